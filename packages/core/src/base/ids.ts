@@ -1,0 +1,51 @@
+/**
+ * Identifiers. Lengths follow Ray's (job 4, actor 16, task 24, object 28 bytes) so that tools which print or parse
+ * them keep working; all are made locally, without asking anyone, and stay the same over retries.
+ *
+ * Inside the runtime an object is (owner, seq): the process that owns it and a number that process chose. The
+ * 28-byte form is built only when a person or a protocol asks for it.
+ */
+import { randomBytes } from "node:crypto";
+
+declare const brand: unique symbol;
+type Branded<T, Name extends string> = T & { readonly [brand]: Name };
+
+/** 4 bytes, hex. */
+export type JobId = Branded<string, "JobId">;
+/** 16 bytes, hex: 12 random, then the job. */
+export type ActorId = Branded<string, "ActorId">;
+/** 12 bytes, hex: one process's lifetime (a driver, a worker or a node); the owner half of object ids. */
+export type ProcessId = Branded<string, "ProcessId">;
+/** 16 bytes, hex. */
+export type NodeId = Branded<string, "NodeId">;
+/** 8 bytes, hex. */
+export type WorkerId = Branded<string, "WorkerId">;
+/** A number that one node chose; unique on that node. */
+export type LeaseId = Branded<number, "LeaseId">;
+/** A number that one owner chose; unique in that owner. A task's returns take consecutive numbers from its own. */
+export type Seq = Branded<number, "Seq">;
+/** An object by name across processes: `owner` then `seq`, see {@link objectKey}. */
+export type ObjectKey = Branded<string, "ObjectKey">;
+
+const hex = (bytes: number): string => randomBytes(bytes).toString("hex");
+
+export const newJobId = (): JobId => hex(4) as JobId;
+export const newActorId = (job: JobId): ActorId => (hex(12) + job) as ActorId;
+export const newProcessId = (): ProcessId => hex(12) as ProcessId;
+export const newNodeId = (): NodeId => hex(16) as NodeId;
+export const newWorkerId = (): WorkerId => hex(8) as WorkerId;
+
+const OWNER_HEX = 24;
+
+/** The name of object `seq` of `owner` on the wire and in tables that hold objects of several owners. */
+export const objectKey = (owner: ProcessId, seq: Seq): ObjectKey => `${owner}${seq.toString(36)}` as ObjectKey;
+export const objectKeyOwner = (key: ObjectKey): ProcessId => key.slice(0, OWNER_HEX) as ProcessId;
+export const objectKeySeq = (key: ObjectKey): Seq => Number.parseInt(key.slice(OWNER_HEX), 36) as Seq;
+
+/** The 24-byte task id that a person sees. */
+export const taskIdHex = (owner: ProcessId, seq: Seq, job: JobId): string =>
+  owner + seq.toString(16).padStart(16, "0") + job;
+
+/** The 28-byte object id that a person sees: the task's id and the 1-based index of the return (0 for `put`). */
+export const objectIdHex = (owner: ProcessId, taskSeq: Seq, job: JobId, index: number): string =>
+  taskIdHex(owner, taskSeq, job) + index.toString(16).padStart(8, "0");

@@ -1,0 +1,24 @@
+/** Named limits and defaults that more than one room relies on. Units are in the names. */
+
+/** Values up to this size travel inside messages; larger ones go through the object store. */
+export const INLINE_BYTES_MAX = 100 * 1024;
+/** All inline arguments of one call together. */
+export const INLINE_CALL_BYTES_MAX = 10 * 1024 * 1024;
+/** A frame above this is refused: the peer is broken or hostile. */
+export const FRAME_BYTES_MAX = 64 * 1024 * 1024;
+/** Until a peer has authenticated, its frames are at most this long. */
+export const HANDSHAKE_BYTES_MAX = 64 * 1024;
+export const HANDSHAKE_TIMEOUT_MS = 10_000;
+/** Buffers of at least this size are stored out of band and read as views of their own. */
+export const VIEW_BYTES_MIN = 64 * 1024;
+/** Out-of-band buffers start at multiples of this. */
+export const BUFFER_ALIGNMENT_BYTES = 64;
+export const LEASE_IDLE_MS = 500;
+export const TASK_MAX_RETRIES = 3;
+export const MAX_PENDING_TASKS = 1_000_000;
+export const INFEASIBLE_TIMEOUT_MS = 10_000;
+export const PUT_TIMEOUT_MS = 10_000;
+export const STREAM_BUFFER_ITEMS = 16;
+export const SHARED_ACTORS_PER_WORKER_MAX = 2_000;
+export const ACTOR_SHUTDOWN_MS = 30_000;
+export const WIRE_VERSION = 1;

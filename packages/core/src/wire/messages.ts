@@ -1,0 +1,373 @@
+/**
+ * Every message between processes, as types. Cold messages (this file) are MessagePack maps with a `t` field. The hot
+ * ones (tasks, calls and their results between an owner and a worker) are MessagePack arrays: see `hot.ts`.
+ *
+ * Everything here can arrive late, twice or never: receivers compare ids, `attempt`, `incarnation` and `epoch`, and
+ * drop what no longer applies.
+ */
+import type { ActorId, JobId, LeaseId, NodeId, ObjectKey, ProcessId, WorkerId } from "../base/ids.ts";
+import type { ErrorKind } from "../base/errors.ts";
+import type { ResourceUnits } from "../base/resources.ts";
+
+// ── values ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** A finished object: its bytes, where its bytes are, or the error that took its place. */
+export type ValueRecord =
+  | { readonly at: "inline"; readonly bytes: Uint8Array; readonly nested: readonly ObjectKey[] }
+  | { readonly at: "stored"; readonly key: StoreKey; readonly size: number; readonly nodes: readonly NodeId[]; readonly nested: readonly ObjectKey[] }
+  | { readonly at: "error"; readonly bytes: Uint8Array; readonly nested: readonly ObjectKey[] };
+
+/** Names a sealed object of one node's store; never reused. */
+export type StoreKey = number;
+
+/** Why a process ended. */
+export interface WorkerDeath {
+  readonly workerId: WorkerId;
+  readonly pid: number;
+  readonly exitCode: number | null;
+  readonly signal: string | null;
+  /** Last lines of its stderr. */
+  readonly stderrTail: string;
+  /** Set when memory was the reason: the words for the error, with how much it used. */
+  readonly outOfMemory?: string;
+  /** Set when the node ended it on purpose: "idle", "shutdown", "killed", "max-calls", "cancelled". */
+  readonly intended?: string;
+}
+
+// ── process → node ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface Hello {
+  readonly t: "hello";
+  readonly version: number;
+  readonly token: string;
+  readonly language: "js" | "python";
+  readonly role: "driver" | "worker" | "tool";
+  readonly processId: ProcessId;
+  readonly pid: number;
+  /** A driver names its job; a worker has none until it is leased. */
+  readonly job?: { readonly jobId: JobId; readonly namespace: string; readonly name: string; readonly metadata: Readonly<Record<string, string>> };
+  /** A worker's own id (given at spawn) and the path of the socket where owners reach it. */
+  readonly workerId?: WorkerId;
+  readonly address?: string;
+}
+
+/** What a lease must offer. Two demands with equal `key` are interchangeable. */
+export interface Demand {
+  readonly key: string;
+  readonly resources: ResourceUnits;
+  /** -1000..1000; higher goes first within a job. */
+  readonly priority: number;
+  readonly runtimeEnv?: RuntimeEnv;
+  /** For people: the function that waits. */
+  readonly name: string;
+}
+
+export interface RuntimeEnv {
+  readonly env?: Readonly<Record<string, string>>;
+  readonly workingDir?: string;
+  readonly nodeOptions?: readonly string[];
+}
+
+/**
+ * "I could use `wanted` leases of this shape in all, those I hold included." Declarative, so it can be repeated,
+ * and a lower number withdraws what was not yet granted. `demand` comes with the first mention of a shape.
+ */
+export interface LeaseDemand {
+  readonly t: "lease-demand";
+  readonly shape: number;
+  readonly demand?: Demand;
+  readonly wanted: number;
+}
+export interface LeaseReturn {
+  readonly t: "lease-return";
+  readonly leaseId: LeaseId;
+  /** The worker must not be used again (maxCalls reached, stuck in a cancelled task). */
+  readonly retire?: boolean;
+}
+/** A worker's running task waits for objects (its CPUs go back, its GPUs stay) or goes on. Sent on changes only. */
+export interface Blocked {
+  readonly t: "blocked";
+  readonly blocked: boolean;
+}
+
+// The directory of escaped refs: those that left their owner inside a value. See control/README.md.
+
+/** "These refs of mine may now be asked for." With a value when it is known. Comes before the message that carries them. */
+export interface ObjectPublish {
+  readonly t: "object-publish";
+  readonly objects: readonly { readonly key: ObjectKey; readonly value?: ValueRecord }[];
+}
+/** The owner no longer needs its own hold on a published ref; others may still. */
+export interface ObjectUnpublish {
+  readonly t: "object-unpublish";
+  readonly keys: readonly ObjectKey[];
+}
+/**
+ * Holds are counted per process and are given by the sender of a ref, before it lets go of its own: `to` will hold
+ * `count` more. A process that drops its last reference gives back all that it was given. A count may be negative for
+ * a while (given back before the grant arrived); it is the sum that counts.
+ */
+export interface HoldGrant {
+  readonly t: "hold-grant";
+  readonly to: ProcessId;
+  readonly keys: readonly ObjectKey[];
+}
+export interface HoldRelease {
+  readonly t: "hold-release";
+  readonly holds: readonly (readonly [ObjectKey, number])[];
+}
+/** Asks for the value of escaped refs when there is one; each is answered once by {@link ObjectState}. */
+export interface ObjectSubscribe {
+  readonly t: "object-subscribe";
+  readonly keys: readonly ObjectKey[];
+}
+/** Objects whose last reference is gone: their place in the store may be reused. */
+export interface StoreFree {
+  readonly t: "store-free";
+  readonly keys: readonly StoreKey[];
+}
+/** Makes stored objects resident and pins them for this process; answered by {@link StorePinned}, one for each. */
+export interface StorePin {
+  readonly t: "store-pin";
+  readonly keys: readonly StoreKey[];
+}
+/** Gives pins back, one a key. */
+export interface StoreUnpin {
+  readonly t: "store-unpin";
+  readonly keys: readonly StoreKey[];
+}
+
+// Actors.
+
+export interface ActorOptionsRecord {
+  readonly name?: string;
+  readonly namespace?: string;
+  readonly getIfExists: boolean;
+  readonly lifetime: "owner" | "detached";
+  readonly resources: ResourceUnits;
+  /** -1 for ever. */
+  readonly maxRestarts: number;
+  readonly isolation: "process" | "shared";
+  readonly maxActorsPerWorker: number;
+  readonly runtimeEnv?: RuntimeEnv;
+}
+/** What a worker needs to make the actor; opaque to control. */
+export interface ActorSpec {
+  readonly className: string;
+  /** Hash of `code`; a worker that has it is not sent it again. */
+  readonly codeKey: string;
+  readonly code: Uint8Array;
+  /** Packed constructor arguments with every top-level ref already replaced by its value. */
+  readonly args: Uint8Array;
+  readonly deps: readonly ValueRecord[];
+  /** maxConcurrency, concurrencyGroups, methods: read by the host only. */
+  readonly host: Uint8Array;
+}
+export interface ActorCreate {
+  readonly t: "actor-create";
+  readonly actorId: ActorId;
+  readonly options: ActorOptionsRecord;
+  readonly spec: ActorSpec;
+}
+/** State of an actor, now and at each change, until unsubscribed. The creator is subscribed from the start. */
+export interface ActorSubscribe {
+  readonly t: "actor-subscribe";
+  readonly actorId: ActorId;
+}
+export interface ActorUnsubscribe {
+  readonly t: "actor-unsubscribe";
+  readonly actorId: ActorId;
+}
+/** Handles are held like objects: the key is the actor's id. */
+export interface ActorKill {
+  readonly t: "actor-kill";
+  readonly actorId: ActorId;
+  readonly noRestart: boolean;
+}
+/** From the host: the constructor returned, or threw. */
+export interface ActorCreated {
+  readonly t: "actor-created";
+  readonly actorId: ActorId;
+  readonly incarnation: number;
+  /** Packed error when the constructor threw. */
+  readonly error?: Uint8Array;
+}
+/** From the host: the actor ended itself (exitActor, or after {@link ActorStop}). */
+export interface ActorExited {
+  readonly t: "actor-exited";
+  readonly actorId: ActorId;
+  readonly incarnation: number;
+  readonly reason: string;
+}
+
+/**
+ * Waits that have lasted a second, so that the node can find cycles. `by` and `on` are `actor:<id>` or `task:<key>`;
+ * every `on` must finish before the wait ends. `slots` is how many executions `by` may have at once: it is stuck only
+ * when as many of its waits are part of the cycle.
+ */
+export interface WaitReport {
+  readonly t: "wait-report";
+  readonly started: readonly { readonly waitId: number; readonly by: string; readonly slots: number; readonly name: string; readonly on: readonly string[] }[];
+  readonly ended: readonly number[];
+}
+
+/** A question with one answer; `method` and the types are in `queries.ts`. */
+export interface Query {
+  readonly t: "query";
+  readonly id: number;
+  readonly method: string;
+  readonly params: unknown;
+}
+export interface EventBatch {
+  readonly t: "events";
+  readonly batch: Uint8Array;
+  readonly dropped: number;
+}
+
+export type ToNode =
+  | Hello | LeaseDemand | LeaseReturn | Blocked
+  | ObjectPublish | ObjectUnpublish | HoldGrant | HoldRelease | ObjectSubscribe
+  | StoreFree | StorePin | StoreUnpin
+  | ActorCreate | ActorSubscribe | ActorUnsubscribe | ActorKill | ActorCreated | ActorExited
+  | WaitReport | Query | EventBatch;
+
+// ── node → process ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface Welcome {
+  readonly t: "welcome";
+  readonly version: number;
+  readonly nodeId: NodeId;
+  /** Grows with every restart of control; what carries an older one is stale. */
+  readonly epoch: number;
+  readonly capacity: ResourceUnits;
+  readonly store: StoreInfo;
+}
+/** How to reach the store: a socket for blocking requests, and a file to map. */
+export interface StoreInfo {
+  readonly socketPath: string;
+  readonly arenaPath: string;
+  readonly arenaBytes: number;
+}
+export interface Refused {
+  readonly t: "refused";
+  readonly code: string;
+  readonly kind: ErrorKind;
+  readonly message: string;
+}
+/** Where owners reach a worker. */
+export interface WorkerAddress {
+  readonly workerId: WorkerId;
+  readonly processId: ProcessId;
+  readonly nodeId: NodeId;
+  readonly pid: number;
+  readonly address: string;
+  /** Path of the shared file that holds the worker's claim words; absent when it has none. */
+  readonly claimsPath?: string;
+}
+export interface LeaseGranted {
+  readonly t: "lease-granted";
+  readonly shape: number;
+  readonly leaseId: LeaseId;
+  readonly worker: WorkerAddress;
+  readonly gpus: readonly string[];
+}
+/** Others wait: give it back as soon as what runs is done; take back what has not started. */
+export interface LeaseRevoked {
+  readonly t: "lease-revoked";
+  readonly leaseId: LeaseId;
+}
+/** The worker is gone, and the lease with it. */
+export interface LeaseLost {
+  readonly t: "lease-lost";
+  readonly leaseId: LeaseId;
+  readonly death: WorkerDeath;
+}
+/** The shape can never be satisfied; sent after infeasibleTimeoutMs. `nodeId` answers "elsewhere" in a cluster. */
+export interface LeaseRefused {
+  readonly t: "lease-refused";
+  readonly shape: number;
+  readonly reason: "infeasible" | "elsewhere";
+  readonly message: string;
+  readonly nodeId?: NodeId;
+}
+/** To a worker: from now on you work under this lease (for this job, with these devices). */
+export interface LeaseBegin {
+  readonly t: "lease-begin";
+  readonly leaseId: LeaseId;
+  readonly jobId: JobId;
+  readonly namespace: string;
+  readonly resources: ResourceUnits;
+  readonly gpus: readonly string[];
+}
+export interface ObjectState {
+  readonly t: "object-state";
+  readonly key: ObjectKey;
+  readonly value: ValueRecord;
+}
+/** An object is in memory at `offset`, and stays until unpinned. `error` is a packed error (lost, disk failed). */
+export interface StorePinned {
+  readonly t: "store-pinned";
+  readonly key: StoreKey;
+  readonly offset: number;
+  readonly size: number;
+  readonly error?: { readonly code: string; readonly kind: ErrorKind; readonly message: string };
+}
+export interface ActorState {
+  readonly t: "actor-state";
+  readonly actorId: ActorId;
+  readonly state: "pending" | "alive" | "restarting" | "dead";
+  /** Counts restarts from 0; a call names the incarnation it was sent to. */
+  readonly incarnation: number;
+  readonly worker?: WorkerAddress;
+  readonly className: string;
+  /** Why it is dead: the words, and the cause as packed error or as code. */
+  readonly cause?: { readonly code: string; readonly message: string; readonly error?: Uint8Array; readonly death?: WorkerDeath };
+}
+/** To a host: make this actor. */
+export interface ActorStart {
+  readonly t: "actor-start";
+  readonly actorId: ActorId;
+  readonly incarnation: number;
+  readonly jobId: JobId;
+  readonly namespace: string;
+  readonly name?: string;
+  readonly resources: ResourceUnits;
+  readonly gpus: readonly string[];
+  readonly spec: ActorSpec;
+}
+/** To a host: run the shutdown hook (at most `timeoutMs`), then say {@link ActorExited}. */
+export interface ActorStop {
+  readonly t: "actor-stop";
+  readonly actorId: ActorId;
+  readonly reason: string;
+  readonly timeoutMs: number;
+}
+/** This wait closes a cycle: reject it. */
+export interface Deadlock {
+  readonly t: "deadlock";
+  readonly waitId: number;
+  readonly cycle: string;
+}
+/** The store is under pressure, or you are idle: collect garbage and give back what nobody uses. */
+export interface Collect {
+  readonly t: "collect";
+}
+export interface LogLines {
+  readonly t: "log";
+  readonly lines: readonly { readonly stream: "stdout" | "stderr"; readonly name: string; readonly pid: number; readonly text: string; readonly repeated: number }[];
+}
+export interface Answer {
+  readonly t: "answer";
+  readonly id: number;
+  readonly result?: unknown;
+  readonly error?: { readonly code: string; readonly kind: ErrorKind; readonly message: string };
+}
+/** The node is going down in order; finish. */
+export interface Goodbye {
+  readonly t: "goodbye";
+  readonly reason: string;
+}
+
+export type FromNode =
+  | Welcome | Refused | LeaseGranted | LeaseRevoked | LeaseLost | LeaseRefused | LeaseBegin
+  | ObjectState | StorePinned | ActorState | ActorStart | ActorStop | Deadlock | Collect | LogLines | Answer | Goodbye;
