@@ -5,8 +5,9 @@
  * Everything here can arrive late, twice or never: receivers compare ids, `attempt`, `incarnation` and `epoch`, and
  * drop what no longer applies.
  */
-import type { ActorId, JobId, LeaseId, NodeId, ObjectKey, ProcessId, WorkerId } from "../base/ids.ts";
+
 import type { ErrorKind } from "../base/errors.ts";
+import type { ActorId, JobId, LeaseId, NodeId, ObjectKey, ProcessId, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 
 // ── values ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -14,7 +15,13 @@ import type { ResourceUnits } from "../base/resources.ts";
 /** A finished object: its bytes, where its bytes are, or the error that took its place. */
 export type ValueRecord =
   | { readonly at: "inline"; readonly bytes: Uint8Array; readonly nested: readonly ObjectKey[] }
-  | { readonly at: "stored"; readonly key: StoreKey; readonly size: number; readonly nodes: readonly NodeId[]; readonly nested: readonly ObjectKey[] }
+  | {
+      readonly at: "stored";
+      readonly key: StoreKey;
+      readonly size: number;
+      readonly nodes: readonly NodeId[];
+      readonly nested: readonly ObjectKey[];
+    }
   | { readonly at: "error"; readonly bytes: Uint8Array; readonly nested: readonly ObjectKey[] };
 
 /** Names a sealed object of one node's store; never reused. */
@@ -45,7 +52,12 @@ export interface Hello {
   readonly processId: ProcessId;
   readonly pid: number;
   /** A driver names its job; a worker has none until it is leased. */
-  readonly job?: { readonly jobId: JobId; readonly namespace: string; readonly name: string; readonly metadata: Readonly<Record<string, string>> };
+  readonly job?: {
+    readonly jobId: JobId;
+    readonly namespace: string;
+    readonly name: string;
+    readonly metadata: Readonly<Record<string, string>>;
+  };
   /** A worker's own id (given at spawn) and the path of the socket where owners reach it. */
   readonly workerId?: WorkerId;
   readonly address?: string;
@@ -207,7 +219,13 @@ export interface ActorExited {
  */
 export interface WaitReport {
   readonly t: "wait-report";
-  readonly started: readonly { readonly waitId: number; readonly by: string; readonly slots: number; readonly name: string; readonly on: readonly string[] }[];
+  readonly started: readonly {
+    readonly waitId: number;
+    readonly by: string;
+    readonly slots: number;
+    readonly name: string;
+    readonly on: readonly string[];
+  }[];
   readonly ended: readonly number[];
 }
 
@@ -225,11 +243,27 @@ export interface EventBatch {
 }
 
 export type ToNode =
-  | Hello | LeaseDemand | LeaseReturn | Blocked
-  | ObjectPublish | ObjectUnpublish | HoldGrant | HoldRelease | ObjectSubscribe
-  | StoreFree | StorePin | StoreUnpin
-  | ActorCreate | ActorSubscribe | ActorUnsubscribe | ActorKill | ActorCreated | ActorExited
-  | WaitReport | Query | EventBatch;
+  | Hello
+  | LeaseDemand
+  | LeaseReturn
+  | Blocked
+  | ObjectPublish
+  | ObjectUnpublish
+  | HoldGrant
+  | HoldRelease
+  | ObjectSubscribe
+  | StoreFree
+  | StorePin
+  | StoreUnpin
+  | ActorCreate
+  | ActorSubscribe
+  | ActorUnsubscribe
+  | ActorKill
+  | ActorCreated
+  | ActorExited
+  | WaitReport
+  | Query
+  | EventBatch;
 
 // ── node → process ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -254,6 +288,22 @@ export interface Refused {
   readonly kind: ErrorKind;
   readonly message: string;
 }
+/** A page of shared memory: `bytes` at `offset` of the file at `path`. */
+export interface ClaimsInfo {
+  readonly path: string;
+  readonly offset: number;
+  readonly bytes: number;
+}
+/** Given to a worker process at its start, as JSON in the environment variable MOBULA_WORKER. */
+export interface WorkerConfig {
+  readonly workerId: WorkerId;
+  readonly nodeSocket: string;
+  readonly token: string;
+  /** The socket it must listen on. */
+  readonly address: string;
+  readonly nodePid: number;
+  readonly claims?: ClaimsInfo;
+}
 /** Where owners reach a worker. */
 export interface WorkerAddress {
   readonly workerId: WorkerId;
@@ -261,8 +311,8 @@ export interface WorkerAddress {
   readonly nodeId: NodeId;
   readonly pid: number;
   readonly address: string;
-  /** Path of the shared file that holds the worker's claim words; absent when it has none. */
-  readonly claimsPath?: string;
+  /** The shared memory that holds the worker's claim words; absent when it has none. */
+  readonly claims?: ClaimsInfo;
 }
 export interface LeaseGranted {
   readonly t: "lease-granted";
@@ -321,7 +371,12 @@ export interface ActorState {
   readonly worker?: WorkerAddress;
   readonly className: string;
   /** Why it is dead: the words, and the cause as packed error or as code. */
-  readonly cause?: { readonly code: string; readonly message: string; readonly error?: Uint8Array; readonly death?: WorkerDeath };
+  readonly cause?: {
+    readonly code: string;
+    readonly message: string;
+    readonly error?: Uint8Array;
+    readonly death?: WorkerDeath;
+  };
 }
 /** To a host: make this actor. */
 export interface ActorStart {
@@ -354,7 +409,13 @@ export interface Collect {
 }
 export interface LogLines {
   readonly t: "log";
-  readonly lines: readonly { readonly stream: "stdout" | "stderr"; readonly name: string; readonly pid: number; readonly text: string; readonly repeated: number }[];
+  readonly lines: readonly {
+    readonly stream: "stdout" | "stderr";
+    readonly name: string;
+    readonly pid: number;
+    readonly text: string;
+    readonly repeated: number;
+  }[];
 }
 export interface Answer {
   readonly t: "answer";
@@ -369,5 +430,20 @@ export interface Goodbye {
 }
 
 export type FromNode =
-  | Welcome | Refused | LeaseGranted | LeaseRevoked | LeaseLost | LeaseRefused | LeaseBegin
-  | ObjectState | StorePinned | ActorState | ActorStart | ActorStop | Deadlock | Collect | LogLines | Answer | Goodbye;
+  | Welcome
+  | Refused
+  | LeaseGranted
+  | LeaseRevoked
+  | LeaseLost
+  | LeaseRefused
+  | LeaseBegin
+  | ObjectState
+  | StorePinned
+  | ActorState
+  | ActorStart
+  | ActorStop
+  | Deadlock
+  | Collect
+  | LogLines
+  | Answer
+  | Goodbye;

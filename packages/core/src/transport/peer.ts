@@ -1,0 +1,172 @@
+/**
+ * One end of a connection: length-prefixed frames in both directions.
+ *
+ * Writes are corked: everything written in one turn of the event loop leaves in one system call, when the turn ends or
+ * when somebody calls `flush`. Frames are handed out in place, without copying, in the order they were sent.
+ */
+import type { Socket } from "node:net";
+import { ConnectionLostError } from "../base/errors.ts";
+import { FRAME_BYTES_MAX } from "../base/limits.ts";
+import { FrameWriter, isHotFrame, unpack, writeCold } from "../wire/mod.ts";
+
+/** Up to this size a flush copies and keeps its buffer; above, the buffer itself is handed to the system. */
+const COPY_BYTES_MAX = 64 * 1024;
+
+export interface PeerHandlers {
+  /** A cold message, decoded. */
+  onMessage(message: { readonly t: string }): void;
+  /** A hot frame, in place: valid only during the call. Without this handler, hot frames end the connection. */
+  onHotFrame?(buffer: Buffer, start: number, end: number): void;
+  /** All frames of one read have been handed out. */
+  onBatchEnd?(): void;
+  /** Called exactly once, whoever ended the connection; `error` says why when it was not a plain close. */
+  onClose(error: Error | undefined): void;
+}
+
+export interface Peer {
+  /** Where hot frames are written; call `schedule` afterwards. */
+  readonly out: FrameWriter;
+  readonly isClosed: boolean;
+  /** Bytes handed to the system and not yet taken by it. */
+  readonly unsentBytes: number;
+  /** Writes one cold message. Dropped without a word after the connection has closed. */
+  send(message: object): void;
+  /** Makes sure that what was written leaves at the end of this turn. */
+  schedule(): void;
+  flush(): void;
+  /** Sends what is pending, then closes. */
+  close(): void;
+  /** Closes at once. */
+  destroy(error?: Error): void;
+}
+
+export class SocketPeer implements Peer {
+  readonly out = new FrameWriter();
+  isClosed = false;
+  /** Lowered until the peer has authenticated. */
+  frameBytesMax = FRAME_BYTES_MAX;
+  handlers: PeerHandlers;
+  private readonly socket: Socket;
+  private isScheduled = false;
+  private isClosing = false;
+  /** The beginning of a frame whose end has not arrived. */
+  private partial: Buffer[] = [];
+  private partialBytes = 0;
+  private partialNeeds = 0;
+
+  constructor(socket: Socket, handlers: PeerHandlers) {
+    this.socket = socket;
+    this.handlers = handlers;
+    let failure: Error | undefined;
+    socket.on("data", (chunk: Buffer) => this.receive(chunk));
+    socket.on("error", (error) => {
+      failure = error;
+    });
+    socket.on("close", () => {
+      this.isClosed = true;
+      this.out.position = 0;
+      this.handlers.onClose(failure);
+    });
+  }
+
+  get unsentBytes(): number {
+    return this.socket.writableLength;
+  }
+
+  send(message: object): void {
+    if (this.isClosed || this.isClosing) return;
+    writeCold(this.out, message);
+    this.schedule();
+  }
+
+  schedule(): void {
+    if (this.isScheduled) return;
+    this.isScheduled = true;
+    setImmediate(this.flushScheduled);
+  }
+
+  private readonly flushScheduled = (): void => {
+    this.isScheduled = false;
+    this.flush();
+  };
+
+  flush(): void {
+    if (this.out.isEmpty) return;
+    if (this.isClosed) {
+      this.out.position = 0;
+      return;
+    }
+    this.socket.write(this.out.position <= COPY_BYTES_MAX ? this.out.takeCopy() : this.out.take());
+  }
+
+  close(): void {
+    if (this.isClosed || this.isClosing) return;
+    this.flush();
+    this.isClosing = true;
+    this.socket.end();
+  }
+
+  destroy(error?: Error): void {
+    this.isClosing = true;
+    this.socket.destroy(error);
+  }
+
+  private receive(chunk: Buffer): void {
+    try {
+      this.split(chunk);
+      this.handlers.onBatchEnd?.();
+    } catch (error) {
+      this.destroy(error instanceof Error ? error : new ConnectionLostError(String(error)));
+    }
+  }
+
+  private split(arrived: Buffer): void {
+    let chunk = arrived;
+    if (this.partialBytes > 0) {
+      this.partial.push(chunk);
+      this.partialBytes += chunk.length;
+      if (this.partialBytes < this.partialNeeds) return;
+      chunk = Buffer.concat(this.partial, this.partialBytes);
+      this.partial = [];
+      this.partialBytes = 0;
+    }
+    let at = 0;
+    const { length } = chunk;
+    while (length - at >= 4) {
+      const bytes = chunk.readUInt32LE(at);
+      if (bytes > this.frameBytesMax) {
+        throw new ConnectionLostError(
+          `a frame of ${bytes} bytes was refused; at most ${this.frameBytesMax} are allowed`,
+        );
+      }
+      const end = at + 4 + bytes;
+      if (end > length) {
+        this.keepPartial(chunk, at, end - at);
+        return;
+      }
+      this.deliver(chunk, at + 4, end);
+      if (this.isClosed) return;
+      at = end;
+    }
+    if (at < length) this.keepPartial(chunk, at, 4);
+  }
+
+  private keepPartial(chunk: Buffer, at: number, needs: number): void {
+    this.partial.push(chunk.subarray(at));
+    this.partialBytes = chunk.length - at;
+    this.partialNeeds = needs;
+  }
+
+  private deliver(chunk: Buffer, start: number, end: number): void {
+    if (isHotFrame(chunk, start)) {
+      if (!this.handlers.onHotFrame) throw new ConnectionLostError("an unexpected kind of message");
+      this.handlers.onHotFrame(chunk, start, end);
+      return;
+    }
+    const message = unpack(chunk.subarray(start, end));
+    if (typeof message !== "object" || message === null || typeof (message as { t?: unknown }).t !== "string") {
+      throw new ConnectionLostError("a message without a type");
+    }
+    this.handlers.onMessage(message as { t: string });
+  }
+}
