@@ -1,0 +1,456 @@
+/**
+ * Every public type, without any code: what programs write, what they get back, and how one follows from the other.
+ *
+ * The inference goes in three steps: the signatures of a function ({@link Signatures}), its parameters with a ref
+ * allowed in the place of each value ({@link Arguments}), and its result as refs ({@link Returned}).
+ */
+import type { ActorId, JobId, NodeId, WorkerId } from "../base/ids.ts";
+import type { Resources } from "../base/resources.ts";
+import type { ActorInfo, Explanation, NodeInfo } from "../wire/queries.ts";
+
+export type { ActorId, ActorInfo, Explanation, JobId, NodeId, NodeInfo, Resources, WorkerId };
+
+// `never` parameters accept every function, also in strict mode, and none of them can be called by mistake.
+export type AnyFunction = (...args: never[]) => unknown;
+/** A class that can be constructed; abstract ones cannot become actors. */
+export type AnyClass = new (...args: never[]) => object;
+export type ErrorClass = abstract new (...args: never[]) => Error;
+
+// ── refs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** Exists in types only: what a ref is of. */
+export declare const refOf: unique symbol;
+
+/**
+ * Stands for a value that exists, is being computed, or will be. It is neither a promise nor the value: pass it, return
+ * it, store it, and `await get(ref)` where the value is needed. Disposing it releases it, as `release(ref)` does.
+ */
+export interface ObjectRef<out T = unknown> extends Disposable {
+  readonly [refOf]: T;
+  /** 28 bytes in hex: the task that makes the object and its place among the task's results. */
+  readonly id: string;
+}
+
+/**
+ * The refs that a generator produces, in order, while it runs. The producer pauses when it is `streamBufferItems`
+ * ahead. An error is the last ref, which rejects. Leaving `for await` early cancels the producer.
+ */
+export interface ObjectRefStream<out T = unknown> extends AsyncIterable<ObjectRef<T>>, Disposable {
+  readonly id: string;
+  /** The next ref; leaves the stream open, unlike leaving `for await`. */
+  next(): Promise<IteratorResult<ObjectRef<T>, undefined>>;
+  /** Iterates values instead of refs; throws the producer's error. */
+  values(): AsyncIterable<T>;
+  /** Resolves when the producer has ended and rejects when it failed. */
+  completed(): ObjectRef<void>;
+  cancel(): Promise<void>;
+  [Symbol.asyncIterator](): AsyncIterator<ObjectRef<T>, undefined>;
+}
+
+/** An object that is written in place, in the store. Disposing it before `seal` aborts it. */
+export interface WritableObject extends Disposable {
+  readonly view: Uint8Array<ArrayBuffer>;
+  /** Makes the object readable by others. Writing to `view` afterwards changes nothing that is stored. */
+  seal(): ObjectRef<Uint8Array<ArrayBuffer>>;
+  abort(): void;
+}
+
+// ── from a function to its remote form ───────────────────────────────────────────────────────────────────────────────
+
+/**
+ * What may stand for a parameter of type T: the value, or a ref of it. A parameter that is itself a ref cannot be given
+ * directly, since a ref in an argument's place is resolved before the call: put it into an array or object.
+ */
+export type Argument<T> = Exclude<T, ObjectRef> | ObjectRef<T>;
+export type Arguments<A extends readonly unknown[]> = { [K in keyof A]: Argument<A[K]> };
+
+type IsAny<T> = 0 extends 1 & T ? true : false;
+type IsNever<T> = [T] extends [never] ? true : false;
+
+/** What the iteration of a generator yields; never when R is not one. Arrays and other iterables are plain values. */
+type Yielded<R> =
+  IsAny<R> extends true
+    ? never
+    : [R] extends [Generator<infer Y, unknown, never>]
+      ? Y
+      : [R] extends [AsyncGenerator<infer Y, unknown, never>]
+        ? Y
+        : [R] extends [IterableIterator<infer Y, unknown, never>]
+          ? Y
+          : [R] extends [AsyncIterableIterator<infer Y, unknown, never>]
+            ? Y
+            : never;
+
+type IsStream<R> = IsNever<R> extends true ? false : IsNever<Yielded<R>> extends true ? IsEndlessStream<R> : true;
+// A generator that yields nothing (`AsyncGenerator<never>`) is still a stream.
+type IsEndlessStream<R> =
+  IsAny<R> extends true
+    ? false
+    : [R] extends [AsyncGenerator<never, unknown, never> | Generator<never, unknown, never>]
+      ? true
+      : false;
+
+type TupleOf<T, N extends number, Built extends readonly T[] = readonly []> = Built["length"] extends N
+  ? Built
+  : TupleOf<T, N, readonly [...Built, T]>;
+
+// A mapped type keeps a tuple a tuple only over a type parameter, hence the helper.
+type SplitTuple<V, Slots extends readonly unknown[]> = {
+  readonly [K in keyof Slots]: ObjectRef<K extends keyof V ? V[K] : never>;
+};
+
+/** Refs of the parts of V: exactly N of them; a part that V does not have is a ref that can only reject. */
+type SplitRefs<V, N extends number> = number extends N
+  ? readonly ObjectRef[]
+  : IsAny<V> extends true
+    ? TupleOf<ObjectRef<V>, N>
+    : V extends readonly unknown[]
+      ? number extends V["length"]
+        ? TupleOf<ObjectRef<V[number]>, N>
+        : SplitTuple<V, TupleOf<unknown, N>>
+      : TupleOf<ObjectRef<never>, N>;
+
+/** What a call gives for a function that returns R, with `numReturns: N`. */
+export type Returned<R, N extends number = 1> =
+  IsStream<R> extends true
+    ? ObjectRefStream<Yielded<R>>
+    : IsNever<R> extends true
+      ? [N] extends [1]
+        ? ObjectRef<never>
+        : TupleOf<ObjectRef<never>, N>
+      : [N] extends [1]
+        ? ObjectRef<Awaited<R>>
+        : SplitRefs<Awaited<R>, N>;
+
+type RemoteSignature<A extends readonly unknown[], R, N extends number> = (...args: Arguments<A>) => Returned<R, N>;
+
+// A pattern with more signatures than the function has gives `unknown[]` for the missing ones, or does not match.
+type OptionalSignature<A extends readonly unknown[], R, N extends number> = [unknown[]] extends [A]
+  ? unknown
+  : RemoteSignature<A, R, N>;
+
+/** Overloads are kept, up to four; a generic function keeps its types when it is given as `fn<number>`. */
+type Signatures<F, N extends number> = F extends {
+  (...args: infer A1): infer R1;
+  (...args: infer A2): infer R2;
+  (...args: infer A3): infer R3;
+  (...args: infer A4): infer R4;
+}
+  ? OptionalSignature<A1, R1, N> &
+      OptionalSignature<A2, R2, N> &
+      OptionalSignature<A3, R3, N> &
+      RemoteSignature<A4, R4, N>
+  : F extends { (...args: infer A1): infer R1; (...args: infer A2): infer R2; (...args: infer A3): infer R3 }
+    ? OptionalSignature<A1, R1, N> & OptionalSignature<A2, R2, N> & RemoteSignature<A3, R3, N>
+    : F extends { (...args: infer A1): infer R1; (...args: infer A2): infer R2 }
+      ? OptionalSignature<A1, R1, N> & RemoteSignature<A2, R2, N>
+      : F extends (...args: infer A) => infer R
+        ? RemoteSignature<A, R, N>
+        : never;
+
+/** The type of `.remote` for a function of type F. */
+export type RemoteCall<F, N extends number = 1> = Signatures<F, N>;
+
+/** A function that runs in a worker. Immutable: `options` gives another one. */
+export interface RemoteFunction<F extends AnyFunction = AnyFunction, N extends number = 1> {
+  /** Submits a task and returns at once; never throws for what the task does. */
+  readonly remote: RemoteCall<F, N>;
+  /** The same function with some options changed. */
+  options<M extends number = N>(overrides: TaskOptions<M>): RemoteFunction<F, M>;
+}
+
+export interface RemoteMethod<F extends AnyFunction = AnyFunction, N extends number = 1> {
+  readonly remote: RemoteCall<F, N>;
+  options<M extends number = N>(overrides: MethodOptions<M>): RemoteMethod<F, M>;
+}
+
+/** A class whose instances live in workers. */
+export interface RemoteClass<C extends AnyClass = AnyClass> {
+  /** Creates an actor and returns its handle at once. */
+  readonly remote: (...args: Arguments<ConstructorParameters<C>>) => ActorHandle<InstanceType<C>>;
+  options(overrides: ActorOptions<InstanceType<C>>): RemoteClass<C>;
+}
+
+// `then` is left out so that a handle is never taken for a promise; symbols are hooks, not calls.
+type MethodName<I> = {
+  [K in keyof I]-?: K extends "then"
+    ? never
+    : K extends string
+      ? IsAny<I[K]> extends true
+        ? never
+        : IsNever<NonNullable<I[K]>> extends true
+          ? never
+          : NonNullable<I[K]> extends AnyFunction
+            ? K
+            : never
+      : never;
+}[keyof I];
+
+/** Exists in types only: what a handle is of. */
+export declare const handleOf: unique symbol;
+
+/** What every handle has, whatever its class. Disposing the last handle of an actor ends it. */
+export interface AnyActorHandle extends Disposable {
+  readonly [handleOf]: unknown;
+}
+
+/** Reaches an actor of class I (the instance type): its public methods, each with `.remote(...)` and `.options(...)`. */
+export type ActorHandle<I> = AnyActorHandle & {
+  readonly [handleOf]: I;
+} & { readonly [K in MethodName<I>]: RemoteMethod<Extract<NonNullable<I[K]>, AnyFunction>> };
+
+// ── options ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** What a worker's process is started with. */
+export interface RuntimeEnv {
+  /** Environment variables, added to those of the node. */
+  readonly env?: Readonly<Record<string, string>>;
+  readonly workingDir?: string;
+  /** For example `["--max-old-space-size=8192"]`. */
+  readonly nodeOptions?: readonly string[];
+  /** Packages to install. Needs a cluster. */
+  readonly npm?: readonly string[];
+  /** A command to run once before. Needs a cluster. */
+  readonly setup?: string;
+}
+
+/** A value of a label: `"v"`, `"!v"`, `"in(a,b)"` or `"!in(a,b)"`. */
+export type LabelSelector = Readonly<Record<string, string>>;
+
+export type SchedulingStrategy =
+  | "default"
+  | "spread"
+  | { readonly nodeId: string; readonly soft?: boolean }
+  | { readonly placementGroup: PlacementGroup; readonly bundleIndex?: number; readonly captureChildTasks?: boolean };
+
+/** Which thrown errors are tried again: none, all, those of these classes, or those the function says yes to. */
+export type RetryExceptions = boolean | readonly ErrorClass[] | ((error: unknown) => boolean);
+
+/** Where and with what something runs; the same for tasks and actors. */
+export interface PlacementOptions {
+  /** GPUs; a fraction shares one device, above 1 it must be whole. Default 0. */
+  readonly numGpus?: number;
+  /** Bytes. Default 0: not counted. */
+  readonly memory?: number;
+  /** Amounts of the node's custom resources, in steps of 0.0001. */
+  readonly resources?: Resources;
+  /** Default `"default"`. */
+  readonly schedulingStrategy?: SchedulingStrategy;
+  /** One selector, or several tried in order. Needs a cluster. */
+  readonly labelSelector?: LabelSelector | readonly LabelSelector[];
+  readonly runtimeEnv?: RuntimeEnv;
+}
+
+export interface TaskOptions<N extends number = 1> extends PlacementOptions {
+  /** Shown in logs, the timeline and errors; default the function's name. */
+  readonly name?: string;
+  /** CPUs held while the task runs, in steps of 0.0001. Default 1. */
+  readonly numCpus?: number;
+  /** n > 1: the function returns n values and the call n refs. Default 1. */
+  readonly numReturns?: N;
+  /** How often a task is run again after a system failure (its worker died); -1 for ever. Default 3. */
+  readonly maxRetries?: number;
+  /** Which errors of the function itself are retried, within `maxRetries`. Default false. */
+  readonly retryExceptions?: RetryExceptions;
+  /** Milliseconds before a retry. Default 0. */
+  readonly retryDelayMs?: number;
+  /** Milliseconds from the start of an attempt until it is ended by force; it is not retried. Default: no limit. */
+  readonly timeoutMs?: number;
+  /** The worker restarts after this many calls of the function; 0 never. Default 0, and 1 when `numGpus` > 0. */
+  readonly maxCalls?: number;
+  /** How many items a generator may be ahead of its reader. Default 16. */
+  readonly streamBufferItems?: number;
+  /** -1000..1000; higher goes first within a job. Default 0. */
+  readonly priority?: number;
+}
+
+export interface MethodOptions<N extends number = 1> {
+  readonly name?: string;
+  readonly numReturns?: N;
+  /** How often a call is repeated when the actor died during it; -1 for ever. Default: the actor's. */
+  readonly maxTaskRetries?: number;
+  readonly retryExceptions?: RetryExceptions;
+  readonly retryDelayMs?: number;
+  /** Milliseconds after which the call rejects; the actor is not interrupted. */
+  readonly timeoutMs?: number;
+  readonly concurrencyGroup?: string;
+  /** How many items a generator method may be ahead of its reader. Default 16. */
+  readonly streamBufferItems?: number;
+}
+
+export interface ActorOptions<I = unknown> extends PlacementOptions {
+  /** Others find the actor by this name, see `getActor`. */
+  readonly name?: string;
+  /** Default: the job's. */
+  readonly namespace?: string;
+  /** When the name is taken, gives a handle to that actor instead of an error. Needs `name`. Default false. */
+  readonly getIfExists?: boolean;
+  /** `"owner"` ends with its last handle; `"detached"` lives until it is killed. Default `"owner"`. */
+  readonly lifetime?: "owner" | "detached";
+  /** CPUs held while the actor lives. Default 0. */
+  readonly numCpus?: number;
+  /** How often the actor is made again when its process died; -1 for ever. Default 0. */
+  readonly maxRestarts?: number;
+  /** Default of `maxTaskRetries` of its methods: 0. */
+  readonly maxTaskRetries?: number;
+  /** How many calls run at once. Default 1. */
+  readonly maxConcurrency?: number;
+  /** Groups of methods with a concurrency of their own: `{ io: 4 }`. */
+  readonly concurrencyGroups?: Readonly<Record<string, number>>;
+  /** Options of single methods. */
+  readonly methods?: unknown extends I
+    ? Readonly<Record<string, Omit<MethodOptions, "numReturns">>>
+    : { readonly [K in MethodName<I>]?: Omit<MethodOptions, "numReturns"> };
+  /** How many calls of one caller may be pending; more throw `PendingCallsExceededError`. -1: no limit. Default -1. */
+  readonly maxPendingCalls?: number;
+  /** A process of its own, or one shared by many small actors. Default `"process"`. */
+  readonly isolation?: "process" | "shared";
+  /** With `isolation: "shared"`. Default 2000. */
+  readonly maxActorsPerWorker?: number;
+}
+
+export interface InitOptions {
+  /** `"local"` embedded (default), `"auto"` a standing node of this machine, `"inline"` this thread, or `"host:port"`. */
+  readonly address?: "local" | "auto" | "inline" | (string & {});
+  /** Default: what the machine or its cgroup has. `memory` in bytes. */
+  readonly resources?: Resources & { readonly cpu?: number; readonly gpu?: number; readonly memory?: number };
+  /** Default: 30 % of memory. */
+  readonly objectStoreBytes?: number;
+  readonly spillDirectory?: string;
+  readonly spillBytesMax?: number;
+  /** Default: anonymous and the job's own. */
+  readonly namespace?: string;
+  readonly jobName?: string;
+  readonly metadata?: Readonly<Record<string, string>>;
+  /** Workers' output appears in the driver. Default true. */
+  readonly logToDriver?: boolean;
+  readonly runtimeEnv?: RuntimeEnv;
+  /** Labels of this node. Needs a cluster. */
+  readonly labels?: Readonly<Record<string, string>>;
+  /** After how long demand that no node can satisfy is an error. Default 10_000. */
+  readonly infeasibleTimeoutMs?: number;
+  /** How long `put` waits for room before it goes to disk. Default 10_000. */
+  readonly putTimeoutMs?: number;
+  readonly memoryMonitor?: { readonly threshold?: number; readonly intervalMs?: number };
+  /** Default 1_000_000. */
+  readonly maxPendingTasks?: number;
+  /** A second `init` gives the same context instead of an error. Default false. */
+  readonly ignoreReinit?: boolean;
+  /** Of a cluster; default `MOBULA_TOKEN`. */
+  readonly token?: string;
+}
+
+export interface GetOptions {
+  /** Milliseconds; default: none. */
+  readonly timeoutMs?: number;
+  /** Aborting it rejects with its reason. */
+  readonly signal?: AbortSignal;
+}
+export interface WaitOptions extends GetOptions {
+  /** How many must be ready. Default 1. */
+  readonly numReturns?: number;
+  /** Also bring the values to this machine. Default true. */
+  readonly fetchLocal?: boolean;
+}
+export interface CancelOptions {
+  /** Kill the task's worker; refused for actor calls. Default false. */
+  readonly force?: boolean;
+  /** Also what the task itself submitted. Default true. */
+  readonly recursive?: boolean;
+}
+export interface PutOptions {
+  /** On different nodes. Needs a cluster above 1. Default 1. */
+  readonly copies?: number;
+}
+
+// ── contexts and placement ───────────────────────────────────────────────────────────────────────────────────────────
+
+/** A running `init`. Disposing it is `shutdown`. */
+export interface Context extends AsyncDisposable {
+  readonly address: string;
+  readonly dashboardUrl?: string;
+  readonly jobId: JobId;
+  readonly nodeId: NodeId;
+  readonly namespace: string;
+  /** Writes what ran when, in Chrome's trace format (opens in Perfetto). */
+  timeline(file: string): Promise<void>;
+}
+
+export interface RuntimeContext<Self extends object = object> {
+  readonly jobId: JobId;
+  /** None in the driver. */
+  readonly taskId?: string;
+  readonly actorId?: ActorId;
+  /** The actor's own handle. */
+  readonly self?: ActorHandle<Self>;
+  readonly nodeId: NodeId;
+  readonly workerId: WorkerId | null;
+  /** Counts from 0. */
+  readonly attempt: number;
+  readonly namespace: string;
+  readonly resources: Resources;
+  readonly accelerators: { readonly gpu: readonly string[] };
+  /** Aborted on cancel, timeout and shutdown. */
+  readonly signal: AbortSignal;
+  readonly wasRestarted: boolean;
+  readonly placementGroup?: PlacementGroup;
+}
+
+export interface PlacementGroupOptions {
+  readonly strategy?: "PACK" | "SPREAD" | "STRICT_PACK" | "STRICT_SPREAD";
+  readonly name?: string;
+  readonly lifetime?: "owner" | "detached";
+  readonly labelSelector?: LabelSelector | readonly LabelSelector[];
+  /** A label key, for example `"rack"`: one value if the group fits, else the fewest. */
+  readonly topology?: string;
+}
+export interface PlacementGroup {
+  readonly id: string;
+  readonly bundles: readonly Resources[];
+  ready(): ObjectRef<void>;
+  wait(timeoutMs: number): Promise<boolean>;
+  remove(): Promise<void>;
+}
+
+// ── the public functions, as types ───────────────────────────────────────────────────────────────────────────────────
+
+/** The values of several refs: a tuple for a tuple, an array for an array. */
+export type Unwrapped<R extends readonly unknown[]> = {
+  -readonly [K in keyof R]: R[K] extends ObjectRef<infer T> ? T : never;
+};
+
+export interface RemoteFunctionFactory {
+  <C extends AnyClass>(classToHost: C, options?: ActorOptions<InstanceType<C>>): RemoteClass<C>;
+  <F extends AnyFunction, N extends number = 1>(fn: F, options?: TaskOptions<N>): RemoteFunction<F, N>;
+}
+
+export interface GetFunction {
+  <T>(ref: ObjectRef<T>, options?: GetOptions): Promise<T>;
+  <const R extends readonly ObjectRef[]>(refs: R, options?: GetOptions): Promise<Unwrapped<R>>;
+}
+
+export type Waitable = ObjectRef | ObjectRefStream;
+export interface WaitResult<W> {
+  /** In the order given, as is `pending`; the very objects that were given. */
+  readonly ready: W[];
+  readonly pending: W[];
+}
+export type WaitFunction = <W extends Waitable>(
+  waitables: readonly W[],
+  options?: WaitOptions,
+) => Promise<WaitResult<W>>;
+
+export type PutFunction = <T>(value: [T] extends [ObjectRef] ? never : T, options?: PutOptions) => ObjectRef<T>;
+export type PutAsyncFunction = <T>(
+  value: [T] extends [ObjectRef] ? never : T,
+  options?: PutOptions,
+) => Promise<ObjectRef<T>>;
+export type CreateFunction = (bytes: number) => WritableObject;
+export type CancelFunction = (target: Waitable, options?: CancelOptions) => Promise<void>;
+export type ReleaseFunction = (...refs: readonly ObjectRef[]) => void;
+export type IsObjectRefFunction = (value: unknown) => value is ObjectRef;
+export type KillFunction = (handle: AnyActorHandle, options?: { readonly noRestart?: boolean }) => Promise<void>;
+export type GetActorFunction = <I>(name: string, options?: { readonly namespace?: string }) => Promise<ActorHandle<I>>;
+export type ListActorsFunction = (options?: { readonly allNamespaces?: boolean }) => Promise<readonly ActorInfo[]>;
+export type ExplainFunction = (target: Waitable | AnyActorHandle | PlacementGroup) => Promise<Explanation>;
+export type RuntimeContextFunction = <Self extends object = object>() => RuntimeContext<Self>;
