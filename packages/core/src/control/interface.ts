@@ -1,0 +1,181 @@
+/**
+ * What control offers its host (the node's process, or the simulator) and what it asks of it. Control is a pure
+ * engine: it never awaits, and its only clock is `nowMs`. Everything it does to the world is a call of `ControlEffects`,
+ * made synchronously while it handles an event.
+ */
+import type { ActorId, ErrorKind, JobId, MobulaError, NodeId, ObjectKey, ProcessId, WorkerId } from "../base/mod.ts";
+import type {
+  ActorCreate,
+  ActorCreated,
+  ActorExited,
+  ActorKill,
+  ActorSpec,
+  ActorState,
+  ActorSubscribe,
+  ActorUnsubscribe,
+  Demand,
+  FromNode,
+  HoldGrant,
+  HoldRelease,
+  ObjectPublish,
+  ObjectSubscribe,
+  ObjectUnpublish,
+  Query,
+  StoreKey,
+  WaitReport,
+  WorkerAddress,
+  WorkerDeath,
+} from "../wire/messages.ts";
+import type { StateChange } from "./kv.ts";
+
+/** The messages that the node passes on to control as they come, in the order of each connection. */
+export type ControlMessage =
+  | ObjectPublish
+  | ObjectUnpublish
+  | HoldGrant
+  | HoldRelease
+  | ObjectSubscribe
+  | ActorCreate
+  | ActorSubscribe
+  | ActorUnsubscribe
+  | ActorKill
+  | ActorCreated
+  | ActorExited
+  | WaitReport;
+
+/** Their `t`, for the node's dispatch. */
+export const CONTROL_MESSAGES: ReadonlySet<string> = new Set<ControlMessage["t"]>([
+  "object-publish",
+  "object-unpublish",
+  "hold-grant",
+  "hold-release",
+  "object-subscribe",
+  "actor-create",
+  "actor-subscribe",
+  "actor-unsubscribe",
+  "actor-kill",
+  "actor-created",
+  "actor-exited",
+  "wait-report",
+]);
+
+/** The queries that {@link Control.query} answers. */
+export const CONTROL_QUERIES: ReadonlySet<string> = new Set([
+  "get-actor",
+  "list-actors",
+  "explain-actor",
+  "kill-actor",
+]);
+
+export interface JobInfo {
+  readonly jobId: JobId;
+  readonly namespace: string;
+  readonly name: string;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** A process that has said hello. */
+export interface JoinedProcess {
+  readonly processId: ProcessId;
+  readonly role: "driver" | "worker" | "tool";
+  /** A driver's job. */
+  readonly job?: JobInfo;
+}
+
+/**
+ * "I need a worker for an actor (or for many, when shared), or room in one that I have." The host answers with
+ * {@link Control.actorWorkerReady} or {@link Control.actorWorkerRefused}, once, unless it was released before.
+ */
+export interface ActorWorkerRequest {
+  /** Chosen by control, never reused. */
+  readonly requestId: number;
+  readonly jobId: JobId;
+  readonly namespace: string;
+  readonly demand: Demand;
+  /**
+   * "fresh": a worker that nobody else uses, until it dies. A worker's id: only the demand's resources are wanted, for
+   * an actor that will join those in this worker.
+   */
+  readonly worker: "fresh" | WorkerId;
+  /** For logs and people: "Counter", "Counter (name)", "shared actors". */
+  readonly label: string;
+  /** Whether what runs there would be started again after a crash; the memory monitor prefers such workers. */
+  readonly retriable: boolean;
+}
+
+export interface ControlEffects {
+  /** Milliseconds since the epoch; never goes back. */
+  nowMs(): number;
+  /** To a connected process; nothing happens when it is gone. */
+  send(to: ProcessId, message: FromNode): void;
+  requestActorWorker(request: ActorWorkerRequest): void;
+  /**
+   * Withdraws a request that was not answered yet, or gives back the resources of one that was. The worker itself goes
+   * on. Not called for a worker that died: the host takes back everything that was granted there by itself.
+   */
+  releaseActorWorker(requestId: number): void;
+  /** Ends a worker by SIGKILL, now; {@link Control.workerDied} follows, with `intended` in the death. */
+  killWorker(workerId: WorkerId, intended: string): void;
+  /** Published objects that nobody holds any more. */
+  freeStoreKeys(keys: readonly StoreKey[]): void;
+  /** Makes the changes durable, all or none, and then calls `done`: at once when they are kept in memory only. */
+  persist(changes: readonly StateChange[], done: (error: MobulaError | undefined) => void): void;
+  /** A packed error as in ValueRecord `at: "error"`. */
+  packError(error: { readonly code: string; readonly kind: ErrorKind; readonly message: string }): Uint8Array;
+}
+
+export interface ControlOptions {
+  readonly nodeId: NodeId;
+  /** Of the state store, see kv.ts. */
+  readonly epoch: number;
+  /** How long an actor may take for its shutdown hook; default ACTOR_SHUTDOWN_MS. */
+  readonly shutdownMs?: number;
+}
+
+export interface Control {
+  readonly epoch: number;
+
+  /** `ready` is called when the job is durable: send Welcome then. */
+  processJoined(process: JoinedProcess, ready?: (error: MobulaError | undefined) => void): void;
+  /**
+   * Its connection is closed, and all that it sent was handled. `retired`: it was ended on purpose while it had nothing
+   * to do (idle, maxCalls), so the actors it created live on while somebody holds them.
+   */
+  processGone(processId: ProcessId, retired?: boolean): void;
+  handle(from: ProcessId, message: ControlMessage): void;
+  /** Answers a query of CONTROL_QUERIES by an Answer, now or later. */
+  query(from: ProcessId, query: Query): void;
+
+  actorWorkerReady(requestId: number, worker: WorkerAddress, gpus: readonly string[]): void;
+  /** `code` is INFEASIBLE or the code of what prevents workers from starting. */
+  actorWorkerRefused(requestId: number, reason: { readonly code: string; readonly message: string }): void;
+  /** The process behind a worker is gone. Repeated or unknown ones change nothing. */
+  workerDied(death: WorkerDeath): void;
+
+  /** Deadlines that have passed take effect. Call it at least once a second. */
+  tick(): void;
+  /** Asks every actor to end in order; `done` once all have (at most shutdownMs and a grace later, given ticks). */
+  shutdown(done: () => void): void;
+  /** Puts back what a state store remembers of an earlier run; before the first process joins. */
+  restore(entries: readonly { readonly key: string; readonly value: Uint8Array }[]): void;
+
+  stats(): ControlStats;
+}
+
+export interface ControlStats {
+  readonly objects: number;
+  readonly parkedObjects: number;
+  readonly actors: Readonly<Record<ActorState["state"], number>>;
+  readonly waits: number;
+}
+
+/** An actor's state as sent; `sameAs` is set when getIfExists found an actor: calls go to that id. */
+export type ActorStateMessage = ActorState & { readonly sameAs?: ActorId };
+
+/** An actor's making with the refs that its constructor's arguments mention. */
+export type HeldActorSpec = ActorSpec & {
+  /** Refs inside the arguments (not the top-level ones): held while the actor may start, and granted to each host. */
+  readonly nested?: readonly ObjectKey[];
+  /** Published refs whose values `deps` are: held while the actor may start, granted to nobody. */
+  readonly keeps?: readonly ObjectKey[];
+};

@@ -1,0 +1,15 @@
+export {
+  type ActorStateMessage,
+  type ActorWorkerRequest,
+  CONTROL_MESSAGES,
+  CONTROL_QUERIES,
+  type Control,
+  type ControlEffects,
+  type ControlMessage,
+  type ControlOptions,
+  type ControlStats,
+  type HeldActorSpec,
+  type JobInfo,
+  type JoinedProcess,
+} from "./interface.ts";
+export type { CommitOutcome, StateChange, StateEntry, StateStore } from "./kv.ts";
