@@ -3,3 +3,5 @@ export * from "./messages.ts";
 export { FrameReader } from "./msgpack-reader.ts";
 export { FrameWriter } from "./msgpack-writer.ts";
 export * from "./queries.ts";
+export * from "./hot.ts";
+export { type FailureRecord, packFailure, unpackFailure } from "./failure.ts";

@@ -1,0 +1,45 @@
+/** What the engine asks of the world. The runtime carries it out; the simulator and the tests write it down. */
+import type { ObjectKey, Seq } from "../base/ids.ts";
+import type { StoreKey, StorePinned, ToNode, ValueRecord, WorkerAddress } from "../wire/mod.ts";
+import type { WorkerLink } from "./records.ts";
+
+/** The program's side: what it is told. */
+export interface ProgramEffects {
+  /** The value that `want` asked for. */
+  value(seq: Seq, value: ValueRecord): void;
+  /** The same for a value in the store, resident and pinned once for the program. */
+  pinned(seq: Seq, pinned: StorePinned, nested: readonly ObjectKey[]): void;
+  /** What `watch` asked for. */
+  ready(seq: Seq): void;
+  /** Item `index` of a stream is there (or will be: it has a value at once). */
+  streamItem(stream: Seq, index: number, item: Seq): void;
+  /** The stream has `count` items and no more. */
+  streamEnd(stream: Seq, count: number): void;
+  /** A failed task whose error nobody has asked for was let go. */
+  unreadFailure(name: string, bytes: Uint8Array): void;
+  warn(code: string, message: string): void;
+}
+
+export interface OwnerEffects extends ProgramEffects {
+  toNode(message: ToNode): void;
+  /** Opens, or finds open, the connection to a worker. Frames may be written at once. */
+  link(address: WorkerAddress): WorkerLink;
+  /** Nothing leads there any more from this owner. */
+  unlink(link: WorkerLink): void;
+  /** Makes a stored object resident and pins it for this process; answered through `engine.onPinned`. */
+  pin(key: StoreKey): void;
+  /** A task ended: for the timeline. Times are milliseconds of the engine's clock. */
+  taskEvent(event: TaskEvent): void;
+}
+
+export interface TaskEvent {
+  readonly name: string;
+  readonly seq: Seq;
+  readonly attempt: number;
+  readonly submittedAtMs: number;
+  readonly sentAtMs: number;
+  readonly finishedAtMs: number;
+  readonly runMicros: number;
+  readonly pid: number;
+  readonly outcome: "ok" | "error" | "cancelled" | "lost";
+}

@@ -1,0 +1,327 @@
+/**
+ * The objects of one owner: values, counts, who waits for them, and which of them have escaped.
+ *
+ * 1. A record lives while it has uses: the program's ref, calls that take it as argument, values it is nested in.
+ * 2. A value is set once, and again only when a lost copy was made anew; then everybody who waited is told.
+ * 3. A ref that is about to leave inside a value is published to the node's directory first; its value follows as soon
+ *    as there is one. With the last use here, the owner's own hold is taken back; others may still hold it there.
+ */
+import { assert } from "../base/assert.ts";
+import { isObjectKey, type ObjectKey, objectKey, objectKeyOwner, objectKeySeq, type ProcessId, type Seq } from "../base/ids.ts";
+import { packFailure, type StorePinned, type ValueRecord } from "../wire/mod.ts";
+import type { OwnerEffects } from "./effects.ts";
+import { HoldTable } from "./holds.ts";
+import { type NestedRef, ObjectRecord, type TaskRecord } from "./records.ts";
+
+/** Object numbers from here on are chosen by the engine; below, by the program's side. */
+const ENGINE_SEQS_FROM = 2 ** 40;
+export interface ObjectListener {
+  /** An argument of this call has its value now. */
+  dependencyReady(task: TaskRecord): void;
+  /** Nothing needs the returns of this task any more. */
+  returnDropped(task: TaskRecord): void;
+  /** Runs the task again because a stored copy of a return was lost; false when that is not possible. */
+  rebuild(task: TaskRecord): boolean;
+}
+
+export class ObjectTable {
+  readonly holds: HoldTable;
+  private readonly self: ProcessId;
+  private readonly effects: OwnerEffects;
+  private readonly records = new Map<Seq, ObjectRecord>();
+  /** Foreign refs whose value was asked of the node: all records of one key share the answer. */
+  private readonly subscribed = new Map<ObjectKey, ObjectRecord[]>();
+  /** Stored values on their way to the program. */
+  private readonly pinning = new Map<number, ObjectRecord[]>();
+  private nextEngineSeq = ENGINE_SEQS_FROM;
+  private freed: number[] = [];
+  private unpublished: ObjectKey[] = [];
+  listener: ObjectListener | undefined;
+
+  constructor(self: ProcessId, effects: OwnerEffects) {
+    this.self = self;
+    this.effects = effects;
+    this.holds = new HoldTable(
+      (key) => {
+        const record = this.ownRecord(key);
+        if (record) record.uses++;
+      },
+      (key) => {
+        const record = this.ownRecord(key);
+        if (record) this.dropUse(record);
+      },
+    );
+  }
+
+  get size(): number {
+    return this.records.size;
+  }
+
+  find(seq: Seq): ObjectRecord | undefined {
+    return this.records.get(seq);
+  }
+
+  get(seq: Seq): ObjectRecord {
+    const record = this.records.get(seq);
+    assert(record, `object ${seq} is not known to its owner`);
+    return record;
+  }
+
+  create(seq: Seq, task?: TaskRecord): ObjectRecord {
+    const record = new ObjectRecord(seq, task);
+    this.records.set(seq, record);
+    return record;
+  }
+
+  /** For objects that the program has not numbered: items of streams. */
+  createUnnumbered(task: TaskRecord): ObjectRecord {
+    return this.create(this.nextEngineSeq++ as Seq, task);
+  }
+
+  /** A ref of another owner that the program has read from a value, under a number of its own. */
+  borrow(seq: Seq, key: ObjectKey): void {
+    this.records.set(seq, new ObjectRecord(seq, undefined, key));
+    this.holds.use(key);
+  }
+
+  /** The program read one of this owner's own refs from a value: one more use. */
+  retain(seq: Seq): void {
+    this.get(seq).uses++;
+  }
+
+  // ── values ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  setValue(record: ObjectRecord, value: ValueRecord): void {
+    record.value = value;
+    if (record.isPublished) {
+      this.effects.toNode({
+        t: "object-publish",
+        objects: [{ key: this.keyOf(record), value: this.publishable(value) }],
+      });
+    }
+    if (record.isWatched) {
+      record.isWatched = false;
+      this.effects.ready(record.seq);
+    }
+    if (record.isWanted) this.deliver(record);
+    const { dependents } = record;
+    if (dependents) {
+      record.dependents = undefined;
+      for (const task of dependents) this.listener?.dependencyReady(task);
+    }
+    if (record.uses <= 0) this.finish(record);
+  }
+
+  /** The program asks for the value: told once by `value` or `pinned`. */
+  want(seq: Seq): void {
+    const record = this.get(seq);
+    record.isWanted = true;
+    if (record.value) this.deliver(record);
+    else this.subscribe(record);
+  }
+
+  unwant(seq: Seq): void {
+    const record = this.records.get(seq);
+    if (record) record.isWanted = false;
+  }
+
+  /** The program asks to know when there is a value, without the value. */
+  watch(seq: Seq): void {
+    const record = this.get(seq);
+    if (record.value) this.effects.ready(seq);
+    else {
+      record.isWatched = true;
+      this.subscribe(record);
+    }
+  }
+
+  /** Makes a call wait for its argument; false when there is nothing to wait for. */
+  dependOn(record: ObjectRecord, task: TaskRecord): boolean {
+    if (record.value) return false;
+    if (record.dependents) record.dependents.push(task);
+    else record.dependents = [task];
+    this.subscribe(record);
+    return true;
+  }
+
+  private deliver(record: ObjectRecord): void {
+    const { value } = record;
+    assert(value, "only a value is delivered");
+    if (value.at !== "stored") {
+      record.isWanted = false;
+      if (value.nested.length > 0) this.publishNested(value.nested);
+      this.effects.value(record.seq, value);
+      return;
+    }
+    const waiting = this.pinning.get(value.key);
+    if (waiting) {
+      if (!waiting.includes(record)) waiting.push(record);
+    } else {
+      this.pinning.set(value.key, [record]);
+      this.effects.pin(value.key);
+    }
+  }
+
+  /** A stored object is resident and pinned for this process, or cannot be had. True when it was for the program. */
+  onPinned(pinned: StorePinned): boolean {
+    const waiting = this.pinning.get(pinned.key);
+    if (!waiting) return false;
+    this.pinning.delete(pinned.key);
+    const [first, ...others] = waiting;
+    if (!first) return false;
+    if (pinned.error) {
+      for (const record of waiting) this.lose(record, pinned.error);
+      return true;
+    }
+    // Several refs of one stored object: each needs a pin of its own.
+    if (others.length > 0) {
+      this.pinning.set(pinned.key, others);
+      this.effects.pin(pinned.key);
+    }
+    first.isWanted = false;
+    this.effects.pinned(first.seq, pinned, first.value?.nested ?? []);
+    return true;
+  }
+
+  /** A stored copy is gone: make it again where lineage allows, else the error is the value. */
+  lose(record: ObjectRecord, error: { code: string; kind: "lost" | string; message: string }): void {
+    const { task } = record;
+    if (error.code === "OBJECT_LOST" && task && record.foreignKey === undefined && this.listener?.rebuild(task)) {
+      record.value = undefined;
+      return;
+    }
+    const bytes = packFailure({ code: error.code, kind: error.kind as "lost", message: error.message });
+    record.value = undefined;
+    this.setValue(record, { at: "error", bytes, nested: [] });
+  }
+
+  // ── counts ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** The program's ref is gone. */
+  release(seq: Seq): void {
+    const record = this.records.get(seq);
+    if (record) this.dropUse(record);
+  }
+
+  dropUse(record: ObjectRecord): void {
+    if (--record.uses === 0) this.finish(record);
+  }
+
+  /** Nobody here needs the record. One that is still being made is kept if it was published: others wait for it. */
+  private finish(record: ObjectRecord): void {
+    if (!record.value && record.isPublished) return;
+    if (!this.records.delete(record.seq)) return;
+    const { value, task, foreignKey } = record;
+    if (foreignKey !== undefined) {
+      const sharing = this.subscribed.get(foreignKey);
+      if (sharing) {
+        const rest = sharing.filter((other) => other !== record);
+        if (rest.length > 0) this.subscribed.set(foreignKey, rest);
+        else this.subscribed.delete(foreignKey);
+      }
+      if (value) this.holds.drop(value.nested);
+      this.holds.drop([foreignKey]);
+      return;
+    }
+    if (record.isPublished) this.unpublished.push(this.keyOf(record));
+    else if (value?.at === "stored") this.freed.push(value.key);
+    if (value && value.nested.length > 0) this.holds.drop(value.nested);
+    if (value?.at === "error" && task && !record.isWanted) this.noteUnread(record, value.bytes);
+    if (task) this.listener?.returnDropped(task);
+  }
+
+  private readonly read = new WeakSet<ObjectRecord>();
+
+  /** Errors that somebody has seen are not worth a warning when they go. */
+  markRead(record: ObjectRecord): void {
+    this.read.add(record);
+  }
+
+  private noteUnread(record: ObjectRecord, bytes: Uint8Array): void {
+    if (this.read.has(record) || !record.task) return;
+    this.effects.unreadFailure(record.task.name, bytes);
+  }
+
+  // ── refs inside values ─────────────────────────────────────────────────────────────────────────────────────────
+
+  keyOf(record: ObjectRecord): ObjectKey {
+    return record.foreignKey ?? objectKey(this.self, record.seq);
+  }
+
+  /** Own numbers and foreign keys to keys, each used once more, until `holds.drop`. */
+  useNested(nested: readonly NestedRef[]): readonly ObjectKey[] {
+    if (nested.length === 0) return NO_KEYS;
+    return nested.map((ref) => {
+      const key = typeof ref === "number" ? this.keyOf(this.get(ref)) : ref;
+      this.holds.use(key);
+      return key;
+    });
+  }
+
+  /** Makes sure that refs which are about to leave can be asked for. */
+  publishNested(keys: readonly ObjectKey[]): void {
+    for (const key of keys) {
+      const record = this.ownRecord(key);
+      if (!record || record.isPublished) continue;
+      record.isPublished = true;
+      const { value } = record;
+      if (value) this.publishNested(value.nested);
+      this.effects.toNode({
+        t: "object-publish",
+        objects: [value ? { key, value: this.publishable(value) } : { key }],
+      });
+    }
+  }
+
+  private publishable(value: ValueRecord): ValueRecord {
+    if (value.nested.length > 0) this.publishNested(value.nested);
+    return value;
+  }
+
+  private ownRecord(key: ObjectKey): ObjectRecord | undefined {
+    if (!isObjectKey(key) || objectKeyOwner(key) !== this.self) return undefined;
+    return this.records.get(objectKeySeq(key));
+  }
+
+  private subscribe(record: ObjectRecord): void {
+    const key = record.foreignKey;
+    if (key === undefined) return;
+    const sharing = this.subscribed.get(key);
+    if (sharing) {
+      if (!sharing.includes(record)) sharing.push(record);
+      return;
+    }
+    this.subscribed.set(key, [record]);
+    this.effects.toNode({ t: "object-subscribe", keys: [key] });
+  }
+
+  /** The directory's answer: the value of a foreign ref, its nested refs granted to this process. */
+  onObjectState(key: ObjectKey, value: ValueRecord): void {
+    const sharing = this.subscribed.get(key);
+    this.holds.receive(value.nested);
+    if (sharing) {
+      this.subscribed.delete(key);
+      for (const record of sharing) {
+        for (const nested of value.nested) this.holds.use(nested);
+        this.setValue(record, value);
+      }
+    }
+    this.holds.drop(value.nested);
+  }
+
+  /** Messages that were gathered over the turn. */
+  flush(): void {
+    const returned = this.holds.takeReturned();
+    if (returned.length > 0) this.effects.toNode({ t: "hold-release", holds: returned });
+    if (this.unpublished.length > 0) {
+      this.effects.toNode({ t: "object-unpublish", keys: this.unpublished });
+      this.unpublished = [];
+    }
+    if (this.freed.length > 0) {
+      this.effects.toNode({ t: "store-free", keys: this.freed });
+      this.freed = [];
+    }
+  }
+}
+
+const NO_KEYS: readonly ObjectKey[] = Object.freeze([]);

@@ -1,0 +1,231 @@
+/** What an owner knows of its objects, tasks, actors and leases. Plain records; the rules are in the files beside it. */
+import type { ActorId, LeaseId, ObjectKey, Seq } from "../base/ids.ts";
+import type { ClaimsInfo, Demand, ValueRecord, WorkerAddress, WorkerDeath } from "../wire/mod.ts";
+import type { FrameWriter } from "../wire/mod.ts";
+
+/** A function with its options, registered once; calls name it by number. */
+export interface Template {
+  readonly id: number;
+  readonly name: string;
+  /** Packed function, sent once to each worker that runs it. */
+  readonly code: Uint8Array;
+  readonly demand: Demand;
+  readonly numReturns: number;
+  readonly isStream: boolean;
+  readonly streamBufferItems: number;
+  /** -1 for ever. */
+  readonly maxRetries: number;
+  readonly retryDelayMs: number;
+  readonly timeoutMs: number;
+  /** The worker ends after so many calls; 0 for never. */
+  readonly maxCalls: number;
+}
+
+/** A method with its per-call options, registered once. */
+export interface MethodTemplate {
+  readonly id: number;
+  readonly name: string;
+  readonly numReturns: number;
+  readonly isStream: boolean;
+  readonly streamBufferItems: number;
+  readonly group: string;
+  readonly maxRetries: number;
+  readonly retryDelayMs: number;
+  readonly timeoutMs: number;
+  readonly retryExceptions: boolean;
+}
+
+/** A value or an actor handle inside other values: own objects by number, everything else by key. */
+export type NestedRef = Seq | ObjectKey;
+
+export class ObjectRecord {
+  readonly seq: Seq;
+  /** What will make it; kept while a lost copy could be made again. */
+  task: TaskRecord | undefined;
+  /** Set for a ref that another process owns: this record only caches its value. */
+  readonly foreignKey: ObjectKey | undefined;
+  value: ValueRecord | undefined = undefined;
+  /** The program's ref, tasks that take it as argument, and values it is nested in. */
+  uses = 1;
+  /** The program waits for the value. */
+  isWanted = false;
+  /** The program waits to know that it is there. */
+  isWatched = false;
+  /** Others may ask the node's directory for it. */
+  isPublished = false;
+  /** Calls that take it as argument and wait for it. */
+  dependents: TaskRecord[] | undefined = undefined;
+
+  constructor(seq: Seq, task: TaskRecord | undefined, foreignKey?: ObjectKey) {
+    this.seq = seq;
+    this.task = task;
+    this.foreignKey = foreignKey;
+  }
+}
+
+export const TASK_STATE = { waiting: 0, queued: 1, sent: 2, delayed: 3, done: 4 } as const;
+export type TaskState = (typeof TASK_STATE)[keyof typeof TASK_STATE];
+
+/** A task or an actor call, from submission until nothing of it is needed any more. */
+export class TaskRecord {
+  readonly seq: Seq;
+  readonly template: Template | undefined;
+  readonly actor: ActorRecord | undefined;
+  readonly method: MethodTemplate | undefined;
+  args: Uint8Array;
+  deps: readonly ObjectRecord[];
+  nested: readonly NestedRef[];
+  state: TaskState = TASK_STATE.waiting;
+  attempt = 0;
+  /** Attempts that failed and counted. */
+  failures = 0;
+  /** Arguments that have no value yet. */
+  missing = 0;
+  lease: Lease | undefined = undefined;
+  claimSlot = 0;
+  claimSequence = 0;
+  sentAtMs = 0;
+  readonly submittedAtMs: number;
+  /** One record for each return; a stream's only record is its completion. */
+  returns: readonly ObjectRecord[] = NO_RETURNS;
+  stream: StreamRecord | undefined = undefined;
+
+  constructor(
+    seq: Seq,
+    what: Template | { readonly actor: ActorRecord; readonly method: MethodTemplate },
+    args: Uint8Array,
+    deps: readonly ObjectRecord[],
+    nested: readonly NestedRef[],
+    nowMs: number,
+  ) {
+    this.seq = seq;
+    if ("actor" in what) {
+      this.actor = what.actor;
+      this.method = what.method;
+      this.template = undefined;
+    } else {
+      this.template = what;
+      this.actor = undefined;
+      this.method = undefined;
+    }
+    this.args = args;
+    this.deps = deps;
+    this.nested = nested;
+    this.submittedAtMs = nowMs;
+  }
+
+  get name(): string {
+    if (this.template) return this.template.name;
+    return `${this.actor?.className ?? "actor"}.${this.method?.name ?? "method"}`;
+  }
+}
+
+const NO_RETURNS: readonly ObjectRecord[] = Object.freeze([]);
+
+/** The items of a generator, as its owner sees them. */
+export interface StreamRecord {
+  /** Item number → its object; items keep their numbers over retries. */
+  readonly items: Map<number, ObjectRecord>;
+  received: number;
+  consumed: number;
+  /** The program let go of the stream: items that still come are dropped. */
+  isAbandoned: boolean;
+}
+
+/** How an owner reaches one worker: hot frames are written to `out` and leave after `schedule`. */
+export interface WorkerLink {
+  readonly address: WorkerAddress;
+  readonly out: FrameWriter;
+  schedule(): void;
+  /** Templates, methods and actors that this worker has been told of. */
+  readonly knownTemplates: Set<number>;
+  readonly knownMethods: Set<number>;
+  readonly knownActors: Set<number>;
+  readonly claims: ClaimTable | undefined;
+  /** Set when the connection has ended; nothing sent afterwards arrives. */
+  isBroken: boolean;
+}
+
+/** Words that an owner and its worker race for; see worker/claims.ts for the states. */
+export interface ClaimTable {
+  /** Prepares a word for a task that is about to be sent. Undefined when every word is in use. */
+  acquire(): { readonly slot: number; readonly sequence: number } | undefined;
+  /** True when the task had not started and now never will. */
+  takeBack(slot: number, sequence: number): boolean;
+  /** True when the worker had taken it up. */
+  wasStarted(slot: number, sequence: number): boolean;
+  release(slot: number): void;
+  /** Breaks a synchronous run of `seq`, if it is under the interruptible guard now; true when the signal was sent. */
+  interrupt(seq: Seq): boolean;
+}
+export type { ClaimsInfo };
+
+export interface Lease {
+  readonly id: LeaseId;
+  readonly shape: Shape;
+  readonly link: WorkerLink;
+  /** Sent and unfinished, oldest first. */
+  readonly inFlight: Map<Seq, TaskRecord>;
+  /** What the tasks in flight are expected to take, together. */
+  backlogMicros: number;
+  /** Last time that a result arrived or the first task was sent. */
+  progressAtMs: number;
+  idleSinceMs: number;
+  /** Others wait for it: take no more work and give it back when empty. */
+  isRevoked: boolean;
+  calls: number;
+  /** Set when the worker must not be used again. */
+  isRetiring: boolean;
+  /** Its connection broke; the node will say why. */
+  isBroken: boolean;
+}
+
+/** All tasks that ask for the same thing. */
+export interface Shape {
+  readonly id: number;
+  readonly demand: Demand;
+  readonly queue: TaskQueue;
+  readonly leases: Lease[];
+  /** Last number told to the node. */
+  wantedTold: number;
+  isTold: boolean;
+  isDirty: boolean;
+  /** Tasks sent and unfinished, over all leases. */
+  inFlight: number;
+  waitingSinceMs: number;
+}
+
+export interface TaskQueue {
+  readonly size: number;
+  push(task: TaskRecord): void;
+  unshift(task: TaskRecord): void;
+  shift(): TaskRecord | undefined;
+  remove(task: TaskRecord): boolean;
+  [Symbol.iterator](): Iterator<TaskRecord>;
+}
+
+export interface ActorRecord {
+  /** The number by which the program and the workers' connections name it. */
+  readonly num: number;
+  readonly actorId: ActorId;
+  readonly className: string;
+  state: "creating" | "pending" | "alive" | "restarting" | "dead";
+  incarnation: number;
+  link: WorkerLink | undefined;
+  /** Calls not yet sent, in order. */
+  readonly queue: TaskQueue;
+  readonly inFlight: Map<Seq, TaskRecord>;
+  /** How many calls may run at once in the actor; those may have started when it dies. */
+  readonly concurrency: number;
+  cause: ActorCause | undefined;
+  isSubscribed: boolean;
+  /** The program's handles and nested occurrences. */
+  warnedBacklog: boolean;
+}
+
+export interface ActorCause {
+  readonly code: string;
+  readonly message: string;
+  readonly error?: Uint8Array;
+  readonly death?: WorkerDeath;
+}
