@@ -1,0 +1,101 @@
+/**
+ * The direction of imports. A room imports only rooms above it, in the order of docs/design/architecture.md, and only
+ * through their door `mod.ts`. Rooms on one line do not import each other. Cycles between files are Biome's to find.
+ */
+const rooms = [
+  ["base"],
+  ["wire"],
+  ["transport"],
+  ["closure", "codec"],
+  ["scheduler", "store", "owner", "control"],
+  ["node", "client"],
+  ["worker", "driver"],
+  ["api"],
+  ["testing", "esbuild"],
+  ["bin"],
+];
+
+/** What a room may take from its own line: here the line names an order inside it. */
+const neighbours = {};
+
+const root = "^packages/core/src/";
+/** Declarations only: what processes say to each other. */
+const contracts = `${root}wire/(messages|queries)\\.ts$`;
+/** How processes are started; these two files import no room. */
+const launching = `${root}bin/(entries|snapshot)\\.ts$`;
+
+const direction = rooms.flatMap((line, index) =>
+  line.map((room) => {
+    const above = rooms.slice(0, index).flat();
+    const allowed = [...above, room, ...(neighbours[room] ?? [])];
+    return {
+      name: `${room}-imports-only-rooms-above`,
+      severity: "error",
+      comment: `${room} may import ${above.length > 0 ? above.join(", ") : "no other room"}`,
+      from: { path: `${root}${room}/`, pathNot: "\\.test\\.ts$" },
+      to: { path: root, pathNot: [`${root}(${allowed.join("|")})/`, launching] },
+    };
+  }),
+);
+
+module.exports = {
+  forbidden: [
+    ...direction,
+    {
+      name: "only-through-the-door",
+      severity: "error",
+      comment: "another room is imported through its mod.ts; base and the message contracts are files of their own",
+      from: { path: `${root}([^/]+)/` },
+      to: {
+        path: `${root}[^/]+/`,
+        pathNot: [`${root}$1/`, `${root}[^/]+/mod\\.ts$`, `${root}base/`, contracts, launching],
+      },
+    },
+    {
+      name: "engines-are-pure",
+      severity: "error",
+      comment: "a pure engine takes events and the time, and gives commands: no clock, socket, disk or process",
+      from: { path: `${root}(scheduler/|owner/|base/|[^/]+/[^/]*engine[^/]*\\.ts$)`, pathNot: "\\.test\\.ts$" },
+      to: { dependencyTypes: ["core"], pathNot: "^(node:)?(util|assert|crypto)$" },
+    },
+    {
+      name: "published-code-does-not-need-tools",
+      severity: "error",
+      comment: "what is published may import packages that are installed with it or bundled into it",
+      from: { path: `${root}`, pathNot: "\\.test\\.ts$|/fixtures/" },
+      to: {
+        dependencyTypes: ["npm-dev", "npm-no-pkg", "npm-unknown"],
+        pathNot: "node_modules/(acorn|msgpackr|esbuild|commander)/",
+      },
+    },
+    {
+      name: "no-tests-in-programs",
+      severity: "error",
+      from: { path: root, pathNot: "\\.test\\.ts$|/fixtures/" },
+      to: { path: "\\.test\\.ts$|/fixtures/" },
+    },
+    {
+      name: "examples-use-the-public-door",
+      severity: "error",
+      from: { path: "^examples/" },
+      to: { path: "^packages/core/", pathNot: "^packages/core/(src/(api|testing|esbuild)/mod\\.ts|dist/.*)$" },
+    },
+    {
+      name: "starting-processes-needs-no-room",
+      severity: "error",
+      from: { path: launching },
+      to: { path: root, pathNot: launching },
+    },
+    { name: "imports-resolve", severity: "error", from: {}, to: { couldNotResolve: true } },
+  ],
+  options: {
+    doNotFollow: { path: "node_modules" },
+    exclude: { path: "/dist/|/fixtures/|\\.venv/" },
+    tsPreCompilationDeps: true,
+    enhancedResolveOptions: {
+      exportsFields: ["exports"],
+      conditionNames: ["mobula-source", "node", "import", "require", "types", "default"],
+      extensions: [".ts", ".mjs", ".cjs", ".js"],
+    },
+  },
+};

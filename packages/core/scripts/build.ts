@@ -1,0 +1,305 @@
+/**
+ * Builds what is published: `node packages/core/scripts/build.ts [--no-types]`.
+ *
+ *   dist/mobula.mjs, .cjs   doors for `import` and `require`; testing and esbuild likewise
+ *   dist/runtime.cjs        loads the one copy of the runtime that a process has
+ *   dist/lib/*.cjs          bundles: the API, and one for each program the runtime starts
+ *   dist/types/             declarations for `import`, and the same ones for `require` in dist/types-cjs/
+ *
+ * Both doors and every worker must see one runtime, so the runtime is CommonJS, which `import` and `require` both load
+ * at once, and is found by the package's own name, which keeps bundlers from making a second copy of it.
+ */
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { build, type Plugin } from "esbuild";
+import { reachableDeclarations } from "./declarations.ts";
+import { routeDynamicImports } from "./dynamic-imports.ts";
+import { lazyModules } from "./lazy-modules.ts";
+import { thirdPartyNotices } from "./third-party.ts";
+
+const root = join(import.meta.dirname, "..");
+const source = join(root, "src");
+const out = join(root, `dist.building-${process.pid}`);
+const lib = join(out, "lib");
+const require = createRequire(import.meta.url);
+const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
+
+/** Shared by all copies of one version in a process: the doors, and the bundle a worker was started from. */
+const RUNTIME_SYMBOL = `Symbol.for("mobula.runtime@${version}")`;
+
+/** What the package exports, with the module that is behind each name. */
+const doors = [
+  { name: "mobula", member: "api", module: "api/mod.ts" },
+  { name: "testing", member: "testing", module: "testing/mod.ts" },
+].filter((door) => existsSync(join(source, door.module)));
+
+const programs = ["node", "worker", "io-thread"].filter((name) => existsSync(join(source, "bin", `${name}.ts`)));
+/** Programs that are frozen into a startup snapshot, where `import()` and some built-in modules need a detour. */
+const snapshotPrograms = new Set(["node", "worker"]);
+
+async function main(): Promise<void> {
+  const withTypes = !process.argv.includes("--no-types");
+  rmSync(out, { recursive: true, force: true });
+  mkdirSync(lib, { recursive: true });
+  try {
+    await bundleRuntime();
+    for (const name of programs) await bundleProgram(name);
+    await bundleCli();
+    await bundleEsbuildPlugin();
+    writeDoors();
+    const licenses = thirdPartyNotices(join(root, "../.."), bundledPackages);
+    writeFileSync(join(out, "THIRD-PARTY-LICENSES.txt"), licenses);
+    writeFileSync(join(lib, "build-id"), contentHash(lib));
+    if (withTypes) emitTypes();
+    publish();
+  } finally {
+    rmSync(out, { recursive: true, force: true });
+  }
+}
+
+const bundledPackages = new Set<string>();
+
+interface BundleOptions {
+  readonly outfile: string;
+  readonly entry: string;
+  readonly plugins?: Plugin[];
+  readonly header?: string;
+}
+
+async function bundle({ outfile, entry, plugins = [], header = "" }: BundleOptions): Promise<void> {
+  const result = await build({
+    stdin: { contents: entry, resolveDir: source, sourcefile: "entry.ts", loader: "ts" },
+    outfile,
+    bundle: true,
+    platform: "node",
+    format: "cjs",
+    target: "node24",
+    external: ["koffi", "esbuild"],
+    // msgpackr's native helper only decodes long strings faster, and its lookup costs every process start.
+    alias: { msgpackr: require.resolve("msgpackr").replace(/dist\/node\.cjs$/, "index.js") },
+    define: {
+      "import.meta.url": "__mobulaUrl",
+      "import.meta.dirname": "__dirname",
+      "import.meta.filename": "__filename",
+    },
+    banner: { js: `const __mobulaUrl = require("node:url").pathToFileURL(__filename).href;${header}` },
+    legalComments: "none",
+    logLevel: "warning",
+    logOverride: { "empty-import-meta": "error" },
+    metafile: true,
+    plugins,
+  });
+  for (const input of Object.keys(result.metafile.inputs)) {
+    const name = /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(input)?.[1];
+    if (name !== undefined) bundledPackages.add(name);
+  }
+}
+
+/** One bundle for everything users import: parts that few need are evaluated when they are first asked for. */
+async function bundleRuntime(): Promise<void> {
+  const members = doors.map(({ member, module }) => `  get ${member}() { return require("./${module}"); },`);
+  await bundle({
+    outfile: join(lib, "runtime.main.cjs"),
+    entry: `module.exports = {\n${members.join("\n")}\n};\n`,
+    plugins: [lazyModules(["koffi"])],
+  });
+}
+
+async function bundleProgram(name: string): Promise<void> {
+  const outfile = join(lib, `${name}.main.cjs`);
+  const fromSnapshot = snapshotPrograms.has(name);
+  const register = programShares(name)
+    ? `import { register } from "mobula-build:register";\nimport * as api from "./api/mod.ts";\nregister(api);\n`
+    : "";
+  await bundle({
+    outfile,
+    entry: `${register}import "./bin/${name}.ts";\n`,
+    header: fromSnapshot
+      ? `const __mobulaImport = (specifier, options) => require("node:module").createRequire(__filename)("./import.cjs")(specifier, options);`
+      : "",
+    plugins: [
+      registerModule(),
+      lazyModules(fromSnapshot ? ["koffi", "node:sqlite", "node:http", "node:https", "node:tls"] : ["koffi"]),
+    ],
+  });
+  if (fromSnapshot) writeFileSync(outfile, routeDynamicImports(readFileSync(outfile, "utf8"), "__mobulaImport"));
+  writeFileSync(join(lib, `${name}.cjs`), launcher(`./${name}.main.cjs`));
+  writeFileSync(
+    join(lib, "import.cjs"),
+    `"use strict";\n// A program in a snapshot has no module of its own, which import() needs; this one is loaded from its file.\nmodule.exports = (specifier, options) => import(specifier, options);\n`,
+  );
+}
+
+/** User code runs in workers only, and what it imports as "mobula" is the worker's own copy. */
+function programShares(name: string): boolean {
+  return name === "worker" && doors.length > 0;
+}
+
+function registerModule(): Plugin {
+  return {
+    name: "mobula-register",
+    setup(setup) {
+      setup.onResolve({ filter: /^mobula-build:register$/ }, ({ path }) => ({ path, namespace: "mobula-build" }));
+      setup.onLoad({ filter: /./, namespace: "mobula-build" }, () => ({
+        contents: `export function register(api) {
+  globalThis[${RUNTIME_SYMBOL}] = {
+    api,
+    get testing() { return require("node:module").createRequire(__filename)("./runtime.main.cjs").testing; },
+  };
+}`,
+        loader: "js",
+      }));
+    },
+  };
+}
+
+async function bundleCli(): Promise<void> {
+  if (!existsSync(join(source, "bin/mobula.ts"))) return;
+  await bundle({
+    outfile: join(lib, "cli.main.cjs"),
+    entry: `import "./bin/mobula.ts";\n`,
+    plugins: [lazyModules(["koffi"])],
+  });
+  const path = join(out, "cli.cjs");
+  writeFileSync(
+    path,
+    `#!/usr/bin/env node
+"use strict";
+var problem = require("./guard.cjs")(process.versions.node, process.platform, process.arch);
+if (problem !== undefined) {
+  process.stderr.write(problem + "\\n");
+  process.exitCode = 1;
+} else {
+  require("node:module").enableCompileCache();
+  require("./lib/cli.main.cjs");
+}
+`,
+  );
+  chmodSync(path, 0o755);
+}
+
+/** The plugin runs inside the user's build, apart from any runtime, so it is a module of its own. */
+async function bundleEsbuildPlugin(): Promise<void> {
+  if (!existsSync(join(source, "esbuild/mod.ts"))) return;
+  await bundle({ outfile: join(lib, "esbuild.main.cjs"), entry: `export * from "./esbuild/mod.ts";\n` });
+  const names = exportNames(require(join(lib, "esbuild.main.cjs")) as object);
+  writeFileSync(
+    join(out, "esbuild.cjs"),
+    `"use strict";\nrequire("./guard.cjs").check();\nmodule.exports = require("./lib/esbuild.main.cjs");\n`,
+  );
+  writeFileSync(
+    join(out, "esbuild.mjs"),
+    `import "./check.cjs";\nimport { createRequire } from "node:module";\nconst plugin = createRequire(import.meta.url)("./esbuild.cjs");\n${reexports("plugin", names)}`,
+  );
+}
+
+function launcher(target: string): string {
+  return `"use strict";\nrequire("node:module").enableCompileCache();\nrequire("${target}");\n`;
+}
+
+function writeDoors(): void {
+  cpSync(join(root, "doors/guard.cjs"), join(out, "guard.cjs"));
+  writeFileSync(join(out, "check.cjs"), `"use strict";\nrequire("./guard.cjs").check();\n`);
+  if (doors.length === 0) return;
+  writeFileSync(
+    join(out, "runtime.cjs"),
+    `"use strict";
+require("./guard.cjs").check();
+var key = ${RUNTIME_SYMBOL};
+// A worker's program holds the part users call; what it lacks comes from the bundle, as does everything elsewhere.
+module.exports = globalThis[key] || (globalThis[key] = require("./lib/runtime.main.cjs"));
+`,
+  );
+  const runtime = require(join(lib, "runtime.main.cjs")) as Record<string, object>;
+  for (const { name, member } of doors) {
+    const names = exportNames(runtime[member] ?? {});
+    writeFileSync(
+      join(out, `${name}.cjs`),
+      `"use strict";\nrequire("./check.cjs");\n${findRuntime("__filename")}module.exports = runtime.${member};\n`,
+    );
+    writeFileSync(
+      join(out, `${name}.mjs`),
+      `import "./check.cjs";\nimport { createRequire } from "node:module";\n${findRuntime('typeof __filename === "string" ? __filename : import.meta.url')}const door = runtime.${member};\n${reexports("door", names)}`,
+    );
+  }
+}
+
+/**
+ * Code that loads the runtime by the package's name. Copied into a bundle, it looks for the installed package from
+ * where the bundle lies: the runtime starts other programs from files, so it cannot be inside a bundle.
+ */
+function findRuntime(here: string): string {
+  return `var runtime;
+try {
+  runtime = (typeof createRequire === "function" ? createRequire : require("node:module").createRequire)(${here})("mobula/runtime");
+} catch (error) {
+  if (error.code !== "MODULE_NOT_FOUND" || !String(error.message).includes("mobula/runtime")) throw error;
+  throw new Error(
+    "this bundle contains mobula, which starts worker processes from its own files and cannot find them: install mobula where the bundle runs (npm install mobula@${version})",
+    { cause: error },
+  );
+}
+`;
+}
+
+function exportNames(module: object): string[] {
+  return Object.keys(module)
+    .filter((name) => name !== "default" && name !== "__esModule")
+    .sort();
+}
+
+function reexports(from: string, names: string[]): string {
+  return names.map((name) => `export const ${name} = ${from}.${name};\n`).join("");
+}
+
+function contentHash(folder: string): string {
+  const hash = createHash("sha256");
+  for (const file of readdirSync(folder).sort()) hash.update(file).update(readFileSync(join(folder, file)));
+  return hash.digest("hex");
+}
+
+/** Emits the declarations that the doors reach, for `import`, and the same ones for `require`. */
+function emitTypes(): void {
+  const tsc = join(root, "../../node_modules/typescript/bin/tsc");
+  const emitted = join(out, "types-all");
+  execFileSync(process.execPath, [tsc, "-p", join(root, "tsconfig.build.json"), "--outDir", emitted], {
+    stdio: "inherit",
+  });
+  const entries = ["api/mod.d.ts", "testing/mod.d.ts", "esbuild/mod.d.ts"].filter((path) =>
+    existsSync(join(emitted, path)),
+  );
+  for (const [path, text] of reachableDeclarations(emitted, entries)) {
+    for (const folder of ["types", "types-cjs"]) {
+      const target = join(out, folder, path);
+      mkdirSync(dirname(target), { recursive: true });
+      writeFileSync(target, text);
+    }
+  }
+  rmSync(emitted, { recursive: true });
+  mkdirSync(join(out, "types-cjs"), { recursive: true });
+  writeFileSync(join(out, "types-cjs/package.json"), `{ "type": "commonjs" }\n`);
+}
+
+/** Swaps the finished folder in, so that a program that starts meanwhile sees the old build or the new one. */
+function publish(): void {
+  const target = join(root, "dist");
+  const previous = join(root, `dist.previous-${process.pid}`);
+  if (existsSync(target)) renameSync(target, previous);
+  renameSync(out, target);
+  rmSync(previous, { recursive: true, force: true });
+}
+
+await main();

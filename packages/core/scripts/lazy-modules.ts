@@ -1,0 +1,31 @@
+import { createRequire } from "node:module";
+import type { Plugin } from "esbuild";
+
+const require = createRequire(import.meta.url);
+
+/**
+ * Loads the named modules when one of their exports is first used, not when the bundle starts. Native packages cannot
+ * be loaded while a startup snapshot is built, some built-in modules cannot be part of one, and a process that never
+ * uses them starts sooner.
+ */
+export function lazyModules(names: readonly string[]): Plugin {
+  const lazy = new Set(names);
+  return {
+    name: "mobula-lazy-modules",
+    setup(setup) {
+      setup.onResolve({ filter: /./ }, ({ path }) => (lazy.has(path) ? { path, namespace: "mobula-lazy" } : undefined));
+      setup.onLoad({ filter: /./, namespace: "mobula-lazy" }, ({ path }) => ({
+        contents: lazyModule(path),
+        loader: "js",
+      }));
+    },
+  };
+}
+
+function lazyModule(name: string): string {
+  const exported = Object.keys(require(name) as object).filter((key) => key !== "default");
+  return `let loaded;
+const load = () => (loaded ??= require("node:module").createRequire(__filename)(${JSON.stringify(name)}));
+for (const key of ${JSON.stringify(exported)}) Object.defineProperty(exports, key, { enumerable: true, get: () => load()[key] });
+`;
+}

@@ -1,0 +1,251 @@
+/**
+ * Starting worker and node processes from a V8 startup snapshot.
+ *
+ * A snapshot is the heap of a process that has already loaded its program; a process that starts from it skips reading,
+ * parsing and running that code. It belongs to one exact Node.js binary, so it is built on the user's machine:
+ *
+ * 1. `workerCommand()` looks for a snapshot and gives the plain command when there is none.
+ * 2. `prepareSnapshot()` builds a missing one in the background, tries it out, and publishes it by renaming it into a
+ *    folder of the user's own. Two builders at once publish one file each or the same one; both are whole.
+ * 3. The file's name carries its size and checksum, because Node.js crashes on a damaged snapshot instead of refusing
+ *    it. A file that does not match its name is deleted and built again.
+ *
+ * `MOBULA_SNAPSHOT=off` turns this off; so does running from the sources of a checkout, where there is no bundle.
+ */
+import { execFile } from "node:child_process";
+import { createHash, randomUUID } from "node:crypto";
+import {
+  closeSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+} from "node:fs";
+import { homedir } from "node:os";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
+import { crc32 } from "node:zlib";
+import { entryPath, isSource, SNAPSHOT_PROBE_ANSWER, SNAPSHOT_PROBE_VARIABLE } from "./entries.ts";
+
+export type SnapshotProgram = "node" | "worker";
+
+export interface ProcessCommand {
+  readonly execPath: string;
+  /** Options of Node.js, then the program's path; the caller appends the program's own arguments. */
+  readonly args: string[];
+  readonly fromSnapshot: boolean;
+}
+
+export interface CommandOptions {
+  /** Further options of Node.js, for example the driver's `inheritedExecArgv()` and heap limits. */
+  readonly nodeOptions?: readonly string[];
+}
+
+/** Building takes about 0.4 s; a machine that needs longer than this is better served by plain starts. */
+const BUILD_TIMEOUT_MS = 60_000;
+/** Snapshots that no process has used for this long belong to removed packages or replaced Node.js versions. */
+const UNUSED_MAX_MS = 30 * 24 * 60 * 60 * 1000;
+/** A temporary file this old was left by a builder that was killed. */
+const TEMPORARY_MAX_MS = 10 * 60 * 1000;
+
+const run = promisify(execFile);
+
+/** How to start a worker: from a snapshot where one is ready, plainly otherwise. */
+export function workerCommand(options: CommandOptions = {}): ProcessCommand {
+  return command("worker", options);
+}
+
+/** How to start the node process; see {@link workerCommand}. */
+export function nodeCommand(options: CommandOptions = {}): ProcessCommand {
+  return command("node", options);
+}
+
+function command(name: SnapshotProgram, options: CommandOptions): ProcessCommand {
+  const entry = entryPath(name);
+  const nodeOptions = [...entry.execArgv, ...(options.nodeOptions ?? [])];
+  const blob = needsModuleHooks(nodeOptions) ? undefined : findSnapshot(name);
+  const args =
+    blob === undefined ? [...nodeOptions, entry.path] : ["--snapshot-blob", blob, ...nodeOptions, entry.path];
+  return { execPath: process.execPath, args, fromSnapshot: blob !== undefined };
+}
+
+/** `--import` and loaders are silently skipped by a process that starts from a snapshot, so such a process starts plainly. */
+function needsModuleHooks(nodeOptions: readonly string[]): boolean {
+  const hook = /^--(import|loader|experimental-loader)(=|$)/;
+  const fromEnvironment = (process.env.NODE_OPTIONS ?? "").split(/\s+/);
+  return nodeOptions.some((option) => hook.test(option)) || fromEnvironment.some((option) => hook.test(option));
+}
+
+const found = new Map<SnapshotProgram, string>();
+
+/** The path of a whole snapshot for `name`, or undefined. Reads and checks the file once a process. */
+export function findSnapshot(name: SnapshotProgram): string | undefined {
+  const known = found.get(name);
+  // A cleaner may have emptied the folder since; a start must not fail for that.
+  if (known !== undefined && isFile(known)) return known;
+  found.delete(name);
+  const key = snapshotKey(name);
+  const directory = key === undefined ? undefined : cacheDirectory();
+  if (key === undefined || directory === undefined) return undefined;
+  const prefix = `${name}-${key}-`;
+  for (const file of readdirSync(directory)) {
+    if (!file.startsWith(prefix) || !file.endsWith(".blob")) continue;
+    const path = join(directory, file);
+    if (isWhole(path, file)) {
+      found.set(name, path);
+      touch(path);
+      return path;
+    }
+    rmSync(path, { force: true });
+  }
+  return undefined;
+}
+
+const building = new Map<SnapshotProgram, Promise<string | undefined>>();
+
+/**
+ * Builds the snapshot of `name` unless there is one, and resolves to its path. Resolves to undefined where snapshots
+ * are off or cannot be built; a failure is not an error, since every process can start plainly, and is reported once
+ * through `onFailure`.
+ */
+export function prepareSnapshot(
+  name: SnapshotProgram,
+  onFailure: (reason: unknown) => void = () => {},
+): Promise<string | undefined> {
+  const running = building.get(name);
+  if (running !== undefined) return running;
+  const promise = build(name)
+    .catch((reason: unknown) => {
+      onFailure(reason);
+      return undefined;
+    })
+    .finally(() => building.delete(name));
+  building.set(name, promise);
+  return promise;
+}
+
+async function build(name: SnapshotProgram): Promise<string | undefined> {
+  const existing = findSnapshot(name);
+  if (existing !== undefined) return existing;
+  const key = snapshotKey(name);
+  const directory = key === undefined ? undefined : cacheDirectory();
+  if (key === undefined || directory === undefined) return undefined;
+  sweep(directory);
+  const bundle = bundlePath(name);
+  const temporary = join(directory, `${name}-${key}.${randomUUID()}.tmp`);
+  const { NODE_OPTIONS: _options, ...env } = process.env;
+  try {
+    await run(process.execPath, ["--snapshot-blob", temporary, "--build-snapshot", bundle], {
+      env,
+      timeout: BUILD_TIMEOUT_MS,
+    });
+    const probe = await run(process.execPath, ["--snapshot-blob", temporary, bundle], {
+      env: { ...env, [SNAPSHOT_PROBE_VARIABLE]: "1" },
+      timeout: BUILD_TIMEOUT_MS,
+    });
+    if (probe.stdout !== SNAPSHOT_PROBE_ANSWER) {
+      throw new Error(`the snapshot built for ${name} does not start: ${probe.stdout}${probe.stderr}`);
+    }
+    const bytes = readFileSync(temporary);
+    const file = openSync(temporary, "r");
+    try {
+      // Renamed before its bytes were on the disk, a power failure could leave a file of zeros under the final name.
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(temporary, join(directory, `${name}-${key}-${bytes.length}-${checksum(bytes)}.blob`));
+  } finally {
+    rmSync(temporary, { force: true });
+  }
+  return findSnapshot(name);
+}
+
+/** The bundle itself, not the launcher beside it that turns the compile cache on. */
+function bundlePath(name: SnapshotProgram): string {
+  return entryPath(name).path.replace(/\.cjs$/, ".main.cjs");
+}
+
+/**
+ * Everything a snapshot depends on: the Node.js binary (also between builds of one version), the program's text, and
+ * its place, because paths computed while it loads are frozen with it.
+ */
+function snapshotKey(name: SnapshotProgram): string | undefined {
+  if (isSource || process.env.MOBULA_SNAPSHOT === "off") return undefined;
+  const bundle = realpathSync(bundlePath(name));
+  const program = statSync(bundle);
+  const binary = statSync(process.execPath);
+  return createHash("sha256")
+    .update(JSON.stringify([process.version, process.arch, process.platform, process.versions.v8]))
+    .update(JSON.stringify([realpathSync(process.execPath), binary.size, binary.mtimeMs]))
+    .update(JSON.stringify([bundle, program.size, program.mtimeMs, buildId(bundle)]))
+    .digest("hex")
+    .slice(0, 24);
+}
+
+function buildId(bundle: string): string {
+  return readFileSync(join(dirname(bundle), "build-id"), "utf8");
+}
+
+/**
+ * A folder that only this user can write, or undefined where there is none. A snapshot is code: a folder that others
+ * can write, or one that they prepared, is not used.
+ */
+export function cacheDirectory(): string | undefined {
+  try {
+    const base =
+      process.env.MOBULA_CACHE_DIR ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "mobula");
+    mkdirSync(base, { recursive: true, mode: 0o700 });
+    const status = lstatSync(base);
+    if (!status.isDirectory() || status.uid !== process.getuid?.() || (status.mode & 0o022) !== 0) return undefined;
+    return base;
+  } catch {
+    // No home, read-only or full: processes start plainly.
+    return undefined;
+  }
+}
+
+function isWhole(path: string, file: string): boolean {
+  const match = /-(\d+)-([0-9a-f]{8})\.blob$/.exec(file);
+  const status = lstatSync(path, { throwIfNoEntry: false });
+  if (match === null || status === undefined || !status.isFile() || status.uid !== process.getuid?.()) return false;
+  return status.size === Number(match[1]) && checksum(readFileSync(path)) === match[2];
+}
+
+function checksum(bytes: Uint8Array): string {
+  return crc32(bytes).toString(16).padStart(8, "0");
+}
+
+function isFile(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isFile() === true;
+}
+
+/** Marks a snapshot as used, so that `sweep` keeps it; a folder that became read-only only loses that mark. */
+function touch(path: string): void {
+  try {
+    utimesSync(path, new Date(), new Date());
+  } catch (error) {
+    if (!isFileSystemError(error)) throw error;
+  }
+}
+
+function sweep(directory: string): void {
+  const now = Date.now();
+  for (const file of readdirSync(directory)) {
+    const maxMs = file.endsWith(".blob") ? UNUSED_MAX_MS : file.endsWith(".tmp") ? TEMPORARY_MAX_MS : undefined;
+    const path = join(directory, file);
+    const status = maxMs === undefined ? undefined : statSync(path, { throwIfNoEntry: false });
+    if (maxMs !== undefined && status !== undefined && now - status.mtimeMs > maxMs) rmSync(path, { force: true });
+  }
+}
+
+function isFileSystemError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && "code" in error;
+}

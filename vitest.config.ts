@@ -1,0 +1,27 @@
+import { defineConfig } from "vitest/config";
+
+const conditions = ["mobula-source", "node", "import", "module", "default"];
+
+export default defineConfig({
+  // Tests use the sources, never a build that may be older; see CONTRIBUTING.md.
+  resolve: { conditions },
+  ssr: { resolve: { conditions, externalConditions: conditions } },
+  test: {
+    include: [
+      "packages/*/src/**/*.test.ts",
+      "packages/*/test/**/*.test.ts",
+      "bench/**/*.test.ts",
+      "examples/**/*.test.ts",
+      "scripts/**/*.test.ts",
+      "docs/**/*.test.ts",
+    ],
+    exclude: ["**/node_modules/**", "**/dist/**", "**/fixtures/**", "**/.venv/**"],
+    // A process for each file: the runtime keeps state in the process, uses signals and native memory.
+    pool: "forks",
+    execArgv: ["--conditions=mobula-source", "--expose-gc"],
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    // Real processes and shared memory on two cores: more files at once only slow each other down.
+    maxWorkers: 2,
+  },
+});
