@@ -1,0 +1,525 @@
+/**
+ * Options, checked at the call and completed with their defaults. Pure: the same options give the same settings.
+ * Overrides are merged as a program wrote them ({@link mergeOptions}) and checked again, so a default that depends on
+ * another option (`maxCalls` on `numGpus`) follows the override too.
+ */
+import { InvalidOptionError } from "../base/errors.ts";
+import {
+  INFEASIBLE_TIMEOUT_MS,
+  MAX_PENDING_TASKS,
+  PUT_TIMEOUT_MS,
+  SHARED_ACTORS_PER_WORKER_MAX,
+  STREAM_BUFFER_ITEMS,
+  TASK_MAX_RETRIES,
+} from "../base/limits.ts";
+import { type Resources, type ResourceUnits, toUnits } from "../base/resources.ts";
+import type { RuntimeEnv } from "../wire/messages.ts";
+import {
+  aBoolean,
+  amount,
+  aText,
+  bytes,
+  type Check,
+  type CheckTable,
+  customResources,
+  fieldsOf,
+  gpus,
+  isRecord,
+  listOf,
+  milliseconds,
+  nearest,
+  oneOf,
+  readOptions,
+  recordOf,
+  refuse,
+  refuseWithoutCluster,
+  wholeNumber,
+} from "./option-checks.ts";
+import type { RetryExceptions } from "./types.ts";
+
+const FOR_EVER = { value: -1, means: "for ever" };
+const OBJECT_STORE_BYTES_MIN = 1024 * 1024;
+
+// ── values with rules of their own ───────────────────────────────────────────────────────────────────────────────────
+
+const retryExceptions: Check<RetryExceptions> = (value, at) => {
+  const isErrorClass = (each: unknown): boolean =>
+    typeof each === "function" &&
+    (each === Error || Object.prototype.isPrototypeOf.call(Error.prototype, each.prototype ?? {}));
+  if (typeof value === "boolean") return value;
+  if (isErrorClass(value)) return refuse(at, value, "a list of error classes: put the class into [ ]");
+  // Everything in the list was just seen to be an error class; a function was seen not to be one.
+  if (Array.isArray(value) && value.every(isErrorClass)) return value as RetryExceptions;
+  if (typeof value === "function") return value as RetryExceptions;
+  return refuse(at, value, "true, false, a list of error classes, or a function from an error to true or false");
+};
+
+const schedulingStrategy: Check<"default" | "spread"> = (value, at) => {
+  if (value === "default" || value === "spread") return value;
+  if (isRecord(value) && "nodeId" in value) {
+    return refuseWithoutCluster({ ...at, option: `${at.option}.nodeId` }, value.nodeId, 'use "default" or "spread"');
+  }
+  if (isRecord(value) && "placementGroup" in value) {
+    return refuseWithoutCluster(
+      { ...at, option: `${at.option}.placementGroup` },
+      value.placementGroup,
+      'use "default" or "spread"',
+    );
+  }
+  return refuse(at, value, '"default" or "spread"');
+};
+
+/** Selecting nothing in particular is fine on one machine. */
+const labelSelector: Check<undefined> = (value, at) => {
+  const selectors: readonly unknown[] = Array.isArray(value) ? value : [value];
+  for (const selector of selectors) {
+    if (!isRecord(selector)) return refuse(at, value, "an object from label to value, or a list of them");
+    if (Object.keys(selector).length > 0) return refuseWithoutCluster(at, value, "leave it out");
+  }
+  return undefined;
+};
+
+const labels: Check<undefined> = (value, at) => {
+  if (!isRecord(value)) return refuse(at, value, "an object from label to value");
+  return Object.keys(value).length > 0 ? refuseWithoutCluster(at, value, "leave it out") : undefined;
+};
+
+const environment: Check<Readonly<Record<string, string>>> = (value, at) => {
+  const read = recordOf<string>(
+    (each, where) => (typeof each === "string" && !each.includes("\0") ? each : refuse(where, each, "a string")),
+    "an object from variable to string",
+  )(value, at);
+  for (const name of Object.keys(read)) {
+    if (/[=\0]/.test(name)) refuse({ ...at, option: `${at.option}.${name}` }, read[name], 'a name without "="');
+  }
+  return read;
+};
+
+const nodeOption: Check<string> = (value, at) =>
+  typeof value === "string" && value.startsWith("-")
+    ? value
+    : refuse(at, value, 'an option of node, such as "--max-old-space-size=8192"');
+
+const needsCluster: (instead: string) => Check<never> = (instead) => (value, at) =>
+  refuseWithoutCluster(at, value, instead);
+
+const runtimeEnv: Check<RuntimeEnv> = fieldsOf({
+  env: environment,
+  workingDir: aText,
+  nodeOptions: listOf(nodeOption, 'a list of options of node, such as ["--max-old-space-size=8192"]'),
+  npm: needsCluster("install the packages beside the program"),
+  setup: needsCluster("prepare the machine before the program starts"),
+});
+
+const numReturns = wholeNumber(1);
+
+// ── tasks ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+const placementTable = {
+  numCpus: amount,
+  numGpus: gpus,
+  memory: bytes,
+  resources: customResources,
+  schedulingStrategy,
+  labelSelector,
+  runtimeEnv,
+} as const satisfies CheckTable;
+
+const taskTable = {
+  ...placementTable,
+  name: aText,
+  numReturns,
+  maxRetries: wholeNumber(0, undefined, FOR_EVER),
+  retryExceptions,
+  retryDelayMs: milliseconds(0),
+  timeoutMs: milliseconds(1),
+  maxCalls: wholeNumber(0),
+  streamBufferItems: wholeNumber(1),
+  priority: wholeNumber(-1000, 1000),
+} as const satisfies CheckTable;
+
+export interface TaskSettings {
+  /** Undefined: the function's own name. */
+  readonly name: string | undefined;
+  /** cpu, gpu, memory and custom resources together. */
+  readonly resources: ResourceUnits;
+  readonly numReturns: number;
+  /** -1 for ever. */
+  readonly maxRetries: number;
+  readonly retryExceptions: RetryExceptions;
+  readonly retryDelayMs: number;
+  /** Undefined: no limit. */
+  readonly timeoutMs: number | undefined;
+  /** 0: no limit. */
+  readonly maxCalls: number;
+  readonly schedulingStrategy: "default" | "spread";
+  readonly runtimeEnv: RuntimeEnv | undefined;
+  readonly streamBufferItems: number;
+  readonly priority: number;
+}
+
+/** Overrides on top of earlier options; an override of `undefined` changes nothing. */
+export function mergeOptions<Options extends object>(
+  base: Options | undefined,
+  overrides: Options | undefined,
+): Options {
+  const given = Object.entries(overrides ?? {}).filter(([, value]) => value !== undefined);
+  // Names and values are those of the two arguments.
+  return { ...base, ...Object.fromEntries(given) } as Options;
+}
+
+export function normalizeTaskOptions(options: unknown, base?: object): TaskSettings {
+  const read = readOptions("remote()", taskTable, merged("remote()", options, base));
+  return {
+    name: read.name,
+    resources: demand(read, 1),
+    numReturns: read.numReturns ?? 1,
+    maxRetries: read.maxRetries ?? TASK_MAX_RETRIES,
+    retryExceptions: read.retryExceptions ?? false,
+    retryDelayMs: read.retryDelayMs ?? 0,
+    timeoutMs: read.timeoutMs,
+    // Only the end of its process gives a GPU's memory back for certain.
+    maxCalls: read.maxCalls ?? ((read.numGpus ?? 0) > 0 ? 1 : 0),
+    schedulingStrategy: read.schedulingStrategy ?? "default",
+    runtimeEnv: read.runtimeEnv,
+    streamBufferItems: read.streamBufferItems ?? STREAM_BUFFER_ITEMS,
+    priority: read.priority ?? 0,
+  };
+}
+
+function merged(call: string, options: unknown, base: object | undefined): unknown {
+  if (options !== undefined && !isRecord(options)) return readOptions(call, {}, options);
+  return mergeOptions(base, options);
+}
+
+interface Placement {
+  readonly numCpus?: number;
+  readonly numGpus?: number;
+  readonly memory?: number;
+  readonly resources?: Resources;
+}
+
+function demand(read: Placement, defaultCpus: number): ResourceUnits {
+  return toUnits({
+    ...read.resources,
+    cpu: read.numCpus ?? defaultCpus,
+    gpu: read.numGpus ?? 0,
+    memory: read.memory ?? 0,
+  });
+}
+
+// ── methods and actors ───────────────────────────────────────────────────────────────────────────────────────────────
+
+const methodTable = {
+  name: aText,
+  numReturns,
+  maxTaskRetries: wholeNumber(0, undefined, FOR_EVER),
+  retryExceptions,
+  retryDelayMs: milliseconds(0),
+  timeoutMs: milliseconds(1),
+  concurrencyGroup: aText,
+  streamBufferItems: wholeNumber(1),
+} as const satisfies CheckTable;
+
+export interface MethodSettings {
+  readonly name: string | undefined;
+  readonly numReturns: number;
+  /** -1 for ever. */
+  readonly maxTaskRetries: number;
+  readonly retryExceptions: RetryExceptions;
+  readonly retryDelayMs: number;
+  readonly timeoutMs: number | undefined;
+  /** Undefined: the actor's own concurrency. */
+  readonly concurrencyGroup: string | undefined;
+  readonly streamBufferItems: number;
+}
+
+export const METHOD_DEFAULTS: MethodSettings = Object.freeze({
+  name: undefined,
+  numReturns: 1,
+  maxTaskRetries: 0,
+  retryExceptions: false,
+  retryDelayMs: 0,
+  timeoutMs: undefined,
+  concurrencyGroup: undefined,
+  streamBufferItems: STREAM_BUFFER_ITEMS,
+});
+
+/**
+ * @param base what holds when the call says nothing: the actor's settings of this method.
+ * @param groups the actor's concurrency groups, where they are known.
+ */
+export function normalizeMethodOptions(
+  options: unknown,
+  base: MethodSettings = METHOD_DEFAULTS,
+  groups?: readonly string[],
+): MethodSettings {
+  const read = readOptions("method options()", methodTable, options);
+  if (read.concurrencyGroup !== undefined && groups !== undefined) {
+    knownGroup("method options()", "concurrencyGroup", read.concurrencyGroup, groups);
+  }
+  return { ...base, ...read };
+}
+
+function knownGroup(call: string, option: string, group: string, groups: readonly string[]): void {
+  if (groups.includes(group)) return;
+  const near = nearest(group, groups);
+  const allowed =
+    groups.length === 0
+      ? "left out: the actor has no concurrencyGroups"
+      : `one of the actor's concurrencyGroups: ${groups.join(", ")}${near === undefined ? "" : ` (did you mean "${near}"?)`}`;
+  refuse({ call, option }, group, allowed);
+}
+
+const methodInClassTable = {
+  name: methodTable.name,
+  maxTaskRetries: methodTable.maxTaskRetries,
+  retryExceptions: methodTable.retryExceptions,
+  retryDelayMs: methodTable.retryDelayMs,
+  timeoutMs: methodTable.timeoutMs,
+  concurrencyGroup: methodTable.concurrencyGroup,
+  streamBufferItems: methodTable.streamBufferItems,
+} as const satisfies CheckTable;
+
+const actorTable = {
+  ...placementTable,
+  name: aText,
+  namespace: aText,
+  getIfExists: aBoolean,
+  lifetime: oneOf("owner", "detached"),
+  maxRestarts: wholeNumber(0, undefined, FOR_EVER),
+  maxTaskRetries: methodTable.maxTaskRetries,
+  maxConcurrency: wholeNumber(1),
+  concurrencyGroups: recordOf(wholeNumber(1), "an object from group to concurrency, such as { io: 4 }"),
+  methods: recordOf(fieldsOf(methodInClassTable), "an object from method to its options"),
+  maxPendingCalls: wholeNumber(1, undefined, { value: -1, means: "for no limit" }),
+  isolation: oneOf("process", "shared"),
+  maxActorsPerWorker: wholeNumber(1),
+} as const satisfies CheckTable;
+
+export interface ActorSettings {
+  readonly name: string | undefined;
+  readonly namespace: string | undefined;
+  readonly getIfExists: boolean;
+  readonly lifetime: "owner" | "detached";
+  readonly resources: ResourceUnits;
+  /** -1 for ever. */
+  readonly maxRestarts: number;
+  readonly maxConcurrency: number;
+  readonly concurrencyGroups: Readonly<Record<string, number>>;
+  /** What a call of a method without an entry in `methods` starts from. */
+  readonly methodDefaults: MethodSettings;
+  readonly methods: Readonly<Record<string, MethodSettings>>;
+  /** -1: no limit. */
+  readonly maxPendingCalls: number;
+  readonly isolation: "process" | "shared";
+  readonly maxActorsPerWorker: number;
+  readonly schedulingStrategy: "default" | "spread";
+  readonly runtimeEnv: RuntimeEnv | undefined;
+}
+
+export function normalizeActorOptions(options: unknown, base?: object): ActorSettings {
+  const call = "remote(class)";
+  const read = readOptions(call, actorTable, merged(call, options, base));
+  if (read.getIfExists === true && read.name === undefined) {
+    refuse({ call, option: "getIfExists" }, true, 'used with the option "name"');
+  }
+  const concurrencyGroups = read.concurrencyGroups ?? {};
+  const methodDefaults: MethodSettings = { ...METHOD_DEFAULTS, maxTaskRetries: read.maxTaskRetries ?? 0 };
+  const methods = Object.entries(read.methods ?? {}).map(([method, given]) => {
+    if (given.concurrencyGroup !== undefined) {
+      knownGroup(call, `methods.${method}.concurrencyGroup`, given.concurrencyGroup, Object.keys(concurrencyGroups));
+    }
+    return [method, { ...methodDefaults, ...given }] as const;
+  });
+  return {
+    name: read.name,
+    namespace: read.namespace,
+    getIfExists: read.getIfExists ?? false,
+    lifetime: read.lifetime ?? "owner",
+    resources: demand(read, 0),
+    maxRestarts: read.maxRestarts ?? 0,
+    maxConcurrency: read.maxConcurrency ?? 1,
+    concurrencyGroups,
+    methodDefaults,
+    methods: Object.fromEntries(methods),
+    maxPendingCalls: read.maxPendingCalls ?? -1,
+    isolation: read.isolation ?? "process",
+    maxActorsPerWorker: read.maxActorsPerWorker ?? SHARED_ACTORS_PER_WORKER_MAX,
+    schedulingStrategy: read.schedulingStrategy ?? "default",
+    runtimeEnv: read.runtimeEnv,
+  };
+}
+
+// ── init ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+const nodeResources: Check<Resources> = (value, at) => {
+  const read = recordOf(amount, "an object of amounts, such as { cpu: 4, disk: 1 }")(value, at);
+  for (const [name, given] of Object.entries(read)) {
+    const place = { call: at.call, option: `${at.option}.${name}` };
+    const plain = name.toLowerCase();
+    if (name !== plain && ["cpu", "gpu", "memory"].includes(plain)) refuse(place, given, `written "${plain}"`);
+    if ((name === "gpu" || name === "memory") && !Number.isInteger(given)) {
+      refuse(place, given, name === "gpu" ? "whole: a node has whole devices" : "whole: it is in bytes");
+    }
+  }
+  return read;
+};
+
+const threshold: Check<number> = (value, at) =>
+  typeof value === "number" && value > 0 && value <= 1
+    ? value
+    : refuse(at, value, "a share of memory above 0 and at most 1");
+
+const address: Check<"local" | "auto" | "inline"> = (value, at) => {
+  if (value === "local" || value === "auto" || value === "inline") return value;
+  if (typeof value === "string" && /:\d+$/.test(value)) {
+    return refuseWithoutCluster(
+      at,
+      value,
+      'use "local" (this process starts a node), "auto" (a standing node of this machine) or "inline"',
+    );
+  }
+  return refuse(at, value, '"local", "auto", "inline" or "host:port"');
+};
+
+const initTable = {
+  address,
+  resources: nodeResources,
+  objectStoreBytes: wholeNumber(OBJECT_STORE_BYTES_MIN),
+  spillDirectory: aText,
+  spillBytesMax: bytes,
+  namespace: aText,
+  jobName: aText,
+  metadata: recordOf<string>(
+    (value, at) => (typeof value === "string" ? value : refuse(at, value, "a string")),
+    "an object of strings",
+  ),
+  logToDriver: aBoolean,
+  runtimeEnv,
+  labels,
+  infeasibleTimeoutMs: milliseconds(0),
+  putTimeoutMs: milliseconds(0),
+  memoryMonitor: fieldsOf({ threshold, intervalMs: milliseconds(1) }),
+  maxPendingTasks: wholeNumber(1),
+  ignoreReinit: aBoolean,
+  token: aText,
+} as const satisfies CheckTable;
+
+export interface InitSettings {
+  readonly address: "local" | "auto" | "inline";
+  /** What the program declares; the rest is what the machine has. */
+  readonly resources: Resources;
+  /** Undefined: a share of the machine's memory. */
+  readonly objectStoreBytes: number | undefined;
+  readonly spillDirectory: string | undefined;
+  readonly spillBytesMax: number | undefined;
+  /** Undefined: anonymous, the job's own. */
+  readonly namespace: string | undefined;
+  readonly jobName: string | undefined;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly logToDriver: boolean;
+  readonly runtimeEnv: RuntimeEnv | undefined;
+  readonly infeasibleTimeoutMs: number;
+  readonly putTimeoutMs: number;
+  readonly memoryMonitor: { readonly threshold: number; readonly intervalMs: number };
+  readonly maxPendingTasks: number;
+  readonly ignoreReinit: boolean;
+  readonly token: string | undefined;
+}
+
+/** @param environment where `MOBULA_ADDRESS` and `MOBULA_TOKEN` give what the program leaves open. */
+export function normalizeInitOptions(
+  options: unknown,
+  environment: Readonly<Record<string, string | undefined>> = {},
+): InitSettings {
+  const read = readOptions("init()", initTable, options);
+  const fromEnvironment = environment.MOBULA_ADDRESS || undefined;
+  return {
+    address:
+      read.address ??
+      (fromEnvironment === undefined
+        ? "local"
+        : address(fromEnvironment, { call: "init()", option: "address (from MOBULA_ADDRESS)" })),
+    resources: read.resources ?? {},
+    objectStoreBytes: read.objectStoreBytes,
+    spillDirectory: read.spillDirectory,
+    spillBytesMax: read.spillBytesMax,
+    namespace: read.namespace,
+    jobName: read.jobName,
+    metadata: read.metadata ?? {},
+    logToDriver: read.logToDriver ?? true,
+    runtimeEnv: read.runtimeEnv,
+    infeasibleTimeoutMs: read.infeasibleTimeoutMs ?? INFEASIBLE_TIMEOUT_MS,
+    putTimeoutMs: read.putTimeoutMs ?? PUT_TIMEOUT_MS,
+    memoryMonitor: {
+      threshold: read.memoryMonitor?.threshold ?? 0.95,
+      intervalMs: read.memoryMonitor?.intervalMs ?? 250,
+    },
+    maxPendingTasks: read.maxPendingTasks ?? MAX_PENDING_TASKS,
+    ignoreReinit: read.ignoreReinit ?? false,
+    token: read.token ?? (environment.MOBULA_TOKEN || undefined),
+  };
+}
+
+// ── the calls on objects ─────────────────────────────────────────────────────────────────────────────────────────────
+
+const signal: Check<AbortSignal> = (value, at) =>
+  value instanceof AbortSignal ? value : refuse(at, value, "an AbortSignal");
+const getTable = { timeoutMs: milliseconds(0), signal } as const satisfies CheckTable;
+
+export interface GetSettings {
+  readonly timeoutMs: number | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+export function normalizeGetOptions(options: unknown): GetSettings {
+  const read = readOptions("get()", getTable, options);
+  return { timeoutMs: read.timeoutMs, signal: read.signal };
+}
+
+export interface WaitSettings extends GetSettings {
+  readonly numReturns: number;
+  readonly fetchLocal: boolean;
+}
+/** @param count how many refs and streams are waited for; at least 1. */
+export function normalizeWaitOptions(options: unknown, count: number): WaitSettings {
+  if (count < 1) throw new InvalidOptionError("wait() got an empty list; it must have at least one ref or stream");
+  const table = { ...getTable, numReturns: wholeNumber(1, count), fetchLocal: aBoolean } as const;
+  const read = readOptions("wait()", table, options);
+  return {
+    timeoutMs: read.timeoutMs,
+    signal: read.signal,
+    numReturns: read.numReturns ?? 1,
+    fetchLocal: read.fetchLocal ?? true,
+  };
+}
+
+const cancelTable = { force: aBoolean, recursive: aBoolean } as const satisfies CheckTable;
+export interface CancelSettings {
+  readonly force: boolean;
+  readonly recursive: boolean;
+}
+export function normalizeCancelOptions(options: unknown): CancelSettings {
+  const read = readOptions("cancel()", cancelTable, options);
+  return { force: read.force ?? false, recursive: read.recursive ?? true };
+}
+
+const copies: Check<number> = (value, at) => {
+  const number = wholeNumber(1)(value, at);
+  return number > 1 ? refuseWithoutCluster(at, number, "leave it out: one copy is kept") : number;
+};
+export function normalizePutOptions(options: unknown): { readonly copies: number } {
+  return { copies: readOptions("put()", { copies }, options).copies ?? 1 };
+}
+
+const killTable = { noRestart: aBoolean } as const satisfies CheckTable;
+export function normalizeKillOptions(options: unknown): { readonly noRestart: boolean } {
+  return { noRestart: readOptions("kill()", killTable, options).noRestart ?? true };
+}
+
+/** Placement groups span machines, so on one machine the call itself is refused. */
+export function refusePlacementGroup(): never {
+  throw new InvalidOptionError(
+    "placementGroup() needs a cluster of several machines, and this version runs on one; give each task or actor its own numCpus, numGpus and resources",
+  );
+}
