@@ -1,7 +1,7 @@
 /** What the engine asks of the world. The runtime carries it out; the simulator and the tests write it down. */
 import type { ObjectKey, Seq } from "../base/ids.ts";
 import type { StoreKey, StorePinned, ToNode, ValueRecord, WorkerAddress } from "../wire/mod.ts";
-import type { WorkerLink } from "./records.ts";
+import type { TaskRecord, WorkerLink } from "./records.ts";
 
 /** The program's side: what it is told. */
 export interface ProgramEffects {
@@ -28,18 +28,10 @@ export interface OwnerEffects extends ProgramEffects {
   unlink(link: WorkerLink): void;
   /** Makes a stored object resident and pins it for this process; answered through `engine.onPinned`. */
   pin(key: StoreKey): void;
-  /** A task ended: for the timeline. Times are milliseconds of the engine's clock. */
-  taskEvent(event: TaskEvent): void;
+  /** Ends a worker process: cancelled by force, or past its deadline. */
+  killWorker(address: WorkerAddress, reason: string): void;
+  /** An attempt ended: for the timeline. Times are milliseconds of the engine's clock. */
+  taskEvent(task: TaskRecord, pid: number, runMicros: number, finishedAtMs: number, outcome: TaskOutcome): void;
 }
 
-export interface TaskEvent {
-  readonly name: string;
-  readonly seq: Seq;
-  readonly attempt: number;
-  readonly submittedAtMs: number;
-  readonly sentAtMs: number;
-  readonly finishedAtMs: number;
-  readonly runMicros: number;
-  readonly pid: number;
-  readonly outcome: "ok" | "error" | "cancelled" | "lost";
-}
+export type TaskOutcome = "ok" | "error" | "lost";

@@ -7,7 +7,15 @@
  *    as there is one. With the last use here, the owner's own hold is taken back; others may still hold it there.
  */
 import { assert } from "../base/assert.ts";
-import { isObjectKey, type ObjectKey, objectKey, objectKeyOwner, objectKeySeq, type ProcessId, type Seq } from "../base/ids.ts";
+import {
+  isObjectKey,
+  type ObjectKey,
+  objectKey,
+  objectKeyOwner,
+  objectKeySeq,
+  type ProcessId,
+  type Seq,
+} from "../base/ids.ts";
 import { packFailure, type StorePinned, type ValueRecord } from "../wire/mod.ts";
 import type { OwnerEffects } from "./effects.ts";
 import { HoldTable } from "./holds.ts";
@@ -149,7 +157,7 @@ export class ObjectTable {
     assert(value, "only a value is delivered");
     if (value.at !== "stored") {
       record.isWanted = false;
-      if (value.nested.length > 0) this.publishNested(value.nested);
+      record.isRead = true;
       this.effects.value(record.seq, value);
       return;
     }
@@ -179,6 +187,7 @@ export class ObjectTable {
       this.effects.pin(pinned.key);
     }
     first.isWanted = false;
+    first.isRead = true;
     this.effects.pinned(first.seq, pinned, first.value?.nested ?? []);
     return true;
   }
@@ -210,8 +219,12 @@ export class ObjectTable {
   /** Nobody here needs the record. One that is still being made is kept if it was published: others wait for it. */
   private finish(record: ObjectRecord): void {
     if (!record.value && record.isPublished) return;
-    if (!this.records.delete(record.seq)) return;
     const { value, task, foreignKey } = record;
+    if (record.lineageUses > 0) {
+      this.freeValue(record);
+      return;
+    }
+    if (!this.records.delete(record.seq)) return;
     if (foreignKey !== undefined) {
       const sharing = this.subscribed.get(foreignKey);
       if (sharing) {
@@ -223,23 +236,29 @@ export class ObjectTable {
       this.holds.drop([foreignKey]);
       return;
     }
-    if (record.isPublished) this.unpublished.push(this.keyOf(record));
-    else if (value?.at === "stored") this.freed.push(value.key);
-    if (value && value.nested.length > 0) this.holds.drop(value.nested);
-    if (value?.at === "error" && task && !record.isWanted) this.noteUnread(record, value.bytes);
+    this.freeValue(record);
+    if (value?.at === "error" && task && !record.isRead) this.effects.unreadFailure(task.name, value.bytes);
     if (task) this.listener?.returnDropped(task);
   }
 
-  private readonly read = new WeakSet<ObjectRecord>();
-
-  /** Errors that somebody has seen are not worth a warning when they go. */
-  markRead(record: ObjectRecord): void {
-    this.read.add(record);
+  private freeValue(record: ObjectRecord): void {
+    const { value } = record;
+    if (record.isPublished) {
+      this.unpublished.push(this.keyOf(record));
+      record.isPublished = false;
+    } else if (value?.at === "stored") this.freed.push(value.key);
+    if (value && value.nested.length > 0) this.holds.drop(value.nested);
+    if (record.foreignKey === undefined && record.lineageUses > 0) record.value = undefined;
   }
 
-  private noteUnread(record: ObjectRecord, bytes: Uint8Array): void {
-    if (this.read.has(record) || !record.task) return;
-    this.effects.unreadFailure(record.task.name, bytes);
+  /** Keeps what is needed to make a value again, without keeping the value. */
+  useLineage(record: ObjectRecord): void {
+    record.lineageUses++;
+  }
+
+  dropLineage(record: ObjectRecord): void {
+    record.lineageUses--;
+    if (record.lineageUses === 0 && record.uses <= 0) this.finish(record);
   }
 
   // ── refs inside values ─────────────────────────────────────────────────────────────────────────────────────────

@@ -1,7 +1,6 @@
 /** What an owner knows of its objects, tasks, actors and leases. Plain records; the rules are in the files beside it. */
 import type { ActorId, LeaseId, ObjectKey, Seq } from "../base/ids.ts";
-import type { ClaimsInfo, Demand, ValueRecord, WorkerAddress, WorkerDeath } from "../wire/mod.ts";
-import type { FrameWriter } from "../wire/mod.ts";
+import type { ClaimsInfo, Demand, FrameWriter, ValueRecord, WorkerAddress, WorkerDeath } from "../wire/mod.ts";
 
 /** A function with its options, registered once; calls name it by number. */
 export interface Template {
@@ -19,6 +18,14 @@ export interface Template {
   readonly timeoutMs: number;
   /** The worker ends after so many calls; 0 for never. */
   readonly maxCalls: number;
+}
+
+/** A template as the engine keeps it: with the queue it feeds and what its runs have taken. */
+export interface Registered {
+  readonly template: Template;
+  readonly shape: Shape;
+  /** Moving average of a run, microseconds; NaN while unknown. Shared by templates of one name and position. */
+  readonly cost: { micros: number };
 }
 
 /** A method with its per-call options, registered once. */
@@ -53,6 +60,10 @@ export class ObjectRecord {
   isWatched = false;
   /** Others may ask the node's directory for it. */
   isPublished = false;
+  /** Finished tasks whose lost returns would be made again from it. Keeps the record, not the value. */
+  lineageUses = 0;
+  /** The program has seen its error. */
+  isRead = false;
   /** Calls that take it as argument and wait for it. */
   dependents: TaskRecord[] | undefined = undefined;
 
@@ -69,18 +80,21 @@ export type TaskState = (typeof TASK_STATE)[keyof typeof TASK_STATE];
 /** A task or an actor call, from submission until nothing of it is needed any more. */
 export class TaskRecord {
   readonly seq: Seq;
-  readonly template: Template | undefined;
+  readonly registered: Registered | undefined;
   readonly actor: ActorRecord | undefined;
+  /** Undefined for the creation of an actor. */
   readonly method: MethodTemplate | undefined;
   args: Uint8Array;
   deps: readonly ObjectRecord[];
-  nested: readonly NestedRef[];
+  nested: readonly ObjectKey[];
   state: TaskState = TASK_STATE.waiting;
   attempt = 0;
   /** Attempts that failed and counted. */
   failures = 0;
   /** Arguments that have no value yet. */
   missing = 0;
+  /** Kept after its end, to make a lost return again. */
+  hasLineage = false;
   lease: Lease | undefined = undefined;
   claimSlot = 0;
   claimSequence = 0;
@@ -92,19 +106,19 @@ export class TaskRecord {
 
   constructor(
     seq: Seq,
-    what: Template | { readonly actor: ActorRecord; readonly method: MethodTemplate },
+    what: Registered | { readonly actor: ActorRecord; readonly method?: MethodTemplate },
     args: Uint8Array,
     deps: readonly ObjectRecord[],
-    nested: readonly NestedRef[],
+    nested: readonly ObjectKey[],
     nowMs: number,
   ) {
     this.seq = seq;
     if ("actor" in what) {
       this.actor = what.actor;
       this.method = what.method;
-      this.template = undefined;
+      this.registered = undefined;
     } else {
-      this.template = what;
+      this.registered = what;
       this.actor = undefined;
       this.method = undefined;
     }
@@ -115,7 +129,7 @@ export class TaskRecord {
   }
 
   get name(): string {
-    if (this.template) return this.template.name;
+    if (this.registered) return this.registered.template.name;
     return `${this.actor?.className ?? "actor"}.${this.method?.name ?? "method"}`;
   }
 }
@@ -166,6 +180,8 @@ export interface Lease {
   readonly link: WorkerLink;
   /** Sent and unfinished, oldest first. */
   readonly inFlight: Map<Seq, TaskRecord>;
+  /** A long task holds it up: what had not started was taken back, and nothing more is sent until a result comes. */
+  isStuck: boolean;
   /** What the tasks in flight are expected to take, together. */
   backlogMicros: number;
   /** Last time that a result arrived or the first task was sent. */
@@ -193,6 +209,8 @@ export interface Shape {
   /** Tasks sent and unfinished, over all leases. */
   inFlight: number;
   waitingSinceMs: number;
+  /** Why the node refused it: every task of it fails with this. */
+  refused: string | undefined;
 }
 
 export interface TaskQueue {
@@ -219,7 +237,6 @@ export interface ActorRecord {
   readonly concurrency: number;
   cause: ActorCause | undefined;
   isSubscribed: boolean;
-  /** The program's handles and nested occurrences. */
   warnedBacklog: boolean;
 }
 

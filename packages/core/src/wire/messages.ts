@@ -172,6 +172,8 @@ export interface ActorSpec {
   /** Packed constructor arguments with every top-level ref already replaced by its value. */
   readonly args: Uint8Array;
   readonly deps: readonly ValueRecord[];
+  /** Refs and handles inside args and deps, published before; control holds each for as long as it may restart the actor. */
+  readonly nested: readonly ObjectKey[];
   /** maxConcurrency, concurrencyGroups, methods: read by the host only. */
   readonly host: Uint8Array;
 }

@@ -1,0 +1,398 @@
+/**
+ * Actors as one caller sees them: creation once the constructor's arguments are there, calls in the order submitted,
+ * and what becomes of calls when an actor restarts or dies.
+ */
+import type { ActorId, ObjectKey, Seq } from "../base/ids.ts";
+import {
+  type ActorOptionsRecord,
+  type ActorSpec,
+  type ActorState,
+  type FailureRecord,
+  TO_WORKER,
+  unpackFailure,
+  writeKeys,
+  writeValues,
+} from "../wire/mod.ts";
+import type { OwnerEffects } from "./effects.ts";
+import type { ObjectTable } from "./objects.ts";
+import { Fifo } from "./queue.ts";
+import { type ActorRecord, type MethodTemplate, type NestedRef, TASK_STATE, TaskRecord } from "./records.ts";
+import { describeDeath, type TaskTable } from "./tasks.ts";
+
+/** Calls that one caller has under way in one actor; the rest wait at the caller, where they can be cancelled. */
+const IN_FLIGHT_MAX = 1_000;
+const BACKLOG_WARNING = 5_000;
+
+export class ActorTable {
+  private readonly effects: OwnerEffects;
+  private readonly objects: ObjectTable;
+  private readonly tasks: TaskTable;
+  private readonly byNum = new Map<number, ActorRecord>();
+  private readonly byId = new Map<ActorId, ActorRecord>();
+  private readonly methods = new Map<number, MethodTemplate>();
+  private readonly creations = new Map<
+    TaskRecord,
+    { options: ActorOptionsRecord; spec: Omit<ActorSpec, "deps" | "args"> }
+  >();
+  private dirty = new Set<ActorRecord>();
+
+  constructor(effects: OwnerEffects, objects: ObjectTable, tasks: TaskTable) {
+    this.effects = effects;
+    this.objects = objects;
+    this.tasks = tasks;
+    tasks.calls = {
+      ready: (task) => (this.creations.has(task) ? this.sendCreation(task) : this.touch(task.actor)),
+      ended: (task) => this.ended(task),
+      withdraw: (task) => task.actor?.queue.remove(task) ?? false,
+    };
+  }
+
+  registerMethod(method: MethodTemplate): void {
+    this.methods.set(method.id, method);
+  }
+
+  find(num: number): ActorRecord | undefined {
+    return this.byNum.get(num);
+  }
+
+  private record(num: number, actorId: ActorId, className: string, concurrency: number): ActorRecord {
+    let actor = this.byId.get(actorId);
+    if (!actor) {
+      actor = {
+        num,
+        actorId,
+        className,
+        state: "pending",
+        incarnation: 0,
+        link: undefined,
+        queue: new Fifo(),
+        inFlight: new Map(),
+        concurrency,
+        cause: undefined,
+        isSubscribed: false,
+        warnedBacklog: false,
+      };
+      this.byId.set(actorId, actor);
+    }
+    this.byNum.set(num, actor);
+    return actor;
+  }
+
+  /** A handle that the program has read from a value, or looked up by name. */
+  borrow(num: number, actorId: ActorId, className: string, concurrency: number): void {
+    this.record(num, actorId, className, concurrency);
+    this.objects.holds.use(actorKey(actorId));
+  }
+
+  /** A looked-up handle comes with a hold of its own. */
+  received(actorId: ActorId): void {
+    this.objects.holds.receive([actorKey(actorId)]);
+    this.objects.holds.drop([actorKey(actorId)]);
+  }
+
+  /** The program's handle is gone. The last use of the actor in this process gives its holds back. */
+  release(num: number): void {
+    const actor = this.byNum.get(num);
+    if (!actor) return;
+    this.byNum.delete(num);
+    this.objects.holds.drop([actorKey(actor.actorId)]);
+    this.retireIfUnused(actor);
+  }
+
+  private retireIfUnused(actor: ActorRecord): void {
+    if (this.objects.holds.isUsed(actorKey(actor.actorId)) || actor.queue.size + actor.inFlight.size > 0) return;
+    this.byId.delete(actor.actorId);
+    if (actor.isSubscribed) this.effects.toNode({ t: "actor-unsubscribe", actorId: actor.actorId });
+    if (actor.link) this.effects.unlink(actor.link);
+    actor.link = undefined;
+  }
+
+  create(
+    num: number,
+    actorId: ActorId,
+    concurrency: number,
+    options: ActorOptionsRecord,
+    spec: Omit<ActorSpec, "deps" | "args">,
+    args: Uint8Array,
+    deps: readonly Seq[],
+    nested: readonly NestedRef[],
+  ): void {
+    const actor = this.record(num, actorId, spec.className, concurrency);
+    actor.state = "creating";
+    // The node grants its creator one hold; the handle is its first use, the creation another until it is sent.
+    this.objects.holds.receive([actorKey(actorId)]);
+    const task = new TaskRecord(
+      -1 as Seq,
+      { actor },
+      args,
+      this.tasks.useDeps(deps),
+      this.objects.useNested(nested),
+      0,
+    );
+    this.objects.holds.use(actorKey(actorId));
+    this.creations.set(task, { options, spec });
+    this.tasks.prepare(task, 0, false);
+    if (task.missing === 0) this.tasks.calls?.ready(task);
+  }
+
+  private sendCreation(task: TaskRecord): void {
+    const creation = this.creations.get(task);
+    const { actor } = task;
+    if (!creation || !actor) return;
+    this.creations.delete(task);
+    const failed = task.deps.find((dep) => dep.value?.at === "error")?.value;
+    if (failed?.at === "error") {
+      this.died(actor, { code: "ACTOR_DIED", message: "an argument of its constructor failed", error: failed.bytes });
+    } else {
+      const deps = task.deps.flatMap((dep) => (dep.value ? [dep.value] : []));
+      // A stored argument must outlive the program's ref of it, because a restart reads it again.
+      const stored = task.deps.filter((dep) => dep.value?.at === "stored").map((dep) => this.objects.keyOf(dep));
+      const keys = [...task.nested, ...stored, ...deps.flatMap((dep) => dep.nested)];
+      this.objects.publishNested(keys);
+      actor.state = "pending";
+      actor.isSubscribed = true;
+      this.effects.toNode({
+        t: "actor-create",
+        actorId: actor.actorId,
+        options: creation.options,
+        spec: { ...creation.spec, args: task.args, deps, nested: keys },
+      });
+    }
+    // The arguments stay for restarts: the node holds them through the refs named in the spec.
+    for (const dep of task.deps) this.objects.dropUse(dep);
+    this.objects.holds.drop(task.nested);
+    this.objects.holds.drop([actorKey(actor.actorId)]);
+    task.state = TASK_STATE.done;
+  }
+
+  call(
+    seq: Seq,
+    num: number,
+    methodId: number,
+    args: Uint8Array,
+    deps: readonly Seq[],
+    nested: readonly NestedRef[],
+  ): void {
+    const actor = this.byNum.get(num);
+    const method = this.methods.get(methodId);
+    if (!actor || !method) throw new RangeError(`actor ${num} or method ${methodId} was not registered`);
+    const task = new TaskRecord(
+      seq,
+      { actor, method },
+      args,
+      this.tasks.useDeps(deps),
+      this.objects.useNested(nested),
+      this.tasks.nowMs,
+    );
+    this.objects.holds.use(actorKey(actor.actorId));
+    this.tasks.prepare(task, method.numReturns, method.isStream);
+    task.state = TASK_STATE.queued;
+    actor.queue.push(task);
+    this.subscribe(actor);
+    if (!actor.warnedBacklog && actor.queue.size > BACKLOG_WARNING) {
+      actor.warnedBacklog = true;
+      this.effects.warn(
+        "actor-backlog",
+        `more than ${BACKLOG_WARNING} calls wait for actor ${actor.className}; it runs ${actor.concurrency} at a time: spread the work over several actors, or raise maxConcurrency`,
+      );
+    }
+    this.touch(actor);
+  }
+
+  private subscribe(actor: ActorRecord): void {
+    if (actor.isSubscribed || actor.state === "creating" || actor.state === "dead") return;
+    actor.isSubscribed = true;
+    this.effects.toNode({ t: "actor-subscribe", actorId: actor.actorId });
+  }
+
+  private touch(actor: ActorRecord | undefined): void {
+    if (actor) this.dirty.add(actor);
+  }
+
+  flush(): void {
+    if (this.dirty.size === 0) return;
+    const { dirty } = this;
+    this.dirty = new Set();
+    for (const actor of dirty) {
+      this.pump(actor);
+      actor.link?.schedule();
+    }
+  }
+
+  /** Sends calls in order; one whose arguments are not there holds back those behind it. */
+  private pump(actor: ActorRecord): void {
+    const queue = actor.queue as Fifo;
+    for (let task = queue.peek(); task; task = queue.peek()) {
+      const failed = task.deps.find((dep) => dep.value?.at === "error")?.value;
+      if (failed?.at === "error") {
+        queue.shift();
+        this.tasks.fail(task, {
+          code: "TASK_FAILED",
+          kind: "task",
+          message: `${task.name} was not called, because one of its arguments failed`,
+          because: unpackFailure(failed.bytes),
+        });
+        continue;
+      }
+      if (actor.state === "dead") {
+        queue.shift();
+        this.tasks.fail(task, this.deathFailure(actor));
+        continue;
+      }
+      const { link } = actor;
+      if (task.missing > 0 || !link || link.isBroken || actor.inFlight.size >= IN_FLIGHT_MAX) return;
+      queue.shift();
+      this.send(task, actor);
+    }
+  }
+
+  private send(task: TaskRecord, actor: ActorRecord): void {
+    const { link } = actor;
+    const { method } = task;
+    if (!link || !method) return;
+    const { out } = link;
+    if (!link.knownActors.has(actor.num)) {
+      link.knownActors.add(actor.num);
+      out.begin();
+      out.array(4);
+      out.uint(TO_WORKER.actor);
+      out.uint(actor.num);
+      out.string(actor.actorId);
+      out.uint(actor.incarnation);
+      out.end();
+    }
+    if (!link.knownMethods.has(method.id)) {
+      link.knownMethods.add(method.id);
+      out.begin();
+      out.array(7);
+      out.uint(TO_WORKER.method);
+      out.uint(method.id);
+      out.string(method.name);
+      out.uint(method.numReturns);
+      out.string(method.group);
+      out.bool(method.retryExceptions);
+      out.uint(method.isStream ? method.streamBufferItems : 0);
+      out.end();
+    }
+    this.tasks.grantNested(task, link);
+    task.state = TASK_STATE.sent;
+    task.sentAtMs = this.tasks.nowMs;
+    actor.inFlight.set(task.seq, task);
+    this.tasks.sent.set(task.seq, task);
+    if (method.timeoutMs > 0) this.tasks.limit(task);
+    out.begin();
+    out.array(8);
+    out.uint(TO_WORKER.call);
+    out.uint(task.seq);
+    out.uint(task.attempt);
+    out.uint(actor.num);
+    out.uint(method.id);
+    out.bin(task.args);
+    writeKeys(out, task.nested);
+    writeValues(
+      out,
+      task.deps.flatMap((dep) => (dep.value ? [dep.value] : [])),
+    );
+    out.end();
+  }
+
+  /** The call is over for the program, or its worker let go of it. */
+  private ended(task: TaskRecord): void {
+    const { actor } = task;
+    if (!actor) return;
+    actor.inFlight.delete(task.seq);
+    this.objects.holds.drop([actorKey(actor.actorId)]);
+    this.touch(actor);
+    this.retireIfUnused(actor);
+  }
+
+  /** A call that an attempt's failure sends back: to the front of its queue. */
+  requeue(task: TaskRecord): void {
+    const { actor } = task;
+    if (!actor) return;
+    actor.inFlight.delete(task.seq);
+    task.state = TASK_STATE.queued;
+    actor.queue.unshift(task);
+    this.touch(actor);
+  }
+
+  onState(message: ActorState): void {
+    const actor = this.byId.get(message.actorId);
+    if (!actor || actor.state === "dead" || message.incarnation < actor.incarnation) return;
+    if (message.incarnation > actor.incarnation || message.state === "restarting" || message.state === "dead") {
+      this.disconnected(actor, message);
+    }
+    actor.incarnation = message.incarnation;
+    if (message.state === "dead") {
+      this.died(actor, message.cause ?? { code: "ACTOR_DIED", message: "it ended" });
+      return;
+    }
+    actor.state = message.state;
+    if (message.state === "alive" && message.worker && (!actor.link || actor.link.isBroken)) {
+      actor.link = this.effects.link(message.worker);
+    }
+    this.touch(actor);
+  }
+
+  /** The incarnation is over: calls that cannot have started go back in order, the others fail or are retried. */
+  private disconnected(actor: ActorRecord, message: ActorState): void {
+    if (actor.link) this.effects.unlink(actor.link);
+    actor.link = undefined;
+    const calls = [...actor.inFlight.values()];
+    actor.inFlight.clear();
+    for (let at = calls.length - 1; at >= 0; at--) {
+      const task = calls[at];
+      if (!task) continue;
+      this.tasks.leave(task, 0, "lost");
+      if (task.state === TASK_STATE.done) continue;
+      const mayHaveStarted = at < actor.concurrency;
+      if (!mayHaveStarted || (message.state !== "dead" && this.tasks.mayRetry(task))) {
+        if (mayHaveStarted) task.failures++;
+        task.attempt++;
+        this.requeue(task);
+      } else if (message.state === "dead") {
+        this.tasks.fail(task, this.deathFailure({ ...actor, cause: message.cause }));
+      } else {
+        this.tasks.fail(task, {
+          code: "ACTOR_UNAVAILABLE",
+          kind: "unavailable",
+          message: `actor ${actor.className} (${actor.actorId}) died while ${task.name} was running, and is being restarted; whether the call took effect is unknown: give it maxTaskRetries if it may run twice`,
+        });
+      }
+    }
+  }
+
+  private died(actor: ActorRecord, cause: NonNullable<ActorState["cause"]>): void {
+    actor.state = "dead";
+    actor.cause = cause;
+    if (actor.link) this.effects.unlink(actor.link);
+    actor.link = undefined;
+    for (const task of [...actor.inFlight.values()]) {
+      this.tasks.leave(task, 0, "lost");
+      this.tasks.fail(task, this.deathFailure(actor));
+    }
+    actor.inFlight.clear();
+    this.touch(actor);
+  }
+
+  private deathFailure(actor: Pick<ActorRecord, "className" | "actorId" | "cause">): FailureRecord {
+    const { cause } = actor;
+    const death = cause?.death ? `: ${describeDeath(cause.death)}` : "";
+    const name = `actor ${actor.className} (${actor.actorId})`;
+    if (cause?.code === "NAME_TAKEN") return { code: "NAME_TAKEN", kind: "invalid", message: cause.message };
+    const because: FailureRecord | undefined = cause?.error
+      ? unpackFailure(cause.error)
+      : cause && cause.code !== "ACTOR_DIED"
+        ? { code: cause.code, kind: cause.code === "INFEASIBLE" ? "invalid" : "lost", message: cause.message }
+        : undefined;
+    return {
+      code: "ACTOR_DIED",
+      kind: "lost",
+      message: `${name} is dead: ${cause?.message ?? "it ended"}${death}`,
+      ...(because && { because }),
+    };
+  }
+}
+
+/** Handles are held under the actor's id, in the same table as foreign refs. */
+export const actorKey = (actorId: ActorId): ObjectKey => actorId as string as ObjectKey;

@@ -1,0 +1,253 @@
+/**
+ * The owner engine: everything one process owns. Messages and requests go in, effects come out; it awaits nothing and
+ * reads no clock, so the simulator runs it as it is.
+ *
+ * The runtime must: set the time with `at` before it hands anything in; call `flush` when it has handed in all that it
+ * had (once a turn); call `tick` about every 10 ms while `isActive`.
+ */
+import type { ProcessId, Seq } from "../base/ids.ts";
+import {
+  type FrameReader,
+  type FromNode,
+  readKeys,
+  readValue,
+  readValues,
+  TO_OWNER,
+  TO_WORKER,
+  type WorkerDeath,
+} from "../wire/mod.ts";
+import { ActorTable } from "./actors.ts";
+import type { OwnerEffects } from "./effects.ts";
+import { ObjectTable } from "./objects.ts";
+import { type Lease, TASK_STATE, type TaskRecord, type WorkerLink } from "./records.ts";
+import { TaskTable } from "./tasks.ts";
+
+export class OwnerEngine {
+  readonly objects: ObjectTable;
+  readonly tasks: TaskTable;
+  readonly actors: ActorTable;
+  private readonly effects: OwnerEffects;
+  private readonly deaths = new Map<Lease, WorkerDeath>();
+
+  constructor(self: ProcessId, effects: OwnerEffects) {
+    this.effects = effects;
+    this.objects = new ObjectTable(self, effects);
+    this.tasks = new TaskTable(effects, this.objects);
+    this.actors = new ActorTable(effects, this.objects, this.tasks);
+    this.tasks.deathOf = (lease) => this.deaths.get(lease);
+    this.tasks.leases.askBack = (lease, seqs) => {
+      const { out } = lease.link;
+      out.begin();
+      out.array(seqs.length + 1);
+      out.uint(TO_WORKER.takeBack);
+      for (const seq of seqs) out.uint(seq);
+      out.end();
+      lease.link.schedule();
+    };
+  }
+
+  get isActive(): boolean {
+    return this.tasks.isActive;
+  }
+
+  at(nowMs: number): void {
+    this.tasks.nowMs = nowMs;
+    this.tasks.leases.nowMs = nowMs;
+  }
+
+  flush(): void {
+    this.actors.flush();
+    this.tasks.leases.flush();
+    this.objects.flush();
+  }
+
+  tick(): void {
+    this.tasks.tick();
+    this.flush();
+  }
+
+  // ── from the node ──────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** True when the message was for the engine. */
+  onNodeMessage(message: FromNode): boolean {
+    switch (message.t) {
+      case "lease-granted":
+        this.tasks.leases.granted(message);
+        return true;
+      case "lease-revoked":
+        this.tasks.leases.revoked(message.leaseId);
+        return true;
+      case "lease-lost": {
+        const lease = this.tasks.leases.find(message.leaseId);
+        if (!lease) return true;
+        this.deaths.set(lease, message.death);
+        this.tasks.leases.lost(lease);
+        this.deaths.delete(lease);
+        return true;
+      }
+      case "lease-refused":
+        if (message.reason === "infeasible") this.tasks.refuse(message.shape, message.message);
+        return true;
+      case "object-state":
+        this.objects.onObjectState(message.key, message.value);
+        return true;
+      case "store-pinned":
+        return this.objects.onPinned(message);
+      case "actor-state":
+        this.actors.onState(message);
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  // ── from workers ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  onWorkerFrame(link: WorkerLink, reader: FrameReader): void {
+    const fields = reader.array();
+    const kind = reader.uint();
+    switch (kind) {
+      case TO_OWNER.ok: {
+        const task = this.tasks.current(reader.uint() as Seq, reader.uint());
+        const runMicros = reader.uint();
+        const bytes = reader.bin();
+        if (task) this.tasks.succeeded(task, runMicros, [{ at: "inline", bytes: Uint8Array.from(bytes), nested: [] }]);
+        return;
+      }
+      case TO_OWNER.results: {
+        const task = this.tasks.current(reader.uint() as Seq, reader.uint());
+        const runMicros = reader.uint();
+        const values = readValues(reader);
+        if (task) this.tasks.succeeded(task, runMicros, values);
+        else this.discardAll(values);
+        return;
+      }
+      case TO_OWNER.error: {
+        const task = this.tasks.current(reader.uint() as Seq, reader.uint());
+        const runMicros = reader.uint();
+        const bytes = Uint8Array.from(reader.bin());
+        const nested = readKeys(reader);
+        const isRetryable = reader.bool();
+        if (task) this.tasks.threw(task, runMicros, bytes, nested, isRetryable);
+        else this.discardAll([{ at: "error", bytes, nested }]);
+        return;
+      }
+      case TO_OWNER.streamItem: {
+        const task = this.tasks.current(reader.uint() as Seq, reader.uint());
+        const index = reader.uint();
+        const value = readValue(reader);
+        this.objects.holds.receive(value.nested);
+        if (!task?.stream || task.state === TASK_STATE.done || task.stream.isAbandoned) this.tasks.discard(value);
+        else this.streamItem(task, index, value);
+        return;
+      }
+      case TO_OWNER.streamEnd: {
+        const task = this.tasks.current(reader.uint() as Seq, reader.uint());
+        const runMicros = reader.uint();
+        const count = reader.uint();
+        if (task) this.streamEnd(task, runMicros, count);
+        return;
+      }
+      case TO_OWNER.returned: {
+        for (let field = 1; field < fields; field++) {
+          const task = this.tasks.sent.get(reader.uint() as Seq);
+          if (!task?.lease || task.lease.link !== link) continue;
+          this.tasks.sent.delete(task.seq);
+          this.tasks.leases.returned(task, task.lease);
+        }
+        return;
+      }
+      default:
+        return;
+    }
+  }
+
+  private discardAll(
+    values: Parameters<TaskTable["discard"]>[0][] | readonly Parameters<TaskTable["discard"]>[0][],
+  ): void {
+    for (const value of values) {
+      this.objects.holds.receive(value.nested);
+      this.tasks.discard(value);
+    }
+  }
+
+  private streamItem(task: TaskRecord, index: number, value: Parameters<TaskTable["discard"]>[0]): void {
+    const { stream } = task;
+    if (!stream) return;
+    const known = stream.items.get(index);
+    if (known || index < stream.received) {
+      // A retried producer makes the same items again; only a lost one is replaced.
+      if (known && !known.value) this.objects.setValue(known, value);
+      else this.tasks.discard(value);
+      this.acknowledge(task);
+      return;
+    }
+    stream.received = index + 1;
+    const item = this.objects.createUnnumbered(task);
+    stream.items.set(index, item);
+    this.objects.setValue(item, value);
+    this.effects.streamItem(task.seq, index, item.seq);
+  }
+
+  private streamEnd(task: TaskRecord, runMicros: number, count: number): void {
+    if (!this.tasks.leave(task, runMicros, "ok")) return;
+    const completion = task.returns[0];
+    this.effects.streamEnd(task.seq, count);
+    if (completion) this.objects.setValue(completion, { at: "inline", bytes: NIL_VALUE, nested: [] });
+    this.tasks.end(task, false);
+  }
+
+  /** The program took `consumed` items of the stream in all. */
+  consumed(seq: Seq, consumed: number): void {
+    const task = this.tasks.sent.get(seq);
+    if (!task?.stream) return;
+    task.stream.consumed = Math.max(task.stream.consumed, consumed);
+    this.acknowledge(task);
+  }
+
+  private acknowledge(task: TaskRecord): void {
+    const link = task.lease?.link ?? task.actor?.link;
+    if (!link || !task.stream) return;
+    const { out } = link;
+    out.begin();
+    out.array(3);
+    out.uint(TO_WORKER.streamAck);
+    out.uint(task.seq);
+    out.uint(task.stream.consumed);
+    out.end();
+    link.schedule();
+  }
+
+  /** The connection to a worker ended. The node will say what became of the worker. */
+  onLinkClosed(link: WorkerLink): void {
+    link.isBroken = true;
+    for (const lease of this.tasks.leases.all()) if (lease.link === link) lease.isBroken = true;
+  }
+
+  // ── from the program ───────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Ends the task or call that makes `seq`; false when it is not known or has ended. */
+  cancel(seq: Seq, force: boolean, code = "TASK_CANCELLED", why = "it was cancelled"): boolean {
+    const task = this.objects.find(seq)?.task;
+    if (!task) return false;
+    return this.tasks.cancel(task, force, { code, kind: "cancelled", message: `${task.name}: ${why}` });
+  }
+
+  /** The program let go of a stream: no item is wanted any more, and the producer is stopped. */
+  abandonStream(seq: Seq): void {
+    const task = this.objects.find(seq)?.task;
+    if (!task?.stream || task.stream.isAbandoned) return;
+    task.stream.isAbandoned = true;
+    this.tasks.cancel(task, false, {
+      code: "TASK_CANCELLED",
+      kind: "cancelled",
+      message: `${task.name}: its consumer left`,
+    });
+  }
+}
+
+/** What a stream's completion resolves to: the packed form of undefined, set by the runtime that knows the codec. */
+let NIL_VALUE: Uint8Array = new Uint8Array(0);
+export function setNilValue(bytes: Uint8Array): void {
+  NIL_VALUE = bytes;
+}

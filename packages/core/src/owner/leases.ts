@@ -1,0 +1,295 @@
+/**
+ * Leases: which workers this owner may push tasks to, how many tasks each is given ahead, and when they go back.
+ *
+ * 1. The owner tells its node how many leases of a shape it could use; the node grants them as it sees fit.
+ * 2. A lease is filled up to a few milliseconds of expected work: deep for microsecond tasks, one for long ones.
+ * 3. A worker that a long task holds up has its unstarted tasks taken back, by a compare-and-swap on the claim word.
+ * 4. An idle lease goes back after half a second, at once when others wait for it.
+ */
+import type { LeaseId } from "../base/ids.ts";
+import { LEASE_IDLE_MS } from "../base/limits.ts";
+import type { Demand, LeaseGranted } from "../wire/mod.ts";
+import type { OwnerEffects } from "./effects.ts";
+import { Fifo } from "./queue.ts";
+import { type Lease, type Shape, TASK_STATE, type TaskRecord } from "./records.ts";
+
+/** Expected work, in microseconds, that a worker is given ahead. */
+const BACKLOG_MICROS_MAX = 4_000;
+/** A function that has not run yet is taken to need this long. */
+const UNKNOWN_COST_MICROS = 2_000;
+const COST_MICROS_MIN = 2;
+const IN_FLIGHT_MAX = 512;
+/** Tasks given to one lease before the next one has its turn. */
+const TURN = 16;
+/** A worker that finished nothing for so long is held up by its first task. */
+const STUCK_MS = 10;
+/** How many leases beyond those it holds an owner asks for at once. */
+const WANTED_AHEAD = 64;
+
+export interface LeaseListener {
+  /** Writes the task's frame to the lease's worker. */
+  send(task: TaskRecord, lease: Lease): void;
+  /** The worker died with this task on it; `started` when it may have begun to run. */
+  attemptLost(task: TaskRecord, lease: Lease, started: boolean): void;
+}
+
+export class LeaseTable {
+  private readonly effects: OwnerEffects;
+  private readonly listener: LeaseListener;
+  private readonly shapes = new Map<string, Shape>();
+  private readonly byId: Shape[] = [];
+  private readonly leases = new Map<LeaseId, Lease>();
+  private dirty: Shape[] = [];
+  nowMs = 0;
+
+  constructor(effects: OwnerEffects, listener: LeaseListener) {
+    this.effects = effects;
+    this.listener = listener;
+  }
+
+  /** Whether `tick` has something to watch over. */
+  get isActive(): boolean {
+    return this.leases.size > 0;
+  }
+
+  shapeOf(demand: Demand): Shape {
+    let shape = this.shapes.get(demand.key);
+    if (!shape) {
+      shape = {
+        id: this.byId.length,
+        demand,
+        queue: new Fifo(),
+        leases: [],
+        wantedTold: 0,
+        isTold: false,
+        isDirty: false,
+        inFlight: 0,
+        waitingSinceMs: this.nowMs,
+        refused: undefined,
+      };
+      this.shapes.set(demand.key, shape);
+      this.byId.push(shape);
+    }
+    return shape;
+  }
+
+  shape(id: number): Shape | undefined {
+    return this.byId[id];
+  }
+
+  find(id: LeaseId): Lease | undefined {
+    return this.leases.get(id);
+  }
+
+  enqueue(task: TaskRecord, shape: Shape, first = false): void {
+    task.state = TASK_STATE.queued;
+    if (shape.queue.size === 0) shape.waitingSinceMs = this.nowMs;
+    if (first) shape.queue.unshift(task);
+    else shape.queue.push(task);
+    this.touch(shape);
+  }
+
+  touch(shape: Shape): void {
+    if (shape.isDirty) return;
+    shape.isDirty = true;
+    this.dirty.push(shape);
+  }
+
+  /** Fills leases from the queues and tells the node what is missing. Called once a turn. */
+  flush(): void {
+    const { dirty } = this;
+    if (dirty.length === 0) return;
+    this.dirty = [];
+    for (const shape of dirty) {
+      shape.isDirty = false;
+      this.fill(shape);
+      this.tellWanted(shape);
+    }
+  }
+
+  private fill(shape: Shape): void {
+    const { queue, leases } = shape;
+    let sentAny = queue.size > 0;
+    while (sentAny && queue.size > 0) {
+      sentAny = false;
+      for (const lease of leases) {
+        for (let turn = 0; turn < TURN && this.hasRoom(lease); turn++) {
+          const task = queue.shift();
+          if (!task) break;
+          this.assign(task, lease);
+          sentAny = true;
+        }
+      }
+    }
+    for (const lease of leases) lease.link.schedule();
+    for (let at = leases.length - 1; at >= 0; at--) {
+      const lease = leases[at];
+      if (lease && lease.inFlight.size === 0 && (lease.isRevoked || lease.isRetiring)) this.giveBack(lease);
+    }
+  }
+
+  private hasRoom(lease: Lease): boolean {
+    if (lease.isRevoked || lease.isRetiring || lease.isStuck || lease.isBroken) return false;
+    const { size } = lease.inFlight;
+    return size === 0 || (lease.backlogMicros < BACKLOG_MICROS_MAX && size < IN_FLIGHT_MAX);
+  }
+
+  private assign(task: TaskRecord, lease: Lease): void {
+    const { registered } = task;
+    if (!registered) return;
+    if (lease.inFlight.size === 0) lease.progressAtMs = this.nowMs;
+    lease.inFlight.set(task.seq, task);
+    lease.shape.inFlight++;
+    const { template, cost } = registered;
+    // A task with a deadline of its own, or after which the worker ends, is never followed by another.
+    lease.backlogMicros += template.timeoutMs > 0 || template.maxCalls > 0 ? BACKLOG_MICROS_MAX : expected(cost.micros);
+    if (template.maxCalls > 0 && ++lease.calls >= template.maxCalls) lease.isRetiring = true;
+    task.state = TASK_STATE.sent;
+    task.lease = lease;
+    task.sentAtMs = this.nowMs;
+    this.listener.send(task, lease);
+  }
+
+  /** The task is no longer with the worker: finished, taken back, or given back. */
+  detach(task: TaskRecord, lease: Lease): void {
+    if (!lease.inFlight.delete(task.seq)) return;
+    lease.shape.inFlight--;
+    task.lease = undefined;
+    if (task.claimSlot > 0) {
+      lease.link.claims?.release(task.claimSlot);
+      task.claimSlot = 0;
+    }
+    if (lease.inFlight.size === 0) {
+      lease.backlogMicros = 0;
+      lease.idleSinceMs = this.nowMs;
+    } else {
+      const { registered } = task;
+      if (registered) lease.backlogMicros = Math.max(0, lease.backlogMicros - expected(registered.cost.micros));
+    }
+    this.touch(lease.shape);
+  }
+
+  finished(task: TaskRecord, lease: Lease, runMicros: number): void {
+    lease.isStuck = false;
+    lease.progressAtMs = this.nowMs;
+    this.detach(task, lease);
+    const cost = task.registered?.cost;
+    if (cost) cost.micros = Number.isNaN(cost.micros) ? runMicros : cost.micros + (runMicros - cost.micros) / 8;
+  }
+
+  private tellWanted(shape: Shape): void {
+    const held = shape.leases.length;
+    const wanted = Math.min(shape.queue.size + shape.inFlight, held + WANTED_AHEAD);
+    const missing = Math.max(0, wanted - held);
+    const missingTold = Math.max(0, shape.wantedTold - held);
+    if (missing === missingTold || (missing > 0 && missing < missingTold)) return;
+    shape.wantedTold = wanted;
+    if (shape.isTold) this.effects.toNode({ t: "lease-demand", shape: shape.id, wanted });
+    else this.effects.toNode({ t: "lease-demand", shape: shape.id, wanted, demand: shape.demand });
+    shape.isTold = true;
+  }
+
+  granted(message: LeaseGranted): void {
+    const shape = this.byId[message.shape];
+    if (!shape || this.leases.has(message.leaseId)) return;
+    const lease: Lease = {
+      id: message.leaseId,
+      shape,
+      link: this.effects.link(message.worker),
+      inFlight: new Map(),
+      backlogMicros: 0,
+      isStuck: false,
+      progressAtMs: this.nowMs,
+      idleSinceMs: this.nowMs,
+      isRevoked: false,
+      calls: 0,
+      isRetiring: false,
+      isBroken: false,
+    };
+    this.leases.set(lease.id, lease);
+    shape.leases.push(lease);
+    this.touch(shape);
+  }
+
+  revoked(id: LeaseId): void {
+    const lease = this.leases.get(id);
+    if (!lease) return;
+    lease.isRevoked = true;
+    if (lease.inFlight.size > 1) this.takeBackUnstarted(lease);
+    this.touch(lease.shape);
+  }
+
+  /** The worker is gone. Tasks that cannot have started lose nothing. */
+  lost(lease: Lease): void {
+    this.drop(lease);
+    const tasks = [...lease.inFlight.values()];
+    let isFirst = true;
+    for (const task of tasks) {
+      const { claims } = lease.link;
+      const started = claims && task.claimSlot > 0 ? claims.wasStarted(task.claimSlot, task.claimSequence) : isFirst;
+      isFirst = false;
+      this.detach(task, lease);
+      this.listener.attemptLost(task, lease, started);
+    }
+    this.touch(lease.shape);
+  }
+
+  private giveBack(lease: Lease): void {
+    this.drop(lease);
+    this.effects.toNode({ t: "lease-return", leaseId: lease.id, ...(lease.isRetiring && { retire: true }) });
+  }
+
+  private drop(lease: Lease): void {
+    this.leases.delete(lease.id);
+    const at = lease.shape.leases.indexOf(lease);
+    if (at >= 0) lease.shape.leases.splice(at, 1);
+    lease.shape.wantedTold = Math.max(0, lease.shape.wantedTold - 1);
+    this.effects.unlink(lease.link);
+    this.touch(lease.shape);
+  }
+
+  /** Tasks that the worker gave back unstarted, because what runs there waits. */
+  returned(task: TaskRecord, lease: Lease): void {
+    lease.isStuck = true;
+    this.detach(task, lease);
+    if (task.state === TASK_STATE.sent) this.enqueue(task, lease.shape, true);
+  }
+
+  private takeBackUnstarted(lease: Lease): void {
+    const { claims } = lease.link;
+    lease.isStuck = true;
+    const [, ...later] = lease.inFlight.values();
+    if (!claims) {
+      this.askBack?.(
+        lease,
+        later.map((task) => task.seq),
+      );
+      return;
+    }
+    for (const task of later.reverse()) {
+      if (task.claimSlot > 0 && claims.takeBack(task.claimSlot, task.claimSequence)) this.returned(task, lease);
+    }
+  }
+
+  /** Asks a worker without claim words to give tasks back. */
+  askBack: ((lease: Lease, seqs: readonly number[]) => void) | undefined;
+
+  /** Called about every 10 ms while there are leases. */
+  tick(): void {
+    for (const lease of this.leases.values()) {
+      const { size } = lease.inFlight;
+      if (size === 0) {
+        if (this.nowMs - lease.idleSinceMs >= LEASE_IDLE_MS && lease.shape.queue.size === 0) this.giveBack(lease);
+      } else if (size > 1 && !lease.isStuck && this.nowMs - lease.progressAtMs >= STUCK_MS) {
+        this.takeBackUnstarted(lease);
+      }
+    }
+  }
+
+  all(): IterableIterator<Lease> {
+    return this.leases.values();
+  }
+}
+
+const expected = (micros: number): number =>
+  Number.isNaN(micros) ? UNKNOWN_COST_MICROS : Math.max(COST_MICROS_MIN, micros);

@@ -1,0 +1,11 @@
+export { ActorTable, actorKey } from "./actors.ts";
+export type { OwnerEffects, ProgramEffects, TaskOutcome } from "./effects.ts";
+export { OwnerEngine, setNilValue } from "./engine.ts";
+export type {
+  ClaimTable,
+  MethodTemplate,
+  NestedRef,
+  Template,
+  WorkerLink,
+} from "./records.ts";
+export { TaskRecord } from "./records.ts";

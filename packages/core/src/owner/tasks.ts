@@ -1,0 +1,525 @@
+/**
+ * The life of a task at its owner: submitted, waiting for arguments, queued, sent, finished; and again, when an attempt
+ * was lost or its error is one to retry. Actor calls share everything here but where they are queued and sent.
+ */
+import type { ObjectKey, Seq } from "../base/ids.ts";
+import {
+  type FailureRecord,
+  NO_CLAIM,
+  packFailure,
+  TEMPLATE_FLAGS,
+  TO_WORKER,
+  unpackFailure,
+  type ValueRecord,
+  type WorkerDeath,
+  writeKeys,
+  writeValues,
+} from "../wire/mod.ts";
+import type { OwnerEffects } from "./effects.ts";
+import { LeaseTable } from "./leases.ts";
+import type { ObjectTable } from "./objects.ts";
+import {
+  type Lease,
+  type NestedRef,
+  type ObjectRecord,
+  type Registered,
+  TASK_STATE,
+  TaskRecord,
+  type Template,
+  type WorkerLink,
+} from "./records.ts";
+
+const EMPTY = new Uint8Array(0);
+/** A task whose worker ran out of memory waits before it is tried again: 0.5 s, then twice as long each time. */
+const MEMORY_RETRY_MS = 500;
+const MEMORY_RETRY_MS_MAX = 60_000;
+
+export interface CallQueue {
+  /** The call's arguments are ready, or it was put back: sent in its turn. */
+  ready(task: TaskRecord): void;
+  /** The call ended, however. */
+  ended(task: TaskRecord): void;
+  /** Takes a call that was not sent out of its queue. */
+  withdraw(task: TaskRecord): boolean;
+}
+
+export class TaskTable {
+  readonly leases: LeaseTable;
+  private readonly effects: OwnerEffects;
+  private readonly objects: ObjectTable;
+  private readonly templates = new Map<number, Registered>();
+  private readonly costs = new Map<string, { micros: number }>();
+  /** Sent and unfinished tasks and calls. */
+  readonly sent = new Map<Seq, TaskRecord>();
+  private readonly delayed = new Map<TaskRecord, number>();
+  private readonly limited = new Set<TaskRecord>();
+  /** Settled for the program, but their workers have not let go of them: cancelled. */
+  private readonly interrupted = new Set<TaskRecord>();
+  calls: CallQueue | undefined;
+  /** Tasks and calls that ended, since the start: the program counts what is pending by it. */
+  endedCount = 0;
+  nowMs = 0;
+
+  constructor(effects: OwnerEffects, objects: ObjectTable) {
+    this.effects = effects;
+    this.objects = objects;
+    this.leases = new LeaseTable(effects, {
+      send: (task, lease) => this.send(task, lease),
+      attemptLost: (task, lease, started) => this.attemptLost(task, lease, started),
+    });
+    objects.listener = {
+      dependencyReady: (task) => {
+        if (--task.missing === 0 && task.state === TASK_STATE.waiting) this.enqueue(task);
+      },
+      returnDropped: (task) => this.returnDropped(task),
+      rebuild: (task) => this.rebuild(task),
+    };
+  }
+
+  get isActive(): boolean {
+    return this.sent.size > 0 || this.delayed.size > 0 || this.interrupted.size > 0 || this.leases.isActive;
+  }
+
+  register(template: Template): void {
+    let cost = this.costs.get(template.name);
+    if (!cost) {
+      cost = { micros: Number.NaN };
+      this.costs.set(template.name, cost);
+    }
+    this.templates.set(template.id, { template, shape: this.leases.shapeOf(template.demand), cost });
+  }
+
+  /** No call will name it again; those under way keep what they need. */
+  unregister(id: number): void {
+    this.templates.delete(id);
+  }
+
+  submit(seq: Seq, templateId: number, args: Uint8Array, deps: readonly Seq[], nested: readonly NestedRef[]): void {
+    const registered = this.templates.get(templateId);
+    if (!registered) throw new RangeError(`template ${templateId} was not registered`);
+    const { template } = registered;
+    const task = new TaskRecord(seq, registered, args, this.useDeps(deps), this.objects.useNested(nested), this.nowMs);
+    this.prepare(task, template.numReturns, template.isStream);
+    if (task.missing === 0) this.enqueue(task);
+  }
+
+  useDeps(deps: readonly Seq[]): readonly ObjectRecord[] {
+    if (deps.length === 0) return NO_DEPS;
+    return deps.map((dep) => {
+      const record = this.objects.get(dep);
+      record.uses++;
+      return record;
+    });
+  }
+
+  /** Makes the records of the returns and counts the arguments that are missing. */
+  prepare(task: TaskRecord, numReturns: number, isStream: boolean): void {
+    if (isStream) {
+      task.stream = { items: new Map(), received: 0, consumed: 0, isAbandoned: false };
+      task.returns = [this.objects.create(task.seq, task)];
+    } else if (numReturns === 1) task.returns = [this.objects.create(task.seq, task)];
+    else {
+      task.returns = Array.from({ length: numReturns }, (_, index) =>
+        this.objects.create((task.seq + index) as Seq, task),
+      );
+    }
+    for (const dep of task.deps) if (this.objects.dependOn(dep, task)) task.missing++;
+  }
+
+  private enqueue(task: TaskRecord): void {
+    const failed = task.deps.find((dep) => dep.value?.at === "error");
+    if (failed?.value?.at === "error") {
+      failed.isRead = true;
+      this.fail(task, {
+        code: "TASK_FAILED",
+        kind: "task",
+        message: `${task.name} was not run, because one of its arguments failed`,
+        because: unpackFailure(failed.value.bytes),
+      });
+      return;
+    }
+    if (task.actor) this.calls?.ready(task);
+    else if (task.registered) {
+      const { shape } = task.registered;
+      if (shape.refused !== undefined) this.fail(task, { code: "INFEASIBLE", kind: "invalid", message: shape.refused });
+      else this.leases.enqueue(task, shape);
+    }
+  }
+
+  // ── sending ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private send(task: TaskRecord, lease: Lease): void {
+    const { registered } = task;
+    if (!registered) return;
+    const { link } = lease;
+    const { template } = registered;
+    const { out } = link;
+    if (!link.knownTemplates.has(template.id)) {
+      link.knownTemplates.add(template.id);
+      out.begin();
+      out.array(7);
+      out.uint(TO_WORKER.template);
+      out.uint(template.id);
+      out.string(template.name);
+      out.bin(template.code);
+      out.uint(template.numReturns);
+      out.uint(template.isStream ? TEMPLATE_FLAGS.stream : 0);
+      out.uint(template.streamBufferItems);
+      out.end();
+    }
+    // A word that both sides race for is needed only behind another task: the first in line starts at once.
+    const claim = link.claims?.acquire();
+    task.claimSlot = claim?.slot ?? NO_CLAIM;
+    task.claimSequence = claim?.sequence ?? 0;
+    this.grantNested(task, link);
+    this.sent.set(task.seq, task);
+    if (template.timeoutMs > 0) this.limited.add(task);
+    out.begin();
+    out.array(9);
+    out.uint(TO_WORKER.task);
+    out.uint(task.seq);
+    out.uint(task.attempt);
+    out.uint(template.id);
+    out.uint(task.claimSlot);
+    out.uint(task.claimSequence);
+    out.bin(task.args);
+    writeKeys(out, task.nested);
+    writeValues(out, depValues(task));
+    out.end();
+  }
+
+  /** Refs inside the arguments can be asked for, and are held by the worker, before it gets them. */
+  grantNested(task: TaskRecord, link: WorkerLink): void {
+    let keys: readonly ObjectKey[] = task.nested;
+    for (const dep of task.deps) if (dep.value && dep.value.nested.length > 0) keys = keys.concat(dep.value.nested);
+    if (keys.length === 0) return;
+    this.objects.publishNested(keys);
+    this.effects.toNode({ t: "hold-grant", to: link.address.processId, keys });
+  }
+
+  // ── results ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** The attempt that a message speaks of, when it is the current one. */
+  current(seq: Seq, attempt: number): TaskRecord | undefined {
+    const task = this.sent.get(seq);
+    return task && task.attempt === attempt ? task : undefined;
+  }
+
+  succeeded(task: TaskRecord, runMicros: number, values: readonly ValueRecord[]): void {
+    const wasCancelled = !this.leave(task, runMicros, "ok");
+    for (const value of values) if (value.nested.length > 0) this.objects.holds.receive(value.nested);
+    if (wasCancelled || values.length !== task.returns.length) {
+      for (const value of values) this.discard(value);
+      if (!wasCancelled) {
+        this.fail(task, {
+          code: "TASK_FAILED",
+          kind: "task",
+          message: `${task.name} gave ${values.length} values, but numReturns is ${task.returns.length}`,
+        });
+      }
+      return;
+    }
+    let isStored = false;
+    for (const value of values) if (value.at === "stored") isStored = true;
+    const { returns } = task;
+    for (let index = 0; index < values.length; index++) {
+      const value = values[index];
+      const record = returns[index];
+      if (!value || !record) continue;
+      if (record.uses <= 0 && !record.isPublished && record.lineageUses <= 0) this.discard(value);
+      else this.objects.setValue(record, value);
+    }
+    this.end(task, isStored);
+  }
+
+  /** User code threw. */
+  threw(
+    task: TaskRecord,
+    runMicros: number,
+    bytes: Uint8Array,
+    nested: readonly ObjectKey[],
+    isRetryable: boolean,
+  ): void {
+    const wasCancelled = !this.leave(task, runMicros, "error");
+    if (nested.length > 0) this.objects.holds.receive(nested);
+    if (wasCancelled) {
+      this.objects.holds.drop(nested);
+      return;
+    }
+    if (isRetryable && this.mayRetry(task)) {
+      this.objects.holds.drop(nested);
+      this.retry(task, this.retryDelayMs(task));
+      return;
+    }
+    this.settle(task, { at: "error", bytes, nested });
+  }
+
+  attemptLost(task: TaskRecord, lease: Lease, started: boolean): void {
+    const death = this.deathOf?.(lease);
+    if (!this.leave(task, 0, "lost")) return;
+    if (!started) {
+      task.attempt++;
+      this.enqueue(task);
+      return;
+    }
+    if (this.mayRetry(task)) {
+      const delay = death?.outOfMemory
+        ? Math.min(MEMORY_RETRY_MS * 2 ** task.failures, MEMORY_RETRY_MS_MAX)
+        : this.retryDelayMs(task);
+      this.retry(task, delay);
+      return;
+    }
+    this.fail(task, lostFailure(task, lease, death));
+  }
+
+  /** How a lease's worker died, while its tasks are being told of it. */
+  deathOf: ((lease: Lease) => WorkerDeath | undefined) | undefined;
+
+  /** Takes the task off its worker; false when it was settled before (cancelled, timed out). */
+  leave(task: TaskRecord, runMicros: number, outcome: "ok" | "error" | "lost"): boolean {
+    this.sent.delete(task.seq);
+    if (this.limited.size > 0) this.limited.delete(task);
+    if (this.interrupted.size > 0) this.interrupted.delete(task);
+    const { lease } = task;
+    if (lease) {
+      if (outcome === "lost") this.leases.detach(task, lease);
+      else this.leases.finished(task, lease, runMicros);
+      this.effects.taskEvent(task, lease.link.address.pid, runMicros, this.nowMs, outcome);
+    }
+    return task.state !== TASK_STATE.done;
+  }
+
+  private maxRetries(task: TaskRecord): number {
+    return task.registered?.template.maxRetries ?? task.method?.maxRetries ?? 0;
+  }
+
+  private retryDelayMs(task: TaskRecord): number {
+    return task.registered?.template.retryDelayMs ?? task.method?.retryDelayMs ?? 0;
+  }
+
+  mayRetry(task: TaskRecord): boolean {
+    const max = this.maxRetries(task);
+    return max < 0 || task.failures < max;
+  }
+
+  retry(task: TaskRecord, delayMs: number): void {
+    task.failures++;
+    task.attempt++;
+    if (delayMs > 0) {
+      task.state = TASK_STATE.delayed;
+      this.delayed.set(task, this.nowMs + delayMs);
+    } else this.requeue(task);
+  }
+
+  private requeue(task: TaskRecord): void {
+    task.state = TASK_STATE.waiting;
+    for (const dep of task.deps) if (this.objects.dependOn(dep, task)) task.missing++;
+    if (task.missing === 0) this.enqueue(task);
+  }
+
+  // ── ends ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  fail(task: TaskRecord, failure: FailureRecord): void {
+    this.settle(task, { at: "error", bytes: packFailure(failure), nested: [] });
+  }
+
+  /** Every return gets this error. */
+  private settle(task: TaskRecord, error: ValueRecord & { readonly at: "error" }): void {
+    if (task.state === TASK_STATE.done) return;
+    if (task.stream) this.endStream(task, error);
+    for (const record of task.returns) if (!record.value) this.objects.setValue(record, error);
+    this.end(task, false);
+  }
+
+  /** A stream's error is its last item. */
+  private endStream(task: TaskRecord, error: ValueRecord): void {
+    const { stream } = task;
+    if (!stream) return;
+    if (!stream.isAbandoned) {
+      const item = this.objects.createUnnumbered(task);
+      item.isRead = true;
+      const index = stream.received++;
+      stream.items.set(index, item);
+      this.objects.setValue(item, error);
+      this.effects.streamItem(task.seq, index, item.seq);
+    }
+    const completion = task.returns[0];
+    if (completion) completion.isRead = true;
+    this.effects.streamEnd(task.seq, stream.received);
+  }
+
+  end(task: TaskRecord, keepLineage: boolean): void {
+    if (task.state === TASK_STATE.done) return;
+    task.state = TASK_STATE.done;
+    this.endedCount++;
+    if (task.actor) this.calls?.ended(task);
+    if (keepLineage && this.maxRetries(task) !== 0) {
+      task.hasLineage = true;
+      for (const dep of task.deps) {
+        this.objects.useLineage(dep);
+        this.objects.dropUse(dep);
+      }
+      return;
+    }
+    this.forget(task);
+    for (const dep of task.deps) this.objects.dropUse(dep);
+    task.deps = NO_DEPS;
+  }
+
+  private forget(task: TaskRecord): void {
+    if (task.nested.length > 0) this.objects.holds.drop(task.nested);
+    task.nested = NO_KEYS;
+    task.args = EMPTY;
+  }
+
+  private returnDropped(task: TaskRecord): void {
+    if (!task.hasLineage || task.returns.some((record) => this.objects.find(record.seq) === record)) return;
+    const { deps } = task;
+    task.hasLineage = false;
+    task.deps = NO_DEPS;
+    this.forget(task);
+    for (const dep of deps) this.objects.dropLineage(dep);
+  }
+
+  /** A stored return was lost: run the task again, and before it whatever made its lost arguments. */
+  private rebuild(task: TaskRecord): boolean {
+    if (task.state !== TASK_STATE.done) return true;
+    if (!task.hasLineage || task.actor || !this.mayRetry(task)) return false;
+    for (const dep of task.deps) {
+      if (!dep.value && dep.foreignKey === undefined && !(dep.task && this.rebuild(dep.task))) return false;
+    }
+    for (const dep of task.deps) {
+      dep.uses++;
+      this.objects.dropLineage(dep);
+    }
+    task.hasLineage = false;
+    task.failures++;
+    task.attempt++;
+    this.endedCount--;
+    for (const record of task.returns) record.value = undefined;
+    this.requeue(task);
+    return true;
+  }
+
+  discard(value: ValueRecord): void {
+    if (value.at === "stored") this.effects.toNode({ t: "store-free", keys: [value.key] });
+    if (value.nested.length > 0) this.objects.holds.drop(value.nested);
+  }
+
+  // ── cancelling and deadlines ───────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Ends the task for the program at once. What runs gets its signal and is interrupted; `force` kills its worker.
+   * Returns false when it had already ended.
+   */
+  cancel(task: TaskRecord, force: boolean, failure: FailureRecord): boolean {
+    if (task.state === TASK_STATE.done) return false;
+    const wasSent = task.state === TASK_STATE.sent;
+    if (task.state === TASK_STATE.queued) {
+      if (task.actor) this.calls?.withdraw(task);
+      else task.registered?.shape.queue.remove(task);
+    }
+    this.delayed.delete(task);
+    const { lease, actor } = task;
+    this.settle(task, { at: "error", bytes: packFailure(failure), nested: [] });
+    if (!wasSent) {
+      if (task.registered) this.leases.touch(task.registered.shape);
+      return true;
+    }
+    const link = lease?.link ?? actor?.link;
+    if (!link) return true;
+    if (lease && task.claimSlot > 0 && link.claims?.takeBack(task.claimSlot, task.claimSequence)) {
+      this.sent.delete(task.seq);
+      this.leases.detach(task, lease);
+      return true;
+    }
+    link.out.begin();
+    link.out.array(3);
+    link.out.uint(TO_WORKER.cancel);
+    link.out.uint(task.seq);
+    link.out.string(failure.code);
+    link.out.end();
+    link.schedule();
+    this.interrupted.add(task);
+    link.claims?.interrupt(task.seq);
+    if (force && lease) this.kill(lease, failure.message);
+    return true;
+  }
+
+  private kill(lease: Lease, reason: string): void {
+    this.effects.killWorker(lease.link.address, reason);
+  }
+
+  /** Called about every 10 ms while the engine is active. */
+  tick(): void {
+    this.leases.nowMs = this.nowMs;
+    this.leases.tick();
+    for (const [task, atMs] of this.delayed) {
+      if (atMs > this.nowMs) continue;
+      this.delayed.delete(task);
+      this.requeue(task);
+    }
+    for (const task of this.limited) {
+      const limit = task.registered?.template.timeoutMs ?? task.method?.timeoutMs ?? 0;
+      if (limit <= 0 || this.nowMs - task.sentAtMs < limit) continue;
+      this.limited.delete(task);
+      const message = `${task.name} did not finish within its timeoutMs of ${limit} ms`;
+      this.cancel(task, task.lease !== undefined, { code: "TASK_TIMEOUT", kind: "unavailable", message });
+    }
+    for (const task of this.interrupted) {
+      const link = task.lease?.link ?? task.actor?.link;
+      if (!link || link.isBroken) this.interrupted.delete(task);
+      else link.claims?.interrupt(task.seq);
+    }
+  }
+
+  limit(task: TaskRecord): void {
+    this.limited.add(task);
+  }
+
+  /** The node can never satisfy a shape: all that waits for it fails. */
+  refuse(shapeId: number, message: string): void {
+    const shape = this.leases.shape(shapeId);
+    if (!shape) return;
+    shape.refused = message;
+    for (let task = shape.queue.shift(); task; task = shape.queue.shift()) {
+      this.fail(task, { code: "INFEASIBLE", kind: "invalid", message });
+    }
+  }
+}
+
+function lostFailure(task: TaskRecord, lease: Lease, death: WorkerDeath | undefined): FailureRecord {
+  const where = `worker ${lease.link.address.workerId} (pid ${lease.link.address.pid})`;
+  const attempts = task.failures > 0 ? `, after ${task.failures + 1} attempts` : "";
+  if (death?.outOfMemory) {
+    return {
+      code: "OUT_OF_MEMORY",
+      kind: "exhausted",
+      message: `${task.name} was ended on ${where}${attempts}: ${death.outOfMemory}`,
+    };
+  }
+  const how = death ? describeDeath(death) : "its connection was lost";
+  return {
+    code: "WORKER_DIED",
+    kind: "lost",
+    message: `${task.name} was running on ${where} when that died${attempts}: ${how}`,
+  };
+}
+
+export function describeDeath(death: WorkerDeath): string {
+  const how = death.signal ? `signal ${death.signal}` : `exit code ${death.exitCode ?? "unknown"}`;
+  const why = death.intended ? ` (ended on purpose: ${death.intended})` : "";
+  const tail = death.stderrTail.trim();
+  return `${how}${why}${tail ? `\n${tail}` : ""}`;
+}
+
+function depValues(task: TaskRecord): readonly ValueRecord[] {
+  if (task.deps.length === 0) return NO_VALUES;
+  const values: ValueRecord[] = [];
+  for (const dep of task.deps) if (dep.value) values.push(dep.value);
+  return values;
+}
+
+const NO_DEPS: readonly ObjectRecord[] = Object.freeze([]);
+const NO_KEYS: readonly ObjectKey[] = Object.freeze([]);
+const NO_VALUES: readonly ValueRecord[] = Object.freeze([]);
