@@ -21,8 +21,8 @@ const neighbours = {};
 const root = "^packages/core/src/";
 /** Declarations only: what processes say to each other. */
 const contracts = `${root}wire/(messages|queries)\\.ts$`;
-/** How processes are started; these two files import no room. */
-const launching = `${root}bin/(entries|snapshot)\\.ts$`;
+/** How processes are started; these files import no room. */
+const launching = `${root}bin/(entries|snapshot|cache-directory)\\.ts$`;
 
 const direction = rooms.flatMap((line, index) =>
   line.map((room) => {

@@ -24,10 +24,11 @@ import {
 } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
-import { build, type Plugin } from "esbuild";
+import type { Plugin } from "esbuild";
+import { type BundleOptions, bundleFile } from "./bundle.ts";
 import { reachableDeclarations } from "./declarations.ts";
-import { routeDynamicImports } from "./dynamic-imports.ts";
 import { lazyModules } from "./lazy-modules.ts";
+import { type ProgramName, programNames, writeProgram } from "./programs.ts";
 import { thirdPartyNotices } from "./third-party.ts";
 
 const root = join(import.meta.dirname, "..");
@@ -46,9 +47,7 @@ const doors = [
   { name: "testing", member: "testing", module: "testing/mod.ts" },
 ].filter((door) => existsSync(join(source, door.module)));
 
-const programs = ["node", "worker", "io-thread"].filter((name) => existsSync(join(source, "bin", `${name}.ts`)));
-/** Programs that are frozen into a startup snapshot, where `import()` and some built-in modules need a detour. */
-const snapshotPrograms = new Set(["node", "worker"]);
+const programs = programNames.filter((name) => existsSync(join(source, "bin", `${name}.ts`)));
 
 async function main(): Promise<void> {
   const withTypes = !process.argv.includes("--no-types");
@@ -72,40 +71,8 @@ async function main(): Promise<void> {
 
 const bundledPackages = new Set<string>();
 
-interface BundleOptions {
-  readonly outfile: string;
-  readonly entry: string;
-  readonly plugins?: Plugin[];
-  readonly header?: string;
-}
-
-async function bundle({ outfile, entry, plugins = [], header = "" }: BundleOptions): Promise<void> {
-  const result = await build({
-    stdin: { contents: entry, resolveDir: source, sourcefile: "entry.ts", loader: "ts" },
-    outfile,
-    bundle: true,
-    platform: "node",
-    format: "cjs",
-    target: "node24",
-    external: ["koffi", "esbuild"],
-    // msgpackr's native helper only decodes long strings faster, and its lookup costs every process start.
-    alias: { msgpackr: require.resolve("msgpackr").replace(/dist\/node\.cjs$/, "index.js") },
-    define: {
-      "import.meta.url": "__mobulaUrl",
-      "import.meta.dirname": "__dirname",
-      "import.meta.filename": "__filename",
-    },
-    banner: { js: `const __mobulaUrl = require("node:url").pathToFileURL(__filename).href;${header}` },
-    legalComments: "none",
-    logLevel: "warning",
-    logOverride: { "empty-import-meta": "error" },
-    metafile: true,
-    plugins,
-  });
-  for (const input of Object.keys(result.metafile.inputs)) {
-    const name = /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(input)?.[1];
-    if (name !== undefined) bundledPackages.add(name);
-  }
+async function bundle(options: Omit<BundleOptions, "resolveDir">): Promise<void> {
+  for (const name of await bundleFile({ ...options, resolveDir: source })) bundledPackages.add(name);
 }
 
 /** One bundle for everything users import: parts that few need are evaluated when they are first asked for. */
@@ -118,33 +85,17 @@ async function bundleRuntime(): Promise<void> {
   });
 }
 
-async function bundleProgram(name: string): Promise<void> {
-  const outfile = join(lib, `${name}.main.cjs`);
-  const fromSnapshot = snapshotPrograms.has(name);
+async function bundleProgram(name: ProgramName): Promise<void> {
   const register = programShares(name)
     ? `import { register } from "mobula-build:register";\nimport * as api from "./api/mod.ts";\nregister(api);\n`
     : "";
-  await bundle({
-    outfile,
-    entry: `${register}import "./bin/${name}.ts";\n`,
-    header: fromSnapshot
-      ? `const __mobulaImport = (specifier, options) => require("node:module").createRequire(__filename)("./import.cjs")(specifier, options);`
-      : "",
-    plugins: [
-      registerModule(),
-      lazyModules(fromSnapshot ? ["koffi", "node:sqlite", "node:http", "node:https", "node:tls"] : ["koffi"]),
-    ],
-  });
-  if (fromSnapshot) writeFileSync(outfile, routeDynamicImports(readFileSync(outfile, "utf8"), "__mobulaImport"));
-  writeFileSync(join(lib, `${name}.cjs`), launcher(`./${name}.main.cjs`));
-  writeFileSync(
-    join(lib, "import.cjs"),
-    `"use strict";\n// A program in a snapshot has no module of its own, which import() needs; this one is loaded from its file.\nmodule.exports = (specifier, options) => import(specifier, options);\n`,
-  );
+  const entry = `${register}import "./bin/${name}.ts";\n`;
+  const packages = await writeProgram({ folder: lib, name, entry, resolveDir: source, plugins: [registerModule()] });
+  for (const bundled of packages) bundledPackages.add(bundled);
 }
 
 /** User code runs in workers only, and what it imports as "mobula" is the worker's own copy. */
-function programShares(name: string): boolean {
+function programShares(name: ProgramName): boolean {
   return name === "worker" && doors.length > 0;
 }
 
@@ -183,7 +134,7 @@ if (problem !== undefined) {
   process.stderr.write(problem + "\\n");
   process.exitCode = 1;
 } else {
-  require("node:module").enableCompileCache();
+  require("./lib/compile-cache.cjs");
   require("./lib/cli.main.cjs");
 }
 `,
@@ -204,10 +155,6 @@ async function bundleEsbuildPlugin(): Promise<void> {
     join(out, "esbuild.mjs"),
     `import "./check.cjs";\nimport { createRequire } from "node:module";\nconst plugin = createRequire(import.meta.url)("./esbuild.cjs");\n${reexports("plugin", names)}`,
   );
-}
-
-function launcher(target: string): string {
-  return `"use strict";\nrequire("node:module").enableCompileCache();\nrequire("${target}");\n`;
 }
 
 function writeDoors(): void {

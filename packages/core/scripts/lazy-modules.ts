@@ -23,7 +23,7 @@ export function lazyModules(names: readonly string[]): Plugin {
 }
 
 function lazyModule(name: string): string {
-  const exported = Object.keys(require(name) as object).filter((key) => key !== "default");
+  const exported = Object.keys(require(name) as object).filter((key) => key !== "default" && key !== "__esModule");
   return `let loaded;
 const load = () => (loaded ??= require("node:module").createRequire(__filename)(${JSON.stringify(name)}));
 for (const key of ${JSON.stringify(exported)}) Object.defineProperty(exports, key, { enumerable: true, get: () => load()[key] });

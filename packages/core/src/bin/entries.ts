@@ -7,6 +7,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { startupSnapshot } from "node:v8";
+import { useCompileCache } from "./cache-directory.ts";
 
 export type EntryName = "node" | "worker" | "io-thread";
 
@@ -45,6 +46,7 @@ export const SNAPSHOT_PROBE_ANSWER = "mobula-snapshot-works";
  */
 export function runEntry(main: () => void | Promise<void>): void {
   if (!startupSnapshot.isBuildingSnapshot()) {
+    useCompileCache();
     void main();
     return;
   }
@@ -53,6 +55,7 @@ export function runEntry(main: () => void | Promise<void>): void {
       process.stdout.write(SNAPSHOT_PROBE_ANSWER);
       return;
     }
+    useCompileCache();
     // A rejection has no handler here on purpose: it ends the process with the error, as in a plain start.
     void main();
   });
