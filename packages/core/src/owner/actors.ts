@@ -145,17 +145,17 @@ export class ActorTable {
       this.died(actor, { code: "ACTOR_DIED", message: "an argument of its constructor failed", error: failed.bytes });
     } else {
       const deps = task.deps.flatMap((dep) => (dep.value ? [dep.value] : []));
+      const nested = [...task.nested, ...deps.flatMap((dep) => dep.nested)];
       // A stored argument must outlive the program's ref of it, because a restart reads it again.
-      const stored = task.deps.filter((dep) => dep.value?.at === "stored").map((dep) => this.objects.keyOf(dep));
-      const keys = [...task.nested, ...stored, ...deps.flatMap((dep) => dep.nested)];
-      this.objects.publishNested(keys);
+      const keeps = task.deps.filter((dep) => dep.value?.at === "stored").map((dep) => this.objects.keyOf(dep));
+      this.objects.publishNested([...nested, ...keeps]);
       actor.state = "pending";
       actor.isSubscribed = true;
       this.effects.toNode({
         t: "actor-create",
         actorId: actor.actorId,
         options: creation.options,
-        spec: { ...creation.spec, args: task.args, deps, nested: keys },
+        spec: { ...creation.spec, args: task.args, deps, nested, keeps },
       });
     }
     // The arguments stay for restarts: the node holds them through the refs named in the spec.
@@ -318,6 +318,10 @@ export class ActorTable {
 
   onState(message: ActorState): void {
     const actor = this.byId.get(message.actorId);
+    if (actor && message.sameAs !== undefined && message.sameAs !== message.actorId) {
+      this.redirect(actor, message.sameAs);
+      return;
+    }
     if (!actor || actor.state === "dead" || message.incarnation < actor.incarnation) return;
     if (message.incarnation > actor.incarnation || message.state === "restarting" || message.state === "dead") {
       this.disconnected(actor, message);
@@ -332,6 +336,23 @@ export class ActorTable {
       actor.link = this.effects.link(message.worker);
     }
     this.touch(actor);
+  }
+
+  /** The name belonged to an actor already: the handle and what was called through it move over to that one. */
+  private redirect(from: ActorRecord, toId: ActorId): void {
+    const to = this.record(from.num, toId, from.className, from.concurrency);
+    const calls = [...from.queue];
+    this.objects.holds.receive([actorKey(toId)]);
+    for (const task of calls) {
+      from.queue.remove(task);
+      task.actor = to;
+      this.objects.holds.use(actorKey(toId));
+      to.queue.push(task);
+    }
+    this.byId.delete(from.actorId);
+    for (const [num, actor] of this.byNum) if (actor === from) this.byNum.set(num, to);
+    this.subscribe(to);
+    this.touch(to);
   }
 
   /** The incarnation is over: calls that cannot have started go back in order, the others fail or are retried. */

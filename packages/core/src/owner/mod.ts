@@ -1,4 +1,5 @@
 export { ActorTable, actorKey } from "./actors.ts";
+export { type MapClaims, OwnerClaims, WorkerClaims } from "./claims.ts";
 export type { OwnerEffects, ProgramEffects, TaskOutcome } from "./effects.ts";
 export { OwnerEngine, setNilValue } from "./engine.ts";
 export type {
@@ -9,3 +10,4 @@ export type {
   WorkerLink,
 } from "./records.ts";
 export { TaskRecord } from "./records.ts";
+export { OwnerRuntime, type OwnerRuntimeOptions } from "./runtime.ts";

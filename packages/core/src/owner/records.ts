@@ -81,7 +81,7 @@ export type TaskState = (typeof TASK_STATE)[keyof typeof TASK_STATE];
 export class TaskRecord {
   readonly seq: Seq;
   readonly registered: Registered | undefined;
-  readonly actor: ActorRecord | undefined;
+  actor: ActorRecord | undefined;
   /** Undefined for the creation of an actor. */
   readonly method: MethodTemplate | undefined;
   args: Uint8Array;
@@ -162,8 +162,10 @@ export interface WorkerLink {
 
 /** Words that an owner and its worker race for; see worker/claims.ts for the states. */
 export interface ClaimTable {
-  /** Prepares a word for a task that is about to be sent. Undefined when every word is in use. */
-  acquire(): { readonly slot: number; readonly sequence: number } | undefined;
+  /** Prepares a word for a task that is about to be sent, and returns its slot; 0 when every word is in use. */
+  acquire(): number;
+  /** The sequence that the slot was last acquired with. */
+  sequenceOf(slot: number): number;
   /** True when the task had not started and now never will. */
   takeBack(slot: number, sequence: number): boolean;
   /** True when the worker had taken it up. */

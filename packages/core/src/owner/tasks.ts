@@ -167,10 +167,8 @@ export class TaskTable {
       out.uint(template.streamBufferItems);
       out.end();
     }
-    // A word that both sides race for is needed only behind another task: the first in line starts at once.
-    const claim = link.claims?.acquire();
-    task.claimSlot = claim?.slot ?? NO_CLAIM;
-    task.claimSequence = claim?.sequence ?? 0;
+    task.claimSlot = link.claims?.acquire() ?? NO_CLAIM;
+    task.claimSequence = task.claimSlot > 0 && link.claims ? link.claims.sequenceOf(task.claimSlot) : 0;
     this.grantNested(task, link);
     this.sent.set(task.seq, task);
     if (template.timeoutMs > 0) this.limited.add(task);

@@ -172,8 +172,10 @@ export interface ActorSpec {
   /** Packed constructor arguments with every top-level ref already replaced by its value. */
   readonly args: Uint8Array;
   readonly deps: readonly ValueRecord[];
-  /** Refs and handles inside args and deps, published before; control holds each for as long as it may restart the actor. */
-  readonly nested: readonly ObjectKey[];
+  /** Refs and handles inside args and deps: held while the actor may start, and granted to each host. */
+  readonly nested?: readonly ObjectKey[];
+  /** Published refs whose values `deps` are: held while the actor may start, granted to nobody. */
+  readonly keeps?: readonly ObjectKey[];
   /** maxConcurrency, concurrencyGroups, methods: read by the host only. */
   readonly host: Uint8Array;
 }
@@ -372,6 +374,8 @@ export interface ActorState {
   readonly incarnation: number;
   readonly worker?: WorkerAddress;
   readonly className: string;
+  /** getIfExists found an actor of that name: calls go to that one. */
+  readonly sameAs?: ActorId;
   /** Why it is dead: the words, and the cause as packed error or as code. */
   readonly cause?: {
     readonly code: string;

@@ -1,0 +1,260 @@
+/**
+ * Runs an owner engine on real sockets and a real clock: in a driver's I/O thread, or in a worker.
+ */
+
+import { type ErrorKind, errorFromCode } from "../base/errors.ts";
+import type { JobId, ProcessId, WorkerId } from "../base/ids.ts";
+import { WIRE_VERSION } from "../base/limits.ts";
+import { connectUnix, type Peer, type PeerHandlers } from "../transport/mod.ts";
+import { FrameReader, FrameWriter, type FromNode, type ToNode, type WorkerAddress } from "../wire/mod.ts";
+import { type MapClaims, OwnerClaims } from "./claims.ts";
+import type { OwnerEffects, ProgramEffects, TaskOutcome } from "./effects.ts";
+import { OwnerEngine } from "./engine.ts";
+import type { ClaimTable, TaskRecord, WorkerLink } from "./records.ts";
+
+const TICK_MS = 10;
+const NODE_QUERY = "query";
+
+export interface OwnerRuntimeOptions {
+  readonly self: ProcessId;
+  readonly jobId: () => JobId | undefined;
+  readonly node: Peer;
+  readonly program: ProgramEffects;
+  readonly mapClaims?: MapClaims;
+  /** Opens a connection to a worker; default: its Unix socket. */
+  readonly connect?: (address: WorkerAddress, handlers: PeerHandlers) => Promise<Peer>;
+  readonly onTaskEvent?: (
+    task: TaskRecord,
+    pid: number,
+    runMicros: number,
+    finishedAtMs: number,
+    outcome: TaskOutcome,
+  ) => void;
+}
+
+class Link implements WorkerLink {
+  readonly address: WorkerAddress;
+  readonly knownTemplates = new Set<number>();
+  readonly knownMethods = new Set<number>();
+  readonly knownActors = new Set<number>();
+  readonly claims: ClaimTable | undefined;
+  isBroken = false;
+  /** Frames written before the connection is open wait here. */
+  private readonly early = new FrameWriter();
+  private peer: Peer | undefined;
+
+  constructor(address: WorkerAddress, claims: ClaimTable | undefined) {
+    this.address = address;
+    this.claims = claims;
+  }
+
+  get out(): FrameWriter {
+    return this.peer ? this.peer.out : this.early;
+  }
+
+  opened(peer: Peer): void {
+    const { early } = this;
+    peer.out.raw(early.buffer, 0, early.position);
+    early.position = 0;
+    this.peer = peer;
+    peer.schedule();
+  }
+
+  schedule(): void {
+    this.peer?.schedule();
+  }
+
+  close(): void {
+    this.peer?.close();
+  }
+}
+
+export class OwnerRuntime {
+  readonly engine: OwnerEngine;
+  private readonly options: OwnerRuntimeOptions;
+  private readonly links = new Map<WorkerId, Link>();
+  private readonly reader = new FrameReader();
+  private readonly queries = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
+  private readonly pinWaiters = new Map<number, ((pinned: Extract<FromNode, { t: "store-pinned" }>) => void)[]>();
+  private nextQuery = 1;
+  private timer: NodeJS.Timeout | undefined;
+  private isFlushScheduled = false;
+
+  constructor(options: OwnerRuntimeOptions) {
+    this.options = options;
+    const { program } = options;
+    const effects: OwnerEffects = {
+      value: (seq, value) => program.value(seq, value),
+      pinned: (seq, pinned, nested) => program.pinned(seq, pinned, nested),
+      ready: (seq) => program.ready(seq),
+      streamItem: (stream, index, item) => program.streamItem(stream, index, item),
+      streamEnd: (stream, count) => program.streamEnd(stream, count),
+      unreadFailure: (name, bytes) => program.unreadFailure(name, bytes),
+      warn: (code, message) => program.warn(code, message),
+      toNode: (message) => this.toNode(message),
+      link: (address) => this.link(address),
+      unlink() {
+        // Links stay open for the next lease; they end with their worker.
+      },
+      pin: (key) => this.toNode({ t: "store-pin", keys: [key] }),
+      killWorker: (address, reason) => {
+        this.query("kill-worker", { workerId: address.workerId, reason }).catch(() => {
+          // The worker was gone before: what was asked for is so.
+        });
+      },
+      taskEvent: (task, pid, runMicros, at, outcome) => options.onTaskEvent?.(task, pid, runMicros, at, outcome),
+    };
+    this.engine = new OwnerEngine(options.self, effects);
+  }
+
+  /** Milliseconds of a clock that never goes back. */
+  now(): number {
+    return performance.timeOrigin + performance.now();
+  }
+
+  /** Call before handing anything to the engine. */
+  enter(): OwnerEngine {
+    this.engine.at(this.now());
+    return this.engine;
+  }
+
+  /** Sends what the engine has decided; at the latest at the end of this turn. */
+  schedule(): void {
+    if (this.isFlushScheduled) return;
+    this.isFlushScheduled = true;
+    setImmediate(this.flushNow);
+  }
+
+  readonly flushNow = (): void => {
+    this.isFlushScheduled = false;
+    this.engine.at(this.now());
+    this.engine.flush();
+    this.watch();
+  };
+
+  private watch(): void {
+    if (this.timer || !this.engine.isActive) return;
+    this.timer = setInterval(() => {
+      this.engine.at(this.now());
+      this.engine.tick();
+      if (!this.engine.isActive) {
+        clearInterval(this.timer);
+        this.timer = undefined;
+      }
+    }, TICK_MS);
+    this.timer.unref();
+  }
+
+  toNode(message: ToNode): void {
+    this.options.node.send(message);
+  }
+
+  /** @throws the error that the node answers with. */
+  query(method: string, params: unknown): Promise<unknown> {
+    const id = this.nextQuery++;
+    return new Promise((resolve, reject) => {
+      this.queries.set(id, { resolve, reject });
+      this.toNode({ t: NODE_QUERY, id, method, params });
+    });
+  }
+
+  /** Makes a stored object resident and pins it for this process, for others than the engine. */
+  pin(key: number): Promise<Extract<FromNode, { t: "store-pinned" }>> {
+    return new Promise((resolve) => {
+      const waiters = this.pinWaiters.get(key);
+      if (waiters) waiters.push(resolve);
+      else this.pinWaiters.set(key, [resolve]);
+      this.toNode({ t: "store-pin", keys: [key] });
+    });
+  }
+
+  /** True when the message was for the owner. */
+  onNodeMessage(message: FromNode): boolean {
+    if (message.t === "answer") {
+      const query = this.queries.get(message.id);
+      if (!query) return true;
+      this.queries.delete(message.id);
+      const { error } = message;
+      if (error) query.reject(errorFromCode(error.code, error.kind as ErrorKind, error.message));
+      else query.resolve(message.result);
+      return true;
+    }
+    if (message.t === "store-pinned") {
+      const waiters = this.pinWaiters.get(message.key);
+      const first = waiters?.shift();
+      if (waiters?.length === 0) this.pinWaiters.delete(message.key);
+      if (first) {
+        first(message);
+        return true;
+      }
+    }
+    this.enter();
+    if (!this.engine.onNodeMessage(message)) return false;
+    this.schedule();
+    return true;
+  }
+
+  /** Everything that waits for the node ends with this error. */
+  nodeLost(error: Error): void {
+    for (const query of this.queries.values()) query.reject(error);
+    this.queries.clear();
+  }
+
+  close(): void {
+    clearInterval(this.timer);
+    for (const link of this.links.values()) link.close();
+  }
+
+  private link(address: WorkerAddress): Link {
+    const known = this.links.get(address.workerId);
+    if (known && !known.isBroken) return known;
+    const words = address.claims ? this.options.mapClaims?.(address.claims) : undefined;
+    const claims = words ? new OwnerClaims(words, address.pid, interruptProcess) : undefined;
+    const link = new Link(address, claims);
+    this.links.set(address.workerId, link);
+    const handlers: PeerHandlers = {
+      onMessage() {},
+      onHotFrame: (buffer, start, end) => {
+        this.engine.onWorkerFrame(link, this.reader.reset(buffer, start, end));
+      },
+      onBatchEnd: () => this.schedule(),
+      onClose: () => this.closed(link),
+    };
+    const connect = this.options.connect ?? ((to, on) => connectUnix(to.address, on));
+    connect(address, {
+      ...handlers,
+      onHotFrame: (buffer, start, end) => {
+        this.enter();
+        handlers.onHotFrame?.(buffer, start, end);
+      },
+    }).then(
+      (peer) => {
+        peer.send({
+          t: "owner-hello",
+          version: WIRE_VERSION,
+          processId: this.options.self,
+          jobId: this.options.jobId(),
+        });
+        link.opened(peer);
+      },
+      () => this.closed(link),
+    );
+    return link;
+  }
+
+  private closed(link: Link): void {
+    if (this.links.get(link.address.workerId) === link) this.links.delete(link.address.workerId);
+    this.enter();
+    this.engine.onLinkClosed(link);
+    this.schedule();
+  }
+}
+
+function interruptProcess(pid: number): boolean {
+  try {
+    process.kill(pid, "SIGINT");
+    return true;
+  } catch {
+    return false;
+  }
+}
