@@ -1,0 +1,425 @@
+/**
+ * The lease engine of one node, pure: events and the time in, commands out.
+ *
+ * 1. An event changes the tables (`tables.ts`).
+ * 2. Usage is brought up to date and one pass grants what fits, fairly (`grant-pass.ts`, `fairness.ts`).
+ * 3. For what has no room, leases are called back from whoever is above its share (`revoke-pass.ts`).
+ * 4. Processes are started for what needs one and for the warm pool, and ended when too many idle (`workers.ts`).
+ */
+import { assert, unreachable } from "../base/assert.ts";
+import type { LeaseId, ProcessId, WorkerId } from "../base/ids.ts";
+import type { ResourceUnits } from "../base/resources.ts";
+import { explainAsk, infeasibleMessage } from "./explain.ts";
+import { boundCredit, count } from "./fairness.ts";
+import { grantPass } from "./grant-pass.ts";
+import type { SchedulerCommand, SchedulerEvent } from "./protocol.ts";
+import { type Allocation, ResourcePool } from "./resource-pool.ts";
+import { revokePass } from "./revoke-pass.ts";
+import type { Ask, Client, Holding, Request, Worker } from "./state.ts";
+import { Tables } from "./tables.ts";
+import { stop, WorkerPlan } from "./workers.ts";
+
+export interface LeaseEngineOptions {
+  readonly total: ResourceUnits;
+  readonly gpuIds: readonly string[];
+  readonly infeasibleTimeoutMs: number;
+  readonly newWorkerId: () => WorkerId;
+  /** For people: "n1" in "the node with the most, n1". */
+  readonly nodeName: string;
+  /** A standing node that several drivers share keeps unused workers ready for the next one. */
+  readonly isShared?: boolean;
+}
+
+/** While something waits, shares are looked at this often. */
+const REVIEW_MS = 50;
+
+export class LeaseEngine {
+  readonly tables: Tables;
+  readonly pool: ResourcePool;
+  private readonly plan: WorkerPlan;
+  private readonly options: LeaseEngineOptions;
+  private lastMs: number | undefined;
+  private nextLeaseId = 1;
+  private isShuttingDown = false;
+  private hasWaiting = false;
+
+  constructor(options: LeaseEngineOptions) {
+    this.options = options;
+    this.pool = new ResourcePool(options.total, options.gpuIds);
+    this.tables = new Tables(this.pool);
+    this.plan = new WorkerPlan({
+      workers: this.tables.workers,
+      newWorkerId: options.newWorkerId,
+      cpuUnits: options.total.cpu ?? 0,
+      isShared: options.isShared ?? false,
+    });
+  }
+
+  step(event: SchedulerEvent, nowMs: number): SchedulerCommand[] {
+    const out: SchedulerCommand[] = [];
+    this.advance(nowMs);
+    this.apply(event, nowMs, out);
+    if (!this.isShuttingDown) this.schedule(nowMs, out);
+    return out;
+  }
+
+  /** When a `tick` is due though nothing happens, or undefined. */
+  nextTickMs(nowMs: number): number | undefined {
+    if (this.isShuttingDown) return undefined;
+    const plan = this.plan.nextDeadlineMs(nowMs);
+    if (!this.hasWaiting) return plan;
+    return Math.min(nowMs + REVIEW_MS, plan ?? Number.POSITIVE_INFINITY);
+  }
+
+  /** Why leases of this shape are not granted, in sentences; undefined when none of them waits. */
+  explain(clientId: ProcessId, shape: number, nowMs: number): { sentences: string[]; sinceMs: number } | undefined {
+    const ask = this.tables.clients.get(clientId)?.asks.get(shape);
+    return ask && this.explainOne(ask, nowMs);
+  }
+
+  explainRequest(requestId: number, nowMs: number): { sentences: string[]; sinceMs: number } | undefined {
+    const request = this.tables.requests.get(requestId);
+    return request && !request.holding ? this.explainOne(request.ask, nowMs) : undefined;
+  }
+
+  private explainOne(ask: Ask, nowMs: number): { sentences: string[]; sinceMs: number } | undefined {
+    if (this.tables.missing(ask) === 0) return undefined;
+    const sentences = explainAsk({ ask, tables: this.tables, pool: this.pool, nodeName: this.options.nodeName, nowMs });
+    const problem = this.plan.startProblem(ask.envKey, nowMs);
+    if (problem) sentences.push(problem);
+    return { sentences, sinceMs: ask.waitingSinceMs ?? nowMs };
+  }
+
+  // ── events ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private apply(event: SchedulerEvent, nowMs: number, out: SchedulerCommand[]): void {
+    const { tables } = this;
+    switch (event.kind) {
+      case "client-joined":
+        if (!tables.clients.has(event.clientId)) tables.addClient(event.clientId, tables.job(event.jobId));
+        return;
+      case "client-left": {
+        const client = tables.clients.get(event.clientId);
+        if (client) this.removeClient(client, nowMs, out);
+        return;
+      }
+      case "demand-changed":
+        this.changeDemand(event, nowMs);
+        return;
+      case "lease-returned": {
+        const lease = tables.leases.get(event.leaseId);
+        if (!lease || lease.ask.client.id !== event.clientId) return;
+        this.endLease(lease, nowMs);
+        if (event.retire || lease.worker.hasUsedGpu) stop(lease.worker, "retired", out);
+        return;
+      }
+      case "worker-started":
+        if (!tables.workers.has(event.workerId)) this.plan.add(event.workerId, "", undefined, nowMs);
+        return;
+      case "worker-ready": {
+        const worker = tables.workers.get(event.workerId);
+        if (worker?.state !== "starting") return;
+        worker.state = "idle";
+        worker.sinceMs = nowMs;
+        worker.clientId = event.clientId;
+        tables.workersByClient.set(event.clientId, worker);
+        this.plan.startSucceeded(worker);
+        return;
+      }
+      case "worker-died": {
+        const worker = tables.workers.get(event.workerId);
+        if (worker) this.removeWorker(worker, event.detail, nowMs, out);
+        return;
+      }
+      case "worker-blocked": {
+        const worker = tables.workers.get(event.workerId);
+        if (worker) this.setBlocked(worker, event.blocked);
+        return;
+      }
+      case "worker-requested":
+        this.addRequest(event, nowMs, out);
+        return;
+      case "request-released": {
+        const request = tables.requests.get(event.requestId);
+        if (request) this.removeRequest(request, nowMs);
+        return;
+      }
+      case "shutdown-began":
+        this.isShuttingDown = true;
+        return;
+      case "tick":
+        return;
+      default:
+        unreachable(event);
+    }
+  }
+
+  private changeDemand(event: SchedulerEvent & { kind: "demand-changed" }, nowMs: number): void {
+    const client = this.tables.clients.get(event.clientId);
+    if (!client) return;
+    let ask = client.asks.get(event.shape);
+    if (!ask) {
+      if (!event.demand) return;
+      ask = this.tables.ask(client, event.shape, event.demand, undefined);
+    }
+    if (ask.wanted === event.wanted) return;
+    ask.wanted = event.wanted;
+    ask.isRefused = false;
+    this.tables.refresh(ask, nowMs);
+  }
+
+  private addRequest(
+    event: SchedulerEvent & { kind: "worker-requested" },
+    nowMs: number,
+    out: SchedulerCommand[],
+  ): void {
+    const { tables } = this;
+    if (tables.requests.has(event.requestId)) return;
+    let target: Ask["target"] = "fresh";
+    if (event.worker !== "fresh") {
+      const worker = tables.workers.get(event.worker);
+      if (worker?.state !== "hosting") {
+        const message = `worker ${event.worker} is gone`;
+        out.push({ kind: "refuse-request", requestId: event.requestId, code: "WORKER_DIED", message });
+        return;
+      }
+      target = worker;
+    }
+    const job = tables.job(event.jobId);
+    const ask = tables.ask(tables.controlClient(job), `${event.worker} ${event.demand.key}`, event.demand, target);
+    const request: Request = { id: event.requestId, ask, holding: undefined };
+    tables.requests.set(request.id, request);
+    job.requests++;
+    ask.queue.add(request);
+    tables.refresh(ask, nowMs);
+  }
+
+  private removeRequest(request: Request, nowMs: number): void {
+    const { tables } = this;
+    const { ask, holding } = request;
+    tables.requests.delete(request.id);
+    ask.client.job.requests--;
+    ask.queue.delete(request);
+    if (holding) {
+      this.dropHolding(holding);
+      holding.worker.requests.delete(request);
+    }
+    tables.refresh(ask, nowMs);
+  }
+
+  private removeClient(client: Client, nowMs: number, out: SchedulerCommand[]): void {
+    const { tables } = this;
+    if (client.id === undefined) return;
+    tables.clients.delete(client.id);
+    client.job.clients.delete(client);
+    for (const ask of client.asks.values()) {
+      ask.wanted = 0;
+      // What its tasks do is for nobody now; the resources are free when the processes are gone.
+      for (const lease of ask.held) stop(lease.worker, "owner-gone", out);
+      tables.refresh(ask, nowMs);
+    }
+    tables.dropJobIfOver(client.job);
+  }
+
+  private endLease(lease: Holding, nowMs: number): void {
+    assert(lease.leaseId !== undefined, "only leases are returned");
+    this.tables.leases.delete(lease.leaseId);
+    this.dropHolding(lease);
+    const { worker } = lease;
+    worker.lease = undefined;
+    if (worker.state === "leased") {
+      worker.state = "idle";
+      worker.sinceMs = nowMs;
+    }
+    this.tables.refresh(lease.ask, nowMs);
+  }
+
+  private dropHolding(holding: Holding): void {
+    this.pool.release(holding.allocation);
+    count(holding, -1);
+    holding.ask.held.delete(holding);
+  }
+
+  private removeWorker(worker: Worker, detail: string, nowMs: number, out: SchedulerCommand[]): void {
+    const { tables } = this;
+    if (worker.state === "starting") this.plan.startFailed(worker, detail, nowMs);
+    tables.workers.delete(worker.id);
+    const { lease } = worker;
+    if (lease?.leaseId !== undefined) {
+      const { client } = lease.ask;
+      if (client.id !== undefined && tables.clients.has(client.id)) {
+        out.push({ kind: "lose-lease", clientId: client.id, leaseId: lease.leaseId, workerId: worker.id });
+      }
+      this.endLease(lease, nowMs);
+    }
+    for (const request of worker.requests) this.removeRequest(request, nowMs);
+    // What still waits for room in this worker will never get it.
+    for (const request of [...tables.requests.values()]) {
+      if (request.ask.target !== worker) continue;
+      const message = `worker ${worker.id} is gone`;
+      out.push({ kind: "refuse-request", requestId: request.id, code: "WORKER_DIED", message });
+      this.removeRequest(request, nowMs);
+    }
+    if (worker.clientId !== undefined) {
+      tables.workersByClient.delete(worker.clientId);
+      const client = tables.clients.get(worker.clientId);
+      if (client) this.removeClient(client, nowMs, out);
+    }
+    if (worker.job) tables.dropJobIfOver(worker.job);
+  }
+
+  private setBlocked(worker: Worker, blocked: boolean): void {
+    // An actor that shares its worker waits alone; the worker goes on.
+    const [first] = worker.requests;
+    const holding = worker.lease ?? (worker.requests.size === 1 ? first?.holding : undefined);
+    if (!holding || holding.isBlocked === blocked) return;
+    count(holding, -1);
+    holding.isBlocked = blocked;
+    count(holding, 1);
+    if (blocked) holding.allocation = this.pool.releaseCpu(holding.allocation);
+    else {
+      this.pool.retakeCpu(holding.ask.resources.cpu ?? 0);
+      holding.allocation = { units: holding.ask.resources, gpus: holding.allocation.gpus };
+    }
+  }
+
+  // ── decisions ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Adds what every flow held since the last event to its usage. */
+  private advance(nowMs: number): void {
+    const elapsed = Math.max(0, nowMs - (this.lastMs ?? nowMs));
+    this.lastMs = Math.max(nowMs, this.lastMs ?? nowMs);
+    if (elapsed === 0) return;
+    const seen = new Set<object>();
+    for (const ask of this.tables.active) {
+      ask.usage += ask.rate * elapsed;
+      for (const flow of [ask.client, ask.client.job]) {
+        if (seen.has(flow)) continue;
+        seen.add(flow);
+        flow.usage += flow.rate * elapsed;
+      }
+    }
+    if (this.hasWaiting) this.boundCredits();
+  }
+
+  private boundCredits(): void {
+    const jobs = new Set([...this.tables.active].map((ask) => ask.client.job));
+    for (const ask of this.tables.active) {
+      if (this.tables.missing(ask) > 0) boundCredit(ask.client.job, jobs, ask.cost);
+    }
+  }
+
+  private schedule(nowMs: number, out: SchedulerCommand[]): void {
+    const { tables, pool, plan } = this;
+    this.refuseUnstartable(nowMs, out);
+    const { starved, infeasible, needs, freeCpuUnits } = grantPass({
+      tables,
+      pool,
+      plan,
+      nowMs,
+      grant: (ask, worker, allocation) => this.grant(ask, worker, allocation, nowMs, out),
+    });
+    for (const ask of infeasible) {
+      ask.infeasibleSinceMs ??= nowMs;
+      if (nowMs - ask.infeasibleSinceMs < this.options.infeasibleTimeoutMs) continue;
+      const message = infeasibleMessage(ask, pool, this.options.nodeName);
+      this.refuse(ask, "INFEASIBLE", message, nowMs, out);
+    }
+    for (const lease of revokePass(tables, pool, starved)) {
+      const { id } = lease.ask.client;
+      if (id === undefined || lease.leaseId === undefined) continue;
+      out.push({ kind: "revoke-lease", clientId: id, leaseId: lease.leaseId });
+    }
+    let blocked = 0;
+    for (const worker of tables.workers.values()) if (worker.lease?.isBlocked) blocked++;
+    plan.start(needs, freeCpuUnits, blocked, nowMs, out);
+    plan.end((job) => tables.isOver(job), freeCpuUnits, blocked, nowMs, out);
+    this.hasWaiting = starved.length > 0 || infeasible.some((ask) => !ask.isRefused) || needs.size > 0;
+  }
+
+  private grant(ask: Ask, worker: Worker, allocation: Allocation, nowMs: number, out: SchedulerCommand[]): void {
+    const { tables } = this;
+    const { client } = ask;
+    const [request] = ask.queue;
+    const leaseId = request ? undefined : (this.nextLeaseId++ as LeaseId);
+    const holding: Holding = {
+      ask,
+      worker,
+      allocation,
+      isBlocked: false,
+      isRevoked: false,
+      grantedAtMs: nowMs,
+      leaseId,
+      request,
+    };
+    ask.held.add(holding);
+    count(holding, 1);
+    ask.waitingSinceMs = nowMs;
+    worker.sinceMs = nowMs;
+    if (allocation.gpus.length > 0) worker.hasUsedGpu = true;
+    this.bind(worker, client);
+    const gpus = allocation.gpus.map(({ device }) => device);
+    if (request) {
+      ask.queue.delete(request);
+      request.holding = holding;
+      worker.requests.add(request);
+      worker.state = "hosting";
+      out.push({
+        kind: "grant-request",
+        requestId: request.id,
+        workerId: worker.id,
+        resources: ask.resources,
+        gpus,
+      });
+    } else {
+      assert(leaseId !== undefined && client.id !== undefined, "a lease has a client");
+      tables.leases.set(leaseId, holding);
+      worker.lease = holding;
+      worker.state = "leased";
+      out.push({
+        kind: "grant-lease",
+        clientId: client.id,
+        shape: ask.shape as number, // Clients of leases name their shapes by numbers.
+        leaseId,
+        workerId: worker.id,
+        jobId: client.job.id,
+        resources: ask.resources,
+        gpus,
+      });
+    }
+    tables.refresh(ask, nowMs);
+  }
+
+  /** From its first work on, a worker belongs to a job, and may submit for it. */
+  private bind(worker: Worker, client: Client): void {
+    if (worker.job) return;
+    worker.job = client.job;
+    if (worker.clientId !== undefined && !this.tables.clients.has(worker.clientId)) {
+      this.tables.addClient(worker.clientId, client.job);
+    }
+  }
+
+  private refuseUnstartable(nowMs: number, out: SchedulerCommand[]): void {
+    for (const ask of [...this.tables.active]) {
+      if (this.tables.missing(ask) === 0 || typeof ask.target === "object") continue;
+      const problem = this.plan.startProblem(ask.envKey, nowMs);
+      if (problem) this.refuse(ask, "WORKER_DIED", `${ask.name} cannot run: ${problem}`, nowMs, out);
+    }
+  }
+
+  private refuse(ask: Ask, code: string, message: string, nowMs: number, out: SchedulerCommand[]): void {
+    if (ask.target === undefined) {
+      ask.isRefused = true;
+      const { id } = ask.client;
+      if (id !== undefined) {
+        out.push({ kind: "refuse-demand", clientId: id, shape: ask.shape as number, message });
+      }
+    } else {
+      for (const request of [...ask.queue]) {
+        out.push({ kind: "refuse-request", requestId: request.id, code, message });
+        this.removeRequest(request, nowMs);
+      }
+    }
+    this.tables.refresh(ask, nowMs);
+  }
+}

@@ -1,0 +1,92 @@
+/** What the lease engine is told, and what it orders. */
+import type { JobId, LeaseId, ProcessId, WorkerId } from "../base/ids.ts";
+import type { ResourceUnits } from "../base/resources.ts";
+import type { Demand, RuntimeEnv } from "../wire/messages.ts";
+
+/**
+ * Events. The same one twice, or one about something that is gone, changes nothing.
+ *
+ * A client is a process that submits tasks: a driver, or a worker whose task submits more.
+ */
+export type SchedulerEvent =
+  | { readonly kind: "client-joined"; readonly clientId: ProcessId; readonly jobId: JobId }
+  | { readonly kind: "client-left"; readonly clientId: ProcessId }
+  | {
+      readonly kind: "demand-changed";
+      readonly clientId: ProcessId;
+      readonly shape: number;
+      readonly demand?: Demand | undefined;
+      readonly wanted: number;
+    }
+  | {
+      readonly kind: "lease-returned";
+      readonly clientId: ProcessId;
+      readonly leaseId: LeaseId;
+      readonly retire: boolean;
+    }
+  /** A worker process was started without the engine's order: the first ones, before the engine was loaded. */
+  | { readonly kind: "worker-started"; readonly workerId: WorkerId }
+  | { readonly kind: "worker-ready"; readonly workerId: WorkerId; readonly clientId: ProcessId }
+  /** The process is gone. `detail` is for people: how it ended. */
+  | { readonly kind: "worker-died"; readonly workerId: WorkerId; readonly detail: string }
+  | { readonly kind: "worker-blocked"; readonly workerId: WorkerId; readonly blocked: boolean }
+  /** Control needs a worker for actors ("fresh", nobody else uses it until it dies), or more resources in one it has. */
+  | {
+      readonly kind: "worker-requested";
+      readonly requestId: number;
+      readonly jobId: JobId;
+      readonly demand: Demand;
+      readonly worker: "fresh" | WorkerId;
+    }
+  /** Withdrawn, or what was granted is no longer used. The worker goes on. */
+  | { readonly kind: "request-released"; readonly requestId: number }
+  /** Nothing new is started or granted any more. */
+  | { readonly kind: "shutdown-began" }
+  | { readonly kind: "tick" };
+
+export type SchedulerCommand =
+  | {
+      readonly kind: "grant-lease";
+      readonly clientId: ProcessId;
+      readonly shape: number;
+      readonly leaseId: LeaseId;
+      readonly workerId: WorkerId;
+      readonly jobId: JobId;
+      readonly resources: ResourceUnits;
+      readonly gpus: readonly string[];
+    }
+  | { readonly kind: "revoke-lease"; readonly clientId: ProcessId; readonly leaseId: LeaseId }
+  | {
+      readonly kind: "lose-lease";
+      readonly clientId: ProcessId;
+      readonly leaseId: LeaseId;
+      readonly workerId: WorkerId;
+    }
+  | { readonly kind: "refuse-demand"; readonly clientId: ProcessId; readonly shape: number; readonly message: string }
+  | {
+      readonly kind: "grant-request";
+      readonly requestId: number;
+      readonly workerId: WorkerId;
+      readonly resources: ResourceUnits;
+      readonly gpus: readonly string[];
+    }
+  | {
+      readonly kind: "refuse-request";
+      readonly requestId: number;
+      readonly code: string;
+      readonly message: string;
+    }
+  | { readonly kind: "start-worker"; readonly workerId: WorkerId; readonly runtimeEnv: RuntimeEnv | undefined }
+  | { readonly kind: "stop-worker"; readonly workerId: WorkerId; readonly reason: StopReason };
+
+/** Why a worker is ended on purpose. */
+export type StopReason = "idle" | "retired" | "owner-gone" | "job-ended";
+
+/** Workers with equal keys are interchangeable before their first job. "" is the plain environment. */
+export function runtimeEnvKey(env: RuntimeEnv | undefined): string {
+  if (!env) return "";
+  const variables = Object.entries(env.env ?? {}).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+  const options = env.nodeOptions ?? [];
+  if (variables.length === 0 && options.length === 0 && env.workingDir === undefined) return "";
+  return JSON.stringify([variables, env.workingDir ?? null, options]);
+}

@@ -1,0 +1,86 @@
+/**
+ * Which leases are called back for what waits without room, in this order: those that their owner has no use for,
+ * those of lower priority in the same job, and those of whoever is above its share, see `fairness.ts`. Never more than
+ * makes room; a lease that was called back already counts as room to come.
+ */
+import { count, isOverShare, standing } from "./fairness.ts";
+import type { ResourcePool } from "./resource-pool.ts";
+import type { Ask, Holding } from "./state.ts";
+import type { Tables } from "./tables.ts";
+
+export function revokePass(tables: Tables, pool: ResourcePool, starved: readonly Ask[]): Holding[] {
+  const revoked: Holding[] = [];
+  const granted: Ask[] = [];
+  const coming = pool.clone();
+  for (const lease of tables.leases.values()) if (lease.isRevoked) coming.release(lease.allocation);
+
+  for (const ask of starved) {
+    for (let missing = tables.missing(ask); missing > 0; missing--) {
+      while (!coming.allocate(ask.resources)) {
+        const victim = pickVictim(tables, ask, coming.lacks(ask.resources));
+        if (!victim) {
+          missing = 0;
+          break;
+        }
+        victim.isRevoked = true;
+        revoked.push(victim);
+        coming.release(victim.allocation);
+        // Looked at as if it had changed hands, so that one pass stops when shares are level.
+        count(victim, -1);
+      }
+      if (missing > 0) {
+        granted.push(ask);
+        addRate(ask, 1);
+      }
+    }
+  }
+  for (const ask of granted) addRate(ask, -1);
+  for (const victim of revoked) count(victim, 1);
+  return revoked;
+}
+
+function pickVictim(tables: Tables, ask: Ask, lacking: readonly string[]): Holding | undefined {
+  let best: Holding | undefined;
+  let bestRank = 0;
+  for (const lease of tables.leases.values()) {
+    if (lease.isRevoked || lease.ask === ask) continue;
+    if (!lacking.some((name) => (lease.allocation.units[name] ?? 0) > 0)) continue;
+    const rank = victimRank(lease, ask);
+    if (rank === 0 || rank < bestRank) continue;
+    if (!best || rank > bestRank || isBetterVictim(lease, best)) {
+      best = lease;
+      bestRank = rank;
+    }
+  }
+  return best;
+}
+
+function victimRank(lease: Holding, ask: Ask): number {
+  if (isSurplus(lease.ask)) return 3;
+  // What a waiting task keeps is not given up: it could not go on.
+  if (lease.isBlocked || !isOverShare(lease, ask)) return 0;
+  const isLower = lease.ask.client.job === ask.client.job && lease.ask.priority < ask.priority;
+  return isLower ? 2 : 1;
+}
+
+/** Its owner holds more leases of this shape than it says it can use. */
+function isSurplus(ask: Ask): boolean {
+  let kept = 0;
+  for (const lease of ask.held) if (!lease.isRevoked) kept++;
+  return kept > ask.wanted;
+}
+
+/** Of the flow that has had most, the newest: it has done the least. */
+function isBetterVictim(lease: Holding, best: Holding): boolean {
+  const ahead =
+    standing(lease.ask.client.job) - standing(best.ask.client.job) ||
+    standing(lease.ask.client) - standing(best.ask.client) ||
+    standing(lease.ask) - standing(best.ask);
+  return ahead > 0 || (ahead === 0 && (lease.leaseId ?? 0) > (best.leaseId ?? 0));
+}
+
+function addRate(ask: Ask, sign: 1 | -1): void {
+  ask.rate += sign * ask.cost;
+  ask.client.rate += sign * ask.cost;
+  ask.client.job.rate += sign * ask.cost;
+}

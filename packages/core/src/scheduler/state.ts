@@ -1,0 +1,81 @@
+/** The engine's tables: jobs, the clients of a job, what each asks for, what is held, and the workers. */
+import type { JobId, LeaseId, ProcessId, WorkerId } from "../base/ids.ts";
+import type { ResourceUnits } from "../base/resources.ts";
+import type { RuntimeEnv } from "../wire/messages.ts";
+import type { Flow } from "./fairness.ts";
+import type { Allocation } from "./resource-pool.ts";
+
+export interface Job extends Flow {
+  readonly id: JobId;
+  readonly clients: Set<Client>;
+  /** Requests of control for the job's actors: they keep it alive without a driver. */
+  requests: number;
+}
+
+/** A submitter; all that control asks for a job's actors is one submitter more, without an id. */
+export interface Client extends Flow {
+  readonly id: ProcessId | undefined;
+  readonly job: Job;
+  readonly asks: Map<number | string, Ask>;
+}
+
+/** One shape that a client asks for. */
+export interface Ask extends Flow {
+  readonly client: Client;
+  readonly shape: number | string;
+  readonly name: string;
+  readonly resources: ResourceUnits;
+  /** What one lease of it counts in the shares, see {@link file://./fairness.ts}. */
+  readonly cost: number;
+  readonly priority: number;
+  readonly envKey: string;
+  readonly runtimeEnv: RuntimeEnv | undefined;
+  readonly held: Set<Holding>;
+  /** Leases in all that the client can use. Requests of control wait in `queue` instead. */
+  wanted: number;
+  readonly queue: Set<Request>;
+  /** Set for requests of control: the worker that they need. */
+  readonly target: "fresh" | Worker | undefined;
+  /** Since when something of it waits. */
+  waitingSinceMs: number | undefined;
+  infeasibleSinceMs: number | undefined;
+  /** It was refused; it is asked for again by a changed demand. */
+  isRefused: boolean;
+  /** Grants that this pass has promised to workers which are still starting. */
+  promised: number;
+}
+
+/** Resources in use: by a lease, or by a request of control. */
+export interface Holding {
+  readonly ask: Ask;
+  readonly worker: Worker;
+  /** Without the CPUs while blocked. */
+  allocation: Allocation;
+  isBlocked: boolean;
+  isRevoked: boolean;
+  readonly grantedAtMs: number;
+  readonly leaseId: LeaseId | undefined;
+  readonly request: Request | undefined;
+}
+
+export interface Request {
+  readonly id: number;
+  readonly ask: Ask;
+  holding: Holding | undefined;
+}
+
+export interface Worker {
+  readonly id: WorkerId;
+  readonly envKey: string;
+  readonly runtimeEnv: RuntimeEnv | undefined;
+  state: "starting" | "idle" | "leased" | "hosting" | "stopping";
+  clientId: ProcessId | undefined;
+  /** Set by the first lease or request, for good: a worker serves one job. */
+  job: Job | undefined;
+  lease: Holding | undefined;
+  /** For actors; the worker is nobody else's until it dies. */
+  readonly requests: Set<Request>;
+  /** A device's memory is only surely free when the process that used it is gone. */
+  hasUsedGpu: boolean;
+  sinceMs: number;
+}

@@ -1,0 +1,136 @@
+/** Finding, making and dropping the records of `state.ts`. */
+import type { JobId, LeaseId, ProcessId, WorkerId } from "../base/ids.ts";
+import type { Demand } from "../wire/messages.ts";
+import { demandCost, level } from "./fairness.ts";
+import { runtimeEnvKey } from "./protocol.ts";
+import type { ResourcePool } from "./resource-pool.ts";
+import type { Ask, Client, Holding, Job, Request, Worker } from "./state.ts";
+
+export class Tables {
+  readonly jobs = new Map<JobId, Job>();
+  readonly clients = new Map<ProcessId, Client>();
+  readonly workers = new Map<WorkerId, Worker>();
+  readonly workersByClient = new Map<ProcessId, Worker>();
+  readonly leases = new Map<LeaseId, Holding>();
+  readonly requests = new Map<number, Request>();
+  /** Asks that wait or hold something. */
+  readonly active = new Set<Ask>();
+  private readonly controlClients = new Map<JobId, Client>();
+  private readonly pool: ResourcePool;
+  private nextOrder = 1;
+
+  constructor(pool: ResourcePool) {
+    this.pool = pool;
+  }
+
+  job(id: JobId): Job {
+    let job = this.jobs.get(id);
+    if (!job) {
+      job = { id, clients: new Set(), requests: 0, usage: 0, rate: 0, order: this.nextOrder++ };
+      this.jobs.set(id, job);
+    }
+    return job;
+  }
+
+  addClient(id: ProcessId, job: Job): Client {
+    const client: Client = { id, job, asks: new Map(), usage: 0, rate: 0, order: this.nextOrder++ };
+    this.clients.set(id, client);
+    job.clients.add(client);
+    return client;
+  }
+
+  /** The submitter that stands for control's requests of a job. */
+  controlClient(job: Job): Client {
+    let client = this.controlClients.get(job.id);
+    if (!client) {
+      client = { id: undefined, job, asks: new Map(), usage: 0, rate: 0, order: this.nextOrder++ };
+      this.controlClients.set(job.id, client);
+    }
+    return client;
+  }
+
+  ask(client: Client, shape: number | string, demand: Demand, target: Ask["target"]): Ask {
+    let ask = client.asks.get(shape);
+    if (!ask) {
+      ask = {
+        client,
+        shape,
+        name: demand.name,
+        resources: demand.resources,
+        cost: demandCost(demand.resources, this.pool.total),
+        priority: demand.priority,
+        envKey: runtimeEnvKey(demand.runtimeEnv),
+        runtimeEnv: demand.runtimeEnv,
+        held: new Set(),
+        wanted: 0,
+        queue: new Set(),
+        target,
+        waitingSinceMs: undefined,
+        infeasibleSinceMs: undefined,
+        isRefused: false,
+        promised: 0,
+        usage: 0,
+        rate: 0,
+        order: this.nextOrder++,
+      };
+      client.asks.set(shape, ask);
+    }
+    return ask;
+  }
+
+  /** How many grants an ask still waits for. */
+  missing(ask: Ask): number {
+    if (ask.isRefused) return 0;
+    return ask.target === undefined ? Math.max(0, ask.wanted - ask.held.size) : ask.queue.size;
+  }
+
+  /** Keeps `active` and the time since when it waits right after a change of the ask. */
+  refresh(ask: Ask, nowMs: number): void {
+    const waits = this.missing(ask) > 0;
+    if (!waits) {
+      ask.waitingSinceMs = undefined;
+      ask.infeasibleSinceMs = undefined;
+    }
+    if (!waits && ask.held.size === 0) {
+      this.active.delete(ask);
+      if (ask.target !== undefined && !ask.isRefused) ask.client.asks.delete(ask.shape);
+      this.dropJobIfOver(ask.client.job);
+      return;
+    }
+    if (!this.active.has(ask)) this.activate(ask);
+    if (waits) ask.waitingSinceMs ??= nowMs;
+  }
+
+  /** A job is over when nobody submits for it, nothing is held for it and no actor of it is left. */
+  isOver(job: Job): boolean {
+    if (job.requests > 0) return false;
+    for (const { id } of job.clients) {
+      // A worker without work submits nothing: it does not keep its job.
+      const worker = id === undefined ? undefined : this.workersByClient.get(id);
+      if (!worker || worker.state === "leased" || worker.state === "hosting") return false;
+    }
+    for (const ask of this.active) if (ask.client.job === job) return false;
+    return true;
+  }
+
+  dropJobIfOver(job: Job): void {
+    if (!this.isOver(job)) return;
+    this.jobs.delete(job.id);
+    this.controlClients.delete(job.id);
+  }
+
+  private activate(ask: Ask): void {
+    const competing = { jobs: new Set<Job>(), clients: new Set<Client>(), asks: new Set<Ask>() };
+    const { client } = ask;
+    for (const other of this.active) {
+      competing.jobs.add(other.client.job);
+      if (other.client.job === client.job) competing.clients.add(other.client);
+      if (other.client === client) competing.asks.add(other);
+    }
+    // A flow that is in competition already keeps its place.
+    if (!competing.jobs.has(client.job)) level(client.job, competing.jobs);
+    if (!competing.clients.has(client)) level(client, competing.clients);
+    level(ask, competing.asks);
+    this.active.add(ask);
+  }
+}
