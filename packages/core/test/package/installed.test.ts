@@ -1,0 +1,137 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { InstalledProject, type NodeVersion, repository } from "./installed-project.ts";
+import { commonJsProgram, esmProgram, typescriptProgram, vitestProgram } from "./user-program.ts";
+
+const OLDEST_TRIED = "16.20.2";
+const NEXT_MAJOR = "26.10.0";
+const node24: NodeVersion = { version: process.versions.node, path: process.execPath };
+let project: InstalledProject;
+let node26: NodeVersion;
+let oldNode: NodeVersion;
+
+const { devDependencies } = JSON.parse(readFileSync(join(repository, "package.json"), "utf8")) as {
+  devDependencies: Record<string, string>;
+};
+const exact = (name: string) => `${name}@${devDependencies[name]}`;
+
+beforeAll(async () => {
+  project = await InstalledProject.create(["tsx", "esbuild", "vitest", "typescript", "@types/node"].map(exact));
+  node26 = await project.installNode(NEXT_MAJOR);
+  oldNode = await project.installNode(OLDEST_TRIED);
+  project.write("program.mjs", esmProgram);
+  project.write("program.cjs", commonJsProgram);
+  project.write("program.ts", typescriptProgram);
+}, 300_000);
+
+afterAll(() => project?.[Symbol.dispose]());
+
+async function expectOk(node: NodeVersion, args: readonly string[]): Promise<void> {
+  const finished = await project.run(node.path, args);
+  expect(finished).toMatchObject({ code: 0, stdout: "OK\n" });
+}
+
+describe.each([() => node24, () => node26])("with Node.js 24 and 26", (node) => {
+  test("an ES module runs", () => expectOk(node(), ["program.mjs"]));
+  test("a CommonJS module runs", () => expectOk(node(), ["program.cjs"]));
+  // A project without "type" is CommonJS for .ts files until Node.js sees an import; .mts says it outright.
+  test("a TypeScript module runs without a build step", () => expectOk(node(), ["program.ts"]));
+  test("a TypeScript module runs under tsx", () => {
+    project.write("program.mts", typescriptProgram);
+    return expectOk(node(), ["node_modules/tsx/dist/cli.mjs", "program.mts"]);
+  });
+
+  test.each([
+    ["esm", "mjs"],
+    ["cjs", "cjs"],
+  ])("a program bundled by esbuild as %s, without the plugin, runs", async (format, ending) => {
+    const isCjs = format === "cjs";
+    const outfile = `bundle.${ending}`;
+    const build = `require("esbuild").buildSync({ entryPoints: ["program.${isCjs ? "cjs" : "ts"}"], bundle: true, platform: "node", format: "${format}", outfile: "${outfile}" })`;
+    expect(await project.run(node().path, ["-e", build])).toMatchObject({ code: 0 });
+    await expectOk(node(), [outfile]);
+  });
+
+  test("a test that runs inside vitest passes", async () => {
+    project.write("works.test.ts", vitestProgram);
+    const finished = await project.run(node().path, ["node_modules/vitest/vitest.mjs", "run", "works.test.ts"]);
+    expect(finished).toMatchObject({ code: 0 });
+    expect(finished.stdout).toMatch(/1 passed/);
+  });
+
+  test("require and import in one process are one runtime", async () => {
+    project.write(
+      "both.mjs",
+      `import * as imported from "mobula";\nimport { createRequire } from "node:module";\n` +
+        `const required = createRequire(import.meta.url)("mobula");\n` +
+        `await imported.init({ resources: { cpu: 1 } });\n` +
+        `const value = await required.get(imported.put(required.isInitialized()));\n` +
+        `const sameClasses = Object.keys(imported).filter((name) => imported[name] !== required[name]);\n` +
+        `await required.shutdown();\nconsole.log(value, imported.isInitialized(), sameClasses.join());\n`,
+    );
+    expect(await project.run(node().path, ["both.mjs"])).toMatchObject({ code: 0, stdout: "true false \n" });
+  });
+});
+
+test("what the package declares type-checks in a strict project, for import and for require", async () => {
+  project.write(
+    "types/esm.mts",
+    `import { get, remote } from "mobula";\nexport const n: Promise<number> = get(remote((x: number) => x).remote(1));\n`,
+  );
+  project.write(
+    "types/cjs.cts",
+    `import { get, remote } from "mobula";\nexport const n: Promise<number> = get(remote((x: number) => x).remote(1));\n`,
+  );
+  project.write("types/wrong.mts", `import { remote } from "mobula";\nremote((x: number) => x).remote("1");\n`);
+  const check = (files: string[]) =>
+    project.run(node24.path, [
+      "node_modules/typescript/bin/tsc",
+      "--noEmit",
+      "--strict",
+      "--module",
+      "node20",
+      "--target",
+      "es2024",
+      "--types",
+      "node",
+      "--lib",
+      "es2024,esnext.disposable",
+      "--ignoreConfig",
+      ...files,
+    ]);
+  expect(await check(["types/esm.mts", "types/cjs.cts"])).toMatchObject({ code: 0, stdout: "" });
+  const wrong = await check(["types/wrong.mts"]);
+  expect(wrong.code).not.toBe(0);
+  expect(wrong.stdout).toMatch(/wrong\.mts\(2,\d+\): error TS\d+/);
+});
+
+test("the package needs neither TypeScript nor any tool, and starts without install scripts", () => {
+  const lock = JSON.parse(project.read("node_modules/.package-lock.json")) as {
+    packages: Record<string, { dependencies?: Record<string, string> }>;
+  };
+  const packaged = lock.packages["node_modules/mobula"];
+  expect(Object.keys(packaged?.dependencies ?? {})).toEqual(["koffi"]);
+});
+
+test.each([
+  ["an import", ["program.mjs"]],
+  ["a require", ["program.cjs"]],
+  ["the command", ["node_modules/mobula/dist/cli.cjs", "--version"]],
+])("with an old Node.js, %s says in one sentence which version is needed and how to get it", async (_kind, args) => {
+  const { code, stderr } = await project.run(oldNode.path, args);
+  expect(code).not.toBe(0);
+  expect(stderr).toContain(
+    `mobula needs Node.js 24 or newer, and this is Node.js ${OLDEST_TRIED}: install it from https://nodejs.org/, or, for this project alone, run \`npm install node-linux-${process.arch}@24\` and start the program with \`npx node\`.`,
+  );
+  expect(stderr).not.toContain("SyntaxError");
+});
+
+test("a bundle that runs where the package is not installed says so", async () => {
+  using elsewhere = new InstalledProject();
+  const build = `require("esbuild").buildSync({ entryPoints: ["program.cjs"], bundle: true, platform: "node", outfile: "alone.cjs" })`;
+  expect(await project.run(node24.path, ["-e", build])).toMatchObject({ code: 0 });
+  const { code, stderr } = await project.run(node24.path, [elsewhere.write("alone.cjs", project.read("alone.cjs"))]);
+  expect(code).not.toBe(0);
+  expect(stderr).toContain("install mobula where the bundle runs (npm install mobula@");
+});

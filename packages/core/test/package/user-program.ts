@@ -1,0 +1,29 @@
+/** A small program that uses the package as its README shows, in each module format; prints OK when all is right. */
+const body = (types: boolean) => `
+  await init({ resources: { cpu: 2 } });
+  const factor = 3;
+  const triple = remote((x${types ? ": number" : ""}) => x * factor);
+  class Counter {
+    n = 0;
+    add(by = 1) { return (this.n += by); }
+  }
+  const counter = remote(Counter).remote();
+  const sum = remote((bytes${types ? ": Uint8Array" : ""}) => {
+    let total = 0;
+    for (const byte of bytes) total += byte;
+    return total;
+  });
+  const stored = put(new Uint8Array(1024 * 1024).fill(7));
+  const results = await get([triple.remote(14), counter.add.remote(2), sum.remote(stored)]);
+  const array = await get(stored);
+  await shutdown();
+  if (JSON.stringify(results) !== JSON.stringify([42, 2, 7 * 1024 * 1024])) throw new Error(JSON.stringify(results));
+  if (array.length !== 1024 * 1024 || array[1000] !== 7) throw new Error("the stored array came back changed");
+`;
+
+const names = "init, remote, get, put, shutdown";
+
+export const esmProgram = `import { ${names} } from "mobula";\n${body(false)}\nconsole.log("OK");\n`;
+export const typescriptProgram = `import { ${names} } from "mobula";\n${body(true)}\nconsole.log("OK");\n`;
+export const commonJsProgram = `const { ${names} } = require("mobula");\n(async () => {\n${body(false)}\nconsole.log("OK");\n})();\n`;
+export const vitestProgram = `import { test } from "vitest";\nimport { ${names} } from "mobula";\ntest("works", async () => {\n${body(true)}\n});\n`;
