@@ -3,13 +3,12 @@
  * engine: it never awaits, and its only clock is `nowMs`. Everything it does to the world is a call of `ControlEffects`,
  * made synchronously while it handles an event.
  */
-import type { ActorId, ErrorKind, JobId, MobulaError, NodeId, ObjectKey, ProcessId, WorkerId } from "../base/mod.ts";
+import type { ActorId, JobId, MobulaError, NodeId, ProcessId, WorkerId } from "../base/mod.ts";
 import type {
   ActorCreate,
   ActorCreated,
   ActorExited,
   ActorKill,
-  ActorSpec,
   ActorState,
   ActorSubscribe,
   ActorUnsubscribe,
@@ -120,8 +119,6 @@ export interface ControlEffects {
   freeStoreKeys(keys: readonly StoreKey[]): void;
   /** Makes the changes durable, all or none, and then calls `done`: at once when they are kept in memory only. */
   persist(changes: readonly StateChange[], done: (error: MobulaError | undefined) => void): void;
-  /** A packed error as in ValueRecord `at: "error"`. */
-  packError(error: { readonly code: string; readonly kind: ErrorKind; readonly message: string }): Uint8Array;
 }
 
 export interface ControlOptions {
@@ -171,11 +168,3 @@ export interface ControlStats {
 
 /** An actor's state as sent; `sameAs` is set when getIfExists found an actor: calls go to that id. */
 export type ActorStateMessage = ActorState & { readonly sameAs?: ActorId };
-
-/** An actor's making with the refs that its constructor's arguments mention. */
-export type HeldActorSpec = ActorSpec & {
-  /** Refs inside the arguments (not the top-level ones): held while the actor may start, and granted to each host. */
-  readonly nested?: readonly ObjectKey[];
-  /** Published refs whose values `deps` are: held while the actor may start, granted to nobody. */
-  readonly keeps?: readonly ObjectKey[];
-};

@@ -1,3 +1,4 @@
+export { createControl } from "./control.ts";
 export {
   type ActorStateMessage,
   type ActorWorkerRequest,
@@ -8,7 +9,6 @@ export {
   type ControlMessage,
   type ControlOptions,
   type ControlStats,
-  type HeldActorSpec,
   type JobInfo,
   type JoinedProcess,
 } from "./interface.ts";

@@ -1,0 +1,106 @@
+/** One actor as control knows it, and the words for how it ended. */
+import type { ActorId, JobId, ProcessId } from "../base/mod.ts";
+import type { ActorOptionsRecord, ActorSpec, ActorState, WorkerAddress, WorkerDeath } from "../wire/messages.ts";
+import type { SharedHost } from "./shared-hosts.ts";
+
+export type DeathCause = NonNullable<ActorState["cause"]>;
+
+/**
+ * - `named`: waits for its name, which an actor that is ending still has.
+ * - `saving`: waits for the state store.
+ * - `placing`: waits for a worker, or for resources in one.
+ * - `resting`: waits a little before it is started again, because it died young several times.
+ * - `starting`: its host makes it.
+ * - `running`: calls are served.
+ * - `dead`.
+ */
+export type Phase = "named" | "saving" | "placing" | "resting" | "starting" | "running" | "dead";
+
+/** What an actor that still runs has been told. */
+export type Ending =
+  /** To end in order; `cause` is why. */
+  | { readonly kind: "stop"; readonly cause: DeathCause }
+  /** To end at once, for good. */
+  | { readonly kind: "kill"; readonly cause: DeathCause }
+  /** To end at once, and to start again if it may. */
+  | { readonly kind: "restart" };
+
+export interface ActorRecord {
+  readonly actorId: ActorId;
+  readonly jobId: JobId;
+  readonly namespace: string;
+  readonly creator: ProcessId;
+  readonly options: ActorOptionsRecord;
+  /** Only the class's name once it is dead. */
+  spec: ActorSpec;
+  phase: Phase;
+  incarnation: number;
+  /** When it came into its phase. */
+  sinceMs: number;
+  /** When its host was last told to make it. */
+  startedMs: number;
+  /** The request for its worker or its resources, as long as there is one. */
+  requestId: number | undefined;
+  worker: WorkerAddress | undefined;
+  gpus: readonly string[];
+  /** The shared worker it is in, or waits for. */
+  host: SharedHost | undefined;
+  ending: Ending | undefined;
+  cause: DeathCause | undefined;
+  /** When `resting` is over, or when an ending has taken too long. */
+  deadlineMs: number | undefined;
+  /** How often in a row it died soon after it was started. */
+  youngDeaths: number;
+  /** Who hears of changes, and under which id they know it. */
+  subscribers: { readonly process: ProcessId; readonly as: ActorId }[];
+  /** Called when a kill has taken effect. */
+  onKilled: (() => void)[];
+  /** Ids that getIfExists made for it. */
+  aliases: ActorId[];
+}
+
+export const publicState = (phase: Phase, incarnation: number): ActorState["state"] => {
+  if (phase === "dead") return "dead";
+  if (phase === "running") return "alive";
+  return incarnation === 0 ? "pending" : "restarting";
+};
+
+export const nameKey = (namespace: string, name: string): string => `${namespace}\u0000${name}`;
+
+/** `Counter "visits" (3f…a1)`. */
+export function describeActor(actor: Pick<ActorRecord, "actorId" | "options" | "spec">): string {
+  const name = actor.options.name === undefined ? "" : ` "${actor.options.name}"`;
+  return `actor ${actor.spec.className}${name} (${actor.actorId})`;
+}
+
+export function describeDeath(death: WorkerDeath): string {
+  if (death.outOfMemory !== undefined) return death.outOfMemory;
+  if (death.intended !== undefined) return `worker process ${death.pid} was ended (${death.intended})`;
+  const how = death.signal === null ? `exited with code ${death.exitCode}` : `was killed by ${death.signal}`;
+  const tail = death.stderrTail.trim();
+  return `worker process ${death.pid} ${how}${tail === "" ? "" : `; its last lines of stderr:\n${tail}`}`;
+}
+
+export function causeOfCrash(actor: ActorRecord, death: WorkerDeath): DeathCause {
+  const { maxRestarts } = actor.options;
+  const used =
+    maxRestarts === 0 ? "set maxRestarts to have it started again" : `all ${maxRestarts} restarts are used up`;
+  return {
+    code: death.outOfMemory === undefined ? "WORKER_DIED" : "OUT_OF_MEMORY",
+    message: `${describeActor(actor)} died: ${describeDeath(death)}; ${used}`,
+    death,
+  };
+}
+
+const EMPTY = new Uint8Array(0);
+
+/** What stays of a dead actor's making. */
+export const emptySpec = (className: string): ActorSpec => ({
+  className,
+  codeKey: "",
+  code: EMPTY,
+  args: EMPTY,
+  deps: [],
+  nested: [],
+  host: EMPTY,
+});

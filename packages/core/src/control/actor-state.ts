@@ -1,0 +1,52 @@
+/** What of actors is written to the state store: names, and how to make detached actors again. */
+import type { ActorId, JobId } from "../base/mod.ts";
+import { pack, unpack } from "../wire/cold.ts";
+import type { ActorOptionsRecord, ActorSpec } from "../wire/messages.ts";
+import type { ActorCodes } from "./actor-codes.ts";
+import type { ActorRecord } from "./actor-record.ts";
+import type { StateChange } from "./kv.ts";
+
+export const ACTOR_PREFIX = "actor/";
+export const NAME_PREFIX = "actor-name/";
+export const JOB_PREFIX = "job/";
+
+export interface SavedActor {
+  readonly actorId: ActorId;
+  readonly jobId: JobId;
+  readonly namespace: string;
+  readonly options: ActorOptionsRecord;
+  readonly spec: ActorSpec;
+  readonly incarnation: number;
+}
+
+export const isSaved = (actor: ActorRecord): boolean =>
+  actor.options.name !== undefined || actor.options.lifetime === "detached";
+
+/** What must be durable before anybody is told that the actor exists, or exists in a new incarnation. */
+export function savingChanges(actor: ActorRecord, codes: ActorCodes): readonly StateChange[] {
+  const changes: StateChange[] = [];
+  const { actorId, jobId, namespace, options, incarnation } = actor;
+  if (options.name !== undefined && incarnation === 0) {
+    changes.push({ key: savedNameKey(namespace, options.name), value: pack(actorId) });
+  }
+  if (options.lifetime === "detached") {
+    const spec: ActorSpec = { ...actor.spec, code: codes.bytesOf(actor.spec.codeKey) };
+    const saved: SavedActor = { actorId, jobId, namespace, options, spec, incarnation };
+    changes.push({ key: ACTOR_PREFIX + actorId, value: pack(saved) });
+  }
+  return changes;
+}
+
+export function forgettingChanges(actor: ActorRecord): readonly StateChange[] {
+  const changes: StateChange[] = [];
+  const { actorId, namespace, options } = actor;
+  if (options.name !== undefined) changes.push({ key: savedNameKey(namespace, options.name), value: null });
+  if (options.lifetime === "detached") changes.push({ key: ACTOR_PREFIX + actorId, value: null });
+  return changes;
+}
+
+/** Our own bytes, written by {@link savingChanges} under the schema version that the store has checked. */
+export const readSavedActor = (value: Uint8Array): SavedActor => unpack(value) as SavedActor;
+
+export const savedNameKey = (namespace: string, name: string): string =>
+  `${NAME_PREFIX}${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`;

@@ -1,0 +1,726 @@
+/**
+ * The life of actors, one state machine for all (phases in actor-record.ts).
+ *
+ * 1. Created: its name is claimed, what must be durable is saved, a worker is asked for, and the host makes it.
+ * 2. Its host dies: it is made again in a new incarnation while `maxRestarts` lasts; else it is dead, with the cause.
+ * 3. It ends in order (exitActor, last handle gone, owner died, shutdown): its host runs the hook and says so, and is
+ *    killed when it takes too long. It is killed: its process is, or a shared host drops it at once.
+ * 4. Whoever subscribed hears of every change; a dead actor's name is free.
+ */
+import { ACTOR_SHUTDOWN_MS, type ActorId, type MobulaError, type ProcessId, type WorkerId } from "../base/mod.ts";
+import type {
+  ActorCreate,
+  ActorCreated,
+  ActorExited,
+  ActorOptionsRecord,
+  ActorSpec,
+  Demand,
+  FromNode,
+  WorkerAddress,
+  WorkerDeath,
+} from "../wire/messages.ts";
+import { type ActorCodes, createActorCodes } from "./actor-codes.ts";
+import {
+  type ActorRecord,
+  causeOfCrash,
+  type DeathCause,
+  describeActor,
+  emptySpec,
+  nameKey,
+  publicState,
+} from "./actor-record.ts";
+import { forgettingChanges, isSaved, type SavedActor, savingChanges } from "./actor-state.ts";
+import type { HoldTable } from "./holds.ts";
+import type { ActorStateMessage, ActorWorkerRequest } from "./interface.ts";
+import type { HeldKey } from "./keys.ts";
+import type { StateChange } from "./kv.ts";
+import { createSharedHosts } from "./shared-hosts.ts";
+
+/** Beyond its hook's own time, a host has this long to say that an actor has ended, before it is killed. */
+export const STOP_GRACE_MS = 5_000;
+/** A shared host drops an actor at once when told to; one that does not answer for so long is stuck, and is killed. */
+export const KILL_GRACE_MS = 5_000;
+/** Whoever asks for an actor before its creator has told of it waits so long. */
+export const UNKNOWN_ACTOR_MS = 10_000;
+/** An actor that lived shorter than this died young; from the second time in a row on it is made again with a delay. */
+export const YOUNG_DEATH_MS = 10_000;
+export const RESTART_DELAY_MIN_MS = 100;
+export const RESTART_DELAY_MAX_MS = 5_000;
+/** Dead actors that are remembered, for those who still ask. */
+export const DEAD_ACTORS_MAX = 10_000;
+
+export interface ActorsOut {
+  nowMs(): number;
+  send(to: ProcessId, message: FromNode): void;
+  isAlive(process: ProcessId): boolean;
+  namespaceOf(actorId: ActorId): string;
+  requestWorker(request: ActorWorkerRequest): void;
+  releaseWorker(requestId: number): void;
+  killWorker(workerId: WorkerId, intended: string): void;
+  persist(changes: readonly StateChange[], done: (error: MobulaError | undefined) => void): void;
+}
+
+export interface Actors {
+  create(from: ProcessId, message: Pick<ActorCreate, "actorId" | "options" | "spec">): void;
+  subscribe(from: ProcessId, actorId: ActorId): void;
+  unsubscribe(from: ProcessId, actorId: ActorId): void;
+  /** `onKilled` is called when it has taken effect; at once for an actor that is not known. */
+  kill(actorId: ActorId, noRestart: boolean, onKilled?: () => void): void;
+  created(from: ProcessId, message: ActorCreated): void;
+  exited(from: ProcessId, message: ActorExited): void;
+  /** The last handle is gone. */
+  unheld(actorId: ActorId): void;
+  workerReady(requestId: number, worker: WorkerAddress, gpus: readonly string[]): void;
+  workerRefused(requestId: number, reason: { readonly code: string; readonly message: string }): void;
+  workerDied(death: WorkerDeath): void;
+  processGone(process: ProcessId, retired: boolean): void;
+  tick(): void;
+  shutdown(done: () => void): void;
+  restore(saved: SavedActor): void;
+  /** The id that counts, for one that getIfExists made. */
+  canonical(key: HeldKey): HeldKey;
+  get(actorId: ActorId): ActorRecord | undefined;
+  /** A living actor by its name; not one that is ending. */
+  find(namespace: string, name: string): ActorRecord | undefined;
+  /** Who has the name that this actor waits for. */
+  holderOf(actor: ActorRecord): ActorRecord | undefined;
+  all(): Iterable<ActorRecord>;
+  readonly codes: ActorCodes;
+}
+
+export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: number = ACTOR_SHUTDOWN_MS): Actors {
+  const records = new Map<ActorId, ActorRecord>();
+  const aliases = new Map<ActorId, ActorRecord>();
+  const names = new Map<string, ActorRecord>();
+  /** Those that wait until a name's holder, which is ending, is dead. */
+  const nameQueues = new Map<string, ActorRecord[]>();
+  const byCreator = new Map<ProcessId, Set<ActorRecord>>();
+  const bySubscriber = new Map<ProcessId, Set<ActorRecord>>();
+  const byWorker = new Map<WorkerId, Set<ActorRecord>>();
+  const byRequest = new Map<number, ActorRecord>();
+  const timed = new Set<ActorRecord>();
+  const askedTooEarly = new Map<ActorId, { readonly processes: ProcessId[]; readonly deadlineMs: number }>();
+  const dead = new Set<ActorRecord>();
+  const hosts = createSharedHosts();
+  const codes = createActorCodes();
+  let nextRequestId = 1;
+  let living = 0;
+  let onAllDead: (() => void) | undefined;
+
+  // ── telling ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  function tell(actor: ActorRecord, process: ProcessId, as: ActorId): void {
+    const message: ActorStateMessage = {
+      t: "actor-state",
+      actorId: as,
+      state: publicState(actor.phase, actor.incarnation),
+      incarnation: actor.incarnation,
+      className: actor.spec.className,
+      ...(actor.phase === "running" && actor.worker !== undefined ? { worker: actor.worker } : {}),
+      ...(actor.cause === undefined ? {} : { cause: actor.cause }),
+      ...(as === actor.actorId ? {} : { sameAs: actor.actorId }),
+    };
+    out.send(process, message);
+  }
+
+  function tellAll(actor: ActorRecord): void {
+    for (const { process, as } of actor.subscribers) tell(actor, process, as);
+  }
+
+  function addSubscriber(actor: ActorRecord, process: ProcessId, as: ActorId): void {
+    if (actor.subscribers.some((one) => one.process === process && one.as === as)) return;
+    actor.subscribers.push({ process, as });
+    addTo(bySubscriber, process, actor);
+  }
+
+  function setPhase(actor: ActorRecord, phase: ActorRecord["phase"]): void {
+    actor.phase = phase;
+    actor.sinceMs = out.nowMs();
+  }
+
+  function setDeadline(actor: ActorRecord, deadlineMs: number | undefined): void {
+    actor.deadlineMs = deadlineMs;
+    if (deadlineMs === undefined) timed.delete(actor);
+    else timed.add(actor);
+  }
+
+  // ── birth ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  function claimName(actor: ActorRecord): void {
+    const { name, getIfExists } = actor.options;
+    if (name === undefined) {
+      save(actor);
+      return;
+    }
+    const key = nameKey(actor.namespace, name);
+    const holder = names.get(key);
+    if (holder === undefined) {
+      names.set(key, actor);
+      save(actor);
+    } else if (isEnding(holder)) {
+      setPhase(actor, "named");
+      const queue = nameQueues.get(key);
+      if (queue) queue.push(actor);
+      else nameQueues.set(key, [actor]);
+    } else if (getIfExists) {
+      becomeAlias(actor, holder);
+    } else {
+      die(actor, {
+        code: "NAME_TAKEN",
+        message: `the name "${name}" in namespace "${actor.namespace}" belongs to ${describeActor(holder)}; choose another, or set getIfExists to get that actor`,
+      });
+    }
+  }
+
+  function becomeAlias(actor: ActorRecord, holder: ActorRecord): void {
+    living--;
+    records.delete(actor.actorId);
+    removeFrom(byCreator, actor.creator, actor);
+    unpinSpec(actor);
+    aliases.set(actor.actorId, holder);
+    holder.aliases.push(actor.actorId);
+    holds.merge(actor.actorId, holder.actorId);
+    for (const { process, as } of actor.subscribers) {
+      removeFrom(bySubscriber, process, actor);
+      addSubscriber(holder, process, as);
+      tell(holder, process, as);
+    }
+    for (const onKilled of actor.onKilled) onKilled();
+  }
+
+  function save(actor: ActorRecord): void {
+    if (!isSaved(actor)) {
+      place(actor);
+      return;
+    }
+    setPhase(actor, "saving");
+    const { incarnation } = actor;
+    out.persist(savingChanges(actor, codes), (error) => {
+      if (actor.phase !== "saving" || actor.incarnation !== incarnation) return;
+      if (error) {
+        die(actor, { code: error.code, message: `${describeActor(actor)} could not be recorded: ${error.message}` });
+        return;
+      }
+      if (incarnation === 0) tellAll(actor);
+      if (actor.deadlineMs === undefined) place(actor);
+      else setPhase(actor, "resting");
+    });
+  }
+
+  function place(actor: ActorRecord): void {
+    setPhase(actor, "placing");
+    setDeadline(actor, undefined);
+    if (actor.options.isolation === "process") {
+      request(actor, "fresh");
+      return;
+    }
+    const host = hosts.place(actor, () => requestHost(actor));
+    actor.host = host;
+    if (host.worker) join(actor, host.worker);
+  }
+
+  function requestHost(actor: ActorRecord): number {
+    const requestId = nextRequestId++;
+    const runtimeEnv = actor.options.runtimeEnv;
+    out.requestWorker({
+      requestId,
+      jobId: actor.jobId,
+      namespace: actor.namespace,
+      demand: {
+        key: `shared actors/${runtimeEnv === undefined ? "" : JSON.stringify(runtimeEnv)}`,
+        resources: {},
+        priority: 0,
+        name: "shared actors",
+        ...(runtimeEnv === undefined ? {} : { runtimeEnv }),
+      },
+      worker: "fresh",
+      label: "shared actors",
+      retriable: actor.options.maxRestarts !== 0,
+    });
+    return requestId;
+  }
+
+  function request(actor: ActorRecord, worker: "fresh" | WorkerId): void {
+    const requestId = nextRequestId++;
+    actor.requestId = requestId;
+    byRequest.set(requestId, actor);
+    const { name, maxRestarts } = actor.options;
+    out.requestWorker({
+      requestId,
+      jobId: actor.jobId,
+      namespace: actor.namespace,
+      demand: demandOf(actor),
+      worker,
+      label: name === undefined ? actor.spec.className : `${actor.spec.className} (${name})`,
+      retriable: maxRestarts !== 0,
+    });
+  }
+
+  /** Goes into a shared worker that runs: at once, or when there are resources for it. */
+  function join(actor: ActorRecord, worker: WorkerAddress): void {
+    if (Object.keys(actor.options.resources).length === 0) start(actor, worker, []);
+    else request(actor, worker.workerId);
+  }
+
+  function start(actor: ActorRecord, worker: WorkerAddress, gpus: readonly string[]): void {
+    setPhase(actor, "starting");
+    actor.startedMs = actor.sinceMs;
+    actor.worker = worker;
+    actor.gpus = gpus;
+    addTo(byWorker, worker.workerId, actor);
+    for (const key of actor.spec.nested ?? []) holds.add(canonical(key), worker.processId, 1);
+    const { name, resources } = actor.options;
+    out.send(worker.processId, {
+      t: "actor-start",
+      actorId: actor.actorId,
+      incarnation: actor.incarnation,
+      jobId: actor.jobId,
+      namespace: actor.namespace,
+      ...(name === undefined ? {} : { name }),
+      resources,
+      gpus,
+      spec: codes.forWorker(worker.workerId, actor.spec),
+    });
+  }
+
+  // ── restart and death ────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Takes the actor out of its worker. `isWorkerGone`: what was granted there was taken back by the host already. */
+  function detach(actor: ActorRecord, isWorkerGone: boolean): void {
+    const { requestId, host, worker } = actor;
+    if (requestId !== undefined) {
+      byRequest.delete(requestId);
+      if (!isWorkerGone || worker === undefined) out.releaseWorker(requestId);
+    }
+    if (worker !== undefined) removeFrom(byWorker, worker.workerId, actor);
+    if (host !== undefined) hosts.leave(host, actor, out.nowMs());
+    else if (worker !== undefined && !isWorkerGone) out.killWorker(worker.workerId, "the actor has ended");
+    actor.requestId = undefined;
+    actor.host = undefined;
+    actor.worker = undefined;
+    actor.gpus = [];
+  }
+
+  /** Makes the actor again if it may be; `cause` is for when it may not. */
+  function again(actor: ActorRecord, isYoung: boolean, cause: DeathCause): void {
+    const { maxRestarts } = actor.options;
+    if (maxRestarts !== -1 && actor.incarnation >= maxRestarts) {
+      die(actor, cause);
+      return;
+    }
+    actor.incarnation++;
+    actor.ending = undefined;
+    actor.youngDeaths = isYoung ? actor.youngDeaths + 1 : 0;
+    const delay =
+      actor.youngDeaths < 2 ? 0 : Math.min(RESTART_DELAY_MAX_MS, RESTART_DELAY_MIN_MS * 2 ** (actor.youngDeaths - 2));
+    setDeadline(actor, delay === 0 ? undefined : out.nowMs() + delay);
+    const onKilled = actor.onKilled;
+    actor.onKilled = [];
+    if (actor.options.lifetime === "detached") save(actor);
+    else if (delay === 0) place(actor);
+    else setPhase(actor, "resting");
+    tellAll(actor);
+    for (const killed of onKilled) killed();
+  }
+
+  function die(actor: ActorRecord, cause: DeathCause, isWorkerGone = false): void {
+    if (actor.phase === "dead") return;
+    detach(actor, isWorkerGone);
+    setPhase(actor, "dead");
+    setDeadline(actor, undefined);
+    actor.cause = cause;
+    actor.ending = undefined;
+    living--;
+    removeFrom(byCreator, actor.creator, actor);
+    unpinSpec(actor);
+    codes.drop(actor.spec.codeKey);
+    if (actor.options.lifetime === "detached") holds.unpin(actor.actorId);
+    actor.spec = emptySpec(actor.spec.className);
+    releaseName(actor);
+    tellAll(actor);
+    for (const { process } of actor.subscribers) removeFrom(bySubscriber, process, actor);
+    actor.subscribers = [];
+    const onKilled = actor.onKilled;
+    actor.onKilled = [];
+    for (const killed of onKilled) killed();
+    bury(actor);
+    if (living === 0) onAllDead?.();
+  }
+
+  function releaseName(actor: ActorRecord): void {
+    const { name } = actor.options;
+    const key = name === undefined ? undefined : nameKey(actor.namespace, name);
+    const isHolder = key !== undefined && names.get(key) === actor;
+    if (isSaved(actor) && (isHolder || name === undefined)) {
+      // Nobody waits for this; should it fail, the next start of control clears it away.
+      out.persist(forgettingChanges(actor), () => {});
+    }
+    if (!isHolder || key === undefined) return;
+    names.delete(key);
+    const queue = nameQueues.get(key);
+    if (queue === undefined) return;
+    nameQueues.delete(key);
+    for (const next of queue) if (next.phase === "named") claimName(next);
+  }
+
+  function bury(actor: ActorRecord): void {
+    dead.add(actor);
+    if (dead.size <= DEAD_ACTORS_MAX) return;
+    for (const oldest of dead) {
+      dead.delete(oldest);
+      records.delete(oldest.actorId);
+      for (const alias of oldest.aliases) aliases.delete(alias);
+      break;
+    }
+  }
+
+  function unpinSpec(actor: ActorRecord): void {
+    for (const key of actor.spec.nested ?? []) holds.unpin(canonical(key));
+  }
+
+  // ── ending ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  function stop(actor: ActorRecord, reason: "out-of-scope" | "owner-died" | "shutdown", cause: DeathCause): void {
+    if (isEnding(actor)) return;
+    if (actor.worker === undefined) {
+      die(actor, cause);
+      return;
+    }
+    const isBeingKilled = actor.ending?.kind === "restart";
+    actor.ending = { kind: isBeingKilled ? "kill" : "stop", cause };
+    if (isBeingKilled) return;
+    setDeadline(actor, out.nowMs() + shutdownMs + STOP_GRACE_MS);
+    out.send(actor.worker.processId, {
+      t: "actor-stop",
+      actorId: actor.actorId,
+      reason,
+      timeoutMs: shutdownMs,
+    });
+  }
+
+  function kill(actor: ActorRecord, noRestart: boolean, onKilled: () => void): void {
+    const cause: DeathCause = { code: "ACTOR_DIED", message: `${describeActor(actor)} was killed` };
+    if (actor.phase === "dead") {
+      onKilled();
+      return;
+    }
+    if (actor.worker === undefined) {
+      if (noRestart) die(actor, cause);
+      onKilled();
+      return;
+    }
+    actor.onKilled.push(onKilled);
+    const before = actor.ending;
+    // Once it is told to end for good, a milder order changes nothing but the haste.
+    if (before?.kind === "kill" || (before?.kind === "restart" && !noRestart)) return;
+    if (before?.kind === "stop") actor.ending = { kind: "kill", cause: before.cause };
+    else actor.ending = noRestart ? { kind: "kill", cause } : { kind: "restart" };
+    if (before?.kind === "restart") return;
+    if (actor.host === undefined) {
+      setDeadline(actor, undefined);
+      out.killWorker(actor.worker.workerId, "killed");
+      return;
+    }
+    setDeadline(actor, out.nowMs() + KILL_GRACE_MS);
+    out.send(actor.worker.processId, { t: "actor-stop", actorId: actor.actorId, reason: "killed", timeoutMs: 0 });
+  }
+
+  /** The message is from the incarnation that runs now, and from its host. */
+  function isCurrent(actor: ActorRecord | undefined, from: ProcessId, incarnation: number): actor is ActorRecord {
+    return actor?.worker !== undefined && actor.worker.processId === from && actor.incarnation === incarnation;
+  }
+
+  function canonical(key: HeldKey): HeldKey {
+    return aliases.size === 0 ? key : (aliases.get(key as ActorId)?.actorId ?? key);
+  }
+
+  const lookUp = (actorId: ActorId): ActorRecord | undefined => records.get(actorId) ?? aliases.get(actorId);
+
+  function newRecord(
+    from: ProcessId,
+    actorId: ActorId,
+    namespace: string,
+    saved: Omit<SavedActor, "namespace" | "actorId" | "jobId">,
+  ): ActorRecord {
+    const nowMs = out.nowMs();
+    return {
+      actorId,
+      jobId: jobOf(actorId),
+      namespace,
+      creator: from,
+      options: saved.options,
+      spec: saved.spec,
+      phase: "named",
+      incarnation: saved.incarnation,
+      sinceMs: nowMs,
+      startedMs: nowMs,
+      requestId: undefined,
+      worker: undefined,
+      gpus: [],
+      host: undefined,
+      ending: undefined,
+      cause: undefined,
+      deadlineMs: undefined,
+      youngDeaths: 0,
+      subscribers: [],
+      onKilled: [],
+      aliases: [],
+    };
+  }
+
+  /** Enters a new actor into the books. False when it cannot be: it is dead then. */
+  function enter(actor: ActorRecord, spec: ActorSpec): boolean {
+    records.set(actor.actorId, actor);
+    living++;
+    const kept = codes.keep(actor.jobId, spec);
+    for (const key of actor.spec.nested ?? []) holds.pin(canonical(key));
+    if (actor.options.lifetime === "detached") holds.pin(actor.actorId);
+    if (kept) actor.spec = kept;
+    else {
+      const message = `${describeActor(actor)} cannot be made: its code (${spec.codeKey}) was never sent`;
+      die(actor, { code: "INTERNAL", message });
+    }
+    return kept !== undefined;
+  }
+
+  return {
+    codes,
+    canonical,
+    get: lookUp,
+    all: () => records.values(),
+    holderOf: ({ namespace, options: { name } }) =>
+      name === undefined ? undefined : names.get(nameKey(namespace, name)),
+    find(namespace, name) {
+      const actor = names.get(nameKey(namespace, name));
+      return actor === undefined || isEnding(actor) ? undefined : actor;
+    },
+
+    create(from, { actorId, options: given, spec }) {
+      const options = withoutNulls(given);
+      if (lookUp(actorId) !== undefined || !out.isAlive(from)) return;
+      const namespace = options.namespace ?? out.namespaceOf(actorId);
+      const actor = newRecord(from, actorId, namespace, { options, spec, incarnation: 0 });
+      holds.add(actorId, from, 1);
+      addTo(byCreator, from, actor);
+      addSubscriber(actor, from, actorId);
+      const early = askedTooEarly.get(actorId);
+      askedTooEarly.delete(actorId);
+      for (const process of early?.processes ?? []) addSubscriber(actor, process, actorId);
+      if (!enter(actor, spec)) return;
+      if (onAllDead)
+        die(actor, { code: "ACTOR_DIED", message: `${describeActor(actor)} came while the node shuts down` });
+      else claimName(actor);
+      for (const process of early?.processes ?? []) if (actor.phase !== "dead") tell(actor, process, actorId);
+    },
+
+    subscribe(from, actorId) {
+      const actor = lookUp(actorId);
+      if (actor === undefined) {
+        const early = askedTooEarly.get(actorId);
+        if (early) early.processes.push(from);
+        else askedTooEarly.set(actorId, { processes: [from], deadlineMs: out.nowMs() + UNKNOWN_ACTOR_MS });
+        return;
+      }
+      if (actor.phase !== "dead") addSubscriber(actor, from, actorId);
+      tell(actor, from, actorId);
+    },
+
+    unsubscribe(from, actorId) {
+      const early = askedTooEarly.get(actorId);
+      if (early) early.processes.splice(0, Infinity, ...early.processes.filter((process) => process !== from));
+      const actor = lookUp(actorId);
+      if (actor === undefined) return;
+      actor.subscribers = actor.subscribers.filter((one) => one.process !== from || one.as !== actorId);
+      if (!actor.subscribers.some((one) => one.process === from)) removeFrom(bySubscriber, from, actor);
+    },
+
+    kill(actorId, noRestart, onKilled = () => {}) {
+      const actor = lookUp(actorId);
+      if (actor) kill(actor, noRestart, onKilled);
+      else onKilled();
+    },
+
+    created(from, { actorId, incarnation, error }) {
+      const actor = records.get(actorId);
+      if (!isCurrent(actor, from, incarnation) || actor.phase !== "starting") return;
+      if (error !== undefined && error !== null) {
+        const message = `${describeActor(actor)} could not be made: its constructor threw`;
+        die(actor, { code: "TASK_FAILED", message, error });
+        return;
+      }
+      setPhase(actor, "running");
+      if (actor.ending === undefined) tellAll(actor);
+    },
+
+    exited(from, { actorId, incarnation, reason }) {
+      const actor = records.get(actorId);
+      if (!isCurrent(actor, from, incarnation)) return;
+      const message = `${describeActor(actor)} has ended: ${reason}`;
+      if (actor.ending?.kind === "restart") {
+        detach(actor, false);
+        again(actor, false, { code: "ACTOR_DIED", message: `${describeActor(actor)} was killed, and may not restart` });
+      } else die(actor, actor.ending?.cause ?? { code: "ACTOR_DIED", message });
+    },
+
+    unheld(actorId) {
+      const actor = records.get(actorId);
+      if (actor === undefined || actor.phase === "dead") return;
+      const message = `${describeActor(actor)} has ended: its last handle is gone`;
+      stop(actor, "out-of-scope", { code: "ACTOR_DIED", message });
+    },
+
+    workerReady(requestId, worker, gpus) {
+      const host = hosts.started(requestId, worker);
+      if (host) {
+        for (const actor of [...host.actors]) join(actor, worker);
+        return;
+      }
+      const actor = byRequest.get(requestId);
+      if (actor === undefined || actor.phase !== "placing") return;
+      // A fresh worker is given back by its death; only what a shared worker's actor was granted is released by itself.
+      if (actor.host === undefined) {
+        byRequest.delete(requestId);
+        actor.requestId = undefined;
+      }
+      start(actor, worker, gpus);
+    },
+
+    workerRefused(requestId, { code, message }) {
+      const host = hosts.removeRequest(requestId);
+      const single = byRequest.get(requestId);
+      for (const actor of host ? [...host.actors] : single ? [single] : []) {
+        // The request is answered, so there is nothing to withdraw.
+        if (actor === single) {
+          byRequest.delete(requestId);
+          actor.requestId = undefined;
+        }
+        die(actor, { code, message: `${describeActor(actor)} cannot be placed: ${message}` });
+      }
+    },
+
+    workerDied(death) {
+      const residents = byWorker.get(death.workerId);
+      const host = hosts.removeWorker(death.workerId);
+      codes.workerGone(death.workerId);
+      for (const actor of new Set([...(residents ?? []), ...(host?.actors ?? [])])) {
+        const { ending, worker } = actor;
+        detach(actor, true);
+        if (worker === undefined) {
+          // It waited for resources in there and has not been started: it looks for another place.
+          place(actor);
+        } else if (ending?.kind === "stop" || ending?.kind === "kill") {
+          die(actor, ending.cause, true);
+        } else {
+          const isYoung = ending === undefined && out.nowMs() - actor.startedMs < YOUNG_DEATH_MS;
+          again(actor, isYoung, causeOfCrash(actor, death));
+        }
+      }
+    },
+
+    processGone(process, retired) {
+      for (const actor of bySubscriber.get(process) ?? []) {
+        actor.subscribers = actor.subscribers.filter((one) => one.process !== process);
+      }
+      bySubscriber.delete(process);
+      for (const early of askedTooEarly.values()) {
+        early.processes.splice(0, Infinity, ...early.processes.filter((one) => one !== process));
+      }
+      if (retired) return;
+      for (const actor of [...(byCreator.get(process) ?? [])]) {
+        if (actor.options.lifetime === "detached") continue;
+        const message = `${describeActor(actor)} has ended: the process that created it has ended; use lifetime "detached" for one that outlives it`;
+        stop(actor, "owner-died", { code: "OWNER_DIED", message });
+      }
+    },
+
+    tick() {
+      const nowMs = out.nowMs();
+      for (const actor of [...timed]) {
+        if (actor.deadlineMs === undefined || actor.deadlineMs > nowMs) continue;
+        setDeadline(actor, undefined);
+        if (actor.phase === "resting") place(actor);
+        else if (actor.worker !== undefined) out.killWorker(actor.worker.workerId, "an actor did not stop in time");
+      }
+      for (const [actorId, early] of askedTooEarly) {
+        if (early.deadlineMs > nowMs) continue;
+        askedTooEarly.delete(actorId);
+        for (const process of early.processes) out.send(process, unknownActor(actorId));
+      }
+      for (const host of hosts.takeIdle(nowMs)) {
+        if (host.worker) out.killWorker(host.worker.workerId, "idle");
+        else out.releaseWorker(host.requestId);
+      }
+    },
+
+    shutdown(done) {
+      onAllDead = done;
+      for (const actor of [...records.values()]) {
+        if (actor.phase === "dead") continue;
+        const message = `${describeActor(actor)} has ended: its node shuts down`;
+        stop(actor, "shutdown", { code: "ACTOR_DIED", message });
+      }
+      if (living === 0) done();
+    },
+
+    restore(saved) {
+      // Nobody created it in this epoch, so nobody's end is its own.
+      const actor = newRecord(RESTORED, saved.actorId, saved.namespace, saved);
+      if (!enter(actor, saved.spec)) return;
+      if (actor.options.name !== undefined) names.set(nameKey(actor.namespace, actor.options.name), actor);
+      const message = `${describeActor(actor)} died with its node, and may not restart`;
+      again(actor, false, { code: "WORKER_DIED", message });
+    },
+  };
+}
+
+/** The creator of an actor that an earlier run left behind: no process has this id. */
+const RESTORED = "" as ProcessId;
+
+const JOB_ID_START = 24;
+const jobOf = (actorId: ActorId): ActorRecord["jobId"] => actorId.slice(JOB_ID_START) as ActorRecord["jobId"];
+
+const isEnding = (actor: ActorRecord): boolean =>
+  actor.phase === "dead" || actor.ending?.kind === "stop" || actor.ending?.kind === "kill";
+
+function demandOf(actor: ActorRecord): Demand {
+  const { resources, runtimeEnv } = actor.options;
+  const sorted = Object.entries(resources).sort(([a], [b]) => (a < b ? -1 : 1));
+  return {
+    key: `actor/${JSON.stringify([sorted, runtimeEnv ?? null])}`,
+    resources,
+    priority: 0,
+    name: actor.spec.className,
+    ...(runtimeEnv === undefined ? {} : { runtimeEnv }),
+  };
+}
+
+/** On the wire, an option left out may come as null. */
+function withoutNulls(options: ActorOptionsRecord): ActorOptionsRecord {
+  const entries = Object.entries(options).filter(([, value]) => value !== null && value !== undefined);
+  // The same record without its empty fields, which are all optional ones.
+  return Object.fromEntries(entries) as unknown as ActorOptionsRecord;
+}
+
+const unknownActor = (actorId: ActorId): ActorStateMessage => ({
+  t: "actor-state",
+  actorId,
+  state: "dead",
+  incarnation: 0,
+  className: "",
+  cause: {
+    code: "ACTOR_NOT_FOUND",
+    message: `no actor ${actorId} is known: it has ended long ago, or its creator ended before it could tell of it`,
+  },
+});
+
+function addTo<K>(index: Map<K, Set<ActorRecord>>, key: K, actor: ActorRecord): void {
+  const set = index.get(key);
+  if (set) set.add(actor);
+  else index.set(key, new Set([actor]));
+}
+
+function removeFrom<K>(index: Map<K, Set<ActorRecord>>, key: K, actor: ActorRecord): void {
+  const set = index.get(key);
+  if (!set?.delete(actor)) return;
+  if (set.size === 0) index.delete(key);
+}

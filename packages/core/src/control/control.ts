@@ -1,0 +1,235 @@
+/** Puts the engines together and gives each event to those it concerns. */
+import { type ActorId, type JobId, type MobulaError, type ProcessId, unreachable } from "../base/mod.ts";
+import { pack } from "../wire/cold.ts";
+import type { Answer, Query, StoreKey } from "../wire/messages.ts";
+import type { Queries } from "../wire/queries.ts";
+import { explainActor, listActors } from "./actor-queries.ts";
+import { ACTOR_PREFIX, JOB_PREFIX, NAME_PREFIX, readSavedActor, savedNameKey } from "./actor-state.ts";
+import { createActors } from "./actors.ts";
+import { createDeadlockFinder } from "./deadlock.ts";
+import { createDirectory } from "./directory.ts";
+import { createHolds } from "./holds.ts";
+import type { Control, ControlEffects, ControlMessage, ControlOptions, JobInfo, JoinedProcess } from "./interface.ts";
+import { isActorId } from "./keys.ts";
+import type { StateChange } from "./kv.ts";
+
+export function createControl(effects: ControlEffects, options: ControlOptions): Control {
+  const processes = new Map<ProcessId, JoinedProcess>();
+  const jobs = new Map<JobId, JobInfo>();
+  // Effects that may lead the host to call back are kept until the event has been handled in full.
+  const later: (() => void)[] = [];
+  let freed: StoreKey[] = [];
+  let isHandling = false;
+
+  const isAlive = (process: ProcessId): boolean => processes.has(process);
+
+  const holds = createHolds((key) => {
+    if (isActorId(key)) actors.unheld(key);
+    else directory.unheld(key);
+  });
+  const actors = createActors(
+    holds,
+    {
+      nowMs: effects.nowMs,
+      send: effects.send,
+      isAlive,
+      namespaceOf: (actorId) => jobs.get(jobOf(actorId))?.namespace ?? "",
+      requestWorker: (request) => void later.push(() => effects.requestActorWorker(request)),
+      releaseWorker: (requestId) => void later.push(() => effects.releaseActorWorker(requestId)),
+      killWorker: (workerId, intended) => void later.push(() => effects.killWorker(workerId, intended)),
+      persist: (changes, done) => void later.push(() => persist(changes, done)),
+    },
+    options.shutdownMs,
+  );
+  const directory = createDirectory(holds, {
+    send: effects.send,
+    free: (key) => void freed.push(key),
+    isAlive,
+    canonical: actors.canonical,
+  });
+  const waits = createDeadlockFinder();
+
+  const persist = (changes: readonly StateChange[], done: (error: MobulaError | undefined) => void): void =>
+    effects.persist(changes, (error) => handle(() => done(error)));
+
+  /** Every event goes through here: what follows from it (drops, frees, requests) is done before the next one. */
+  function handle(event: () => void): void {
+    if (isHandling) {
+      later.push(event);
+      return;
+    }
+    isHandling = true;
+    try {
+      event();
+      holds.settle();
+    } finally {
+      isHandling = false;
+      if (freed.length > 0) {
+        const keys = freed;
+        freed = [];
+        effects.freeStoreKeys(keys);
+      }
+    }
+    for (let next = later.shift(); next !== undefined; next = later.shift()) next();
+  }
+
+  function handleMessage(from: ProcessId, message: ControlMessage): void {
+    switch (message.t) {
+      case "object-publish":
+        directory.publish(from, message.objects);
+        break;
+      case "object-unpublish":
+        directory.unpublish(from, message.keys);
+        break;
+      case "object-subscribe":
+        directory.subscribe(from, message.keys);
+        break;
+      case "hold-grant":
+        // One who is gone needs nothing any more.
+        if (isAlive(message.to)) for (const key of message.keys) holds.add(actors.canonical(key), message.to, 1);
+        break;
+      case "hold-release":
+        for (const [key, count] of message.holds) holds.add(actors.canonical(key), from, -count);
+        break;
+      case "actor-create":
+        actors.create(from, message);
+        break;
+      case "actor-subscribe":
+        actors.subscribe(from, message.actorId);
+        break;
+      case "actor-unsubscribe":
+        actors.unsubscribe(from, message.actorId);
+        break;
+      case "actor-kill":
+        actors.kill(message.actorId, message.noRestart);
+        break;
+      case "actor-created":
+        actors.created(from, message);
+        break;
+      case "actor-exited":
+        actors.exited(from, message);
+        break;
+      case "wait-report":
+        for (const deadlock of waits.report(from, message)) effects.send(from, deadlock);
+        break;
+      default:
+        unreachable(message);
+    }
+  }
+
+  function answer(to: ProcessId, query: Query): void {
+    const reply = (result: unknown): void => effects.send(to, { t: "answer", id: query.id, result } satisfies Answer);
+    const refuse = (code: string, message: string): void =>
+      effects.send(to, { t: "answer", id: query.id, error: { code, kind: "invalid", message } } satisfies Answer);
+    const method = query.method as keyof Queries;
+    switch (method) {
+      case "get-actor": {
+        const { name, namespace } = query.params as Queries["get-actor"]["params"];
+        const actor = actors.find(namespace, name);
+        if (actor === undefined) {
+          refuse("ACTOR_NOT_FOUND", `no actor "${name}" lives in namespace "${namespace}"`);
+          return;
+        }
+        // As with values: what is sent is granted in the same step.
+        holds.add(actor.actorId, to, 1);
+        reply({ actorId: actor.actorId, className: actor.spec.className });
+        return;
+      }
+      case "list-actors":
+        reply(listActors(actors, (query.params as Queries["list-actors"]["params"]).namespace));
+        return;
+      case "explain-actor": {
+        const { actorId } = query.params as Queries["explain-actor"]["params"];
+        const explanation = explainActor(actors, waits, actorId, effects.nowMs());
+        if (explanation) reply(explanation);
+        else refuse("ACTOR_NOT_FOUND", `no actor ${actorId} is known`);
+        return;
+      }
+      case "kill-actor": {
+        const { actorId, noRestart } = query.params as Queries["kill-actor"]["params"];
+        actors.kill(actorId, noRestart, () => reply(null));
+        return;
+      }
+      default:
+        refuse("INVALID_OPTION", `control does not answer "${query.method}"`);
+    }
+  }
+
+  function endJob(jobId: JobId): void {
+    if (!jobs.delete(jobId)) return;
+    actors.codes.jobGone(jobId);
+    later.push(() => persist([{ key: JOB_PREFIX + jobId, value: null }], () => {}));
+  }
+
+  return {
+    epoch: options.epoch,
+
+    processJoined(process, ready) {
+      handle(() => {
+        processes.set(process.processId, process);
+        const { job } = process;
+        if (job === undefined) {
+          ready?.(undefined);
+          return;
+        }
+        jobs.set(job.jobId, job);
+        later.push(() => persist([{ key: JOB_PREFIX + job.jobId, value: pack(job) }], (error) => ready?.(error)));
+      });
+    },
+
+    processGone(processId, retired = false) {
+      handle(() => {
+        const process = processes.get(processId);
+        if (process === undefined) return;
+        processes.delete(processId);
+        waits.processGone(processId);
+        actors.processGone(processId, retired);
+        directory.processGone(processId);
+        holds.processGone(processId);
+        if (process.job) endJob(process.job.jobId);
+      });
+    },
+
+    handle(from, message) {
+      handle(() => {
+        // Frames that were read after the connection had been given up.
+        if (isAlive(from)) handleMessage(from, message);
+      });
+    },
+
+    query: (from, query) => handle(() => answer(from, query)),
+    actorWorkerReady: (requestId, worker, gpus) => handle(() => actors.workerReady(requestId, worker, gpus)),
+    actorWorkerRefused: (requestId, reason) => handle(() => actors.workerRefused(requestId, reason)),
+    workerDied: (death) => handle(() => actors.workerDied(death)),
+    tick: () => handle(() => actors.tick()),
+    shutdown: (done) => handle(() => actors.shutdown(() => void later.push(done))),
+
+    restore(entries) {
+      handle(() => {
+        const stale: StateChange[] = [];
+        const names = new Set<string>();
+        for (const { key, value } of entries) {
+          if (!key.startsWith(ACTOR_PREFIX)) continue;
+          const saved = readSavedActor(value);
+          if (saved.options.name !== undefined) names.add(savedNameKey(saved.namespace, saved.options.name));
+          actors.restore(saved);
+        }
+        for (const { key } of entries) {
+          // Drivers, and the actors that lived as long as their creators, ended with the node that they were on.
+          if (key.startsWith(JOB_PREFIX) || (key.startsWith(NAME_PREFIX) && !names.has(key)))
+            stale.push({ key, value: null });
+        }
+        if (stale.length > 0) later.push(() => persist(stale, () => {}));
+      });
+    },
+
+    stats() {
+      const counts = { pending: 0, alive: 0, restarting: 0, dead: 0 };
+      for (const info of listActors(actors, null)) counts[info.state]++;
+      return { ...directory.stats(), actors: counts, waits: waits.size() };
+    },
+  };
+}
+
+const JOB_ID_START = 24;
+const jobOf = (actorId: ActorId): JobId => actorId.slice(JOB_ID_START) as JobId;

@@ -1,0 +1,219 @@
+/**
+ * The directory of escaped refs: objects that others than their owner may ask for.
+ *
+ * 1. An owner publishes a key before the message that carries it; the value may come later. Who asks earlier waits.
+ * 2. Holds (holds.ts) say who still needs it. When nobody does, the record is dropped, its place in the store freed, and
+ *    the keys that its value mentions lose a pin.
+ * 3. Whoever is sent a value is granted one hold on each key the value mentions, in the same step.
+ * 4. When the owner is gone, what it still had to deliver becomes OWNER_DIED; values that are there live on while held.
+ */
+import { type ObjectKey, objectKeyOwner, type ProcessId } from "../base/mod.ts";
+import { packFailure } from "../wire/failure.ts";
+import type { ObjectState, StoreKey, ValueRecord } from "../wire/messages.ts";
+import type { HoldTable } from "./holds.ts";
+import type { HeldKey } from "./keys.ts";
+
+/** Dropped keys that are remembered, so that one who asks for such a key by mistake is answered and does not wait. */
+export const DROPPED_KEYS_MAX = 20_000;
+
+interface ObjectRecord {
+  /** False while only others have spoken of it. */
+  isPublished: boolean;
+  /** The owner has not unpublished it. */
+  isOwnerHolding: boolean;
+  value: ValueRecord | undefined;
+  waiters: ProcessId[];
+}
+
+export interface DirectoryOut {
+  send(to: ProcessId, message: ObjectState): void;
+  free(key: StoreKey): void;
+  isAlive(process: ProcessId): boolean;
+  /** The key that counts: an actor that was asked for under another id has one. */
+  canonical(key: HeldKey): HeldKey;
+}
+
+export interface Directory {
+  publish(from: ProcessId, objects: readonly { readonly key: ObjectKey; readonly value?: ValueRecord }[]): void;
+  unpublish(from: ProcessId, keys: readonly ObjectKey[]): void;
+  subscribe(from: ProcessId, keys: readonly ObjectKey[]): void;
+  /** Its subscriptions end, and what it owned and had not delivered fails. */
+  processGone(process: ProcessId): void;
+  /** The last hold on an object is gone. */
+  unheld(key: ObjectKey): void;
+  stats(): { readonly objects: number; readonly parkedObjects: number };
+}
+
+export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory {
+  const records = new Map<ObjectKey, ObjectRecord>();
+  /** Keys whose value has not come, by owner: published, or parked because somebody asked. */
+  const awaited = new Map<ProcessId, Set<ObjectKey>>();
+  /** Keys that were dropped before their value came, by owner: the value is thrown away when it comes. */
+  const unwanted = new Map<ProcessId, Set<ObjectKey>>();
+  const waitingFor = new Map<ProcessId, Set<ObjectKey>>();
+  const dropped = new Set<ObjectKey>();
+
+  const addTo = (index: Map<ProcessId, Set<ObjectKey>>, process: ProcessId, key: ObjectKey): void => {
+    const keys = index.get(process);
+    if (keys) keys.add(key);
+    else index.set(process, new Set([key]));
+  };
+  const removeFrom = (index: Map<ProcessId, Set<ObjectKey>>, process: ProcessId, key: ObjectKey): boolean => {
+    const keys = index.get(process);
+    if (!keys?.delete(key)) return false;
+    if (keys.size === 0) index.delete(process);
+    return true;
+  };
+
+  function serve(to: ProcessId, key: ObjectKey, value: ValueRecord): void {
+    if (!out.isAlive(to)) return;
+    for (const nested of value.nested) holds.add(out.canonical(nested), to, 1);
+    out.send(to, { t: "object-state", key, value });
+  }
+
+  function serveWaiters(key: ObjectKey, record: ObjectRecord, value: ValueRecord): void {
+    const waiters = record.waiters;
+    record.waiters = [];
+    for (const waiter of waiters) {
+      removeFrom(waitingFor, waiter, key);
+      serve(waiter, key, value);
+    }
+  }
+
+  function recordOf(key: ObjectKey): ObjectRecord {
+    let record = records.get(key);
+    if (record === undefined) {
+      record = { isPublished: false, isOwnerHolding: false, value: undefined, waiters: [] };
+      records.set(key, record);
+      addTo(awaited, objectKeyOwner(key), key);
+    }
+    return record;
+  }
+
+  /** Also when it has one: the owner has made a lost copy again, and the old one is of no use to anybody. */
+  function setValue(key: ObjectKey, record: ObjectRecord, value: ValueRecord): void {
+    const before = record.value;
+    record.value = value;
+    removeFrom(awaited, objectKeyOwner(key), key);
+    for (const nested of value.nested) holds.pin(out.canonical(nested));
+    if (before !== undefined) dropValue(before, value);
+    serveWaiters(key, record, value);
+  }
+
+  function dropValue(value: ValueRecord, successor?: ValueRecord): void {
+    const isSame = value.at === "stored" && successor?.at === "stored" && successor.key === value.key;
+    if (value.at === "stored" && !isSame) out.free(value.key);
+    for (const nested of value.nested) holds.unpin(out.canonical(nested));
+  }
+
+  function publish(from: ProcessId, key: ObjectKey, value: ValueRecord | undefined): void {
+    if (removeFrom(unwanted, objectKeyOwner(key), key)) {
+      if (value === undefined) addTo(unwanted, objectKeyOwner(key), key);
+      else if (value.at === "stored") out.free(value.key);
+      return;
+    }
+    const record = recordOf(key);
+    if (!record.isPublished) {
+      record.isPublished = true;
+      record.isOwnerHolding = true;
+      dropped.delete(key);
+      holds.add(key, from, 1);
+    }
+    if (value !== undefined) setValue(key, record, value);
+  }
+
+  function rememberDropped(key: ObjectKey): void {
+    dropped.add(key);
+    if (dropped.size <= DROPPED_KEYS_MAX) return;
+    for (const oldest of dropped) {
+      dropped.delete(oldest);
+      break;
+    }
+  }
+
+  return {
+    publish(from, objects) {
+      for (const { key, value } of objects) publish(from, key, value);
+    },
+
+    unpublish(from, keys) {
+      for (const key of keys) {
+        const record = records.get(key);
+        if (!record?.isOwnerHolding) continue;
+        record.isOwnerHolding = false;
+        holds.add(key, from, -1);
+      }
+    },
+
+    subscribe(from, keys) {
+      for (const key of keys) {
+        const value = records.get(key)?.value;
+        if (value !== undefined) serve(from, key, value);
+        else if (dropped.has(key)) serve(from, key, lost(key));
+        else if (!out.isAlive(objectKeyOwner(key))) serve(from, key, ownerDied(key));
+        else {
+          recordOf(key).waiters.push(from);
+          addTo(waitingFor, from, key);
+        }
+      }
+    },
+
+    processGone(process) {
+      for (const key of waitingFor.get(process) ?? []) {
+        const record = records.get(key);
+        if (record) record.waiters = record.waiters.filter((waiter) => waiter !== process);
+      }
+      waitingFor.delete(process);
+      unwanted.delete(process);
+      for (const key of [...(awaited.get(process) ?? [])]) {
+        const record = records.get(key);
+        if (record === undefined) continue;
+        setValue(key, record, ownerDied(key));
+        // One that was never published needs no record: the next who asks gets the same answer.
+        if (!record.isPublished) records.delete(key);
+      }
+    },
+
+    unheld(key) {
+      const record = records.get(key);
+      if (!record?.isPublished) {
+        // Others spoke of it before its owner did; their sums count once it is published, if it ever can be.
+        if (!out.isAlive(objectKeyOwner(key))) holds.forget(key);
+        return;
+      }
+      records.delete(key);
+      if (removeFrom(awaited, objectKeyOwner(key), key)) addTo(unwanted, objectKeyOwner(key), key);
+      rememberDropped(key);
+      // Whoever waits for something it does not hold has made a mistake, but is not left waiting.
+      if (record.waiters.length > 0) serveWaiters(key, record, lost(key));
+      if (record.value !== undefined) dropValue(record.value);
+      holds.forget(key);
+    },
+
+    stats() {
+      let parkedObjects = 0;
+      for (const keys of awaited.values()) for (const key of keys) if (!records.get(key)?.isPublished) parkedObjects++;
+      return { objects: records.size, parkedObjects };
+    },
+  };
+}
+
+const ownerDied = (key: ObjectKey): ValueRecord => ({
+  at: "error",
+  nested: [],
+  bytes: packFailure({
+    code: "OWNER_DIED",
+    kind: "lost",
+    message: `object ${key} has no value: process ${objectKeyOwner(key)}, which had to deliver it, has ended; run its task again`,
+  }),
+});
+
+const lost = (key: ObjectKey): ValueRecord => ({
+  at: "error",
+  nested: [],
+  bytes: packFailure({
+    code: "OBJECT_LOST",
+    kind: "lost",
+    message: `object ${key} was dropped, because no process held a reference to it any more; keep the ref that you pass on`,
+  }),
+});

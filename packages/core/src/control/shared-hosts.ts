@@ -1,0 +1,119 @@
+/**
+ * Which worker a shared actor goes into. Workers are filled one after the other, up to the actors' own limit, because a
+ * worker costs megabytes and an actor kilobytes. A worker that has been empty for a while is given up.
+ */
+import type { JobId, WorkerId } from "../base/mod.ts";
+import type { RuntimeEnv, WorkerAddress } from "../wire/messages.ts";
+import type { ActorRecord } from "./actor-record.ts";
+
+/** An empty shared worker waits this long for another actor. */
+export const EMPTY_HOST_MS = 5_000;
+
+export interface SharedHost {
+  /** Of the request for the worker. */
+  readonly requestId: number;
+  readonly poolKey: string;
+  readonly capacity: number;
+  /** Those in it, and those that wait for it to start or for resources in it. */
+  readonly actors: Set<ActorRecord>;
+  worker: WorkerAddress | undefined;
+  emptySinceMs: number | undefined;
+}
+
+export interface SharedHosts {
+  /** Reserves a place; `request` is called when a new worker is needed, and gives the id of that request. */
+  place(actor: ActorRecord, request: () => number): SharedHost;
+  leave(host: SharedHost, actor: ActorRecord, nowMs: number): void;
+  started(requestId: number, worker: WorkerAddress): SharedHost | undefined;
+  /** The host of this request or worker is no more; its actors are the caller's to care for. */
+  removeRequest(requestId: number): SharedHost | undefined;
+  removeWorker(workerId: WorkerId): SharedHost | undefined;
+  /** Takes out and gives back those that were empty for too long. */
+  takeIdle(nowMs: number): readonly SharedHost[];
+}
+
+export function createSharedHosts(): SharedHosts {
+  const byRequest = new Map<number, SharedHost>();
+  const byWorker = new Map<WorkerId, SharedHost>();
+  /** Those with room, the one to fill next last. */
+  const open = new Map<string, SharedHost[]>();
+  const empty = new Set<SharedHost>();
+
+  function close(host: SharedHost): void {
+    const hosts = open.get(host.poolKey);
+    const index = hosts?.indexOf(host) ?? -1;
+    if (index >= 0) hosts?.splice(index, 1);
+    if (hosts?.length === 0) open.delete(host.poolKey);
+  }
+
+  function remove(host: SharedHost | undefined): SharedHost | undefined {
+    if (host === undefined) return undefined;
+    byRequest.delete(host.requestId);
+    if (host.worker) byWorker.delete(host.worker.workerId);
+    empty.delete(host);
+    close(host);
+    return host;
+  }
+
+  return {
+    place(actor, request) {
+      const key = poolKey(actor.jobId, actor.options.maxActorsPerWorker, actor.options.runtimeEnv);
+      const hosts = open.get(key);
+      let host = hosts?.at(-1);
+      if (host === undefined) {
+        const capacity = actor.options.maxActorsPerWorker;
+        host = {
+          requestId: request(),
+          poolKey: key,
+          capacity,
+          actors: new Set(),
+          worker: undefined,
+          emptySinceMs: undefined,
+        };
+        byRequest.set(host.requestId, host);
+        open.set(key, [host]);
+      }
+      host.actors.add(actor);
+      host.emptySinceMs = undefined;
+      empty.delete(host);
+      if (host.actors.size >= host.capacity) close(host);
+      return host;
+    },
+
+    leave(host, actor, nowMs) {
+      const wasFull = host.actors.size >= host.capacity;
+      if (!host.actors.delete(actor) || !byRequest.has(host.requestId)) return;
+      if (wasFull) {
+        const hosts = open.get(host.poolKey);
+        if (hosts) hosts.unshift(host);
+        else open.set(host.poolKey, [host]);
+      }
+      if (host.actors.size > 0) return;
+      host.emptySinceMs = nowMs;
+      empty.add(host);
+    },
+
+    started(requestId, worker) {
+      const host = byRequest.get(requestId);
+      if (host === undefined) return undefined;
+      host.worker = worker;
+      byWorker.set(worker.workerId, host);
+      return host;
+    },
+
+    removeRequest: (requestId) => remove(byRequest.get(requestId)),
+    removeWorker: (workerId) => remove(byWorker.get(workerId)),
+
+    takeIdle(nowMs) {
+      const idle: SharedHost[] = [];
+      for (const host of empty) {
+        if (host.emptySinceMs !== undefined && nowMs - host.emptySinceMs >= EMPTY_HOST_MS) idle.push(host);
+      }
+      for (const host of idle) remove(host);
+      return idle;
+    },
+  };
+}
+
+const poolKey = (jobId: JobId, capacity: number, runtimeEnv: RuntimeEnv | undefined): string =>
+  `${jobId}/${capacity}/${runtimeEnv === undefined ? "" : JSON.stringify(runtimeEnv)}`;
