@@ -105,6 +105,7 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
   const codes = createActorCodes();
   let nextRequestId = 1;
   let living = 0;
+  let isShuttingDown = false;
   let onAllDead: (() => void) | undefined;
 
   // ── telling ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -177,6 +178,8 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
     records.delete(actor.actorId);
     removeFrom(byCreator, actor.creator, actor);
     unpinSpec(actor);
+    codes.drop(actor.spec.codeKey);
+    if (actor.options.lifetime === "detached") holds.unpin(actor.actorId);
     aliases.set(actor.actorId, holder);
     holder.aliases.push(actor.actorId);
     holds.merge(actor.actorId, holder.actorId);
@@ -344,7 +347,13 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
     actor.onKilled = [];
     for (const killed of onKilled) killed();
     bury(actor);
-    if (living === 0) onAllDead?.();
+    if (living === 0 && isShuttingDown) allDead();
+  }
+
+  function allDead(): void {
+    const done = onAllDead;
+    onAllDead = undefined;
+    done?.();
   }
 
   function releaseName(actor: ActorRecord): void {
@@ -653,13 +662,14 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
     },
 
     shutdown(done) {
-      onAllDead = done;
+      isShuttingDown = true;
       for (const actor of [...records.values()]) {
         if (actor.phase === "dead") continue;
         const message = `${describeActor(actor)} has ended: its node shuts down`;
         stop(actor, "shutdown", { code: "ACTOR_DIED", message });
       }
-      if (living === 0) done();
+      onAllDead = done;
+      if (living === 0) allDead();
     },
 
     restore(saved) {

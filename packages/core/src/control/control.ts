@@ -15,7 +15,9 @@ import type { StateChange } from "./kv.ts";
 
 export function createControl(effects: ControlEffects, options: ControlOptions): Control {
   const processes = new Map<ProcessId, JoinedProcess>();
-  const jobs = new Map<JobId, JobInfo>();
+  const jobs = new Set<JobId>();
+  /** Also of jobs that are over: actors that outlive them may create others. */
+  const namespaces = new Map<JobId, string>();
   // Effects that may lead the host to call back are kept until the event has been handled in full.
   const later: (() => void)[] = [];
   let freed: StoreKey[] = [];
@@ -33,7 +35,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
       nowMs: effects.nowMs,
       send: effects.send,
       isAlive,
-      namespaceOf: (actorId) => jobs.get(jobOf(actorId))?.namespace ?? "",
+      namespaceOf: (actorId) => namespaces.get(jobOf(actorId)) ?? "",
       requestWorker: (request) => void later.push(() => effects.requestActorWorker(request)),
       releaseWorker: (requestId) => void later.push(() => effects.releaseActorWorker(requestId)),
       killWorker: (workerId, intended) => void later.push(() => effects.killWorker(workerId, intended)),
@@ -155,6 +157,16 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
     }
   }
 
+  function rememberNamespace({ jobId, namespace }: JobInfo): void {
+    namespaces.set(jobId, namespace);
+    if (namespaces.size <= NAMESPACES_MAX) return;
+    for (const oldest of namespaces.keys()) {
+      if (jobs.has(oldest)) continue;
+      namespaces.delete(oldest);
+      break;
+    }
+  }
+
   function endJob(jobId: JobId): void {
     if (!jobs.delete(jobId)) return;
     actors.codes.jobGone(jobId);
@@ -172,7 +184,8 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
           ready?.(undefined);
           return;
         }
-        jobs.set(job.jobId, job);
+        jobs.add(job.jobId);
+        rememberNamespace(job);
         later.push(() => persist([{ key: JOB_PREFIX + job.jobId, value: pack(job) }], (error) => ready?.(error)));
       });
     },
@@ -231,5 +244,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
   };
 }
 
+/** Jobs whose namespace is remembered, those that run not counted. */
+const NAMESPACES_MAX = 10_000;
 const JOB_ID_START = 24;
 const jobOf = (actorId: ActorId): JobId => actorId.slice(JOB_ID_START) as JobId;

@@ -13,3 +13,6 @@ export {
   type JoinedProcess,
 } from "./interface.ts";
 export type { CommitOutcome, StateChange, StateEntry, StateStore } from "./kv.ts";
+export { persistThrough } from "./kv-rules.ts";
+export { createMemoryState } from "./state-memory.ts";
+export { openSqliteState, type SqliteStateOptions } from "./state-sqlite.ts";
