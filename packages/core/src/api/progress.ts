@@ -1,0 +1,217 @@
+/**
+ * Progress bars. In the driver a bar draws itself. In a worker it writes lines that begin with {@link PROGRESS_MARK} to
+ * its output, which reaches the driver as every line does; the driver gives lines to {@link takeProgressLine} first,
+ * and prints what that does not take through {@link ProgressBoard.printAbove}, so that text and bars do not mix.
+ */
+import type { Writable } from "node:stream";
+import { InvalidOptionError } from "../base/errors.ts";
+import { core } from "./core-port.ts";
+
+/** A person sees no more than ten changes a second, and a worker sends no more than that. */
+const UPDATE_MS = 100;
+/** A stream that is not a terminal gets a whole line each time, so it gets them seldom. */
+const LINE_MS = 5_000;
+const BAR_CHARS_MAX = 30;
+/** Bars of workers that died before closing them must not pile up. */
+const BARS_MAX = 20;
+/** Begins with a control character, so that no program writes it by chance. */
+export const PROGRESS_MARK = "\u0001mobula-progress ";
+
+export interface ProgressBar extends Disposable {
+  /** So many more are done. Default 1. */
+  add(count?: number): void;
+  /** So many are done in all. */
+  set(done: number): void;
+  /** Draws the last state and leaves it on the screen. */
+  close(): void;
+}
+
+interface BarState {
+  readonly id: string;
+  readonly label: string;
+  readonly total: number | null;
+  readonly done: number;
+  readonly closed: boolean;
+}
+
+let barsMade = 0;
+
+/**
+ * Shows how far something is, also from inside tasks and actors.
+ *
+ * @param total how many there will be; undefined when it is not known.
+ * @throws InvalidOptionError for a total that is not a number of at least 0.
+ * @example using bar = progressBar(files.length, "reading"); for (const file of files) { read(file); bar.add(); }
+ */
+export function progressBar(total: number | undefined, label: string): ProgressBar {
+  if (total !== undefined && !(typeof total === "number" && total >= 0)) {
+    throw new InvalidOptionError(`progressBar() got the total ${String(total)}; it must be a number of at least 0`);
+  }
+  const id = `${process.pid}.${++barsMade}`;
+  const isDriver = core().isDriverProcess();
+  const send = isDriver ? (state: BarState) => board.update(state) : sendFromWorker;
+  let done = 0;
+  let closed = false;
+  let sentAtMs = Number.NEGATIVE_INFINITY;
+  let timer: NodeJS.Timeout | undefined;
+
+  const sendNow = () => {
+    clearTimeout(timer);
+    timer = undefined;
+    sentAtMs = performance.now();
+    send({ id, label, total: total ?? null, done, closed });
+  };
+  const changed = () => {
+    if (closed) return;
+    const waitMs = sentAtMs + UPDATE_MS - performance.now();
+    if (waitMs <= 0) sendNow();
+    else timer ??= setTimeout(sendNow, waitMs).unref();
+  };
+  const close = () => {
+    if (closed) return;
+    closed = true;
+    sendNow();
+  };
+  changed();
+  return {
+    add(count = 1) {
+      done += count;
+      changed();
+    },
+    set(value) {
+      done = value;
+      changed();
+    },
+    close,
+    [Symbol.dispose]: close,
+  };
+}
+
+function sendFromWorker(state: BarState): void {
+  process.stdout.write(`${PROGRESS_MARK}${JSON.stringify(state)}\n`);
+}
+
+/** True when a worker's line was news of a bar; then it must not be printed. */
+export function takeProgressLine(line: string): boolean {
+  if (!line.startsWith(PROGRESS_MARK)) return false;
+  let state: unknown;
+  try {
+    state = JSON.parse(line.slice(PROGRESS_MARK.length));
+  } catch {
+    // Cut off by the end of its process: there is nothing in it that could be shown.
+    return true;
+  }
+  if (isBarState(state)) board.update(state);
+  return true;
+}
+
+function isBarState(value: unknown): value is BarState {
+  if (typeof value !== "object" || value === null) return false;
+  const { id, label, total, done, closed } = value as Partial<Record<keyof BarState, unknown>>;
+  return (
+    typeof id === "string" &&
+    typeof label === "string" &&
+    (total === null || typeof total === "number") &&
+    typeof done === "number" &&
+    typeof closed === "boolean"
+  );
+}
+
+/** What {@link ProgressBoard} draws on: `process.stderr` or a test's stand-in. */
+export interface Screen {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  write(text: string): unknown;
+}
+
+interface Drawn {
+  state: BarState;
+  readonly startedAtMs: number;
+  printedAtMs: number;
+}
+
+/** All bars of the driver, one a line, below whatever else is printed. */
+export class ProgressBoard {
+  readonly #screen: Screen;
+  readonly #nowMs: () => number;
+  readonly #bars = new Map<string, Drawn>();
+  #linesOnScreen = 0;
+
+  constructor(screen: Screen, nowMs: () => number = () => performance.now()) {
+    this.#screen = screen;
+    this.#nowMs = nowMs;
+  }
+
+  update(state: BarState): void {
+    const nowMs = this.#nowMs();
+    let bar = this.#bars.get(state.id);
+    if (bar === undefined) {
+      bar = { state, startedAtMs: nowMs, printedAtMs: nowMs };
+      this.#bars.set(state.id, bar);
+      this.#dropOldest();
+    }
+    bar.state = state;
+    if (this.#screen.isTTY === true) this.#updateTerminal(bar, nowMs);
+    else if (state.closed || nowMs - bar.printedAtMs >= LINE_MS) {
+      bar.printedAtMs = nowMs;
+      this.#screen.write(`${this.#text(bar, nowMs)}\n`);
+    }
+    if (state.closed) this.#bars.delete(state.id);
+  }
+
+  /** Runs `print` with the bars out of the way. */
+  printAbove(print: () => void): void {
+    this.#erase();
+    print();
+    this.#draw(this.#nowMs());
+  }
+
+  #updateTerminal(bar: Drawn, nowMs: number): void {
+    this.#erase();
+    if (bar.state.closed) {
+      this.#screen.write(`${this.#text(bar, nowMs)}\n`);
+      this.#bars.delete(bar.state.id);
+    }
+    this.#draw(nowMs);
+  }
+
+  #erase(): void {
+    if (this.#linesOnScreen > 0) this.#screen.write(`\u001b[${this.#linesOnScreen}A\r\u001b[J`);
+    this.#linesOnScreen = 0;
+  }
+
+  #draw(nowMs: number): void {
+    if (this.#screen.isTTY !== true || this.#bars.size === 0) return;
+    const lines = [...this.#bars.values()].map((bar) => this.#text(bar, nowMs));
+    this.#screen.write(`${lines.join("\n")}\n`);
+    this.#linesOnScreen = lines.length;
+  }
+
+  #dropOldest(): void {
+    const [oldest] = this.#bars.keys();
+    if (this.#bars.size > BARS_MAX && oldest !== undefined) this.#bars.delete(oldest);
+  }
+
+  #text({ state, startedAtMs }: Drawn, nowMs: number): string {
+    const { label, total, done } = state;
+    const seconds = Math.max(0.001, (nowMs - startedAtMs) / 1000);
+    const rate = `${format(done / seconds)}/s`;
+    const columns = Math.max(20, this.#screen.columns ?? 80) - 1;
+    if (total === null) return `${label} ${format(done)} ${rate}`.slice(0, columns);
+    const share = total === 0 ? 1 : Math.min(1, Math.max(0, done / total));
+    const numbers = `${Math.floor(share * 100)
+      .toString()
+      .padStart(3)}% ${format(done)}/${format(total)} ${rate}`;
+    const width = Math.min(BAR_CHARS_MAX, columns - label.length - numbers.length - 4);
+    if (width < 5) return `${label} ${numbers}`.slice(0, columns);
+    const filled = Math.round(share * width);
+    return `${label} [${"#".repeat(filled)}${"-".repeat(width - filled)}] ${numbers}`;
+  }
+}
+
+function format(value: number): string {
+  return Number.isInteger(value) || value >= 100 ? Math.round(value).toLocaleString("en-US") : value.toFixed(1);
+}
+
+/** The driver's own bars, on standard error so that piped results stay clean. */
+export const board = new ProgressBoard(process.stderr satisfies Writable & Screen);
