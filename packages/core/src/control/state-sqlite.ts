@@ -148,7 +148,9 @@ const unavailable = (path: string, why: string): MobulaError =>
 
 function openError(path: string, reply: Extract<SqliteReply, { kind: "not-opened" }>): MobulaError {
   if (reply.foundVersion !== undefined && reply.foundVersion > MIGRATIONS.length) {
-    return new VersionMismatchError();
+    return new VersionMismatchError(
+      `the state store ${path} was written by a newer version (schema ${reply.foundVersion}, this one knows ${MIGRATIONS.length}); use that version, or move the file away`,
+    );
   }
   return writeError(path, reply.failure);
 }
@@ -159,7 +161,11 @@ function writeError(path: string, { errcode, message }: SqliteFailure): MobulaEr
       return new OutOfDiskError(`the state store ${path} cannot grow: ${message}; make room on its disk`);
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-      return new MobulaError("STATE_CORRUPT", "internal");
+      return new MobulaError(
+        "STATE_CORRUPT",
+        "internal",
+        `the state store ${path} is damaged (${message}) and nothing more is written to it; put back a copy, or move it away to start anew`,
+      );
     case SQLITE_READONLY:
     case SQLITE_IOERR:
       return unavailable(path, `${message}; check the permissions and the health of its disk`);

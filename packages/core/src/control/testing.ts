@@ -1,0 +1,179 @@
+/** For the tests of this room: control with a clock set by hand and everything it does written down. */
+import {
+  type ActorId,
+  type JobId,
+  MobulaError,
+  type NodeId,
+  type ObjectKey,
+  objectKey,
+  type ProcessId,
+  type Seq,
+  type WorkerId,
+} from "../base/mod.ts";
+import type {
+  ActorOptionsRecord,
+  ActorSpec,
+  FromNode,
+  ValueRecord,
+  WorkerAddress,
+  WorkerDeath,
+} from "../wire/messages.ts";
+import { createControl } from "./control.ts";
+import type { ActorWorkerRequest, Control, ControlEffects } from "./interface.ts";
+import type { StateChange } from "./kv.ts";
+
+export const JOB = "0000cafe" as JobId;
+export const processId = (name: string): ProcessId => name.padEnd(24, "0") as ProcessId;
+export const workerId = (n: number): WorkerId => n.toString(16).padStart(16, "0") as WorkerId;
+export const actorId = (n: number): ActorId => (n.toString(16).padStart(24, "0") + JOB) as ActorId;
+export const keyOf = (owner: ProcessId, seq: number): ObjectKey => objectKey(owner, seq as Seq);
+
+export const inline = (text: string, nested: readonly (ObjectKey | ActorId)[] = []): ValueRecord => ({
+  at: "inline",
+  bytes: Buffer.from(text),
+  // Actors are named by their ids among the nested keys.
+  nested: nested as readonly ObjectKey[],
+});
+export const stored = (key: number, nested: readonly ObjectKey[] = []): ValueRecord => ({
+  at: "stored",
+  key,
+  size: 1000,
+  nodes: ["node" as NodeId],
+  nested,
+});
+
+export const addressOf = (n: number): WorkerAddress => ({
+  workerId: workerId(n),
+  processId: processId(`a${n}`),
+  nodeId: "node" as NodeId,
+  pid: 1000 + n,
+  address: `/tmp/w${n}`,
+});
+
+export const deathOf = (n: number, more: Partial<WorkerDeath> = {}): WorkerDeath => ({
+  workerId: workerId(n),
+  pid: 1000 + n,
+  exitCode: null,
+  signal: "SIGKILL",
+  stderrTail: "",
+  ...more,
+});
+
+export const optionsOf = (more: Partial<ActorOptionsRecord> = {}): ActorOptionsRecord => ({
+  getIfExists: false,
+  lifetime: "owner",
+  resources: {},
+  maxRestarts: 0,
+  isolation: "process",
+  maxActorsPerWorker: 2_000,
+  ...more,
+});
+
+export const specOf = (more: Partial<ActorSpec> = {}): ActorSpec => ({
+  className: "Counter",
+  codeKey: "counter-1",
+  code: Buffer.from("class Counter {}"),
+  args: Buffer.from("args"),
+  deps: [],
+  nested: [],
+  host: Buffer.alloc(0),
+  ...more,
+});
+
+export interface Harness {
+  readonly control: Control;
+  nowMs: number;
+  /** What was sent since the last look, by receiver. */
+  takeSent(to?: ProcessId): FromNode[];
+  takeRequests(): ActorWorkerRequest[];
+  takeReleased(): number[];
+  takeKilled(): (readonly [WorkerId, string])[];
+  takeFreed(): number[];
+  readonly persisted: StateChange[];
+  /** Holds persists back until called. */
+  holdPersists(): { finish(error?: MobulaError): void };
+  join(name: string): ProcessId;
+  driver(name: string, namespace?: string): ProcessId;
+  /** Joins the worker's process and answers the request. */
+  ready(request: ActorWorkerRequest | undefined, n: number, gpus?: readonly string[]): WorkerAddress;
+  dies(n: number, more?: Partial<WorkerDeath>): void;
+}
+
+export function createHarness(): Harness {
+  const sent: { readonly to: ProcessId; readonly message: FromNode }[] = [];
+  const requests: ActorWorkerRequest[] = [];
+  const released: number[] = [];
+  const killed: (readonly [WorkerId, string])[] = [];
+  const freed: number[] = [];
+  const persisted: StateChange[] = [];
+  let heldBack: ((error: MobulaError | undefined) => void)[] | undefined;
+
+  const effects: ControlEffects = {
+    nowMs: () => harness.nowMs,
+    send: (to, message) => void sent.push({ to, message }),
+    requestActorWorker: (request) => void requests.push(request),
+    releaseActorWorker: (requestId) => void released.push(requestId),
+    killWorker: (id, intended) => void killed.push([id, intended]),
+    freeStoreKeys: (keys) => void freed.push(...keys),
+    persist(changes, done) {
+      persisted.push(...changes);
+      if (heldBack) heldBack.push(done);
+      else done(undefined);
+    },
+  };
+  const control = createControl(effects, { nodeId: "node" as NodeId, epoch: 1 });
+  const join = (name: string): ProcessId => {
+    const id = processId(name);
+    control.processJoined({ processId: id, role: "worker" });
+    return id;
+  };
+
+  const harness: Harness = {
+    control,
+    nowMs: 1_000_000,
+    persisted,
+    takeSent: (to) => {
+      if (to === undefined) return sent.splice(0).map(({ message }) => message);
+      const mine = sent.filter((one) => one.to === to);
+      const others = sent.filter((one) => one.to !== to);
+      sent.splice(0, Number.POSITIVE_INFINITY, ...others);
+      return mine.map(({ message }) => message);
+    },
+    takeRequests: () => requests.splice(0),
+    takeReleased: () => released.splice(0),
+    takeKilled: () => killed.splice(0),
+    takeFreed: () => freed.splice(0),
+    holdPersists() {
+      heldBack = [];
+      return {
+        finish(error) {
+          const held = heldBack ?? [];
+          heldBack = undefined;
+          for (const done of held) done(error);
+        },
+      };
+    },
+    join,
+    driver(name, namespace = "main") {
+      const id = processId(name);
+      control.processJoined({
+        processId: id,
+        role: "driver",
+        job: { jobId: JOB, namespace, name: "test", metadata: {} },
+      });
+      return id;
+    },
+    ready(request, n, gpus = []) {
+      if (request === undefined) throw new MobulaError("TEST", "internal", "there is no request to answer");
+      const worker = addressOf(n);
+      join(`a${n}`);
+      control.actorWorkerReady(request.requestId, worker, gpus);
+      return worker;
+    },
+    dies(n, more) {
+      control.processGone(processId(`a${n}`));
+      control.workerDied(deathOf(n, more));
+    },
+  };
+  return harness;
+}
