@@ -1,0 +1,751 @@
+/**
+ * The object table of one node: which object owns which pages, who has it pinned, what is on disk, who waits for room.
+ * Pure: events and the time go in, commands come out; `server.ts` carries them out.
+ *
+ * 1. A client asks for ranges (slabs, or one range for a large object), fills them, and says "sealed".
+ * 2. A sealed object is in memory, on disk, or both; it never changes, so a copy on disk stays good.
+ * 3. A pin keeps it at its place. Pages are used again only when the object is freed or on disk, and no pin is left.
+ * 4. Requests that do not fit wait in order. Relief, cheapest first: drop memory of objects that are on disk too, ask
+ *    processes to collect garbage, write the oldest unpinned objects to disk; after `putTimeoutMs` a request gets a
+ *    range in a file on disk; when that is full too, an error that names the biggest holders.
+ */
+import { assert, type ProcessId, unreachable } from "../base/mod.ts";
+import type { StoreKey } from "../wire/messages.ts";
+import { createPageAllocator } from "./allocator.ts";
+import type { DiskSlot, RequestId, StoreCommand, StoreEvent, StoreFailure, StoreStats } from "./engine-events.ts";
+import { fullMessage } from "./holders.ts";
+import { PAGE_BYTES, pagesOf } from "./memory.ts";
+import { type Candidate, fillBatch, planWindow, SPILL_BATCH_BYTES } from "./relief.ts";
+import { createResidency } from "./residency.ts";
+import { createUnsealedRanges } from "./unsealed.ts";
+
+/** A client's keys are its number times this, plus a count: made without asking, never reused, and they name their maker. */
+export const KEYS_PER_CLIENT = 2 ** 32;
+export const clientNumberOf = (key: StoreKey): number => Math.floor(key / KEYS_PER_CLIENT);
+
+const SPILL_SHARE = 0.8;
+/** Below this share of free memory a slab is no larger than the object that needs it. */
+const PLENTY_SHARE = 0.2;
+/** No client leases more than this share of the arena in one slab. */
+const SLAB_SHARE = 1 / 32;
+const COLLECT_INTERVAL_MS = 1_000;
+/** How long processes have to let go before objects are written to disk. */
+const COLLECT_GRACE_MS = 50;
+const DISK_RETRY_MS = 1_000;
+const TICK_MS = 5_000;
+/** How many requests that cannot be helped are passed over in one step. */
+const QUEUE_TURNS_MAX = 8;
+const POPULATE_AHEAD_BYTES = 256 * 2 ** 20;
+
+export interface StoreEngineOptions {
+  readonly capacityBytes: number;
+  /** Bytes on disk that spilled and overflowing objects may take together; 0 for no disk at all. */
+  readonly spillBytesMax: number;
+  readonly putTimeoutMs: number;
+  /** The arena can be populated and punched. */
+  readonly managesResidency: boolean;
+}
+
+export interface StoreEngine {
+  /** An event about what is already gone, late or repeated, changes nothing. */
+  step(event: StoreEvent, nowMs: number): readonly StoreCommand[];
+  /** When a `tick` is due, if nothing happens before. */
+  nextWakeMs(): number;
+  stats(): StoreStats;
+  /** Keys sealed by this process and not freed. */
+  keysSealedBy(processId: ProcessId): readonly StoreKey[];
+}
+
+interface StoredObject {
+  readonly key: StoreKey;
+  readonly bytes: number;
+  readonly pages: number;
+  readonly sealedBy: ProcessId;
+  readonly callSite: string;
+  /** First page in memory (or in the overflow file); undefined while only on disk. */
+  start: number | undefined;
+  slot: DiskSlot | undefined;
+  /** "queued" waits for a place to be restored to; "restoring" has one, which nobody may read yet. */
+  moving: "spilling" | "queued" | "restoring" | undefined;
+  readonly pins: Map<ProcessId, number>;
+  /** Processes whose pin waits for the restore. */
+  readonly pinWaiters: ProcessId[];
+  freed: boolean;
+}
+
+interface Waiting {
+  readonly requestId: RequestId | undefined;
+  readonly object: StoredObject | undefined;
+  readonly processId: ProcessId;
+  readonly pages: number;
+  readonly wishPages: number;
+  readonly callSite: string;
+  readonly deadlineMs: number;
+}
+
+export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
+  const arenaPages = Math.floor(options.capacityBytes / PAGE_BYTES);
+  const overflowPages = Math.floor(options.spillBytesMax / PAGE_BYTES);
+  const arena = createPageAllocator(arenaPages);
+  const overflow = createPageAllocator(overflowPages);
+  const residency = createResidency(arenaPages);
+  const unsealed = createUnsealedRanges();
+  const objects = new Map<StoreKey, StoredObject>();
+  /** In memory only, unpinned, at rest; oldest use first. */
+  const idle = new Map<StoreKey, StoredObject>();
+  /** The same for objects that have a copy on disk: their memory can be dropped at once. */
+  const idleOnDisk = new Map<StoreKey, StoredObject>();
+  const clients = new Map<number, ProcessId>();
+  /** Pins that came before the news of the seal: the two travel on different connections. */
+  const earlyPins = new Map<StoreKey, ProcessId[]>();
+  const earlyFrees = new Set<StoreKey>();
+  let queue: Waiting[] = [];
+  const overflowTickets = new Map<number, { readonly waiting: Waiting; readonly start: number }>();
+  let nextTicket = 1;
+  let batch: { readonly id: number; readonly objects: readonly StoredObject[] } | undefined;
+  let nextBatchId = 1;
+  let slotBytes = 0;
+  let batchBytes = 0;
+  let collectedAtMs = Number.NEGATIVE_INFINITY;
+  let diskPausedUntilMs = Number.NEGATIVE_INFINITY;
+  let diskFailure: { readonly code: string; readonly message: string } | undefined;
+  let lastTickMs = 0;
+  /** Bytes granted of late; halved at each tick. The measure of how much to prepare ahead. */
+  let recentDemandBytes = 0;
+  let wakeMs = Number.POSITIVE_INFINITY;
+  let spilledBytesTotal = 0;
+  let restoredBytesTotal = 0;
+  let collectsTotal = 0;
+  let commands: StoreCommand[] = [];
+
+  // ── pages ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  const toOffset = (start: number): number => start * PAGE_BYTES;
+  const inArena = (start: number): boolean => start < arenaPages;
+
+  function takeArena(pages: number): number | undefined {
+    const start = arena.allocate(pages);
+    if (start === undefined) return undefined;
+    residency.touched(start, pages);
+    recentDemandBytes += pages * PAGE_BYTES;
+    return start;
+  }
+
+  function freePages(start: number, pages: number, nowMs: number): void {
+    if (inArena(start)) {
+      arena.free(start, pages);
+      residency.freed(start, pages, nowMs);
+    } else {
+      overflow.free(start - arenaPages, pages);
+      commands.push({ kind: "punch", offset: toOffset(start), bytes: pages * PAGE_BYTES });
+    }
+  }
+
+  // ── objects ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  function becameIdle(object: StoredObject): void {
+    if (
+      object.start !== undefined &&
+      inArena(object.start) &&
+      object.pins.size === 0 &&
+      !object.moving &&
+      !object.freed
+    ) {
+      const list = object.slot ? idleOnDisk : idle;
+      list.delete(object.key);
+      list.set(object.key, object);
+    }
+  }
+
+  function notIdle(object: StoredObject): void {
+    idle.delete(object.key);
+    idleOnDisk.delete(object.key);
+  }
+
+  function pin(object: StoredObject, processId: ProcessId): void {
+    assert(object.start !== undefined, "pinned an object that is not in memory");
+    notIdle(object);
+    object.pins.set(processId, (object.pins.get(processId) ?? 0) + 1);
+    commands.push({ kind: "pinned", processId, key: object.key, offset: toOffset(object.start), size: object.bytes });
+  }
+
+  function refusePin(processId: ProcessId, key: StoreKey, error: StoreFailure): void {
+    commands.push({ kind: "pinned", processId, key, offset: 0, size: 0, error });
+  }
+
+  function requestPin(processId: ProcessId, key: StoreKey, nowMs: number): void {
+    const object = objects.get(key);
+    if (!object) {
+      if (clients.has(clientNumberOf(key)) && !earlyFrees.has(key)) {
+        const waiting = earlyPins.get(key);
+        if (waiting) waiting.push(processId);
+        else earlyPins.set(key, [processId]);
+      } else {
+        refusePin(
+          processId,
+          key,
+          lostError(key, "it was freed, or the process that made it died before it was sealed"),
+        );
+      }
+    } else if (object.freed) {
+      refusePin(processId, key, lostError(key, "its last reference was released"));
+    } else if (object.start !== undefined && object.moving !== "restoring") {
+      pin(object, processId);
+    } else {
+      object.pinWaiters.push(processId);
+      if (!object.moving) wantRestore(object, nowMs);
+    }
+  }
+
+  function wantRestore(object: StoredObject, nowMs: number): void {
+    object.moving = "queued";
+    queue.push({
+      requestId: undefined,
+      object,
+      processId: object.sealedBy,
+      pages: object.pages,
+      wishPages: object.pages,
+      callSite: object.callSite,
+      deadlineMs: nowMs + options.putTimeoutMs,
+    });
+  }
+
+  function failPinWaiters(object: StoredObject, error: StoreFailure): void {
+    for (const processId of object.pinWaiters.splice(0)) refusePin(processId, object.key, error);
+  }
+
+  function free(key: StoreKey, nowMs: number): void {
+    const object = objects.get(key);
+    if (!object) {
+      if (clients.has(clientNumberOf(key))) {
+        earlyFrees.add(key);
+        for (const processId of earlyPins.get(key) ?? [])
+          refusePin(processId, key, lostError(key, "its last reference was released"));
+        earlyPins.delete(key);
+      }
+      return;
+    }
+    if (object.freed) return;
+    object.freed = true;
+    notIdle(object);
+    failPinWaiters(object, lostError(key, "its last reference was released"));
+    const before = queue.length;
+    queue = queue.filter((waiting) => waiting.object !== object);
+    // One that waits for blocks on disk instead is looked after when they come.
+    if (queue.length < before) object.moving = undefined;
+    forgetIfUnused(object, nowMs);
+  }
+
+  /** A freed object's pages and disk slot go back when nobody reads or writes them any more. */
+  function forgetIfUnused(object: StoredObject, nowMs: number): void {
+    if (!object.freed || object.pins.size > 0 || object.moving) return;
+    objects.delete(object.key);
+    if (object.start !== undefined) freePages(object.start, object.pages, nowMs);
+    object.start = undefined;
+    dropSlot(object);
+  }
+
+  function dropSlot(object: StoredObject): void {
+    if (!object.slot) return;
+    slotBytes -= object.slot.bytes;
+    commands.push({ kind: "drop-slots", slots: [object.slot] });
+    object.slot = undefined;
+    if (idleOnDisk.delete(object.key)) becameIdle(object);
+  }
+
+  function unpin(processId: ProcessId, key: StoreKey, count: number, nowMs: number): void {
+    const object = objects.get(key);
+    const held = object?.pins.get(processId);
+    if (!object || held === undefined) return;
+    if (held > count) object.pins.set(processId, held - count);
+    else object.pins.delete(processId);
+    if (object.pins.size > 0) return;
+    becameIdle(object);
+    forgetIfUnused(object, nowMs);
+  }
+
+  function sealed(event: StoreEvent & { readonly kind: "sealed" }, nowMs: number): void {
+    const { key, processId } = event;
+    const start = event.offset / PAGE_BYTES;
+    const pages = pagesOf(event.bytes);
+    if (objects.has(key) || !unsealed.carve(processId, start, pages)) {
+      commands.push({
+        kind: "expel",
+        processId,
+        reason: `sealed ${event.offset}+${event.bytes}, which is not its own`,
+      });
+      return;
+    }
+    const object: StoredObject = {
+      key,
+      bytes: event.bytes,
+      pages,
+      sealedBy: processId,
+      callSite: event.callSite,
+      start,
+      slot: undefined,
+      moving: undefined,
+      pins: event.pinned ? new Map([[processId, 1]]) : new Map(),
+      pinWaiters: [],
+      freed: false,
+    };
+    objects.set(key, object);
+    becameIdle(object);
+    const waiting = earlyPins.get(key);
+    earlyPins.delete(key);
+    for (const waiter of waiting ?? []) pin(object, waiter);
+    if (earlyFrees.delete(key)) free(key, nowMs);
+  }
+
+  function processGone(processId: ProcessId, nowMs: number): void {
+    for (const range of unsealed.takeAll(processId)) freePages(range.start, range.pages, nowMs);
+    queue = queue.filter((waiting) => waiting.object || waiting.processId !== processId);
+    for (const object of [...objects.values()]) {
+      const { pinWaiters } = object;
+      for (let index = pinWaiters.indexOf(processId); index >= 0; index = pinWaiters.indexOf(processId))
+        pinWaiters.splice(index, 1);
+      if (object.pins.has(processId)) unpin(processId, object.key, Number.POSITIVE_INFINITY, nowMs);
+    }
+    for (const [key, waiting] of earlyPins)
+      earlyPins.set(
+        key,
+        waiting.filter((waiter) => waiter !== processId),
+      );
+    for (const [number, client] of clients) {
+      if (client !== processId) continue;
+      clients.delete(number);
+      for (const [key, waiting] of earlyPins) {
+        if (clientNumberOf(key) !== number) continue;
+        earlyPins.delete(key);
+        for (const waiter of waiting)
+          refusePin(waiter, key, lostError(key, "the process that made it died before it was sealed"));
+      }
+      for (const key of earlyFrees) if (clientNumberOf(key) === number) earlyFrees.delete(key);
+    }
+  }
+
+  // ── room ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  function requestAllocation(event: StoreEvent & { readonly kind: "allocate-requested" }, nowMs: number): void {
+    const soon = event.bytes === 0;
+    const pages = soon ? pagesOf(event.wishBytes) : pagesOf(event.bytes);
+    const waiting: Waiting = {
+      requestId: event.requestId,
+      object: undefined,
+      processId: event.processId,
+      pages,
+      wishPages: Math.max(pages, pagesOf(event.wishBytes)),
+      callSite: event.callSite,
+      deadlineMs: nowMs + options.putTimeoutMs,
+    };
+    if (!clientIsKnown(event.processId)) {
+      commands.push({
+        kind: "refuse",
+        requestId: event.requestId,
+        error: { code: "CONNECTION_LOST", kind: "unavailable", message: "the store does not know this process" },
+      });
+    } else if (soon) {
+      const plenty =
+        arena.freePages - pages > arenaPages * PLENTY_SHARE && pages <= arenaPages * SLAB_SHARE && queue.length === 0;
+      if (!plenty || !tryGrant(waiting)) {
+        commands.push({
+          kind: "refuse",
+          requestId: event.requestId,
+          error: { code: "NO_SLAB", kind: "unavailable", message: "no slab to spare" },
+        });
+      }
+    } else if (pages > arenaPages) {
+      useOverflow(waiting);
+    } else if (queue.length > 0 || !tryGrant(waiting)) {
+      queue.push(waiting);
+    }
+  }
+
+  function tryGrant(waiting: Waiting): boolean {
+    let pages = waiting.pages;
+    if (arena.freePages > arenaPages * PLENTY_SHARE)
+      pages = Math.max(pages, Math.min(waiting.wishPages, Math.floor(arenaPages * SLAB_SHARE)));
+    let start = takeArena(pages);
+    if (start === undefined && pages > waiting.pages) {
+      pages = waiting.pages;
+      start = takeArena(pages);
+    }
+    if (start === undefined) return false;
+    give(waiting, start, pages);
+    return true;
+  }
+
+  function give(waiting: Waiting, start: number, pages: number): void {
+    const { object, requestId } = waiting;
+    if (object) {
+      assert(object.slot && object.start === undefined, "restore of an object that is not only on disk");
+      object.start = start;
+      object.moving = "restoring";
+      commands.push({ kind: "restore", key: object.key, slot: object.slot, offset: toOffset(start) });
+    } else if (requestId !== undefined) {
+      unsealed.add(waiting.processId, { start, pages });
+      commands.push({
+        kind: "grant",
+        requestId,
+        processId: waiting.processId,
+        offset: toOffset(start),
+        bytes: pages * PAGE_BYTES,
+      });
+    }
+  }
+
+  /** A place in the file on disk, once its blocks are reserved: a mapped hole on a full disk would kill its writer. */
+  function useOverflow(waiting: Waiting): void {
+    const bytes = waiting.pages * PAGE_BYTES;
+    const room = diskBytes() + bytes <= options.spillBytesMax || dropSpareSlots(bytes);
+    const start = room ? overflow.allocate(waiting.pages) : undefined;
+    if (start === undefined) {
+      refuseFull(waiting, undefined);
+      return;
+    }
+    const ticket = nextTicket++;
+    overflowTickets.set(ticket, { waiting, start: start + arenaPages });
+    commands.push({ kind: "reserve-fallback", ticket, offset: toOffset(start), bytes });
+  }
+
+  function overflowReady(
+    ticket: number,
+    failure: { readonly code: string; readonly message: string } | undefined,
+    nowMs: number,
+  ): void {
+    const entry = overflowTickets.get(ticket);
+    if (!entry) return;
+    overflowTickets.delete(ticket);
+    const { waiting, start } = entry;
+    const alive = waiting.object
+      ? !waiting.object.freed && waiting.object.pinWaiters.length > 0
+      : clientIsKnown(waiting.processId);
+    if (failure || !alive) {
+      freePages(start, waiting.pages, nowMs);
+      if (failure) refuseFull(waiting, failure);
+      if (waiting.object) {
+        waiting.object.moving = undefined;
+        forgetIfUnused(waiting.object, nowMs);
+      }
+      return;
+    }
+    give(waiting, start, waiting.pages);
+  }
+
+  function refuseFull(waiting: Waiting, disk: { readonly code: string; readonly message: string } | undefined): void {
+    const diskFault = disk ?? diskFailure;
+    const message = fullMessage({
+      wantedBytes: waiting.pages * PAGE_BYTES,
+      waitedMs: options.putTimeoutMs,
+      stats: stats(),
+      spillBytesMax: options.spillBytesMax,
+      objects: objects.values(),
+      unsealedPages: unsealed.pagesByProcess(),
+      diskMessage: diskFault?.message,
+    });
+    const error: StoreFailure = { code: diskFault ? "DISK_FULL" : "STORE_FULL", kind: "exhausted", message };
+    if (waiting.object) {
+      waiting.object.moving = undefined;
+      failPinWaiters(waiting.object, error);
+    } else if (waiting.requestId !== undefined) commands.push({ kind: "refuse", requestId: waiting.requestId, error });
+  }
+
+  const clientIsKnown = (processId: ProcessId): boolean => {
+    for (const client of clients.values()) if (client === processId) return true;
+    return false;
+  };
+  const diskBytes = (): number => slotBytes + batchBytes + (overflow.totalPages - overflow.freePages) * PAGE_BYTES;
+  const usedPages = (): number => arenaPages - arena.freePages;
+
+  /** Gives up disk copies of objects that are in memory as well, to make room on disk. */
+  function dropSpareSlots(bytes: number): boolean {
+    for (const object of objects.values()) {
+      if (diskBytes() + bytes <= options.spillBytesMax) return true;
+      if (object.slot && object.start !== undefined && !object.moving) dropSlot(object);
+    }
+    return diskBytes() + bytes <= options.spillBytesMax;
+  }
+
+  const isTight = (): boolean => queue.length > 0 || usedPages() > arenaPages * SPILL_SHARE;
+
+  /** Grants in order while it can, then does what makes room for the first that waits. */
+  function relieve(nowMs: number): void {
+    serveQueue();
+    while (isTight() && dropSpareMemory(nowMs)) serveQueue();
+    if (isTight()) {
+      askToCollect(nowMs);
+      if (nowMs - collectedAtMs >= COLLECT_GRACE_MS) spillForFirst(nowMs);
+    }
+    expire(nowMs);
+  }
+
+  /** One that no spilling can help (pinned objects are in the way) does not hold up those behind it. */
+  function spillForFirst(nowMs: number): void {
+    for (let turn = Math.min(queue.length, QUEUE_TURNS_MAX); !startSpill(queue[0], nowMs) && turn > 1; turn--) {
+      const stuck = queue.shift();
+      if (stuck) queue.push(stuck);
+      serveQueue();
+    }
+  }
+
+  function serveQueue(): void {
+    for (let head = queue[0]; head && tryGrant(head); head = queue[0]) queue.shift();
+  }
+
+  /** The oldest idle object that is on disk too leaves memory at no cost. */
+  function dropSpareMemory(nowMs: number): boolean {
+    for (const object of idleOnDisk.values()) {
+      assert(object.slot && object.start !== undefined, "an idle object that is not in memory and on disk");
+      idleOnDisk.delete(object.key);
+      freePages(object.start, object.pages, nowMs);
+      object.start = undefined;
+      return true;
+    }
+    return false;
+  }
+
+  function askToCollect(nowMs: number): void {
+    if (nowMs - collectedAtMs < COLLECT_INTERVAL_MS) return;
+    // Who waits here is likely to be blocked in `put` and cannot collect; alone, it would only lose the time of grace.
+    const waiters = new Set(queue.map((waiting) => waiting.processId));
+    const others = [...new Set(clients.values())].filter((processId) => !waiters.has(processId));
+    if (others.length === 0) return;
+    collectedAtMs = nowMs;
+    collectsTotal++;
+    commands.push({ kind: "collect", processIds: others });
+  }
+
+  /** False when no spilling can help the request. */
+  function startSpill(head: Waiting | undefined, nowMs: number): boolean {
+    if (batch || options.spillBytesMax === 0 || nowMs < diskPausedUntilMs || idle.size === 0) return true;
+    const candidates: (Candidate & { readonly object: StoredObject })[] = [];
+    for (const object of idle.values()) {
+      assert(object.start !== undefined, "an idle object that is not in memory");
+      candidates.push({ start: object.start, pages: object.pages, object });
+    }
+    const needed = head ? planWindow(head.pages, arena.freeRanges(), candidates) : [];
+    if (!needed) return false;
+    const wantedPages = Math.min(SPILL_BATCH_BYTES / PAGE_BYTES, Math.ceil(arenaPages / 4));
+    const chosen = fillBatch(needed, candidates, wantedPages);
+    const kept: StoredObject[] = [];
+    let bytes = 0;
+    for (const { object } of chosen) {
+      if (diskBytes() + bytes + object.bytes > options.spillBytesMax && !dropSpareSlots(bytes + object.bytes)) break;
+      kept.push(object);
+      bytes += object.bytes;
+    }
+    if (kept.length === 0) return true;
+    for (const object of kept) {
+      notIdle(object);
+      object.moving = "spilling";
+    }
+    batch = { id: nextBatchId++, objects: kept };
+    batchBytes = bytes;
+    commands.push({
+      kind: "spill",
+      batchId: batch.id,
+      objects: kept.map((object) => ({ key: object.key, offset: toOffset(object.start ?? 0), bytes: object.bytes })),
+    });
+    return true;
+  }
+
+  function spillEnded(batchId: number, slots: readonly DiskSlot[] | undefined, nowMs: number): void {
+    if (batch?.id !== batchId) return;
+    const written = batch.objects;
+    batch = undefined;
+    batchBytes = 0;
+    if (slots) diskFailure = undefined;
+    written.forEach((object, index) => {
+      object.moving = undefined;
+      const slot = slots?.[index];
+      if (slot) {
+        object.slot = slot;
+        slotBytes += slot.bytes;
+        spilledBytesTotal += slot.bytes;
+      }
+      if (slot && object.pins.size === 0 && !object.freed && object.start !== undefined) {
+        freePages(object.start, object.pages, nowMs);
+        object.start = undefined;
+      } else {
+        becameIdle(object);
+        forgetIfUnused(object, nowMs);
+      }
+    });
+  }
+
+  function restoreEnded(key: StoreKey, failure: string | undefined, nowMs: number): void {
+    const object = objects.get(key);
+    if (object?.moving !== "restoring" || object.start === undefined) return;
+    object.moving = undefined;
+    if (failure !== undefined) {
+      freePages(object.start, object.pages, nowMs);
+      object.start = undefined;
+      failPinWaiters(object, lostError(key, `its copy on disk cannot be read: ${failure}`));
+    } else {
+      restoredBytesTotal += object.bytes;
+      for (const processId of object.pinWaiters.splice(0)) pin(object, processId);
+      becameIdle(object);
+    }
+    forgetIfUnused(object, nowMs);
+  }
+
+  function expire(nowMs: number): void {
+    while (queue.some((waiting) => waiting.deadlineMs <= nowMs)) {
+      const late = queue.filter((waiting) => waiting.deadlineMs <= nowMs);
+      queue = queue.filter((waiting) => waiting.deadlineMs > nowMs);
+      for (const waiting of late) useOverflow(waiting);
+    }
+  }
+
+  function tick(nowMs: number): void {
+    if (nowMs - lastTickMs < TICK_MS) return;
+    lastTickMs = nowMs;
+    recentDemandBytes /= 2;
+    if (!options.managesResidency) return;
+    for (const range of residency.punchable(arena, nowMs)) {
+      // Taken while the system works on it: a grant in between would lose what its owner writes.
+      if (!arena.take(range.start, range.pages)) continue;
+      commands.push({ kind: "punch", offset: toOffset(range.start), bytes: range.pages * PAGE_BYTES });
+    }
+  }
+
+  function punched(offset: number, bytes: number): void {
+    const start = offset / PAGE_BYTES;
+    if (!inArena(start)) return;
+    residency.punched(start, bytes / PAGE_BYTES);
+    arena.free(start, bytes / PAGE_BYTES);
+  }
+
+  function populateAhead(): void {
+    if (!options.managesResidency || recentDemandBytes < PAGE_BYTES) return;
+    const ahead = Math.min(POPULATE_AHEAD_BYTES, recentDemandBytes, options.capacityBytes / 4);
+    for (const range of residency.populateAhead(arena, Math.floor(ahead / PAGE_BYTES))) {
+      commands.push({ kind: "populate", offset: toOffset(range.start), bytes: range.pages * PAGE_BYTES });
+    }
+  }
+
+  // ── events ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  function handle(event: StoreEvent, nowMs: number): void {
+    switch (event.kind) {
+      case "client-connected":
+        clients.set(event.clientNumber, event.processId);
+        return;
+      case "allocate-requested":
+        requestAllocation(event, nowMs);
+        populateAhead();
+        return;
+      case "request-abandoned":
+        queue = queue.filter((waiting) => waiting.requestId !== event.requestId);
+        return;
+      case "grant-failed":
+        if (unsealed.carve(event.processId, event.offset / PAGE_BYTES, event.bytes / PAGE_BYTES)) {
+          freePages(event.offset / PAGE_BYTES, event.bytes / PAGE_BYTES, nowMs);
+        }
+        return;
+      case "sealed":
+        sealed(event, nowMs);
+        return;
+      case "given-back":
+        if (unsealed.carve(event.processId, event.offset / PAGE_BYTES, event.bytes / PAGE_BYTES)) {
+          freePages(event.offset / PAGE_BYTES, event.bytes / PAGE_BYTES, nowMs);
+        } else {
+          commands.push({
+            kind: "expel",
+            processId: event.processId,
+            reason: `gave back ${event.offset}+${event.bytes}, which is not its own`,
+          });
+        }
+        return;
+      case "pin-requested":
+        for (const key of event.keys) requestPin(event.processId, key, nowMs);
+        return;
+      case "unpinned":
+        for (const key of event.keys) unpin(event.processId, key, 1, nowMs);
+        return;
+      case "freed":
+        for (const key of event.keys) free(key, nowMs);
+        return;
+      case "process-gone":
+        processGone(event.processId, nowMs);
+        return;
+      case "spilled":
+        spillEnded(event.batchId, event.slots, nowMs);
+        return;
+      case "spill-failed":
+        diskFailure = { code: event.code, message: event.message };
+        diskPausedUntilMs = nowMs + DISK_RETRY_MS;
+        spillEnded(event.batchId, undefined, nowMs);
+        return;
+      case "restored":
+        restoreEnded(event.key, undefined, nowMs);
+        return;
+      case "restore-failed":
+        restoreEnded(event.key, event.message, nowMs);
+        return;
+      case "fallback-ready":
+        overflowReady(event.ticket, undefined, nowMs);
+        return;
+      case "fallback-failed":
+        overflowReady(event.ticket, event, nowMs);
+        return;
+      case "punched":
+        punched(event.offset, event.bytes);
+        return;
+      case "tick":
+        tick(nowMs);
+        return;
+      default:
+        unreachable(event);
+    }
+  }
+
+  function planWake(nowMs: number): void {
+    wakeMs = options.managesResidency && residency.presentPages > 0 ? lastTickMs + TICK_MS : Number.POSITIVE_INFINITY;
+    for (const waiting of queue) wakeMs = Math.min(wakeMs, waiting.deadlineMs);
+    if (!isTight() || batch || idle.size === 0) return;
+    if (nowMs - collectedAtMs < COLLECT_GRACE_MS) wakeMs = Math.min(wakeMs, collectedAtMs + COLLECT_GRACE_MS);
+    else if (nowMs < diskPausedUntilMs) wakeMs = Math.min(wakeMs, diskPausedUntilMs);
+  }
+
+  function stats(): StoreStats {
+    let pinnedBytes = 0;
+    for (const object of objects.values()) if (object.pins.size > 0) pinnedBytes += object.bytes;
+    return {
+      capacityBytes: options.capacityBytes,
+      usedBytes: usedPages() * PAGE_BYTES,
+      unsealedBytes: unsealed.pages * PAGE_BYTES,
+      pinnedBytes,
+      spilledBytes: diskBytes() - batchBytes,
+      objects: objects.size,
+      waiting: queue.length,
+      spilledBytesTotal,
+      restoredBytesTotal,
+      collectsTotal,
+    };
+  }
+
+  return {
+    step(event, nowMs) {
+      commands = [];
+      handle(event, nowMs);
+      relieve(nowMs);
+      planWake(nowMs);
+      return commands;
+    },
+    nextWakeMs: () => wakeMs,
+    stats,
+    keysSealedBy: (processId) =>
+      [...objects.values()]
+        .filter((object) => object.sealedBy === processId && !object.freed)
+        .map((object) => object.key),
+  };
+}
+
+function lostError(key: StoreKey, why: string): StoreFailure {
+  return {
+    code: "OBJECT_LOST",
+    kind: "lost",
+    message: `stored object ${key} is gone: ${why}; make it again, or keep a reference to it`,
+  };
+}

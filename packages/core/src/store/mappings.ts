@@ -1,0 +1,208 @@
+/**
+ * Views of stored objects that are safe whatever a program does with them.
+ *
+ * Every get makes its own private copy-on-write mapping of exactly the object's pages, and every buffer handed out is
+ * an ArrayBuffer of its own inside it. Those ArrayBuffers are the pin: V8 keeps one alive as long as any typed array on
+ * it, `subarray`s included. When the last is collected, the mapping goes first and the pin is given back after, so that
+ * no address is ever left showing another object's bytes. At exit neither is done: the kernel unmaps, the node notices.
+ */
+import { closeSync, openSync } from "node:fs";
+import { assert, InternalError } from "../base/mod.ts";
+import type { StoreKey, StorePinned } from "../wire/messages.ts";
+import {
+  type Address,
+  copyFrom,
+  mapPrivate,
+  mappingCountMax,
+  PAGE_BYTES,
+  roundUpToPages,
+  unmap,
+  viewAt,
+} from "./memory.ts";
+
+/** A stored object, pinned in memory, to decode from. */
+export interface StoredBytes {
+  readonly byteLength: number;
+  /** A copy that is independent of the store. */
+  copy(offset: number, length: number): Uint8Array<ArrayBuffer>;
+  /** Private copy-on-write memory of the store; keeps the object pinned until it is collected. */
+  view(offset: number, length: number): ArrayBuffer;
+  /** Decoding has ended: from here on only views keep the pin. Without any it is given back at once. */
+  done(): void;
+}
+
+/** Files behind the arena's offsets, opened by this process. */
+export interface StoreFiles {
+  /** The descriptor and position behind an offset of the store. */
+  locate(offset: number): { readonly fd: number; readonly position: number };
+  close(): void;
+}
+
+export function openStoreFiles(arenaPath: string, arenaBytes: number, overflowPath: string): StoreFiles {
+  const arenaFd = openSync(arenaPath, "r+");
+  let overflowFd: number | undefined;
+  return {
+    locate(offset) {
+      if (offset < arenaBytes) return { fd: arenaFd, position: offset };
+      if (overflowPath === "")
+        throw new InternalError(`offset ${offset} lies outside the arena, and there is no file for it`);
+      overflowFd ??= openSync(overflowPath, "r+");
+      return { fd: overflowFd, position: offset - arenaBytes };
+    },
+    close() {
+      closeSync(arenaFd);
+      if (overflowFd !== undefined) closeSync(overflowFd);
+    },
+  };
+}
+
+interface Mapping {
+  readonly address: Address;
+  readonly length: number;
+  liveViews: number;
+  /** Somebody still reads from it without a view. */
+  inUse: boolean;
+  /** Counted in the bytes held. */
+  held: boolean;
+  /** After it is unmapped. */
+  readonly onEnded: () => void;
+}
+
+export interface MappingsOptions {
+  readonly files: StoreFiles;
+  /** Pins that are no longer needed, gathered over a turn of the event loop. */
+  readonly onUnpinned: (keys: readonly StoreKey[]) => void;
+  /** Bytes that views have begun (positive) or ceased (negative) to keep. */
+  readonly onHeldBytes: (change: number) => void;
+  /** Past this many mappings views are copies; default half of the kernel's limit. */
+  readonly countMax?: number;
+}
+
+export interface Mappings {
+  open(pinned: StorePinned): StoredBytes;
+  /** Takes over a mapping that `view` shows: it is unmapped, and `onEnded` called, when nothing can reach the view. */
+  adopt(view: ArrayBuffer, address: Address, length: number, onEnded: () => void): void;
+  readonly count: number;
+  readonly heldBytes: number;
+  /**
+   * Makes every live view independent of the store's file by touching each page, so that the node may use the pages
+   * again though the views live on. Costs the memory of a copy.
+   */
+  detach(): void;
+}
+
+export function createMappings(options: MappingsOptions): Mappings {
+  const countMax = options.countMax ?? Math.floor(mappingCountMax() / 2);
+  const live = new Set<Mapping>();
+  let heldBytes = 0;
+  let unpinned: StoreKey[] = [];
+
+  const registry = new FinalizationRegistry<Mapping>((mapping) => {
+    mapping.liveViews--;
+    endIfUnused(mapping);
+  });
+
+  function endIfUnused(mapping: Mapping): void {
+    if (mapping.liveViews > 0 || mapping.inUse) return;
+    if (mapping.held) {
+      heldBytes -= mapping.length;
+      options.onHeldBytes(-mapping.length);
+    }
+    live.delete(mapping);
+    unmap(mapping.address, mapping.length);
+    mapping.onEnded();
+  }
+
+  function addView(mapping: Mapping, view: ArrayBuffer): void {
+    registry.register(view, mapping);
+    mapping.liveViews++;
+    if (mapping.held) return;
+    mapping.held = true;
+    heldBytes += mapping.length;
+    options.onHeldBytes(mapping.length);
+  }
+
+  function unpin(key: StoreKey): void {
+    unpinned.push(key);
+    if (unpinned.length > 1) return;
+    setImmediate(() => {
+      const keys = unpinned;
+      unpinned = [];
+      options.onUnpinned(keys);
+    });
+  }
+
+  return {
+    open(pinned) {
+      assert(!pinned.error, "an object that could not be pinned has no bytes");
+      const { fd, position } = options.files.locate(pinned.offset);
+      const length = roundUpToPages(pinned.size);
+      let mapping: Mapping | undefined;
+      let isDone = false;
+
+      function mapped(): Mapping {
+        assert(!isDone, "read of a stored object after its decoding has ended");
+        if (!mapping) {
+          const address = mapPrivate(fd, position, length);
+          mapping = { address, length, liveViews: 0, inUse: true, held: false, onEnded: () => unpin(pinned.key) };
+          live.add(mapping);
+        }
+        return mapping;
+      }
+      function checkRange(offset: number, size: number): void {
+        assert(
+          offset >= 0 && size >= 0 && offset + size <= pinned.size,
+          `bytes ${offset}+${size} of an object of ${pinned.size}`,
+        );
+      }
+
+      return {
+        byteLength: pinned.size,
+        copy(offset, size) {
+          checkRange(offset, size);
+          return size === 0 ? new Uint8Array(0) : copyFrom(mapped().address + offset, size);
+        },
+        view(offset, size) {
+          checkRange(offset, size);
+          if (size === 0) return new ArrayBuffer(0);
+          const from = mapped();
+          if (live.size > countMax) return copyFrom(from.address + offset, size).buffer;
+          const buffer = viewAt(from.address + offset, size);
+          addView(from, buffer);
+          return buffer;
+        },
+        done() {
+          if (isDone) return;
+          isDone = true;
+          if (!mapping) {
+            unpin(pinned.key);
+            return;
+          }
+          mapping.inUse = false;
+          endIfUnused(mapping);
+        },
+      };
+    },
+
+    adopt(view, address, length, onEnded) {
+      const mapping: Mapping = { address, length, liveViews: 0, inUse: false, held: false, onEnded };
+      live.add(mapping);
+      addView(mapping, view);
+    },
+
+    get count() {
+      return live.size;
+    },
+    get heldBytes() {
+      return heldBytes;
+    },
+
+    detach() {
+      for (const mapping of live) {
+        const bytes = new Uint8Array(viewAt(mapping.address, mapping.length));
+        // Writing to a page of a private mapping makes it this process's own.
+        for (let at = 0; at < bytes.byteLength; at += PAGE_BYTES) bytes[at] = bytes[at] ?? 0;
+      }
+    },
+  };
+}

@@ -1,0 +1,177 @@
+/**
+ * The few system calls that shared memory needs, through koffi. Everything else in this room speaks in file
+ * descriptors, addresses (as plain numbers: user space ends below 2^47) and ArrayBuffers; nothing else loads koffi.
+ *
+ * An ArrayBuffer made by {@link viewAt} does not keep its mapping alive: whoever makes one must not unmap before the
+ * ArrayBuffer has been collected. That duty is `mapping.ts`'s.
+ */
+import { readFileSync } from "node:fs";
+import koffi from "koffi";
+import { InternalError } from "../base/mod.ts";
+
+/** Everything in the store starts and ends at multiples of this. */
+export const PAGE_BYTES = 4096;
+
+export const pagesOf = (bytes: number): number => Math.max(1, Math.ceil(bytes / PAGE_BYTES));
+export const roundUpToPages = (bytes: number): number => pagesOf(bytes) * PAGE_BYTES;
+
+/** An address in this process. */
+export type Address = number;
+
+const linux = process.platform === "linux";
+const PROT_READ_WRITE = 1 | 2;
+const MAP_SHARED = 1;
+const MAP_PRIVATE = 2;
+const MAP_FIXED = 0x10;
+const MAP_ANONYMOUS = linux ? 0x20 : 0x1000;
+/** Private mappings reserve no swap: a get of 800 MB must not count as 800 MB that might be written. */
+const MAP_NORESERVE = linux ? 0x4000 : 0x40;
+const MADV_DONTFORK = 10;
+const MADV_POPULATE_WRITE = 23;
+const MFD_CLOEXEC = 1;
+const FALLOC_KEEP_SIZE = 1;
+const FALLOC_PUNCH_HOLE = 2;
+
+interface AsyncFunction {
+  (...args: readonly unknown[]): number;
+  async(...args: readonly unknown[]): void;
+}
+
+// koffi types every foreign function as returning any; the prototypes below are the proof of the types given here.
+const libc = koffi.load(null);
+const declare = (prototype: string): AsyncFunction => libc.func(prototype) as unknown as AsyncFunction;
+
+const cMmap = declare("intptr_t mmap(intptr_t address, size_t length, int prot, int flags, int fd, int64_t offset)");
+const cMunmap = declare("int munmap(intptr_t address, size_t length)");
+const cMemcpyOut = declare("intptr_t memcpy(_Out_ void *to, intptr_t from, size_t length)");
+const cMemcpy = declare("intptr_t memcpy(intptr_t to, intptr_t from, size_t length)");
+const cAddressOf = declare("intptr_t memcpy(void *to, const void *from, size_t length)");
+const cStrerror = libc.func("const char *strerror(int code)") as unknown as (code: number) => string;
+const cMadvise = linux ? declare("int madvise(intptr_t address, size_t length, int advice)") : undefined;
+const cFallocate = linux ? declare("int fallocate(int fd, int mode, int64_t offset, int64_t length)") : undefined;
+const cMemfdCreate = linux ? declare("int memfd_create(const char *name, unsigned int flags)") : undefined;
+
+/** A system call said no; `errno` is the system's number, `code` its name ("ENOSPC"). */
+export class SystemCallError extends Error {
+  readonly errno: number;
+  readonly code: string;
+
+  constructor(call: string, errno: number) {
+    super(`${call}: ${cStrerror(errno)}`);
+    this.name = "SystemCallError";
+    this.errno = errno;
+    this.code = errnoName(errno);
+  }
+}
+
+function errnoName(errno: number): string {
+  for (const [name, value] of Object.entries(koffi.os.errno)) if (value === errno) return name;
+  return `E${errno}`;
+}
+
+/** The error of the call that has just failed; reads errno, so nothing may come between. */
+export const lastError = (call: string): SystemCallError => new SystemCallError(call, koffi.errno());
+
+/** Maps a range of a file for everybody to see. */
+export function mapShared(fd: number, offset: number, length: number): Address {
+  return map(0, length, MAP_SHARED, fd, offset);
+}
+
+/** Maps a range copy-on-write: what this process writes nobody else sees, and nothing reaches the file. */
+export function mapPrivate(fd: number, offset: number, length: number): Address {
+  return map(0, length, MAP_PRIVATE | MAP_NORESERVE, fd, offset);
+}
+
+/** Replaces the mapping at `address` by a private one of the same file range: pointers stay valid, writes stay here. */
+export function remapPrivate(address: Address, fd: number, offset: number, length: number): void {
+  map(address, length, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, fd, offset);
+}
+
+/** Replaces the mapping at `address` by fresh memory that belongs to no file: pointers stay valid, the bytes are gone. */
+export function remapAnonymous(address: Address, length: number): void {
+  map(address, length, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED | MAP_ANONYMOUS, -1, 0);
+}
+
+function map(address: Address, length: number, flags: number, fd: number, offset: number): Address {
+  const mapped = cMmap(address, length, PROT_READ_WRITE, flags, fd, offset);
+  if (mapped === -1) throw lastError("mmap");
+  // A child made by fork would otherwise share or copy these pages, and a large dirty one makes spawn slow.
+  if (cMadvise) cMadvise(mapped, length, MADV_DONTFORK);
+  return mapped;
+}
+
+export function unmap(address: Address, length: number): void {
+  if (cMunmap(address, length) !== 0) throw lastError("munmap");
+}
+
+/** The bytes at an address as an ArrayBuffer, without copying; see the head of this file. */
+export const viewAt = (address: Address, length: number): ArrayBuffer => koffi.view(BigInt(address), length);
+
+/** A copy of the bytes at an address. */
+export function copyFrom(address: Address, length: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(length);
+  if (length > 0) cMemcpyOut(bytes, address, length);
+  return bytes;
+}
+
+/** Copies between addresses; the ranges must not overlap. */
+export function copyMemory(to: Address, from: Address, length: number): void {
+  if (length > 0) cMemcpy(to, from, length);
+}
+
+/**
+ * Where a typed array's bytes are. Only good until the thread's JavaScript goes on after a wait: V8 may move small
+ * arrays. Callers pass at least {@link STABLE_BYTES_MIN} bytes and use the address before they return.
+ */
+export function addressOf(bytes: Uint8Array): Address {
+  if (bytes.byteLength < STABLE_BYTES_MIN) throw new InternalError("addressOf: too small to stay in place");
+  return cAddressOf(bytes, bytes, 0);
+}
+export const STABLE_BYTES_MIN = 4096;
+
+/** Makes pages of a shared mapping present, on another thread. Resolves false where the kernel cannot. */
+export function populate(address: Address, length: number): Promise<boolean> {
+  if (!cMadvise) return Promise.resolve(false);
+  const call = cMadvise;
+  return new Promise((resolve) => {
+    call.async(address, length, MADV_POPULATE_WRITE, (_error: unknown, result: number) => resolve(result === 0));
+  });
+}
+
+/** Gives a file range its pages or blocks, on another thread; rejects with ENOSPC when there are none. */
+export function reserveRange(fd: number, offset: number, length: number): Promise<void> {
+  return fallocate(fd, 0, offset, length);
+}
+
+/** Takes the pages or blocks of a file range away, on another thread; the range reads as zeros afterwards. */
+export function punchHole(fd: number, offset: number, length: number): Promise<void> {
+  return fallocate(fd, FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, offset, length);
+}
+
+function fallocate(fd: number, mode: number, offset: number, length: number): Promise<void> {
+  if (!cFallocate)
+    return Promise.reject(Object.assign(new Error("fallocate: not on this system"), { code: "EOPNOTSUPP" }));
+  const call = cFallocate;
+  return new Promise((resolve, reject) => {
+    call.async(fd, mode, offset, length, (error: Error | null, result: number) => {
+      if (error) reject(error);
+      else if (result === 0) resolve();
+      // koffi keeps the worker thread's errno for the callback of an asynchronous call.
+      else reject(lastError("fallocate"));
+    });
+  });
+}
+
+/** An anonymous file in memory that vanishes with its last user, also after kill -9. Linux only. */
+export function createMemfd(name: string): number {
+  if (!cMemfdCreate) throw Object.assign(new Error("memfd_create: not on this system"), { code: "ENOSYS" });
+  const fd = cMemfdCreate(name, MFD_CLOEXEC);
+  if (fd < 0) throw lastError("memfd_create");
+  return fd;
+}
+
+/** The kernel's limit on mappings per process; a common default where it is not told. */
+export function mappingCountMax(): number {
+  if (!linux) return 65_530;
+  return Number.parseInt(readFileSync("/proc/sys/vm/max_map_count", "utf8"), 10);
+}
