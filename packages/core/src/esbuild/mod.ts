@@ -1,0 +1,1 @@
+export { type MobulaPluginOptions, mobula } from "./plugin.ts";
