@@ -1,0 +1,723 @@
+import { describe, expect, test } from "vitest";
+import { type ActorId, MobulaError, type ObjectKey, type ProcessId } from "../base/mod.ts";
+import type { ActorOptionsRecord, ActorSpec, ActorState, FromNode } from "../wire/messages.ts";
+import { RESTART_DELAY_MIN_MS, STOP_GRACE_MS, UNKNOWN_ACTOR_MS, YOUNG_DEATH_MS } from "./actors.ts";
+import type { ActorStateMessage } from "./interface.ts";
+import {
+  actorId,
+  addressOf,
+  createHarness,
+  deathOf,
+  type Harness,
+  inline,
+  keyOf,
+  optionsOf,
+  processId,
+  specOf,
+  stored,
+  workerId,
+} from "./testing.ts";
+
+const A = actorId(1);
+const B = actorId(2);
+
+function setUp() {
+  const harness = createHarness();
+  const driver = harness.driver("d");
+  const { control } = harness;
+  return Object.assign(harness, {
+    driver,
+    create: (id: ActorId, options: Partial<ActorOptionsRecord> = {}, spec: Partial<ActorSpec> = {}, from = driver) =>
+      control.handle(from, { t: "actor-create", actorId: id, options: optionsOf(options), spec: specOf(spec) }),
+    made: (n: number, id: ActorId, incarnation = 0) =>
+      control.handle(processId(`a${n}`), { t: "actor-created", actorId: id, incarnation }),
+    exited: (n: number, id: ActorId, incarnation = 0, reason = "exitActor was called") =>
+      control.handle(processId(`a${n}`), { t: "actor-exited", actorId: id, incarnation, reason }),
+    release: (from: ProcessId, id: ActorId, count = 1) =>
+      control.handle(from, { t: "hold-release", holds: [[id as string as ObjectKey, count]] }),
+    grant: (from: ProcessId, to: ProcessId, id: ActorId) =>
+      control.handle(from, { t: "hold-grant", to, keys: [id as string as ObjectKey] }),
+    killByQuery: (id: ActorId, noRestart: boolean) =>
+      control.query(driver, { t: "query", id: 77, method: "kill-actor", params: { actorId: id, noRestart } }),
+    query: (method: string, params: unknown) => {
+      control.query(driver, { t: "query", id: 5, method, params });
+      return harness.takeSent(driver).find(({ t }) => t === "answer");
+    },
+  });
+}
+
+/** Creates an actor in a process of its own and takes it to "alive"; forgets what was sent on the way. */
+function alive(s: ReturnType<typeof setUp>, id: ActorId, n: number, options: Partial<ActorOptionsRecord> = {}): void {
+  s.create(id, options);
+  s.ready(s.takeRequests()[0], n);
+  s.made(n, id);
+  s.takeSent();
+}
+
+const states = (messages: readonly FromNode[]): ActorState[] =>
+  messages.filter((message): message is ActorState => message.t === "actor-state");
+const brief = (messages: readonly FromNode[]): string[] =>
+  states(messages).map(({ state, incarnation, cause }) => `${state} ${incarnation}${cause ? ` ${cause.code}` : ""}`);
+
+describe("an actor's birth", () => {
+  test("a worker is asked for, told to make it, and the creator hears when it is alive", () => {
+    const s = setUp();
+    s.create(A, { resources: { gpu: 10_000 }, maxRestarts: 1 });
+    expect(s.takeRequests()).toEqual([
+      {
+        requestId: 1,
+        jobId: "0000cafe",
+        namespace: "main",
+        demand: { key: 'actor/[[["gpu",10000]],null]', resources: { gpu: 10_000 }, priority: 0, name: "Counter" },
+        worker: "fresh",
+        label: "Counter",
+        retriable: true,
+      },
+    ]);
+    s.join("a1");
+    s.control.actorWorkerReady(1, addressOf(1), ["0"]);
+    expect(s.takeSent(processId("a1"))).toEqual([
+      {
+        t: "actor-start",
+        actorId: A,
+        incarnation: 0,
+        jobId: "0000cafe",
+        namespace: "main",
+        resources: { gpu: 10_000 },
+        gpus: ["0"],
+        spec: specOf(),
+      },
+    ]);
+    expect(s.takeSent()).toEqual([]);
+    s.made(1, A);
+    expect(s.takeSent(s.driver)).toEqual([
+      { t: "actor-state", actorId: A, state: "alive", incarnation: 0, className: "Counter", worker: addressOf(1) },
+    ]);
+  });
+
+  test("a constructor that threw is the cause of death, and the worker ends", () => {
+    const s = setUp();
+    s.create(A, { maxRestarts: -1 });
+    s.ready(s.takeRequests()[0], 1);
+    const error = Buffer.from("packed");
+    s.control.handle(processId("a1"), { t: "actor-created", actorId: A, incarnation: 0, error });
+    const [state] = states(s.takeSent(s.driver));
+    expect(state).toMatchObject({ state: "dead", cause: { code: "TASK_FAILED", error } });
+    expect(s.takeKilled()).toEqual([[workerId(1), "the actor has ended"]]);
+  });
+
+  test("a demand that can never be met is the cause of death", () => {
+    const s = setUp();
+    s.create(A, { resources: { gpu: 990_000 } });
+    const [request] = s.takeRequests();
+    s.control.actorWorkerRefused(request?.requestId ?? 0, { code: "INFEASIBLE", message: "no node has 99 gpu" });
+    expect(states(s.takeSent(s.driver))[0]?.cause).toEqual({
+      code: "INFEASIBLE",
+      message: `actor Counter (${A}) cannot be placed: no node has 99 gpu`,
+    });
+    expect(s.takeReleased()).toEqual([]);
+  });
+
+  test("the same creation twice changes nothing", () => {
+    const s = setUp();
+    s.create(A);
+    s.create(A);
+    expect(s.takeRequests()).toHaveLength(1);
+    s.release(s.driver, A);
+    expect(brief(s.takeSent(s.driver))).toEqual(["dead 0 ACTOR_DIED"]);
+  });
+
+  test("code that was never sent is an error; code that was is not sent again", () => {
+    const s = setUp();
+    s.create(A, {}, { code: Buffer.alloc(0) });
+    expect(brief(s.takeSent(s.driver))).toEqual(["dead 0 INTERNAL"]);
+    s.create(B);
+    s.create(actorId(3), {}, { code: Buffer.alloc(0) });
+    const [first, second] = s.takeRequests();
+    s.ready(first, 1);
+    s.ready(second, 2);
+    const starts = s.takeSent().filter((message) => message.t === "actor-start");
+    expect(starts.map(({ spec }) => spec.code.length)).toEqual([specOf().code.length, specOf().code.length]);
+  });
+
+  test("refs in its arguments are held while it may be made again, and granted to each host", () => {
+    const s = setUp();
+    const key = keyOf(s.driver, 1);
+    s.control.handle(s.driver, { t: "object-publish", objects: [{ key, value: stored(4) }] });
+    s.create(A, { maxRestarts: 1 }, { nested: [key] });
+    s.control.handle(s.driver, { t: "object-unpublish", keys: [key] });
+    s.ready(s.takeRequests()[0], 1);
+    s.made(1, A);
+    s.control.handle(processId("a1"), { t: "hold-release", holds: [[key, 1]] });
+    expect(s.takeFreed()).toEqual([]);
+    s.dies(1);
+    s.ready(s.takeRequests()[0], 2);
+    expect(s.takeFreed()).toEqual([]);
+    s.dies(2);
+    expect(brief(s.takeSent(s.driver)).at(-1)).toBe("dead 1 WORKER_DIED");
+    expect(s.takeFreed()).toEqual([4]);
+  });
+});
+
+describe("an actor's restarts", () => {
+  test("a crash starts the next incarnation while maxRestarts lasts, then the death names the crash", () => {
+    const s = setUp();
+    alive(s, A, 1, { maxRestarts: 1 });
+    s.dies(1, { signal: "SIGSEGV", stderrTail: "boom" });
+    expect(brief(s.takeSent(s.driver))).toEqual(["restarting 1"]);
+    s.ready(s.takeRequests()[0], 2);
+    expect(s.takeSent(processId("a2"))[0]).toMatchObject({ t: "actor-start", incarnation: 1 });
+    s.made(2, A, 1);
+    expect(brief(s.takeSent(s.driver))).toEqual(["alive 1"]);
+    s.dies(2, { signal: "SIGSEGV", stderrTail: "boom" });
+    const [state] = states(s.takeSent(s.driver));
+    expect(state?.cause?.message).toBe(
+      `actor Counter (${A}) died: worker process 1002 was killed by SIGSEGV; its last lines of stderr:\nboom; all 1 restarts are used up`,
+    );
+    expect(s.takeRequests()).toEqual([]);
+  });
+
+  test("running out of memory is named as the cause", () => {
+    const s = setUp();
+    alive(s, A, 1);
+    s.dies(1, { outOfMemory: "worker process 1001 used 3.1 GiB" });
+    expect(states(s.takeSent(s.driver))[0]?.cause).toMatchObject({
+      code: "OUT_OF_MEMORY",
+      message: expect.stringContaining("used 3.1 GiB"),
+    });
+  });
+
+  test("messages of an earlier incarnation, or of another process, change nothing", () => {
+    const s = setUp();
+    alive(s, A, 1, { maxRestarts: -1 });
+    s.dies(1);
+    s.ready(s.takeRequests()[0], 2);
+    s.takeSent();
+    s.join("a1");
+    s.made(1, A, 1);
+    s.made(2, A, 0);
+    s.exited(2, A, 0);
+    expect(s.takeSent()).toEqual([]);
+    s.control.workerDied(deathOf(1));
+    s.control.workerDied(deathOf(99));
+    expect(s.takeSent()).toEqual([]);
+    s.made(2, A, 1);
+    s.made(2, A, 1);
+    expect(brief(s.takeSent())).toEqual(["alive 1"]);
+  });
+
+  test("an actor that keeps dying young is started again with growing delays", () => {
+    const s = setUp();
+    alive(s, A, 1, { maxRestarts: -1 });
+    s.dies(1);
+    s.ready(s.takeRequests()[0], 2);
+    s.dies(2);
+    expect(s.takeRequests()).toEqual([]);
+    s.nowMs += RESTART_DELAY_MIN_MS;
+    s.control.tick();
+    s.ready(s.takeRequests()[0], 3);
+    s.dies(3);
+    s.nowMs += RESTART_DELAY_MIN_MS;
+    s.control.tick();
+    expect(s.takeRequests()).toEqual([]);
+    s.nowMs += RESTART_DELAY_MIN_MS;
+    s.control.tick();
+    s.ready(s.takeRequests()[0], 4);
+    s.nowMs += YOUNG_DEATH_MS;
+    s.dies(4);
+    expect(s.takeRequests()).toHaveLength(1);
+  });
+});
+
+describe("an actor's end", () => {
+  test("the last handle gone: its host is told to stop, and the actor is dead when it says so", () => {
+    const s = setUp();
+    alive(s, A, 1);
+    const other = s.join("b");
+    s.grant(s.driver, other, A);
+    s.release(s.driver, A);
+    expect(s.takeSent()).toEqual([]);
+    s.release(other, A);
+    expect(s.takeSent()).toEqual([{ t: "actor-stop", actorId: A, reason: "out-of-scope", timeoutMs: 30_000 }]);
+    s.exited(1, A, 0, "stopped");
+    expect(states(s.takeSent(s.driver))[0]).toMatchObject({
+      state: "dead",
+      cause: { code: "ACTOR_DIED", message: `actor Counter (${A}) has ended: its last handle is gone` },
+    });
+    expect(s.takeKilled()).toEqual([[workerId(1), "the actor has ended"]]);
+    s.dies(1);
+    expect(s.takeSent()).toEqual([]);
+  });
+
+  test("a handle inside a published value keeps the actor alive", () => {
+    const s = setUp();
+    alive(s, A, 1);
+    const key = keyOf(s.driver, 1);
+    s.control.handle(s.driver, { t: "object-publish", objects: [{ key, value: inline("handle", [A]) }] });
+    s.release(s.driver, A);
+    expect(s.takeSent()).toEqual([]);
+    s.control.handle(s.driver, { t: "object-unpublish", keys: [key] });
+    expect(s.takeSent()).toMatchObject([{ t: "actor-stop" }]);
+  });
+
+  test("handles given up before a worker was found end it without one", () => {
+    const s = setUp();
+    s.create(A);
+    const [request] = s.takeRequests();
+    s.release(s.driver, A);
+    expect(brief(s.takeSent(s.driver))).toEqual(["dead 0 ACTOR_DIED"]);
+    expect(s.takeReleased()).toEqual([request?.requestId]);
+  });
+
+  test("a host that does not stop in time is killed", () => {
+    const s = setUp();
+    alive(s, A, 1, { maxRestarts: -1 });
+    s.release(s.driver, A);
+    s.nowMs += 30_000 + STOP_GRACE_MS - 1;
+    s.control.tick();
+    expect(s.takeKilled()).toEqual([]);
+    s.nowMs += 1;
+    s.control.tick();
+    expect(s.takeKilled()).toEqual([[workerId(1), "an actor did not stop in time"]]);
+    s.dies(1);
+    expect(brief(s.takeSent(s.driver))).toEqual(["dead 0 ACTOR_DIED"]);
+    expect(s.takeRequests()).toEqual([]);
+  });
+
+  test("when the creator dies its actors end, and detached ones live on", () => {
+    const s = setUp();
+    const creator = s.join("b");
+    s.create(A, {}, {}, creator);
+    s.create(B, { lifetime: "detached" }, {}, creator);
+    const [a, b] = s.takeRequests();
+    s.ready(a, 1);
+    s.ready(b, 2);
+    s.made(1, A);
+    s.made(2, B);
+    s.control.handle(s.driver, { t: "actor-subscribe", actorId: A });
+    s.takeSent();
+    s.control.processGone(creator);
+    expect(s.takeSent()).toEqual([{ t: "actor-stop", actorId: A, reason: "owner-died", timeoutMs: 30_000 }]);
+    s.exited(1, A);
+    expect(brief(s.takeSent(s.driver))).toEqual(["dead 0 OWNER_DIED"]);
+  });
+
+  test("when the creator was retired, its actors live on while somebody holds them", () => {
+    const s = setUp();
+    const creator = s.join("b");
+    s.create(A, {}, {}, creator);
+    s.grant(creator, s.driver, A);
+    s.ready(s.takeRequests()[0], 1);
+    s.made(1, A);
+    s.takeSent();
+    s.control.processGone(creator, true);
+    expect(s.takeSent()).toEqual([]);
+    s.release(s.driver, A);
+    expect(s.takeSent()).toMatchObject([{ t: "actor-stop", reason: "out-of-scope" }]);
+  });
+
+  test("exitActor ends it, restarts or not", () => {
+    const s = setUp();
+    alive(s, A, 1, { maxRestarts: -1 });
+    s.exited(1, A);
+    expect(brief(s.takeSent(s.driver))).toEqual(["dead 0 ACTOR_DIED"]);
+    s.dies(1);
+    expect(s.takeRequests()).toEqual([]);
+  });
+
+  test("shutdown asks every actor to end, and is done when all have", () => {
+    const s = setUp();
+    alive(s, A, 1, { lifetime: "detached" });
+    s.create(B);
+    let isDone = false;
+    s.control.shutdown(() => {
+      isDone = true;
+    });
+    expect(s.takeSent(processId("a1"))).toEqual([
+      { t: "actor-stop", actorId: A, reason: "shutdown", timeoutMs: 30_000 },
+    ]);
+    expect(isDone).toBe(false);
+    s.exited(1, A);
+    expect(isDone).toBe(true);
+    s.create(actorId(3));
+    expect(brief(s.takeSent(s.driver)).at(-1)).toBe("dead 0 ACTOR_DIED");
+  });
+});
+
+describe("killing an actor", () => {
+  test("its worker is killed, and the query is answered when it is gone", () => {
+    const s = setUp();
+    alive(s, A, 1, { maxRestarts: 5, name: "x" });
+    s.killByQuery(A, true);
+    expect(s.takeKilled()).toEqual([[workerId(1), "killed"]]);
+    expect(s.takeSent()).toEqual([]);
+    s.dies(1, { intended: "killed" });
+    expect(s.takeSent(s.driver)).toEqual([
+      {
+        t: "actor-state",
+        actorId: A,
+        state: "dead",
+        incarnation: 0,
+        className: "Counter",
+        cause: { code: "ACTOR_DIED", message: `actor Counter "x" (${A}) was killed` },
+      },
+      { t: "answer", id: 77, result: null },
+    ]);
+  });
+
+  test("without noRestart it comes back, and uses up a restart", () => {
+    const s = setUp();
+    alive(s, A, 1, { maxRestarts: 1 });
+    s.killByQuery(A, false);
+    s.dies(1, { intended: "killed" });
+    expect(brief(s.takeSent(s.driver))).toEqual(["restarting 1"]);
+    s.ready(s.takeRequests()[0], 2);
+    s.made(2, A, 1);
+    s.killByQuery(A, false);
+    s.dies(2, { intended: "killed" });
+    expect(brief(s.takeSent(s.driver))).toEqual(["alive 1", "dead 1 WORKER_DIED"]);
+  });
+
+  test("one that waits for a worker, is dead or was never known is killed at once", () => {
+    const s = setUp();
+    s.create(A);
+    s.killByQuery(A, true);
+    expect(s.takeSent(s.driver).map(({ t }) => t)).toEqual(["actor-state", "answer"]);
+    s.killByQuery(A, true);
+    s.killByQuery(B, true);
+    expect(s.takeSent(s.driver).map(({ t }) => t)).toEqual(["answer", "answer"]);
+  });
+
+  test("a shared actor is dropped by its host, and the others stay", () => {
+    const s = setUp();
+    s.create(A, { isolation: "shared" });
+    s.create(B, { isolation: "shared" });
+    s.ready(s.takeRequests()[0], 1);
+    s.made(1, A);
+    s.made(1, B);
+    s.takeSent();
+    s.killByQuery(A, true);
+    expect(s.takeKilled()).toEqual([]);
+    expect(s.takeSent()).toEqual([{ t: "actor-stop", actorId: A, reason: "killed", timeoutMs: 0 }]);
+    s.exited(1, A, 0, "killed");
+    expect(brief(s.takeSent(s.driver))).toEqual(["dead 0 ACTOR_DIED"]);
+    expect(s.takeKilled()).toEqual([]);
+    expect(s.control.stats().actors).toEqual({ pending: 0, alive: 1, restarting: 0, dead: 1 });
+  });
+
+  test("a shared host that does not drop it is stuck, and is killed with all its actors", () => {
+    const s = setUp();
+    s.create(A, { isolation: "shared" });
+    s.create(B, { isolation: "shared", maxRestarts: 1 });
+    s.ready(s.takeRequests()[0], 1);
+    s.made(1, A);
+    s.made(1, B);
+    s.takeSent();
+    s.killByQuery(A, true);
+    s.nowMs += 5_000;
+    s.control.tick();
+    expect(s.takeKilled()).toEqual([[workerId(1), "an actor did not stop in time"]]);
+    s.dies(1);
+    expect(brief(s.takeSent(s.driver))).toEqual(["dead 0 ACTOR_DIED", "restarting 1"]);
+  });
+});
+
+describe("names", () => {
+  test("a taken name rejects the newcomer; it is free again when its actor is dead", () => {
+    const s = setUp();
+    alive(s, A, 1, { name: "x" });
+    s.create(B, { name: "x" });
+    expect(brief(s.takeSent(s.driver))).toEqual(["dead 0 NAME_TAKEN"]);
+    expect(s.query("get-actor", { name: "x", namespace: "main" })).toEqual({
+      t: "answer",
+      id: 5,
+      result: { actorId: A, className: "Counter" },
+    });
+    s.exited(1, A);
+    s.create(actorId(3), { name: "x" });
+    expect(s.takeRequests()).toHaveLength(1);
+  });
+
+  test("namespaces keep names apart", () => {
+    const s = setUp();
+    alive(s, A, 1, { name: "x" });
+    s.create(B, { name: "x", namespace: "other" });
+    expect(s.takeRequests()).toHaveLength(1);
+    expect(s.query("get-actor", { name: "x", namespace: "third" })).toMatchObject({
+      error: { code: "ACTOR_NOT_FOUND" },
+    });
+  });
+
+  test("getIfExists gives the actor that has the name, and the new id stands for it", () => {
+    const s = setUp();
+    alive(s, A, 1, { name: "x" });
+    s.create(B, { name: "x", getIfExists: true });
+    const expected: ActorStateMessage = {
+      t: "actor-state",
+      actorId: B,
+      state: "alive",
+      incarnation: 0,
+      className: "Counter",
+      worker: addressOf(1),
+      sameAs: A,
+    };
+    expect(s.takeSent(s.driver)).toEqual([expected]);
+    // Both ids count as holds of the one actor.
+    s.release(s.driver, A);
+    expect(s.takeSent()).toEqual([]);
+    s.release(s.driver, B);
+    expect(s.takeSent()).toMatchObject([{ t: "actor-stop", actorId: A }]);
+    s.exited(1, A);
+    expect(states(s.takeSent(s.driver)).map((state) => state.actorId)).toEqual([A, B]);
+  });
+
+  test("a detached actor that getIfExists did not make leaves no pin on the other", () => {
+    const s = setUp();
+    alive(s, A, 1, { name: "x" });
+    s.create(B, { name: "x", getIfExists: true, lifetime: "detached" });
+    s.release(s.driver, A);
+    s.takeSent();
+    s.release(s.driver, B);
+    expect(s.takeSent()).toMatchObject([{ t: "actor-stop", actorId: A }]);
+  });
+
+  test("a newcomer waits for a name whose actor is ending", () => {
+    const s = setUp();
+    alive(s, A, 1, { name: "x" });
+    s.release(s.driver, A);
+    s.create(B, { name: "x", getIfExists: true });
+    expect(s.takeRequests()).toEqual([]);
+    expect(s.query("get-actor", { name: "x", namespace: "main" })).toMatchObject({
+      error: { code: "ACTOR_NOT_FOUND" },
+    });
+    s.exited(1, A);
+    expect(s.takeRequests()).toHaveLength(1);
+  });
+
+  test("a named actor is acknowledged and placed only when its name is durable", () => {
+    const s = setUp();
+    const persists = s.holdPersists();
+    s.create(A, { name: "x" });
+    expect(s.takeSent()).toEqual([]);
+    expect(s.takeRequests()).toEqual([]);
+    expect(s.persisted.at(-1)?.key).toBe("actor-name/main/x");
+    persists.finish();
+    expect(brief(s.takeSent(s.driver))).toEqual(["pending 0"]);
+    expect(s.takeRequests()).toHaveLength(1);
+  });
+
+  test("a name that cannot be made durable is the cause of death", () => {
+    const s = setUp();
+    const persists = s.holdPersists();
+    s.create(A, { name: "x", lifetime: "detached" });
+    persists.finish(new MobulaError("DISK_FULL", "exhausted", "no room"));
+    expect(brief(s.takeSent(s.driver))).toEqual(["dead 0 DISK_FULL"]);
+    expect(s.takeRequests()).toEqual([]);
+  });
+});
+
+describe("subscriptions", () => {
+  test("who asks for an actor before its creator has told of it waits, up to a limit", () => {
+    const s = setUp();
+    const other = s.join("b");
+    s.control.handle(other, { t: "actor-subscribe", actorId: A });
+    s.control.handle(other, { t: "actor-subscribe", actorId: B });
+    expect(s.takeSent()).toEqual([]);
+    s.create(A);
+    expect(brief(s.takeSent(other))).toEqual(["pending 0"]);
+    s.nowMs += UNKNOWN_ACTOR_MS;
+    s.control.tick();
+    expect(brief(s.takeSent(other))).toEqual(["dead 0 ACTOR_NOT_FOUND"]);
+  });
+
+  test("changes are heard until unsubscribed, and the dead say why for as long as they are remembered", () => {
+    const s = setUp();
+    alive(s, A, 1);
+    const other = s.join("b");
+    s.control.handle(other, { t: "actor-subscribe", actorId: A });
+    s.control.handle(other, { t: "actor-subscribe", actorId: A });
+    s.takeSent();
+    s.control.handle(other, { t: "actor-unsubscribe", actorId: A });
+    s.exited(1, A);
+    expect(s.takeSent(other)).toEqual([]);
+    s.control.handle(other, { t: "actor-subscribe", actorId: A });
+    expect(brief(s.takeSent(other))).toEqual(["dead 0 ACTOR_DIED"]);
+  });
+});
+
+describe("shared actors", () => {
+  test("fill one worker up to their limit, then the next", () => {
+    const s = setUp();
+    for (let n = 1; n <= 5; n++) s.create(actorId(n), { isolation: "shared", maxActorsPerWorker: 2 });
+    const requests = s.takeRequests();
+    expect(requests.map(({ worker, label }) => [worker, label])).toEqual(
+      Array.from({ length: 3 }, () => ["fresh", "shared actors"]),
+    );
+    requests.forEach((request, index) => void s.ready(request, index + 1));
+    const starts = (n: number) => s.takeSent(processId(`a${n}`)).map((message) => message.t === "actor-start");
+    expect([starts(1).length, starts(2).length, starts(3).length]).toEqual([2, 2, 1]);
+  });
+
+  test("the class's code is sent once to each worker", () => {
+    const s = setUp();
+    for (let n = 1; n <= 3; n++) s.create(actorId(n), { isolation: "shared" });
+    s.ready(s.takeRequests()[0], 1);
+    const starts = s.takeSent(processId("a1")).filter((message) => message.t === "actor-start");
+    expect(starts.map(({ spec }) => spec.code.length)).toEqual([specOf().code.length, 0, 0]);
+  });
+
+  test("one that needs resources waits for them in its worker", () => {
+    const s = setUp();
+    s.create(A, { isolation: "shared" });
+    s.ready(s.takeRequests()[0], 1);
+    s.create(B, { isolation: "shared", resources: { disk: 10_000 } });
+    const [request] = s.takeRequests();
+    expect(request).toMatchObject({ worker: workerId(1), demand: { resources: { disk: 10_000 } } });
+    s.control.actorWorkerReady(request?.requestId ?? 0, addressOf(1), []);
+    s.made(1, B);
+    s.exited(1, B);
+    expect(s.takeReleased()).toEqual([request?.requestId]);
+  });
+
+  test("a crash takes them all, and each restarts by its own rules in another worker", () => {
+    const s = setUp();
+    s.create(A, { isolation: "shared", maxRestarts: 1 });
+    s.create(B, { isolation: "shared" });
+    s.create(actorId(3), { isolation: "shared", resources: { disk: 10_000 } });
+    s.ready(s.takeRequests()[0], 1);
+    const [waiting] = s.takeRequests();
+    s.made(1, A);
+    s.made(1, B);
+    s.takeSent();
+    s.dies(1);
+    expect(brief(s.takeSent(s.driver))).toEqual(["restarting 1", "dead 0 WORKER_DIED"]);
+    expect(s.takeReleased()).toEqual([waiting?.requestId]);
+    s.ready(s.takeRequests()[0], 2);
+    expect(s.takeSent(processId("a2"))).toMatchObject([{ t: "actor-start", actorId: A, incarnation: 1 }]);
+    expect(s.takeRequests()).toMatchObject([{ worker: workerId(2) }]);
+  });
+
+  test("a worker that stays empty is given up", () => {
+    const s = setUp();
+    s.create(A, { isolation: "shared" });
+    s.ready(s.takeRequests()[0], 1);
+    s.made(1, A);
+    s.exited(1, A);
+    s.control.tick();
+    expect(s.takeKilled()).toEqual([]);
+    s.nowMs += 5_000;
+    s.control.tick();
+    expect(s.takeKilled()).toEqual([[workerId(1), "idle"]]);
+    s.create(B, { isolation: "shared" });
+    expect(s.takeRequests()).toHaveLength(1);
+  });
+
+  test("when no worker can be had, all that wait for it die", () => {
+    const s = setUp();
+    s.create(A, { isolation: "shared" });
+    s.create(B, { isolation: "shared" });
+    s.control.actorWorkerRefused(s.takeRequests()[0]?.requestId ?? 0, { code: "UNAVAILABLE", message: "no processes" });
+    expect(brief(s.takeSent(s.driver))).toEqual(["dead 0 UNAVAILABLE", "dead 0 UNAVAILABLE"]);
+  });
+
+  test("10,000 are created with well under half a second of CPU, and all of them end", () => {
+    const s = setUp();
+    const none = Buffer.alloc(0);
+    const before = process.cpuUsage();
+    for (let n = 1; n <= 10_000; n++) {
+      s.create(actorId(n), { isolation: "shared" }, n === 1 ? {} : { code: none });
+    }
+    const requests = s.takeRequests();
+    expect(requests).toHaveLength(5);
+    requests.forEach((request, index) => void s.ready(request, index + 1));
+    for (let n = 1; n <= 10_000; n++) s.made(Math.ceil(n / 2_000), actorId(n));
+    const { user, system } = process.cpuUsage(before);
+    expect(s.control.stats().actors.alive).toBe(10_000);
+    expect((user + system) / 1000).toBeLessThan(500);
+    for (let n = 1; n <= 10_000; n++) s.release(s.driver, actorId(n));
+    for (let n = 1; n <= 10_000; n++) s.exited(Math.ceil(n / 2_000), actorId(n));
+    expect(s.control.stats().actors.dead).toBe(10_000);
+  });
+});
+
+describe("questions about actors", () => {
+  test("list-actors tells of all in a namespace", () => {
+    const s = setUp();
+    alive(s, A, 1, { name: "x", maxRestarts: 2 });
+    s.create(B, { namespace: "other" });
+    expect(s.query("list-actors", { namespace: "main" })).toEqual({
+      t: "answer",
+      id: 5,
+      result: [
+        { actorId: A, name: "x", namespace: "main", className: "Counter", state: "alive", pid: 1001, restarts: 0 },
+      ],
+    });
+    expect(s.query("list-actors", { namespace: null })).toMatchObject({ result: [{ actorId: A }, { actorId: B }] });
+  });
+
+  test("a handle that was looked up by name is held by who asked", () => {
+    const s = setUp();
+    alive(s, A, 1, { name: "x" });
+    s.query("get-actor", { name: "x", namespace: "main" });
+    s.release(s.driver, A);
+    expect(s.takeSent()).toEqual([]);
+    s.release(s.driver, A);
+    expect(s.takeSent()).toMatchObject([{ t: "actor-stop" }]);
+  });
+
+  test("explain-actor says what it waits for", () => {
+    const s = setUp();
+    s.create(A, { resources: { gpu: 20_000 } });
+    s.nowMs += 1_500;
+    expect(s.query("explain-actor", { actorId: A })).toMatchObject({
+      result: {
+        state: "pending",
+        since: 1_000_000,
+        sentences: [`actor Counter (${A}) waits for a worker with 2 gpu, for 1.5 s`],
+      },
+    });
+    s.ready(s.takeRequests()[0], 1);
+    s.made(1, A);
+    s.control.handle(processId("a1"), {
+      t: "wait-report",
+      started: [{ waitId: 1, by: `actor:${A}`, slots: 1, name: "Counter.add", on: ["task:t"] }],
+      ended: [],
+    });
+    s.takeSent();
+    expect(s.query("explain-actor", { actorId: A })).toMatchObject({
+      result: { state: "alive", waitsFor: ["task:t"], sentences: [expect.any(String), "Counter.add waits for task:t"] },
+    });
+    expect(s.query("explain-actor", { actorId: B })).toMatchObject({ error: { code: "ACTOR_NOT_FOUND" } });
+  });
+});
+
+describe("a standing node's restart", () => {
+  const entriesOf = (s: Harness): { key: string; value: Uint8Array }[] => {
+    const map = new Map<string, Uint8Array | null>(s.persisted.map(({ key, value }) => [key, value]));
+    return [...map].flatMap(([key, value]) => (value === null ? [] : [{ key, value }]));
+  };
+
+  test("detached actors that may restart come back with their names; everything else is cleared away", () => {
+    const before = setUp();
+    alive(before, A, 1, { name: "keeper", lifetime: "detached", maxRestarts: 1 });
+    alive(before, B, 2, { name: "gone" });
+    alive(before, actorId(3), 3, { name: "once", lifetime: "detached" });
+    const s = createHarness();
+    s.control.restore(entriesOf(before));
+    const [request, ...others] = s.takeRequests();
+    expect(others).toEqual([]);
+    s.ready(request, 1);
+    expect(s.takeSent(processId("a1"))).toMatchObject([
+      { t: "actor-start", actorId: A, incarnation: 1, name: "keeper", spec: { code: specOf().code } },
+    ]);
+    expect(s.persisted.filter(({ value }) => value === null).map(({ key }) => key)).toEqual([
+      "actor-name/main/once",
+      `actor/${actorId(3)}`,
+      "job/0000cafe",
+      "actor-name/main/gone",
+    ]);
+    const driver = s.driver("d");
+    s.control.query(driver, { t: "query", id: 1, method: "get-actor", params: { name: "keeper", namespace: "main" } });
+    expect(s.takeSent(driver)).toMatchObject([{ result: { actorId: A } }]);
+  });
+});
