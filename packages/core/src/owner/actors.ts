@@ -23,6 +23,20 @@ import { describeDeath, type TaskTable } from "./tasks.ts";
 const IN_FLIGHT_MAX = 1_000;
 const BACKLOG_WARNING = 5_000;
 
+/** An actor as the program asks for it. */
+export interface ActorCreation {
+  /** By which the program names the handle. */
+  readonly num: number;
+  readonly actorId: ActorId;
+  readonly concurrency: number;
+  readonly options: ActorOptionsRecord;
+  readonly spec: CreationSpec;
+  readonly args: Uint8Array;
+  readonly deps: readonly Seq[];
+  readonly nested: readonly NestedRef[];
+}
+type CreationSpec = Omit<ActorSpec, "deps" | "args" | "nested" | "keeps">;
+
 export class ActorTable {
   private readonly effects: OwnerEffects;
   private readonly objects: ObjectTable;
@@ -30,10 +44,7 @@ export class ActorTable {
   private readonly byNum = new Map<number, ActorRecord>();
   private readonly byId = new Map<ActorId, ActorRecord>();
   private readonly methods = new Map<number, MethodTemplate>();
-  private readonly creations = new Map<
-    TaskRecord,
-    { options: ActorOptionsRecord; spec: Omit<ActorSpec, "deps" | "args"> }
-  >();
+  private readonly creations = new Map<TaskRecord, { options: ActorOptionsRecord; spec: CreationSpec }>();
   private dirty = new Set<ActorRecord>();
 
   constructor(effects: OwnerEffects, objects: ObjectTable, tasks: TaskTable) {
@@ -107,16 +118,8 @@ export class ActorTable {
     actor.link = undefined;
   }
 
-  create(
-    num: number,
-    actorId: ActorId,
-    concurrency: number,
-    options: ActorOptionsRecord,
-    spec: Omit<ActorSpec, "deps" | "args">,
-    args: Uint8Array,
-    deps: readonly Seq[],
-    nested: readonly NestedRef[],
-  ): void {
+  create(creation: ActorCreation): void {
+    const { num, actorId, concurrency, options, spec, args, deps, nested } = creation;
     const actor = this.record(num, actorId, spec.className, concurrency);
     actor.state = "creating";
     // The node grants its creator one hold; the handle is its first use, the creation another until it is sent.
@@ -270,7 +273,7 @@ export class ActorTable {
       out.string(method.name);
       out.uint(method.numReturns);
       out.string(method.group);
-      out.bool(method.retryExceptions);
+      out.bin(method.retry);
       out.uint(method.isStream ? method.streamBufferItems : 0);
       out.end();
     }

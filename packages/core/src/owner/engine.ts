@@ -226,11 +226,15 @@ export class OwnerEngine {
 
   // ── from the program ───────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Ends the task or call that makes `seq`; false when it is not known or has ended. */
-  cancel(seq: Seq, force: boolean, code = "TASK_CANCELLED", why = "it was cancelled"): boolean {
+  /**
+   * Ends the task or call that makes `seq`; false when it is not known or has ended. Recursive cancelling is the
+   * worker's part: it knows what the task submitted, and is told with the cancel message.
+   */
+  cancel(seq: Seq, force: boolean, isRecursive: boolean): boolean {
     const task = this.objects.find(seq)?.task;
     if (!task) return false;
-    return this.tasks.cancel(task, force, { code, kind: "cancelled", message: `${task.name}: ${why}` });
+    const message = `${task.name} was cancelled`;
+    return this.tasks.cancel(task, force, isRecursive, { code: "TASK_CANCELLED", kind: "cancelled", message });
   }
 
   /** The program let go of a stream: no item is wanted any more, and the producer is stopped. */
@@ -238,7 +242,7 @@ export class OwnerEngine {
     const task = this.objects.find(seq)?.task;
     if (!task?.stream || task.stream.isAbandoned) return;
     task.stream.isAbandoned = true;
-    this.tasks.cancel(task, false, {
+    this.tasks.cancel(task, false, true, {
       code: "TASK_CANCELLED",
       kind: "cancelled",
       message: `${task.name}: its consumer left`,

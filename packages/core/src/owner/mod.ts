@@ -1,7 +1,8 @@
-export { ActorTable, actorKey } from "./actors.ts";
+export { type ActorCreation, ActorTable, actorKey } from "./actors.ts";
 export { type MapClaims, OwnerClaims, WorkerClaims } from "./claims.ts";
 export type { OwnerEffects, ProgramEffects, TaskOutcome } from "./effects.ts";
 export { OwnerEngine, setNilValue } from "./engine.ts";
+export type { ProgramValue } from "./objects.ts";
 export type {
   ClaimTable,
   MethodTemplate,

@@ -16,13 +16,18 @@ import {
   type ProcessId,
   type Seq,
 } from "../base/ids.ts";
-import { packFailure, type StorePinned, type ValueRecord } from "../wire/mod.ts";
+import { packFailure, type StoreKey, type StorePinned, type ValueRecord } from "../wire/mod.ts";
 import type { OwnerEffects } from "./effects.ts";
 import { HoldTable } from "./holds.ts";
 import { type NestedRef, ObjectRecord, type TaskRecord } from "./records.ts";
 
 /** Object numbers from here on are chosen by the engine; below, by the program's side. */
 const ENGINE_SEQS_FROM = 2 ** 40;
+/** A value as the program hands it over: refs inside are named as the program names them. */
+export type ProgramValue =
+  | { readonly at: "inline"; readonly bytes: Uint8Array; readonly nested: readonly NestedRef[] }
+  | { readonly at: "stored"; readonly key: StoreKey; readonly size: number; readonly nested: readonly NestedRef[] };
+
 export interface ObjectListener {
   /** An argument of this call has its value now. */
   dependencyReady(task: TaskRecord): void;
@@ -79,6 +84,13 @@ export class ObjectTable {
     const record = new ObjectRecord(seq, task);
     this.records.set(seq, record);
     return record;
+  }
+
+  /** A value that the program made itself. */
+  put(seq: Seq, value: ProgramValue): void {
+    const nested = this.useNested(value.nested);
+    const record = this.create(seq);
+    this.setValue(record, value.at === "inline" ? { ...value, nested } : { ...value, nodes: [], nested });
   }
 
   /** For objects that the program has not numbered: items of streams. */

@@ -39,7 +39,8 @@ export interface MethodTemplate {
   readonly maxRetries: number;
   readonly retryDelayMs: number;
   readonly timeoutMs: number;
-  readonly retryExceptions: boolean;
+  /** Packed rule for the exceptions to retry; empty for none. */
+  readonly retry: Uint8Array;
 }
 
 /** A value or an actor handle inside other values: own objects by number, everything else by key. */

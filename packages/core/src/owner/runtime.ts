@@ -3,13 +3,21 @@
  */
 
 import { type ErrorKind, errorFromCode } from "../base/errors.ts";
-import type { JobId, ProcessId, WorkerId } from "../base/ids.ts";
+import type { JobId, ProcessId, Seq, WorkerId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
 import { connectUnix, type Peer, type PeerHandlers } from "../transport/mod.ts";
-import { FrameReader, FrameWriter, type FromNode, type ToNode, type WorkerAddress } from "../wire/mod.ts";
+import {
+  type Explanation,
+  FrameReader,
+  FrameWriter,
+  type FromNode,
+  type ToNode,
+  type WorkerAddress,
+} from "../wire/mod.ts";
 import { type MapClaims, OwnerClaims } from "./claims.ts";
 import type { OwnerEffects, ProgramEffects, TaskOutcome } from "./effects.ts";
 import { OwnerEngine } from "./engine.ts";
+import { explainActor, explainObject, type OwnerExplanation } from "./explain.ts";
 import type { ClaimTable, TaskRecord, WorkerLink } from "./records.ts";
 
 const TICK_MS = 10;
@@ -156,6 +164,32 @@ export class OwnerRuntime {
       this.queries.set(id, { resolve, reject });
       this.toNode({ t: NODE_QUERY, id, method, params });
     });
+  }
+
+  /** What this owner knows of a wait, completed by what the node knows. */
+  async explain(target: { readonly seq: Seq } | { readonly actor: number }): Promise<Explanation> {
+    const nowMs = Date.now();
+    const engine = this.enter();
+    let own: OwnerExplanation;
+    if ("seq" in target) own = explainObject(engine, target.seq, nowMs);
+    else {
+      const actor = engine.actors.find(target.actor);
+      if (!actor) return { state: "released", since: nowMs, sentences: ["The handle was released."], waitsFor: [] };
+      own = explainActor(actor, nowMs);
+    }
+    const { askShape, askActor, ...explanation } = own;
+    if (askShape === undefined && askActor === undefined) return explanation;
+    const asked =
+      askShape === undefined
+        ? await this.query("explain-actor", { actorId: askActor })
+        : await this.query("explain-shape", { shape: askShape });
+    const more = asked as Explanation;
+    return {
+      ...explanation,
+      sentences: [...explanation.sentences, ...more.sentences],
+      waitsFor: [...explanation.waitsFor, ...more.waitsFor],
+      ...(more.considered && { considered: more.considered }),
+    };
   }
 
   /** Makes a stored object resident and pins it for this process, for others than the engine. */

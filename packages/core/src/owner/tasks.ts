@@ -410,7 +410,7 @@ export class TaskTable {
    * Ends the task for the program at once. What runs gets its signal and is interrupted; `force` kills its worker.
    * Returns false when it had already ended.
    */
-  cancel(task: TaskRecord, force: boolean, failure: FailureRecord): boolean {
+  cancel(task: TaskRecord, force: boolean, isRecursive: boolean, failure: FailureRecord): boolean {
     if (task.state === TASK_STATE.done) return false;
     const wasSent = task.state === TASK_STATE.sent;
     if (task.state === TASK_STATE.queued) {
@@ -432,10 +432,11 @@ export class TaskTable {
       return true;
     }
     link.out.begin();
-    link.out.array(3);
+    link.out.array(4);
     link.out.uint(TO_WORKER.cancel);
     link.out.uint(task.seq);
     link.out.string(failure.code);
+    link.out.bool(isRecursive);
     link.out.end();
     link.schedule();
     this.interrupted.add(task);
@@ -462,7 +463,7 @@ export class TaskTable {
       if (limit <= 0 || this.nowMs - task.sentAtMs < limit) continue;
       this.limited.delete(task);
       const message = `${task.name} did not finish within its timeoutMs of ${limit} ms`;
-      this.cancel(task, task.lease !== undefined, { code: "TASK_TIMEOUT", kind: "unavailable", message });
+      this.cancel(task, task.lease !== undefined, true, { code: "TASK_TIMEOUT", kind: "unavailable", message });
     }
     for (const task of this.interrupted) {
       const link = task.lease?.link ?? task.actor?.link;

@@ -12,17 +12,17 @@ import type { FrameWriter } from "./msgpack-writer.ts";
 
 /** Owner → worker. */
 export const TO_WORKER = {
-  /** [0, template, name, code, numReturns, flags] once for each connection, before the first task that needs it. */
+  /** [0, template, name, code, numReturns, flags, streamBufferItems] once for each connection, before the first task that needs it. */
   template: 0,
   /** [1, seq, attempt, template, claimSlot, claimSequence, args, nested, deps] */
   task: 1,
   /** [2, actor, actorId, incarnation] names an actor by a number on this connection. */
   actor: 2,
-  /** [3, method, name, numReturns, group, flags] */
+  /** [3, method, name, numReturns, group, retry, streamBufferItems]; the last is 0 for a method that is no generator. */
   method: 3,
   /** [4, seq, attempt, actor, method, args, nested, deps] */
   call: 4,
-  /** [5, seq, reason] abort its signal; drop it if it has not started. */
+  /** [5, seq, code, isRecursive] abort its signal and what it submitted; drop it if it has not started. */
   cancel: 5,
   /** [6, seq, consumed] the consumer of a stream has taken so many items. */
   streamAck: 6,

@@ -1,0 +1,35 @@
+/** What runs: the task or actor call to which code belongs, found again after every await. */
+import { AsyncLocalStorage } from "node:async_hooks";
+import type { ActorId, JobId, Seq } from "../base/ids.ts";
+import type { ResourceUnits } from "../base/resources.ts";
+import type { Handle } from "./handles.ts";
+
+export interface Execution {
+  readonly name: string;
+  readonly jobId: JobId;
+  readonly namespace: string;
+  readonly taskId: string;
+  readonly attempt: number;
+  readonly actorId: ActorId | undefined;
+  readonly resources: ResourceUnits;
+  readonly gpus: readonly string[];
+  readonly wasRestarted: boolean;
+  /** By which others name it in wait reports: `task:<key>` or `actor:<id>`. */
+  readonly waiter: string;
+  /** How many executions the waiter may have at once. */
+  readonly slots: number;
+  self?(): Handle;
+  /** Made when first asked for. */
+  signal(): AbortSignal;
+  /** Tasks and calls that it submitted: cancelled with it. */
+  submitted(seq: Seq): void;
+  /** A wait begins (+1) or ends (-1). */
+  waiting(change: 1 | -1, seqs: readonly Seq[]): void;
+  /** Ends the actor after the calls before this one. */
+  exitActor?(): void;
+}
+
+const storage = new AsyncLocalStorage<Execution>();
+
+export const currentExecution = (): Execution | undefined => storage.getStore();
+export const runAs = <T>(execution: Execution, fn: () => T): T => storage.run(execution, fn);

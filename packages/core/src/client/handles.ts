@@ -1,0 +1,123 @@
+/** Actor handles: one object for each handle, its methods made once for each class. */
+import type { ActorId } from "../base/ids.ts";
+import { InvalidOptionError } from "../base/errors.ts";
+import { pack, unpack } from "../wire/mod.ts";
+import type { Client } from "./client.ts";
+
+/** Settings of one method that travel with a handle. */
+export interface MethodMeta {
+  readonly isGenerator: boolean;
+  readonly name: string | undefined;
+  readonly group: string;
+  /** -1 for ever. */
+  readonly maxRetries: number;
+  readonly retryDelayMs: number;
+  readonly timeoutMs: number;
+  readonly streamBufferItems: number;
+  /** Packed rule for exceptions to retry; empty for none. */
+  readonly retry: Uint8Array;
+}
+
+/** What every handle of an actor knows of it. */
+export interface HandleMeta {
+  /** As it travels: MessagePack. */
+  readonly plain: Uint8Array;
+  readonly className: string;
+  /** How many calls may run at once, over all groups. */
+  readonly concurrency: number;
+  readonly groups: readonly string[];
+  readonly maxPendingCalls: number;
+  readonly methods: ReadonlyMap<string, MethodMeta>;
+  /** Handles of this meta inherit from it. */
+  readonly prototype: Handle;
+}
+
+interface PlainMeta {
+  readonly className: string;
+  readonly concurrency: number;
+  readonly groups: readonly string[];
+  readonly maxPendingCalls: number;
+  readonly methods: readonly (readonly [string, MethodMeta])[];
+}
+
+const METAS_MAX = 1_000;
+const metas = new Map<string, HandleMeta>();
+
+export class Handle {
+  declare readonly client: Client;
+  declare readonly num: number;
+  declare readonly actorId: ActorId;
+  declare readonly meta: HandleMeta;
+  declare isReleased: boolean;
+  /** Unfinished calls through this handle; counted only where `maxPendingCalls` limits them. */
+  declare pendingCalls: number;
+
+  static make(client: Client, num: number, actorId: ActorId, meta: HandleMeta): Handle {
+    const handle = Object.create(meta.prototype) as Handle;
+    // Not enumerable, so that printing a handle shows its class and id and not the runtime.
+    Object.defineProperties(handle, {
+      client: { value: client },
+      num: { value: num },
+      actorId: { value: actorId },
+      meta: { value: meta },
+      isReleased: { value: false, writable: true },
+      pendingCalls: { value: 0, writable: true },
+    });
+    return handle;
+  }
+
+  static newMeta(meta: PlainMeta): HandleMeta {
+    return Handle.metaFrom(pack(meta));
+  }
+
+  /** The same bytes give the same meta, so its methods are made once. */
+  static metaFrom(bytes: Uint8Array): HandleMeta {
+    const key = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).latin1Slice();
+    const known = metas.get(key);
+    if (known) return known;
+    const plain = unpack(bytes) as PlainMeta;
+    const prototype = Object.create(Handle.prototype) as Handle;
+    const methods = new Map(plain.methods);
+    const meta: HandleMeta = { ...plain, methods, plain: Uint8Array.from(bytes), prototype };
+    for (const [name, method] of methods) {
+      Object.defineProperty(prototype, name, {
+        configurable: true,
+        get(this: Handle) {
+          const bound = boundMethod(this, name, method);
+          Object.defineProperty(this, name, { value: bound, configurable: true });
+          return bound;
+        },
+      });
+    }
+    if (metas.size >= METAS_MAX) metas.clear();
+    metas.set(key, meta);
+    return meta;
+  }
+
+  [Symbol.dispose](): void {
+    this.client.releaseHandle(this);
+  }
+
+  get [Symbol.toStringTag](): string {
+    return "ActorHandle";
+  }
+
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    return `ActorHandle(${this.meta.className}, ${this.actorId})`;
+  }
+}
+
+export interface BoundMethod {
+  remote(...args: readonly unknown[]): unknown;
+  options(overrides: unknown): BoundMethod;
+}
+
+function boundMethod(handle: Handle, name: string, method: MethodMeta): BoundMethod {
+  return handle.client.bindMethod(handle, name, method, 1);
+}
+
+/** @throws InvalidOptionError unless `value` is a handle. */
+export function expectHandle(value: unknown, call: string): Handle {
+  if (value instanceof Handle) return value;
+  throw new InvalidOptionError(`${call} takes an actor handle`);
+}

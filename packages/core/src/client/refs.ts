@@ -1,0 +1,54 @@
+/** The refs and streams that a program holds: small objects that name an object of the client's table. */
+import { type ObjectKey, objectIdHex, objectKeyOwner, objectKeySeq, type Seq } from "../base/ids.ts";
+import { RefReleasedError } from "../base/errors.ts";
+import type { Client } from "./client.ts";
+
+/** How a ref stands to its owner's record. */
+export class Ref {
+  readonly client: Client;
+  readonly seq: Seq;
+  /** Set when another process owns the object; `seq` is then this process's own number for it. */
+  readonly foreignKey: ObjectKey | undefined;
+  /** The bytes of a small value that the owner has not been told of, because nobody but this program asked for it. */
+  local: Uint8Array | undefined;
+  /** The owner said that there is a value. */
+  isReady = false;
+  isReleased = false;
+
+  constructor(client: Client, seq: Seq, foreignKey: ObjectKey | undefined, local: Uint8Array | undefined) {
+    this.client = client;
+    this.seq = seq;
+    this.foreignKey = foreignKey;
+    this.local = local;
+  }
+
+  get id(): string {
+    const { client, foreignKey } = this;
+    if (foreignKey !== undefined) {
+      return objectIdHex(objectKeyOwner(foreignKey), objectKeySeq(foreignKey), client.jobId, 1);
+    }
+    return objectIdHex(client.processId, this.seq, client.jobId, 1);
+  }
+
+  /** @throws RefReleasedError when the ref was released, or belongs to an earlier `init`. */
+  check(client: Client): void {
+    if (this.isReleased) throw new RefReleasedError(`ref ${this.id} was released; keep it as long as you need its value`);
+    if (this.client !== client) {
+      throw new RefReleasedError(`ref ${this.id} belongs to an earlier init(); its value went with shutdown()`);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.client.release(this);
+  }
+
+  get [Symbol.toStringTag](): string {
+    return "ObjectRef";
+  }
+
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    return `ObjectRef(${this.id})`;
+  }
+}
+
+export const isRef = (value: unknown): value is Ref => value instanceof Ref;

@@ -1,0 +1,106 @@
+/** A generator's refs as they arrive. */
+import { InvalidOptionError } from "../base/errors.ts";
+import type { Seq } from "../base/ids.ts";
+import type { Client } from "./client.ts";
+import { Ref } from "./refs.ts";
+
+interface Waiting {
+  resolve(result: IteratorResult<Ref, undefined>): void;
+}
+
+/** What the client's table holds: everything but the object the program sees, so that dropping that one is noticed. */
+export class StreamState {
+  readonly items: Ref[] = [];
+  readonly waiting: Waiting[] = [];
+  readonly watchers = new Set<() => void>();
+  taken = 0;
+  isEnded = false;
+  isReleased = false;
+}
+
+export class RefStream implements AsyncIterable<Ref> {
+  readonly client: Client;
+  readonly seq: Seq;
+  readonly state: StreamState;
+  private readonly completion: Ref;
+
+  constructor(client: Client, completion: Ref, state: StreamState) {
+    this.client = client;
+    this.seq = completion.seq;
+    this.completion = completion;
+    this.state = state;
+  }
+
+  get id(): string {
+    return this.completion.id;
+  }
+
+  /** The next ref, or done. Refs come in order; the last one rejects when the generator threw. */
+  next(): Promise<IteratorResult<Ref, undefined>> {
+    const { state } = this;
+    const item = state.items.shift();
+    if (item) {
+      this.client.streamTaken(this.seq, ++state.taken);
+      return Promise.resolve({ done: false, value: item });
+    }
+    if (state.isEnded || state.isReleased) return Promise.resolve({ done: true, value: undefined });
+    this.client.port.flush();
+    return new Promise((resolve) => {
+      state.waiting.push({
+        resolve: (result) => {
+          if (!result.done) this.client.streamTaken(this.seq, ++state.taken);
+          resolve(result);
+        },
+      });
+    });
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<Ref, undefined> {
+    return {
+      next: () => this.next(),
+      return: async () => {
+        this[Symbol.dispose]();
+        return { done: true, value: undefined };
+      },
+    };
+  }
+
+  /** The values in order; the generator's error is thrown. */
+  async *values(): AsyncGenerator<unknown, void, undefined> {
+    try {
+      for (let item = await this.next(); !item.done; item = await this.next()) {
+        try {
+          yield await this.client.get(item.value);
+        } finally {
+          this.client.release(item.value);
+        }
+      }
+    } finally {
+      this[Symbol.dispose]();
+    }
+  }
+
+  /** Resolves when the generator has finished, rejects when it failed. */
+  completed(): Ref {
+    return this.completion;
+  }
+
+  async cancel(): Promise<void> {
+    await this.client.cancel(this, {});
+  }
+
+  [Symbol.dispose](): void {
+    const { state } = this;
+    if (state.isReleased) return;
+    state.isReleased = true;
+    this.client.streamLeft(this.seq, state);
+  }
+
+  get [Symbol.toStringTag](): string {
+    return "ObjectRefStream";
+  }
+}
+
+export function notShippable(): never {
+  throw new InvalidOptionError("a stream cannot be an argument: pass its refs, or read it in the task that made it");
+}

@@ -1,0 +1,165 @@
+/**
+ * Values to bytes and back, as one process ships them: the codec, with functions (closure), refs and handles joined in.
+ *
+ * Top-level refs among a call's arguments are no part of the value: they become placeholders, which the worker replaces
+ * by the values that the owner sends along.
+ */
+import { InternalError } from "../base/errors.ts";
+import type { ActorId, ObjectKey, Seq } from "../base/ids.ts";
+import { INLINE_BYTES_MAX, INLINE_CALL_BYTES_MAX } from "../base/limits.ts";
+import { createFunctionCustomizer } from "../closure/mod.ts";
+import {
+  type ByteSource,
+  type Customizer,
+  combineCustomizers,
+  decode,
+  encode,
+  type Packed,
+  SerializerRegistry,
+} from "../codec/mod.ts";
+import type { NestedRef } from "../owner/mod.ts";
+import { Handle, type HandleMeta } from "./handles.ts";
+import { isRef, Ref } from "./refs.ts";
+import { notShippable, RefStream } from "./streams.ts";
+
+const TAG_PLACEHOLDER = 16;
+const TAG_REF = 17;
+const TAG_HANDLE = 18;
+
+/** Stands in the arguments for the value of the n-th dependency. */
+class Placeholder {
+  readonly index: number;
+  constructor(index: number) {
+    this.index = index;
+  }
+}
+
+/** What the client does for refs and handles that appear in values. */
+export interface RefHost {
+  /** The name by which everybody knows the ref; makes the owner know it first where needed. */
+  keyOf(ref: Ref): ObjectKey;
+  adoptRef(key: ObjectKey): Ref;
+  adoptHandle(actorId: ActorId, meta: HandleMeta): Handle;
+  /** Puts a large argument or result into the store; undefined when there is none (inline). */
+  store(packed: Packed, callSite: string): { readonly key: number; readonly size: number } | undefined;
+  /** Makes a stored argument an object of its own. */
+  putLarge(packed: Packed): Ref;
+}
+
+export interface EncodedArgs {
+  readonly args: Uint8Array;
+  readonly deps: readonly Seq[];
+  readonly nested: readonly NestedRef[];
+  /** Held until the call has been submitted, so that no number is released under it. */
+  readonly held: readonly Ref[];
+}
+
+const NONE: readonly never[] = Object.freeze([]);
+
+export class Values {
+  readonly serializers = new SerializerRegistry();
+  private readonly host: RefHost;
+  private readonly customizer: Customizer;
+  private dependencies: readonly unknown[] = NONE;
+  private noArgs: EncodedArgs | undefined;
+
+  constructor(host: RefHost) {
+    this.host = host;
+    this.customizer = combineCustomizers([
+      { firstTag: TAG_PLACEHOLDER, lastTag: TAG_HANDLE, customizer: this.refs() },
+      { firstTag: 1, lastTag: 15, customizer: createFunctionCustomizer() },
+    ]);
+  }
+
+  /** @param root what the value is called in messages: "value", "result", "captured". */
+  encode(value: unknown, root: string): Packed {
+    return encode(value, { root, customizer: this.customizer, serializers: this.serializers });
+  }
+
+  decode(source: Uint8Array | ByteSource): unknown {
+    return decode(source, { customizer: this.customizer, serializers: this.serializers });
+  }
+
+  encodeArgs(args: readonly unknown[]): EncodedArgs {
+    if (args.length === 0) {
+      this.noArgs ??= { args: this.encode([], "args").toBytes(), deps: NONE, nested: NONE, held: NONE };
+      return this.noArgs;
+    }
+    let deps: Seq[] | undefined;
+    let held: Ref[] | undefined;
+    let sent: unknown[] | undefined;
+    for (let index = 0; index < args.length; index++) {
+      const arg = args[index];
+      if (!(arg instanceof Ref)) continue;
+      sent ??= [...args];
+      deps ??= [];
+      held ??= [];
+      this.host.keyOf(arg);
+      sent[index] = new Placeholder(deps.length);
+      deps.push(arg.seq);
+      held.push(arg);
+    }
+    const packed = this.encode(sent ?? args, "args");
+    if (packed.byteLength <= INLINE_BYTES_MAX) {
+      return { args: packed.toBytes(), deps: deps ?? NONE, nested: this.nested(packed), held: held ?? NONE };
+    }
+    return this.encodeLargeArgs(sent ?? [...args], deps ?? [], held ?? []);
+  }
+
+  /** Each argument that is too large to travel in the message becomes an object, as if the program had put it. */
+  private encodeLargeArgs(sent: unknown[], deps: Seq[], held: Ref[]): EncodedArgs {
+    let inlineBytes = 0;
+    for (let index = 0; index < sent.length; index++) {
+      const arg = sent[index];
+      if (arg instanceof Placeholder) continue;
+      const packed = encode(arg, { root: `args[${index}]`, customizer: this.customizer, serializers: this.serializers });
+      inlineBytes += packed.byteLength;
+      if (packed.byteLength <= INLINE_BYTES_MAX && inlineBytes <= INLINE_CALL_BYTES_MAX) continue;
+      const ref = this.host.putLarge(packed);
+      sent[index] = new Placeholder(deps.length);
+      deps.push(ref.seq);
+      held.push(ref);
+    }
+    const packed = this.encode(sent, "args");
+    return { args: packed.toBytes(), deps, nested: this.nested(packed), held };
+  }
+
+  decodeArgs(args: Uint8Array, dependencies: readonly unknown[]): unknown[] {
+    this.dependencies = dependencies;
+    try {
+      const decoded = this.decode(args);
+      if (!Array.isArray(decoded)) throw new InternalError("arguments arrived that are not a list");
+      return decoded;
+    } finally {
+      this.dependencies = NONE;
+    }
+  }
+
+  /** Refs and handles inside an encoded value, as the owner engine names them. */
+  nested(packed: Packed): readonly NestedRef[] {
+    if (packed.nested.length === 0) return NONE;
+    return packed.nested.map((ref) => {
+      if (isRef(ref)) return ref.foreignKey ?? ref.seq;
+      if (ref instanceof Handle) return ref.actorId as string as ObjectKey;
+      throw new InternalError("a value reported something that is neither a ref nor a handle");
+    });
+  }
+
+  private refs(): Customizer {
+    return {
+      encode: (value) => {
+        if (value instanceof Placeholder) return { tag: TAG_PLACEHOLDER, head: value.index };
+        if (value instanceof Ref) return { tag: TAG_REF, head: this.host.keyOf(value), nested: value };
+        if (value instanceof Handle) return { tag: TAG_HANDLE, head: [value.actorId, value.meta.plain], nested: value };
+        if (value instanceof RefStream) return notShippable();
+        return undefined;
+      },
+      begin: (tag, head) => {
+        if (tag === TAG_PLACEHOLDER) return { value: this.dependencies[head as number] };
+        if (tag === TAG_REF) return { value: this.host.adoptRef(head as ObjectKey) };
+        const [actorId, meta] = head as [ActorId, HandleMeta["plain"]];
+        return { value: this.host.adoptHandle(actorId, Handle.metaFrom(meta)) };
+      },
+    };
+  }
+}
