@@ -1,0 +1,8 @@
+export {
+  type CodeNeeds,
+  codeNeeds,
+  createFunctionCustomizer,
+  FunctionCustomizer,
+  type FunctionCustomizerOptions,
+} from "./customizer.ts";
+export { CAPTURED_FUNCTIONS_MAX, CAPTURED_SOURCE_BYTES_MAX } from "./session.ts";
