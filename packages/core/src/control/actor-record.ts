@@ -1,5 +1,5 @@
 /** One actor as control knows it, and the words for how it ended. */
-import type { ActorId, JobId, ProcessId } from "../base/mod.ts";
+import type { ActorId, JobId, ObjectKey, ProcessId } from "../base/mod.ts";
 import type { ActorOptionsRecord, ActorSpec, ActorState, WorkerAddress, WorkerDeath } from "../wire/messages.ts";
 import type { SharedHost } from "./shared-hosts.ts";
 
@@ -101,6 +101,9 @@ export const emptySpec = (className: string): ActorSpec => ({
   code: EMPTY,
   args: EMPTY,
   deps: [],
-  nested: [],
   host: EMPTY,
 });
+
+/** What must stay held while the actor may be made (again). */
+export const specKeys = ({ nested, keeps }: ActorSpec): readonly ObjectKey[] =>
+  keeps === undefined || keeps.length === 0 ? (nested ?? []) : [...(nested ?? []), ...keeps];

@@ -1,7 +1,7 @@
 /** What of actors is written to the state store: names, and how to make detached actors again. */
 import type { ActorId, JobId } from "../base/mod.ts";
-import { pack, unpack } from "../wire/cold.ts";
 import type { ActorOptionsRecord, ActorSpec } from "../wire/messages.ts";
+import { pack, unpack } from "../wire/mod.ts";
 import type { ActorCodes } from "./actor-codes.ts";
 import type { ActorRecord } from "./actor-record.ts";
 import type { StateChange } from "./kv.ts";

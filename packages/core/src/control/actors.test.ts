@@ -2,7 +2,6 @@ import { describe, expect, test } from "vitest";
 import { type ActorId, MobulaError, type ObjectKey, type ProcessId } from "../base/mod.ts";
 import type { ActorOptionsRecord, ActorSpec, ActorState, FromNode } from "../wire/messages.ts";
 import { RESTART_DELAY_MIN_MS, STOP_GRACE_MS, UNKNOWN_ACTOR_MS, YOUNG_DEATH_MS } from "./actors.ts";
-import type { ActorStateMessage } from "./interface.ts";
 import {
   actorId,
   addressOf,
@@ -138,6 +137,18 @@ describe("an actor's birth", () => {
     s.ready(second, 2);
     const starts = s.takeSent().filter((message) => message.t === "actor-start");
     expect(starts.map(({ spec }) => spec.code.length)).toEqual([specOf().code.length, specOf().code.length]);
+  });
+
+  test("refs whose values its arguments are stay while it may be made again, and are granted to nobody", () => {
+    const s = setUp();
+    const key = keyOf(s.driver, 1);
+    s.control.handle(s.driver, { t: "object-publish", objects: [{ key, value: stored(4) }] });
+    s.create(A, {}, { keeps: [key] });
+    s.control.handle(s.driver, { t: "object-unpublish", keys: [key] });
+    s.ready(s.takeRequests()[0], 1);
+    expect(s.takeFreed()).toEqual([]);
+    s.exited(1, A);
+    expect(s.takeFreed()).toEqual([4]);
   });
 
   test("refs in its arguments are held while it may be made again, and granted to each host", () => {
@@ -452,7 +463,7 @@ describe("names", () => {
     const s = setUp();
     alive(s, A, 1, { name: "x" });
     s.create(B, { name: "x", getIfExists: true });
-    const expected: ActorStateMessage = {
+    const expected: ActorState = {
       t: "actor-state",
       actorId: B,
       state: "alive",

@@ -14,6 +14,7 @@ import type {
   ActorExited,
   ActorOptionsRecord,
   ActorSpec,
+  ActorState,
   Demand,
   FromNode,
   WorkerAddress,
@@ -28,10 +29,11 @@ import {
   emptySpec,
   nameKey,
   publicState,
+  specKeys,
 } from "./actor-record.ts";
 import { forgettingChanges, isSaved, type SavedActor, savingChanges } from "./actor-state.ts";
 import type { HoldTable } from "./holds.ts";
-import type { ActorStateMessage, ActorWorkerRequest } from "./interface.ts";
+import type { ActorWorkerRequest } from "./interface.ts";
 import type { HeldKey } from "./keys.ts";
 import type { StateChange } from "./kv.ts";
 import { createSharedHosts } from "./shared-hosts.ts";
@@ -111,7 +113,7 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
   // ── telling ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
   function tell(actor: ActorRecord, process: ProcessId, as: ActorId): void {
-    const message: ActorStateMessage = {
+    const message: ActorState = {
       t: "actor-state",
       actorId: as,
       state: publicState(actor.phase, actor.incarnation),
@@ -384,7 +386,7 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
   }
 
   function unpinSpec(actor: ActorRecord): void {
-    for (const key of actor.spec.nested ?? []) holds.unpin(canonical(key));
+    for (const key of specKeys(actor.spec)) holds.unpin(canonical(key));
   }
 
   // ── ending ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -482,7 +484,7 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
     records.set(actor.actorId, actor);
     living++;
     const kept = codes.keep(actor.jobId, spec);
-    for (const key of actor.spec.nested ?? []) holds.pin(canonical(key));
+    for (const key of specKeys(actor.spec)) holds.pin(canonical(key));
     if (actor.options.lifetime === "detached") holds.pin(actor.actorId);
     if (kept) actor.spec = kept;
     else {
@@ -711,7 +713,7 @@ function withoutNulls(options: ActorOptionsRecord): ActorOptionsRecord {
   return Object.fromEntries(entries) as unknown as ActorOptionsRecord;
 }
 
-const unknownActor = (actorId: ActorId): ActorStateMessage => ({
+const unknownActor = (actorId: ActorId): ActorState => ({
   t: "actor-state",
   actorId,
   state: "dead",

@@ -1,7 +1,7 @@
 /** Puts the engines together and gives each event to those it concerns. */
 import { type ActorId, type JobId, type MobulaError, type ProcessId, unreachable } from "../base/mod.ts";
-import { pack } from "../wire/cold.ts";
 import type { Answer, Query, StoreKey } from "../wire/messages.ts";
+import { pack } from "../wire/mod.ts";
 import type { Queries } from "../wire/queries.ts";
 import { explainActor, listActors } from "./actor-queries.ts";
 import { ACTOR_PREFIX, JOB_PREFIX, NAME_PREFIX, readSavedActor, savedNameKey } from "./actor-state.ts";

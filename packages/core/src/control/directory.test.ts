@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { ObjectKey, ProcessId } from "../base/mod.ts";
-import { unpackFailure } from "../wire/failure.ts";
 import type { FromNode, ValueRecord } from "../wire/messages.ts";
+import { unpackFailure } from "../wire/mod.ts";
 import { createHarness, inline, keyOf, stored } from "./testing.ts";
 
 function setUp() {

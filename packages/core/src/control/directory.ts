@@ -8,8 +8,8 @@
  * 4. When the owner is gone, what it still had to deliver becomes OWNER_DIED; values that are there live on while held.
  */
 import { type ObjectKey, objectKeyOwner, type ProcessId } from "../base/mod.ts";
-import { packFailure } from "../wire/failure.ts";
 import type { ObjectState, StoreKey, ValueRecord } from "../wire/messages.ts";
+import { packFailure } from "../wire/mod.ts";
 import type { HoldTable } from "./holds.ts";
 import type { HeldKey } from "./keys.ts";
 

@@ -165,6 +165,3 @@ export interface ControlStats {
   readonly actors: Readonly<Record<ActorState["state"], number>>;
   readonly waits: number;
 }
-
-/** An actor's state as sent; `sameAs` is set when getIfExists found an actor: calls go to that id. */
-export type ActorStateMessage = ActorState & { readonly sameAs?: ActorId };

@@ -1,6 +1,5 @@
 export { createControl } from "./control.ts";
 export {
-  type ActorStateMessage,
   type ActorWorkerRequest,
   CONTROL_MESSAGES,
   CONTROL_QUERIES,
