@@ -3,7 +3,7 @@
  * engine: it never awaits, and its only clock is `nowMs`. Everything it does to the world is a call of `ControlEffects`,
  * made synchronously while it handles an event.
  */
-import type { ActorId, JobId, MobulaError, NodeId, ProcessId, WorkerId } from "../base/mod.ts";
+import type { JobId, MobulaError, NodeId, ProcessId, WorkerId } from "../base/mod.ts";
 import type {
   ActorCreate,
   ActorCreated,

@@ -3,7 +3,6 @@ import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { CommitOutcome, StateChange, StateStore } from "./kv.ts";
 import { persistThrough } from "./kv-rules.ts";
@@ -164,6 +163,7 @@ describe("the SQLite state store", () => {
   });
 
   test("a file of a newer version is refused and left as it is", async () => {
+    const { DatabaseSync } = process.getBuiltinModule("node:sqlite");
     const newer = new DatabaseSync(path);
     newer.exec("PRAGMA user_version = 99");
     newer.close();
