@@ -43,7 +43,7 @@ export const objectSessions: readonly Session[] = [
       },
       {
         name: "put-warm",
-        full: sizes({ count: 4, bytes: LARGE_BYTES }),
+        full: sizes({ count: 9, bytes: LARGE_BYTES }),
         quick: sizes({ count: 2, bytes: QUICK_BYTES }),
         on: ["mobula", "ray"],
         rows: [bandwidth({ name: "put 800 MB, warm store", limit: "memcpy-2", goals: [ratio(1), ofLimit(0.9)] })],
