@@ -18,8 +18,8 @@ import { esbuildName, isStandardGlobal } from "./intrinsics.ts";
 import { Layer } from "./layer.ts";
 import { ImportedBinding, mainModuleUrl, resolveImport, resolveRequire } from "./modules.ts";
 import { packHead, TAG_MEMBER, TAG_UNIT, type UnitHead } from "./nodes.ts";
-import { type CaptureSession, captureSession } from "./session.ts";
-import { draftFor, type KnownSite } from "./site-cache.ts";
+import { type CaptureSession, captureSession, type Insider } from "./session.ts";
+import { draftFor, type KnownSite, siteOf } from "./site-cache.ts";
 
 /** A free name that has a value: a variable that may be shared, or a value of the function's own. */
 interface Found {
@@ -252,21 +252,20 @@ function sharedLayer(
 ): Layer | undefined {
   const shared = found.filter(({ sharedIn }) => sharedIn !== undefined);
   if (shared.length === 0) return undefined;
-  const how = isGenerator(known) ? "next" : "call";
   const layers = new Map<string, Layer>();
   const missing: { found: Found; layers: Map<string, Layer> }[] = [];
   for (const index of new Set(shared.map(({ sharedIn }) => sharedIn as number))) {
     const here = shared.filter(({ sharedIn }) => sharedIn === index);
     const instance = isTopScope(index, known, inspected.scopes)
       ? capture.topLevel(known.program.script.id)
-      : capture.instance(
+      : capture.instance({
           fn,
-          how,
-          known.url,
-          inspected.scopes,
+          url: known.url,
+          scopes: inspected.scopes,
           index,
-          here.map(({ name }) => name),
-        );
+          names: here.map(({ name }) => name),
+          insider: (name) => insiderOf(fn, known, name),
+        });
     for (const one of here) {
       const layer = instance.layers.get(one.name);
       if (layer) layers.set(one.name, layer);
@@ -288,6 +287,25 @@ function sharedLayer(
   if (isPath) return existing;
   const names = [...layers.keys()];
   return new Layer(names, known.url, [...layers.values()], true, () => []);
+}
+
+/** Only methods of classes are called: constructing runs the fields' initialisers. */
+function insiderOf(fn: AnyFunction, known: KnownSite, name: string): Insider | undefined {
+  if (!isClass(known.site.node)) return { fn, how: isGenerator(known) ? "next" : "call" };
+  for (const holder of [fn.prototype, fn] as object[]) {
+    for (const key of Reflect.ownKeys(holder)) {
+      const property = Reflect.getOwnPropertyDescriptor(holder, key);
+      for (const method of [property?.value, property?.get, property?.set]) {
+        if (typeof method !== "function" || method === fn || types.isProxy(method)) continue;
+        const site = siteOf(method, inspectFunction(method));
+        const isInside = site?.program === known.program && site.site.start > known.site.start;
+        if (isInside && site.site.end < known.site.end && site.ties.names.has(name)) {
+          return { fn: method, how: isGenerator(site) ? "next" : "call" };
+        }
+      }
+    }
+  }
+  return undefined;
 }
 
 function isGenerator(known: KnownSite): boolean {

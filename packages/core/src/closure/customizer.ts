@@ -34,7 +34,7 @@ import {
   unpackHead,
 } from "./nodes.ts";
 import { type Arrival, arrivalOf, reviveUnit } from "./revive.ts";
-import { captureSession } from "./session.ts";
+import { captureSession, collectSessions } from "./session.ts";
 import { type KnownSite, siteOf } from "./site-cache.ts";
 
 export interface FunctionCustomizerOptions {
@@ -53,10 +53,23 @@ export interface CodeNeeds {
   readonly modules: readonly string[];
 }
 
-/** What was captured under `session` so far. */
-export function codeNeeds(session: EncodeSession): CodeNeeds {
-  const { units, modules } = captureSession(session);
-  return { units: new Map([...units].map(([hash, unit]) => [hash, unit.text])), modules: [...modules] };
+const NO_NEEDS: CodeNeeds = { units: new Map(), modules: [] };
+
+/**
+ * Runs `work`, which encodes values, and tells which code they need.
+ *
+ * @example const { result, needs } = collectCode(() => encode([fn, args], { customizer }));
+ */
+export function collectCode<T>(work: () => T): { result: T; needs: CodeNeeds } {
+  const { result, captured } = collectSessions(work);
+  if (captured.size === 0) return { result, needs: NO_NEEDS };
+  const units = new Map<string, string>();
+  const modules = new Set<string>();
+  for (const one of captured) {
+    for (const [hash, unit] of one.units) units.set(hash, unit.text);
+    for (const url of one.modules) modules.add(url);
+  }
+  return { result, needs: { units, modules: [...modules] } };
 }
 
 export class FunctionCustomizer implements Customizer {
@@ -177,7 +190,7 @@ function namespaceOrigin(value: object): ImportedBinding | undefined {
     const url = loadedModuleUrls().find((candidate) => {
       if (candidate === main) return false;
       try {
-        return reader.read(candidate, "namespace", "") === value;
+        return isSameModule(reader.read(candidate, "namespace", ""), value);
       } catch {
         // Modules that wait at their top level, or that failed to load, cannot be compared; they are not found.
         return false;
@@ -189,6 +202,16 @@ function namespaceOrigin(value: object): ImportedBinding | undefined {
   return origin;
 }
 
+/** `require` gives modules with a default export a namespace of its own, so that the members must be compared. */
+function isSameModule(namespace: unknown, value: object): boolean {
+  if (namespace === value) return true;
+  if (!types.isModuleNamespaceObject(namespace)) return false;
+  const keys = Reflect.ownKeys(value);
+  return (
+    keys.length > 1 && keys.every((key) => Object.is(Reflect.get(Object(namespace), key), Reflect.get(value, key)))
+  );
+}
+
 function encodeIntrinsic(value: object, path: IntrinsicPath, session: EncodeSession): CustomNode {
   if (value === process.env) {
     throw refusal(session.path(), "process.env", "write process.env inside the function: it is then the worker's own");
@@ -197,7 +220,8 @@ function encodeIntrinsic(value: object, path: IntrinsicPath, session: EncodeSess
 }
 
 function encodeImport(binding: ImportedBinding, tag: number, session: EncodeSession): CustomNode {
-  if (binding.url.startsWith("file:") && binding.how !== "meta" && binding.how !== "import") {
+  const isRead = binding.how === "namespace" || binding.how === "export" || binding.how === "require";
+  if (isRead && !binding.url.startsWith("node:")) {
     captureSession(session).modules.add(binding.url);
   }
   return { tag, head: [binding.url, binding.how, binding.name] };
@@ -271,7 +295,7 @@ function encodeNodeFunction(
   const path = intrinsicPath(fn, true);
   if (path) return encodeIntrinsic(fn, path, session);
   if (known.program.script.url === "node:internal/util") {
-    const original = scopes.find((scope) => typeof scope.object.original === "function")?.object["original"];
+    const original = scopes.find((scope) => typeof scope.object.original === "function")?.object.original;
     if (original) return { tag: TAG_PROMISIFIED, head: null, early: [original], earlyNames: [".original"] };
   }
   if ("resolve" in fn && "cache" in fn && "main" in fn) {

@@ -116,13 +116,20 @@ function addGlobals(): void {
   paths.set(globalThis, ["global"]);
   paths.set(process, ["global", "process"]);
   for (const [name, value] of Object.entries(hiddenRoots)) add(value, ["hidden", name], 2);
-  const loaded = new Set(
-    (process as unknown as { moduleLoadList?: string[] }).moduleLoadList?.map((entry) => entry.split(" ").at(-1)),
-  );
+  const loaded = loadedBuiltins();
   for (const name of builtinModules) {
-    if (loaded.has(name) && !name.startsWith("_")) paths.set(builtin(name), [`node:${name}`]);
+    if (loaded.has(name.replace("node:", "")) && !name.startsWith("_")) paths.set(builtin(name), [address(name)]);
   }
 }
+
+/** Names of the built-in modules that are loaded. */
+function loadedBuiltins(): Set<string | undefined> {
+  // Undocumented, but there since Node.js 0.x; its entries look like "NativeModule fs".
+  const { moduleLoadList } = process as { moduleLoadList?: readonly string[] };
+  return new Set(moduleLoadList?.map((entry) => entry.split(" ").at(-1)));
+}
+
+const address = (name: string): string => (name.startsWith("node:") ? name : `node:${name}`);
 
 function builtin(name: string): object {
   return process.getBuiltinModule(name) as object;
@@ -138,15 +145,15 @@ function addBuiltins(): void {
     const property = Reflect.getOwnPropertyDescriptor(process, key);
     if (typeof property?.value === "function") add(property.value, ["global", "process", key], 1);
   }
+  // A function of a built-in module can only be met if that module is loaded; loading others would cost time and warn.
+  const loaded = loadedBuiltins();
   for (const name of builtinModules) {
-    // Deprecated ones warn when loaded.
-    if (name.startsWith("_") || name === "punycode" || name === "sys") continue;
+    if (!loaded.has(name.replace("node:", "")) || name.startsWith("_")) continue;
     const members = builtin(name);
-    if (!members) continue;
-    if (!paths.has(members)) paths.set(members, [`node:${name}`]);
+    if (!paths.has(members)) paths.set(members, [address(name)]);
     for (const key of Object.getOwnPropertyNames(members)) {
       const property = Reflect.getOwnPropertyDescriptor(members, key);
-      if (property && "value" in property) add(property.value, [`node:${name}`, key], 2);
+      if (property && "value" in property) add(property.value, [address(name), key], 2);
     }
   }
 }

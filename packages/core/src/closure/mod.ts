@@ -1,6 +1,6 @@
 export {
   type CodeNeeds,
-  codeNeeds,
+  collectCode,
   createFunctionCustomizer,
   FunctionCustomizer,
   type FunctionCustomizerOptions,

@@ -49,8 +49,6 @@ export class ProgramIndex {
       this.ast = parse(script.source, {
         ecmaVersion: "latest",
         sourceType: script.isModule ? "module" : "commonjs",
-        allowAwaitOutsideFunction: true,
-        allowReturnOutsideFunction: true,
         allowSuperOutsideMethod: true,
         allowHashBang: true,
         checkPrivateFields: false,

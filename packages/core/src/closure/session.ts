@@ -17,13 +17,29 @@ export interface ScopeInstance {
   readonly layers: Map<string, Layer>;
 }
 
-interface Sighting {
-  readonly instance: ScopeInstance;
+/** A function that can be called to reach the variables around it. */
+export interface Insider {
   readonly fn: AnyFunction;
+  /** A generator runs only when asked for its first value. */
   readonly how: "call" | "next";
-  readonly copy: Readonly<Record<string, unknown>>;
-  /** Variables that were captured from it, and so can be written by `evaluateInside`. */
+}
+
+/** One function's view of a scope. */
+export interface Sighting {
+  readonly fn: AnyFunction;
+  readonly url: string;
+  readonly scopes: readonly ScopeCopy[];
+  /** Which of the scopes. */
+  readonly index: number;
+  /** Variables that the function uses and that may be assigned to. */
   readonly names: readonly string[];
+  /** The function itself, or for a class a method of it, that uses `name`. */
+  insider(name: string): Insider | undefined;
+}
+
+interface Seen {
+  readonly sighting: Sighting;
+  readonly instance: ScopeInstance;
   write: ((value: unknown) => void) | undefined;
 }
 
@@ -33,7 +49,7 @@ export class CaptureSession {
   readonly modules = new Set<string>();
   #sourceBytes = 0;
   readonly #singletons = new Map<string, ScopeInstance>();
-  readonly #sightings = new Map<string, Sighting[]>();
+  readonly #sightings = new Map<string, Seen[]>();
 
   useUnit(unit: CodeUnit, name: string): void {
     if (this.units.has(unit.hash)) return;
@@ -60,67 +76,79 @@ export class CaptureSession {
   }
 
   /**
-   * The scope that `fn` sees at `index`, counted from the outside, in which it uses the variables `names`.
+   * The scope of a sighting.
    *
    * V8 shows copies of scopes, without identity. Scopes whose copies differ are different. For equal ones the truth
    * is found by writing a mark into a variable from inside one function and looking for it from the other.
    */
-  instance(
-    fn: AnyFunction,
-    how: "call" | "next",
-    url: string,
-    scopes: readonly ScopeCopy[],
-    index: number,
-    names: readonly string[],
-  ): ScopeInstance {
-    const copy = (scopes[index] as ScopeCopy).object;
+  instance(sighting: Sighting): ScopeInstance {
+    const copy = copyOf(sighting);
     const keys = Object.keys(copy);
-    const key = `${url}|${scopes.length - index}|${keys.join()}`;
-    let sightings = this.#sightings.get(key);
-    if (!sightings) {
-      sightings = [];
-      this.#sightings.set(key, sightings);
+    const key = `${sighting.url}|${sighting.scopes.length - sighting.index}|${keys.join()}`;
+    let seen = this.#sightings.get(key);
+    if (!seen) {
+      seen = [];
+      this.#sightings.set(key, seen);
     }
-    for (const sighting of sightings) {
-      const isEqual = keys.every((name) => Object.is(sighting.copy[name], copy[name]));
-      if (isEqual && this.#isSame(sighting, fn, index)) return sighting.instance;
+    for (const one of seen) {
+      const other = copyOf(one.sighting);
+      if (keys.every((name) => Object.is(other[name], copy[name])) && this.#isSame(one, sighting)) return one.instance;
     }
     const instance = { layers: new Map<string, Layer>() };
-    sightings.push({ instance, fn, how, copy, names, write: undefined });
+    seen.push({ sighting, instance, write: undefined });
     return instance;
   }
 
-  #isSame(sighting: Sighting, fn: AnyFunction, index: number): boolean {
-    const [name] = sighting.names;
-    if (name === undefined) return false;
-    sighting.write ??= evaluateInside(sighting.fn, sighting.how, `(value) => { ${name} = value; }`)?.value as
-      | Sighting["write"]
-      | undefined;
-    if (!sighting.write) {
-      throw new SerializationError(
-        `${fn.name || "a function"} and ${sighting.fn.name || "a function"} may share the variable ${name}, which ` +
-          "cannot be told while this process is being debugged; pass them in separate submissions, or keep the " +
-          "variable in an object that both use",
-      );
+  #isSame(seen: Seen, sighting: Sighting): boolean {
+    const there = seen.write ? { write: seen.write, name: seen.sighting.names[0] ?? "" } : writerInto(seen.sighting);
+    if (there) {
+      seen.write = there.write;
+      return isMarkSeen(there.write, there.name, seen.sighting, sighting);
     }
-    const mark = {};
-    const before = sighting.copy[name];
-    try {
-      sighting.write(mark);
-    } catch (error) {
-      // A constant: nothing is lost when each function has its own copy.
-      if (error instanceof TypeError) return false;
-      throw error;
-    }
-    try {
-      return inspectFunction(fn).scopes[index]?.object[name] === mark;
-    } finally {
-      sighting.write(before);
-    }
+    const here = writerInto(sighting);
+    if (here) return isMarkSeen(here.write, here.name, sighting, seen.sighting);
+    const nameOf = (fn: AnyFunction): string => fn.name || "an anonymous function";
+    throw new SerializationError(
+      `${nameOf(sighting.fn)} and ${nameOf(seen.sighting.fn)} may share the variable ${sighting.names.join(", ")}, ` +
+        "which cannot be told here (this process is being debugged, or neither can be paused); pass them in separate " +
+        "submissions, or keep the variable in an object that both use",
+    );
+  }
+}
+
+function copyOf(sighting: Sighting): Readonly<Record<string, unknown>> {
+  return sighting.scopes[sighting.index]?.object ?? {};
+}
+
+/** Writes into the first of the variables that a sighting uses. */
+function writerInto(sighting: Sighting): { write: (value: unknown) => void; name: string } | undefined {
+  const [name] = sighting.names;
+  const insider = name === undefined ? undefined : sighting.insider(name);
+  if (name === undefined || !insider) return undefined;
+  const found = evaluateInside(insider.fn, insider.how, `(value) => { ${name} = value; }`);
+  // The expression is a function of one parameter.
+  return found && { write: found.value as (value: unknown) => void, name };
+}
+
+/** Whether what is written through one sighting is seen through the other; the variable is as before afterwards. */
+function isMarkSeen(write: (value: unknown) => void, name: string, from: Sighting, to: Sighting): boolean {
+  const mark = {};
+  try {
+    write(mark);
+  } catch (error) {
+    // A constant: nothing is lost when each function has its own copy.
+    if (error instanceof TypeError) return false;
+    throw error;
+  }
+  try {
+    return inspectFunction(to.fn).scopes[to.index]?.object[name] === mark;
+  } finally {
+    write(copyOf(from)[name]);
   }
 }
 
 const sessions = new WeakMap<EncodeSession, CaptureSession>();
+let collecting: Set<CaptureSession> | undefined;
 
 export function captureSession(session: EncodeSession): CaptureSession {
   let found = sessions.get(session);
@@ -128,5 +156,19 @@ export function captureSession(session: EncodeSession): CaptureSession {
     found = new CaptureSession();
     sessions.set(session, found);
   }
+  collecting?.add(found);
   return found;
+}
+
+/** Runs `work` and tells in which sessions it captured something. */
+export function collectSessions<T>(work: () => T): { result: T; captured: ReadonlySet<CaptureSession> } {
+  const outer = collecting;
+  const captured = new Set<CaptureSession>();
+  collecting = captured;
+  try {
+    return { result: work(), captured };
+  } finally {
+    collecting = outer;
+    if (outer) for (const one of captured) outer.add(one);
+  }
 }
