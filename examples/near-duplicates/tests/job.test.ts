@@ -19,6 +19,9 @@ beforeAll(() => {
     if (index < 5) fixture.write(`near/${index}.txt`, change(words, 0.01, next).join("\n"));
     fixture.write(`far/${index}.txt`, change(words, 0.3, next).join(" "));
   }
+  // Enough besides for several batches.
+  for (let index = 0; index < 30; index++) fixture.write(`large/${index}.txt`, makeText(40_000, next).join(" "));
+  for (let index = 0; index < 300; index++) fixture.write(`small/${index}.txt`, `only ${index}`);
   fixture.write("binary/a.bin", new Uint8Array([0, 1, 2, 3]));
   fixture.write("binary/b.bin", new Uint8Array([0, 1, 2, 3]));
   fixture.write("binary/c.bin", new Uint8Array([0, 1, 2, 4]));
@@ -151,12 +154,18 @@ describe("the program", () => {
 
   test.each([[[]], [["--chaos"]]])("all CPUs find what one process finds %j", (options) => {
     const { status, stdout, stderr } = run(fixture.folder, "--json", ...options);
-    expect(stderr).toBe("");
-    expect(status).toBe(0);
+    expect(status, stderr).toBe(0);
     const result = JSON.parse(stdout);
     expect(result.identical).toBe(true);
     expect(result.groups).toHaveLength(11);
-    expect(result.distributed.tasks).toBeGreaterThan(1);
+    const { tasks, kills } = result.distributed;
+    expect(tasks).toBeGreaterThan(5);
+    if (options.includes("--chaos")) {
+      expect(kills.tasks).toBeGreaterThan(0);
+      expect(kills.actors).toBeGreaterThan(0);
+    } else {
+      expect(kills).toEqual({ tasks: 0, actors: 0 });
+    }
   });
 
   test("--baseline runs only that", () => {

@@ -12,9 +12,9 @@ import type { ActorHandle, AnyActorHandle, ObjectRef } from "./types.ts";
 /** How many calls `map` keeps ready for each actor besides the one that runs. */
 const READY_PER_ACTOR = 1;
 
-interface Call<H, R> {
-  readonly start: (actor: H) => ObjectRef<R>;
-  outcome?: { readonly value: R } | { readonly error: unknown };
+interface Call<H> {
+  readonly start: (actor: H) => ObjectRef;
+  outcome?: { readonly value: unknown } | { readonly error: unknown };
   taken: boolean;
   onSettled?: () => void;
 }
@@ -24,15 +24,21 @@ export interface GetNextOptions {
   readonly timeoutMs?: number;
 }
 
+/**
+ * @typeParam R what the calls that are submitted give: `new ActorPool<Handle, number>(handles)`; `map` infers its own.
+ * @example
+ * const pool = new ActorPool([worker.remote(), worker.remote()]);
+ * for await (const page of pool.map((actor, url: string) => actor.fetch.remote(url), urls)) save(page);
+ */
 export class ActorPool<H extends AnyActorHandle = ActorHandle<unknown>, R = unknown> {
   readonly #idle: H[] = [];
   readonly #busy = new Set<H>();
   /** Not started: no actor was free. */
-  #waiting: Call<H, R>[] = [];
+  #waiting: Call<H>[] = [];
   /** Submitted and not yet taken, in the order of submission. */
-  readonly #results = new Set<Call<H, R>>();
+  readonly #results = new Set<Call<H>>();
   /** Finished and not yet taken, in the order of finishing. */
-  readonly #finished: Call<H, R>[] = [];
+  readonly #finished = new Set<Call<H>>();
   #sleepers: (() => void)[] = [];
   #lastDeath: unknown;
 
@@ -82,6 +88,7 @@ export class ActorPool<H extends AnyActorHandle = ActorHandle<unknown>, R = unkn
     if (oldest === undefined) throw nothingSubmitted("getNext()");
     // Taken from the list before it is waited for, so that two callers get two results.
     this.#results.delete(oldest);
+    this.#finished.delete(oldest);
     oldest.taken = true;
     if (oldest.outcome === undefined && !(await this.#sleep(timeoutMs, () => oldest.outcome !== undefined))) {
       this.#putBack(oldest);
@@ -107,32 +114,32 @@ export class ActorPool<H extends AnyActorHandle = ActorHandle<unknown>, R = unkn
   }
 
   /** Yields `fn(actor, value)` for each value, in order; takes values only as fast as the results are used. */
-  map<V>(
-    fn: (actor: H, value: V) => ObjectRef<R>,
+  map<V, S>(
+    fn: (actor: H, value: V) => ObjectRef<S>,
     values: Iterable<V> | AsyncIterable<V>,
-  ): AsyncGenerator<R, void, undefined> {
+  ): AsyncGenerator<S, void, undefined> {
     checkIterable("ActorPool.map()", "values", values);
     return this.#map(fn, values, true);
   }
 
   /** As `map`, in the order of finishing. */
-  mapUnordered<V>(
-    fn: (actor: H, value: V) => ObjectRef<R>,
+  mapUnordered<V, S>(
+    fn: (actor: H, value: V) => ObjectRef<S>,
     values: Iterable<V> | AsyncIterable<V>,
-  ): AsyncGenerator<R, void, undefined> {
+  ): AsyncGenerator<S, void, undefined> {
     checkIterable("ActorPool.mapUnordered()", "values", values);
     return this.#map(fn, values, false);
   }
 
-  async *#map<V>(
-    fn: (actor: H, value: V) => ObjectRef<R>,
+  async *#map<V, S>(
+    fn: (actor: H, value: V) => ObjectRef<S>,
     values: Iterable<V> | AsyncIterable<V>,
     ordered: boolean,
-  ): AsyncGenerator<R, void, undefined> {
+  ): AsyncGenerator<S, void, undefined> {
     const wakeup = new Wakeup();
     const source = new ItemSource(values, () => wakeup.wake());
-    const calls = new Set<Call<H, R>>();
-    const finished: Call<H, R>[] = [];
+    const calls = new Set<Call<H>>();
+    const finished: Call<H>[] = [];
     try {
       for (;;) {
         let end: { readonly error?: unknown } | undefined;
@@ -145,8 +152,7 @@ export class ActorPool<H extends AnyActorHandle = ActorHandle<unknown>, R = unkn
             break;
           }
           const { item } = polled;
-          const call = this.#submit((actor) => fn(actor, item));
-          call.taken = true;
+          const call = this.#submit((actor) => fn(actor, item), true);
           calls.add(call);
           const settled = () => {
             if (!ordered) finished.push(call);
@@ -160,7 +166,8 @@ export class ActorPool<H extends AnyActorHandle = ActorHandle<unknown>, R = unkn
         if (ready?.outcome !== undefined) {
           calls.delete(ready);
           if ("error" in ready.outcome) throw ready.outcome.error;
-          yield ready.outcome.value;
+          // `fn` made the ref of this call, so its value is an S.
+          yield ready.outcome.value as S;
         } else if (calls.size === 0 && end !== undefined) {
           if ("error" in end) throw end.error;
           return;
@@ -175,8 +182,8 @@ export class ActorPool<H extends AnyActorHandle = ActorHandle<unknown>, R = unkn
     }
   }
 
-  #submit(start: (actor: H) => ObjectRef<R>): Call<H, R> {
-    const call: Call<H, R> = { start, taken: false };
+  #submit(start: (actor: H) => ObjectRef, taken = false): Call<H> {
+    const call: Call<H> = { start, taken };
     this.#waiting.push(call);
     this.#dispatch();
     return call;
@@ -198,8 +205,8 @@ export class ActorPool<H extends AnyActorHandle = ActorHandle<unknown>, R = unkn
     }
   }
 
-  #run(actor: H, call: Call<H, R>): void {
-    let ref: ObjectRef<R>;
+  #run(actor: H, call: Call<H>): void {
+    let ref: ObjectRef;
     try {
       ref = call.start(actor);
     } catch (error) {
@@ -209,7 +216,7 @@ export class ActorPool<H extends AnyActorHandle = ActorHandle<unknown>, R = unkn
       return;
     }
     this.#busy.add(actor);
-    const settled = (outcome: Call<H, R>["outcome"] & object) => {
+    const settled = (outcome: Call<H>["outcome"] & object) => {
       core().release(ref);
       this.#busy.delete(actor);
       if ("error" in outcome && isError(outcome.error, "ACTOR_DIED")) this.#lastDeath = outcome.error;
@@ -225,31 +232,31 @@ export class ActorPool<H extends AnyActorHandle = ActorHandle<unknown>, R = unkn
       );
   }
 
-  #settle(call: Call<H, R>, outcome: Call<H, R>["outcome"] & object): void {
+  #settle(call: Call<H>, outcome: Call<H>["outcome"] & object): void {
     call.outcome = outcome;
-    if (!call.taken) this.#finished.push(call);
+    if (!call.taken) this.#finished.add(call);
     call.onSettled?.();
     for (const wake of this.#sleepers.splice(0)) wake();
   }
 
-  #take(call: Call<H, R>): R {
+  #take(call: Call<H>): R {
     assert(call.outcome !== undefined, "a result is taken only when it is there");
     if ("error" in call.outcome) throw call.outcome.error;
-    return call.outcome.value;
+    // Only calls of `submit` are taken here, and those give an R.
+    return call.outcome.value as R;
   }
 
-  #firstFinished(): Call<H, R> | undefined {
-    for (let call = this.#finished.shift(); call !== undefined; call = this.#finished.shift()) {
-      if (call.taken) continue;
-      call.taken = true;
-      this.#results.delete(call);
-      return call;
-    }
-    return undefined;
+  #firstFinished(): Call<H> | undefined {
+    const [call] = this.#finished;
+    if (call === undefined) return undefined;
+    call.taken = true;
+    this.#finished.delete(call);
+    this.#results.delete(call);
+    return call;
   }
 
   /** After a timeout the call is again the oldest. */
-  #putBack(call: Call<H, R>): void {
+  #putBack(call: Call<H>): void {
     const later = [...this.#results];
     this.#results.clear();
     call.taken = false;
