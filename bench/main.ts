@@ -2,6 +2,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
+import corePackage from "../packages/core/package.json" with { type: "json" };
 import { type CommandLine, parseCommandLine, USAGE } from "./cli.ts";
 import { benchmarkPage } from "./harness/document.ts";
 import { takeBenchmarkLock } from "./harness/lock.ts";
@@ -18,11 +19,11 @@ import { allSessions } from "./plan/sessions.ts";
 const CPUS_MAX = 2;
 const QUICK_STORE_BYTES = 256 * 2 ** 20;
 
-const nodeSide = (name: string, script: string): SideCommand => ({
+const nodeSide = (name: string, script: string, version: string): SideCommand => ({
   name,
   command: process.execPath,
   args: [join(import.meta.dirname, script)],
-  version: `Node.js ${process.version}`,
+  version: `${version} (Node.js ${process.version})`,
 });
 
 function chosenSessions(only: RegExp | undefined): Session[] {
@@ -43,7 +44,7 @@ async function measure(line: CommandLine, sessions: readonly Session[]): Promise
   };
   const machine = describeMachine();
   const sides = new Map<SideName, SideCommand>();
-  if (!line.withoutMobula) sides.set("mobula", nodeSide("mobula", "mobula/side.ts"));
+  if (!line.withoutMobula) sides.set("mobula", nodeSide("mobula", "mobula/side.ts", `Mobula ${corePackage.version}`));
   for (const peer of line.peers) sides.set(peer, await (peer === "ray" ? rayCommand : piscinaCommand)(progress));
   const options = {
     cpus: Math.min(CPUS_MAX, availableParallelism()),
@@ -54,7 +55,7 @@ async function measure(line: CommandLine, sessions: readonly Session[]): Promise
     quick: line.quick,
     options,
     sides,
-    limits: nodeSide("limits", "limits/side.ts"),
+    limits: nodeSide("limits", "limits/side.ts", "the machine's limits"),
     progress,
   };
   const startedAt = new Date().toISOString();
