@@ -60,9 +60,9 @@ export function intrinsicName(prototype: object): string | undefined {
   return type && isNative(type) ? type.name : undefined;
 }
 
-/** The built-in class that a prototype names as its constructor, whether or not it is that class's own prototype. */
-export function builtInConstructorName(prototype: object): string | undefined {
-  const owner: unknown = Object.getOwnPropertyDescriptor(prototype, "constructor")?.value;
+/** The name of the built-in class that a value claims as its constructor; undefined when that is the program's own. */
+export function builtInConstructorName(value: object): string | undefined {
+  const owner: unknown = value.constructor;
   // Being a function is all that reading its source needs.
   return typeof owner === "function" && isNative(owner as unknown as AnyClass) ? owner.name : undefined;
 }

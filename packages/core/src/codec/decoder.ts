@@ -229,8 +229,10 @@ export class Decoder {
         return this.view.getFloat64(this.skip(8));
       case 0xcc:
         return this.bytes[this.skip(1)];
-      case 0xcd:
-        return this.view.getUint16(this.skip(2));
+      case 0xcd: {
+        const start = this.skip(2);
+        return ((this.bytes[start] as number) << 8) | (this.bytes[start + 1] as number);
+      }
       case 0xce:
         return this.view.getUint32(this.skip(4));
       case 0xcf:
@@ -304,7 +306,11 @@ export class Decoder {
     if (depth > DEPTH_LIMIT) throw malformed("it is nested too deeply");
     const { bytes } = this;
     for (let i = 0; i < length; i++) {
-      if (bytes[this.pos] === 0xd4 && bytes[this.pos + 1] === EXT_HOLE) {
+      const byte = bytes[this.pos] as number;
+      if (byte < 0x80 && this.pos < this.end) {
+        this.pos++;
+        array[i] = byte;
+      } else if (byte === 0xd4 && bytes[this.pos + 1] === EXT_HOLE) {
         this.skip(3);
         array.length = i + 1;
       } else {

@@ -332,24 +332,17 @@ function errorAsBuiltIn(
     };
     return { write, isExact: true, extra: [] };
   }
-  let base = "Error";
-  let isExact = true;
-  for (let at = prototype; at !== null; at = Object.getPrototypeOf(at)) {
-    // Node.js makes its own errors (code ERR_…) with hidden classes that name a built-in one as their constructor.
-    const name = builtInConstructorName(at);
-    if (name !== undefined) {
-      base = name;
-      break;
-    }
-    isExact = false;
-  }
+  // Node.js makes its own errors (code ERR_…) with hidden classes that name a built-in one as their constructor.
+  const own = builtInConstructorName(error);
+  let base = own;
+  for (let at = prototype; base === undefined && at !== null; at = Object.getPrototypeOf(at)) base = intrinsicName(at);
   const write = (at: number): void => {
     encoder.node(NODE_ERROR, 4);
-    encoder.string(base);
+    encoder.string(base ?? "Error");
     writeStack(encoder, error);
     encoder.content((inner) => writeProperties(encoder, error, properties, inner), at);
   };
-  return { write, isExact, extra: [] };
+  return { write, isExact: own !== undefined, extra: [] };
 }
 
 const readOwn = (holder: object, key: string | symbol): unknown => Object.getOwnPropertyDescriptor(holder, key)?.value;

@@ -47,6 +47,8 @@ export interface EncodeContext {
   readonly root?: string;
   /** Functions, classes, refs, handles; without one, they are refused. */
   readonly customizer?: Customizer;
+  /** The root is a list of arguments that was just made: it is not searched for holes and extra properties. */
+  readonly rootIsArguments?: boolean;
   /** Serializers registered by the program. */
   readonly serializers?: SerializerRegistry;
 }
@@ -62,7 +64,7 @@ const SCAN_MAX = 12;
 
 export class Encoder {
   readonly out = new Output();
-  context: EncodeContext = {};
+  context: EncodeContext = NO_CONTEXT;
   private customizer: Customizer | undefined;
   /** Where in the value we are: `segments[d]` leads from depth d to d + 1. */
   readonly segments: Segment[] = [];
@@ -131,7 +133,7 @@ export class Encoder {
   }
 
   private clear(): void {
-    if (this.met.length > 0) this.met = [];
+    if (this.met.length > 0) this.met.length = 0;
     this.numbers = undefined;
     this.hasBackReferences = false;
     if (this.later.length > 0) this.later = [];
@@ -142,9 +144,8 @@ export class Encoder {
     this.nested = undefined;
     this.problems = undefined;
     this.prefix = undefined;
-    this.segments.length = 0;
     this.depth = 0;
-    this.context = {};
+    this.context = NO_CONTEXT;
     this.customizer = undefined;
   }
 
@@ -340,7 +341,7 @@ export class Encoder {
   }
 
   array(value: readonly unknown[], depth: number): void {
-    if (!isDense(value)) {
+    if (!(depth === 0 && this.context.rootIsArguments === true) && !isDense(value)) {
       writeOther(this, value, depth);
       return;
     }
@@ -508,4 +509,5 @@ export class Encoder {
 }
 
 const NOTHING: readonly object[] = [];
+const NO_CONTEXT: EncodeContext = {};
 const DONE: Later = { prefix: { parent: undefined, segments: [] }, write: () => {} };

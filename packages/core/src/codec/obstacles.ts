@@ -141,7 +141,7 @@ export function refuseByClass(prototype: object, isBuiltIn: boolean): Words | un
 /** Words for an object with properties under local symbols, when the object and not the property is to blame. */
 export function hiddenStateWords(holder: object): Words | undefined {
   if (holder instanceof EventEmitter || holder instanceof EventTarget) {
-    return { type: `a ${className(holder)}, which has listeners and hidden state`, advice: REBUILD };
+    return { type: `${withArticle(className(holder))}, which has listeners and hidden state`, advice: REBUILD };
   }
   return undefined;
 }
