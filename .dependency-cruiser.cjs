@@ -19,8 +19,10 @@ const rooms = [
 const neighbours = {};
 
 const root = "^packages/core/src/";
-/** Declarations only: what processes say to each other. */
-const contracts = `${root}wire/(messages|queries)\\.ts$`;
+/** Declarations only: what processes say to each other, and how a room adds kinds of values to the codec. */
+const contracts = `${root}(wire/(messages|queries)|codec/custom)\\.ts$`;
+/** What a program in `bin` runs: it loads nothing before it must, so it is not behind a door. */
+const mains = `${root}[^/]+/main\\.ts$`;
 /** How processes are started; these files import no room. */
 const launching = `${root}bin/(entries|snapshot|cache-directory)\\.ts$`;
 
@@ -33,7 +35,7 @@ const direction = rooms.flatMap((line, index) =>
       severity: "error",
       comment: `${room} may import ${above.length > 0 ? above.join(", ") : "no other room"}`,
       from: { path: `${root}${room}/`, pathNot: "\\.test\\.ts$" },
-      to: { path: root, pathNot: [`${root}(${allowed.join("|")})/`, launching] },
+      to: { path: root, pathNot: [`${root}(${allowed.join("|")})/`, launching, contracts] },
     };
   }),
 );
@@ -45,10 +47,20 @@ module.exports = {
       name: "only-through-the-door",
       severity: "error",
       comment: "another room is imported through its mod.ts; base and the message contracts are files of their own",
-      from: { path: `${root}([^/]+)/` },
+      from: { path: `${root}([^/]+)/`, pathNot: `${root}bin/` },
       to: {
         path: `${root}[^/]+/`,
         pathNot: [`${root}$1/`, `${root}[^/]+/mod\\.ts$`, `${root}base/`, contracts, launching],
+      },
+    },
+    {
+      name: "programs-run-mains",
+      severity: "error",
+      comment: "a program in bin uses doors, or the main.ts of the room it runs",
+      from: { path: `${root}bin/` },
+      to: {
+        path: `${root}[^/]+/`,
+        pathNot: [`${root}bin/`, `${root}[^/]+/mod\\.ts$`, `${root}base/`, contracts, mains],
       },
     },
     {
