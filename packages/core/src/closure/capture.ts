@@ -16,7 +16,7 @@ import { isClass } from "./free-names.ts";
 import { type AnyFunction, evaluateInside, type Inspected, inspectFunction, type ScopeCopy } from "./inspector.ts";
 import { esbuildName, isStandardGlobal } from "./intrinsics.ts";
 import { Layer } from "./layer.ts";
-import { ImportedBinding, mainModuleUrl, resolveImport, resolveRequire } from "./modules.ts";
+import { ImportedBinding, mainModuleUrl, resolveImport, resolveRequire, workingFolderUrl } from "./modules.ts";
 import { packHead, TAG_MEMBER, TAG_UNIT, type UnitHead } from "./nodes.ts";
 import { type CaptureSession, captureSession, type Insider } from "./session.ts";
 import { draftFor, type KnownSite, siteOf } from "./site-cache.ts";
@@ -213,7 +213,7 @@ function importedBinding(name: string, known: KnownSite, value?: unknown): Impor
   if (source) {
     // What cannot be addressed travels by value.
     if (!url.startsWith("file:") && !/^(?:node:|[^./])/.test(source.specifier)) return undefined;
-    const parent = url.startsWith("file:") ? url : import.meta.url;
+    const parent = url.startsWith("file:") ? url : workingFolderUrl();
     const address =
       source.how === "require" ? resolveRequire(source.specifier, parent) : resolveImport(source.specifier, parent);
     return address === mainModuleUrl() ? undefined : ImportedBinding.of(address, source.how, source.name);

@@ -91,6 +91,15 @@ function hashOf(text: string): string {
   return createHash("sha256").update(text).digest("base64url").slice(0, 22);
 }
 
+/** Tells a unit's text from its hash. */
+export function isUnitText(hashOrText: string): boolean {
+  return hashOrText.startsWith("[");
+}
+
+export function unitOfText(text: string): CodeUnit {
+  return parseUnit(hashOf(text), text);
+}
+
 export function parseUnit(hash: string, text: string): CodeUnit {
   // Only `draftUnit` writes these texts, and the hash vouches for them.
   const [url, line, column, form, name, source] = JSON.parse(text) as [

@@ -7,7 +7,7 @@ import { InternalError } from "../base/errors.ts";
 import { type Begun, type Customizer, type CustomNode, type EncodeSession, refusal } from "../codec/custom.ts";
 import { attachedTo } from "./attached.ts";
 import { captureFunction } from "./capture.ts";
-import { type CodeUnit, parseUnit } from "./code-unit.ts";
+import { type CodeUnit, isUnitText, parseUnit, unitOfText } from "./code-unit.ts";
 import { type AnyFunction, inspectBound, inspectFunction, loadedModuleUrls } from "./inspector.ts";
 import { type IntrinsicPath, intrinsicAt, intrinsicPath } from "./intrinsics.ts";
 import { Layer, type LiveLayer, linkLayers, openLayer } from "./layer.ts";
@@ -16,9 +16,11 @@ import {
   fileAddress,
   ImportedBinding,
   type ImportHow,
+  type ImportModule,
   loadedCommonJs,
   ModuleReader,
   mainModuleUrl,
+  useImporter,
 } from "./modules.ts";
 import {
   packHead,
@@ -39,10 +41,17 @@ import { type KnownSite, siteOf } from "./site-cache.ts";
 
 export interface FunctionCustomizerOptions {
   /**
+   * Leave the text of code units out of what is encoded: the sender ships what `collectCode` tells, once to each
+   * receiver, which calls `addUnit`. Default false: a unit's text is written where its first function is.
+   */
+  readonly unitsApart?: boolean;
+  /**
    * Modules that this process has without importing them, by address: its own runtime, which a worker started from a
    * bundle or snapshot must not load a second time.
    */
   readonly knownModules?: ReadonlyMap<string, unknown>;
+  /** How to import a module by address, where `import()` itself does not work (code loaded from a snapshot). */
+  readonly importModule?: ImportModule;
 }
 
 /** Code and modules that an encoded submission needs at its receiver. */
@@ -75,9 +84,12 @@ export function collectCode<T>(work: () => T): { result: T; needs: CodeNeeds } {
 export class FunctionCustomizer implements Customizer {
   readonly #units = new Map<string, CodeUnit>();
   readonly #reader: ModuleReader;
+  readonly #unitsApart: boolean;
 
   constructor(options: FunctionCustomizerOptions = {}) {
+    this.#unitsApart = options.unitsApart ?? false;
     this.#reader = new ModuleReader(options.knownModules);
+    if (options.importModule) useImporter(options.importModule);
   }
 
   /** Makes a unit known, so that values whose code it is can arrive. */
@@ -102,10 +114,25 @@ export class FunctionCustomizer implements Customizer {
     await this.#reader.importModules(urls);
   }
 
+  #unit(hashOrText: string): CodeUnit {
+    let unit = this.#units.get(hashOrText);
+    if (!unit && isUnitText(hashOrText)) {
+      unit = unitOfText(hashOrText);
+      this.#units.set(hashOrText, unit);
+      this.#units.set(unit.hash, unit);
+    }
+    if (unit) return unit;
+    throw new InternalError(`code unit ${hashOrText} has not arrived; its sender must add it before the value`);
+  }
+
   // ── leaving ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
   encode(value: object, session: EncodeSession): CustomNode | undefined {
-    if (typeof value === "function") return encodeFunction(value, session);
+    if (typeof value === "function") {
+      const node = encodeFunction(value, session);
+      if (node.tag === TAG_UNIT && !this.#unitsApart) embedUnit(node.head as unknown[], session);
+      return node;
+    }
     const path = intrinsicPath(value);
     if (path) return encodeIntrinsic(value, path, session);
     if (value instanceof Layer) return encodeLayer(value);
@@ -125,12 +152,7 @@ export class FunctionCustomizer implements Customizer {
     switch (tag) {
       case TAG_UNIT: {
         const unpacked = unpackHead(head);
-        const unit = this.#units.get(unpacked.hash);
-        if (!unit) {
-          throw new InternalError(
-            `code unit ${unpacked.hash} has not arrived; its sender must add it before the value`,
-          );
-        }
+        const unit = this.#unit(unpacked.hash);
         return reviveUnit(unit, unpacked, early);
       }
       case TAG_LAYER: {
@@ -172,6 +194,15 @@ export class FunctionCustomizer implements Customizer {
 
 export function createFunctionCustomizer(options: FunctionCustomizerOptions = {}): FunctionCustomizer {
   return new FunctionCustomizer(options);
+}
+
+/** Puts the text in place of the hash when the unit is first written. */
+function embedUnit(head: unknown[], session: EncodeSession): void {
+  const capture = captureSession(session);
+  const unit = capture.units.get(String(head[0]));
+  if (!unit || capture.embedded.has(unit.hash)) return;
+  capture.embedded.add(unit.hash);
+  head[0] = unit.text;
 }
 
 /** Objects and functions that were imported because a value named them, and namespaces found in this process. */

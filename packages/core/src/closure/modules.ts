@@ -7,7 +7,7 @@ import { createRequire, isBuiltin, registerHooks } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { types } from "node:util";
-import { SerializationError } from "../base/errors.ts";
+import { InternalError, SerializationError } from "../base/errors.ts";
 
 /**
  * How a value is taken from a module: `namespace` for `import * as`, `export` for one export, `require` for
@@ -52,6 +52,11 @@ export function mainModuleUrl(): string | undefined {
   return undefined;
 }
 
+/** What code without a file (the REPL, `node -e`) resolves specifiers from. */
+export function workingFolderUrl(): string {
+  return pathToFileURL(join(process.cwd(), "repl")).href;
+}
+
 /** A script's name as a URL: CommonJS scripts are known by path. */
 export function asUrl(name: string): string {
   return name.startsWith("/") ? pathToFileURL(name).href : name;
@@ -79,12 +84,14 @@ export function resolveImport(specifier: string, parent: string): string {
 
 /** `import.meta.resolve` resolves from this file only; a hook for the moment puts the right parent in its place. */
 function withParent(specifier: string, parent: string): string {
+  const { resolve } = import.meta as { resolve?: (specifier: string) => string };
+  if (!resolve) return resolveRequire(specifier, parent);
   const hooks = registerHooks({
     resolve: (wanted, context, next) =>
       wanted.startsWith(PROBE) ? next(specifier, { ...context, parentURL: parent }) : next(wanted, context),
   });
   try {
-    return import.meta.resolve(`${PROBE}${encodeURIComponent(specifier)}`);
+    return resolve(`${PROBE}${encodeURIComponent(specifier)}`);
   } catch (cause) {
     if (/^(?:\.{0,2}\/|file:)/.test(specifier)) return new URL(specifier, parent).href;
     throw new SerializationError(
@@ -111,11 +118,50 @@ export function resolveRequire(specifier: string, parent: string): string {
   return asUrl(createRequire(parent).resolve(specifier));
 }
 
-const here = createRequire(import.meta.url);
+let required: NodeJS.Require | undefined;
+
+/** Made when first needed: in a process that starts from a snapshot, this file was loaded in another process. */
+function here(): NodeJS.Require {
+  required ??= createRequire(ownUrl());
+  return required;
+}
+
+/** Bundlers that write CommonJS leave `import.meta` empty. */
+function ownUrl(): string {
+  const { url } = import.meta as { url?: string };
+  return url ?? pathToFileURL(process.argv[1] ?? join(process.cwd(), "node")).href;
+}
+
+export type ImportModule = (url: string, options?: ImportCallOptions) => Promise<unknown>;
+
+let importModule: ImportModule = (url, options) => (options === undefined ? import(url) : import(url, { ...options }));
+
+/** Replaces `import()`, which does not work in code that was loaded from a snapshot. */
+export function useImporter(importer: ImportModule): void {
+  importModule = importer;
+}
 
 /** `module.exports` of a CommonJS module that has been loaded; undefined if it is not one. */
 export function loadedCommonJs(url: string): { exports: unknown } | undefined {
-  return url.startsWith("file:") ? here.cache[fileURLToPath(fileAddress(url))] : undefined;
+  return url.startsWith("file:") ? here().cache[fileURLToPath(fileAddress(url))] : undefined;
+}
+
+/** A module that waits at its top level can only be imported asynchronously, ahead of what needs it. */
+class ModuleNotReady extends InternalError {
+  readonly url: string;
+
+  constructor(url: string, cause: unknown) {
+    super(`${url} waits at its top level; import it before the value that needs it (importModules)`, { cause });
+    this.url = url;
+  }
+}
+
+/**
+ * The module that has to be imported (`importModules`) before decoding is tried again; undefined for errors with
+ * another reason.
+ */
+export function moduleToImport(error: unknown): string | undefined {
+  return error instanceof ModuleNotReady ? error.url : undefined;
 }
 
 /** Reads modules for what arrives; `await importModules` first for modules that may wait at their top level. */
@@ -131,7 +177,7 @@ export class ModuleReader {
   /** Imports every module in the list, so that `read` can give them at once. */
   async importModules(urls: Iterable<string>): Promise<void> {
     for (const url of urls) {
-      if (!this.#loaded.has(url) && !url.startsWith("node:")) this.#loaded.set(url, await import(url));
+      if (!this.#loaded.has(url) && !url.startsWith("node:")) this.#loaded.set(url, await importModule(url));
     }
   }
 
@@ -159,12 +205,14 @@ export class ModuleReader {
     const loaded = loadedCommonJs(url);
     if (loaded) return loaded.exports;
     try {
-      return here(fileURLToPath(url));
+      return here()(fileURLToPath(url));
     } catch (error) {
       // Only `import()` takes modules that wait at their top level; `importModules` has done so if it was asked to.
       if ((error as { code?: unknown } | null)?.code === "ERR_REQUIRE_ASYNC_MODULE" && this.#loaded.has(url)) {
         return this.#loaded.get(url);
       }
+      if ((error as { code?: unknown } | null)?.code === "ERR_REQUIRE_ASYNC_MODULE")
+        throw new ModuleNotReady(url, error);
       throw error;
     }
   }
@@ -198,7 +246,8 @@ export function importFrom(url: string): Importer {
     const isFile = url.startsWith("file:");
     const path = isFile ? fileURLToPath(fileAddress(url)) : undefined;
     importer = Object.assign(
-      async (specifier: string, options?: ImportCallOptions) => import(resolveImport(String(specifier), url), options),
+      async (specifier: string, options?: ImportCallOptions) =>
+        importModule(resolveImport(String(specifier), url), options),
       {
         meta: Object.assign(Object.create(null), {
           url,

@@ -45,6 +45,8 @@ interface Seen {
 
 export class CaptureSession {
   readonly units = new Map<string, CodeUnit>();
+  /** Hashes of units whose text has been written into the submission. */
+  readonly embedded = new Set<string>();
   /** Addresses of modules that the receiver imports. */
   readonly modules = new Set<string>();
   #sourceBytes = 0;
