@@ -608,6 +608,22 @@ describe("shared actors", () => {
     expect(s.takeRequests()).toMatchObject([{ worker: workerId(2) }]);
   });
 
+  test("one whose room in a worker is refused because that died looks for another place, whichever it hears first", () => {
+    for (const isRefusedFirst of [true, false]) {
+      const s = setUp();
+      s.create(A, { isolation: "shared" });
+      s.ready(s.takeRequests()[0], 1);
+      s.create(B, { isolation: "shared", resources: { disk: 10_000 } });
+      const requestId = s.takeRequests()[0]?.requestId ?? 0;
+      const refuse = () => s.control.actorWorkerRefused(requestId, { code: "WORKER_DIED", message: "it is gone" });
+      if (isRefusedFirst) refuse();
+      s.dies(1);
+      if (!isRefusedFirst) refuse();
+      expect(s.control.stats().actors).toEqual({ pending: 1, alive: 0, restarting: 0, dead: 1 });
+      expect(s.takeRequests()).toMatchObject([{ worker: "fresh", label: "shared actors" }]);
+    }
+  });
+
   test("a worker that stays empty is given up", () => {
     const s = setUp();
     s.create(A, { isolation: "shared" });

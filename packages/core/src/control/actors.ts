@@ -599,6 +599,12 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
     workerRefused(requestId, { code, message }) {
       const host = hosts.removeRequest(requestId);
       const single = byRequest.get(requestId);
+      if (single?.host?.worker !== undefined && code === "WORKER_DIED") {
+        // It waited for room in a worker that is gone; it looks for another place when that death is told.
+        byRequest.delete(requestId);
+        single.requestId = undefined;
+        return;
+      }
       for (const actor of host ? [...host.actors] : single ? [single] : []) {
         // The request is answered, so there is nothing to withdraw.
         if (actor === single) {

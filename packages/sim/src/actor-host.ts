@@ -1,0 +1,142 @@
+/** The actors of one worker: made, called one call at a time, stopped. */
+import type { ActorId, ObjectKey } from "../../core/src/base/mod.ts";
+import type { ActorStart, ActorStop, FromNode } from "../../core/src/wire/mod.ts";
+import { packFailure } from "../../core/src/wire/mod.ts";
+import type { Item, SimWorker } from "./worker.ts";
+
+interface Hosted {
+  readonly start: ActorStart;
+  readonly queue: Item[];
+  isMade: boolean;
+  running: Item | undefined;
+  stop: ActorStop | undefined;
+}
+
+export class ActorHost {
+  private readonly worker: SimWorker;
+  private readonly actors = new Map<ActorId, Hosted>();
+
+  constructor(worker: SimWorker) {
+    this.worker = worker;
+  }
+
+  get all(): Iterable<Hosted> {
+    return this.actors.values();
+  }
+
+  onMessage(message: FromNode): void {
+    if (message.t === "actor-start") this.start(message);
+    else if (message.t === "actor-stop") this.stop(message);
+  }
+
+  private start(start: ActorStart): void {
+    const { world, process } = this.worker;
+    this.checkIsOnlyOne(start);
+    const hosted: Hosted = { start, queue: [], isMade: false, running: undefined, stop: undefined };
+    this.actors.set(start.actorId, hosted);
+    const held: readonly ObjectKey[] = start.spec.nested ?? [];
+    process.engine.objects.holds.receive(held);
+    for (const dep of start.spec.deps) {
+      if (dep.at === "stored" && !world.store.isLive(dep.key)) {
+        world.fail("a held object is never freed", `argument ${dep.key} of actor ${start.actorId}`);
+      }
+    }
+    world.clock.schedule(world.prng.float() * 5, () =>
+      process.turn((engine) => {
+        for (const key of held) if (world.prng.chance(0.3)) process.program.keep(key);
+        engine.objects.holds.drop(held);
+        if (this.actors.get(start.actorId) !== hosted) return;
+        const { actorId, incarnation } = start;
+        if (world.prng.chance(0.05)) {
+          this.actors.delete(actorId);
+          const error = packFailure({ code: "TASK_FAILED", kind: "task", message: "its constructor threw" });
+          process.toNode({ t: "actor-created", actorId, incarnation, error });
+          return;
+        }
+        hosted.isMade = true;
+        process.toNode({ t: "actor-created", actorId, incarnation });
+        this.next(hosted);
+      }),
+    );
+  }
+
+  private checkIsOnlyOne({ actorId, incarnation, name, namespace }: ActorStart): void {
+    const { world } = this.worker;
+    for (const other of world.workers.values()) {
+      if (!other.process.isAlive) continue;
+      for (const { start } of other.host.all) {
+        if (start.actorId === actorId) {
+          const both = `${actorId}: ${start.incarnation} and ${incarnation}`;
+          world.fail("at most one incarnation of an actor is alive", both);
+        }
+        if (name !== undefined && start.name === name && start.namespace === namespace) {
+          world.fail("names are unique", `${namespace}/${name}: ${start.actorId} and ${actorId}`);
+        }
+      }
+    }
+  }
+
+  call(actorId: string | undefined, item: Item): void {
+    const hosted = this.actors.get(actorId as ActorId);
+    // An actor that is no more: its caller hears of that from the node.
+    if (hosted === undefined) this.worker.over(item);
+    else {
+      hosted.queue.push(item);
+      this.next(hosted);
+    }
+  }
+
+  private next(hosted: Hosted): void {
+    if (!hosted.isMade || hosted.running !== undefined) return;
+    const item = hosted.queue.shift();
+    if (item === undefined) {
+      if (hosted.stop !== undefined) this.exit(hosted, hosted.stop.reason);
+      return;
+    }
+    hosted.running = item;
+    this.worker.run(item, () => {
+      hosted.running = undefined;
+      this.next(hosted);
+    });
+  }
+
+  private stop(message: ActorStop): void {
+    const hosted = this.actors.get(message.actorId);
+    if (hosted === undefined) return;
+    const { world } = this.worker;
+    // One that is stuck in its shutdown: only its supervisor's deadline helps.
+    if (message.timeoutMs > 0 && world.prng.chance(0.03)) return;
+    if (message.timeoutMs === 0) this.exit(hosted, message.reason);
+    else {
+      hosted.stop = message;
+      this.next(hosted);
+    }
+  }
+
+  private exit(hosted: Hosted, reason: string): void {
+    const { actorId, incarnation } = hosted.start;
+    if (this.actors.get(actorId) !== hosted) return;
+    this.actors.delete(actorId);
+    for (const item of [...hosted.queue, ...(hosted.running ? [hosted.running] : [])]) this.worker.over(item);
+    hosted.queue.length = 0;
+    this.worker.process.toNode({ t: "actor-exited", actorId, incarnation, reason });
+  }
+
+  withdraw(isIt: (item: Item) => boolean): Item | undefined {
+    for (const { queue } of this.actors.values()) {
+      const at = queue.findIndex(isIt);
+      if (at >= 0) return queue.splice(at, 1)[0];
+    }
+    return undefined;
+  }
+
+  findRunning(isIt: (item: Item) => boolean): Item | undefined {
+    for (const { running } of this.actors.values()) if (running && isIt(running)) return running;
+    return undefined;
+  }
+
+  /** Calls that wait or run. */
+  items(): readonly Item[] {
+    return [...this.actors.values()].flatMap(({ queue, running }) => (running ? [...queue, running] : queue));
+  }
+}

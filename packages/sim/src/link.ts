@@ -1,0 +1,76 @@
+/** A connection between an owner and a worker, hot frames both ways, through the production writers and readers. */
+
+import { OwnerClaims, type WorkerLink } from "../../core/src/owner/mod.ts";
+import { FrameReader, FrameWriter, type WorkerAddress } from "../../core/src/wire/mod.ts";
+import type { SimProcess } from "./process.ts";
+import type { SimWorker } from "./worker.ts";
+import { Channel, type World } from "./world.ts";
+
+const HEADER_BYTES = 4;
+
+export class SimLink implements WorkerLink {
+  readonly address: WorkerAddress;
+  readonly owner: SimProcess;
+  readonly worker: SimWorker | undefined;
+  readonly out = new FrameWriter();
+  /** The worker's answers. */
+  readonly back = new FrameWriter();
+  readonly knownTemplates = new Set<number>();
+  readonly knownMethods = new Set<number>();
+  readonly knownActors = new Set<number>();
+  readonly claims: OwnerClaims | undefined;
+  isBroken = false;
+  /** What the worker's side has been told: templates' and methods' numbers of returns, and actors' ids, by number. */
+  readonly numReturns = new Map<number, number>();
+  readonly actors = new Map<number, string>();
+  private readonly toWorker: Channel;
+  private readonly toOwner: Channel;
+  private readonly reader = new FrameReader();
+
+  constructor(world: World, owner: SimProcess, address: WorkerAddress) {
+    this.address = address;
+    this.owner = owner;
+    this.worker = world.workers.get(address.workerId);
+    this.toWorker = new Channel(world);
+    this.toOwner = new Channel(world);
+    if (this.worker?.words) this.claims = new OwnerClaims(this.worker.words, address.pid, () => false);
+    if (this.worker?.process.isAlive) this.worker.links.add(this);
+    else this.workerGone();
+  }
+
+  schedule(): void {
+    if (this.out.isEmpty) return;
+    const bytes = this.out.takeCopy();
+    this.toWorker.send(() => {
+      if (!this.worker?.process.isAlive) return;
+      this.worker.process.turn(() => this.frames(bytes, (reader) => this.worker?.onFrame(this, reader)));
+    });
+  }
+
+  answer(): void {
+    if (this.back.isEmpty) return;
+    const bytes = this.back.takeCopy();
+    this.toOwner.send(() => {
+      this.owner.turn((engine) => this.frames(bytes, (reader) => engine.onWorkerFrame(this, reader)));
+    });
+  }
+
+  workerGone(): void {
+    this.toOwner.close(() => this.owner.turn((engine) => engine.onLinkClosed(this)));
+  }
+
+  ownerGone(): void {
+    this.toWorker.close(() => {
+      this.worker?.links.delete(this);
+      if (this.worker?.process.isAlive) this.worker.process.turn(() => this.worker?.ownerGone(this));
+    });
+  }
+
+  private frames(bytes: Buffer, handle: (reader: FrameReader) => void): void {
+    for (let at = 0; at < bytes.length; ) {
+      const start = at + HEADER_BYTES;
+      at = start + bytes.readUInt32LE(at);
+      handle(this.reader.reset(bytes, start, at));
+    }
+  }
+}

@@ -1,0 +1,30 @@
+/** What a call will do when it runs, drawn when it is submitted: it is the same in each attempt. */
+import type { Prng } from "../../core/src/base/mod.ts";
+
+export interface Plan {
+  readonly runMs: number;
+  readonly outcome: "inline" | "stored" | "throws";
+  /** Tasks that it submits itself. */
+  readonly children: number;
+  /** Waits for them before it ends. */
+  readonly waits: boolean;
+  /** Keeps refs from its arguments in its process. */
+  readonly keeps: boolean;
+  /** Puts refs into its result. */
+  readonly returnsRefs: boolean;
+}
+
+export function randomPlan(prng: Prng, mayHaveChildren: boolean): Plan {
+  return {
+    runMs: prng.chance(0.1) ? prng.float() * 400 : prng.float() * 5,
+    outcome: prng.chance(0.1) ? "throws" : prng.chance(0.5) ? "stored" : "inline",
+    children: mayHaveChildren && prng.chance(0.25) ? prng.between(1, 2) : 0,
+    waits: prng.chance(0.7),
+    keeps: prng.chance(0.3),
+    returnsRefs: prng.chance(0.4),
+  };
+}
+
+export const encodePlan = (plan: Plan): Uint8Array => Buffer.from(JSON.stringify(plan));
+/** Only ever our own bytes. */
+export const decodePlan = (bytes: Uint8Array): Plan => JSON.parse(Buffer.from(bytes).toString()) as Plan;

@@ -1,0 +1,109 @@
+/** A process with an owner engine: a driver, or a worker. Its connection to the node, its turns, and its death. */
+import type { JobId, NodeId, ProcessId, WorkerId } from "../../core/src/base/mod.ts";
+import { type OwnerEffects, OwnerEngine } from "../../core/src/owner/mod.ts";
+import type { FromNode, ToNode, WorkerAddress } from "../../core/src/wire/mod.ts";
+import { SimLink } from "./link.ts";
+import { Program } from "./program.ts";
+import { Channel, type World } from "./world.ts";
+
+export const NODE_ID = "a0de".padEnd(32, "0") as NodeId;
+const TICK_MS = 10;
+
+export class SimProcess {
+  readonly world: World;
+  readonly id: ProcessId;
+  readonly pid: number;
+  readonly engine: OwnerEngine;
+  readonly program: Program;
+  /** A driver's own; workers make no actors in these runs. */
+  readonly jobId: JobId;
+  isAlive = true;
+  /** What the node sends that is not for the owner engine. */
+  onMessage: (message: FromNode) => void = () => {};
+  private readonly toNodeChannel: Channel;
+  private readonly fromNodeChannel: Channel;
+  private readonly links = new Map<WorkerId, SimLink>();
+  private isTicking = false;
+
+  constructor(world: World) {
+    this.world = world;
+    this.id = world.prng.hex(12) as ProcessId;
+    this.jobId = world.prng.hex(4) as JobId;
+    this.pid = world.newPid();
+    this.toNodeChannel = new Channel(world);
+    this.fromNodeChannel = new Channel(world);
+    this.engine = new OwnerEngine(this.id, this.effects());
+    this.program = new Program(this);
+    world.processes.set(this.id, this);
+  }
+
+  private effects(): OwnerEffects {
+    return {
+      toNode: (message) => this.toNode(message),
+      link: (address) => this.link(address),
+      unlink() {
+        // Links stay open, as in the runtime.
+      },
+      pin: (key) => this.toNode({ t: "store-pin", keys: [key] }),
+      killWorker: (address) => void this.toNodeChannel.send(() => this.world.node?.kill(address.workerId, "cancelled")),
+      taskEvent() {},
+      value: (seq, value) => this.program.received(seq, value.at === "error" ? value.bytes : undefined, value.nested),
+      pinned: (seq, pinned, nested) => {
+        this.program.received(seq, undefined, nested);
+        this.toNode({ t: "store-unpin", keys: [pinned.key] });
+      },
+      ready: (seq) => this.program.ended(seq),
+      streamItem() {},
+      streamEnd() {},
+      unreadFailure() {},
+      warn() {},
+    };
+  }
+
+  /** Runs something as one turn of the process: at one time, and with one flush at its end. */
+  turn(run: (engine: OwnerEngine) => void): void {
+    if (!this.isAlive) return;
+    this.engine.at(this.world.clock.nowMs);
+    run(this.engine);
+    this.program.digest();
+    this.engine.flush();
+    this.tickWhileActive();
+  }
+
+  private tickWhileActive(): void {
+    if (this.isTicking || !this.engine.isActive) return;
+    this.isTicking = true;
+    this.world.clock.schedule(TICK_MS, () => {
+      this.isTicking = false;
+      this.turn((engine) => engine.tick());
+    });
+  }
+
+  toNode(message: ToNode): void {
+    this.toNodeChannel.send(() => this.world.node?.receive(this, message));
+  }
+
+  fromNode(message: FromNode): void {
+    this.fromNodeChannel.send(() =>
+      this.turn((engine) => {
+        if (!engine.onNodeMessage(message)) this.onMessage(message);
+      }),
+    );
+  }
+
+  private link(address: WorkerAddress): SimLink {
+    const known = this.links.get(address.workerId);
+    if (known && !known.isBroken) return known;
+    const link = new SimLink(this.world, this, address);
+    this.links.set(address.workerId, link);
+    return link;
+  }
+
+  /** What it has sent still arrives; then its connections close. */
+  die(): void {
+    if (!this.isAlive) return;
+    this.isAlive = false;
+    for (const link of this.links.values()) link.ownerGone();
+    this.toNodeChannel.close(() => this.world.node?.disconnected(this));
+  }
+}

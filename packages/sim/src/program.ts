@@ -1,0 +1,308 @@
+/**
+ * What user code does with refs and handles, at random: submit, put, get, keep, pass on, drop. Dropping happens when a
+ * finaliser would run: some time later.
+ */
+import {
+  type ActorId,
+  isObjectKey,
+  type ObjectKey,
+  objectKeyOwner,
+  objectKeySeq,
+  type ProcessId,
+  type Seq,
+} from "../../core/src/base/mod.ts";
+import type { NestedRef, Template } from "../../core/src/owner/mod.ts";
+import { type ActorOptionsRecord, unpackFailure, type ValueRecord } from "../../core/src/wire/mod.ts";
+import { encodePlan, type Plan, randomPlan } from "./plan.ts";
+import type { SimProcess } from "./process.ts";
+
+const EMPTY = new Uint8Array(0);
+const METHOD = 1;
+const NAMES = ["alpha", "beta", "gamma"];
+
+/** A ref that the program has in its hands. */
+interface Held {
+  readonly seq: Seq;
+  /** Its key when another process owns it. */
+  readonly key: ObjectKey | undefined;
+}
+
+export class Program {
+  private readonly process: SimProcess;
+  private readonly refs = new Map<Seq, Held>();
+  private readonly handles = new Map<number, ActorId>();
+  /** Refs of calls whose end has not been seen. */
+  readonly unended = new Map<Seq, string>();
+  private readonly gets = new Map<Seq, (nested: readonly ObjectKey[]) => void>();
+  private readonly arrived: (() => void)[] = [];
+  private nextSeq = 1;
+  private nextNum = 1;
+  private isSetUp = false;
+
+  constructor(process: SimProcess) {
+    this.process = process;
+  }
+
+  private setUp(): void {
+    if (this.isSetUp) return;
+    this.isSetUp = true;
+    const { engine } = this.process;
+    for (const template of TEMPLATES) engine.tasks.register(template);
+    engine.actors.registerMethod({
+      id: METHOD,
+      name: "work",
+      numReturns: 1,
+      isStream: false,
+      streamBufferItems: 16,
+      group: "",
+      maxRetries: 1,
+      retryDelayMs: 0,
+      timeoutMs: 0,
+      retry: EMPTY,
+    });
+  }
+
+  // ── what user code does ────────────────────────────────────────────────────────────────────────────────────────
+
+  /** One random thing. To be called within a turn. */
+  act(): void {
+    this.setUp();
+    const { prng } = this.process.world;
+    const roll = prng.below(100);
+    if (roll < 35) this.submit(randomPlan(prng, true));
+    else if (roll < 42) this.put();
+    else if (roll < 55) this.get(prng.pick([...this.refs.keys()]));
+    else if (roll < 62) this.createActor();
+    else if (roll < 80) this.call(randomPlan(prng, false));
+    else if (roll < 83) this.cancel(prng.pick([...this.unended.keys()]));
+    else if (roll < 84) this.kill(prng.pick([...this.handles.values()]));
+    else if (roll < 88) this.finalise(() => this.dropHandle(prng.pick([...this.handles.keys()])));
+    else this.finalise(() => this.drop(prng.pick([...this.refs.keys()])));
+  }
+
+  /** Submits a task; the ref of its first return. */
+  submit(plan: Plan): Seq {
+    this.setUp();
+    const { engine, world } = this.process;
+    const template = world.prng.pick(TEMPLATES);
+    if (template === undefined) throw new RangeError("there are no templates");
+    const seq = this.take(template.numReturns);
+    const args = encodePlan(plan);
+    engine.tasks.submit(seq, template.id, args, this.someRefs(), this.someNested());
+    for (let index = 0; index < template.numReturns; index++) this.began((seq + index) as Seq, template.name);
+    return seq;
+  }
+
+  private call(plan: Plan): void {
+    const { engine, world } = this.process;
+    const num = world.prng.pick([...this.handles.keys()]);
+    if (num === undefined) return;
+    const seq = this.take(1);
+    engine.actors.call(seq, num, METHOD, encodePlan(plan), this.someRefs(), this.someNested());
+    this.began(seq, `a call of ${this.handles.get(num)}`);
+  }
+
+  private put(): void {
+    const { engine, world } = this.process;
+    const seq = this.take(1);
+    const nested = engine.objects.useNested(this.someNested());
+    const value: ValueRecord = world.prng.chance(0.5)
+      ? { at: "inline", bytes: EMPTY, nested }
+      : { at: "stored", key: world.store.seal(this.process), size: 100, nodes: [], nested };
+    const record = engine.objects.create(seq);
+    engine.objects.setValue(record, value);
+    this.refs.set(seq, { seq, key: undefined });
+  }
+
+  /** Reads a value; what refs it has are kept or not. */
+  get(seq: Seq | undefined, then: () => void = () => {}): void {
+    if (seq === undefined || this.gets.has(seq)) return;
+    this.gets.set(seq, (nested) => {
+      for (const key of nested) if (this.process.world.prng.chance(0.5)) this.keep(key);
+      then();
+    });
+    this.process.engine.objects.want(seq);
+  }
+
+  private createActor(): void {
+    const { engine, world } = this.process;
+    const { prng } = world;
+    const actorId = (prng.hex(12) + this.process.jobId) as ActorId;
+    const num = this.nextNum++;
+    const name = prng.chance(0.2) ? prng.pick(NAMES) : undefined;
+    const options: ActorOptionsRecord = {
+      ...(name === undefined ? {} : { name }),
+      getIfExists: prng.chance(0.7),
+      lifetime: "owner",
+      resources: prng.chance(0.2) ? { slot: 10_000 } : {},
+      maxRestarts: prng.pick([0, 1, -1]) ?? 0,
+      isolation: prng.chance(0.4) ? "process" : "shared",
+      maxActorsPerWorker: 3,
+    };
+    const spec = { className: "Actor", codeKey: "actor", code: Buffer.from("class Actor {}"), host: EMPTY };
+    engine.actors.create({
+      num,
+      actorId,
+      concurrency: 1,
+      options,
+      spec,
+      args: EMPTY,
+      deps: this.someRefs(),
+      nested: this.someNested(),
+    });
+    this.handles.set(num, actorId);
+  }
+
+  private cancel(seq: Seq | undefined): void {
+    if (seq !== undefined) this.process.engine.cancel(seq, this.process.world.prng.chance(0.2), false);
+  }
+
+  private kill(actorId: ActorId | undefined): void {
+    const noRestart = this.process.world.prng.chance(0.3);
+    if (actorId !== undefined) this.process.toNode({ t: "actor-kill", actorId, noRestart });
+  }
+
+  /** Takes a ref or handle out of a value that is at hand. */
+  keep(key: ObjectKey): void {
+    const { engine } = this.process;
+    if (!isObjectKey(key)) {
+      const num = this.nextNum++;
+      this.setUp();
+      engine.actors.borrow(num, key as string as ActorId, "Actor", 1);
+      this.handles.set(num, key as string as ActorId);
+    } else if (objectKeyOwner(key) === this.process.id) {
+      const seq = objectKeySeq(key);
+      engine.objects.retain(seq);
+      // One ref of the program for each object is enough for these runs.
+      if (this.refs.has(seq)) engine.objects.release(seq);
+      else this.refs.set(seq, { seq, key: undefined });
+    } else {
+      const seq = this.take(1);
+      engine.objects.borrow(seq, key);
+      this.refs.set(seq, { seq, key });
+    }
+  }
+
+  drop(seq: Seq | undefined): void {
+    if (seq === undefined || this.gets.has(seq) || !this.refs.delete(seq)) return;
+    // A pending call whose ref is dropped still ends, but nobody is told.
+    this.unended.delete(seq);
+    this.process.engine.objects.release(seq);
+  }
+
+  private dropHandle(num: number | undefined): void {
+    if (num !== undefined && this.handles.delete(num)) this.process.engine.actors.release(num);
+  }
+
+  /** Lets go of everything that no get waits for, as finalisers do when nothing is reachable any more. */
+  dropAll(): void {
+    for (const num of [...this.handles.keys()]) this.dropHandle(num);
+    for (const seq of [...this.refs.keys()]) this.drop(seq);
+  }
+
+  get isEmpty(): boolean {
+    return this.refs.size === 0 && this.handles.size === 0;
+  }
+
+  get actorIds(): Iterable<ActorId> {
+    return this.handles.values();
+  }
+
+  // ── what it is told ────────────────────────────────────────────────────────────────────────────────────────────
+
+  received(seq: Seq, failure: Uint8Array | undefined, nested: readonly ObjectKey[]): void {
+    if (failure) this.check(seq, failure);
+    // Answered in the same turn, but not within the engine's own step.
+    this.arrived.push(() => {
+      const waiting = this.gets.get(seq);
+      this.gets.delete(seq);
+      waiting?.(nested);
+    });
+  }
+
+  /** Hands what has arrived to the program. */
+  digest(): void {
+    for (let next = this.arrived.shift(); next; next = this.arrived.shift()) next();
+  }
+
+  ended(seq: Seq): void {
+    this.unended.delete(seq);
+  }
+
+  private check(seq: Seq, failure: Uint8Array): void {
+    const { world } = this.process;
+    for (let one = unpackFailure(failure), depth = 0; depth < 50; depth++) {
+      if (one.code === "OBJECT_LOST")
+        world.fail("a held object is never freed", `${this.process.id} ${seq}: ${one.message}`);
+      if (one.code === "OWNER_DIED" && one.message.startsWith("object ")) {
+        const owner = /process ([0-9a-f]{24})/.exec(one.message)?.[1] as ProcessId | undefined;
+        if (owner !== undefined && !world.crashed.has(owner)) world.fail("an owner that lives delivers", one.message);
+      }
+      if (!one.because) return;
+      one = one.because;
+    }
+  }
+
+  // ── helpers ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private take(count: number): Seq {
+    const seq = this.nextSeq as Seq;
+    this.nextSeq += count;
+    return seq;
+  }
+
+  private began(seq: Seq, what: string): void {
+    this.refs.set(seq, { seq, key: undefined });
+    this.unended.set(seq, what);
+    this.process.engine.objects.watch(seq);
+  }
+
+  private finalise(run: () => void): void {
+    const { world } = this.process;
+    world.clock.schedule(world.prng.float() * 200, () => this.process.turn(run));
+  }
+
+  private someRefs(): readonly Seq[] {
+    const { prng } = this.process.world;
+    const seqs = [...this.refs.keys()];
+    return Array.from({ length: prng.below(3) }, () => prng.pick(seqs)).filter((seq) => seq !== undefined);
+  }
+
+  /** Refs and handles to put inside a value. */
+  someNested(): readonly NestedRef[] {
+    const { prng } = this.process.world;
+    const refs = [...this.refs.values()];
+    const handles = [...this.handles.values()];
+    const nested: NestedRef[] = [];
+    for (let index = prng.below(3); index > 0; index--) {
+      const ref = prng.pick(refs);
+      if (ref) nested.push(ref.key ?? ref.seq);
+    }
+    const handle = prng.chance(0.3) ? prng.pick(handles) : undefined;
+    if (handle !== undefined) nested.push(handle as string as ObjectKey);
+    return nested;
+  }
+}
+
+const template = (id: number, cpu: number, numReturns: number, maxRetries: number): Template => ({
+  id,
+  name: `task${id}`,
+  code: EMPTY,
+  demand: { key: `cpu${cpu}`, resources: cpu === 0 ? {} : { cpu: cpu * 10_000 }, priority: 0, name: `task${id}` },
+  numReturns,
+  isStream: false,
+  streamBufferItems: 16,
+  maxRetries,
+  retryDelayMs: 0,
+  timeoutMs: 0,
+  maxCalls: 0,
+});
+
+/** The last one asks for more than the node has: refused after a while. */
+const TEMPLATES: readonly Template[] = [
+  template(0, 1, 1, 3),
+  template(1, 1, 2, 0),
+  template(2, 2, 1, -1),
+  template(3, 0, 1, 3),
+  template(4, 64, 1, 3),
+];

@@ -1,0 +1,19 @@
+import { expect, test } from "vitest";
+import { simulate } from "./simulation.ts";
+
+const seedOfThisRun = Math.floor(Math.random() * 2 ** 31);
+
+test("the same seed gives the same run", () => {
+  expect(simulate({ seed: 1, steps: 150 })).toEqual(simulate({ seed: 1, steps: 150 }));
+});
+
+test("every invariant holds over many short runs", { timeout: 120_000 }, () => {
+  let crashes = 0;
+  for (let seed = 1; seed <= 12; seed++) crashes += simulate({ seed, steps: 250 }).crashes;
+  expect(crashes).toBeGreaterThan(10);
+});
+
+test(`and for a seed that is new in each run: ${seedOfThisRun}`, { timeout: 120_000 }, () => {
+  const result = simulate({ seed: seedOfThisRun, steps: 500 });
+  expect(result.storedObjects).toBeGreaterThan(0);
+});

@@ -1,0 +1,301 @@
+/** A worker process: runs leased tasks one at a time, and hosts actors (actor-host.ts). */
+import type { ObjectKey, Seq, WorkerId } from "../../core/src/base/mod.ts";
+import { WorkerClaims } from "../../core/src/owner/mod.ts";
+import {
+  type FrameReader,
+  type FrameWriter,
+  packFailure,
+  readKeys,
+  readValues,
+  TO_OWNER,
+  TO_WORKER,
+  type ValueRecord,
+  type WorkerAddress,
+  writeKeys,
+  writeValues,
+} from "../../core/src/wire/mod.ts";
+import { ActorHost } from "./actor-host.ts";
+import type { SimLink } from "./link.ts";
+import { decodePlan, type Plan, randomPlan } from "./plan.ts";
+import { NODE_ID, SimProcess } from "./process.ts";
+import type { World } from "./world.ts";
+
+const CLAIM_WORDS = 32;
+
+/** A task or a call that has arrived. */
+export interface Item {
+  readonly link: SimLink;
+  readonly seq: Seq;
+  readonly attempt: number;
+  readonly slot: number;
+  readonly sequence: number;
+  readonly plan: Plan;
+  readonly numReturns: number;
+  /** Refs that came with it: held until it ends. */
+  readonly held: readonly ObjectKey[];
+  readonly deps: readonly ValueRecord[];
+  isOver: boolean;
+}
+
+export class SimWorker {
+  readonly world: World;
+  readonly process: SimProcess;
+  readonly workerId: WorkerId;
+  readonly address: WorkerAddress;
+  readonly words = new Int32Array(new SharedArrayBuffer(4 * CLAIM_WORDS));
+  readonly links = new Set<SimLink>();
+  readonly host: ActorHost;
+  private readonly claims: WorkerClaims;
+  private readonly queue: Item[] = [];
+  private running: Item | undefined;
+
+  constructor(world: World, workerId: WorkerId) {
+    this.world = world;
+    this.workerId = workerId;
+    this.process = new SimProcess(world);
+    this.claims = new WorkerClaims(this.words);
+    this.host = new ActorHost(this);
+    this.address = {
+      workerId,
+      processId: this.process.id,
+      nodeId: NODE_ID,
+      pid: this.process.pid,
+      address: `/sim/${workerId}`,
+    };
+    this.process.onMessage = (message) => this.host.onMessage(message);
+    world.workers.set(workerId, this);
+  }
+
+  /** It runs nothing and waits for nothing. */
+  get isIdle(): boolean {
+    return this.running === undefined && this.queue.length === 0;
+  }
+
+  die(): void {
+    if (!this.process.isAlive) return;
+    this.process.die();
+    for (const link of this.links) link.workerGone();
+  }
+
+  onFrame(link: SimLink, reader: FrameReader): void {
+    const fields = reader.array();
+    switch (reader.uint()) {
+      case TO_WORKER.template: {
+        const id = reader.uint();
+        reader.string();
+        reader.bin();
+        link.numReturns.set(id, reader.uint());
+        break;
+      }
+      case TO_WORKER.task: {
+        const [seq, attempt, template, slot, sequence] = [0, 0, 0, 0, 0].map(() => reader.uint());
+        const numReturns = link.numReturns.get(template ?? -1) ?? 1;
+        this.queue.push(this.arrived(link, reader, { seq, attempt, slot, sequence, numReturns }));
+        this.next();
+        break;
+      }
+      case TO_WORKER.actor: {
+        const num = reader.uint();
+        link.actors.set(num, reader.string());
+        break;
+      }
+      case TO_WORKER.call: {
+        const [seq, attempt, num] = [0, 0, 0, 0].map(() => reader.uint());
+        const item = this.arrived(link, reader, { seq, attempt, slot: 0, sequence: 0, numReturns: 1 });
+        this.host.call(link.actors.get(num ?? -1), item);
+        break;
+      }
+      case TO_WORKER.cancel:
+        this.cancel(link, reader.uint() as Seq);
+        break;
+      case TO_WORKER.takeBack:
+        for (let field = 1; field < fields; field++) this.giveBack(link, reader.uint() as Seq);
+        break;
+      default:
+        break;
+    }
+  }
+
+  private arrived(
+    link: SimLink,
+    reader: FrameReader,
+    head: Record<"seq" | "attempt" | "slot" | "sequence" | "numReturns", number | undefined>,
+  ): Item {
+    const plan = decodePlan(reader.bin());
+    const nested = readKeys(reader);
+    const deps = readValues(reader);
+    const held = [...nested, ...deps.flatMap((dep) => dep.nested)];
+    this.process.engine.objects.holds.receive(held);
+    return {
+      link,
+      seq: (head.seq ?? 0) as Seq,
+      attempt: head.attempt ?? 0,
+      slot: head.slot ?? 0,
+      sequence: head.sequence ?? 0,
+      numReturns: head.numReturns ?? 1,
+      plan,
+      held,
+      deps,
+      isOver: false,
+    };
+  }
+
+  private next(): void {
+    while (this.running === undefined) {
+      const item = this.queue.shift();
+      if (item === undefined) return;
+      // The owner may have taken it back meanwhile.
+      if (item.slot > 0 && !this.claims.start(item.slot, item.sequence)) this.over(item);
+      else {
+        this.running = item;
+        this.run(item, () => {
+          this.running = undefined;
+          this.next();
+        });
+      }
+    }
+  }
+
+  /** Runs the plan of a task or call; `then` once it is over, within a turn. */
+  run(item: Item, then: () => void): void {
+    this.checkArguments(item);
+    const { program } = this.process;
+    const { prng, clock } = this.world;
+    const children = Array.from({ length: item.plan.children }, () => program.submit(randomPlan(prng, false)));
+    const finish = (): void => {
+      if (!item.isOver) this.succeed(item);
+      then();
+    };
+    clock.schedule(item.plan.runMs, () =>
+      this.process.turn(() => {
+        if (!item.plan.waits || children.length === 0 || item.isOver) {
+          finish();
+          return;
+        }
+        this.process.toNode({ t: "blocked", blocked: true });
+        let missing = children.length;
+        for (const child of children) {
+          program.get(child, () => {
+            if (--missing > 0) return;
+            this.process.toNode({ t: "blocked", blocked: false });
+            finish();
+          });
+        }
+      }),
+    );
+  }
+
+  /** While an owner waits for this attempt, it holds the arguments. */
+  private checkArguments(item: Item): void {
+    const { owner } = item.link;
+    const task = owner.engine.tasks.current(item.seq, item.attempt);
+    if (!owner.isAlive || task === undefined || task.deps.length === 0) return;
+    for (const dep of item.deps) {
+      if (dep.at === "stored" && !this.world.store.isLive(dep.key)) {
+        this.world.fail("a held object is never freed", `argument ${dep.key} of ${owner.id} ${item.seq}`);
+      }
+    }
+  }
+
+  private succeed(item: Item): void {
+    const { link, plan } = item;
+    const { engine, program } = this.process;
+    const { prng, store } = this.world;
+    if (plan.keeps) for (const key of item.held) if (prng.chance(0.5)) program.keep(key);
+    const nested = plan.returnsRefs
+      ? engine.objects.useNested([...program.someNested(), ...item.held.filter(() => prng.chance(0.5))])
+      : [];
+    if (nested.length > 0) {
+      engine.objects.publishNested(nested);
+      this.process.toNode({ t: "hold-grant", to: link.owner.id, keys: nested });
+    }
+    const { back } = link;
+    if (plan.outcome === "throws") {
+      const failure = packFailure({ code: "TASK_FAILED", kind: "task", message: "it threw" });
+      this.writeError(item, failure, nested);
+    } else if (plan.outcome === "inline" && item.numReturns === 1 && nested.length === 0) {
+      this.begin(back, 5, TO_OWNER.ok, item);
+      back.bin(new Uint8Array(1));
+      back.end();
+    } else {
+      const values = Array.from({ length: item.numReturns }, (_, index): ValueRecord => {
+        const inside = index === 0 ? nested : [];
+        return plan.outcome === "stored"
+          ? { at: "stored", key: store.seal(link.owner), size: 100, nodes: [NODE_ID], nested: inside }
+          : { at: "inline", bytes: new Uint8Array(1), nested: inside };
+      });
+      this.begin(back, 5, TO_OWNER.results, item);
+      writeValues(back, values);
+      back.end();
+    }
+    link.answer();
+    engine.objects.holds.drop(nested);
+    this.over(item);
+  }
+
+  private begin(back: FrameWriter, fields: number, kind: number, item: Item): void {
+    back.begin();
+    back.array(fields);
+    back.uint(kind);
+    back.uint(item.seq);
+    back.uint(item.attempt);
+    back.uint(Math.round(item.plan.runMs * 1000));
+  }
+
+  private writeError(item: Item, bytes: Uint8Array, nested: readonly ObjectKey[]): void {
+    const { back } = item.link;
+    this.begin(back, 7, TO_OWNER.error, item);
+    back.bin(bytes);
+    writeKeys(back, nested);
+    back.bool(false);
+    back.end();
+  }
+
+  /** Lets go of what came with it; what the program kept goes when a finaliser runs. */
+  over(item: Item): void {
+    if (item.isOver) return;
+    item.isOver = true;
+    this.process.engine.objects.holds.drop(item.held);
+    const { clock, prng } = this.world;
+    clock.schedule(prng.float() * 300, () => this.process.turn(() => this.collect()));
+  }
+
+  collect(): void {
+    if (this.isIdle) this.process.program.dropAll();
+  }
+
+  private cancel(link: SimLink, seq: Seq): void {
+    const isIt = (item: Item): boolean => item.link === link && item.seq === seq && !item.isOver;
+    const at = this.queue.findIndex(isIt);
+    const queued = at >= 0 ? this.queue.splice(at, 1)[0] : this.host.withdraw(isIt);
+    const item = queued ?? (this.running && isIt(this.running) ? this.running : this.host.findRunning(isIt));
+    if (item === undefined) return;
+    const failure = packFailure({ code: "TASK_CANCELLED", kind: "cancelled", message: "it was cancelled" });
+    this.writeError(item, failure, []);
+    link.answer();
+    this.over(item);
+  }
+
+  private giveBack(link: SimLink, seq: Seq): void {
+    const at = this.queue.findIndex((item) => item.link === link && item.seq === seq);
+    const item = at >= 0 ? this.queue.splice(at, 1)[0] : undefined;
+    if (item === undefined) return;
+    link.back.begin();
+    link.back.array(2);
+    link.back.uint(TO_OWNER.returned);
+    link.back.uint(seq);
+    link.back.end();
+    link.answer();
+    this.over(item);
+  }
+
+  /** Nobody waits for what this owner sent. */
+  ownerGone(link: SimLink): void {
+    const mine = [...this.queue, ...(this.running ? [this.running] : []), ...this.host.items()].filter(
+      (item) => item.link === link,
+    );
+    for (const item of mine) this.over(item);
+    const left = this.queue.filter((item) => !item.isOver);
+    this.queue.splice(0, this.queue.length, ...left);
+  }
+}

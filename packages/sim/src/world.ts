@@ -1,0 +1,94 @@
+/** What all parts of a simulation share: time, chance, the processes, and the one way to report what must not be. */
+import { createPrng, type Prng, type ProcessId, type WorkerId } from "../../core/src/base/mod.ts";
+import { VirtualClock } from "./clock.ts";
+import type { SimNode } from "./node.ts";
+import type { SimProcess } from "./process.ts";
+import { SimStore } from "./store.ts";
+import type { SimWorker } from "./worker.ts";
+
+/** The sentences that hold after every step; a run that breaks one ends with its name. */
+export type Invariant =
+  | "resources are never granted twice"
+  | "a held object is never freed"
+  | "an object is freed once"
+  | "every object is freed in the end"
+  | "every call ends"
+  | "an owner that lives delivers"
+  | "at most one incarnation of an actor is alive"
+  | "names are unique"
+  | "every actor ends with its last handle"
+  | "what was granted comes back";
+
+export class InvariantViolation extends Error {
+  readonly invariant: Invariant;
+  constructor(invariant: Invariant, detail: string) {
+    super(`${invariant}: ${detail}`);
+    this.invariant = invariant;
+  }
+}
+
+export interface Chances {
+  /** Of a crash of some worker, at each step of a driver's program. */
+  readonly crash: number;
+  /** Of the second driver's death, at each of its steps. */
+  readonly driverCrash: number;
+  readonly delayMsMax: number;
+}
+
+export class World {
+  readonly clock = new VirtualClock();
+  readonly prng: Prng;
+  readonly chances: Chances;
+  readonly store = new SimStore(this);
+  readonly processes = new Map<ProcessId, SimProcess>();
+  readonly workers = new Map<WorkerId, SimWorker>();
+  /** Those that were made to crash: only their objects may be lost. */
+  readonly crashed = new Set<ProcessId>();
+  /** Set once, by the simulation. */
+  node: SimNode | undefined;
+  /** The programs do nothing new any more. */
+  isWindingDown = false;
+  private nextPid = 1_000;
+
+  constructor(seed: number, chances: Chances) {
+    this.prng = createPrng(seed);
+    this.chances = chances;
+  }
+
+  newPid(): number {
+    return this.nextPid++;
+  }
+
+  fail(invariant: Invariant, detail: string): never {
+    throw new InvariantViolation(invariant, detail);
+  }
+
+  /** A time that a message or a step takes: mostly short, sometimes long. */
+  delayMs(): number {
+    const { prng, chances } = this;
+    return prng.float() * (prng.chance(0.05) ? chances.delayMsMax : chances.delayMsMax / 20);
+  }
+}
+
+/** One direction of a connection: what is sent arrives in order, after a delay; closing comes last. */
+export class Channel {
+  private readonly world: World;
+  private lastMs = 0;
+  private isClosed = false;
+
+  constructor(world: World) {
+    this.world = world;
+  }
+
+  send(deliver: () => void): void {
+    if (this.isClosed) return;
+    const { clock } = this.world;
+    this.lastMs = Math.max(this.lastMs, clock.nowMs + this.world.delayMs());
+    clock.schedule(this.lastMs - clock.nowMs, deliver);
+  }
+
+  close(closed: () => void): void {
+    this.send(closed);
+    this.isClosed = true;
+  }
+}
