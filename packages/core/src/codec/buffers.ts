@@ -59,7 +59,7 @@ export class BufferCollector {
       if (view && isLengthTracking(view, kind)) flags |= VIEW_LENGTH_TRACKING;
     }
     if (isInline) {
-      const bytes = new Uint8Array(buffer, byteOffset, byteLength);
+      const bytes = view instanceof Uint8Array ? view : new Uint8Array(buffer, byteOffset, byteLength);
       if (kind === VIEW_UINT8) {
         out.bin(bytes);
       } else {

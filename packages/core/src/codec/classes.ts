@@ -44,7 +44,16 @@ const SUPPORTED_BASES = new Set([
 ]);
 
 const sourceOf = (fn: AnyClass): string => Function.prototype.toString.call(fn);
-const isNative = (fn: AnyClass): boolean => sourceOf(fn).endsWith("{ [native code] }");
+const natives = new WeakMap<AnyClass, boolean>();
+
+function isNative(fn: AnyClass): boolean {
+  let known = natives.get(fn);
+  if (known === undefined) {
+    known = sourceOf(fn).endsWith("{ [native code] }");
+    natives.set(fn, known);
+  }
+  return known;
+}
 
 /** The class that a prototype belongs to, when it is a class's own prototype. */
 export function classOf(prototype: object): AnyClass | undefined {
@@ -56,9 +65,16 @@ export function classOf(prototype: object): AnyClass | undefined {
 
 /** The built-in class whose prototype this is, in this realm or another; undefined for the program's own classes. */
 export function intrinsicName(prototype: object): string | undefined {
+  const known = intrinsics.get(prototype);
+  if (known !== undefined) return known;
   const type = classOf(prototype);
-  return type && isNative(type) ? type.name : undefined;
+  if (!type || !isNative(type)) return undefined;
+  intrinsics.set(prototype, type.name);
+  return type.name;
 }
+
+/** Those met so far; a prototype of the engine does not become another's. */
+const intrinsics = new WeakMap<object, string>();
 
 /** The name of the built-in class that a value claims as its constructor; undefined when that is the program's own. */
 export function builtInConstructorName(value: object): string | undefined {

@@ -260,6 +260,18 @@ function readStack(decoder: Decoder, error: Error): void {
   define(error, "stack", typeof stack === "string" ? stack : undefined, false);
 }
 
+/** Makes an error without collecting the stack of this place, which would take longer than all the rest. */
+function withoutStack<E extends Error>(make: () => E): E {
+  const limit = Error.stackTraceLimit;
+  // In a program that froze its intrinsics the limit cannot be set; the error is the same, only slower.
+  Reflect.set(Error, "stackTraceLimit", 0);
+  try {
+    return make();
+  } finally {
+    Reflect.set(Error, "stackTraceLimit", limit);
+  }
+}
+
 const ERRORS: Readonly<Record<string, () => Error>> = {
   Error: () => new Error(),
   EvalError: () => new EvalError(),
@@ -280,7 +292,7 @@ function readError(decoder: Decoder, depth: number): Error {
   const name = decoder.text();
   const make = Object.hasOwn(ERRORS, name) ? ERRORS[name] : undefined;
   // A built-in error that this engine does not have is still an error.
-  const error = decoder.born(make ? make() : new Error());
+  const error = decoder.born(withoutStack(make ?? (() => new Error())));
   readStack(decoder, error);
   decoder.content((at) => readProperties(decoder, error, at), depth);
   return error;
@@ -290,7 +302,7 @@ function readRuntimeError(decoder: Decoder, depth: number): Error {
   const code = decoder.text();
   // The kinds are a closed set only within one version; a new one is passed on as it is.
   const kind = decoder.text() as ErrorKind;
-  const error = decoder.born(errorFromCode(code, kind, ""));
+  const error = decoder.born(withoutStack(() => errorFromCode(code, kind, "")));
   readStack(decoder, error);
   decoder.content((at) => readProperties(decoder, error, at), depth);
   return error;

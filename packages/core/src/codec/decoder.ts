@@ -19,7 +19,7 @@ import {
   malformed,
   TABLE_ENTRY_BYTES,
 } from "./format.ts";
-import { asBuffer, type ByteSource, exactCopy, ownBuffer, type RawBuffer } from "./input.ts";
+import { asBuffer, type ByteSource, copyOf, ownBuffer, type RawBuffer } from "./input.ts";
 import { readKeyText } from "./keys.ts";
 import { define } from "./properties.ts";
 import type { SerializerRegistry } from "./serializers.ts";
@@ -287,7 +287,7 @@ export class Decoder {
 
   private bin(length: number): Uint8Array {
     const start = this.skip(length);
-    return this.born(new Uint8Array(exactCopy(this.bytes, start, start + length)));
+    return this.born(copyOf(this.bytes, start, start + length));
   }
 
   private array(length: number, depth: number): unknown {

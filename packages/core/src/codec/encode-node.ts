@@ -51,11 +51,14 @@ interface BuiltIn {
 
 export function writeOther(encoder: Encoder, value: object, depth: number): void {
   const prototype: object | null = Object.getPrototypeOf(value);
-  const type = prototype ? classOf(prototype) : undefined;
-  const serializer = type && encoder.context.serializers?.find(type);
-  if (type && serializer) {
-    writeRegistered(encoder, value, type, serializer, depth);
-    return;
+  const { serializers } = encoder.context;
+  if (serializers && serializers.size > 0 && prototype) {
+    const type = classOf(prototype);
+    const serializer = type && serializers.find(type);
+    if (type && serializer) {
+      writeRegistered(encoder, value, type, serializer, depth);
+      return;
+    }
   }
   const builtIn = asBuiltIn(encoder, value, prototype, depth);
   if (builtIn === REFUSED) return;

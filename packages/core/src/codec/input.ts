@@ -32,7 +32,17 @@ export function ownBuffer(source: Uint8Array | ByteSource, offset: number, lengt
 }
 
 export function exactCopy(bytes: Uint8Array, start: number, end: number): ArrayBuffer {
-  const copy = new ArrayBuffer(end - start);
-  new Uint8Array(copy).set(bytes.subarray(start, end));
+  return copyOf(bytes, start, end).buffer;
+}
+
+/** Up to this size a loop beats the call into native code. */
+const LOOPED_COPY_MAX = 48;
+
+/** The same as a Uint8Array. */
+export function copyOf(bytes: Uint8Array, start: number, end: number): Uint8Array<ArrayBuffer> {
+  const length = end - start;
+  const copy = new Uint8Array(length);
+  if (length <= LOOPED_COPY_MAX) for (let i = 0; i < length; i++) copy[i] = bytes[start + i] as number;
+  else copy.set(bytes.subarray(start, end));
   return copy;
 }

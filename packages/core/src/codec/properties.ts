@@ -76,6 +76,7 @@ export const INSPECT_EXTRAS = {
   showHidden: false,
   showProxy: false,
   sorted: false,
+  numericSeparator: false,
 } as const;
 
 /**
