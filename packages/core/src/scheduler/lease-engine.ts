@@ -77,6 +77,10 @@ export class LeaseEngine {
     return ask && this.explainOne(ask, nowMs);
   }
 
+  workerOf(leaseId: LeaseId): WorkerId | undefined {
+    return this.tables.leases.get(leaseId)?.worker.id;
+  }
+
   explainRequest(requestId: number, nowMs: number): { sentences: string[]; sinceMs: number } | undefined {
     const request = this.tables.requests.get(requestId);
     return request && !request.holding ? this.explainOne(request.ask, nowMs) : undefined;

@@ -1,0 +1,66 @@
+/** What a node is told at its start, as JSON in the environment variable MOBULA_NODE. */
+import { InvalidOptionError } from "../base/errors.ts";
+import type { NodeId } from "../base/ids.ts";
+import type { Resources } from "../base/resources.ts";
+
+export type LogLevel = "error" | "warn" | "info" | "debug";
+
+export interface NodeConfig {
+  readonly nodeId: NodeId;
+  /** For people: in messages and in `nodes()`. */
+  readonly name: string;
+  /** A folder of mode 0700 for this node alone; it is removed at the end. */
+  readonly sessionDir: string;
+  /** The socket on which every process reaches the node. */
+  readonly nodeSocket: string;
+  /** Whoever connects must know it. */
+  readonly token: string;
+  /** Overrides what the machine has: `{ cpu, gpu, memory, [custom] }`; memory in bytes. */
+  readonly resources: Resources;
+  /** Default 30 % of the machine's memory. */
+  readonly objectStoreBytes?: number;
+  /** Default: a folder in the session's. */
+  readonly spillDirectory?: string;
+  /** Bytes on disk; default unlimited. 0 turns spilling off. */
+  readonly spillBytesMax?: number;
+  readonly memoryMonitor: MemoryMonitorConfig;
+  readonly infeasibleTimeoutMs: number;
+  readonly putTimeoutMs: number;
+  /** Set for an embedded node: it ends with this process. */
+  readonly driverPid?: number;
+  /** True: several drivers come and go, and actors may outlive them. */
+  readonly standing: boolean;
+  readonly logLevel: LogLevel;
+  /** Options of Node.js for every worker: export conditions and loaders of the driver. */
+  readonly workerExecArgv: readonly string[];
+  /** Workers that are started before anything else; default one for each CPU. */
+  readonly firstWorkers?: number;
+}
+
+export interface MemoryMonitorConfig {
+  /** Part of the memory in use past which a worker is ended; default 0.95. */
+  readonly threshold: number;
+  /** Default 250; sooner while memory is about to run out. */
+  readonly intervalMs: number;
+  /** Counts only this node's workers against so many bytes, instead of everything against the machine's memory. */
+  readonly limitBytes?: number;
+}
+
+export const NODE_VARIABLE = "MOBULA_NODE";
+export const WORKER_VARIABLE = "MOBULA_WORKER";
+
+export const MEMORY_MONITOR_DEFAULTS: MemoryMonitorConfig = { threshold: 0.95, intervalMs: 250 };
+
+/** The level that MOBULA_LOG asks for, default "warn". */
+export function logLevel(text = process.env.MOBULA_LOG): LogLevel {
+  if (text === undefined || text === "") return "warn";
+  if (text === "error" || text === "warn" || text === "info" || text === "debug") return text;
+  throw new InvalidOptionError(`MOBULA_LOG is "${text}"; it may be error, warn, info or debug`);
+}
+
+export function readNodeConfig(text = process.env[NODE_VARIABLE]): NodeConfig {
+  if (text === undefined) {
+    throw new InvalidOptionError(`${NODE_VARIABLE} is not set; nodes are started by init() or by \`mobula start\``);
+  }
+  return JSON.parse(text) as NodeConfig; // Written by launch.ts of the same package.
+}

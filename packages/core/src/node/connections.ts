@@ -1,0 +1,106 @@
+/**
+ * The node's socket: who connects, and whether it may. Until a peer has said hello with the right version and token its
+ * frames are small, its time is short, and nothing it sends reaches the rest of the node.
+ */
+import { createHash, timingSafeEqual } from "node:crypto";
+import { AuthenticationError, ConnectionLostError, type MobulaError, VersionMismatchError } from "../base/errors.ts";
+import type { ProcessId } from "../base/ids.ts";
+import { FRAME_BYTES_MAX, HANDSHAKE_BYTES_MAX, HANDSHAKE_TIMEOUT_MS, WIRE_VERSION } from "../base/limits.ts";
+import { type Listener, listenUnix, type Peer, type SocketPeer } from "../transport/mod.ts";
+import type { Hello, ToNode } from "../wire/messages.ts";
+
+export interface ConnectionsOptions {
+  readonly socketPath: string;
+  readonly token: string;
+  /** Milliseconds for hello; tests shorten it. */
+  readonly handshakeTimeoutMs?: number;
+  /** May refuse by throwing a MobulaError. */
+  onHello(hello: Hello, peer: Peer): void;
+  onMessage(from: ProcessId, message: Exclude<ToNode, Hello>): void;
+  onClose(processId: ProcessId, error: Error | undefined): void;
+  /** A message could not be handled: our bug, or a peer that sends nonsense. Its connection ends. */
+  onFailure(processId: ProcessId, error: unknown): void;
+}
+
+/** Peers that have not said hello yet; more are refused, so that nobody can use up the node's descriptors. */
+const STRANGERS_MAX = 256;
+
+export async function listen(options: ConnectionsOptions): Promise<Listener> {
+  const tokenHash = hash(options.token);
+  let strangers = 0;
+
+  return listenUnix(options.socketPath, (peer) => {
+    peer.frameBytesMax = HANDSHAKE_BYTES_MAX;
+    let processId: ProcessId | undefined;
+    const timer = setTimeout(
+      () => peer.destroy(new ConnectionLostError("no hello in time")),
+      options.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_MS,
+    );
+    strangers++;
+    if (strangers > STRANGERS_MAX) peer.destroy();
+    let isStranger = true;
+    const known = (): void => {
+      if (!isStranger) return;
+      isStranger = false;
+      strangers--;
+      clearTimeout(timer);
+    };
+    return {
+      onMessage(message) {
+        if (processId === undefined) {
+          const hello = message as Hello; // Checked field by field by checkHello.
+          const problem = checkHello(hello, tokenHash);
+          if (problem) {
+            refuse(peer, problem);
+            return;
+          }
+          try {
+            options.onHello(hello, peer);
+          } catch (error) {
+            refuse(peer, error as MobulaError); // onHello throws nothing else.
+            return;
+          }
+          known();
+          processId = hello.processId;
+          peer.frameBytesMax = FRAME_BYTES_MAX;
+          return;
+        }
+        try {
+          options.onMessage(processId, message as Exclude<ToNode, Hello>);
+        } catch (error) {
+          options.onFailure(processId, error);
+          throw error;
+        }
+      },
+      onClose(error) {
+        known();
+        if (processId !== undefined) options.onClose(processId, error);
+      },
+    };
+  });
+}
+
+function refuse(peer: SocketPeer, error: MobulaError): void {
+  peer.send({ t: "refused", code: error.code, kind: error.kind, message: error.message });
+  peer.close();
+}
+
+function checkHello(hello: Hello, tokenHash: Buffer): MobulaError | undefined {
+  if (hello.t !== "hello") return new AuthenticationError("the first message of a connection must be hello");
+  if (typeof hello.token !== "string" || !timingSafeEqual(hash(hello.token), tokenHash)) {
+    return new AuthenticationError("the token is wrong; it must be the one that the node was started with");
+  }
+  // A node speaks its own version and the one before.
+  if (hello.version !== WIRE_VERSION && hello.version !== WIRE_VERSION - 1) {
+    return new VersionMismatchError(
+      `the node speaks version ${WIRE_VERSION} and the one before, the process that connects ${String(hello.version)}; install the same release of mobula on both sides`,
+    );
+  }
+  const isProcess = typeof hello.processId === "string" && /^[0-9a-f]{24}$/.test(hello.processId);
+  if (!isProcess || !Number.isInteger(hello.pid) || !["driver", "worker", "tool"].includes(hello.role)) {
+    return new AuthenticationError("hello lacks a valid processId, pid or role");
+  }
+  return undefined;
+}
+
+const hash = (token: string): Buffer => createHash("sha256").update(token).digest();

@@ -1,0 +1,35 @@
+/** The newest batches of events (task stages, store, scheduling), bounded; what is lost is counted, never hidden. */
+const BYTES_MAX = 64 * 2 ** 20;
+
+export class EventRing {
+  private readonly batches: Uint8Array[] = [];
+  private readonly bytesMax: number;
+  private bytes = 0;
+  /** Events that their processes dropped before sending. */
+  droppedAtSource = 0;
+  /** Batches that made room for newer ones. */
+  droppedBatches = 0;
+
+  constructor(bytesMax = BYTES_MAX) {
+    this.bytesMax = bytesMax;
+  }
+
+  push(batch: Uint8Array, dropped: number): void {
+    this.droppedAtSource += dropped;
+    if (batch.length > this.bytesMax) {
+      this.droppedBatches++;
+      return;
+    }
+    this.batches.push(batch);
+    this.bytes += batch.length;
+    while (this.bytes > this.bytesMax) {
+      this.bytes -= this.batches.shift()?.length ?? 0;
+      this.droppedBatches++;
+    }
+  }
+
+  /** Oldest first. */
+  all(): readonly Uint8Array[] {
+    return this.batches;
+  }
+}

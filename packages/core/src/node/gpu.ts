@@ -1,0 +1,107 @@
+/**
+ * Which GPUs this node may use. In this order: MOBULA_GPUS ("2" or "0,1,3"), a declared `resources.gpu`, the driver's
+ * library (NVML), `nvidia-smi`. Devices hidden by CUDA_VISIBLE_DEVICES are not offered.
+ */
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { InvalidOptionError } from "../base/errors.ts";
+
+const NVIDIA_SMI_TIMEOUT_MS = 10_000;
+const UUID_BYTES = 96;
+
+export interface GpuSources {
+  readonly declared: number | undefined;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly log: (message: string) => void;
+}
+
+/** The ids as CUDA_VISIBLE_DEVICES takes them: indexes, or UUIDs where the machine's own setting uses them. */
+export function findGpus({ declared, env, log }: GpuSources): string[] {
+  const visible = parseList(env.CUDA_VISIBLE_DEVICES);
+  if (env.MOBULA_GPUS !== undefined && env.MOBULA_GPUS !== "") return parseGpus(env.MOBULA_GPUS);
+  if (declared !== undefined) {
+    if (!Number.isInteger(declared) || declared < 0) {
+      throw new InvalidOptionError(`resources.gpu is ${declared}; a machine has a whole number of GPUs`);
+    }
+    return Array.from({ length: declared }, (_, index) => visible?.[index] ?? String(index));
+  }
+  if (!existsSync("/dev/nvidiactl") && !existsSync("/dev/dxg")) return [];
+  const devices = fromNvml(log) ?? fromNvidiaSmi(log) ?? [];
+  if (!visible) return devices.map(({ index }) => index);
+  // "-1" and other ids that no device has hide everything after them, as for CUDA itself.
+  const end = visible.findIndex((id) => !devices.some(({ index, uuid }) => id === index || uuid.startsWith(id)));
+  return end < 0 ? visible : visible.slice(0, end);
+}
+
+function parseGpus(text: string): string[] {
+  if (/^\d+$/.test(text)) return Array.from({ length: Number(text) }, (_, index) => String(index));
+  const ids = parseList(text) ?? [];
+  if (ids.length > 0 && new Set(ids).size === ids.length) return ids;
+  throw new InvalidOptionError(`MOBULA_GPUS is "${text}"; it may be a number of GPUs or a list of their ids`);
+}
+
+function parseList(text: string | undefined): string[] | undefined {
+  if (text === undefined) return undefined;
+  return text
+    .split(",")
+    .map((id) => id.trim())
+    .filter((id) => id !== "");
+}
+
+interface Device {
+  readonly index: string;
+  readonly uuid: string;
+}
+
+function fromNvml(log: (message: string) => void): Device[] | undefined {
+  try {
+    const koffi = createRequire(import.meta.url)("koffi") as typeof import("koffi");
+    const nvml = koffi.load("libnvidia-ml.so.1");
+    const call = (declaration: string) => nvml.func(declaration) as (...args: unknown[]) => number;
+    const check = (what: string, code: number): void => {
+      if (code !== 0) throw new Error(`${what} gave ${code}`);
+    };
+    check("nvmlInit", call("int nvmlInit_v2()")());
+    try {
+      const count = [0];
+      check("nvmlDeviceGetCount", call("int nvmlDeviceGetCount_v2(_Out_ unsigned int *count)")(count));
+      const handleOf = call("int nvmlDeviceGetHandleByIndex_v2(unsigned int index, _Out_ void **device)");
+      const uuidOf = call("int nvmlDeviceGetUUID(void *device, _Out_ uint8_t *uuid, unsigned int length)");
+      return Array.from({ length: count[0] ?? 0 }, (_, index) => {
+        const handle: unknown[] = [null];
+        check("nvmlDeviceGetHandleByIndex", handleOf(index, handle));
+        const uuid = Buffer.alloc(UUID_BYTES);
+        check("nvmlDeviceGetUUID", uuidOf(handle[0], uuid, UUID_BYTES));
+        return { index: String(index), uuid: uuid.toString("latin1").replace(/\0.*$/s, "") };
+      });
+    } finally {
+      call("int nvmlShutdown()")();
+    }
+  } catch (error) {
+    log(`NVML cannot be used (${(error as Error).message}); nvidia-smi is asked instead`);
+    return undefined;
+  }
+}
+
+function fromNvidiaSmi(log: (message: string) => void): Device[] | undefined {
+  try {
+    const text = execFileSync("nvidia-smi", ["--query-gpu=index,uuid", "--format=csv,noheader"], {
+      encoding: "utf8",
+      timeout: NVIDIA_SMI_TIMEOUT_MS,
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    return text
+      .split("\n")
+      .filter((line) => line.trim() !== "")
+      .map((line) => {
+        const [index = "", uuid = ""] = line.split(",").map((part) => part.trim());
+        return { index, uuid };
+      });
+  } catch (error) {
+    log(
+      `there seem to be GPUs, but nvidia-smi failed too (${(error as Error).message}); declare them with resources.gpu`,
+    );
+    return undefined;
+  }
+}

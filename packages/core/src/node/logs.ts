@@ -1,0 +1,155 @@
+/**
+ * Output of workers: into files of the session's folder, tagged by job, worker, task and actor, and to the drivers of
+ * the job, identical lines of several workers collapsed.
+ */
+import { join } from "node:path";
+import type { JobId, WorkerId } from "../base/ids.ts";
+import type { LogLines } from "../wire/messages.ts";
+import { LineCollapser, type LogLine } from "./log-collapse.ts";
+import { RotatingFile } from "./log-file.ts";
+import { LineSplitter, type NamedLine, Tail } from "./log-lines.ts";
+import { logFolderOf } from "./session-folder.ts";
+
+type Stream = "stdout" | "stderr";
+
+interface Source {
+  readonly pid: number;
+  readonly file: RotatingFile;
+  readonly splitters: Readonly<Record<Stream, LineSplitter>>;
+  readonly tail: Tail;
+  jobId: JobId | undefined;
+}
+
+interface Sink {
+  readonly collapser: LineCollapser;
+  pending: LogLine[];
+  dropped: number;
+}
+
+export interface LogsOptions {
+  readonly sessionDir: string;
+  /** To the job's drivers; false when they do not take more now. */
+  send(jobId: JobId, message: LogLines): boolean;
+  nowMs(): number;
+}
+
+/** Lines wait this long for company before they are sent. */
+const FORWARD_MS = 30;
+/** Lines kept for a driver that does not read; then they are dropped and counted. The files have them all. */
+const PENDING_LINES_MAX = 10_000;
+
+export class Logs {
+  private readonly options: LogsOptions;
+  private readonly sources = new Map<WorkerId, Source>();
+  private readonly sinks = new Map<JobId, Sink>();
+  private timer: NodeJS.Timeout | undefined;
+  private timerAtMs = Number.POSITIVE_INFINITY;
+
+  constructor(options: LogsOptions) {
+    this.options = options;
+  }
+
+  add(workerId: WorkerId, pid: number): void {
+    this.sources.set(workerId, {
+      pid,
+      file: new RotatingFile(join(logFolderOf(this.options.sessionDir), `worker-${pid}.log`)),
+      splitters: { stdout: new LineSplitter(), stderr: new LineSplitter() },
+      tail: new Tail(),
+      jobId: undefined,
+    });
+  }
+
+  assign(workerId: WorkerId, jobId: JobId): void {
+    const source = this.sources.get(workerId);
+    if (source) source.jobId = jobId;
+  }
+
+  push(workerId: WorkerId, stream: Stream, chunk: Buffer): void {
+    const source = this.sources.get(workerId);
+    if (source) this.take(source, stream, source.splitters[stream].push(chunk));
+  }
+
+  /** The worker is gone; what it wrote last without a line end counts as a line. Returns the last lines of stderr. */
+  remove(workerId: WorkerId): string {
+    const source = this.sources.get(workerId);
+    if (!source) return "";
+    for (const stream of ["stdout", "stderr"] as const) this.take(source, stream, source.splitters[stream].finish());
+    source.file.close();
+    this.sources.delete(workerId);
+    return source.tail.toString();
+  }
+
+  jobEnded(jobId: JobId): void {
+    this.sinks.delete(jobId);
+  }
+
+  /** Sends what is kept, counts included. */
+  flush(): void {
+    this.forward(true);
+    clearTimeout(this.timer);
+    this.timerAtMs = Number.POSITIVE_INFINITY;
+  }
+
+  private take(source: Source, stream: Stream, lines: readonly NamedLine[]): void {
+    if (lines.length === 0) return;
+    const { jobId, pid } = source;
+    const job = jobId ?? "-";
+    const time = new Date(this.options.nowMs()).toISOString();
+    source.file.write(
+      lines.map(({ name, text }) => `${time} ${job} ${pid} ${stream} ${name === "" ? "-" : name}: ${text}\n`).join(""),
+    );
+    for (const { name, text } of lines) {
+      if (stream === "stderr") source.tail.push(text);
+      if (jobId !== undefined) this.keep(jobId, { stream, name, pid, text, repeated: 0 });
+    }
+  }
+
+  private keep(jobId: JobId, line: LogLine): void {
+    let sink = this.sinks.get(jobId);
+    if (!sink) {
+      sink = { collapser: new LineCollapser(), pending: [], dropped: 0 };
+      this.sinks.set(jobId, sink);
+    }
+    const passed = sink.collapser.push(line, this.options.nowMs());
+    if (!passed) this.wake(sink.collapser.nextFlushMs() ?? 0);
+    else if (sink.pending.length >= PENDING_LINES_MAX) sink.dropped++;
+    else {
+      sink.pending.push(passed);
+      this.wake(this.options.nowMs() + FORWARD_MS);
+    }
+  }
+
+  private forward(all: boolean): void {
+    const now = this.options.nowMs();
+    let next: number | undefined;
+    for (const [jobId, sink] of this.sinks) {
+      sink.pending.push(...sink.collapser.flush(now, all));
+      if (sink.dropped > 0) {
+        const text = `[mobula] ${sink.dropped} lines were dropped because the driver did not read them; the log files have them`;
+        sink.pending.push({ stream: "stderr", name: "mobula", pid: process.pid, text, repeated: 0 });
+        sink.dropped = 0;
+      }
+      if (sink.pending.length > 0) {
+        if (this.options.send(jobId, { t: "log", lines: sink.pending })) sink.pending = [];
+        else next = now + FORWARD_MS;
+      }
+      const due = sink.collapser.nextFlushMs();
+      if (due !== undefined) next = Math.min(next ?? due, due);
+    }
+    if (next !== undefined) this.wake(next);
+  }
+
+  private wake(atMs: number): void {
+    if (atMs >= this.timerAtMs) return;
+    clearTimeout(this.timer);
+    this.timerAtMs = atMs;
+    this.timer = setTimeout(
+      () => {
+        this.timerAtMs = Number.POSITIVE_INFINITY;
+        this.forward(false);
+      },
+      Math.max(1, atMs - this.options.nowMs()),
+    );
+    this.timer.unref();
+  }
+}

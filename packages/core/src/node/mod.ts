@@ -1,0 +1,17 @@
+export {
+  type LogLevel,
+  logLevel,
+  MEMORY_MONITOR_DEFAULTS,
+  type MemoryMonitorConfig,
+  type NodeConfig,
+} from "./config.ts";
+export { type LaunchedNode, type LaunchOptions, launchNode, type NodeExit } from "./launch.ts";
+export { runNode } from "./main.ts";
+export { baseFolder, sweepSessions } from "./session-folder.ts";
+export {
+  findStandingNode,
+  requireStandingNode,
+  type StandingNode,
+  startStandingNode,
+  stopStandingNode,
+} from "./standing.ts";

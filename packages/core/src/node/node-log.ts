@@ -1,0 +1,28 @@
+/** The node's own log: to standard error and to a file of the session, by level. */
+import { join } from "node:path";
+import type { LogLevel } from "./config.ts";
+import { RotatingFile } from "./log-file.ts";
+import { logFolderOf } from "./session-folder.ts";
+
+const LEVELS: readonly LogLevel[] = ["error", "warn", "info", "debug"];
+
+export class NodeLog {
+  private readonly file: RotatingFile;
+  private readonly highest: number;
+
+  constructor(sessionDir: string, level: LogLevel) {
+    this.file = new RotatingFile(join(logFolderOf(sessionDir), "node.log"));
+    this.highest = LEVELS.indexOf(level);
+  }
+
+  write(level: LogLevel, message: string): void {
+    if (LEVELS.indexOf(level) > this.highest) return;
+    this.file.write(`${new Date().toISOString()} ${level} ${message}\n`);
+    // What the launcher shows when the node dies; it may be gone, which the handler in main.ts expects.
+    if (level === "error" || level === "warn") process.stderr.write(`[mobula node] ${message}\n`);
+  }
+
+  close(): void {
+    this.file.close();
+  }
+}

@@ -1,0 +1,89 @@
+/** Answers what processes ask their node; questions about actors go to control. */
+import { isError, type MobulaError } from "../base/errors.ts";
+import type { ProcessId, WorkerId } from "../base/ids.ts";
+import { fromUnits } from "../base/resources.ts";
+import type { LeaseEngine } from "../scheduler/mod.ts";
+import type { StoreServer } from "../store/mod.ts";
+import type { Answer, Query } from "../wire/messages.ts";
+import type { Explanation, NodeInfo, Queries } from "../wire/queries.ts";
+import type { NodeConfig } from "./config.ts";
+import type { EventRing } from "./event-ring.ts";
+import type { WorkerPool } from "./worker-pool.ts";
+
+export interface QueryContext {
+  readonly config: NodeConfig;
+  readonly engine: LeaseEngine;
+  readonly store: StoreServer;
+  readonly pool: WorkerPool;
+  readonly events: EventRing;
+}
+
+type Results = { readonly [M in keyof Queries]: Queries[M]["result"] };
+
+/** Resolves to the answer; a failed question is an answer too. */
+export async function answerQuery(context: QueryContext, from: ProcessId, query: Query): Promise<Answer> {
+  try {
+    return { t: "answer", id: query.id, result: await result(context, from, query) };
+  } catch (error) {
+    const { message } = error as Error;
+    const known = error instanceof Error && isError(error, (error as MobulaError).code ?? "");
+    const { code, kind } = known ? (error as MobulaError) : ({ code: "INTERNAL", kind: "internal" } as const);
+    return { t: "answer", id: query.id, error: { code, kind, message } };
+  }
+}
+
+async function result(context: QueryContext, from: ProcessId, query: Query): Promise<Results[keyof Results]> {
+  const { engine, pool, events } = context;
+  switch (query.method) {
+    case "nodes":
+      return [nodeInfo(context)];
+    case "available-resources":
+      return availableResources(engine);
+    case "cluster-resources":
+      return fromUnits(engine.pool.total);
+    case "explain-shape":
+      return explainShape(engine, from, Number((query.params as { shape?: unknown })?.shape));
+    case "kill-worker": {
+      const { workerId, reason } = query.params as Queries["kill-worker"]["params"];
+      const gone = pool.gone(workerId as WorkerId);
+      pool.kill(workerId as WorkerId, String(reason));
+      await gone;
+      return null;
+    }
+    case "interrupt-worker":
+      pool.interrupt((query.params as Queries["interrupt-worker"]["params"]).workerId as WorkerId);
+      return null;
+    case "timeline":
+      return events.all();
+    default:
+      throw new Error(`this node does not know the question "${query.method}"`);
+  }
+}
+
+/** Nothing is less than free, even while more runs than fits. */
+function availableResources(engine: LeaseEngine): Readonly<Record<string, number>> {
+  const units = Object.entries(engine.pool.available()).map(([name, amount]) => [name, Math.max(0, amount)] as const);
+  return fromUnits(Object.fromEntries(units));
+}
+
+function nodeInfo({ config, engine, store }: QueryContext): NodeInfo {
+  const { usedBytes, spilledBytes, capacityBytes } = store.stats();
+  return {
+    nodeId: config.nodeId,
+    name: config.name,
+    state: "alive",
+    resources: fromUnits(engine.pool.total),
+    available: availableResources(engine),
+    labels: {},
+    objectStore: { usedBytes, spilledBytes, capacityBytes },
+  };
+}
+
+function explainShape(engine: LeaseEngine, from: ProcessId, shape: number): Explanation {
+  const now = Date.now();
+  const explanation = engine.explain(from, shape, now);
+  if (!explanation) {
+    return { state: "granted", since: now, sentences: ["No lease of this shape is missing."], waitsFor: [] };
+  }
+  return { state: "waiting", since: explanation.sinceMs, sentences: explanation.sentences, waitsFor: [] };
+}

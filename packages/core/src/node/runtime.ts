@@ -1,0 +1,503 @@
+/**
+ * The node at work: it hosts the lease engine, control and the store, passes messages between them and the processes,
+ * and carries out what they order. It decides nothing itself.
+ */
+import { join } from "node:path";
+import { unreachable } from "../base/assert.ts";
+import { ConnectionLostError, type MobulaError } from "../base/errors.ts";
+import { type JobId, newWorkerId, type ProcessId, type WorkerId } from "../base/ids.ts";
+import { WIRE_VERSION } from "../base/limits.ts";
+import {
+  type ActorWorkerRequest,
+  CONTROL_MESSAGES,
+  CONTROL_QUERIES,
+  type Control,
+  type ControlMessage,
+  createControl,
+  createMemoryState,
+  persistThrough,
+  type StateStore,
+} from "../control/mod.ts";
+import { LeaseEngine, type SchedulerCommand, type SchedulerEvent, type StopReason } from "../scheduler/mod.ts";
+import { type StoreServer, startStore } from "../store/mod.ts";
+import type { Listener, Peer } from "../transport/mod.ts";
+import type { FromNode, Hello, ToNode, WorkerDeath } from "../wire/messages.ts";
+import type { ClaimPages } from "./claims.ts";
+import type { NodeConfig } from "./config.ts";
+import { listen } from "./connections.ts";
+import { describeExit } from "./death.ts";
+import { EventRing } from "./event-ring.ts";
+import { Logs } from "./logs.ts";
+import { describeMachine, type Machine } from "./machine.ts";
+import { MemoryMonitor } from "./memory-monitor.ts";
+import type { NodeLog } from "./node-log.ts";
+import { answerQuery } from "./node-queries.ts";
+import type { SpawnOptions, StartedWorker } from "./spawn.ts";
+import { WorkerPool } from "./worker-pool.ts";
+
+export interface NodeRuntimeOptions {
+  readonly config: NodeConfig;
+  readonly claims: ClaimPages;
+  readonly log: NodeLog;
+  /** Workers that were started before this was loaded. */
+  readonly firstWorkers: readonly StartedWorker[];
+  readonly command?: SpawnOptions["command"];
+  /** Where control writes; default in memory. */
+  readonly state?: StateStore;
+  /** The only driver of an embedded node has gone. */
+  onDriverGone(): void;
+}
+
+interface Member {
+  readonly processId: ProcessId;
+  readonly role: Hello["role"];
+  readonly peer: Peer;
+  readonly jobId: JobId | undefined;
+  readonly workerId: WorkerId | undefined;
+}
+
+interface Duty {
+  readonly label: string;
+  readonly sinceMs: number;
+  readonly isRetriable: boolean;
+}
+
+/** For workers to end by themselves when the node does; those in an endless loop are killed then. */
+const SHUTDOWN_GRACE_MS = 1_000;
+const CONTROL_TICK_MS = 250;
+const TICK_MS_MIN = 5;
+/** How long a worker may take to end by itself, by why it should. */
+const GRACE_MS: Readonly<Record<StopReason, number>> = {
+  idle: 2_000,
+  retired: 2_000,
+  "job-ended": 2_000,
+  "owner-gone": 200,
+};
+const INTENDED: Readonly<Record<StopReason, string>> = {
+  idle: "idle",
+  retired: "max-calls",
+  "job-ended": "idle",
+  "owner-gone": "killed",
+};
+/** A driver that does not read its log lines keeps at most so much in the node. */
+const LOG_BYTES_UNSENT_MAX = 4 * 2 ** 20;
+
+export class NodeRuntime {
+  readonly machine: Machine;
+  private readonly options: NodeRuntimeOptions;
+  private readonly config: NodeConfig;
+  private readonly log: NodeLog;
+  private readonly store: StoreServer;
+  private readonly engine: LeaseEngine;
+  private readonly control: Control;
+  private readonly pool: WorkerPool;
+  private readonly logs: Logs;
+  private readonly events = new EventRing();
+  private readonly monitor: MemoryMonitor;
+  private readonly members = new Map<ProcessId, Member>();
+  private readonly requests = new Map<number, ActorWorkerRequest>();
+  /** What a worker does now, for people and for the memory monitor; none: it is idle. */
+  private readonly duties = new Map<WorkerId, Duty>();
+  private readonly namespaces = new Map<JobId, string>();
+  /** Deaths whose events are being handled. */
+  private readonly deaths = new Map<WorkerId, WorkerDeath>();
+  private readonly queued: SchedulerEvent[] = [];
+  private isStepping = false;
+  private isStopping = false;
+  private listener: Listener | undefined;
+  private tickTimer: NodeJS.Timeout | undefined;
+  private readonly controlTimer: NodeJS.Timeout;
+
+  /** @throws MobulaError when the store or the socket cannot be opened. */
+  static async open(options: NodeRuntimeOptions): Promise<NodeRuntime> {
+    const { config, log } = options;
+    const machine = describeMachine(config, (message) => log.write("warn", message));
+    let runtime: NodeRuntime | undefined;
+    const store = await startStore({
+      directory: config.sessionDir,
+      capacityBytes: machine.objectStoreBytes,
+      spillDirectory: config.spillDirectory ?? join(config.sessionDir, "spill"),
+      spillBytesMax: config.spillBytesMax ?? Number.MAX_SAFE_INTEGER,
+      putTimeoutMs: config.putTimeoutMs,
+      now: () => performance.now(),
+      log: (message) => log.write("warn", message),
+      requestCollect: (processIds) => {
+        for (const id of processIds) runtime?.send(id, { t: "collect" });
+      },
+      onPinned: (processId, pinned) => runtime?.send(processId, pinned),
+    });
+    runtime = new NodeRuntime(options, machine, store);
+    await runtime.listen();
+    return runtime;
+  }
+
+  private constructor(options: NodeRuntimeOptions, machine: Machine, store: StoreServer) {
+    this.options = options;
+    this.machine = machine;
+    this.store = store;
+    const { config } = options;
+    this.config = config;
+    this.log = options.log;
+    this.engine = new LeaseEngine({
+      total: machine.total,
+      gpuIds: machine.gpuIds,
+      infeasibleTimeoutMs: config.infeasibleTimeoutMs,
+      newWorkerId,
+      nodeName: config.name,
+      isShared: config.standing,
+    });
+    this.logs = new Logs({
+      sessionDir: config.sessionDir,
+      nowMs: Date.now,
+      send: (jobId, message) => this.sendLines(jobId, message),
+    });
+    this.pool = new WorkerPool({
+      config,
+      claims: options.claims,
+      logs: this.logs,
+      command: options.command,
+      monitor: () => this.monitor,
+      onDied: (death, processId) => this.workerDied(death, processId),
+    });
+    const state = options.state ?? createMemoryState();
+    this.control = createControl(
+      {
+        nowMs: Date.now,
+        send: (to, message) => this.send(to, message),
+        requestActorWorker: (request) => this.requestActorWorker(request),
+        releaseActorWorker: (requestId) => {
+          this.requests.delete(requestId);
+          this.feed({ kind: "request-released", requestId });
+        },
+        killWorker: (workerId, intended) => this.pool.kill(workerId, intended),
+        freeStoreKeys: (keys) => this.store.free(keys),
+        persist: persistThrough(state),
+      },
+      { nodeId: config.nodeId, epoch: state.epoch },
+    );
+    for (const worker of options.firstWorkers) {
+      this.pool.adopt(worker);
+      this.queued.push({ kind: "worker-started", workerId: worker.workerId });
+    }
+    this.monitor = new MemoryMonitor({
+      config: config.memoryMonitor,
+      workers: () => this.monitoredWorkers(),
+      end: (workerId, words) => {
+        this.log.write("warn", words);
+        this.pool.kill(workerId, undefined, words);
+      },
+    });
+    this.controlTimer = setInterval(() => this.control.tick(), CONTROL_TICK_MS);
+    this.feed({ kind: "tick" });
+  }
+
+  private async listen(): Promise<void> {
+    this.listener = await listen({
+      socketPath: this.config.nodeSocket,
+      token: this.config.token,
+      onHello: (hello, peer) => this.welcome(hello, peer),
+      onMessage: (from, message) => this.handle(from, message),
+      onClose: (processId, error) => this.disconnected(processId, error),
+      onFailure: (processId, error) =>
+        this.log.write("error", `a message of process ${processId} failed: ${(error as Error).stack ?? String(error)}`),
+    });
+  }
+
+  /**
+   * Ends everything in order: actors run their shutdown hooks (unless `atOnce`), workers end, the store and the socket
+   * are removed. To be called once; {@link killWorkers} hurries it.
+   */
+  async stop(atOnce: boolean): Promise<void> {
+    if (!this.isStopping) {
+      this.isStopping = true;
+      this.feed({ kind: "shutdown-began" });
+    }
+    if (!atOnce) await new Promise<void>((resolve) => this.control.shutdown(resolve));
+    for (const { peer, role } of this.members.values()) {
+      if (role === "worker") continue;
+      this.logs.flush();
+      peer.send({ t: "goodbye", reason: "shutdown" });
+      peer.flush();
+    }
+    if (atOnce) this.pool.killAll("shutdown");
+    await this.pool.stopAll("shutdown", atOnce ? 0 : SHUTDOWN_GRACE_MS);
+    this.logs.flush();
+    clearInterval(this.controlTimer);
+    clearTimeout(this.tickTimer);
+    this.monitor[Symbol.dispose]();
+    await this.listener?.close();
+    await this.store.close();
+  }
+
+  /** Hurries a shutdown that is under way. */
+  killWorkers(): void {
+    this.pool.killAll("shutdown");
+  }
+
+  // ── processes come and go ──────────────────────────────────────────────────────────────────────────────────────────
+
+  private welcome(hello: Hello, peer: Peer): void {
+    const { processId, role, job, workerId } = hello;
+    if (this.isStopping) throw new ConnectionLostError("the node is shutting down");
+    if (this.members.has(processId)) throw new ConnectionLostError(`process ${processId} is connected already`);
+    if (role === "driver") {
+      if (!job) throw new ConnectionLostError("a driver's hello must name its job");
+      const hasDriver = [...this.members.values()].some((member) => member.role === "driver");
+      if (!this.config.standing && hasDriver) {
+        throw new ConnectionLostError(
+          "this node is embedded in another driver; start one to share with `mobula start`",
+        );
+      }
+      this.namespaces.set(job.jobId, job.namespace);
+    }
+    if (role === "worker" && (!workerId || !this.pool.connected(workerId, processId, peer))) {
+      throw new ConnectionLostError(`the node has not started a worker ${String(workerId)}`);
+    }
+    this.members.set(processId, {
+      processId,
+      role,
+      peer,
+      jobId: job?.jobId,
+      workerId: role === "worker" ? workerId : undefined,
+    });
+    const joined = role === "driver" && job ? { processId, role, job } : { processId, role };
+    this.control.processJoined(joined, (error) => {
+      if (error) {
+        peer.send({ t: "refused", code: error.code, kind: error.kind, message: error.message });
+        peer.close();
+        return;
+      }
+      this.send(processId, {
+        t: "welcome",
+        version: WIRE_VERSION,
+        nodeId: this.config.nodeId,
+        epoch: this.control.epoch,
+        capacity: this.engine.pool.total,
+        store: this.store.info,
+      });
+    });
+    if (role === "driver" && job) this.feed({ kind: "client-joined", clientId: processId, jobId: job.jobId });
+    else if (workerId && role === "worker") this.feed({ kind: "worker-ready", workerId, clientId: processId });
+  }
+
+  private disconnected(processId: ProcessId, error: Error | undefined): void {
+    const member = this.members.get(processId);
+    if (!member) return;
+    this.log.write("debug", `${member.role} ${processId} disconnected${error ? `: ${error.message}` : ""}`);
+    if (member.workerId) {
+      // Its death is told when its process is gone, see workerDied.
+      this.pool.disconnected(member.workerId);
+      return;
+    }
+    this.members.delete(processId);
+    this.feed({ kind: "client-left", clientId: processId });
+    this.control.processGone(processId);
+    this.store.processGone(processId);
+    if (member.role !== "driver") return;
+    if (member.jobId) {
+      this.logs.jobEnded(member.jobId);
+      this.namespaces.delete(member.jobId);
+    }
+    if (!this.config.standing) this.options.onDriverGone();
+  }
+
+  private workerDied(death: WorkerDeath, processId: ProcessId | undefined): void {
+    const { workerId } = death;
+    const how = death.outOfMemory ?? describeExit(death.exitCode, death.signal);
+    this.log.write(death.intended ? "debug" : "info", `worker ${death.pid} ended: ${death.intended ?? how}`);
+    this.deaths.set(workerId, death);
+    const detail = death.stderrTail === "" ? how : `${how}, ${death.stderrTail}`;
+    this.duties.delete(workerId);
+    if (processId !== undefined) {
+      this.members.delete(processId);
+      const isRetired = death.intended === "idle" || death.intended === "max-calls";
+      this.control.processGone(processId, isRetired);
+      this.store.processGone(processId);
+    }
+    this.feed({ kind: "worker-died", workerId, detail });
+    this.control.workerDied(death);
+    this.deaths.delete(workerId);
+  }
+
+  // ── messages ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private handle(from: ProcessId, message: Exclude<ToNode, Hello>): void {
+    if (CONTROL_MESSAGES.has(message.t)) {
+      this.control.handle(from, message as ControlMessage); // Their `t` is in the set.
+      return;
+    }
+    switch (message.t) {
+      case "lease-demand": {
+        const { shape, demand, wanted } = message;
+        this.feed({ kind: "demand-changed", clientId: from, shape, demand, wanted });
+        return;
+      }
+      case "lease-return": {
+        const { leaseId, retire = false } = message;
+        const worker = this.engine.workerOf(leaseId);
+        if (worker) this.duties.delete(worker);
+        this.feed({ kind: "lease-returned", clientId: from, leaseId, retire });
+        return;
+      }
+      case "blocked": {
+        const workerId = this.members.get(from)?.workerId;
+        if (workerId) this.feed({ kind: "worker-blocked", workerId, blocked: message.blocked });
+        return;
+      }
+      case "store-free":
+        this.store.free(message.keys);
+        return;
+      case "store-pin":
+        this.store.pin(from, message.keys);
+        return;
+      case "store-unpin":
+        this.store.unpin(from, message.keys);
+        return;
+      case "events":
+        this.events.push(message.batch, message.dropped);
+        return;
+      case "query": {
+        if (CONTROL_QUERIES.has(message.method)) {
+          this.control.query(from, message);
+          return;
+        }
+        const { config, engine, store, pool, events } = this;
+        void answerQuery({ config, engine, store, pool, events }, from, message).then((answer) =>
+          this.send(from, answer),
+        );
+        return;
+      }
+      default:
+        // A newer peer may say things that this version does not know.
+        this.log.write("warn", `an unknown message "${String((message as { t: unknown }).t)}" was ignored`);
+    }
+  }
+
+  private send(to: ProcessId, message: FromNode): void {
+    this.members.get(to)?.peer.send(message);
+  }
+
+  private sendLines(jobId: JobId, message: FromNode): boolean {
+    for (const { jobId: job, peer } of this.members.values()) {
+      if (job !== jobId) continue;
+      if (peer.unsentBytes > LOG_BYTES_UNSENT_MAX) return false;
+      peer.send(message);
+    }
+    return true;
+  }
+
+  // ── the lease engine ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** One event after another: what a command leads to is handled when the commands of this event are done. */
+  private feed(event: SchedulerEvent): void {
+    this.queued.push(event);
+    if (this.isStepping) return;
+    this.isStepping = true;
+    try {
+      for (let next = this.queued.shift(); next; next = this.queued.shift()) {
+        for (const command of this.engine.step(next, Date.now())) this.obey(command);
+      }
+    } finally {
+      this.isStepping = false;
+    }
+    this.scheduleTick();
+  }
+
+  private scheduleTick(): void {
+    const now = Date.now();
+    const atMs = this.engine.nextTickMs(now);
+    clearTimeout(this.tickTimer);
+    if (atMs === undefined) return;
+    this.tickTimer = setTimeout(() => this.feed({ kind: "tick" }), Math.max(TICK_MS_MIN, atMs - now));
+  }
+
+  private obey(command: SchedulerCommand): void {
+    switch (command.kind) {
+      case "start-worker":
+        this.startWorker(command);
+        return;
+      case "stop-worker":
+        this.pool.stop(command.workerId, INTENDED[command.reason], GRACE_MS[command.reason]);
+        return;
+      case "grant-lease": {
+        const { workerId, leaseId, jobId, resources, gpus, clientId, shape } = command;
+        const worker = this.pool.address(workerId);
+        // A worker that died a moment ago: its death is on the way, and takes the lease back.
+        if (!worker) return;
+        this.logs.assign(workerId, jobId);
+        this.duties.set(workerId, { label: "", sinceMs: Date.now(), isRetriable: true });
+        const namespace = this.namespaces.get(jobId) ?? "";
+        // The worker hears of its lease before anybody can push a task to it.
+        const peer = this.pool.get(workerId)?.peer;
+        peer?.send({ t: "lease-begin", leaseId, jobId, namespace, resources, gpus });
+        peer?.flush();
+        this.send(clientId, { t: "lease-granted", shape, leaseId, worker, gpus });
+        return;
+      }
+      case "revoke-lease":
+        this.send(command.clientId, { t: "lease-revoked", leaseId: command.leaseId });
+        return;
+      case "lose-lease": {
+        const death = this.deaths.get(command.workerId);
+        if (death) this.send(command.clientId, { t: "lease-lost", leaseId: command.leaseId, death });
+        return;
+      }
+      case "refuse-demand": {
+        const { clientId, shape, message } = command;
+        this.send(clientId, { t: "lease-refused", shape, reason: "infeasible", message });
+        return;
+      }
+      case "grant-request": {
+        const { requestId, workerId, gpus } = command;
+        const request = this.requests.get(requestId);
+        const worker = this.pool.address(workerId);
+        this.requests.delete(requestId);
+        if (!worker || !request) return;
+        this.logs.assign(workerId, request.jobId);
+        if (request.worker === "fresh") {
+          const { label, retriable } = request;
+          this.duties.set(workerId, { label, sinceMs: Date.now(), isRetriable: retriable });
+        }
+        this.control.actorWorkerReady(requestId, worker, gpus);
+        return;
+      }
+      case "refuse-request":
+        this.requests.delete(command.requestId);
+        this.control.actorWorkerRefused(command.requestId, { code: command.code, message: command.message });
+        return;
+      default:
+        unreachable(command);
+    }
+  }
+
+  private startWorker({ workerId, runtimeEnv }: SchedulerCommand & { kind: "start-worker" }): void {
+    try {
+      this.pool.start(workerId, runtimeEnv);
+    } catch (error) {
+      // Out of descriptors or processes, or options that spawn refuses: like a process that dies at its start.
+      this.log.write("error", `a worker could not be started: ${(error as MobulaError).message}`);
+      this.feed({ kind: "worker-died", workerId, detail: (error as Error).message });
+    }
+  }
+
+  private requestActorWorker(request: ActorWorkerRequest): void {
+    const { requestId, jobId, demand, worker } = request;
+    this.requests.set(requestId, request);
+    this.namespaces.set(jobId, request.namespace);
+    this.feed({ kind: "worker-requested", requestId, jobId, demand, worker });
+  }
+
+  private *monitoredWorkers() {
+    for (const { workerId, pid, startedAtMs } of this.pool.all()) {
+      const duty = this.duties.get(workerId);
+      yield {
+        workerId,
+        pid,
+        isIdle: !duty,
+        isRetriable: duty?.isRetriable ?? true,
+        sinceMs: duty?.sinceMs ?? startedAtMs,
+        label: duty?.label ?? "idle",
+      };
+    }
+  }
+}

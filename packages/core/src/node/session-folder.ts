@@ -1,0 +1,219 @@
+/**
+ * The folder of one node's run: sockets, logs, spilled objects. It lies in a folder of the user's own (mode 0700), is
+ * removed at the end of an orderly run, and otherwise by whoever notices: the driver whose node died, or the next run.
+ *
+ * `owner.json` names the process that the run belongs to, by pid and start time. `pids` lists the node's workers, a
+ * line each, so that those of a node that was killed can be ended too.
+ */
+import { randomBytes } from "node:crypto";
+import {
+  appendFileSync,
+  chmodSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { connect } from "node:net";
+import { tmpdir, userInfo } from "node:os";
+import { join } from "node:path";
+import { InvalidOptionError } from "../base/errors.ts";
+
+const PREFIX = "session-";
+const OWNER_FILE = "owner.json";
+const PIDS_FILE = "pids";
+/** The kernel's limit for the path of a socket is 107 bytes on Linux and 103 on macOS. */
+export const SOCKET_PATH_BYTES_MAX = 103;
+/** Longest name of a socket in a session's folder, with the slash: "/w-" and a worker's id. */
+const SOCKET_NAME_BYTES = 19;
+/** A folder without an owner may be one that is just being made. */
+const NAMELESS_GRACE_MS = 60_000;
+const PROBE_TIMEOUT_MS = 500;
+
+export const socketPathOf = (sessionDir: string): string => join(sessionDir, "node.sock");
+export const logFolderOf = (sessionDir: string): string => join(sessionDir, "logs");
+
+/** This user's folder for runs, made if need be: the first of the usual temporary folders that can be written. */
+export function baseFolder(candidates: readonly string[] = [tmpdir(), "/tmp", "/dev/shm"]): string {
+  const problems: string[] = [];
+  for (const parent of new Set(candidates)) {
+    const path = join(parent, `mobula-${userInfo().uid}`);
+    const problem = openBase(path);
+    if (problem === undefined) return path;
+    problems.push(`${path}: ${problem}`);
+  }
+  throw new InvalidOptionError(
+    `no folder for temporary files can be used (${problems.join("; ")}); set TMPDIR to a writable folder with a short path`,
+  );
+}
+
+function openBase(path: string): string | undefined {
+  if (Buffer.byteLength(path) + PREFIX.length + 9 + SOCKET_NAME_BYTES > SOCKET_PATH_BYTES_MAX) {
+    return "the path is too long for sockets";
+  }
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+    const status = lstatSync(path);
+    if (!status.isDirectory()) return "it is not a folder";
+    // Somebody else's folder under our name could be used to read the token.
+    if (status.uid !== userInfo().uid) return `it belongs to user ${status.uid}`;
+    if ((status.mode & 0o077) !== 0) chmodSync(path, 0o700);
+    // What the mode says is not what a read-only file system allows.
+    const probe = join(path, `probe-${randomBytes(4).toString("hex")}`);
+    mkdirSync(probe);
+    rmSync(probe, { recursive: true });
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+/** Makes a session's folder, owned by this process until {@link claimSession}. */
+export function createSession(base: string): string {
+  const path = join(base, PREFIX + randomBytes(4).toString("hex"));
+  mkdirSync(path, { mode: 0o700 });
+  mkdirSync(logFolderOf(path), { mode: 0o700 });
+  claimSession(path);
+  return path;
+}
+
+/** From now on the run lives as long as this process. */
+export function claimSession(path: string): void {
+  const owner = { pid: process.pid, started: processStart(process.pid) ?? null };
+  const file = join(path, OWNER_FILE);
+  // Renamed into place: whoever sweeps at this moment reads the old owner or the new one.
+  writeFileSync(`${file}.new`, JSON.stringify(owner), { mode: 0o600 });
+  renameSync(`${file}.new`, file);
+}
+
+export function recordWorker(path: string, pid: number): void {
+  appendFileSync(join(path, PIDS_FILE), `${pid} ${processStart(pid) ?? "-"}\n`, { mode: 0o600 });
+}
+
+/** Kills what is left of a run whose node is dead, and removes its folder. Safe to repeat. */
+export function removeSession(path: string): void {
+  for (const line of readLines(join(path, PIDS_FILE))) {
+    const [pid, started] = line.split(" ");
+    killIfSame(Number(pid), started);
+  }
+  rmSync(path, { recursive: true, force: true, maxRetries: 3 });
+}
+
+function killIfSame(pid: number, started: string | undefined): void {
+  if (!Number.isInteger(pid) || pid <= 1 || started === undefined) return;
+  const now = processStart(pid);
+  // Without start times (no /proc) a pid may be somebody else's by now, so nothing is killed.
+  if (now === undefined || now !== started) return;
+  for (const target of [-pid, pid]) {
+    try {
+      process.kill(target, "SIGKILL");
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+    }
+  }
+}
+
+/** Removes what dead runs of this user left under `base`; returns the folders. Others' are left alone. */
+export async function sweepSessions(base: string): Promise<string[]> {
+  const removed: string[] = [];
+  for (const name of namesIn(base)) {
+    if (!name.startsWith(PREFIX)) continue;
+    const path = join(base, name);
+    try {
+      if (!(await isDead(path))) continue;
+      removeSession(path);
+      removed.push(path);
+    } catch (error) {
+      // Another sweep at the same time, or not ours to remove: the next run tries again.
+      if (!["ENOENT", "EACCES", "EPERM", "ENOTEMPTY", "EBUSY"].includes((error as NodeJS.ErrnoException).code ?? "")) {
+        throw error;
+      }
+    }
+  }
+  return removed;
+}
+
+async function isDead(path: string): Promise<boolean> {
+  const status = lstatSync(path);
+  if (!status.isDirectory() || status.uid !== userInfo().uid) return false;
+  const owner = readOwner(path);
+  if (!owner) return Date.now() - status.mtimeMs > NAMELESS_GRACE_MS;
+  const started = processStart(owner.pid);
+  if (started !== undefined && (owner.started === null || owner.started === started)) return false;
+  if (started === undefined && process.platform !== "linux" && isAlive(owner.pid)) return false;
+  // Its pid may belong to another container that shares the folder: a node that answers is not dead.
+  return !(await answers(socketPathOf(path)));
+}
+
+function answers(socketPath: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(socketPath);
+    const end = (result: boolean): void => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve(result);
+    };
+    const timer = setTimeout(() => end(true), PROBE_TIMEOUT_MS);
+    socket.once("connect", () => end(true));
+    socket.once("error", () => end(false));
+  });
+}
+
+function readOwner(path: string): { pid: number; started: string | null } | undefined {
+  try {
+    const owner = JSON.parse(readFileSync(join(path, OWNER_FILE), "utf8")) as { pid?: unknown; started?: unknown };
+    if (typeof owner.pid !== "number") return undefined;
+    return { pid: owner.pid, started: typeof owner.started === "string" ? owner.started : null };
+  } catch {
+    // No file, or half of one: the folder's age decides.
+    return undefined;
+  }
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return processState(pid) !== "Z";
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+/** A process's start time in clock ticks since boot: with its pid it names it for good. Undefined: gone, or no /proc. */
+export function processStart(pid: number): string | undefined {
+  const fields = statFields(pid);
+  return fields?.[0] === "Z" ? undefined : fields?.[19];
+}
+
+const processState = (pid: number): string | undefined => statFields(pid)?.[0];
+
+function statFields(pid: number): string[] | undefined {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, "utf8");
+    // The command's name, before the last parenthesis, may hold anything.
+    return text.slice(text.lastIndexOf(")") + 2).split(" ");
+  } catch {
+    return undefined; // Gone, or a system without /proc; the callers handle both.
+  }
+}
+
+function readLines(path: string): string[] {
+  try {
+    return readFileSync(path, "utf8").split("\n").filter(Boolean);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw error;
+  }
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw error;
+  }
+}

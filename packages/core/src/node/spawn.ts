@@ -1,0 +1,90 @@
+/**
+ * Starting one worker process. Little is imported here: the node starts its first workers before it loads anything
+ * else, because they need longer to start than the node does.
+ */
+import { type ChildProcessByStdio, spawn } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+import type { WorkerId } from "../base/ids.ts";
+import { type ProcessCommand, workerCommand } from "../bin/snapshot.ts";
+import type { ClaimsInfo, RuntimeEnv, WorkerConfig } from "../wire/messages.ts";
+import { NODE_VARIABLE, type NodeConfig, WORKER_VARIABLE } from "./config.ts";
+
+/**
+ * V8 charges the length of every view of the object store to its heap, although nothing of it lies there. With an
+ * ordinary limit a few large views would start one full collection after another; the memory monitor guards instead.
+ */
+const OLD_SPACE_MIB = 65_536;
+/** First in line for the kernel's killer, well before node and driver. */
+const OOM_SCORE_ADJUSTMENT = 800;
+/** Debuggers listen on one port: what the driver was started with is not for its workers. */
+const NOT_INHERITED = /^--(inspect|cpu-prof|heap-prof|test|watch|experimental-test)/;
+
+export type WorkerProcess = ChildProcessByStdio<null, Readable, Readable>;
+
+export interface StartedWorker {
+  readonly workerId: WorkerId;
+  readonly process: WorkerProcess;
+  readonly claims: ClaimsInfo | undefined;
+  readonly startedAtMs: number;
+}
+
+export interface SpawnOptions {
+  readonly config: NodeConfig;
+  readonly workerId: WorkerId;
+  readonly claims: ClaimsInfo | undefined;
+  readonly runtimeEnv?: RuntimeEnv | undefined;
+  /** Tests start a program of their own. */
+  readonly command?: ((nodeOptions: readonly string[]) => Pick<ProcessCommand, "execPath" | "args">) | undefined;
+}
+
+export const workerSocketOf = (sessionDir: string, workerId: WorkerId): string => join(sessionDir, `w-${workerId}`);
+
+/** @throws what spawn throws at once (a folder that does not exist arrives as an `error` event of the process). */
+export function spawnWorker({ config, workerId, claims, runtimeEnv, command }: SpawnOptions): StartedWorker {
+  const nodeOptions = [
+    `--max-old-space-size=${OLD_SPACE_MIB}`,
+    ...config.workerExecArgv,
+    ...(runtimeEnv?.nodeOptions ?? []),
+  ];
+  const { execPath, args } = command ? command(nodeOptions) : workerCommand({ nodeOptions });
+  const workerConfig: WorkerConfig = {
+    workerId,
+    nodeSocket: config.nodeSocket,
+    token: config.token,
+    address: workerSocketOf(config.sessionDir, workerId),
+    nodePid: process.pid,
+    ...(claims ? { claims } : {}),
+  };
+  const { [NODE_VARIABLE]: _node, NODE_OPTIONS, ...inherited } = process.env;
+  const child = spawn(execPath, args, {
+    stdio: ["ignore", "pipe", "pipe"],
+    // A group of its own: the terminal's SIGINT is for the driver, and what a task starts can be ended with it.
+    detached: true,
+    env: {
+      ...inherited,
+      ...(NODE_OPTIONS ? { NODE_OPTIONS: keepOptions(NODE_OPTIONS) } : {}),
+      ...runtimeEnv?.env,
+      [WORKER_VARIABLE]: JSON.stringify(workerConfig),
+    },
+    ...(runtimeEnv?.workingDir !== undefined ? { cwd: runtimeEnv.workingDir } : {}),
+  });
+  if (child.pid !== undefined) adjustOomScore(child.pid);
+  return { workerId, process: child, claims, startedAtMs: Date.now() };
+}
+
+function keepOptions(options: string): string {
+  return options
+    .split(/\s+/)
+    .filter((option) => !NOT_INHERITED.test(option))
+    .join(" ");
+}
+
+function adjustOomScore(pid: number): void {
+  try {
+    writeFileSync(`/proc/${pid}/oom_score_adj`, String(OOM_SCORE_ADJUSTMENT));
+  } catch {
+    // No /proc, or the process is gone already: the memory monitor still works, and an exit is seen elsewhere.
+  }
+}

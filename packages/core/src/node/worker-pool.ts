@@ -1,0 +1,259 @@
+/**
+ * The node's worker processes: starts them, knows how each ended and why, and lets none outlive a deadline.
+ *
+ * A worker is dead when its process has ended, its connection is closed (so everything it sent was handled) and its
+ * output has been read; the last two are waited for only a moment, since a process that it started may hold them.
+ */
+import type { ProcessId, WorkerId } from "../base/ids.ts";
+import type { Peer } from "../transport/mod.ts";
+import type { RuntimeEnv, WorkerAddress, WorkerDeath } from "../wire/messages.ts";
+import type { ClaimPages } from "./claims.ts";
+import type { NodeConfig } from "./config.ts";
+import { describeDeath } from "./death.ts";
+import type { Logs } from "./logs.ts";
+import type { MemoryMonitor } from "./memory-monitor.ts";
+import { recordWorker } from "./session-folder.ts";
+import { type SpawnOptions, type StartedWorker, spawnWorker, workerSocketOf } from "./spawn.ts";
+
+/** A process that has not said hello by then hangs. */
+const START_TIMEOUT_MS = 30_000;
+const SETTLE_MS = 150;
+
+export interface WorkerRecord {
+  readonly workerId: WorkerId;
+  readonly pid: number;
+  readonly startedAtMs: number;
+  /** Set from hello on. */
+  readonly processId: ProcessId | undefined;
+  readonly peer: Peer | undefined;
+}
+
+export interface WorkerPoolOptions {
+  readonly config: NodeConfig;
+  readonly claims: ClaimPages;
+  readonly logs: Logs;
+  readonly command?: SpawnOptions["command"];
+  readonly monitor: () => MemoryMonitor | undefined;
+  onDied(death: WorkerDeath, processId: ProcessId | undefined): void;
+}
+
+interface Supervised {
+  readonly started: StartedWorker;
+  readonly pid: number;
+  processId: ProcessId | undefined;
+  peer: Peer | undefined;
+  intended: string | undefined;
+  monitorWords: string | undefined;
+  exit: { readonly code: number | null; readonly signal: NodeJS.Signals | null } | undefined;
+  isOutputOpen: boolean;
+  /** The process could not even be started. */
+  problem: string | undefined;
+  deadline: NodeJS.Timeout | undefined;
+  readonly waiters: (() => void)[];
+}
+
+export class WorkerPool {
+  private readonly options: WorkerPoolOptions;
+  private readonly workers = new Map<WorkerId, Supervised>();
+
+  constructor(options: WorkerPoolOptions) {
+    this.options = options;
+  }
+
+  start(workerId: WorkerId, runtimeEnv: RuntimeEnv | undefined): void {
+    const { config, claims, command } = this.options;
+    this.adopt(spawnWorker({ config, workerId, claims: claims.take(), runtimeEnv, command }));
+  }
+
+  /** Takes a process that was just started under supervision. */
+  adopt(started: StartedWorker): void {
+    const { logs, config } = this.options;
+    const { workerId, process: child } = started;
+    const worker: Supervised = {
+      started,
+      pid: child.pid ?? 0,
+      processId: undefined,
+      peer: undefined,
+      intended: undefined,
+      monitorWords: undefined,
+      exit: undefined,
+      isOutputOpen: true,
+      problem: undefined,
+      deadline: undefined,
+      waiters: [],
+    };
+    this.workers.set(workerId, worker);
+    if (child.pid !== undefined) recordWorker(config.sessionDir, child.pid);
+    logs.add(workerId, worker.pid);
+    for (const stream of ["stdout", "stderr"] as const) {
+      child[stream].on("data", (chunk: Buffer) => logs.push(workerId, stream, chunk));
+      // A pipe that breaks has been read as far as it can be; the process's end is seen elsewhere.
+      child[stream].on("error", () => child[stream].destroy());
+    }
+    child.once("error", (error) => {
+      // Also sent when a signal cannot be delivered; then the process is there, or its exit follows.
+      if (child.pid !== undefined) return;
+      worker.problem = error.message;
+      this.ended(worker, null, null);
+    });
+    child.once("exit", (code, signal) => this.ended(worker, code, signal));
+    child.once("close", () => {
+      worker.isOutputOpen = false;
+      this.settle(worker);
+    });
+    worker.deadline = this.killAfter(worker, START_TIMEOUT_MS, undefined);
+  }
+
+  get(workerId: WorkerId): WorkerRecord | undefined {
+    const worker = this.workers.get(workerId);
+    return worker && recordOf(worker);
+  }
+
+  all(): WorkerRecord[] {
+    return [...this.workers.values()].filter(({ pid }) => pid > 0).map(recordOf);
+  }
+
+  /** Its hello was accepted. False when there is no such worker, or its process is ending. */
+  connected(workerId: WorkerId, processId: ProcessId, peer: Peer): boolean {
+    const worker = this.workers.get(workerId);
+    if (!worker || worker.exit || worker.peer || worker.processId) return false;
+    clearTimeout(worker.deadline);
+    worker.deadline = undefined;
+    worker.processId = processId;
+    worker.peer = peer;
+    return true;
+  }
+
+  /** Its connection is closed. One that still runs is of no use to anyone and is ended. */
+  disconnected(workerId: WorkerId): void {
+    const worker = this.workers.get(workerId);
+    if (!worker) return;
+    worker.peer = undefined;
+    if (!worker.exit) worker.deadline ??= this.killAfter(worker, SETTLE_MS, undefined);
+    this.settle(worker);
+  }
+
+  /** Where owners reach it; only after hello. */
+  address(workerId: WorkerId): WorkerAddress | undefined {
+    const worker = this.workers.get(workerId);
+    if (!worker?.processId) return undefined;
+    const { config } = this.options;
+    const { claims } = worker.started;
+    return {
+      workerId,
+      processId: worker.processId,
+      nodeId: config.nodeId,
+      pid: worker.pid,
+      address: workerSocketOf(config.sessionDir, workerId),
+      ...(claims ? { claims } : {}),
+    };
+  }
+
+  /** Asks it to end, and ends it after `graceMs`. */
+  stop(workerId: WorkerId, intended: string, graceMs: number): void {
+    const worker = this.workers.get(workerId);
+    if (!worker || worker.exit) return;
+    worker.intended ??= intended;
+    if (!worker.peer) {
+      this.signal(worker, "SIGKILL");
+      return;
+    }
+    worker.peer.send({ t: "goodbye", reason: intended });
+    worker.peer.flush();
+    clearTimeout(worker.deadline);
+    worker.deadline = this.killAfter(worker, graceMs, intended);
+  }
+
+  /** SIGKILL, now, to it and what it started. */
+  kill(workerId: WorkerId, intended: string | undefined, monitorWords?: string): void {
+    const worker = this.workers.get(workerId);
+    if (!worker || worker.exit) return;
+    worker.intended ??= intended;
+    worker.monitorWords ??= monitorWords;
+    this.signal(worker, "SIGKILL");
+  }
+
+  /** SIGINT to the process alone: what runs under a guard stops, what it started goes on. */
+  interrupt(workerId: WorkerId): void {
+    const worker = this.workers.get(workerId);
+    if (worker && !worker.exit) worker.started.process.kill("SIGINT");
+  }
+
+  /** Resolves when the process is gone and its death was told. */
+  gone(workerId: WorkerId): Promise<void> {
+    const worker = this.workers.get(workerId);
+    return worker ? new Promise((resolve) => worker.waiters.push(resolve)) : Promise.resolve();
+  }
+
+  /** Ends all; resolves when the last is gone. */
+  async stopAll(intended: string, graceMs: number): Promise<void> {
+    const ids = [...this.workers.keys()];
+    const gone = ids.map((id) => this.gone(id));
+    for (const id of ids) this.stop(id, intended, graceMs);
+    await Promise.all(gone);
+  }
+
+  killAll(intended: string): void {
+    for (const id of [...this.workers.keys()]) this.kill(id, intended);
+  }
+
+  private killAfter(worker: Supervised, ms: number, intended: string | undefined): NodeJS.Timeout {
+    return setTimeout(() => {
+      worker.intended ??= intended;
+      this.signal(worker, "SIGKILL");
+    }, ms);
+  }
+
+  private signal(worker: Supervised, signal: NodeJS.Signals): void {
+    if (worker.pid === 0) return;
+    try {
+      process.kill(-worker.pid, signal);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+    }
+  }
+
+  private ended(worker: Supervised, code: number | null, signal: NodeJS.Signals | null): void {
+    worker.exit = { code, signal };
+    clearTimeout(worker.deadline);
+    // What the worker started is in its group and does not outlive it.
+    this.signal(worker, "SIGKILL");
+    worker.deadline = setTimeout(() => this.settle(worker, true), SETTLE_MS);
+    if (worker.problem !== undefined) worker.isOutputOpen = false;
+    this.settle(worker);
+  }
+
+  private settle(worker: Supervised, isLate = false): void {
+    const { workerId } = worker.started;
+    if (!worker.exit || this.workers.get(workerId) !== worker) return;
+    if (!isLate && (worker.isOutputOpen || worker.peer)) return;
+    clearTimeout(worker.deadline);
+    const { logs, claims, monitor } = this.options;
+    const stderrTail = logs.remove(workerId);
+    const death = describeDeath({
+      workerId,
+      pid: worker.pid,
+      exitCode: worker.exit.code,
+      signal: worker.exit.signal,
+      stderrTail: worker.problem ?? stderrTail,
+      intended: worker.intended,
+      monitorWords: worker.monitorWords,
+      lastBytes: monitor()?.lastBytes(workerId),
+      kernelKills: worker.exit.signal === "SIGKILL" ? (monitor()?.kernelKills() ?? 0) : 0,
+    });
+    monitor()?.forget(workerId);
+    this.workers.delete(workerId);
+    if (worker.started.claims) claims.giveBack(worker.started.claims);
+    worker.peer?.destroy();
+    this.options.onDied(death, worker.processId);
+    for (const resolve of worker.waiters) resolve();
+  }
+}
+
+const recordOf = (worker: Supervised): WorkerRecord => ({
+  workerId: worker.started.workerId,
+  pid: worker.pid,
+  startedAtMs: worker.started.startedAtMs,
+  processId: worker.processId,
+  peer: worker.peer,
+});
