@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { defineConfig } from "vitest/config";
 
 const conditions = ["mobula-source", "node", "import", "module", "default"];
@@ -19,6 +20,11 @@ export default defineConfig({
     // A process for each file: the runtime keeps state in the process, uses signals and native memory.
     pool: "forks",
     execArgv: ["--conditions=mobula-source", "--expose-gc"],
+    // Programs that tests start use the sources too, and find them compiled: types are stripped once, not once a process.
+    env: {
+      NODE_OPTIONS: "--conditions=mobula-source",
+      NODE_COMPILE_CACHE: join(import.meta.dirname, "node_modules/.cache/mobula-compile"),
+    },
     testTimeout: 60_000,
     hookTimeout: 60_000,
     // Real processes and shared memory on two cores: more files at once only slow each other down.

@@ -33,9 +33,10 @@ test("passed, failed and skipped tests are counted apart", () => {
   });
 });
 
-test("a file that does not load is a failure", () => {
-  const results = readResults(report(file("failed", {}, "Cannot find module\nat x")), 1);
-  expect(results.problems).toEqual(["a.test.ts: Cannot find module"]);
+test("a file that does not load, or whose preparation fails, is one failure", () => {
+  const results = readResults(report(file("failed", { a: "skipped", b: "skipped" }, "Cannot find module\nat x")), 1);
+  expect(results.problems).toEqual(["a.test.ts: Cannot find module\n  at x"]);
+  expect(results.skipped).toEqual([]);
 });
 
 test("an error outside of every test is a failure", () => {

@@ -18,6 +18,8 @@ interface JsonReport {
   }>;
 }
 
+const MESSAGE_LINES_MAX = 10;
+
 /**
  * Counts vitest's JSON report. Vitest can end with an error although no test failed (a file that does not load, an
  * unhandled rejection, a crash before the report), and none of that may look green.
@@ -32,13 +34,17 @@ export function readResults(reportPath: string, exitCode: number): TestResults {
   const skipped: string[] = [];
   const problems: string[] = [];
   for (const file of report.testResults) {
-    for (const test of file.assertionResults) {
-      if (test.status === "passed") passed++;
-      else if (test.status === "failed") failed++;
-      else skipped.push(`${test.fullName} (${file.name})`);
+    const withStatus = (status: string) => file.assertionResults.filter((test) => test.status === status).length;
+    passed += withStatus("passed");
+    failed += withStatus("failed");
+    if (file.status === "failed" && withStatus("failed") === 0) {
+      // Its preparation failed, so that none of its tests ran: one cause, told once.
+      problems.push(`${file.name}: ${file.message.trim().split("\n").slice(0, MESSAGE_LINES_MAX).join("\n  ")}`);
+      continue;
     }
-    const hasFailedTest = file.assertionResults.some((test) => test.status === "failed");
-    if (file.status === "failed" && !hasFailedTest) problems.push(`${file.name}: ${file.message.split("\n", 1)[0]}`);
+    for (const { fullName, status } of file.assertionResults) {
+      if (status !== "passed" && status !== "failed") skipped.push(`${fullName} (${file.name})`);
+    }
   }
   if (exitCode !== 0 && failed === 0 && problems.length === 0) {
     problems.push(`vitest ended with code ${exitCode} although no test failed: see the errors above`);

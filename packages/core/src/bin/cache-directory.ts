@@ -36,5 +36,6 @@ export function useCompileCache(): void {
   if (directory === undefined && process.env.NODE_COMPILE_CACHE === undefined) return;
   const own = directory === undefined ? undefined : join(directory, "compile");
   const { status } = enableCompileCache(process.env.NODE_COMPILE_CACHE ?? own);
-  if (status === constants.compileCacheStatus.ENABLED) setTimeout(flushCompileCache, FLUSH_AFTER_MS).unref();
+  const { ENABLED, ALREADY_ENABLED } = constants.compileCacheStatus;
+  if (status === ENABLED || status === ALREADY_ENABLED) setTimeout(flushCompileCache, FLUSH_AFTER_MS).unref();
 }

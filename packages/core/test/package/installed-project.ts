@@ -64,7 +64,7 @@ export class InstalledProject implements Disposable {
   async run(node: string, args: readonly string[], env: Record<string, string> = {}): Promise<Finished> {
     const path = [dirname(node), process.env.PATH ?? ""].join(delimiter);
     // What the test runner sets for itself must not reach the programs of a user.
-    const { NODE_OPTIONS: _options, VITEST: _vitest, ...inherited } = process.env;
+    const { NODE_OPTIONS: _options, NODE_COMPILE_CACHE: _cache, VITEST: _vitest, ...inherited } = process.env;
     const options = { cwd: this.folder, env: { ...inherited, PATH: path, ...env }, timeout: 60_000 };
     try {
       return { code: 0, ...(await execute(node, args, options)) };

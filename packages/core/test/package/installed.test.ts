@@ -2,7 +2,14 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { InstalledProject, type NodeVersion, repository } from "./installed-project.ts";
-import { commonJsProgram, esmProgram, typescriptProgram, vitestProgram } from "./user-program.ts";
+import {
+  commonJsProgram,
+  esmProgram,
+  programWithTaskModule,
+  taskModule,
+  typescriptProgram,
+  vitestProgram,
+} from "./user-program.ts";
 
 const OLDEST_TRIED = "16.20.2";
 const NEXT_MAJOR = "26.10.0";
@@ -53,6 +60,17 @@ describe.each([
     const build = `require("esbuild").buildSync({ entryPoints: ["program.${format === "cjs" ? "cjs" : "ts"}"], bundle: true, platform: "node", format: "${format}", outfile: "${outfile}" })`;
     expect(await project.run(node().path, ["-e", build])).toEqual({ code: 0, stdout: "", stderr: "" });
     await expectOk(node(), [outfile]);
+  });
+
+  test("a program bundled by esbuild with the plugin runs, its task module in a file of its own", async () => {
+    project.write("tasks/multiply.ts", taskModule);
+    project.write("bundled.ts", programWithTaskModule);
+    const build = `import { build } from "esbuild"; import { mobula } from "mobula/esbuild";
+      await build({ entryPoints: ["bundled.ts"], bundle: true, platform: "node", format: "esm", outdir: "split", outExtension: { ".js": ".mjs" }, plugins: [mobula()] });`;
+    const built = await project.run(node().path, ["--input-type=module", "-e", build]);
+    expect(built).toEqual({ code: 0, stdout: "", stderr: "" });
+    await expectOk(node(), ["split/bundled.mjs"]);
+    expect(project.read("split/bundled.mjs")).not.toContain("this text is in the task module");
   });
 
   test("a test that runs inside vitest passes", async () => {

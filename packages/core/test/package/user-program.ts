@@ -27,3 +27,13 @@ export const esmProgram = `import { ${names} } from "mobula";\n${body(false)}\nc
 export const typescriptProgram = `import { ${names} } from "mobula";\n${body(true)}\nconsole.log("OK");\n`;
 export const commonJsProgram = `const { ${names} } = require("mobula");\n(async () => {\n${body(false)}\nconsole.log("OK");\n})();\n`;
 export const vitestProgram = `import { test } from "vitest";\nimport { ${names} } from "mobula";\ntest("works", async () => {\n${body(true)}\n});\n`;
+
+/** A module whose function runs as a task; its own state must not be shipped by value. */
+export const taskModule = `const words = ["this text is in the task module"];\nexport function multiply(a: number, b: number): string { return words.length * a * b + "" }\n`;
+export const programWithTaskModule = `import { ${names} } from "mobula";
+import { multiply } from "./tasks/multiply.ts";
+await init({ resources: { cpu: 1 } });
+const product = await get(remote(multiply).remote(6, 7));
+await shutdown();
+console.log(product === "42" ? "OK" : product);
+`;
