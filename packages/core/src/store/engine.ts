@@ -405,7 +405,7 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
     }
     const ticket = nextTicket++;
     overflowTickets.set(ticket, { waiting, start: start + arenaPages });
-    commands.push({ kind: "reserve-fallback", ticket, offset: toOffset(start), bytes });
+    commands.push({ kind: "reserve-fallback", ticket, offset: toOffset(start + arenaPages), bytes });
   }
 
   function overflowReady(
@@ -517,7 +517,7 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
 
   /** False when no spilling can help the request. */
   function startSpill(head: Waiting | undefined, nowMs: number): boolean {
-    if (batch || options.spillBytesMax === 0 || nowMs < diskPausedUntilMs || idle.size === 0) return true;
+    if (batch || options.spillBytesMax === 0 || nowMs < diskPausedUntilMs) return true;
     const candidates: (Candidate & { readonly object: StoredObject })[] = [];
     for (const object of idle.values()) {
       assert(object.start !== undefined, "an idle object that is not in memory");

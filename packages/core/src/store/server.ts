@@ -57,6 +57,8 @@ export interface StoreServer {
   /** Objects that this process sealed and nobody freed: what may be orphaned when it dies. */
   keysSealedBy(processId: ProcessId): readonly StoreKey[];
   stats(): StoreStats;
+  /** Does what time has made due; the server's own timer calls it. */
+  tick(): void;
   /** Ends all connections and leaves nothing behind. Views that processes still hold stay readable. */
   close(): Promise<void>;
 }
@@ -413,6 +415,7 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
     },
     keysSealedBy: (processId) => engine.keysSealedBy(processId),
     stats: () => engine.stats(),
+    tick: () => step({ kind: "tick" }),
     async close() {
       if (closed) return;
       closed = true;
