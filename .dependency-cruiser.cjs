@@ -34,7 +34,7 @@ const direction = rooms.flatMap((line, index) =>
       name: `${room}-imports-only-rooms-above`,
       severity: "error",
       comment: `${room} may import ${above.length > 0 ? above.join(", ") : "no other room"}`,
-      from: { path: `${root}${room}/`, pathNot: "\\.test\\.ts$" },
+      from: { path: `${root}${room}/`, pathNot: "\\.(test|bench|test-d)\\.ts$" },
       to: { path: root, pathNot: [`${root}(${allowed.join("|")})/`, launching, contracts] },
     };
   }),
@@ -67,14 +67,17 @@ module.exports = {
       name: "engines-are-pure",
       severity: "error",
       comment: "a pure engine takes events and the time, and gives commands: no clock, socket, disk or process",
-      from: { path: `${root}(scheduler/|owner/|base/|[^/]+/[^/]*engine[^/]*\\.ts$)`, pathNot: "\\.test\\.ts$" },
+      from: {
+        path: `${root}(scheduler/|owner/|base/|[^/]+/[^/]*engine[^/]*\\.ts$)`,
+        pathNot: "\\.(test|bench|test-d)\\.ts$",
+      },
       to: { dependencyTypes: ["core"], pathNot: "^(node:)?(util|assert|crypto)$" },
     },
     {
       name: "published-code-does-not-need-tools",
       severity: "error",
       comment: "what is published may import packages that are installed with it or bundled into it",
-      from: { path: `${root}`, pathNot: "\\.test\\.ts$|/fixtures/" },
+      from: { path: `${root}`, pathNot: "\\.(test|bench|test-d)\\.ts$|/fixtures/" },
       to: {
         dependencyTypes: ["npm-dev", "npm-no-pkg", "npm-unknown"],
         pathNot: "node_modules/(acorn|msgpackr|esbuild|commander)/",
@@ -83,8 +86,8 @@ module.exports = {
     {
       name: "no-tests-in-programs",
       severity: "error",
-      from: { path: root, pathNot: "\\.test\\.ts$|/fixtures/" },
-      to: { path: "\\.test\\.ts$|/fixtures/" },
+      from: { path: root, pathNot: "\\.(test|bench|test-d)\\.ts$|/fixtures/" },
+      to: { path: "\\.(test|bench|test-d)\\.ts$|/fixtures/" },
     },
     {
       name: "examples-use-the-public-door",
