@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
 import { decode, encode } from "./mod.ts";
 
@@ -233,6 +234,26 @@ describe("values arrive as they were", () => {
     expect(Object.getPrototypeOf(back)).toBe(Object.prototype);
     expect(Object.keys(back)).toEqual(["__proto__"]);
     expect(({} as { polluted?: boolean }).polluted).toBeUndefined();
+  });
+
+  it("arguments objects arrive as structured clone makes them", () => {
+    function collect(..._rest: unknown[]): unknown {
+      // biome-ignore lint/complexity/noArguments: the object itself is what is tested
+      return arguments;
+    }
+    assert.deepStrictEqual(roundTrip(collect(1, "two")), { 0: 1, 1: "two" });
+  });
+
+  it("values of another realm arrive as this realm's", () => {
+    const foreign: unknown = runInNewContext(
+      "({ list: [1, { a: 2 }], map: new Map([[1, new Set([2])]]), error: new TypeError('t'), date: new Date(5) })",
+    );
+    const back = roundTrip(foreign) as { error: Error };
+    assert.deepStrictEqual(
+      { ...back, error: 0 },
+      { list: [1, { a: 2 }], map: new Map([[1, new Set([2])]]), error: 0, date: new Date(5) },
+    );
+    expect(back.error).toBeInstanceOf(TypeError);
   });
 
   it("DOMException and errors keep name, message, stack and cause", () => {

@@ -396,10 +396,23 @@ export class Encoder {
       segments[depth] = key;
       // Set before the read, so that a getter that throws is named.
       this.depth = depth + 1;
-      const property = value[key];
+      const property = this.problems ? this.readOrNote(value, key) : value[key];
       if (typeof property === "string") this.string(property);
       else if (typeof property === "number") out.number(property);
       else this.write(property, depth + 1);
+    }
+  }
+
+  /** Reads a property; when problems are collected, a getter that throws is one of them, and null stands in. */
+  readOrNote(holder: Readonly<Record<string | symbol, unknown>>, key: string | symbol): unknown {
+    if (!this.problems) return holder[key];
+    try {
+      return holder[key];
+    } catch (error) {
+      const problem = problemOf(this.explain(error));
+      if (!problem) throw error;
+      this.problems.push(problem);
+      return null;
     }
   }
 

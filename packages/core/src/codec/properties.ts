@@ -113,7 +113,7 @@ export function writeProperties(
       if (isIndex) out.number(index);
       else encoder.string(key);
     }
-    encoder.write(values[key], depth + 1);
+    encoder.write(encoder.readOrNote(values, key), depth + 1);
     out.number(isEnumerable ? 0 : PROPERTY_HIDDEN);
   }
 }

@@ -146,6 +146,19 @@ describe("inspectSerializability", () => {
     }
   });
 
+  it("goes on past a getter that throws", () => {
+    const value = {
+      get first(): never {
+        throw new Error("no");
+      },
+      get second(): unknown {
+        return [Promise.resolve()];
+      },
+    };
+    const paths = inspectSerializability(value).problems.map((problem) => problem.path);
+    expect(paths).toEqual(["value.first", "value.second[0]"]);
+  });
+
   it("says yes to what can be shipped", () => {
     expect(inspectSerializability({ a: [1, new Date(), Buffer.alloc(5000)] })).toEqual({ ok: true, problems: [] });
   });
