@@ -89,8 +89,16 @@ report(
 );
 
 test("the plugin refuses a format that cannot share code between entries", async () => {
-  const options = { ...common, format: "cjs", entryPoints: [join(fixtures, "tasks.ts")], outdir: outputs } as const;
-  await expect(build({ ...options, logLevel: "silent", plugins: [taskModules()] })).rejects.toThrow(/format "esm"/);
+  await expect(
+    build({
+      ...common,
+      format: "cjs",
+      entryPoints: [join(fixtures, "tasks.ts")],
+      outdir: outputs,
+      logLevel: "silent",
+      plugins: [taskModules()],
+    }),
+  ).rejects.toThrow(/format "esm"/);
 });
 
 /** What a person types; functions and variables of one line are used on the next. */

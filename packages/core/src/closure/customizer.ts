@@ -9,7 +9,7 @@ import { attachedTo } from "./attached.ts";
 import { captureFunction } from "./capture.ts";
 import { type CodeUnit, isUnitText, parseUnit, unitOfText } from "./code-unit.ts";
 import { type AnyFunction, inspectBound, inspectFunction, loadedModuleUrls } from "./inspector.ts";
-import { type IntrinsicPath, intrinsicAt, intrinsicPath } from "./intrinsics.ts";
+import { type IntrinsicPath, intrinsicAt, intrinsicObjectPath, intrinsicPath } from "./intrinsics.ts";
 import { Layer, type LiveLayer, linkLayers, openLayer } from "./layer.ts";
 import {
   asUrl,
@@ -20,6 +20,7 @@ import {
   loadedCommonJs,
   ModuleReader,
   mainModuleUrl,
+  resolveImport,
   useImporter,
 } from "./modules.ts";
 import {
@@ -37,7 +38,7 @@ import {
 } from "./nodes.ts";
 import { type Arrival, arrivalOf, reviveUnit } from "./revive.ts";
 import { captureSession, collectSessions } from "./session.ts";
-import { type KnownSite, siteOf } from "./site-cache.ts";
+import { isScriptKnown, type KnownSite, knownPrograms, siteOf } from "./site-cache.ts";
 
 export interface FunctionCustomizerOptions {
   /**
@@ -133,17 +134,18 @@ export class FunctionCustomizer implements Customizer {
       if (node.tag === TAG_UNIT && !this.#unitsApart) embedUnit(node.head as unknown[], session);
       return node;
     }
-    const path = intrinsicPath(value);
+    const path = intrinsicObjectPath(value);
     if (path) return encodeIntrinsic(value, path, session);
+    const origin = originOf.get(value);
+    if (origin) return encodeImport(origin, TAG_IMPORT, session);
+    // Most values are plain objects, and end here.
+    if (Object.hasOwn(value, "constructor")) return encodePrototype(value);
     if (value instanceof Layer) return encodeLayer(value);
     if (value instanceof ImportedBinding) return encodeImport(value, TAG_IMPORT, session);
-    if (types.isProxy(value)) return undefined;
-    const origin = originOf.get(value) ?? (types.isModuleNamespaceObject(value) ? namespaceOrigin(value) : undefined);
-    if (origin) return encodeImport(origin, TAG_IMPORT, session);
-    if (types.isModuleNamespaceObject(value)) {
-      throw refusal(session.path(), "a module whose address is not known", "import it inside the function");
-    }
-    return encodePrototype(value);
+    if (Object.getPrototypeOf(value) !== null || !types.isModuleNamespaceObject(value)) return undefined;
+    const namespace = namespaceOrigin(value);
+    if (namespace) return encodeImport(namespace, TAG_IMPORT, session);
+    throw refusal(session.path(), "a module whose address is not known", "import it inside the function");
   }
 
   // ── arriving ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -211,8 +213,7 @@ const originOf = new WeakMap<object, ImportedBinding>();
 function namespaceOrigin(value: object): ImportedBinding | undefined {
   // A built-in module's namespace holds the module as `default`.
   const whole: unknown = Reflect.get(value, "default");
-  const path =
-    typeof whole === "object" || typeof whole === "function" ? intrinsicPath(Object(whole), true) : undefined;
+  const path = typeof whole === "object" || typeof whole === "function" ? intrinsicPath(Object(whole)) : undefined;
   let origin: ImportedBinding | undefined;
   if (path?.length === 1 && path[0]?.startsWith("node:")) origin = ImportedBinding.of(path[0], "namespace");
   else {
@@ -286,7 +287,8 @@ function encodeFunction(fn: AnyFunction, session: EncodeSession): CustomNode {
       "ship what the proxy wraps, or make the proxy inside the function",
     );
   }
-  const path = intrinsicPath(fn);
+  // Native functions are looked up once they turn out to be native.
+  const path = intrinsicObjectPath(fn);
   if (path) return encodeIntrinsic(fn, path, session);
   const origin = originOf.get(fn);
   if (origin) return encodeImport(origin, TAG_EXPORT, session);
@@ -296,6 +298,8 @@ function encodeFunction(fn: AnyFunction, session: EncodeSession): CustomNode {
   if (bound) return encodeBound(bound);
 
   const inspected = inspectFunction(fn);
+  const imported = isScriptKnown(inspected) ? undefined : exportOfImported(fn);
+  if (imported) return encodeImport(imported, TAG_EXPORT, session);
   const known = siteOf(fn, inspected);
   if (!known) return encodeNative(fn, inspected.scriptId === undefined, session);
   if (known.program.script.url.startsWith("node:")) return encodeNodeFunction(fn, inspected.scopes, known, session);
@@ -307,7 +311,7 @@ function encodeFunction(fn: AnyFunction, session: EncodeSession): CustomNode {
 function encodeNative(fn: AnyFunction, isNative: boolean, session: EncodeSession): CustomNode {
   const bound = isNative ? inspectBound(fn) : undefined;
   if (bound) return encodeBound(bound);
-  const path = intrinsicPath(fn, true);
+  const path = intrinsicPath(fn);
   if (path) return encodeIntrinsic(fn, path, session);
   throw refusal(
     session.path(),
@@ -323,7 +327,7 @@ function encodeNodeFunction(
   known: KnownSite,
   session: EncodeSession,
 ): CustomNode {
-  const path = intrinsicPath(fn, true);
+  const path = intrinsicPath(fn);
   if (path) return encodeIntrinsic(fn, path, session);
   if (known.program.script.url === "node:internal/util") {
     const original = scopes.find((scope) => typeof scope.object.original === "function")?.object.original;
@@ -340,6 +344,45 @@ function encodeNodeFunction(
     `a function of Node.js (${fn.name || "anonymous"}) that belongs to something in this process`,
     "make what it belongs to inside the function",
   );
+}
+
+/** Modules that known programs import and whose exports have been noted in `originOf`. */
+const noted = new Set<string>();
+
+/**
+ * Looks for `fn` among the exports of modules that programs known so far import: far cheaper than asking V8 for the
+ * script that a function came from, and what most task functions are.
+ */
+function exportOfImported(fn: AnyFunction): ImportedBinding | undefined {
+  const reader = new ModuleReader();
+  const main = mainModuleUrl();
+  for (const { program, url } of knownPrograms()) {
+    for (const { specifier, how } of program.sources.values()) {
+      if (how !== "export" && how !== "namespace") continue;
+      const key = `${url}\0${specifier}`;
+      if (noted.has(key) || !url.startsWith("file:")) continue;
+      noted.add(key);
+      const address = resolveImport(specifier, url);
+      if (!address.startsWith("file:") || address === main) continue;
+      try {
+        noteExports(address, reader.read(address, "namespace", ""));
+      } catch {
+        // It waits at its top level or is still being loaded: V8 is asked instead.
+      }
+    }
+  }
+  return originOf.get(fn);
+}
+
+function noteExports(url: string, namespace: unknown): void {
+  if (typeof namespace !== "object" || namespace === null || !types.isModuleNamespaceObject(namespace)) return;
+  for (const name of Object.keys(namespace)) {
+    const value: unknown = Reflect.get(namespace, name);
+    // Objects are left alone: only captured imports of them are imported again.
+    if (typeof value === "function" && !originOf.has(value) && !types.isProxy(value)) {
+      originOf.set(value, ImportedBinding.of(url, "export", name));
+    }
+  }
 }
 
 function exportBinding(fn: AnyFunction, known: KnownSite): ImportedBinding | undefined {

@@ -162,14 +162,19 @@ export function inspectBound(
   }
 }
 
-/** Runs `work` while the debugger is on. */
+let isDebuggerOn = false;
+
+/** Runs `work` while the debugger is on; it stays on until the current turn ends, for the next one who needs it. */
 function withDebugger<R>(work: () => R): R {
-  post("Debugger.enable", {});
-  try {
-    return work();
-  } finally {
-    post("Debugger.disable", {});
+  if (!isDebuggerOn) {
+    post("Debugger.enable", {});
+    isDebuggerOn = true;
+    queueMicrotask(() => {
+      isDebuggerOn = false;
+      post("Debugger.disable", {});
+    });
   }
+  return work();
 }
 
 /** The script a function came from; undefined if V8 has forgotten it. */
@@ -177,6 +182,7 @@ export function scriptOf(scriptId: string): Script | undefined {
   const known = sources.get(scriptId);
   if (known) return known;
   return withDebugger(() => {
+    // Scripts compiled since the debugger was switched on have been announced by now.
     const parsed = scripts.get(scriptId);
     if (!parsed) return undefined;
     const { scriptSource } = post<Debugger.GetScriptSourceReturnType>("Debugger.getScriptSource", { scriptId });

@@ -49,6 +49,9 @@ const NODE_GLOBALS = (
   "performance process queueMicrotask sessionStorage setImmediate setInterval setTimeout structuredClone gc"
 ).split(" ");
 
+/** Globals that are objects with members, not functions. */
+const NAMESPACES = ["Atomics", "Intl", "JSON", "Math", "Reflect", "WebAssembly", "console", "performance"];
+
 const LANGUAGE_GLOBALS = (
   "AggregateError Array ArrayBuffer AsyncDisposableStack Atomics BigInt BigInt64Array BigUint64Array Boolean DataView " +
   "Date DisposableStack Error EvalError FinalizationRegistry Float16Array Float32Array Float64Array Function Infinity " +
@@ -66,8 +69,8 @@ export function isStandardGlobal(name: string): boolean {
 }
 
 const paths = new Map<object, IntrinsicPath>();
-let haveGlobals = false;
-let haveBuiltins = false;
+let haveObjects = false;
+let haveFunctions = false;
 
 function keyText(key: string | symbol): string | undefined {
   if (typeof key === "string") return key;
@@ -97,73 +100,77 @@ function add(value: unknown, path: IntrinsicPath, depth: number): void {
   }
 }
 
-function addGlobals(): void {
-  haveGlobals = true;
+/** The few objects that are neither functions nor prototypes: `Math`, `console`, built-in modules. */
+function addObjects(): void {
+  haveObjects = true;
+  for (const name of NAMESPACES) {
+    const value: unknown = Reflect.getOwnPropertyDescriptor(globalThis, name)?.value;
+    if (isContainer(value)) paths.set(value, ["global", name]);
+  }
+  paths.set(globalThis, ["global"]);
+  paths.set(process, ["global", "process"]);
+  for (const [name, members] of loadedBuiltins()) {
+    if (!paths.has(members)) paths.set(members, [name]);
+  }
+}
+
+/** Everything that can be reached; it takes some milliseconds, and waits until a native function turns up. */
+function addFunctions(): void {
+  haveFunctions = true;
   for (const name of standardGlobals) {
-    if (SKIPPED_GLOBALS.has(name)) continue;
-    const property = Reflect.getOwnPropertyDescriptor(globalThis, name);
-    // Lazy globals (fetch's classes) are added with the built-in modules, when something unknown turns up.
-    if (property && "value" in property) add(property.value, ["global", name], 2);
+    if (!SKIPPED_GLOBALS.has(name)) addMembers(Reflect.get(globalThis, name), ["global", name]);
   }
   // `Intl` and `WebAssembly` hold classes one level down.
   for (const name of ["Intl", "WebAssembly"]) {
     const holder: unknown = Reflect.get(globalThis, name);
     if (!isContainer(holder)) continue;
-    for (const key of Object.getOwnPropertyNames(holder)) {
-      add(Reflect.get(holder, key), ["global", name, key], 2);
-    }
+    for (const key of Object.getOwnPropertyNames(holder)) addMembers(Reflect.get(holder, key), ["global", name, key]);
   }
-  paths.set(globalThis, ["global"]);
-  paths.set(process, ["global", "process"]);
-  for (const [name, value] of Object.entries(hiddenRoots)) add(value, ["hidden", name], 2);
-  const loaded = loadedBuiltins();
-  for (const name of builtinModules) {
-    if (loaded.has(name.replace("node:", "")) && !name.startsWith("_")) paths.set(builtin(name), [address(name)]);
-  }
-}
-
-/** Names of the built-in modules that are loaded. */
-function loadedBuiltins(): Set<string | undefined> {
-  // Undocumented, but there since Node.js 0.x; its entries look like "NativeModule fs".
-  const { moduleLoadList } = process as { moduleLoadList?: readonly string[] };
-  return new Set(moduleLoadList?.map((entry) => entry.split(" ").at(-1)));
-}
-
-const address = (name: string): string => (name.startsWith("node:") ? name : `node:${name}`);
-
-function builtin(name: string): object {
-  return process.getBuiltinModule(name) as object;
-}
-
-function addBuiltins(): void {
-  haveBuiltins = true;
-  for (const name of NODE_GLOBALS) {
-    if (!SKIPPED_GLOBALS.has(name)) add(Reflect.get(globalThis, name), ["global", name], 2);
-  }
-  // Members of `process` that are functions: `process.hrtime`, `process.cwd`.
+  for (const [name, value] of Object.entries(hiddenRoots)) addMembers(value, ["hidden", name]);
   for (const key of Object.getOwnPropertyNames(process)) {
     const property = Reflect.getOwnPropertyDescriptor(process, key);
     if (typeof property?.value === "function") add(property.value, ["global", "process", key], 1);
   }
   // A function of a built-in module can only be met if that module is loaded; loading others would cost time and warn.
-  const loaded = loadedBuiltins();
-  for (const name of builtinModules) {
-    if (!loaded.has(name.replace("node:", "")) || name.startsWith("_")) continue;
-    const members = builtin(name);
-    if (!paths.has(members)) paths.set(members, [address(name)]);
+  for (const [name, members] of loadedBuiltins()) {
     for (const key of Object.getOwnPropertyNames(members)) {
       const property = Reflect.getOwnPropertyDescriptor(members, key);
-      if (property && "value" in property) add(property.value, [address(name), key], 2);
+      if (property && "value" in property) add(property.value, [name, key], 2);
     }
   }
 }
 
-/** The path to `value` if it is an object or function that every process has; `isRare` looks everywhere. */
-export function intrinsicPath(value: object, isRare = false): IntrinsicPath | undefined {
-  if (!haveGlobals) addGlobals();
-  const path = paths.get(value);
-  if (path || !isRare || haveBuiltins) return path;
-  addBuiltins();
+/** `value` and what it holds; `value` may be known already as an object. */
+function addMembers(value: unknown, path: IntrinsicPath): void {
+  if (!isContainer(value)) return;
+  const known = paths.get(value);
+  if (known) paths.delete(value);
+  add(value, path, 2);
+}
+
+/** Public built-in modules that are loaded, by address. */
+function loadedBuiltins(): [string, object][] {
+  // Undocumented, but there since Node.js 0.x; its entries look like "NativeModule fs".
+  const { moduleLoadList } = process as { moduleLoadList?: readonly string[] };
+  const loaded = new Set(moduleLoadList?.map((entry) => entry.split(" ").at(-1)));
+  return builtinModules.flatMap((name): [string, object][] => {
+    const bare = name.replace("node:", "");
+    if (!loaded.has(bare) || bare.startsWith("_")) return [];
+    const members: unknown = process.getBuiltinModule(name);
+    return isContainer(members) ? [[`node:${bare}`, members]] : [];
+  });
+}
+
+/** The path to an object that is neither a function nor a prototype, if every process has it. Quick. */
+export function intrinsicObjectPath(value: object): IntrinsicPath | undefined {
+  if (!haveObjects) addObjects();
+  return paths.get(value);
+}
+
+/** The path to any object or function that every process has. */
+export function intrinsicPath(value: object): IntrinsicPath | undefined {
+  if (!haveObjects) addObjects();
+  if (!haveFunctions) addFunctions();
   return paths.get(value);
 }
 
