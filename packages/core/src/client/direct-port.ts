@@ -13,11 +13,18 @@ import type { Explanation, ToNode } from "../wire/mod.ts";
 import type { OwnerPort } from "./port.ts";
 
 export class DirectPort implements OwnerPort {
-  program: ProgramEffects | undefined;
   private readonly runtime: OwnerRuntime;
 
   constructor(runtime: OwnerRuntime) {
     this.runtime = runtime;
+  }
+
+  get program(): ProgramEffects | undefined {
+    return this.runtime.program;
+  }
+
+  set program(program: ProgramEffects | undefined) {
+    this.runtime.program = program;
   }
 
   get endedCount(): number {

@@ -1,6 +1,6 @@
 /** Failures as they travel, to the errors that a program catches; and back. */
 import { inspect } from "node:util";
-import { errorFromCode, MobulaError, SerializationError } from "../base/errors.ts";
+import { errorFromCode, type MobulaError, SerializationError } from "../base/errors.ts";
 import type { NestedRef } from "../owner/mod.ts";
 import { type FailureRecord, packFailure, unpackFailure } from "../wire/mod.ts";
 import type { Values } from "./values.ts";
@@ -29,7 +29,9 @@ export function failureOf(thrown: unknown, name: string, where: string, values: 
     const packed = values.encode(thrown, "error");
     return { bytes: packFailure({ ...base, message, cause: packed.toBytes() }), nested: values.nested(packed) };
   } catch (error) {
-    const described = new Error(`${inspect(thrown, { depth: 2 })}\n(described, because the error itself cannot be shipped: ${error instanceof SerializationError ? error.message : String(error)})`);
+    const described = new Error(
+      `${inspect(thrown, { depth: 2 })}\n(described, because the error itself cannot be shipped: ${error instanceof SerializationError ? error.message : String(error)})`,
+    );
     if (thrown instanceof Error && thrown.stack) described.stack = thrown.stack;
     return { bytes: packFailure({ ...base, message, cause: values.encode(described, "error").toBytes() }), nested: [] };
   }

@@ -38,11 +38,9 @@ export interface GetWaiter {
   readonly index: number;
 }
 
-/** One `wait`: counts ready objects until there are enough. */
+/** One object of a `wait`. */
 export interface PendingWait {
-  needed: number;
-  isSettled: boolean;
-  settle(): void;
+  ready(): void;
 }
 
 /** Waiters by object. */
@@ -67,6 +65,12 @@ export class WaiterTable<W> {
 
   has(seq: Seq): boolean {
     return this.waiters.has(seq);
+  }
+
+  of(seq: Seq): readonly W[] {
+    const known = this.waiters.get(seq);
+    if (known === undefined) return [];
+    return Array.isArray(known) ? [...known] : [known];
   }
 
   take(seq: Seq): readonly W[] {

@@ -1,6 +1,8 @@
 /** Actor handles: one object for each handle, its methods made once for each class. */
-import type { ActorId } from "../base/ids.ts";
+
 import { InvalidOptionError } from "../base/errors.ts";
+import type { ActorId } from "../base/ids.ts";
+import { STREAM_BUFFER_ITEMS } from "../base/limits.ts";
 import { pack, unpack } from "../wire/mod.ts";
 import type { Client } from "./client.ts";
 
@@ -72,11 +74,11 @@ export class Handle {
 
   /** The same bytes give the same meta, so its methods are made once. */
   static metaFrom(bytes: Uint8Array): HandleMeta {
-    const key = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).latin1Slice();
+    const key = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
     const known = metas.get(key);
     if (known) return known;
     const plain = unpack(bytes) as PlainMeta;
-    const prototype = Object.create(Handle.prototype) as Handle;
+    const prototype = Object.create(anyMethod) as Handle;
     const methods = new Map(plain.methods);
     const meta: HandleMeta = { ...plain, methods, plain: Uint8Array.from(bytes), prototype };
     for (const [name, method] of methods) {
@@ -106,6 +108,26 @@ export class Handle {
     return `ActorHandle(${this.meta.className}, ${this.actorId})`;
   }
 }
+
+/** What a handle says for methods that its class does not show before it runs: function-valued fields. */
+const anyMethod = new Proxy(Object.create(Handle.prototype) as Handle, {
+  get(target, key, receiver) {
+    if (typeof key !== "string" || key === "then" || key in target) return Reflect.get(target, key, receiver);
+    if (!(receiver instanceof Handle) || receiver.meta === undefined) return undefined;
+    return boundMethod(receiver, key, ASSUMED_METHOD);
+  },
+});
+
+const ASSUMED_METHOD: MethodMeta = {
+  isGenerator: false,
+  name: undefined,
+  group: "",
+  maxRetries: 0,
+  retryDelayMs: 0,
+  timeoutMs: 0,
+  streamBufferItems: STREAM_BUFFER_ITEMS,
+  retry: new Uint8Array(0),
+};
 
 export interface BoundMethod {
   remote(...args: readonly unknown[]): unknown;

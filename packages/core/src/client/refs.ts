@@ -1,6 +1,7 @@
 /** The refs and streams that a program holds: small objects that name an object of the client's table. */
-import { type ObjectKey, objectIdHex, objectKeyOwner, objectKeySeq, type Seq } from "../base/ids.ts";
+
 import { RefReleasedError } from "../base/errors.ts";
+import { type ObjectKey, objectIdHex, objectKeyOwner, objectKeySeq, type Seq } from "../base/ids.ts";
 import type { Client } from "./client.ts";
 
 /** How a ref stands to its owner's record. */
@@ -13,6 +14,8 @@ export class Ref {
   local: Uint8Array | undefined;
   /** The owner said that there is a value. */
   isReady = false;
+  /** The owner was asked to say when there is one. */
+  isWatched = false;
   isReleased = false;
 
   constructor(client: Client, seq: Seq, foreignKey: ObjectKey | undefined, local: Uint8Array | undefined) {
@@ -32,7 +35,8 @@ export class Ref {
 
   /** @throws RefReleasedError when the ref was released, or belongs to an earlier `init`. */
   check(client: Client): void {
-    if (this.isReleased) throw new RefReleasedError(`ref ${this.id} was released; keep it as long as you need its value`);
+    if (this.isReleased)
+      throw new RefReleasedError(`ref ${this.id} was released; keep it as long as you need its value`);
     if (this.client !== client) {
       throw new RefReleasedError(`ref ${this.id} belongs to an earlier init(); its value went with shutdown()`);
     }

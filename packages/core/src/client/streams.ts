@@ -2,7 +2,7 @@
 import { InvalidOptionError } from "../base/errors.ts";
 import type { Seq } from "../base/ids.ts";
 import type { Client } from "./client.ts";
-import { Ref } from "./refs.ts";
+import type { Ref } from "./refs.ts";
 
 interface Waiting {
   resolve(result: IteratorResult<Ref, undefined>): void;

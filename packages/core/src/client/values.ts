@@ -7,17 +7,17 @@
 import { InternalError } from "../base/errors.ts";
 import type { ActorId, ObjectKey, Seq } from "../base/ids.ts";
 import { INLINE_BYTES_MAX, INLINE_CALL_BYTES_MAX } from "../base/limits.ts";
-import { createFunctionCustomizer } from "../closure/mod.ts";
+import { collectCode, createFunctionCustomizer, type FunctionCustomizer } from "../closure/mod.ts";
 import {
   type ByteSource,
   type Customizer,
   combineCustomizers,
   decode,
   encode,
-  type Packed,
   SerializerRegistry,
 } from "../codec/mod.ts";
 import type { NestedRef } from "../owner/mod.ts";
+import { CodedValue, type Shippable, splitCode } from "./coded.ts";
 import { Handle, type HandleMeta } from "./handles.ts";
 import { isRef, Ref } from "./refs.ts";
 import { notShippable, RefStream } from "./streams.ts";
@@ -40,10 +40,8 @@ export interface RefHost {
   keyOf(ref: Ref): ObjectKey;
   adoptRef(key: ObjectKey): Ref;
   adoptHandle(actorId: ActorId, meta: HandleMeta): Handle;
-  /** Puts a large argument or result into the store; undefined when there is none (inline). */
-  store(packed: Packed, callSite: string): { readonly key: number; readonly size: number } | undefined;
   /** Makes a stored argument an object of its own. */
-  putLarge(packed: Packed): Ref;
+  putLarge(packed: Shippable): Ref;
 }
 
 export interface EncodedArgs {
@@ -60,24 +58,39 @@ export class Values {
   readonly serializers = new SerializerRegistry();
   private readonly host: RefHost;
   private readonly customizer: Customizer;
+  private readonly functions: FunctionCustomizer;
   private dependencies: readonly unknown[] = NONE;
   private noArgs: EncodedArgs | undefined;
 
-  constructor(host: RefHost) {
+  /** @param knownModules modules that code here gets without importing them: the runtime itself. */
+  constructor(host: RefHost, knownModules?: ReadonlyMap<string, unknown>) {
     this.host = host;
+    this.functions = createFunctionCustomizer(knownModules ? { knownModules } : {});
     this.customizer = combineCustomizers([
       { firstTag: TAG_PLACEHOLDER, lastTag: TAG_HANDLE, customizer: this.refs() },
-      { firstTag: 1, lastTag: 15, customizer: createFunctionCustomizer() },
+      { firstTag: 1, lastTag: 15, customizer: this.functions },
     ]);
   }
 
   /** @param root what the value is called in messages: "value", "result", "captured". */
-  encode(value: unknown, root: string): Packed {
-    return encode(value, { root, customizer: this.customizer, serializers: this.serializers });
+  encode(value: unknown, root: string): Shippable {
+    const { result, needs } = collectCode(() =>
+      encode(value, { root, customizer: this.customizer, serializers: this.serializers }),
+    );
+    if (needs.units.size === 0 && needs.modules.length === 0) return result;
+    return new CodedValue(result, { units: Object.fromEntries(needs.units), modules: needs.modules });
+  }
+
+  /** Something to await before {@link decode}, because the value's code waits at the top level of its modules. */
+  prepare(source: Uint8Array | ByteSource): Promise<void> | undefined {
+    const modules = splitCode(source)?.code.modules;
+    return modules && modules.length > 0 ? this.functions.importModules(modules) : undefined;
   }
 
   decode(source: Uint8Array | ByteSource): unknown {
-    return decode(source, { customizer: this.customizer, serializers: this.serializers });
+    const coded = splitCode(source);
+    if (coded) for (const [hash, text] of Object.entries(coded.code.units)) this.functions.addUnit(hash, text);
+    return decode(coded ? coded.value : source, { customizer: this.customizer, serializers: this.serializers });
   }
 
   encodeArgs(args: readonly unknown[]): EncodedArgs {
@@ -112,7 +125,7 @@ export class Values {
     for (let index = 0; index < sent.length; index++) {
       const arg = sent[index];
       if (arg instanceof Placeholder) continue;
-      const packed = encode(arg, { root: `args[${index}]`, customizer: this.customizer, serializers: this.serializers });
+      const packed = this.encode(arg, `args[${index}]`);
       inlineBytes += packed.byteLength;
       if (packed.byteLength <= INLINE_BYTES_MAX && inlineBytes <= INLINE_CALL_BYTES_MAX) continue;
       const ref = this.host.putLarge(packed);
@@ -136,7 +149,7 @@ export class Values {
   }
 
   /** Refs and handles inside an encoded value, as the owner engine names them. */
-  nested(packed: Packed): readonly NestedRef[] {
+  nested(packed: Shippable): readonly NestedRef[] {
     if (packed.nested.length === 0) return NONE;
     return packed.nested.map((ref) => {
       if (isRef(ref)) return ref.foreignKey ?? ref.seq;

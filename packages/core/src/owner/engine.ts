@@ -151,9 +151,9 @@ export class OwnerEngine {
       case TO_OWNER.returned: {
         for (let field = 1; field < fields; field++) {
           const task = this.tasks.sent.get(reader.uint() as Seq);
-          if (!task?.lease || task.lease.link !== link) continue;
-          this.tasks.sent.delete(task.seq);
-          this.tasks.leases.returned(task, task.lease);
+          if (!task || (task.lease?.link ?? task.actor?.link) !== link) continue;
+          this.tasks.unsent(task);
+          if (task.lease) this.tasks.leases.returned(task, task.lease);
         }
         return;
       }

@@ -27,7 +27,6 @@ export interface OwnerRuntimeOptions {
   readonly self: ProcessId;
   readonly jobId: () => JobId | undefined;
   readonly node: Peer;
-  readonly program: ProgramEffects;
   readonly mapClaims?: MapClaims;
   /** Opens a connection to a worker; default: its Unix socket. */
   readonly connect?: (address: WorkerAddress, handlers: PeerHandlers) => Promise<Peer>;
@@ -79,6 +78,8 @@ class Link implements WorkerLink {
 
 export class OwnerRuntime {
   readonly engine: OwnerEngine;
+  /** The program's side; set before anything is asked. */
+  program: ProgramEffects | undefined;
   private readonly options: OwnerRuntimeOptions;
   private readonly links = new Map<WorkerId, Link>();
   private readonly reader = new FrameReader();
@@ -90,15 +91,14 @@ export class OwnerRuntime {
 
   constructor(options: OwnerRuntimeOptions) {
     this.options = options;
-    const { program } = options;
     const effects: OwnerEffects = {
-      value: (seq, value) => program.value(seq, value),
-      pinned: (seq, pinned, nested) => program.pinned(seq, pinned, nested),
-      ready: (seq) => program.ready(seq),
-      streamItem: (stream, index, item) => program.streamItem(stream, index, item),
-      streamEnd: (stream, count) => program.streamEnd(stream, count),
-      unreadFailure: (name, bytes) => program.unreadFailure(name, bytes),
-      warn: (code, message) => program.warn(code, message),
+      value: (seq, value) => this.program?.value(seq, value),
+      pinned: (seq, pinned, nested) => this.program?.pinned(seq, pinned, nested),
+      ready: (seq) => this.program?.ready(seq),
+      streamItem: (stream, index, item) => this.program?.streamItem(stream, index, item),
+      streamEnd: (stream, count) => this.program?.streamEnd(stream, count),
+      unreadFailure: (name, bytes) => this.program?.unreadFailure(name, bytes),
+      warn: (code, message) => this.program?.warn(code, message),
       toNode: (message) => this.toNode(message),
       link: (address) => this.link(address),
       unlink() {

@@ -287,6 +287,13 @@ export class TaskTable {
     return task.state !== TASK_STATE.done;
   }
 
+  /** Its worker gave it back, or dropped it because it was cancelled. */
+  unsent(task: TaskRecord): void {
+    this.sent.delete(task.seq);
+    this.limited.delete(task);
+    this.interrupted.delete(task);
+  }
+
   private maxRetries(task: TaskRecord): number {
     return task.registered?.template.maxRetries ?? task.method?.maxRetries ?? 0;
   }

@@ -6,3 +6,4 @@ export { describeBytes } from "./holders.ts";
 export type { StoredBytes } from "./mappings.ts";
 export { type StoreServer, type StoreServerEvent, type StoreServerOptions, startStore } from "./server.ts";
 export { createSessionDirectory, isProcessAlive, sweepDeadSessions } from "./sessions.ts";
+export { mapSharedWords } from "./memory.ts";

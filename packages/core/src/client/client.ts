@@ -1,0 +1,619 @@
+/**
+ * One process's program side: it numbers objects, submits, waits, and lets go. Everything that must be remembered
+ * beyond the life of a ref is the owner's, behind the port.
+ */
+import {
+  ConnectionLostError,
+  GetTimeoutError,
+  InvalidOptionError,
+  type MobulaError,
+  PendingTasksExceededError,
+} from "../base/errors.ts";
+import {
+  type ActorId,
+  type JobId,
+  type NodeId,
+  type ObjectKey,
+  objectKey,
+  objectKeyOwner,
+  objectKeySeq,
+  type ProcessId,
+  type Seq,
+} from "../base/ids.ts";
+import { INLINE_BYTES_MAX, MAX_PENDING_TASKS } from "../base/limits.ts";
+import type { ProgramEffects } from "../owner/mod.ts";
+import type { StoreClient, WritableAllocation } from "../store/mod.ts";
+import type { Explanation, StorePinned, ValueRecord } from "../wire/mod.ts";
+import { callSite } from "./call-site.ts";
+import type { Shippable } from "./coded.ts";
+import { currentExecution } from "./execution.ts";
+import { errorFromBytes } from "./failures.ts";
+import { type GetWaiter, PendingGet, type PendingWait, WaiterTable } from "./gets.ts";
+import { type BoundMethod, Handle, type HandleMeta, type MethodMeta } from "./handles.ts";
+import { bindMethod } from "./method-calls.ts";
+import type { OwnerPort } from "./port.ts";
+import { isRef, Ref } from "./refs.ts";
+import { RefStream, StreamState } from "./streams.ts";
+import { Values } from "./values.ts";
+
+export interface ClientOptions {
+  readonly processId: ProcessId;
+  readonly port: OwnerPort;
+  readonly maxPendingTasks?: number;
+  /** Opens the object store when it is first needed; absent inline, where everything stays in messages. */
+  readonly openStore?: () => StoreClient;
+  /** Modules that shipped code gets without importing them. */
+  readonly knownModules?: ReadonlyMap<string, unknown>;
+  readonly onUnreadFailure: (name: string, error: Error) => void;
+  readonly onWarning: (code: string, message: string) => void;
+  /** Bytes behind refs and views have grown or shrunk. */
+  readonly onHeldBytes?: (change: number) => void;
+}
+
+export interface GetOptions {
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+export class Client {
+  readonly processId: ProcessId;
+  readonly port: OwnerPort;
+  readonly values: Values;
+  nodeId: NodeId;
+  /** The job that this process works for; a worker learns it with its first lease. */
+  jobId: JobId;
+  namespace: string;
+  isClosed = false;
+  private readonly options: ClientOptions;
+  private readonly maxPending: number;
+  private submittedCount = 0;
+  private nextSeq = 1;
+  private nextNum = 1;
+  private nextRegistration = 1;
+  private readonly gets = new WaiterTable<GetWaiter>();
+  private readonly waits = new WaiterTable<PendingWait & { ref: Ref }>();
+  private readonly streams = new Map<Seq, StreamState>();
+  private readonly releasedBefore = new Set<Seq>();
+  private storeClient: StoreClient | undefined;
+  private readonly refRegistry = new FinalizationRegistry<Seq>((seq) => this.collected(seq));
+  private readonly handleRegistry = new FinalizationRegistry<number>((num) => this.port.releaseActor(num));
+  private readonly streamRegistry = new FinalizationRegistry<{ seq: Seq; state: StreamState }>(({ seq, state }) => {
+    if (!state.isReleased) this.streamLeft(seq, state);
+  });
+  private readonly storedBytes = new Map<Seq, number>();
+
+  constructor(options: ClientOptions, where: { jobId: JobId; nodeId: NodeId; namespace: string }) {
+    this.options = options;
+    this.processId = options.processId;
+    this.nodeId = where.nodeId;
+    this.port = options.port;
+    this.jobId = where.jobId;
+    this.namespace = where.namespace;
+    this.maxPending = options.maxPendingTasks ?? MAX_PENDING_TASKS;
+    this.values = new Values(
+      {
+        keyOf: (ref) => this.keyOf(ref),
+        adoptRef: (key) => this.adoptRef(key),
+        adoptHandle: (actorId, meta) => this.adoptHandle(actorId, meta, false),
+        putLarge: (packed) => this.putPacked(packed, callSite()),
+      },
+      options.knownModules,
+    );
+    this.port.program = this.programEffects();
+  }
+
+  // ── numbers ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  takeSeqs(count: number): Seq {
+    const seq = this.nextSeq;
+    this.nextSeq += count;
+    return seq as Seq;
+  }
+
+  takeNum(): number {
+    return this.nextNum++;
+  }
+
+  /** Numbers templates and methods. */
+  takeRegistration(): number {
+    return this.nextRegistration++;
+  }
+
+  /** Counts a task or call that is about to be submitted. @throws PendingTasksExceededError past the limit. */
+  countSubmission(seq: Seq): void {
+    const pending = this.submittedCount - this.port.endedCount;
+    if (pending >= this.maxPending) {
+      throw new PendingTasksExceededError(
+        `${pending} tasks are pending, which is maxPendingTasks: submit through map(), which waits instead, or raise it in init()`,
+      );
+    }
+    this.submittedCount++;
+    currentExecution()?.submitted(seq);
+  }
+
+  // ── refs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** A ref whose record the owner has. */
+  track(seq: Seq, foreignKey?: ObjectKey): Ref {
+    const ref = new Ref(this, seq, foreignKey, undefined);
+    this.refRegistry.register(ref, seq);
+    return ref;
+  }
+
+  keyOf(ref: Ref): ObjectKey {
+    ref.check(this);
+    this.tellOwner(ref);
+    return ref.foreignKey ?? objectKey(this.processId, ref.seq);
+  }
+
+  /** The owner learns of a small value that only the program knew. */
+  private tellOwner(ref: Ref): void {
+    const { local } = ref;
+    if (local === undefined || ref.isReady) return;
+    ref.isReady = true;
+    this.port.put(ref.seq, { at: "inline", bytes: local, nested: [] });
+    this.refRegistry.register(ref, ref.seq);
+  }
+
+  private adoptRef(key: ObjectKey): Ref {
+    if (objectKeyOwner(key) === this.processId) {
+      const seq = objectKeySeq(key);
+      this.port.retain(seq);
+      return this.track(seq);
+    }
+    const seq = this.takeSeqs(1);
+    this.port.borrow(seq, key);
+    return this.track(seq, key);
+  }
+
+  release(ref: Ref): void {
+    if (ref.isReleased || ref.client !== this) return;
+    ref.isReleased = true;
+    if (ref.local !== undefined && !ref.isReady) return;
+    ref.local = undefined;
+    this.releasedBefore.add(ref.seq);
+    this.letGo(ref.seq);
+  }
+
+  private collected(seq: Seq): void {
+    // A number is released once for each of its refs; an explicit release leaves a mark for the finaliser.
+    if (this.releasedBefore.delete(seq)) return;
+    this.letGo(seq);
+  }
+
+  private letGo(seq: Seq): void {
+    if (this.isClosed) return;
+    const bytes = this.storedBytes.get(seq);
+    if (bytes !== undefined) {
+      this.storedBytes.delete(seq);
+      this.options.onHeldBytes?.(-bytes);
+    }
+    this.port.release(seq);
+  }
+
+  private holdBytes(seq: Seq, bytes: number): void {
+    if (!this.options.onHeldBytes || this.storedBytes.has(seq)) return;
+    this.storedBytes.set(seq, bytes);
+    this.options.onHeldBytes(bytes);
+  }
+
+  // ── put ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  get store(): StoreClient | undefined {
+    this.storeClient ??= this.options.openStore?.();
+    return this.storeClient;
+  }
+
+  /** Without opening it: what there is to close or trim. */
+  get openedStore(): StoreClient | undefined {
+    return this.storeClient;
+  }
+
+  put(value: unknown): Ref {
+    const packed = this.encodePut(value);
+    if (packed.byteLength <= INLINE_BYTES_MAX && packed.nested.length === 0) {
+      return new Ref(this, this.takeSeqs(1), undefined, packed.toBytes());
+    }
+    return this.putPacked(packed, callSite());
+  }
+
+  private encodePut(value: unknown): Shippable {
+    if (isRef(value)) {
+      throw new InvalidOptionError("put() takes a value, not a ref: the ref can be passed as it is, or put in a list");
+    }
+    return this.values.encode(value, "value");
+  }
+
+  private putPacked(packed: Shippable, site: string): Ref {
+    const { store } = this;
+    if (packed.byteLength <= INLINE_BYTES_MAX || !store) return this.putInline(packed);
+    const key = store.put(packed.byteLength, site, (target) =>
+      packed.writeInto(target, (into, offset, source) => store.copy(into.subarray(offset), source)),
+    );
+    return this.putStored(packed, key);
+  }
+
+  async putAsync(value: unknown): Promise<Ref> {
+    const packed = this.encodePut(value);
+    const { store } = this;
+    if (packed.byteLength <= INLINE_BYTES_MAX || !store) return this.putInline(packed);
+    const key = await store.putAsync(packed.byteLength, callSite(), (target) => packed.writeInto(target));
+    return this.putStored(packed, key);
+  }
+
+  private putInline(packed: Shippable): Ref {
+    const seq = this.takeSeqs(1);
+    this.port.put(seq, { at: "inline", bytes: packed.toBytes(), nested: this.values.nested(packed) });
+    return this.track(seq);
+  }
+
+  private putStored(packed: Shippable, key: number): Ref {
+    const seq = this.takeSeqs(1);
+    this.port.put(seq, { at: "stored", key, size: packed.byteLength, nested: this.values.nested(packed) });
+    this.holdBytes(seq, packed.byteLength);
+    return this.track(seq);
+  }
+
+  /** An object that was written in place: its bytes are a packed value already. */
+  adoptAllocation(allocation: WritableAllocation, size: number): Ref {
+    const key = allocation.seal();
+    const seq = this.takeSeqs(1);
+    this.port.put(seq, { at: "stored", key, size, nested: [] });
+    this.holdBytes(seq, size);
+    return this.track(seq);
+  }
+
+  // ── get ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  get(ref: Ref, options?: GetOptions): Promise<unknown> {
+    if (ref.local !== undefined && ref.client === this && !ref.isReleased) {
+      try {
+        return Promise.resolve(this.values.decode(ref.local));
+      } catch (error) {
+        return Promise.reject(error);
+      }
+    }
+    return this.getAll([ref], options).then(firstOf);
+  }
+
+  getAll(refs: readonly Ref[], options?: GetOptions): Promise<unknown[]> {
+    for (const ref of refs) ref.check(this);
+    if (refs.length === 0) return Promise.resolve([]);
+    const signal = options?.signal;
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    return new Promise((resolve, reject) => {
+      const execution = currentExecution();
+      let waitsFor: readonly Seq[] = [];
+      let timer: NodeJS.Timeout | undefined;
+      const abort = (): void => get.fail(signal?.reason);
+      const settled = (): void => {
+        if (timer) clearTimeout(timer);
+        signal?.removeEventListener("abort", abort);
+        if (execution && waitsFor.length > 0) execution.waiting(-1, waitsFor);
+      };
+      const get = new PendingGet(
+        refs,
+        (values) => {
+          settled();
+          resolve(values);
+        },
+        (error) => {
+          settled();
+          this.forget(get);
+          reject(error);
+        },
+      );
+      waitsFor = this.ask(get);
+      if (get.isSettled) return;
+      execution?.waiting(1, waitsFor);
+      execution?.onCancel?.((error) => get.fail(error));
+      signal?.addEventListener("abort", abort, { once: true });
+      if (options?.timeoutMs !== undefined)
+        timer = setTimeout(() => this.timeOut(get, options.timeoutMs ?? 0), options.timeoutMs);
+    });
+  }
+
+  private ask(get: PendingGet): readonly Seq[] {
+    const { refs } = get;
+    const wanted: Seq[] = [];
+    for (let index = 0; index < refs.length; index++) {
+      const ref = refs[index];
+      if (!ref) continue;
+      if (ref.local !== undefined) {
+        try {
+          get.fulfil(index, this.values.decode(ref.local));
+        } catch (error) {
+          get.fail(error);
+        }
+      } else if (this.gets.add(ref.seq, { get, index })) wanted.push(ref.seq);
+    }
+    if (wanted.length > 0) {
+      this.port.want(wanted);
+      this.port.flush();
+    }
+    return wanted;
+  }
+
+  private forget(get: PendingGet): void {
+    const unwanted: Seq[] = [];
+    for (const { seq } of get.refs) {
+      for (const waiter of this.gets.of(seq)) {
+        if (waiter.get === get && this.gets.remove(seq, waiter)) unwanted.push(seq);
+      }
+    }
+    if (unwanted.length > 0) this.port.unwant(unwanted);
+  }
+
+  /** The error says what was waited for, and why it is not there. */
+  private timeOut(get: PendingGet, timeoutMs: number): void {
+    const pending = get.refs.filter((ref) => this.gets.has(ref.seq));
+    const first = pending[0];
+    const base = `get() waited ${timeoutMs} ms for ${pending.length} of ${get.refs.length} refs`;
+    const fail = (why: string): void => get.fail(new GetTimeoutError(`${base}${why}`));
+    if (!first) {
+      fail("");
+      return;
+    }
+    const unanswered = setTimeout(() => fail(`; first of them: ${first.id}`), EXPLAIN_MS);
+    this.explain(first).then(
+      (explanation) => {
+        clearTimeout(unanswered);
+        fail(`; first of them: ${first.id}: ${explanation.sentences.join(" ")}`);
+      },
+      () => fail(`; first of them: ${first.id}`),
+    );
+  }
+
+  explain(target: Ref | RefStream | Handle): Promise<Explanation> {
+    if (target instanceof Handle) return this.port.explain({ actor: target.num });
+    if (target instanceof Ref) this.keyOf(target);
+    return this.port.explain({ seq: target.seq });
+  }
+
+  // ── wait ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private isDone(item: Ref | RefStream): boolean {
+    if (item instanceof RefStream) return item.state.items.length > 0 || item.state.isEnded;
+    return item.isReady || item.local !== undefined;
+  }
+
+  wait<W extends Ref | RefStream>(
+    items: readonly W[],
+    needed: number,
+    options?: GetOptions,
+  ): Promise<{ ready: W[]; pending: W[] }> {
+    const signal = options?.signal;
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    const result = (): { ready: W[]; pending: W[] } => {
+      const ready: W[] = [];
+      const pending: W[] = [];
+      for (const item of items) {
+        if (ready.length < needed && this.isDone(item)) ready.push(item);
+        else pending.push(item);
+      }
+      return { ready, pending };
+    };
+    let ready = 0;
+    for (const item of items) {
+      if (item instanceof Ref) item.check(this);
+      if (this.isDone(item) && ++ready >= needed) return Promise.resolve(result());
+    }
+    return new Promise((resolve, reject) => {
+      const execution = currentExecution();
+      const watched: Seq[] = [];
+      const waiters: (PendingWait & { ref: Ref })[] = [];
+      const pendingStreams: RefStream[] = [];
+      let timer: NodeJS.Timeout | undefined;
+      let remaining = needed - ready;
+      let isSettled = false;
+      const finish = (end: () => void): void => {
+        if (isSettled) return;
+        isSettled = true;
+        if (timer) clearTimeout(timer);
+        signal?.removeEventListener("abort", abort);
+        for (const waiter of waiters) this.waits.remove(waiter.ref.seq, waiter);
+        for (const stream of pendingStreams) stream.state.watchers.delete(onReady);
+        if (execution && watched.length > 0) execution.waiting(-1, []);
+        end();
+      };
+      const onReady = (): void => {
+        if (--remaining <= 0) finish(() => resolve(result()));
+      };
+      const abort = (): void => finish(() => reject(signal?.reason));
+      for (const item of items) {
+        if (this.isDone(item)) continue;
+        if (item instanceof RefStream) {
+          pendingStreams.push(item);
+          item.state.watchers.add(onReady);
+          continue;
+        }
+        const waiter = { ref: item as Ref, ready: onReady };
+        waiters.push(waiter);
+        if (this.waits.add(item.seq, waiter) || !item.isWatched) {
+          item.isWatched = true;
+          watched.push(item.seq);
+        }
+      }
+      if (watched.length > 0) this.port.watch(watched);
+      this.port.flush();
+      if (execution && watched.length > 0) execution.waiting(1, []);
+      execution?.onCancel?.((error) => finish(() => reject(error)));
+      signal?.addEventListener("abort", abort, { once: true });
+      if (options?.timeoutMs !== undefined)
+        timer = setTimeout(() => finish(() => resolve(result())), options.timeoutMs);
+    });
+  }
+
+  // ── what the owner says ──────────────────────────────────────────────────────────────────────────────────────────
+
+  private programEffects(): ProgramEffects {
+    return {
+      value: (seq, value) => this.arrived(seq, value),
+      pinned: (seq, pinned) => this.arrivedPinned(seq, pinned),
+      ready: (seq) => this.becameReady(seq),
+      streamItem: (stream, _index, item) => this.streamItem(stream, item),
+      streamEnd: (stream) => this.streamEnd(stream),
+      unreadFailure: (name, bytes) => this.options.onUnreadFailure(name, errorFromBytes(bytes, this.values)),
+      warn: (code, message) => this.options.onWarning(code, message),
+    };
+  }
+
+  private arrived(seq: Seq, value: ValueRecord): void {
+    for (const { get, index } of this.gets.take(seq)) {
+      if (get.isSettled) continue;
+      const ref = get.refs[index];
+      if (ref) ref.isReady = true;
+      try {
+        if (value.at === "error") get.fail(errorFromBytes(value.bytes, this.values));
+        else if (value.at === "inline") get.fulfil(index, this.values.decode(value.bytes));
+      } catch (error) {
+        get.fail(error);
+      }
+    }
+  }
+
+  private arrivedPinned(seq: Seq, pinned: StorePinned): void {
+    const { store } = this;
+    const [first, ...others] = this.gets.take(seq).filter((waiter) => !waiter.get.isSettled);
+    if (!first || !store) {
+      this.port.unpin([pinned.key]);
+      return;
+    }
+    // Each get is an independent value: the others map the object for themselves.
+    for (const other of others) if (this.gets.add(seq, other)) this.port.want([seq]);
+    const ref = first.get.refs[first.index];
+    if (ref) ref.isReady = true;
+    this.holdBytes(seq, pinned.size);
+    const source = store.map(pinned);
+    try {
+      first.get.fulfil(first.index, this.values.decode(source));
+    } catch (error) {
+      first.get.fail(error);
+    } finally {
+      source.done();
+    }
+  }
+
+  private becameReady(seq: Seq): void {
+    for (const waiter of this.waits.take(seq)) {
+      waiter.ref.isReady = true;
+      waiter.ready();
+    }
+  }
+
+  // ── streams ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  trackStream(seq: Seq): RefStream {
+    const state = new StreamState();
+    this.streams.set(seq, state);
+    const stream = new RefStream(this, this.track(seq), state);
+    this.streamRegistry.register(stream, { seq, state });
+    return stream;
+  }
+
+  private streamItem(seq: Seq, item: Seq): void {
+    const state = this.streams.get(seq);
+    if (!state || state.isReleased) {
+      this.port.release(item);
+      return;
+    }
+    const ref = this.track(item);
+    ref.isReady = true;
+    const waiting = state.waiting.shift();
+    if (waiting) waiting.resolve({ done: false, value: ref });
+    else state.items.push(ref);
+    this.wakeStream(state);
+  }
+
+  private streamEnd(seq: Seq): void {
+    const state = this.streams.get(seq);
+    if (!state) return;
+    this.streams.delete(seq);
+    state.isEnded = true;
+    for (const waiting of state.waiting.splice(0)) waiting.resolve({ done: true, value: undefined });
+    this.wakeStream(state);
+  }
+
+  private wakeStream(state: StreamState): void {
+    for (const wake of [...state.watchers]) wake();
+  }
+
+  streamTaken(seq: Seq, taken: number): void {
+    if (this.streams.has(seq)) this.port.consumed(seq, taken);
+  }
+
+  /** The program left the stream: what it has not taken goes, and the producer is stopped. */
+  streamLeft(seq: Seq, state: StreamState): void {
+    state.isReleased = true;
+    for (const item of state.items.splice(0)) this.release(item);
+    for (const waiting of state.waiting.splice(0)) waiting.resolve({ done: true, value: undefined });
+    if (this.streams.delete(seq) && !this.isClosed) this.port.abandonStream(seq);
+  }
+
+  // ── actors ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  adoptHandle(actorId: ActorId, meta: HandleMeta, isGranted: boolean): Handle {
+    const num = this.takeNum();
+    this.port.borrowActor(num, actorId, meta.className, meta.concurrency, isGranted);
+    return this.trackHandle(num, actorId, meta);
+  }
+
+  trackHandle(num: number, actorId: ActorId, meta: HandleMeta): Handle {
+    const handle = Handle.make(this, num, actorId, meta);
+    this.handleRegistry.register(handle, num, handle);
+    return handle;
+  }
+
+  releaseHandle(handle: Handle): void {
+    if (handle.isReleased) return;
+    handle.isReleased = true;
+    this.handleRegistry.unregister(handle);
+    if (!this.isClosed) this.port.releaseActor(handle.num);
+  }
+
+  bindMethod(handle: Handle, name: string, method: MethodMeta, numReturns: number): BoundMethod {
+    return bindMethod(this, handle, name, method, numReturns);
+  }
+
+  /** Calls `done` when the ref has a value. */
+  onReady(ref: Ref, done: () => void): void {
+    if (this.waits.add(ref.seq, { ref, ready: done }) || !ref.isWatched) {
+      ref.isWatched = true;
+      this.port.watch([ref.seq]);
+    }
+  }
+
+  // ── ends ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async cancel(
+    target: Ref | RefStream,
+    options: { readonly force?: boolean; readonly recursive?: boolean },
+  ): Promise<void> {
+    if (target instanceof Ref) this.keyOf(target);
+    this.port.cancel(target.seq, options.force ?? false, options.recursive ?? true);
+    this.port.flush();
+  }
+
+  /** Everything that waits is rejected with this error; later use of any ref is refused. */
+  close(error: Error): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    for (const { get } of this.gets.takeAll()) get.fail(error);
+    for (const waiter of this.waits.takeAll()) waiter.ready();
+    for (const [, state] of this.streams) {
+      state.isEnded = true;
+      for (const waiting of state.waiting.splice(0)) waiting.resolve({ done: true, value: undefined });
+    }
+    this.streams.clear();
+  }
+}
+
+/** How long a get's timeout waits for the explanation it quotes. */
+const EXPLAIN_MS = 500;
+
+const firstOf = (values: unknown[]): unknown => values[0];
+
+export const nodeLostError = (why: string): MobulaError =>
+  new ConnectionLostError(
+    `the node process is gone (${why}); its tasks, actors and objects went with it: call shutdown() and init() to start again`,
+  );

@@ -1,0 +1,107 @@
+/** Calls of actors' methods: settings become a registered method once, calls are submitted with it. */
+import { PendingCallsExceededError, RefReleasedError } from "../base/errors.ts";
+import type { Client } from "./client.ts";
+import type { BoundMethod, Handle, MethodMeta } from "./handles.ts";
+import type { Ref } from "./refs.ts";
+
+/** Merges per-call overrides into a method's settings; set by the api room, which knows the options. */
+export type MethodOverrides = (
+  overrides: unknown,
+  base: MethodMeta,
+  handle: Handle,
+) => { readonly meta: MethodMeta; readonly numReturns: number };
+
+let mergeOverrides: MethodOverrides | undefined;
+
+export function setMethodOverrides(merge: MethodOverrides): void {
+  mergeOverrides = merge;
+}
+
+export function bindMethod(
+  client: Client,
+  handle: Handle,
+  name: string,
+  method: MethodMeta,
+  numReturns: number,
+): BoundMethod {
+  const registration = registrationOf(client, name, method, numReturns);
+  return {
+    remote: (...args) => call(client, handle, registration, method, numReturns, args),
+    options(overrides) {
+      if (!mergeOverrides) throw new TypeError("method options are not available here");
+      const merged = mergeOverrides(overrides, method, handle);
+      return bindMethod(client, handle, name, merged.meta, merged.numReturns);
+    },
+  };
+}
+
+/** Methods registered with a client, by their settings: handles of one class share them. */
+const registrations = new WeakMap<Client, WeakMap<MethodMeta, Map<string, number>>>();
+
+function registrationOf(client: Client, name: string, method: MethodMeta, numReturns: number): number {
+  let ofClient = registrations.get(client);
+  if (!ofClient) {
+    ofClient = new WeakMap();
+    registrations.set(client, ofClient);
+  }
+  let ofMethod = ofClient.get(method);
+  if (!ofMethod) {
+    ofMethod = new Map();
+    ofClient.set(method, ofMethod);
+  }
+  const key = `${name} ${numReturns}`;
+  const known = ofMethod.get(key);
+  if (known !== undefined) return known;
+  const id = client.takeRegistration();
+  ofMethod.set(key, id);
+  client.port.method({
+    id,
+    name,
+    numReturns,
+    isStream: method.isGenerator,
+    streamBufferItems: method.streamBufferItems,
+    group: method.group,
+    maxRetries: method.maxRetries,
+    retryDelayMs: method.retryDelayMs,
+    timeoutMs: method.timeoutMs,
+    retry: method.retry,
+  });
+  return id;
+}
+
+function call(
+  client: Client,
+  handle: Handle,
+  registration: number,
+  method: MethodMeta,
+  numReturns: number,
+  args: readonly unknown[],
+): unknown {
+  if (handle.isReleased) throw new RefReleasedError(`the handle of actor ${handle.actorId} was released`);
+  if (client.isClosed) throw new RefReleasedError(`the handle of actor ${handle.actorId} belongs to an earlier init()`);
+  const { maxPendingCalls } = handle.meta;
+  if (maxPendingCalls >= 0 && handle.pendingCalls >= maxPendingCalls) {
+    throw new PendingCallsExceededError(
+      `${handle.pendingCalls} calls of actor ${handle.meta.className} are pending, which is its maxPendingCalls`,
+    );
+  }
+  const encoded = client.values.encodeArgs(args);
+  const seq = client.takeSeqs(numReturns);
+  client.countSubmission(seq);
+  client.port.call(seq, handle.num, registration, encoded.args, encoded.deps, encoded.nested);
+  if (method.isGenerator) return client.trackStream(seq);
+  const first = client.track(seq);
+  if (maxPendingCalls >= 0) {
+    handle.pendingCalls++;
+    client.onReady(first, () => handle.pendingCalls--);
+  }
+  if (numReturns === 1) return first;
+  return trackMore(client, first, numReturns);
+}
+
+/** The other refs of a call with several returns. */
+export function trackMore(client: Client, first: Ref, numReturns: number): Ref[] {
+  const refs = [first];
+  for (let index = 1; index < numReturns; index++) refs.push(client.track((first.seq + index) as Ref["seq"]));
+  return refs;
+}

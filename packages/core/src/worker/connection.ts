@@ -1,0 +1,197 @@
+/** One owner's connection to this worker: its frames become tasks, calls, cancels. */
+import { ConnectionLostError } from "../base/errors.ts";
+import type { ActorId, ProcessId, Seq } from "../base/ids.ts";
+import type { Client } from "../client/mod.ts";
+import type { OwnerRuntime } from "../owner/mod.ts";
+import type { Peer, PeerHandlers } from "../transport/mod.ts";
+import { FrameReader, readKeys, readValues, TEMPLATE_FLAGS, TO_WORKER } from "../wire/mod.ts";
+import type { ActorHost } from "./actor-host.ts";
+import { ResultWriter } from "./results.ts";
+import type { RetryRule } from "./retry-rule.ts";
+import type { TaskRunner } from "./task-runner.ts";
+
+type AnyFunction = (...args: readonly unknown[]) => unknown;
+
+/** A function as an owner sent it, made when it is first run. */
+export class WorkerTemplate {
+  readonly name: string;
+  readonly numReturns: number;
+  readonly isStream: boolean;
+  readonly streamBufferItems: number;
+  fn: AnyFunction | undefined;
+  retry: RetryRule = false;
+  runs = 0;
+  runMicros = 0;
+  private readonly code: Uint8Array;
+
+  constructor(name: string, code: Uint8Array, numReturns: number, flags: number, streamBufferItems: number) {
+    this.name = name;
+    this.code = code;
+    this.numReturns = numReturns;
+    this.isStream = (flags & TEMPLATE_FLAGS.stream) !== 0;
+    this.streamBufferItems = streamBufferItems;
+  }
+
+  async load(client: Client): Promise<void> {
+    if (this.fn) return;
+    await client.values.prepare(this.code);
+    // A template is packed by the same version of this package: see api/remote-function.ts.
+    const [fn, retry] = client.values.decode(this.code) as [AnyFunction, RetryRule];
+    this.fn = fn;
+    this.retry = retry;
+  }
+}
+
+export interface WorkerMethod {
+  readonly name: string;
+  readonly numReturns: number;
+  readonly group: string;
+  readonly retry: Uint8Array;
+  /** 0 for a method that is no generator. */
+  readonly streamBufferItems: number;
+}
+
+export interface OwnerHello {
+  readonly t: "owner-hello";
+  readonly processId: ProcessId;
+}
+
+export class OwnerConnection implements PeerHandlers {
+  readonly peer: Peer;
+  ownerId = "" as ProcessId;
+  private readonly client: Client;
+  private readonly runtime: OwnerRuntime;
+  private readonly tasks: TaskRunner;
+  private readonly actors: ActorHost;
+  private readonly onEnd: (connection: OwnerConnection) => void;
+  private readonly reader = new FrameReader();
+  private readonly templates = new Map<number, WorkerTemplate>();
+  private readonly methods = new Map<number, WorkerMethod>();
+  private readonly actorIds = new Map<number, ActorId>();
+  private writer: ResultWriter | undefined;
+
+  constructor(
+    peer: Peer,
+    client: Client,
+    runtime: OwnerRuntime,
+    tasks: TaskRunner,
+    actors: ActorHost,
+    onEnd: (connection: OwnerConnection) => void,
+  ) {
+    this.peer = peer;
+    this.client = client;
+    this.runtime = runtime;
+    this.tasks = tasks;
+    this.actors = actors;
+    this.onEnd = onEnd;
+  }
+
+  get results(): ResultWriter {
+    if (!this.writer) throw new ConnectionLostError("an owner sent work before it said who it is");
+    return this.writer;
+  }
+
+  onMessage(message: { readonly t: string }): void {
+    if (message.t !== "owner-hello") throw new ConnectionLostError(`an unexpected message: ${message.t}`);
+    const { processId } = message as OwnerHello;
+    if (typeof processId !== "string") throw new ConnectionLostError("an owner did not say who it is");
+    this.ownerId = processId;
+    this.writer = new ResultWriter(this.client, this.runtime, this.peer, processId);
+  }
+
+  onBatchEnd(): void {
+    this.tasks.drain();
+    this.peer.flush();
+  }
+
+  onClose(): void {
+    this.onEnd(this);
+  }
+
+  onHotFrame(buffer: Buffer, start: number, end: number): void {
+    const reader = this.reader.reset(buffer, start, end);
+    const fields = reader.array();
+    const kind = reader.uint();
+    switch (kind) {
+      case TO_WORKER.task: {
+        const seq = reader.uint() as Seq;
+        const attempt = reader.uint();
+        const template = this.templates.get(reader.uint());
+        if (!template) throw new ConnectionLostError("a task of an unknown function");
+        this.tasks.push({
+          connection: this,
+          seq,
+          attempt,
+          template,
+          claimSlot: reader.uint(),
+          claimSequence: reader.uint(),
+          args: reader.bin(),
+          nested: readKeys(reader),
+          deps: readValues(reader),
+          fetched: undefined,
+        });
+        return;
+      }
+      case TO_WORKER.call: {
+        const seq = reader.uint() as Seq;
+        const attempt = reader.uint();
+        const actorId = this.actorIds.get(reader.uint());
+        const method = this.methods.get(reader.uint());
+        if (!actorId || !method) throw new ConnectionLostError("a call of an unknown actor or method");
+        this.actors.call({
+          connection: this,
+          seq,
+          attempt,
+          actorId,
+          method,
+          args: reader.bin(),
+          nested: readKeys(reader),
+          deps: readValues(reader),
+          fetched: undefined,
+        });
+        return;
+      }
+      case TO_WORKER.template: {
+        const id = reader.uint();
+        const name = reader.string();
+        const code = Uint8Array.from(reader.bin());
+        this.templates.set(id, new WorkerTemplate(name, code, reader.uint(), reader.uint(), reader.uint()));
+        return;
+      }
+      case TO_WORKER.actor:
+        this.actorIds.set(reader.uint(), reader.string() as ActorId);
+        return;
+      case TO_WORKER.method:
+        this.methods.set(reader.uint(), {
+          name: reader.string(),
+          numReturns: reader.uint(),
+          group: reader.string(),
+          retry: Uint8Array.from(reader.bin()),
+          streamBufferItems: reader.uint(),
+        });
+        return;
+      case TO_WORKER.cancel: {
+        const seq = reader.uint() as Seq;
+        const code = reader.string();
+        const isRecursive = reader.bool();
+        if (!this.actors.cancel(this, seq, code, isRecursive)) this.tasks.cancel(seq, code, isRecursive);
+        return;
+      }
+      case TO_WORKER.streamAck: {
+        const seq = reader.uint() as Seq;
+        const consumed = reader.uint();
+        if (!this.actors.acknowledge(this, seq, consumed)) this.tasks.acknowledge(seq, consumed);
+        return;
+      }
+      case TO_WORKER.takeBack: {
+        const seqs = new Set<Seq>();
+        for (let field = 1; field < fields; field++) seqs.add(reader.uint() as Seq);
+        this.tasks.giveBackUnstarted(seqs);
+        return;
+      }
+      default:
+        // A newer owner may say more than this worker understands; what matters is agreed in the handshake.
+        return;
+    }
+  }
+}

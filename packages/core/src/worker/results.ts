@@ -1,0 +1,137 @@
+/** What a call gave, as messages to the owner that asked for it. */
+
+import type { NodeId, ObjectKey, ProcessId, Seq } from "../base/ids.ts";
+import { INLINE_BYTES_MAX } from "../base/limits.ts";
+import { type Client, failureOf } from "../client/mod.ts";
+import type { NestedRef, OwnerRuntime } from "../owner/mod.ts";
+import type { Peer } from "../transport/mod.ts";
+import { TO_OWNER, type ValueRecord, writeKeys, writeValue } from "../wire/mod.ts";
+
+const NO_KEYS: readonly ObjectKey[] = [];
+
+export class ResultWriter {
+  private readonly client: Client;
+  private readonly runtime: OwnerRuntime;
+  private readonly peer: Peer;
+  private readonly owner: ProcessId;
+
+  constructor(client: Client, runtime: OwnerRuntime, peer: Peer, owner: ProcessId) {
+    this.client = client;
+    this.runtime = runtime;
+    this.peer = peer;
+    this.owner = owner;
+  }
+
+  /** @throws SerializationError, ObjectStoreFullError; nothing was written then. */
+  ok(seq: Seq, attempt: number, runMicros: number, value: unknown): void {
+    const packed = this.client.values.encode(value, "result");
+    const { out } = this.peer;
+    if (packed.byteLength <= INLINE_BYTES_MAX && packed.nested.length === 0) {
+      out.begin();
+      out.array(5);
+      out.uint(TO_OWNER.ok);
+      out.uint(seq);
+      out.uint(attempt);
+      out.uint(runMicros);
+      out.bin(packed.toBytes());
+      out.end();
+      return;
+    }
+    this.writeResults(seq, attempt, runMicros, [this.record(packed, seq)]);
+  }
+
+  /** Several returns. @throws as `ok`. */
+  results(seq: Seq, attempt: number, runMicros: number, values: readonly unknown[]): void {
+    const records = values.map((value) => this.record(this.client.values.encode(value, "result"), seq));
+    this.writeResults(seq, attempt, runMicros, records);
+  }
+
+  private writeResults(seq: Seq, attempt: number, runMicros: number, values: readonly ValueRecord[]): void {
+    const { out } = this.peer;
+    out.begin();
+    out.array(5);
+    out.uint(TO_OWNER.results);
+    out.uint(seq);
+    out.uint(attempt);
+    out.uint(runMicros);
+    out.array(values.length);
+    for (const value of values) writeValue(out, value);
+    out.end();
+  }
+
+  item(seq: Seq, attempt: number, index: number, value: unknown): void {
+    const record = this.record(this.client.values.encode(value, "item"), seq);
+    const { out } = this.peer;
+    out.begin();
+    out.array(5);
+    out.uint(TO_OWNER.streamItem);
+    out.uint(seq);
+    out.uint(attempt);
+    out.uint(index);
+    writeValue(out, record);
+    out.end();
+    this.peer.schedule();
+  }
+
+  streamEnd(seq: Seq, attempt: number, runMicros: number, count: number): void {
+    const { out } = this.peer;
+    out.begin();
+    out.array(5);
+    out.uint(TO_OWNER.streamEnd);
+    out.uint(seq);
+    out.uint(attempt);
+    out.uint(runMicros);
+    out.uint(count);
+    out.end();
+  }
+
+  error(seq: Seq, attempt: number, runMicros: number, thrown: unknown, name: string, isRetryable: boolean): void {
+    const where = `node ${this.client.nodeId.slice(0, 8)}, pid ${process.pid}, attempt ${attempt}`;
+    const failure = failureOf(thrown, name, where, this.client.values);
+    const nested = this.grant(failure.nested);
+    const { out } = this.peer;
+    out.begin();
+    out.array(7);
+    out.uint(TO_OWNER.error);
+    out.uint(seq);
+    out.uint(attempt);
+    out.uint(runMicros);
+    out.bin(failure.bytes);
+    writeKeys(out, nested);
+    out.bool(isRetryable);
+    out.end();
+  }
+
+  /** Calls that never started here and never will. */
+  returned(seqs: readonly Seq[]): void {
+    const { out } = this.peer;
+    out.begin();
+    out.array(seqs.length + 1);
+    out.uint(TO_OWNER.returned);
+    for (const seq of seqs) out.uint(seq);
+    out.end();
+    this.peer.schedule();
+  }
+
+  private record(packed: ReturnType<Client["values"]["encode"]>, seq: Seq): ValueRecord {
+    const nested = this.grant(this.client.values.nested(packed));
+    const { store } = this.client;
+    if (packed.byteLength <= INLINE_BYTES_MAX || !store) return { at: "inline", bytes: packed.toBytes(), nested };
+    const key = store.put(packed.byteLength, `result of task ${seq}`, (target) =>
+      packed.writeInto(target, (into, offset, source) => store.copy(into.subarray(offset), source)),
+    );
+    return { at: "stored", key, size: packed.byteLength, nodes: [this.client.nodeId as NodeId], nested };
+  }
+
+  /** Refs inside a result can be asked for, and are held by its receiver, before they leave. */
+  private grant(nested: readonly NestedRef[]): readonly ObjectKey[] {
+    if (nested.length === 0) return NO_KEYS;
+    const { objects } = this.runtime.engine;
+    const keys = objects.useNested(nested);
+    objects.publishNested(keys);
+    this.runtime.toNode({ t: "hold-grant", to: this.owner, keys });
+    objects.holds.drop(keys);
+    this.runtime.schedule();
+    return keys;
+  }
+}

@@ -1,0 +1,125 @@
+/** One execution: a task's attempt or an actor's call, from its first line to its result. */
+import { InvalidOptionError, type MobulaError, TaskCancelledError, TaskTimeoutError } from "../base/errors.ts";
+import { type ActorId, objectKey, type Seq, taskIdHex } from "../base/ids.ts";
+import type { ResourceUnits } from "../base/resources.ts";
+import type { Client, Execution, Handle } from "../client/mod.ts";
+import type { OwnerConnection } from "./connection.ts";
+
+/** What the place it runs in lends every execution. */
+export interface Surroundings {
+  readonly client: Client;
+  readonly resources: ResourceUnits;
+  readonly gpus: readonly string[];
+  readonly wasRestarted: boolean;
+  readonly actorId?: ActorId;
+  readonly slots: number;
+  self?(): Handle;
+  exitActor?(): void;
+  waiting(change: 1 | -1, running: Running, seqs: readonly Seq[]): void;
+}
+
+export class Running implements Execution {
+  readonly name: string;
+  readonly attempt: number;
+  readonly seq: Seq;
+  readonly connection: OwnerConnection;
+  private readonly around: Surroundings;
+  private controller: AbortController | undefined;
+  private children: Set<Seq> | undefined;
+  private cancelListeners: Set<(error: Error) => void> | undefined;
+  cancelled: MobulaError | undefined;
+  exitActor?: () => void;
+  /** Waits under way. */
+  waits = 0;
+
+  constructor(name: string, seq: Seq, attempt: number, connection: OwnerConnection, around: Surroundings) {
+    this.name = name;
+    this.seq = seq;
+    this.attempt = attempt;
+    this.connection = connection;
+    this.around = around;
+    if (around.exitActor) this.exitActor = around.exitActor;
+  }
+
+  get jobId(): Execution["jobId"] {
+    return this.around.client.jobId;
+  }
+  get namespace(): string {
+    return this.around.client.namespace;
+  }
+  get taskId(): string {
+    return taskIdHex(this.connection.ownerId, this.seq, this.jobId);
+  }
+  get actorId(): ActorId | undefined {
+    return this.around.actorId;
+  }
+  get resources(): ResourceUnits {
+    return this.around.resources;
+  }
+  get gpus(): readonly string[] {
+    return this.around.gpus;
+  }
+  get wasRestarted(): boolean {
+    return this.around.wasRestarted;
+  }
+  get slots(): number {
+    return this.around.slots;
+  }
+  get waiter(): string {
+    const { actorId } = this.around;
+    return actorId === undefined ? `task:${objectKey(this.connection.ownerId, this.seq)}` : `actor:${actorId}`;
+  }
+
+  self(): Handle {
+    const handle = this.around.self?.();
+    if (!handle) throw new InvalidOptionError("runtimeContext().self exists inside actors only");
+    return handle;
+  }
+
+  signal(): AbortSignal {
+    this.controller ??= new AbortController();
+    if (this.cancelled) this.controller.abort(this.cancelled);
+    return this.controller.signal;
+  }
+
+  submitted(seq: Seq): void {
+    this.children ??= new Set();
+    this.children.add(seq);
+  }
+
+  waiting(change: 1 | -1, seqs: readonly Seq[]): void {
+    this.waits += change;
+    this.around.waiting(change, this, seqs);
+  }
+
+  onCancel(reject: (error: Error) => void): void {
+    if (this.cancelled) reject(this.cancelled);
+    this.cancelListeners ??= new Set();
+    this.cancelListeners.add(reject);
+  }
+
+  /** Ends what it waits for now with an error, and lets it go on. */
+  rejectWaits(error: Error): void {
+    for (const reject of [...(this.cancelListeners ?? [])]) reject(error);
+    this.cancelListeners?.clear();
+  }
+
+  /** Its signal is aborted, its own waits are rejected, and what it submitted is cancelled too. */
+  cancel(code: string, isRecursive: boolean): void {
+    if (this.cancelled) return;
+    this.cancelled =
+      code === "TASK_TIMEOUT"
+        ? new TaskTimeoutError(`${this.name} passed its timeoutMs`)
+        : new TaskCancelledError(`${this.name} was cancelled`);
+    this.controller?.abort(this.cancelled);
+    for (const reject of this.cancelListeners ?? []) reject(this.cancelled);
+    if (!isRecursive) return;
+    for (const child of this.children ?? []) this.around.client.port.cancel(child, false, true);
+  }
+
+  /** It has ended: nothing it submitted is its child any more. */
+  ended(): void {
+    this.children = undefined;
+    this.cancelListeners = undefined;
+  }
+}

@@ -1,0 +1,298 @@
+/**
+ * Runs tasks, one at a time, in the order they arrive from the owner that leased this worker.
+ *
+ * A task is this worker's once its claim word says so; until then its owner may take it back. While a task waits for
+ * other objects, those behind it are given back, so that they can run elsewhere.
+ */
+import { WorkerDiedError } from "../base/errors.ts";
+import type { ObjectKey, Seq } from "../base/ids.ts";
+import { type Client, runAs } from "../client/mod.ts";
+import type { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
+import { NO_CLAIM, type ValueRecord } from "../wire/mod.ts";
+import { decodeValue, fetchValues } from "./arguments.ts";
+import type { OwnerConnection, WorkerTemplate } from "./connection.ts";
+import { GUARD_FROM_MICROS, runGuarded } from "./guard.ts";
+import { isGenerator, Producer } from "./producer.ts";
+import { isRetryable } from "./retry-rule.ts";
+import { Running, type Surroundings } from "./running.ts";
+
+export interface TaskMessage {
+  readonly connection: OwnerConnection;
+  readonly seq: Seq;
+  readonly attempt: number;
+  readonly template: WorkerTemplate;
+  readonly claimSlot: number;
+  readonly claimSequence: number;
+  readonly args: Uint8Array;
+  readonly nested: readonly ObjectKey[];
+  readonly deps: readonly ValueRecord[];
+  /** Values in the store, on their way since the message came. */
+  fetched: ReturnType<typeof fetchValues> | undefined;
+}
+
+/** Results leave at the latest after so much running, although more tasks wait. */
+const FLUSH_MICROS = 500;
+/** The event loop gets a turn at the latest after so much running. */
+const YIELD_MICROS = 4_000;
+
+export class TaskRunner {
+  private readonly client: Client;
+  private readonly runtime: OwnerRuntime;
+  private readonly claims: WorkerClaims | undefined;
+  private readonly around: () => Surroundings;
+  private queue: TaskMessage[] = [];
+  private head = 0;
+  private isRunning = false;
+  private current: Running | undefined;
+  private producer: Producer | undefined;
+  /** Called when nothing is left to run. */
+  onIdle: (() => void) | undefined;
+  /** Called before a task runs, with its name: for the tags of its output. */
+  onStart: ((name: string) => void) | undefined;
+
+  constructor(client: Client, runtime: OwnerRuntime, claims: WorkerClaims | undefined, around: () => Surroundings) {
+    this.client = client;
+    this.runtime = runtime;
+    this.claims = claims;
+    this.around = around;
+  }
+
+  get running(): Running | undefined {
+    return this.current;
+  }
+
+  push(task: TaskMessage): void {
+    if (task.deps.length > 0) task.fetched = fetchValues(this.runtime, task.deps);
+    this.queue.push(task);
+  }
+
+  /** Runs what has arrived; called when all frames of one read are in. */
+  drain(): void {
+    if (this.isRunning) return;
+    this.isRunning = true;
+    this.continue();
+  }
+
+  private continue(): void {
+    const startedAt = performance.now();
+    let flushedAt = startedAt;
+    for (;;) {
+      const task = this.queue[this.head];
+      if (!task) break;
+      this.head++;
+      if (this.head > 1024) {
+        this.queue = this.queue.slice(this.head);
+        this.head = 0;
+      }
+      const pending = this.start(task);
+      if (pending) {
+        task.connection.peer.flush();
+        pending.then(() => this.continue());
+        return;
+      }
+      const now = performance.now();
+      if ((now - flushedAt) * 1000 > FLUSH_MICROS) {
+        task.connection.peer.flush();
+        flushedAt = now;
+      }
+      if ((now - startedAt) * 1000 > YIELD_MICROS) {
+        task.connection.peer.flush();
+        setImmediate(() => this.continue());
+        return;
+      }
+      task.connection.peer.schedule();
+    }
+    this.queue = [];
+    this.head = 0;
+    this.isRunning = false;
+    this.onIdle?.();
+  }
+
+  /** Runs one task; a promise when it did not end at once. */
+  private start(task: TaskMessage): Promise<void> | undefined {
+    const { holds } = this.runtime.engine.objects;
+    if (task.nested.length > 0) holds.receive(task.nested);
+    for (const dep of task.deps) if (dep.nested.length > 0) holds.receive(dep.nested);
+    if (task.claimSlot !== NO_CLAIM && this.claims && !this.claims.start(task.claimSlot, task.claimSequence)) {
+      this.letGo(task);
+      return undefined;
+    }
+    const running = new Running(task.template.name, task.seq, task.attempt, task.connection, this.around());
+    this.current = running;
+    this.onStart?.(running.name);
+    const { fetched } = task;
+    const isReady = task.template.fn !== undefined && !(fetched instanceof Promise);
+    const preparing = isReady ? this.client.values.prepare(task.args) : this.prepare(task);
+    if (preparing) {
+      return preparing.then(
+        () => this.run(task, running),
+        (error: unknown) => this.finish(task, running, performance.now(), () => this.fail(task, running, 0, error)),
+      );
+    }
+    return this.run(task, running);
+  }
+
+  private async prepare(task: TaskMessage): Promise<void> {
+    await task.template.load(this.client);
+    task.fetched = await task.fetched;
+    await this.client.values.prepare(task.args);
+  }
+
+  private run(task: TaskMessage, running: Running): Promise<void> | undefined {
+    const startedAt = performance.now();
+    let value: unknown;
+    try {
+      const fetched = task.fetched as Awaited<ReturnType<typeof fetchValues>> | undefined;
+      const deps = fetched ? fetched.map((dep) => decodeValue(this.client, dep)) : NO_DEPS;
+      const args = this.client.values.decodeArgs(task.args, deps);
+      value = this.call(task, running, args);
+    } catch (error) {
+      this.finish(task, running, startedAt, (micros) => this.fail(task, running, micros, error));
+      return undefined;
+    }
+    if (task.template.isStream) return this.produce(task, running, startedAt, value);
+    if (value instanceof Promise || isThenable(value)) {
+      return Promise.resolve(value).then(
+        (settled) => this.finish(task, running, startedAt, (micros) => this.succeed(task, running, micros, settled)),
+        (error: unknown) => this.finish(task, running, startedAt, (micros) => this.fail(task, running, micros, error)),
+      );
+    }
+    this.finish(task, running, startedAt, (micros) => this.succeed(task, running, micros, value));
+    return undefined;
+  }
+
+  private call(task: TaskMessage, running: Running, args: readonly unknown[]): unknown {
+    const { template } = task;
+    const { fn } = template;
+    if (!fn) throw new WorkerDiedError("the task's function was not loaded");
+    if (this.claims && (template.runs < 2 || template.runMicros > GUARD_FROM_MICROS)) {
+      return runGuarded(this.claims, task.seq, () => runAs(running, () => fn(...args)));
+    }
+    return runAs(running, () => fn(...args));
+  }
+
+  private async produce(task: TaskMessage, running: Running, startedAt: number, value: unknown): Promise<void> {
+    try {
+      const generator = await value;
+      if (!isGenerator(generator)) throw new TypeError(`${task.template.name} did not return a generator`);
+      this.producer = new Producer(running, task.connection.results, task.template.streamBufferItems);
+      const { producer } = this;
+      const count = await runAs(running, () => producer.run(generator));
+      this.finish(task, running, startedAt, (micros) =>
+        task.connection.results.streamEnd(task.seq, task.attempt, micros, count),
+      );
+    } catch (error) {
+      this.finish(task, running, startedAt, (micros) => this.fail(task, running, micros, error));
+    } finally {
+      this.producer = undefined;
+    }
+  }
+
+  private succeed(task: TaskMessage, running: Running, micros: number, value: unknown): void {
+    const { results } = task.connection;
+    const { numReturns } = task.template;
+    try {
+      if (numReturns === 1) results.ok(task.seq, task.attempt, micros, value);
+      else {
+        if (!Array.isArray(value) || value.length !== numReturns) {
+          const got = Array.isArray(value) ? `${value.length} values` : typeof value;
+          throw new TypeError(`${task.template.name} has numReturns ${numReturns} but returned ${got}`);
+        }
+        results.results(task.seq, task.attempt, micros, value);
+      }
+    } catch (error) {
+      this.fail(task, running, micros, error);
+    }
+  }
+
+  private fail(task: TaskMessage, running: Running, micros: number, error: unknown): void {
+    const { results, peer } = task.connection;
+    if (peer.isClosed) return;
+    const retry = !running.cancelled && isRetryable(task.template.retry, error);
+    results.error(task.seq, task.attempt, micros, running.cancelled ?? error, task.template.name, retry);
+  }
+
+  private finish(task: TaskMessage, running: Running, startedAt: number, report: (micros: number) => void): void {
+    const micros = Math.max(0, Math.round((performance.now() - startedAt) * 1000));
+    const { template } = task;
+    template.runs++;
+    template.runMicros += (micros - template.runMicros) / Math.min(template.runs, 8);
+    report(micros);
+    running.ended();
+    this.current = undefined;
+    this.letGo(task);
+  }
+
+  private letGo(task: TaskMessage): void {
+    const { holds } = this.runtime.engine.objects;
+    let dropped = false;
+    if (task.nested.length > 0) {
+      holds.drop(task.nested);
+      dropped = true;
+    }
+    for (const dep of task.deps) {
+      if (dep.nested.length === 0) continue;
+      holds.drop(dep.nested);
+      dropped = true;
+    }
+    if (dropped) this.runtime.schedule();
+  }
+
+  acknowledge(seq: Seq, consumed: number): void {
+    if (this.current?.seq === seq) this.producer?.acknowledge(consumed);
+  }
+
+  cancel(seq: Seq, code: string, isRecursive: boolean): void {
+    if (this.current?.seq === seq) this.current.cancel(code, isRecursive);
+    else this.giveBackOne(seq);
+  }
+
+  private giveBackOne(seq: Seq): void {
+    for (let at = this.head; at < this.queue.length; at++) {
+      const task = this.queue[at];
+      if (task?.seq !== seq) continue;
+      this.giveBack([...this.queue.splice(at, 1)]);
+      return;
+    }
+  }
+
+  /** What has not started goes back to its owner: the running task waits, or the owner asked. */
+  giveBackUnstarted(only?: ReadonlySet<Seq>): void {
+    const waiting = this.queue.slice(this.head);
+    const returned = only ? waiting.filter((task) => only.has(task.seq)) : waiting;
+    if (returned.length === 0) return;
+    this.queue = only ? waiting.filter((task) => !only.has(task.seq)) : [];
+    this.head = 0;
+    this.giveBack(returned);
+  }
+
+  private giveBack(tasks: readonly TaskMessage[]): void {
+    const byConnection = new Map<OwnerConnection, Seq[]>();
+    const { holds } = this.runtime.engine.objects;
+    for (const task of tasks) {
+      if (task.nested.length > 0) holds.receive(task.nested);
+      for (const dep of task.deps) if (dep.nested.length > 0) holds.receive(dep.nested);
+      this.letGo(task);
+      // The owner may have taken it back in the meantime: then it is not ours to give.
+      if (task.claimSlot !== NO_CLAIM && this.claims && !this.claims.start(task.claimSlot, task.claimSequence))
+        continue;
+      const seqs = byConnection.get(task.connection);
+      if (seqs) seqs.push(task.seq);
+      else byConnection.set(task.connection, [task.seq]);
+    }
+    for (const [connection, seqs] of byConnection) connection.results.returned(seqs);
+  }
+
+  /** The owner is gone: nothing that it sent needs to run. */
+  ownerGone(connection: OwnerConnection): void {
+    const waiting = this.queue.slice(this.head).filter((task) => task.connection !== connection);
+    this.queue = waiting;
+    this.head = 0;
+    if (this.current?.connection === connection) this.current.cancel("TASK_CANCELLED", true);
+  }
+}
+
+const NO_DEPS: readonly unknown[] = [];
+
+const isThenable = (value: unknown): value is PromiseLike<unknown> =>
+  typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";

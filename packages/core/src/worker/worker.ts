@@ -1,0 +1,165 @@
+/** A worker process: says hello to its node, listens for owners, runs what they send. */
+import { closeSync, openSync } from "node:fs";
+import { ConnectionLostError } from "../base/errors.ts";
+import { type JobId, type NodeId, newProcessId } from "../base/ids.ts";
+import { WIRE_VERSION } from "../base/limits.ts";
+import type { ResourceUnits } from "../base/resources.ts";
+import { Client, DirectPort } from "../client/mod.ts";
+import { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
+import { createGcPressure, type GcPressure, mapSharedWords, openStoreClient } from "../store/mod.ts";
+import { connectUnix, listenUnix } from "../transport/mod.ts";
+import type { ClaimsInfo, FromNode, StoreInfo, ToNode, WorkerConfig } from "../wire/mod.ts";
+import { ActorHost } from "./actor-host.ts";
+import { OwnerConnection } from "./connection.ts";
+import type { Surroundings } from "./running.ts";
+import { TaskRunner } from "./task-runner.ts";
+import { Waits } from "./waits.ts";
+
+export interface WorkerProcessOptions {
+  readonly knownModules?: ReadonlyMap<string, unknown>;
+  /** The client of this process exists: the api serves it from now on. */
+  readonly onClient: (client: Client) => void;
+  /** Tags what the process prints from now on. */
+  readonly tagOutput: (name: string) => void;
+}
+
+/** Maps a page of claim words; undefined where it cannot be had, which costs only the ability to take tasks back early. */
+export function mapClaims(info: ClaimsInfo): Int32Array | undefined {
+  let fd: number | undefined;
+  try {
+    fd = openSync(info.path, "r+");
+    return mapSharedWords(fd, info.offset, info.bytes);
+  } catch {
+    return undefined;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+export async function runWorker(config: WorkerConfig, options: WorkerProcessOptions): Promise<void> {
+  const processId = newProcessId();
+  const claimWords = config.claims ? mapClaims(config.claims) : undefined;
+  const claims = claimWords ? new WorkerClaims(claimWords) : undefined;
+  let lease: { readonly resources: ResourceUnits; readonly gpus: readonly string[] } = { resources: {}, gpus: [] };
+  let store: StoreInfo | undefined;
+  let gc: GcPressure | undefined;
+
+  let handle: (message: FromNode) => void = () => {};
+  const node = await connectUnix(config.nodeSocket, {
+    onMessage: (message) => handle(message as FromNode),
+    onClose: () => endNow(),
+  });
+  const toNode = (message: ToNode): void => node.send(message);
+  const waits = new Waits(() => runtime, toNode);
+  const runtime = new OwnerRuntime({ self: processId, jobId: () => client.jobId, node, mapClaims });
+  const client = new Client(
+    {
+      processId,
+      port: new DirectPort(runtime),
+      openStore: () => {
+        if (!store) throw new ConnectionLostError("the node has not said where its object store is");
+        return openStoreClient({
+          info: store,
+          processId,
+          onUnpinned: (keys) => toNode({ t: "store-unpin", keys }),
+          onHeldBytes: (change) => gc?.changed(change),
+        });
+      },
+      onUnreadFailure: (name, error) => console.error(`task ${name} failed and nobody read its result:`, error),
+      onWarning: (_code, message) => console.error(`mobula: ${message}`),
+      onHeldBytes: (change) => gc?.changed(change),
+      ...(options.knownModules && { knownModules: options.knownModules }),
+    },
+    { jobId: "00000000" as JobId, nodeId: "" as NodeId, namespace: "" },
+  );
+  options.onClient(client);
+
+  const waiting: Surroundings["waiting"] = (change, running, seqs) => waits.change(change, running, seqs);
+  const around: Surroundings = {
+    client,
+    get resources() {
+      return lease.resources;
+    },
+    get gpus() {
+      return lease.gpus;
+    },
+    wasRestarted: false,
+    slots: 1,
+    waiting,
+  };
+  const tasks = new TaskRunner(client, runtime, claims, () => around);
+  tasks.onStart = options.tagOutput;
+  const actors = new ActorHost({ client, runtime, claims, toNode, waiting, onStart: options.tagOutput });
+  waits.task = () => tasks.running;
+  waits.onBlocked = () => tasks.giveBackUnstarted();
+
+  handle = (message) => {
+    if (runtime.onNodeMessage(message)) return;
+    switch (message.t) {
+      case "welcome":
+        client.nodeId = message.nodeId;
+        store = message.store;
+        gc = createGcPressure({ capacityBytes: message.store.arenaBytes });
+        return;
+      case "lease-begin":
+        client.jobId = message.jobId;
+        client.namespace = message.namespace;
+        lease = { resources: message.resources, gpus: message.gpus };
+        showDevices(message.gpus);
+        return;
+      case "actor-start":
+        client.jobId = message.jobId;
+        client.namespace = message.namespace;
+        showDevices(message.gpus);
+        void actors.start(message);
+        return;
+      case "actor-stop":
+        actors.stop(message);
+        return;
+      case "deadlock":
+        waits.deadlocked(message);
+        return;
+      case "collect":
+        gc?.asked();
+        client.openedStore?.trim();
+        return;
+      case "goodbye":
+        endNow();
+        return;
+      default:
+        return;
+    }
+  };
+
+  await listenUnix(
+    config.address,
+    (peer) =>
+      new OwnerConnection(peer, client, runtime, tasks, actors, (ended) => {
+        tasks.ownerGone(ended);
+        actors.ownerGone(ended);
+      }),
+  );
+  node.send({
+    t: "hello",
+    version: WIRE_VERSION,
+    token: config.token,
+    language: "js",
+    role: "worker",
+    processId,
+    pid: process.pid,
+    workerId: config.workerId,
+    address: config.address,
+  });
+  node.flush();
+}
+
+/** GPUs that a lease gives are the ones that CUDA shows, hardware or not. */
+function showDevices(gpus: readonly string[]): void {
+  process.env.CUDA_VISIBLE_DEVICES = gpus.join(",");
+}
+
+/** `process.exit` can deadlock while views of the store are collected; a signal cannot. */
+function endNow(): never {
+  process.kill(process.pid, "SIGKILL");
+  throw new ConnectionLostError("the node is gone");
+}
