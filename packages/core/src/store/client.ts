@@ -33,7 +33,10 @@ export interface StoreClientOptions {
   readonly onUnpinned: (keys: readonly StoreKey[]) => void;
   /** Bytes that this process's views keep from being reused have grown or (negative) shrunk; see gc-pressure.ts. */
   readonly onHeldBytes?: (change: number) => void;
-  /** Longest wait of one blocking call; the node answers long before, with an error if need be. Default 60_000. */
+  /**
+   * Longest wait of one blocking call past the node's putTimeoutMs: the node answers long before, with an error if
+   * need be. Default 60_000.
+   */
   readonly answerTimeoutMs?: number;
   /** Past this many live mappings views are copies; default half of the kernel's limit. */
   readonly mappingsMax?: number;
@@ -41,7 +44,6 @@ export interface StoreClientOptions {
 
 /** An object being written in place. Abandoned without `seal`, it goes back when `bytes` is collected. */
 export interface WritableAllocation {
-  readonly key: StoreKey;
   /** Shared, writable; after `seal` it stays usable but is private to this process, after `abort` it is zeros. */
   readonly bytes: Uint8Array<ArrayBuffer>;
   seal(): StoreKey;
@@ -99,8 +101,8 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
   const send = (message: ToStore): void => socket.send(encodeFrame(message));
 
   /** Blocks until the answer to this request is there; those to others are kept. */
-  function awaitAnswer(requestId: number): FromStore {
-    const timeoutMs = options.answerTimeoutMs ?? ANSWER_TIMEOUT_MS;
+  function awaitAnswer(requestId: number, nodeWaitsMs: number): FromStore {
+    const timeoutMs = nodeWaitsMs + (options.answerTimeoutMs ?? ANSWER_TIMEOUT_MS);
     for (;;) {
       const answer = answers.get(requestId);
       if (answer) {
@@ -114,9 +116,9 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
   }
 
   send(["hello", nextRequestId, processId, process.pid]);
-  const welcome = awaitAnswer(nextRequestId++);
+  const welcome = awaitAnswer(nextRequestId++, 0);
   if (welcome[0] !== "welcome") throw new ConnectionLostError("the object store's node speaks another protocol");
-  const [, , firstKey, arenaBytes, overflowPath] = welcome;
+  const [, , firstKey, arenaBytes, overflowPath, putTimeoutMs] = welcome;
   let nextKey = firstKey;
 
   const files = openStoreFiles(info.arenaPath, arenaBytes, overflowPath);
@@ -204,7 +206,7 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
 
   function takePrefetchedSlab(): Slab | undefined {
     if (nextSlabRequest === undefined) return undefined;
-    const answer = awaitAnswer(nextSlabRequest);
+    const answer = awaitAnswer(nextSlabRequest, 0);
     nextSlabRequest = undefined;
     // Refused means that memory is short: the object at hand asks for itself, and waits its turn.
     return answer[0] === "granted" ? useSlab({ offset: answer[2], bytes: answer[3] }) : undefined;
@@ -235,7 +237,10 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
       const offset = placeInSlab(byteLength);
       if (offset !== undefined) return offset;
     }
-    return placed(granted(awaitAnswer(askForRange(byteLength, wishFor(byteLength), callSite))), byteLength);
+    return placed(
+      granted(awaitAnswer(askForRange(byteLength, wishFor(byteLength), callSite), putTimeoutMs)),
+      byteLength,
+    );
   }
 
   function release(offset: number, byteLength: number): void {
@@ -276,13 +281,13 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
 
   /** The steps of one allocation. They must not see its view: what a closure can reach is never collected. */
   function beginWriting(made: {
-    readonly key: StoreKey;
     readonly offset: number;
     readonly byteLength: number;
     readonly address: Address;
     readonly callSite: string;
   }): { seal(): StoreKey; abort(): void; collected(): void } {
-    const { key, offset, byteLength, address, callSite } = made;
+    const { offset, byteLength, address, callSite } = made;
+    let key: StoreKey = 0;
     const length = roundUpToPages(byteLength);
     let state: "being written" | "sealed" | "aborted" = "being written";
     function abort(): void {
@@ -302,6 +307,8 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
         remapPrivate(address, fd, position, length);
         state = "sealed";
         writing.delete(abort);
+        // Numbered only now: the node relies on keys that come in order.
+        key = nextKey++;
         send(["sealed", key, offset, byteLength, callSite, true]);
         return key;
       },
@@ -332,7 +339,7 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
     lastSlabBytes = 0;
     if (rest) giveBack(rest.offset, rest.bytes);
     if (nextSlabRequest !== undefined) {
-      const answer = awaitAnswer(nextSlabRequest);
+      const answer = awaitAnswer(nextSlabRequest, 0);
       nextSlabRequest = undefined;
       if (answer[0] === "granted") giveBack(answer[2], answer[3]);
     }
@@ -344,11 +351,10 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
     create(byteLength, callSite) {
       const offset = allocate(byteLength, callSite);
       const address = mapRange(offset, byteLength);
-      const key = nextKey++;
-      const steps = beginWriting({ key, offset, byteLength, address, callSite });
+      const steps = beginWriting({ offset, byteLength, address, callSite });
       const view = viewAt(address, byteLength);
       mappings.adopt(view, address, roundUpToPages(byteLength), steps.collected);
-      return { key, bytes: new Uint8Array(view), seal: steps.seal, abort: steps.abort };
+      return { bytes: new Uint8Array(view), seal: steps.seal, abort: steps.abort };
     },
 
     put(byteLength, callSite, write) {

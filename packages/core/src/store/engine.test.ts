@@ -145,6 +145,18 @@ describe("store engine", () => {
     expect(engine.stats()).toMatchObject({ objects: 0, usedBytes: 0 });
   });
 
+  it("what was freed already stays gone: a second free is forgotten and a late pin refused", () => {
+    const { engine, step, put } = engineOf({ pages: 100 });
+    put(keyOf(1, 1), 1);
+    step({ kind: "freed", keys: [keyOf(1, 1)] });
+    step({ kind: "freed", keys: [keyOf(1, 1)] });
+    expect(step({ kind: "pin-requested", processId: B, keys: [keyOf(1, 1)] })).toMatchObject([
+      { kind: "pinned", error: { code: "OBJECT_LOST" } },
+    ]);
+    put(keyOf(1, 2), 1);
+    expect(engine.stats().objects).toBe(1);
+  });
+
   it("a freed object's pages come back only with the last pin of the last process", () => {
     const { engine, step, put } = engineOf({ pages: 100 });
     const key = keyOf(1, 1);

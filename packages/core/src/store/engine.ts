@@ -95,7 +95,8 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
   const idle = new Map<StoreKey, StoredObject>();
   /** The same for objects that have a copy on disk: their memory can be dropped at once. */
   const idleOnDisk = new Map<StoreKey, StoredObject>();
-  const clients = new Map<number, ProcessId>();
+  /** `lastKey` is the newest that the client sealed: it numbers them in order, so what is missing below is gone. */
+  const clients = new Map<number, { readonly processId: ProcessId; lastKey: StoreKey }>();
   /** Pins that came before the news of the seal: the two travel on different connections. */
   const earlyPins = new Map<StoreKey, ProcessId[]>();
   const earlyFrees = new Set<StoreKey>();
@@ -176,7 +177,7 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
   function requestPin(processId: ProcessId, key: StoreKey, nowMs: number): void {
     const object = objects.get(key);
     if (!object) {
-      if (clients.has(clientNumberOf(key)) && !earlyFrees.has(key)) {
+      if (isYetToCome(key) && !earlyFrees.has(key)) {
         const waiting = earlyPins.get(key);
         if (waiting) waiting.push(processId);
         else earlyPins.set(key, [processId]);
@@ -195,6 +196,12 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
       object.pinWaiters.push(processId);
       if (!object.moving) wantRestore(object, nowMs);
     }
+  }
+
+  /** The key of an object whose seal has not been heard of. */
+  function isYetToCome(key: StoreKey): boolean {
+    const client = clients.get(clientNumberOf(key));
+    return client !== undefined && key > client.lastKey;
   }
 
   function wantRestore(object: StoredObject, nowMs: number): void {
@@ -217,7 +224,7 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
   function free(key: StoreKey, nowMs: number): void {
     const object = objects.get(key);
     if (!object) {
-      if (clients.has(clientNumberOf(key))) {
+      if (isYetToCome(key)) {
         earlyFrees.add(key);
         for (const processId of earlyPins.get(key) ?? [])
           refusePin(processId, key, lostError(key, "its last reference was released"));
@@ -268,11 +275,12 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
     const { key, processId } = event;
     const start = event.offset / PAGE_BYTES;
     const pages = pagesOf(event.bytes);
-    if (objects.has(key) || !unsealed.carve(processId, start, pages)) {
+    const client = clients.get(clientNumberOf(key));
+    if (client?.processId !== processId || key <= client.lastKey || !unsealed.carve(processId, start, pages)) {
       commands.push({
         kind: "expel",
         processId,
-        reason: `sealed ${event.offset}+${event.bytes}, which is not its own`,
+        reason: `sealed ${key} at ${event.offset}+${event.bytes}, which is not its own to seal`,
       });
       return;
     }
@@ -289,6 +297,7 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
       pinWaiters: [],
       freed: false,
     };
+    client.lastKey = key;
     objects.set(key, object);
     becameIdle(object);
     const waiting = earlyPins.get(key);
@@ -312,7 +321,7 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
         waiting.filter((waiter) => waiter !== processId),
       );
     for (const [number, client] of clients) {
-      if (client !== processId) continue;
+      if (client.processId !== processId) continue;
       clients.delete(number);
       for (const [key, waiting] of earlyPins) {
         if (clientNumberOf(key) !== number) continue;
@@ -451,7 +460,7 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
   }
 
   const clientIsKnown = (processId: ProcessId): boolean => {
-    for (const client of clients.values()) if (client === processId) return true;
+    for (const client of clients.values()) if (client.processId === processId) return true;
     return false;
   };
   const diskBytes = (): number => slotBytes + batchBytes + (overflow.totalPages - overflow.freePages) * PAGE_BYTES;
@@ -508,7 +517,9 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
     if (nowMs - collectedAtMs < COLLECT_INTERVAL_MS) return;
     // Who waits here is likely to be blocked in `put` and cannot collect; alone, it would only lose the time of grace.
     const waiters = new Set(queue.map((waiting) => waiting.processId));
-    const others = [...new Set(clients.values())].filter((processId) => !waiters.has(processId));
+    const others = [...new Set([...clients.values()].map((client) => client.processId))].filter(
+      (processId) => !waiters.has(processId),
+    );
     if (others.length === 0) return;
     collectedAtMs = nowMs;
     collectsTotal++;
@@ -629,7 +640,10 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
   function handle(event: StoreEvent, nowMs: number): void {
     switch (event.kind) {
       case "client-connected":
-        clients.set(event.clientNumber, event.processId);
+        clients.set(event.clientNumber, {
+          processId: event.processId,
+          lastKey: event.clientNumber * KEYS_PER_CLIENT - 1,
+        });
         return;
       case "allocate-requested":
         requestAllocation(event, nowMs);

@@ -167,6 +167,35 @@ describe("a store under pressure", () => {
     expect(kinds.indexOf("collect-requested")).toBeLessThan(kinds.indexOf("spilled"));
   });
 
+  it("a small put asks nobody: it returns though the node's thread is busy", async () => {
+    await using harness = await startHarness({ capacityBytes: 256 * MIB });
+    const child = await harness.child();
+    await child.call("timePuts", 40, 100 * 1024);
+    const took = child.call("timePuts", 10, 100 * 1024);
+    // The request has left; from here this thread, the node's, answers nothing for a second.
+    await new Promise((resolve) => setImmediate(resolve));
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_000);
+    expect(await took).toBeLessThan(500);
+    expect(harness.server.stats().objects).toBe(50);
+  });
+
+  it("what a producer keeps of an object made in place is counted as its pin until it lets go", async () => {
+    await using harness = await startHarness({ capacityBytes: 64 * MIB });
+    const child = await harness.child();
+    const key = await child.call("createAndSeal", 8 * MIB, 3);
+    await until(
+      () => harness.server.stats().pinnedBytes,
+      (bytes) => bytes === 8 * MIB,
+    );
+    harness.server.free([key]);
+    expect(harness.server.stats().objects).toBe(1);
+    await child.call("dropView");
+    await until(
+      () => harness.server.stats().objects,
+      (count) => count === 0,
+    );
+  });
+
   it("putAsync waits without stopping the thread", async () => {
     await using harness = await startHarness({ capacityBytes: 32 * MIB, putTimeoutMs: 300 });
     const child = await harness.child();

@@ -24,7 +24,14 @@ export type ToStore =
 
 export type FromStore =
   /** `firstKey` is the first of the client's keys; `overflowPath` is the file behind offsets from `arenaBytes` on. */
-  | readonly ["welcome", requestId: number, firstKey: StoreKey, arenaBytes: number, overflowPath: string]
+  | readonly [
+      "welcome",
+      requestId: number,
+      firstKey: StoreKey,
+      arenaBytes: number,
+      overflowPath: string,
+      putTimeoutMs: number,
+    ]
   | readonly ["granted", requestId: number, offset: number, bytes: number]
   | readonly ["refused", requestId: number, code: string, kind: ErrorKind, message: string];
 

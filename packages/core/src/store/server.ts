@@ -3,7 +3,7 @@
  * folder, owns the arena's file, and reads and writes the disk. It never maps the arena, so that objects do not count
  * as the node's memory.
  */
-import { chmodSync, unlinkSync } from "node:fs";
+import { chmodSync, mkdirSync, unlinkSync } from "node:fs";
 import { createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { InvalidOptionError, type ProcessId, unreachable } from "../base/mod.ts";
@@ -11,7 +11,7 @@ import type { StoreInfo, StoreKey, StorePinned } from "../wire/messages.ts";
 import { type ArenaOptions, type Backing, createUnlinked, openArena, type SharedFile, sweepFiles } from "./arena.ts";
 import { createStoreEngine, KEYS_PER_CLIENT } from "./engine.ts";
 import type { StoreCommand, StoreEvent, StoreStats } from "./engine-events.ts";
-import { PAGE_BYTES, punchHole, reserveRange, roundUpToPages } from "./memory.ts";
+import { punchHole, reserveRange, roundUpToPages } from "./memory.ts";
 import { CALL_SITE_LENGTH_MAX, createFrameReader, encodeFrame, type FromStore, type ToStore } from "./protocol.ts";
 import { isProcessAlive } from "./sessions.ts";
 import { createSpillDisk, folderVolume, type MemoryPlace, type SpillVolume, writeZeros } from "./spill-disk.ts";
@@ -299,7 +299,14 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
       const clientNumber = nextClientNumber++;
       step({ kind: "client-connected", processId: newProcessId, clientNumber });
       connection.socket.write(
-        encodeFrame(["welcome", requestId, clientNumber * KEYS_PER_CLIENT, arenaBytes, overflow?.path ?? ""]),
+        encodeFrame([
+          "welcome",
+          requestId,
+          clientNumber * KEYS_PER_CLIENT,
+          arenaBytes,
+          overflow?.path ?? "",
+          options.putTimeoutMs,
+        ]),
       );
       return;
     }
@@ -440,8 +447,10 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
 /** The file for what does not fit into memory; without it there is no disk to spill to either. */
 function openOverflow(options: StoreServerOptions): SharedFile | undefined {
   try {
+    mkdirSync(options.spillDirectory, { recursive: true, mode: 0o700 });
     sweepFiles(options.spillDirectory);
-    return createUnlinked(options.spillDirectory, Math.floor(options.spillBytesMax / PAGE_BYTES) * PAGE_BYTES);
+    // Empty: reserving a range is what makes it longer, so that no limit on the length of files matters.
+    return createUnlinked(options.spillDirectory, 0);
   } catch (error) {
     options.log(
       `${options.spillDirectory} cannot be written (${messageOf(error)}): objects that do not fit into memory will not be moved to disk; set spillDirectory`,
