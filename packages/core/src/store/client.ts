@@ -344,7 +344,6 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
       if (answer[0] === "granted") giveBack(answer[2], answer[3]);
     }
     windows.clear();
-    copyHelper.close();
   }
 
   return {

@@ -180,3 +180,20 @@ export function mappingCountMax(): number {
   if (!linux) return 65_530;
   return Number.parseInt(readFileSync("/proc/sys/vm/max_map_count", "utf8"), 10);
 }
+
+const wordsRegistry = new FinalizationRegistry<{ readonly address: Address; readonly length: number }>(
+  ({ address, length }) => unmap(address, length),
+);
+
+/**
+ * A range of a file as words that processes share, for `Atomics` (except `wait`, which V8 refuses here). The descriptor
+ * may be closed afterwards; the mapping ends when the words are collected.
+ *
+ * @param offset a multiple of the page size. @throws SystemCallError
+ */
+export function mapSharedWords(fd: number, offset: number, length: number): Int32Array<ArrayBuffer> {
+  const address = mapShared(fd, offset, length);
+  const buffer = viewAt(address, length);
+  wordsRegistry.register(buffer, { address, length });
+  return new Int32Array(buffer);
+}

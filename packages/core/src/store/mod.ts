@@ -4,6 +4,6 @@ export type { StoreStats } from "./engine-events.ts";
 export { createGcPressure, type GcPressure, type GcPressureOptions } from "./gc-pressure.ts";
 export { describeBytes } from "./holders.ts";
 export type { StoredBytes } from "./mappings.ts";
+export { mapSharedWords } from "./memory.ts";
 export { type StoreServer, type StoreServerEvent, type StoreServerOptions, startStore } from "./server.ts";
 export { createSessionDirectory, isProcessAlive, sweepDeadSessions } from "./sessions.ts";
-export { mapSharedWords } from "./memory.ts";

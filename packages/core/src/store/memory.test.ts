@@ -1,0 +1,82 @@
+import { closeSync, ftruncateSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import {
+  addressOf,
+  copyFrom,
+  createMemfd,
+  mapPrivate,
+  mapShared,
+  mapSharedWords,
+  PAGE_BYTES,
+  punchHole,
+  remapAnonymous,
+  remapPrivate,
+  reserveRange,
+  unmap,
+  viewAt,
+} from "./memory.ts";
+
+function memfd(pages: number): { readonly fd: number } & Disposable {
+  const fd = createMemfd("mobula-memory-test");
+  ftruncateSync(fd, pages * PAGE_BYTES);
+  return { fd, [Symbol.dispose]: () => closeSync(fd) };
+}
+
+describe("memory", () => {
+  it("shared mappings of one file see each other's writes, private ones keep theirs", () => {
+    using file = memfd(2);
+    const shared = mapShared(file.fd, PAGE_BYTES, PAGE_BYTES);
+    const secret = mapPrivate(file.fd, PAGE_BYTES, PAGE_BYTES);
+    new Uint8Array(viewAt(shared, 10)).fill(5);
+    expect(copyFrom(secret, 3)).toEqual(new Uint8Array([5, 5, 5]));
+    new Uint8Array(viewAt(secret, 10)).fill(6);
+    expect(copyFrom(shared, 3)).toEqual(new Uint8Array([5, 5, 5]));
+    unmap(shared, PAGE_BYTES);
+    unmap(secret, PAGE_BYTES);
+  });
+
+  it("remapping keeps the address: privately the bytes stay, anonymously they are gone, and the file is safe", () => {
+    using file = memfd(1);
+    const address = mapShared(file.fd, 0, PAGE_BYTES);
+    const bytes = new Uint8Array(viewAt(address, PAGE_BYTES));
+    bytes.fill(1);
+    remapPrivate(address, file.fd, 0, PAGE_BYTES);
+    expect(bytes[9]).toBe(1);
+    bytes.fill(2);
+    remapAnonymous(address, PAGE_BYTES);
+    expect(bytes[9]).toBe(0);
+    bytes.fill(3);
+    const check = mapShared(file.fd, 0, PAGE_BYTES);
+    expect(copyFrom(check, 2)).toEqual(new Uint8Array([1, 1]));
+    unmap(check, PAGE_BYTES);
+    unmap(address, PAGE_BYTES);
+  });
+
+  it("punched ranges read as zeros, reserved ones keep what they hold", async () => {
+    using file = memfd(2);
+    const address = mapShared(file.fd, 0, 2 * PAGE_BYTES);
+    new Uint8Array(viewAt(address, 2 * PAGE_BYTES)).fill(7);
+    await reserveRange(file.fd, 0, 2 * PAGE_BYTES);
+    await punchHole(file.fd, 0, PAGE_BYTES);
+    expect([copyFrom(address, 1)[0], copyFrom(address + PAGE_BYTES, 1)[0]]).toEqual([0, 7]);
+    unmap(address, 2 * PAGE_BYTES);
+  });
+
+  it("failures carry the system's name for them, also from other threads", async () => {
+    expect(() => mapShared(-1, 0, PAGE_BYTES)).toThrow(expect.objectContaining({ code: "EBADF" }));
+    await expect(reserveRange(-1, 0, PAGE_BYTES)).rejects.toMatchObject({ code: "EBADF" });
+  });
+
+  it("words of one range are the same words through two mappings", () => {
+    using file = memfd(1);
+    const [a, b] = [mapSharedWords(file.fd, 0, PAGE_BYTES), mapSharedWords(file.fd, 0, PAGE_BYTES)];
+    expect(Atomics.add(a, 3, 2)).toBe(0);
+    expect(Atomics.compareExchange(b, 3, 2, 9)).toBe(2);
+    expect(Atomics.load(a, 3)).toBe(9);
+  });
+
+  it("the address of an array is refused where V8 might move it", () => {
+    expect(addressOf(new Uint8Array(PAGE_BYTES))).toBeGreaterThan(0);
+    expect(() => addressOf(new Uint8Array(16))).toThrow(/too small/);
+  });
+});
