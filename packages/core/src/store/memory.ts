@@ -77,11 +77,6 @@ export function mapShared(fd: number, offset: number, length: number): Address {
   return map(0, length, MAP_SHARED, fd, offset);
 }
 
-/** Maps a range for everybody to see, as words for `Atomics`; it stays mapped for the life of the process. */
-export function mapSharedWords(fd: number, offset: number, length: number): Int32Array {
-  return new Int32Array(viewAt(mapShared(fd, offset, length), length));
-}
-
 /** Maps a range copy-on-write: what this process writes nobody else sees, and nothing reaches the file. */
 export function mapPrivate(fd: number, offset: number, length: number): Address {
   return map(0, length, MAP_PRIVATE | MAP_NORESERVE, fd, offset);
