@@ -6,11 +6,12 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import { AuthenticationError, ConnectionLostError, type MobulaError, VersionMismatchError } from "../base/errors.ts";
 import type { ProcessId } from "../base/ids.ts";
 import { FRAME_BYTES_MAX, HANDSHAKE_BYTES_MAX, HANDSHAKE_TIMEOUT_MS, WIRE_VERSION } from "../base/limits.ts";
-import { type Listener, listenUnix, type Peer, type SocketPeer } from "../transport/mod.ts";
+import { type Peer, type PeerHandlers, SocketPeer } from "../transport/mod.ts";
 import type { Hello, ToNode } from "../wire/messages.ts";
+import type { EarlySocket } from "./early-socket.ts";
 
 export interface ConnectionsOptions {
-  readonly socketPath: string;
+  readonly socket: EarlySocket;
   readonly token: string;
   /** Milliseconds for hello; tests shorten it. */
   readonly handshakeTimeoutMs?: number;
@@ -25,11 +26,11 @@ export interface ConnectionsOptions {
 /** Peers that have not said hello yet; more are refused, so that nobody can use up the node's descriptors. */
 const STRANGERS_MAX = 256;
 
-export async function listen(options: ConnectionsOptions): Promise<Listener> {
+export function acceptConnections(options: ConnectionsOptions): void {
   const tokenHash = hash(options.token);
   let strangers = 0;
 
-  return listenUnix(options.socketPath, (peer) => {
+  const accept = (peer: SocketPeer): PeerHandlers => {
     peer.frameBytesMax = HANDSHAKE_BYTES_MAX;
     let processId: ProcessId | undefined;
     const timer = setTimeout(
@@ -77,8 +78,15 @@ export async function listen(options: ConnectionsOptions): Promise<Listener> {
         if (processId !== undefined) options.onClose(processId, error);
       },
     };
+  };
+  options.socket.accept((socket) => {
+    const peer: SocketPeer = new SocketPeer(socket, silent);
+    peer.handlers = accept(peer);
+    socket.resume();
   });
 }
+
+const silent: PeerHandlers = { onMessage() {}, onClose() {} };
 
 function refuse(peer: SocketPeer, error: MobulaError): void {
   peer.send({ t: "refused", code: error.code, kind: error.kind, message: error.message });

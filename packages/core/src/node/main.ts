@@ -7,6 +7,7 @@ import { newWorkerId } from "../base/ids.ts";
 import type { StateStore } from "../control/mod.ts";
 import { ClaimPages } from "./claims.ts";
 import { type NodeConfig, readNodeConfig } from "./config.ts";
+import { openEarlySocket } from "./early-socket.ts";
 import { cpuCount } from "./machine.ts";
 import { NodeLog } from "./node-log.ts";
 import type { NodeRuntime } from "./runtime.ts";
@@ -18,6 +19,8 @@ export const LIFELINE_FD = 3;
 /** An end by SIGKILL follows if the orderly one hangs. */
 const HURRIED_STOP_MS = 1_500;
 const DRIVER_CHECK_MS = 500;
+/** An orderly stop gives actors 30 s for their shutdown hooks; what takes longer is cut short. */
+const ORDERLY_STOP_MS = 38_000;
 
 /** What the node says on its lifeline, a JSON line each. */
 export type NodeNews =
@@ -37,16 +40,19 @@ export async function runNode(options: { readonly command?: SpawnOptions["comman
   const lifeline = new Lifeline();
   try {
     claimSession(config.sessionDir);
+    const { socket, listening } = openEarlySocket(config.nodeSocket);
     const claims = new ClaimPages(config.sessionDir);
     const firstWorkers = startFirstWorkers(config, claims, command);
     const log = new NodeLog(config.sessionDir, config.logLevel);
     // Loaded only now: the workers are on their way, and they need longer than this.
     const { NodeRuntime } = await import("./runtime.ts");
+    await listening;
     const ending = new Ending(config, lifeline);
     const state = await openState(config);
     const runtime = await NodeRuntime.open({
       config,
       claims,
+      socket,
       log,
       firstWorkers,
       command,
@@ -155,7 +161,7 @@ class Ending {
     if (atOnce) {
       this.isHurried = true;
       setTimeout(() => this.finish(), HURRIED_STOP_MS);
-    }
+    } else setTimeout(() => this.begin(true), ORDERLY_STOP_MS);
     const { runtime } = this;
     if (!runtime) {
       this.finish();

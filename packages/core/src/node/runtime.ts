@@ -2,6 +2,7 @@
  * The node at work: it hosts the lease engine, control and the store, passes messages between them and the processes,
  * and carries out what they order. It decides nothing itself.
  */
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { unreachable } from "../base/assert.ts";
 import { ConnectionLostError, type MobulaError } from "../base/errors.ts";
@@ -20,12 +21,13 @@ import {
 } from "../control/mod.ts";
 import { LeaseEngine, type SchedulerCommand, type SchedulerEvent, type StopReason } from "../scheduler/mod.ts";
 import { type StoreServer, startStore } from "../store/mod.ts";
-import type { Listener, Peer } from "../transport/mod.ts";
+import type { Peer } from "../transport/mod.ts";
 import type { FromNode, Hello, ToNode, WorkerDeath } from "../wire/messages.ts";
 import type { ClaimPages } from "./claims.ts";
 import type { NodeConfig } from "./config.ts";
-import { listen } from "./connections.ts";
+import { acceptConnections } from "./connections.ts";
 import { describeExit } from "./death.ts";
+import type { EarlySocket } from "./early-socket.ts";
 import { EventRing } from "./event-ring.ts";
 import { Logs } from "./logs.ts";
 import { describeMachine, type Machine } from "./machine.ts";
@@ -38,6 +40,7 @@ import { WorkerPool } from "./worker-pool.ts";
 export interface NodeRuntimeOptions {
   readonly config: NodeConfig;
   readonly claims: ClaimPages;
+  readonly socket: EarlySocket;
   readonly log: NodeLog;
   /** Workers that were started before this was loaded. */
   readonly firstWorkers: readonly StartedWorker[];
@@ -104,7 +107,6 @@ export class NodeRuntime {
   private readonly queued: SchedulerEvent[] = [];
   private isStepping = false;
   private isStopping = false;
-  private listener: Listener | undefined;
   private tickTimer: NodeJS.Timeout | undefined;
   private readonly controlTimer: NodeJS.Timeout;
 
@@ -112,11 +114,13 @@ export class NodeRuntime {
   static async open(options: NodeRuntimeOptions): Promise<NodeRuntime> {
     const { config, log } = options;
     const machine = describeMachine(config, (message) => log.write("warn", message));
+    const spillDirectory = config.spillDirectory ?? join(config.sessionDir, "spill");
+    if (config.spillBytesMax !== 0) makeFolder(spillDirectory, log);
     let runtime: NodeRuntime | undefined;
     const store = await startStore({
       directory: config.sessionDir,
       capacityBytes: machine.objectStoreBytes,
-      spillDirectory: config.spillDirectory ?? join(config.sessionDir, "spill"),
+      spillDirectory,
       spillBytesMax: config.spillBytesMax ?? Number.MAX_SAFE_INTEGER,
       putTimeoutMs: config.putTimeoutMs,
       now: () => performance.now(),
@@ -127,7 +131,7 @@ export class NodeRuntime {
       onPinned: (processId, pinned) => runtime?.send(processId, pinned),
     });
     runtime = new NodeRuntime(options, machine, store);
-    await runtime.listen();
+    runtime.accept();
     return runtime;
   }
 
@@ -191,9 +195,9 @@ export class NodeRuntime {
     this.feed({ kind: "tick" });
   }
 
-  private async listen(): Promise<void> {
-    this.listener = await listen({
-      socketPath: this.config.nodeSocket,
+  private accept(): void {
+    acceptConnections({
+      socket: this.options.socket,
       token: this.config.token,
       onHello: (hello, peer) => this.welcome(hello, peer),
       onMessage: (from, message) => this.handle(from, message),
@@ -225,7 +229,7 @@ export class NodeRuntime {
     clearInterval(this.controlTimer);
     clearTimeout(this.tickTimer);
     this.monitor[Symbol.dispose]();
-    await this.listener?.close();
+    await this.options.socket.close();
     await this.store.close();
   }
 
@@ -499,5 +503,14 @@ export class NodeRuntime {
         label: duty?.label ?? "idle",
       };
     }
+  }
+}
+
+/** A folder that cannot be made is reported by the store too, which then does without. */
+function makeFolder(path: string, log: NodeLog): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    log.write("warn", `the folder for spilled objects cannot be made: ${(error as Error).message}`);
   }
 }

@@ -10,6 +10,7 @@ import type { WorkerId } from "../base/ids.ts";
 import { type ProcessCommand, workerCommand } from "../bin/snapshot.ts";
 import type { ClaimsInfo, RuntimeEnv, WorkerConfig } from "../wire/messages.ts";
 import { NODE_VARIABLE, type NodeConfig, WORKER_VARIABLE } from "./config.ts";
+import { recordWorker } from "./session-folder.ts";
 
 /**
  * V8 charges the length of every view of the object store to its heap, although nothing of it lies there. With an
@@ -28,6 +29,8 @@ export interface StartedWorker {
   readonly process: WorkerProcess;
   readonly claims: ClaimsInfo | undefined;
   readonly startedAtMs: number;
+  /** Why there is no process, once that is known. */
+  failure(): Error | undefined;
 }
 
 export interface SpawnOptions {
@@ -70,8 +73,15 @@ export function spawnWorker({ config, workerId, claims, runtimeEnv, command }: S
     },
     ...(runtimeEnv?.workingDir !== undefined ? { cwd: runtimeEnv.workingDir } : {}),
   });
-  if (child.pid !== undefined) adjustOomScore(child.pid);
-  return { workerId, process: child, claims, startedAtMs: Date.now() };
+  let failure: Error | undefined;
+  child.once("error", (error) => {
+    failure = error;
+  });
+  if (child.pid !== undefined) {
+    recordWorker(config.sessionDir, child.pid);
+    adjustOomScore(child.pid);
+  }
+  return { workerId, process: child, claims, startedAtMs: Date.now(), failure: () => failure };
 }
 
 function keepOptions(options: string): string {

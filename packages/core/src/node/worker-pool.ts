@@ -12,7 +12,6 @@ import type { NodeConfig } from "./config.ts";
 import { describeDeath } from "./death.ts";
 import type { Logs } from "./logs.ts";
 import type { MemoryMonitor } from "./memory-monitor.ts";
-import { recordWorker } from "./session-folder.ts";
 import { type SpawnOptions, type StartedWorker, spawnWorker, workerSocketOf } from "./spawn.ts";
 
 /** A process that has not said hello by then hangs. */
@@ -67,7 +66,7 @@ export class WorkerPool {
 
   /** Takes a process that was just started under supervision. */
   adopt(started: StartedWorker): void {
-    const { logs, config } = this.options;
+    const { logs } = this.options;
     const { workerId, process: child } = started;
     const worker: Supervised = {
       started,
@@ -83,25 +82,31 @@ export class WorkerPool {
       waiters: [],
     };
     this.workers.set(workerId, worker);
-    if (child.pid !== undefined) recordWorker(config.sessionDir, child.pid);
     logs.add(workerId, worker.pid);
     for (const stream of ["stdout", "stderr"] as const) {
       child[stream].on("data", (chunk: Buffer) => logs.push(workerId, stream, chunk));
       // A pipe that breaks has been read as far as it can be; the process's end is seen elsewhere.
       child[stream].on("error", () => child[stream].destroy());
     }
-    child.once("error", (error) => {
+    const failed = (error: Error): void => {
       // Also sent when a signal cannot be delivered; then the process is there, or its exit follows.
       if (child.pid !== undefined) return;
       worker.problem = error.message;
       this.ended(worker, null, null);
-    });
+    };
+    child.once("error", failed);
     child.once("exit", (code, signal) => this.ended(worker, code, signal));
     child.once("close", () => {
       worker.isOutputOpen = false;
       this.settle(worker);
     });
     worker.deadline = this.killAfter(worker, START_TIMEOUT_MS, undefined);
+    // The first ones were started before there was a pool, and may have ended before it too.
+    const failure = started.failure();
+    if (failure) setImmediate(failed, failure);
+    else if (child.exitCode !== null || child.signalCode !== null) {
+      setImmediate(() => this.ended(worker, child.exitCode, child.signalCode));
+    }
   }
 
   get(workerId: WorkerId): WorkerRecord | undefined {

@@ -1,0 +1,227 @@
+/** The pure parts of the node. */
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import type { WorkerId } from "../base/ids.ts";
+import { describeDeath } from "./death.ts";
+import { EventRing } from "./event-ring.ts";
+import { findGpus } from "./gpu.ts";
+import { COLLAPSE_MS, LineCollapser, type LogLine } from "./log-collapse.ts";
+import { RotatingFile } from "./log-file.ts";
+import { LineSplitter, Tail } from "./log-lines.ts";
+import { type Candidate, chooseVictim, excessBytes, isOver, nextLookMs } from "./memory-policy.ts";
+import { baseFolder, createSession, removeSession, sweepSessions } from "./session-folder.ts";
+
+const MIB = 2 ** 20;
+const workerId = (name: string): WorkerId => name as WorkerId;
+
+describe("lines with names", () => {
+  const split = (...chunks: (string | Buffer)[]) => {
+    const splitter = new LineSplitter();
+    return [...chunks.flatMap((chunk) => splitter.push(Buffer.from(chunk))), ...splitter.finish()];
+  };
+
+  test("a mark names what follows it and is taken out", () => {
+    expect(split("before\n\x1b]mobula;square\x07one\ntwo\n\x1b]mobula;cube\x07three")).toEqual([
+      { name: "", text: "before" },
+      { name: "square", text: "one" },
+      { name: "square", text: "two" },
+      { name: "cube", text: "three" },
+    ]);
+  });
+
+  test("text before a mark on the same line keeps its own name", () => {
+    expect(split("\x1b]mobula;a\x07no end\x1b]mobula;b\x07next\r\n")).toEqual([
+      { name: "a", text: "no end" },
+      { name: "b", text: "next" },
+    ]);
+  });
+
+  test("it does not matter where the stream is cut, characters and marks included", () => {
+    const text = "\x1b]mobula;größe\x07äöü\n€ line\n\x1b]mobula;b\x07last 🐟";
+    const whole = split(text);
+    const bytes = Buffer.from(text);
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 0, max: bytes.length })), (cuts) => {
+        const sorted = [0, ...cuts.sort((a, b) => a - b), bytes.length];
+        const chunks = sorted.slice(1).map((end, index) => bytes.subarray(sorted[index], end));
+        expect(split(...chunks)).toEqual(whole);
+      }),
+    );
+  });
+
+  test("a line without end is cut instead of kept for ever", () => {
+    const lines = split("x".repeat(200_000));
+    expect(lines.length).toBeGreaterThan(2);
+    expect(lines.reduce((sum, { text }) => sum + text.length, 0)).toBe(200_000);
+  });
+
+  test("an escape that is not a mark stays in the text", () => {
+    expect(split(`\x1b]mobula;${"y".repeat(600)}\n`)[0]?.text).toContain("yyy");
+  });
+
+  test("a tail keeps the last whole lines", () => {
+    const tail = new Tail(20);
+    for (let index = 0; index < 100; index++) tail.push(`line ${index}`);
+    expect(tail.toString()).toBe("line 98\nline 99");
+  });
+});
+
+describe("equal lines", () => {
+  const line = (pid: number, text = "same"): LogLine => ({ stream: "stdout", name: "f", pid, text, repeated: 0 });
+
+  test("those of other workers are counted and said once, those of the same worker pass", () => {
+    const collapser = new LineCollapser();
+    expect(collapser.push(line(1), 0)).toEqual(line(1));
+    expect(collapser.push(line(2), 10)).toBeUndefined();
+    expect(collapser.push(line(3), 20)).toBeUndefined();
+    expect(collapser.push(line(1), 30)).toEqual(line(1));
+    expect(collapser.flush(COLLAPSE_MS - 1)).toEqual([]);
+    expect(collapser.flush(COLLAPSE_MS)).toEqual([{ ...line(1), repeated: 2 }]);
+    expect(collapser.push(line(2), COLLAPSE_MS)).toEqual(line(2));
+  });
+});
+
+describe("whom to end when memory runs out", () => {
+  const worker = (id: string, mib: number, more: Partial<Candidate> = {}): Candidate => ({
+    workerId: workerId(id),
+    pid: 1,
+    bytes: mib * MIB,
+    isIdle: false,
+    isRetriable: true,
+    sinceMs: 0,
+    ...more,
+  });
+
+  test("large idle workers first", () => {
+    const idle = { isIdle: true };
+    const list = [worker("busy", 900), worker("small", 70, idle), worker("large", 300, idle)];
+    expect(chooseVictim(list)?.workerId).toBe("large");
+  });
+  test("an idle worker that would free nothing is not worth it", () => {
+    expect(chooseVictim([worker("busy", 900), worker("tiny", 15, { isIdle: true })])?.workerId).toBe("busy");
+  });
+  test("one out of all proportion goes, though others are newer", () => {
+    const list = [
+      worker("hog", 3000, { sinceMs: 1 }),
+      worker("a", 100, { sinceMs: 9 }),
+      worker("b", 90, { sinceMs: 8 }),
+    ];
+    expect(chooseVictim(list)?.workerId).toBe("hog");
+  });
+  test("otherwise the newest that can be made again", () => {
+    const list = [
+      worker("old", 500, { sinceMs: 1 }),
+      worker("new", 450, { sinceMs: 5 }),
+      worker("newest, for good", 480, { sinceMs: 9, isRetriable: false }),
+    ];
+    expect(chooseVictim(list)?.workerId).toBe("new");
+    expect(chooseVictim([])).toBeUndefined();
+  });
+  test("the threshold and the buffer below it", () => {
+    const sample = { usedBytes: 960, totalBytes: 1000 };
+    expect(isOver(sample, 0.95)).toBe(true);
+    expect(isOver(sample, 0.97)).toBe(false);
+    expect(excessBytes(sample, 0.95)).toBe(60);
+  });
+  test("steep growth is looked at sooner, but not without pause", () => {
+    const gib = 2 ** 30;
+    const at = (used: number) => ({ usedBytes: used * gib, totalBytes: 16 * gib });
+    expect(nextLookMs(at(8), at(8), 250, 0.95, 250)).toBe(250);
+    expect(nextLookMs(at(14), at(14.25), 250, 0.95, 250)).toBeLessThan(250);
+    expect(nextLookMs(at(15), at(15.1), 100, 0.95, 250)).toBeLessThanOrEqual(30);
+    expect(nextLookMs(at(15), at(15.3), 100, 0.95, 250)).toBe(20);
+  });
+});
+
+describe("why a process ended", () => {
+  const facts = {
+    workerId: workerId("w"),
+    pid: 7,
+    exitCode: null,
+    signal: "SIGKILL",
+    stderrTail: "",
+    kernelKills: 0,
+  } as const;
+
+  test("a SIGKILL from somewhere is not memory, one beside a kill of the kernel is", () => {
+    expect(describeDeath(facts).outOfMemory).toBeUndefined();
+    expect(describeDeath({ ...facts, kernelKills: 1, lastBytes: 3 * 2 ** 30 }).outOfMemory).toMatch(
+      /ended by the kernel.*3\.00 GiB/,
+    );
+    expect(describeDeath({ ...facts, kernelKills: 1, intended: "cancelled" }).outOfMemory).toBeUndefined();
+  });
+  test("V8's words with its exit are memory, an abort alone is not", () => {
+    const stderrTail = "FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory";
+    expect(describeDeath({ ...facts, signal: "SIGABRT", stderrTail }).outOfMemory).toMatch(/heap limit of V8/);
+    expect(describeDeath({ ...facts, signal: null, exitCode: 134, stderrTail }).outOfMemory).toMatch(/heap limit/);
+    expect(describeDeath({ ...facts, signal: "SIGABRT" }).outOfMemory).toBeUndefined();
+  });
+});
+
+describe("GPUs", () => {
+  const log = () => {};
+  test("MOBULA_GPUS, then what is declared, by the ids that are visible", () => {
+    expect(findGpus({ declared: undefined, env: { MOBULA_GPUS: "2" }, log })).toEqual(["0", "1"]);
+    expect(findGpus({ declared: 1, env: { MOBULA_GPUS: "3,5" }, log })).toEqual(["3", "5"]);
+    expect(findGpus({ declared: 2, env: {}, log })).toEqual(["0", "1"]);
+    expect(findGpus({ declared: 2, env: { CUDA_VISIBLE_DEVICES: "4,6" }, log })).toEqual(["4", "6"]);
+    expect(() => findGpus({ declared: 1.5, env: {}, log })).toThrow(/whole number/);
+    expect(() => findGpus({ declared: undefined, env: { MOBULA_GPUS: "1,1" }, log })).toThrow(/MOBULA_GPUS/);
+  });
+});
+
+describe("events", () => {
+  test("the ring keeps the newest and counts what it loses", () => {
+    const ring = new EventRing(10);
+    for (let index = 0; index < 5; index++) ring.push(new Uint8Array(4).fill(index), 1);
+    expect(ring.all().map(([first]) => first)).toEqual([3, 4]);
+    expect([ring.droppedBatches, ring.droppedAtSource]).toEqual([3, 5]);
+    ring.push(new Uint8Array(11), 0);
+    expect([ring.all().length, ring.droppedBatches]).toEqual([2, 4]);
+  });
+});
+
+describe("files", () => {
+  test("a log is rotated and the oldest part deleted", () => {
+    const folder = mkdtempSync(join(tmpdir(), "ml-"));
+    const file = new RotatingFile(join(folder, "a.log"), 10);
+    for (let index = 0; index < 8; index++) file.write(`${index}23456789\n`);
+    file.close();
+    expect(readdirSync(folder).sort()).toEqual(["a.log.1", "a.log.2", "a.log.3", "a.log.4"]);
+    expect(readFileSync(join(folder, "a.log.1"), "utf8")).toMatch(/^7/);
+    rmSync(folder, { recursive: true });
+  });
+
+  test("a temporary folder that is missing or too long is passed over, and none at all is one clear error", () => {
+    const folder = mkdtempSync(join(tmpdir(), "mb-"));
+    writeFileSync(join(folder, "file"), "");
+    expect(baseFolder([join(folder, "file"), folder])).toMatch(new RegExp(`^${folder}/mobula-`));
+    expect(() => baseFolder([join(folder, "file")])).toThrow(/set TMPDIR/);
+    expect(() => baseFolder([join(folder, "x".repeat(100))])).toThrow(/too long for sockets/);
+    rmSync(folder, { recursive: true });
+  });
+
+  test("a base folder that others could read is closed to them", () => {
+    const folder = mkdtempSync(join(tmpdir(), "mb-"));
+    const base = baseFolder([folder]);
+    chmodSync(base, 0o755);
+    expect(baseFolder([folder])).toBe(base);
+    rmSync(folder, { recursive: true });
+  });
+
+  test("only sessions of dead runs are swept", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "mb-"));
+    const living = createSession(folder);
+    const dead = createSession(folder);
+    writeFileSync(join(dead, "owner.json"), JSON.stringify({ pid: 2 ** 22 - 1, started: "1" }));
+    mkdirSync(join(folder, "session-new"));
+    mkdirSync(join(folder, "other"));
+    expect(await sweepSessions(folder)).toEqual([dead]);
+    removeSession(living);
+    expect(readdirSync(folder).sort()).toEqual(["other", "session-new"]);
+    rmSync(folder, { recursive: true });
+  });
+});
