@@ -13,7 +13,14 @@ import { attachedTo } from "./attached.ts";
 import { classIdOf } from "./class-identity.ts";
 import type { UnitDraft } from "./code-unit.ts";
 import { isClass } from "./free-names.ts";
-import { type AnyFunction, evaluateInside, type Inspected, inspectFunction, type ScopeCopy } from "./inspector.ts";
+import {
+  type AnyFunction,
+  evaluateInside,
+  type Inspected,
+  inspectFunction,
+  readVariable,
+  type ScopeCopy,
+} from "./inspector.ts";
 import { esbuildName, isStandardGlobal } from "./intrinsics.ts";
 import { Layer } from "./layer.ts";
 import { ImportedBinding, mainModuleUrl, resolveImport, resolveRequire, workingFolderUrl } from "./modules.ts";
@@ -191,9 +198,11 @@ function findValues(
       }
       continue;
     }
-    const scope = scopes[index] as ScopeCopy;
     const isTop = isTopScope(index, known, scopes);
-    const value = scope.object[name];
+    const read = readVariable(scopes[index], name);
+    // Its declaration has not run yet: it is as missing there as it is here.
+    if (!read && !(isTop && program.sources.has(name))) continue;
+    const value = read?.value;
     const imported = isTop ? importedBinding(name, known, value) : undefined;
     if (imported) {
       found.push({ name, value: imported, sharedIn: undefined });
@@ -419,7 +428,7 @@ function memberOfClass(fn: AnyFunction, known: KnownSite, inspected: Inspected):
     (declarator?.type === "VariableDeclarator" && declarator.id.type === "Identifier" ? declarator.id.name : undefined);
   if (name === undefined) return undefined;
   for (const scope of inspected.scopes) {
-    const type = Object.hasOwn(scope.object, name) ? scope.object[name] : undefined;
+    const type = readVariable(scope, name)?.value;
     if (typeof type !== "function" || types.isProxy(type)) continue;
     const holder: object = member.static ? type : type.prototype;
     for (const key of Reflect.ownKeys(holder)) {

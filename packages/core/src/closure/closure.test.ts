@@ -64,6 +64,8 @@ const node = process.execPath;
 
 report("an ES module with types", await run(node, ["esm.mts"]), 56);
 report("with code sent apart from values", await run(node, ["esm.mts"], { env: { MOBULA_TEST_UNITS: "apart" } }), 56);
+report("unusual cases", await run(node, ["edges.mts"]), 17);
+report("without the inspector", await run(node, ["--permission", "--allow-fs-read=*", "permission.mts"]), 1);
 report("a CommonJS program", await run(node, ["commonjs.cjs"]), 9);
 report("the REPL", await run(node, ["-i"], { input: replInput() }), 5);
 report("under tsx", await run(join(modules, ".bin/tsx"), ["transpiled.ts"], { env: { MOBULA_TEST_BY_NAME: "1" } }), 5);

@@ -37,6 +37,15 @@ export interface Inspected {
   readonly scopes: readonly ScopeCopy[];
 }
 
+/**
+ * The value of a variable in a scope; undefined if it has no such variable, or one whose declaration has not run yet
+ * (V8 shows those as accessors that throw).
+ */
+export function readVariable(scope: ScopeCopy | undefined, name: string): { readonly value: unknown } | undefined {
+  const property = scope && Reflect.getOwnPropertyDescriptor(scope.object, name);
+  return property && "value" in property ? { value: property.value } : undefined;
+}
+
 /** Hands live values between the inspector's expressions, which can only reach globals, and this module. */
 interface Desk {
   input: unknown;

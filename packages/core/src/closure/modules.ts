@@ -2,7 +2,7 @@
  * Modules by address: which one is the main module, what a specifier means in a file, and reading a module's exports
  * without waiting. Captured imports travel as an address and are imported again where they arrive.
  */
-import { existsSync, realpathSync } from "node:fs";
+import { existsSync, realpathSync, statSync } from "node:fs";
 import { createRequire, isBuiltin, registerHooks } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -42,14 +42,26 @@ export class ImportedBinding {
   }
 }
 
+let mainModule: { readonly path: string | undefined; readonly url: string | undefined } | undefined;
+
 /** The address of the program's main module; undefined where there is none (the REPL, `node -e`). */
 export function mainModuleUrl(): string | undefined {
   const [, path] = process.argv;
-  if (path === undefined) return undefined;
-  for (const candidate of [path, `${path}.js`, `${path}.cjs`, `${path}.mjs`, join(path, "index.js")]) {
-    if (existsSync(candidate)) return pathToFileURL(realpathSync(candidate)).href;
+  if (!mainModule || mainModule.path !== path) mainModule = { path, url: path === undefined ? path : fileAt(path) };
+  return mainModule.url;
+}
+
+/** The file that Node.js runs for an argument, which may lack its extension or be a folder. */
+function fileAt(path: string): string | undefined {
+  for (const candidate of [path, `${path}.js`, `${path}.cjs`, `${path}.mjs`]) {
+    if (statSync(candidate, { throwIfNoEntry: false })?.isFile()) return pathToFileURL(realpathSync(candidate)).href;
   }
-  return undefined;
+  try {
+    return pathToFileURL(realpathSync(createRequire(`${path}/`).resolve(path))).href;
+  } catch {
+    // No file at all: `node -e` with arguments, or a program started by other means.
+    return undefined;
+  }
 }
 
 /** What code without a file (the REPL, `node -e`) resolves specifiers from. */

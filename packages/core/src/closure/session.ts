@@ -4,7 +4,7 @@
 import { SerializationError } from "../base/errors.ts";
 import type { EncodeSession } from "../codec/custom.ts";
 import type { CodeUnit } from "./code-unit.ts";
-import { type AnyFunction, evaluateInside, inspectFunction, type ScopeCopy } from "./inspector.ts";
+import { type AnyFunction, evaluateInside, inspectFunction, readVariable, type ScopeCopy } from "./inspector.ts";
 import type { Layer } from "./layer.ts";
 
 /** A program bundled into one file would otherwise travel whole with its first function. */
@@ -84,8 +84,8 @@ export class CaptureSession {
    * is found by writing a mark into a variable from inside one function and looking for it from the other.
    */
   instance(sighting: Sighting): ScopeInstance {
-    const copy = copyOf(sighting);
-    const keys = Object.keys(copy);
+    const scope = sighting.scopes[sighting.index];
+    const keys = Object.keys(scope?.object ?? {});
     const key = `${sighting.url}|${sighting.scopes.length - sighting.index}|${keys.join()}`;
     let seen = this.#sightings.get(key);
     if (!seen) {
@@ -93,8 +93,11 @@ export class CaptureSession {
       this.#sightings.set(key, seen);
     }
     for (const one of seen) {
-      const other = copyOf(one.sighting);
-      if (keys.every((name) => Object.is(other[name], copy[name])) && this.#isSame(one, sighting)) return one.instance;
+      const other = one.sighting.scopes[one.sighting.index];
+      const isEqual = keys.every((name) =>
+        Object.is(readVariable(other, name)?.value, readVariable(scope, name)?.value),
+      );
+      if (isEqual && this.#isSame(one, sighting)) return one.instance;
     }
     const instance = { layers: new Map<string, Layer>() };
     seen.push({ sighting, instance, write: undefined });
@@ -118,10 +121,6 @@ export class CaptureSession {
   }
 }
 
-function copyOf(sighting: Sighting): Readonly<Record<string, unknown>> {
-  return sighting.scopes[sighting.index]?.object ?? {};
-}
-
 /** Writes into the first of the variables that a sighting uses. */
 function writerInto(sighting: Sighting): { write: (value: unknown) => void; name: string } | undefined {
   const [name] = sighting.names;
@@ -143,9 +142,9 @@ function isMarkSeen(write: (value: unknown) => void, name: string, from: Sightin
     throw error;
   }
   try {
-    return inspectFunction(to.fn).scopes[to.index]?.object[name] === mark;
+    return readVariable(inspectFunction(to.fn).scopes[to.index], name)?.value === mark;
   } finally {
-    write(copyOf(from)[name]);
+    write(readVariable(from.scopes[from.index], name)?.value);
   }
 }
 
