@@ -1,6 +1,10 @@
-/** The command `mobula`. */
+/** The command `mobula`: a node that stands on this machine, for programs that join it with `address: "auto"`. */
 import { readFileSync } from "node:fs";
-import { Command } from "commander";
+import { Command, InvalidArgumentError } from "commander";
+import { newProcessId, WIRE_VERSION } from "../base/mod.ts";
+import { findStandingNode, type StandingNode, startStandingNode, stopStandingNode } from "../node/mod.ts";
+import { connectUnix, type Peer } from "../transport/mod.ts";
+import type { ActorInfo, NodeInfo } from "../wire/queries.ts";
 
 // The manifest lies two folders up both from `src/bin` and from `dist/lib`.
 const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
@@ -8,11 +12,187 @@ const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.me
   readonly description: string;
 };
 
+const ANSWER_TIMEOUT_MS = 5_000;
+
 const program = new Command("mobula")
   .description(manifest.description)
   .version(manifest.version, "-v, --version", "print the version")
   .helpOption("-h, --help", "print this help")
-  .showHelpAfterError("(mobula --help lists what there is)");
+  .showHelpAfterError("(mobula --help lists what there is)")
+  .addHelpText(
+    "after",
+    `
+Examples:
+  $ mobula start                             a node with everything this machine has
+  $ mobula start --cpus 4 --resource disk=2  with less, and with a resource of your own
+  $ MOBULA_ADDRESS=auto node app.ts          a program that joins it
+  $ mobula status
+  $ mobula stop`,
+  );
+
+program
+  .command("start")
+  .description('start a node in the background; programs join it with init({ address: "auto" })')
+  .option("--cpus <n>", "CPUs to offer (default: all)", amount)
+  .option("--gpus <n>", "GPUs to offer (default: what the driver finds)", amount)
+  .option("--memory <bytes>", "memory to offer to tasks that ask for it, e.g. 8GiB", bytes)
+  .option("--object-store <bytes>", "size of the object store, e.g. 4GiB (default: 30 % of the memory)", bytes)
+  .option("--spill-directory <folder>", "where objects go that do not fit (default: the session's folder)")
+  .option("--resource <name=amount>", "a resource of your own; may be repeated", resource, {})
+  .addHelpText(
+    "after",
+    "\nExamples:\n  $ mobula start\n  $ mobula start --cpus 2 --object-store 1GiB --resource licence=1",
+  )
+  .action(async (options: StartOptions) => {
+    const { cpus, gpus, memory, objectStore, spillDirectory } = options;
+    const node = await startStandingNode({
+      resources: {
+        ...options.resource,
+        ...(cpus !== undefined ? { cpu: cpus } : {}),
+        ...(gpus !== undefined ? { gpu: gpus } : {}),
+        ...(memory !== undefined ? { memory } : {}),
+      },
+      ...(objectStore !== undefined ? { objectStoreBytes: objectStore } : {}),
+      ...(spillDirectory !== undefined ? { spillDirectory } : {}),
+    });
+    print(`A node runs (pid ${node.pid}). Programs join it with init({ address: "auto" }) or MOBULA_ADDRESS=auto.`);
+    print("`mobula status` shows it, `mobula stop` ends it.");
+  });
+
+program
+  .command("stop")
+  .description("end the node of this machine; actors run their shutdown hooks first")
+  .option("--now", "at once, without waiting for actors")
+  .addHelpText("after", "\nExamples:\n  $ mobula stop\n  $ mobula stop --now")
+  .action(async ({ now = false }: { readonly now?: boolean }) => {
+    const didRun = await stopStandingNode({ atOnce: now });
+    print(didRun ? "The node has ended." : "No node is running.");
+  });
+
+program
+  .command("status")
+  .description("show the node of this machine: resources, object store, actors")
+  .option("--json", "as JSON, for programs")
+  .addHelpText("after", "\nExamples:\n  $ mobula status\n  $ mobula status --json | jq .nodes[0].available")
+  .action(async ({ json = false }: { readonly json?: boolean }) => {
+    const node = findStandingNode();
+    if (!node) {
+      if (json) print(JSON.stringify({ running: false }));
+      else print("No node is running. Start one with `mobula start`.");
+      process.exitCode = 3;
+      return;
+    }
+    const { nodes, actors } = await ask(node);
+    if (json) print(JSON.stringify({ running: true, pid: node.pid, startedAtMs: node.startedAtMs, nodes, actors }));
+    else describe(node, nodes, actors);
+  });
+
+interface StartOptions {
+  readonly cpus?: number;
+  readonly gpus?: number;
+  readonly memory?: number;
+  readonly objectStore?: number;
+  readonly spillDirectory?: string;
+  readonly resource: Readonly<Record<string, number>>;
+}
+
+function amount(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value) || value < 0) {
+    throw new InvalidArgumentError("It must be a number of at least 0.");
+  }
+  return value;
+}
+
+function bytes(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*(?:(Ki|Mi|Gi|Ti)?B?)$/i.exec(text.trim());
+  const power = ["", "ki", "mi", "gi", "ti"].indexOf((match?.[2] ?? "").toLowerCase());
+  if (!match) throw new InvalidArgumentError("It must be a number of bytes, such as 1073741824, 512MiB or 4GiB.");
+  return Math.round(Number(match[1]) * 1024 ** power);
+}
+
+function resource(text: string, earlier: Readonly<Record<string, number>>): Record<string, number> {
+  const at = text.indexOf("=");
+  const name = text.slice(0, Math.max(0, at)).trim();
+  if (name === "" || ["cpu", "gpu", "memory"].includes(name)) {
+    throw new InvalidArgumentError("It must be name=amount, and CPUs, GPUs and memory have options of their own.");
+  }
+  return { ...earlier, [name]: amount(text.slice(at + 1)) };
+}
+
+/** Joins as a tool and asks; ends with an error within a few seconds when there is no answer. */
+function ask(node: StandingNode): Promise<{ nodes: readonly NodeInfo[]; actors: readonly ActorInfo[] }> {
+  return new Promise((resolve, reject) => {
+    let peer: Peer | undefined;
+    const answers = new Map<number, unknown>();
+    const fail = (message: string): void => {
+      clearTimeout(timer);
+      peer?.destroy();
+      reject(new Error(message));
+    };
+    const timer = setTimeout(() => fail(`the node (pid ${node.pid}) gave no answer within 5 s`), ANSWER_TIMEOUT_MS);
+    const onMessage = (message: { readonly t: string }): void => {
+      const answer = message as { t: string; id?: number; result?: unknown; message?: string };
+      if (answer.t === "refused") fail(answer.message ?? "the node refused the connection");
+      else if (answer.t === "welcome") {
+        peer?.send({ t: "query", id: 1, method: "nodes", params: null });
+        peer?.send({ t: "query", id: 2, method: "list-actors", params: { namespace: null } });
+      } else if (answer.t === "answer" && answer.id !== undefined) {
+        answers.set(answer.id, answer.result);
+        if (answers.size < 2) return;
+        clearTimeout(timer);
+        peer?.close();
+        resolve({ nodes: answers.get(1) as readonly NodeInfo[], actors: answers.get(2) as readonly ActorInfo[] });
+      }
+    };
+    const onClose = (): void => fail(`the node (pid ${node.pid}) closed the connection`);
+    connectUnix(node.nodeSocket, { onMessage, onClose }).then(
+      (connected) => {
+        peer = connected;
+        peer.send({
+          t: "hello",
+          version: WIRE_VERSION,
+          token: node.token,
+          language: "js",
+          role: "tool",
+          processId: newProcessId(),
+          pid: process.pid,
+        });
+      },
+      (error: Error) => fail(error.message),
+    );
+  });
+}
+
+function describe(node: StandingNode, nodes: readonly NodeInfo[], actors: readonly ActorInfo[]): void {
+  for (const { name, state, resources, available, objectStore } of nodes) {
+    print(`${name}: ${state}, pid ${node.pid}, since ${new Date(node.startedAtMs).toLocaleString()}`);
+    for (const [what, all] of Object.entries(resources)) {
+      const format = (value: number): string => (what === "memory" ? size(value) : String(value));
+      print(`  ${what}: ${format(available[what] ?? 0)} of ${format(all)} free`);
+    }
+    const { usedBytes, capacityBytes, spilledBytes } = objectStore;
+    print(`  object store: ${size(usedBytes)} of ${size(capacityBytes)} used, ${size(spilledBytes)} on disk`);
+  }
+  const living = actors.filter(({ state }) => state !== "dead");
+  print(living.length === 0 ? "  no actors" : "  actors:");
+  for (const { className, name, namespace, state, pid, restarts } of living) {
+    const called = name === null ? "" : ` "${name}" in ${namespace}`;
+    print(`    ${className}${called}: ${state}${pid === null ? "" : `, pid ${pid}`}, ${restarts} restarts`);
+  }
+}
+
+const size = (value: number): string =>
+  value >= 2 ** 30 ? `${(value / 2 ** 30).toFixed(1)} GiB` : `${Math.round(value / 2 ** 20)} MiB`;
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
 
 if (process.argv.length <= 2) program.outputHelp();
-else void program.parseAsync();
+else {
+  program.parseAsync().catch((error: Error) => {
+    process.stderr.write(`mobula: ${error.message}\n`);
+    process.exitCode = 1;
+  });
+}

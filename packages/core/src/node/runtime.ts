@@ -308,7 +308,10 @@ export class NodeRuntime {
   private workerDied(death: WorkerDeath, processId: ProcessId | undefined): void {
     const { workerId } = death;
     const how = death.outOfMemory ?? describeExit(death.exitCode, death.signal);
-    this.log.write(death.intended ? "debug" : "info", `worker ${death.pid} ended: ${death.intended ?? how}`);
+    const isStillborn = processId === undefined && death.intended === undefined;
+    const words = `worker ${death.pid} ended${isStillborn ? " before it was ready" : ""}: ${death.intended ?? how}`;
+    if (isStillborn) this.log.write("warn", `${words}; ${death.stderrTail}`);
+    else this.log.write(death.intended ? "debug" : "info", words);
     this.deaths.set(workerId, death);
     const detail = death.stderrTail === "" ? how : `${how}, ${death.stderrTail}`;
     this.duties.delete(workerId);
