@@ -39,11 +39,15 @@ export interface Inspected {
 
 /**
  * The value of a variable in a scope; undefined if it has no such variable, or one whose declaration has not run yet
- * (V8 shows those as accessors that throw).
+ * (V8 throws when those are read).
  */
 export function readVariable(scope: ScopeCopy | undefined, name: string): { readonly value: unknown } | undefined {
-  const property = scope && Reflect.getOwnPropertyDescriptor(scope.object, name);
-  return property && "value" in property ? { value: property.value } : undefined;
+  if (!scope || !Object.hasOwn(scope.object, name)) return undefined;
+  try {
+    return { value: scope.object[name] };
+  } catch {
+    return undefined;
+  }
 }
 
 /** Hands live values between the inspector's expressions, which can only reach globals, and this module. */
