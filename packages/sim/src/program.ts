@@ -6,6 +6,7 @@ import {
   type ActorId,
   isObjectKey,
   type ObjectKey,
+  objectKey,
   objectKeyOwner,
   objectKeySeq,
   type ProcessId,
@@ -128,13 +129,15 @@ export class Program {
     const { engine, world } = this.process;
     const { prng } = world;
     const actorId = (prng.hex(12) + this.process.jobId) as ActorId;
+    world.born(actorId);
     const num = this.nextNum++;
     const name = prng.chance(0.2) ? prng.pick(NAMES) : undefined;
     const options: ActorOptionsRecord = {
       ...(name === undefined ? {} : { name }),
       getIfExists: prng.chance(0.7),
       lifetime: "owner",
-      resources: prng.chance(0.2) ? { slot: 10_000 } : {},
+      // Never short of them: handles held by calls that wait for an actor's resources would be the program's own deadlock.
+      resources: prng.chance(0.2) ? { slot: 1 } : {},
       maxRestarts: prng.pick([0, 1, -1]) ?? 0,
       isolation: prng.chance(0.4) ? "process" : "shared",
       maxActorsPerWorker: 3,
@@ -200,12 +203,10 @@ export class Program {
     for (const seq of [...this.refs.keys()]) this.drop(seq);
   }
 
-  get isEmpty(): boolean {
-    return this.refs.size === 0 && this.handles.size === 0;
-  }
-
-  get actorIds(): Iterable<ActorId> {
-    return this.handles.values();
+  /** The same, but for the refs of calls that have not ended: their ends are waited for. */
+  dropEnded(): void {
+    for (const num of [...this.handles.keys()]) this.dropHandle(num);
+    for (const seq of [...this.refs.keys()]) if (!this.unended.has(seq)) this.drop(seq);
   }
 
   // ── what it is told ────────────────────────────────────────────────────────────────────────────────────────────
@@ -248,6 +249,9 @@ export class Program {
   private take(count: number): Seq {
     const seq = this.nextSeq as Seq;
     this.nextSeq += count;
+    for (let index = 0; index < count; index++) {
+      this.process.world.born(objectKey(this.process.id, (seq + index) as Seq));
+    }
     return seq;
   }
 

@@ -62,18 +62,20 @@ class Run {
   toEnd(): Omit<SimulationResult, "seed" | "steps"> {
     const { world, node } = this;
     this.runUntil(() => this.stepsLeft <= 0, Number.POSITIVE_INFINITY);
-    world.isWindingDown = true;
+    // What waits for resources gets them only when the actors that have them end.
+    this.repeat((process) => {
+      if (this.drivers.includes(process)) process.program.dropEnded();
+    });
     this.runUntil(() => this.living().every(({ program }) => program.unended.size === 0), ENDING_MS);
     for (const process of this.living()) {
       const [first] = process.program.unended;
       if (first) world.fail("every call ends", `${first[1]}, ${process.id} ${first[0]}`);
     }
     // Everybody lets go again and again: values that arrive late bring refs along.
-    const release = (): void => {
-      for (const process of this.living()) process.turn(() => process.program.dropAll());
-      world.clock.schedule(500, release);
-    };
-    release();
+    this.repeat((process) => {
+      if (this.drivers.includes(process)) process.program.dropAll();
+      else for (const worker of world.workers.values()) if (worker.process === process) worker.collect();
+    });
     this.runUntil(() => this.isClean(), ENDING_MS);
     this.checkClean();
     return {
@@ -107,6 +109,12 @@ class Run {
       driver.turn(() => driver.program.act());
       this.drive(driver);
     });
+  }
+
+  /** Has every process do something now and every half second from now on. */
+  private repeat(action: (process: SimProcess) => void): void {
+    for (const process of this.living()) process.turn(() => action(process));
+    this.world.clock.schedule(500, () => this.repeat(action));
   }
 
   private living(): readonly SimProcess[] {

@@ -1,5 +1,5 @@
 /** A worker process: runs leased tasks one at a time, and hosts actors (actor-host.ts). */
-import type { ObjectKey, Seq, WorkerId } from "../../core/src/base/mod.ts";
+import { type ObjectKey, objectKey, type Seq, type WorkerId } from "../../core/src/base/mod.ts";
 import { WorkerClaims } from "../../core/src/owner/mod.ts";
 import {
   type FrameReader,
@@ -34,6 +34,9 @@ export interface Item {
   /** Refs that came with it: held until it ends. */
   readonly held: readonly ObjectKey[];
   readonly deps: readonly ValueRecord[];
+  /** Cancelled: it ends with that error, at once if it only waits. */
+  isCancelled: boolean;
+  stopWaiting: (() => void) | undefined;
   isOver: boolean;
 }
 
@@ -136,6 +139,8 @@ export class SimWorker {
       plan,
       held,
       deps,
+      isCancelled: false,
+      stopWaiting: undefined,
       isOver: false,
     };
   }
@@ -163,24 +168,26 @@ export class SimWorker {
     const { prng, clock } = this.world;
     const children = Array.from({ length: item.plan.children }, () => program.submit(randomPlan(prng, false)));
     const finish = (): void => {
-      if (!item.isOver) this.succeed(item);
+      if (item.isCancelled) this.refuse(item);
+      else if (!item.isOver) this.succeed(item);
       then();
     };
     clock.schedule(item.plan.runMs, () =>
       this.process.turn(() => {
-        if (!item.plan.waits || children.length === 0 || item.isOver) {
+        if (!item.plan.waits || children.length === 0 || item.isOver || item.isCancelled) {
           finish();
           return;
         }
         this.process.toNode({ t: "blocked", blocked: true });
+        let isWaiting = true;
         let missing = children.length;
-        for (const child of children) {
-          program.get(child, () => {
-            if (--missing > 0) return;
-            this.process.toNode({ t: "blocked", blocked: false });
-            finish();
-          });
-        }
+        item.stopWaiting = () => {
+          if (!isWaiting) return;
+          isWaiting = false;
+          this.process.toNode({ t: "blocked", blocked: false });
+          finish();
+        };
+        for (const child of children) program.get(child, () => --missing === 0 && item.stopWaiting?.());
       }),
     );
   }
@@ -202,9 +209,13 @@ export class SimWorker {
     const { engine, program } = this.process;
     const { prng, store } = this.world;
     if (plan.keeps) for (const key of item.held) if (prng.chance(0.5)) program.keep(key);
-    const nested = plan.returnsRefs
-      ? engine.objects.useNested([...program.someNested(), ...item.held.filter(() => prng.chance(0.5))])
+    const candidates = plan.returnsRefs
+      ? [...program.someNested(), ...item.held.filter(() => prng.chance(0.5))].map((ref) =>
+          typeof ref === "number" ? objectKey(this.process.id, ref) : ref,
+        )
       : [];
+    const result = objectKey(link.owner.id, item.seq);
+    const nested = engine.objects.useNested(candidates.filter((key) => this.world.isOlder(key, result)));
     if (nested.length > 0) {
       engine.objects.publishNested(nested);
       this.process.toNode({ t: "hold-grant", to: link.owner.id, keys: nested });
@@ -268,11 +279,20 @@ export class SimWorker {
     const isIt = (item: Item): boolean => item.link === link && item.seq === seq && !item.isOver;
     const at = this.queue.findIndex(isIt);
     const queued = at >= 0 ? this.queue.splice(at, 1)[0] : this.host.withdraw(isIt);
-    const item = queued ?? (this.running && isIt(this.running) ? this.running : this.host.findRunning(isIt));
-    if (item === undefined) return;
-    const failure = packFailure({ code: "TASK_CANCELLED", kind: "cancelled", message: "it was cancelled" });
-    this.writeError(item, failure, []);
-    link.answer();
+    if (queued) {
+      this.refuse(queued);
+      return;
+    }
+    const running = this.running && isIt(this.running) ? this.running : this.host.findRunning(isIt);
+    if (!running) return;
+    running.isCancelled = true;
+    running.stopWaiting?.();
+  }
+
+  private refuse(item: Item): void {
+    if (item.isOver) return;
+    this.writeError(item, packFailure({ code: "TASK_CANCELLED", kind: "cancelled", message: "it was cancelled" }), []);
+    item.link.answer();
     this.over(item);
   }
 

@@ -1,5 +1,12 @@
 /** What all parts of a simulation share: time, chance, the processes, and the one way to report what must not be. */
-import { createPrng, type Prng, type ProcessId, type WorkerId } from "../../core/src/base/mod.ts";
+import {
+  type ActorId,
+  createPrng,
+  type ObjectKey,
+  type Prng,
+  type ProcessId,
+  type WorkerId,
+} from "../../core/src/base/mod.ts";
 import { VirtualClock } from "./clock.ts";
 import type { SimNode } from "./node.ts";
 import type { SimProcess } from "./process.ts";
@@ -44,15 +51,26 @@ export class World {
   readonly workers = new Map<WorkerId, SimWorker>();
   /** Those that were made to crash: only their objects may be lost. */
   readonly crashed = new Set<ProcessId>();
+  /**
+   * When each object and actor was made. A value only mentions what is older than itself: counting references does not
+   * end cycles, and these runs are to end with nothing left.
+   */
+  private readonly births = new Map<string, number>();
   /** Set once, by the simulation. */
   node: SimNode | undefined;
-  /** The programs do nothing new any more. */
-  isWindingDown = false;
   private nextPid = 1_000;
 
   constructor(seed: number, chances: Chances) {
     this.prng = createPrng(seed);
     this.chances = chances;
+  }
+
+  born(key: ObjectKey | ActorId): void {
+    this.births.set(key, this.births.size);
+  }
+
+  isOlder(key: ObjectKey | ActorId, than: ObjectKey): boolean {
+    return (this.births.get(key) ?? Number.POSITIVE_INFINITY) < (this.births.get(than) ?? 0);
   }
 
   newPid(): number {
