@@ -33,6 +33,8 @@ const COLLECT_INTERVAL_MS = 1_000;
 const COLLECT_GRACE_MS = 50;
 const DISK_RETRY_MS = 1_000;
 const TICK_MS = 5_000;
+/** Planning looks at every idle object: when it finds nothing, the next look waits this long. */
+const PLAN_PAUSE_MS = 20;
 /** How many requests that cannot be helped are passed over in one step. */
 const QUEUE_TURNS_MAX = 8;
 const POPULATE_AHEAD_BYTES = 256 * 2 ** 20;
@@ -109,6 +111,9 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
   let batchBytes = 0;
   let collectedAtMs = Number.NEGATIVE_INFINITY;
   let diskPausedUntilMs = Number.NEGATIVE_INFINITY;
+  /** Nothing more may be written until something on disk goes. */
+  let isDiskLimitReached = false;
+  let planPausedUntilMs = Number.NEGATIVE_INFINITY;
   let diskFailure: { readonly code: string; readonly message: string } | undefined;
   let lastTickMs = 0;
   /** Bytes granted of late; halved at each tick. The measure of how much to prepare ahead. */
@@ -138,6 +143,7 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
       residency.freed(start, pages, nowMs);
     } else {
       overflow.free(start - arenaPages, pages);
+      isDiskLimitReached = false;
       commands.push({ kind: "punch", offset: toOffset(start), bytes: pages * PAGE_BYTES });
     }
   }
@@ -255,6 +261,7 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
   function dropSlot(object: StoredObject): void {
     if (!object.slot) return;
     slotBytes -= object.slot.bytes;
+    isDiskLimitReached = false;
     commands.push({ kind: "drop-slots", slots: [object.slot] });
     object.slot = undefined;
     if (idleOnDisk.delete(object.key)) becameIdle(object);
@@ -490,7 +497,12 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
 
   /** One that no spilling can help (pinned objects are in the way) does not hold up those behind it. */
   function spillForFirst(nowMs: number): void {
-    for (let turn = Math.min(queue.length, QUEUE_TURNS_MAX); !startSpill(queue[0], nowMs) && turn > 1; turn--) {
+    if (nowMs < planPausedUntilMs) return;
+    for (let turns = Math.min(queue.length, QUEUE_TURNS_MAX); !startSpill(queue[0], nowMs); turns--) {
+      if (turns <= 1) {
+        planPausedUntilMs = nowMs + PLAN_PAUSE_MS;
+        return;
+      }
       const stuck = queue.shift();
       if (stuck) queue.push(stuck);
       serveQueue();
@@ -528,7 +540,8 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
 
   /** False when no spilling can help the request. */
   function startSpill(head: Waiting | undefined, nowMs: number): boolean {
-    if (batch || options.spillBytesMax === 0 || nowMs < diskPausedUntilMs) return true;
+    if (batch || options.spillBytesMax === 0 || nowMs < diskPausedUntilMs || isDiskLimitReached) return true;
+    if (!head && idle.size === 0) return true;
     const candidates: (Candidate & { readonly object: StoredObject })[] = [];
     for (const object of idle.values()) {
       assert(object.start !== undefined, "an idle object that is not in memory");
@@ -545,7 +558,10 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
       kept.push(object);
       bytes += object.bytes;
     }
-    if (kept.length === 0) return true;
+    if (kept.length === 0) {
+      isDiskLimitReached = true;
+      return true;
+    }
     for (const object of kept) {
       notIdle(object);
       object.moving = "spilling";
@@ -717,7 +733,9 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
   function planWake(nowMs: number): void {
     wakeMs = options.managesResidency && residency.presentPages > 0 ? lastTickMs + TICK_MS : Number.POSITIVE_INFINITY;
     for (const waiting of queue) wakeMs = Math.min(wakeMs, waiting.deadlineMs);
-    if (!isTight() || batch || idle.size === 0) return;
+    if (!isTight() || batch) return;
+    if (nowMs < planPausedUntilMs && queue.length > 1) wakeMs = Math.min(wakeMs, planPausedUntilMs);
+    if (idle.size === 0) return;
     if (nowMs - collectedAtMs < COLLECT_GRACE_MS) wakeMs = Math.min(wakeMs, collectedAtMs + COLLECT_GRACE_MS);
     else if (nowMs < diskPausedUntilMs) wakeMs = Math.min(wakeMs, diskPausedUntilMs);
   }
