@@ -116,10 +116,10 @@ describe("buffers travel out of band", () => {
 
   it("an ArrayBuffer and the views of it in one value stay together", () => {
     const buffer = new ArrayBuffer(16);
-    const back = roundTrip({ view: new Uint8Array(buffer, 4, 4), buffer, empty: new Uint8Array(buffer, 8, 0) });
+    const back = roundTrip({ view: new Uint8Array(buffer, 4, 4), buffer, empty: new Uint8Array(buffer, 16, 0) });
     expect(back.view.buffer).toBe(back.buffer);
     expect(back.empty.buffer).toBe(back.buffer);
-    expect([back.view.byteOffset, back.empty.byteOffset]).toEqual([4, 8]);
+    expect([back.view.byteOffset, back.empty.byteOffset]).toEqual([4, 16]);
   });
 
   it("resizable buffers stay resizable, and views that follow their length go on following", () => {

@@ -5,6 +5,7 @@ import { types } from "node:util";
 import { type ErrorKind, errorFromCode } from "../base/errors.ts";
 import type { Decoder } from "./decoder.ts";
 import {
+  DEPTH_LIMIT,
   EXT_BACK_REFERENCE,
   EXT_BIGINT,
   EXT_BUFFER,
@@ -122,6 +123,7 @@ function readBuffer(decoder: Decoder, at: number, length: number): unknown {
 
 /** Reads a node; its array header has been read, its marker comes next. */
 export function readNode(decoder: Decoder, length: number, depth: number): unknown {
+  if (depth > DEPTH_LIMIT) throw malformed("it is nested too deeply");
   const kind = decoder.bytes[decoder.skip(3) + 2] as number;
   if (LENGTHS[kind] !== length) throw malformed(`a node of kind ${kind} with ${length} elements`);
   switch (kind) {
@@ -321,6 +323,8 @@ function readExtended(decoder: Decoder, depth: number): unknown {
   const isOwnClass = decoder.bytes[decoder.pos] !== 0xc0;
   const prototype = isOwnClass ? readPrototype(decoder, depth) : decoder.read(depth);
   decoder.reserve(slot);
+  // Its value is at the same depth, so that a class costs no level; two classes around one value do not exist.
+  if (decoder.isNode(NODE_EXTENDED)) throw malformed("it is nested too deeply, a class around a class");
   const inner = decoder.read(depth);
   if (typeof inner !== "object" || inner === null) throw malformed("an extended nothing");
   if (isOwnClass && typeof prototype === "object") Object.setPrototypeOf(inner, prototype);

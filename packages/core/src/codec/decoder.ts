@@ -9,7 +9,7 @@ import type { Customizer } from "./custom.ts";
 import { readExt, readNode } from "./decode-node.ts";
 import {
   alignUp,
-  EARLY_DEPTH_MAX,
+  DEPTH_LIMIT,
   EXT_HOLE,
   EXT_LATER,
   EXT_NODE,
@@ -33,7 +33,6 @@ export interface DecodeContext {
 
 /** What a slot holds until its object exists. */
 export const UNBORN = Symbol("unborn");
-const DEPTH_LIMIT = EARLY_DEPTH_MAX + 8;
 
 interface Segment {
   readonly offset: number;
@@ -390,6 +389,17 @@ export class Decoder {
     const value = this.read(0);
     this.tracks = outer;
     return value;
+  }
+
+  /** Whether a node of this kind comes next. */
+  isNode(kind: number): boolean {
+    const { bytes, pos } = this;
+    return (
+      bytes[pos + 1] === 0xd4 &&
+      bytes[pos + 2] === EXT_NODE &&
+      bytes[pos + 3] === kind &&
+      (bytes[pos] as number) >> 4 === 9
+    );
   }
 
   /** The header of a map; -1 when what follows is something else. */

@@ -24,6 +24,8 @@ export const INLINE_BUFFER_BYTES_MAX = 1024;
 export const DEPTH_MAX = 160;
 /** Values that must be complete before the value around them exists cannot be put off; they end here. */
 export const EARLY_DEPTH_MAX = 480;
+/** Readers refuse deeper nesting, which no writer makes. */
+export const DEPTH_LIMIT = EARLY_DEPTH_MAX + 8;
 
 /** MessagePack extension types. */
 export const EXT_UNDEFINED = 1;

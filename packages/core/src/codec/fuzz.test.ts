@@ -163,7 +163,7 @@ describe("whatever the bytes, decoding ends with a value or a clear error", () =
       new DataView(bytes.buffer).setUint32(4, body.length, true);
       bytes[0] = 0x10;
       bytes.set(body, 8);
-      expect(() => decode(bytes)).toThrow(MobulaError);
+      expect(() => decode(bytes)).toThrow("nested too deeply");
     }
   });
 
