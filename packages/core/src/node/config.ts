@@ -1,4 +1,5 @@
 /** What a node is told at its start, as JSON in the environment variable MOBULA_NODE. */
+import { availableParallelism } from "node:os";
 import { InvalidOptionError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import type { Resources } from "../base/resources.ts";
@@ -64,3 +65,6 @@ export function readNodeConfig(text = process.env[NODE_VARIABLE]): NodeConfig {
   }
   return JSON.parse(text) as NodeConfig; // Written by launch.ts of the same package.
 }
+
+/** CPUs of the configuration or the machine. */
+export const cpuCount = (config: NodeConfig): number => Math.ceil(config.resources.cpu ?? availableParallelism());

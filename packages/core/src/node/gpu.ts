@@ -4,7 +4,7 @@
  */
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { createRequire } from "node:module";
+import koffi from "koffi";
 import { InvalidOptionError } from "../base/errors.ts";
 
 const NVIDIA_SMI_TIMEOUT_MS = 10_000;
@@ -14,10 +14,16 @@ export interface GpuSources {
   readonly declared: number | undefined;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly log: (message: string) => void;
+  /** Whether asking the driver is worth its time; default: its device file is there. */
+  readonly hasDriver?: boolean;
+  /** NVIDIA's management library; another name in tests. */
+  readonly library?: string;
 }
 
+const NVML = "libnvidia-ml.so.1";
+
 /** The ids as CUDA_VISIBLE_DEVICES takes them: indexes, or UUIDs where the machine's own setting uses them. */
-export function findGpus({ declared, env, log }: GpuSources): string[] {
+export function findGpus({ declared, env, log, hasDriver = driverIsThere(), library = NVML }: GpuSources): string[] {
   const visible = parseList(env.CUDA_VISIBLE_DEVICES);
   if (env.MOBULA_GPUS !== undefined && env.MOBULA_GPUS !== "") return parseGpus(env.MOBULA_GPUS);
   if (declared !== undefined) {
@@ -26,13 +32,15 @@ export function findGpus({ declared, env, log }: GpuSources): string[] {
     }
     return Array.from({ length: declared }, (_, index) => visible?.[index] ?? String(index));
   }
-  if (!existsSync("/dev/nvidiactl") && !existsSync("/dev/dxg")) return [];
-  const devices = fromNvml(log) ?? fromNvidiaSmi(log) ?? [];
+  if (!hasDriver) return [];
+  const devices = fromNvml(library, log) ?? fromNvidiaSmi(log) ?? [];
   if (!visible) return devices.map(({ index }) => index);
   // "-1" and other ids that no device has hide everything after them, as for CUDA itself.
   const end = visible.findIndex((id) => !devices.some(({ index, uuid }) => id === index || uuid.startsWith(id)));
   return end < 0 ? visible : visible.slice(0, end);
 }
+
+const driverIsThere = (): boolean => existsSync("/dev/nvidiactl") || existsSync("/dev/dxg");
 
 function parseGpus(text: string): string[] {
   if (/^\d+$/.test(text)) return Array.from({ length: Number(text) }, (_, index) => String(index));
@@ -54,10 +62,9 @@ interface Device {
   readonly uuid: string;
 }
 
-function fromNvml(log: (message: string) => void): Device[] | undefined {
+function fromNvml(library: string, log: (message: string) => void): Device[] | undefined {
   try {
-    const koffi = createRequire(import.meta.url)("koffi") as typeof import("koffi");
-    const nvml = koffi.load("libnvidia-ml.so.1");
+    const nvml = koffi.load(library);
     const call = (declaration: string) => nvml.func(declaration) as (...args: unknown[]) => number;
     const check = (what: string, code: number): void => {
       if (code !== 0) throw new Error(`${what} gave ${code}`);

@@ -33,6 +33,3 @@ export function describeMachine(config: NodeConfig, log: (message: string) => vo
   };
   return { total: toUnits(total), gpuIds, objectStoreBytes };
 }
-
-/** CPUs of the configuration or the machine, without looking at anything else: needed before all the rest. */
-export const cpuCount = (config: NodeConfig): number => Math.ceil(config.resources.cpu ?? availableParallelism());

@@ -6,9 +6,8 @@ import { MobulaError } from "../base/errors.ts";
 import { newWorkerId } from "../base/ids.ts";
 import type { StateStore } from "../control/mod.ts";
 import { ClaimPages } from "./claims.ts";
-import { type NodeConfig, readNodeConfig } from "./config.ts";
+import { cpuCount, type NodeConfig, readNodeConfig } from "./config.ts";
 import { openEarlySocket } from "./early-socket.ts";
-import { cpuCount } from "./machine.ts";
 import { NodeLog } from "./node-log.ts";
 import type { NodeRuntime } from "./runtime.ts";
 import { claimSession, sweepSessions } from "./session-folder.ts";
@@ -57,7 +56,8 @@ export async function runNode(options: { readonly command?: SpawnOptions["comman
       firstWorkers,
       command,
       ...(state ? { state } : {}),
-      onDriverGone: () => ending.begin(true),
+      // Its process may live (the lifeline tells when not): actors still run their shutdown hooks.
+      onDriverGone: () => ending.begin(false),
     });
     ending.watch(runtime);
     lifeline.say({ kind: "ready" });

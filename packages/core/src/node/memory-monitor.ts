@@ -20,12 +20,15 @@ export interface MemoryMonitorOptions {
   workers(): Iterable<MonitoredWorker>;
   /** Ends a worker at once; `words` become the error's message. */
   end(workerId: WorkerId, words: string): void;
-  /** Memory is short: others may have something to give up first. */
-  onPressure?(sample: MemorySample): void;
+  /** Memory is getting short: processes may have garbage to give up. */
+  onPressure(): void;
 }
 
 /** Part of the threshold from which each worker's size is noted, for the case that the kernel is faster. */
 const NOTE_SIZES_FROM = 0.7;
+/** Part of the threshold from which processes are asked to collect garbage, at most this often: it costs them time. */
+const PRESSURE_FROM = 0.9;
+const PRESSURE_EVERY_MS = 5_000;
 const RANKED_MAX = 3;
 
 export class MemoryMonitor implements Disposable {
@@ -33,6 +36,7 @@ export class MemoryMonitor implements Disposable {
   private readonly sampler = new MemorySampler();
   private readonly sizes = new Map<WorkerId, number>();
   private readonly ended = new Set<WorkerId>();
+  private askedAtMs = Number.NEGATIVE_INFINITY;
   private previous: MemorySample;
   private previousAtMs = performance.now();
   private timer: NodeJS.Timeout | undefined;
@@ -72,10 +76,11 @@ export class MemoryMonitor implements Disposable {
     const now = performance.now();
     const sample = this.sample();
     if (sample.usedBytes > sample.totalBytes * threshold * NOTE_SIZES_FROM) this.noteSizes();
-    if (isOver(sample, threshold)) {
-      this.options.onPressure?.(sample);
-      this.relieve(sample, threshold);
+    if (isOver(sample, threshold * PRESSURE_FROM) && now - this.askedAtMs >= PRESSURE_EVERY_MS) {
+      this.askedAtMs = now;
+      this.options.onPressure();
     }
+    if (isOver(sample, threshold)) this.relieve(sample, threshold);
     const next = nextLookMs(this.previous, sample, now - this.previousAtMs, threshold, intervalMs);
     this.previous = sample;
     this.previousAtMs = now;

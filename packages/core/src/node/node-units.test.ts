@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, w
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import type { WorkerId } from "../base/ids.ts";
 import { describeDeath } from "./death.ts";
 import { EventRing } from "./event-ring.ts";
@@ -170,6 +170,45 @@ describe("GPUs", () => {
     expect(findGpus({ declared: 2, env: { CUDA_VISIBLE_DEVICES: "4,6" }, log })).toEqual(["4", "6"]);
     expect(() => findGpus({ declared: 1.5, env: {}, log })).toThrow(/whole number/);
     expect(() => findGpus({ declared: undefined, env: { MOBULA_GPUS: "1,1" }, log })).toThrow(/MOBULA_GPUS/);
+  });
+});
+
+describe("GPUs that the driver reports", () => {
+  const folder = mkdtempSync(join(tmpdir(), "mg-"));
+  const path = process.env.PATH;
+  afterAll(() => {
+    process.env.PATH = path;
+    rmSync(folder, { recursive: true });
+  });
+
+  test("nvidia-smi is asked where the library is missing; hidden devices are not offered", () => {
+    const script = `#!/bin/sh\n[ "$1" = --query-gpu=index,uuid ] && printf '0, GPU-aa11\\n1, GPU-bb22\\n'\n`;
+    writeFileSync(join(folder, "nvidia-smi"), script, { mode: 0o755 });
+    process.env.PATH = `${folder}:${path}`;
+    const words: string[] = [];
+    const find = (visible?: string) =>
+      findGpus({
+        declared: undefined,
+        env: visible === undefined ? {} : { CUDA_VISIBLE_DEVICES: visible },
+        log: (message) => words.push(message),
+        hasDriver: true,
+        library: "libmissing.so",
+      });
+    expect(find()).toEqual(["0", "1"]);
+    expect(words[0]).toMatch(/NVML cannot be used.*nvidia-smi/);
+    expect(find("1")).toEqual(["1"]);
+    expect(find("GPU-bb,0")).toEqual(["GPU-bb", "0"]);
+    expect(find("1,-1,0")).toEqual(["1"]);
+    expect(find("")).toEqual([]);
+  });
+
+  test("no driver, no GPUs; a driver that does not answer, none, and a word about it", () => {
+    process.env.PATH = "/nowhere";
+    const words: string[] = [];
+    const log = (message: string) => void words.push(message);
+    expect(findGpus({ declared: undefined, env: {}, log, hasDriver: false })).toEqual([]);
+    expect(findGpus({ declared: undefined, env: {}, log, hasDriver: true, library: "libmissing.so" })).toEqual([]);
+    expect(words.at(-1)).toMatch(/declare them with resources.gpu/);
   });
 });
 

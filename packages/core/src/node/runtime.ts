@@ -186,6 +186,9 @@ export class NodeRuntime {
     this.monitor = new MemoryMonitor({
       config: config.memoryMonitor,
       workers: () => this.monitoredWorkers(),
+      onPressure: () => {
+        for (const { peer } of this.members.values()) peer.send({ t: "collect" });
+      },
       end: (workerId, words) => {
         this.log.write("warn", words);
         this.pool.kill(workerId, undefined, words);
@@ -300,7 +303,8 @@ export class NodeRuntime {
     if (member.role !== "driver") return;
     if (member.jobId) {
       this.logs.jobEnded(member.jobId);
-      this.namespaces.delete(member.jobId);
+      // Detached actors go on submitting for a job without a driver.
+      for (const jobId of this.namespaces.keys()) if (!this.engine.hasJob(jobId)) this.namespaces.delete(jobId);
     }
     if (!this.config.standing) this.options.onDriverGone();
   }
@@ -458,8 +462,12 @@ export class NodeRuntime {
         const { requestId, workerId, gpus } = command;
         const request = this.requests.get(requestId);
         const worker = this.pool.address(workerId);
+        if (!request) return;
         this.requests.delete(requestId);
-        if (!worker || !request) return;
+        if (!worker) {
+          this.requestAgain(request);
+          return;
+        }
         this.logs.assign(workerId, request.jobId);
         if (request.worker === "fresh") {
           const { label, retriable } = request;
@@ -492,6 +500,14 @@ export class NodeRuntime {
     this.requests.set(requestId, request);
     this.namespaces.set(jobId, request.namespace);
     this.feed({ kind: "worker-requested", requestId, jobId, demand, worker });
+  }
+
+  /** The worker chosen for it died at this moment. */
+  private requestAgain(request: ActorWorkerRequest): void {
+    const { requestId, worker } = request;
+    this.feed({ kind: "request-released", requestId });
+    if (worker === "fresh") this.requestActorWorker(request);
+    else this.control.actorWorkerRefused(requestId, { code: "WORKER_DIED", message: `worker ${worker} is gone` });
   }
 
   private *monitoredWorkers() {

@@ -80,6 +80,7 @@ export class TestPeer {
       );
       const wake = (): void => {
         if (condition()) end();
+        else if (this.closed) end(new Error(`closed while waiting for ${what}; got ${JSON.stringify(this.received)}`));
       };
       this.waiters.add(wake);
     });

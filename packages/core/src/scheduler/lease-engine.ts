@@ -7,7 +7,7 @@
  * 4. Processes are started for what needs one and for the warm pool, and ended when too many idle (`workers.ts`).
  */
 import { assert, unreachable } from "../base/assert.ts";
-import type { LeaseId, ProcessId, WorkerId } from "../base/ids.ts";
+import type { JobId, LeaseId, ProcessId, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import { explainAsk, infeasibleMessage } from "./explain.ts";
 import { boundCredit, count } from "./fairness.ts";
@@ -75,6 +75,11 @@ export class LeaseEngine {
   explain(clientId: ProcessId, shape: number, nowMs: number): { sentences: string[]; sinceMs: number } | undefined {
     const ask = this.tables.clients.get(clientId)?.asks.get(shape);
     return ask && this.explainOne(ask, nowMs);
+  }
+
+  /** False once nobody submits for the job and nothing of it is left. */
+  hasJob(jobId: JobId): boolean {
+    return this.tables.jobs.has(jobId);
   }
 
   workerOf(leaseId: LeaseId): WorkerId | undefined {
