@@ -235,7 +235,24 @@ export function evaluateInside(
   how: "call" | "next",
   expression: string,
 ): { value: unknown } | undefined {
-  if (inspectorUrl() !== undefined) return undefined;
+  return inspectorUrl() === undefined && canPause() ? pauseInside(fn, how, expression) : undefined;
+}
+
+let pausesWork: boolean | undefined;
+
+/** Tried once on a function of ours, so that no function of the program runs where pausing does not work. */
+function canPause(): boolean {
+  if (pausesWork === undefined) {
+    let hasRun = false;
+    const probe = (): void => {
+      hasRun = true;
+    };
+    pausesWork = pauseInside(probe, "call", "1")?.value === 1 && !hasRun;
+  }
+  return pausesWork;
+}
+
+function pauseInside(fn: AnyFunction, how: "call" | "next", expression: string): { value: unknown } | undefined {
   let found: { value: unknown } | undefined;
   const onPaused = ({ params }: { params: Debugger.PausedEventDataType }): void => {
     try {
