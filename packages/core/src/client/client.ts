@@ -19,6 +19,7 @@ import {
   objectKeySeq,
   type ProcessId,
   type Seq,
+  type WorkerId,
 } from "../base/ids.ts";
 import { INLINE_BYTES_MAX, MAX_PENDING_TASKS } from "../base/limits.ts";
 import type { ProgramEffects } from "../owner/mod.ts";
@@ -42,8 +43,6 @@ export interface ClientOptions {
   readonly maxPendingTasks?: number;
   /** Opens the object store when it is first needed; absent inline, where everything stays in messages. */
   readonly openStore?: () => StoreClient;
-  /** Modules that shipped code gets without importing them. */
-  readonly knownModules?: ReadonlyMap<string, unknown>;
   readonly onUnreadFailure: (name: string, error: Error) => void;
   readonly onWarning: (code: string, message: string) => void;
   /** Bytes behind refs and views have grown or shrunk. */
@@ -63,6 +62,8 @@ export class Client {
   /** The job that this process works for; a worker learns it with its first lease. */
   jobId: JobId;
   namespace: string;
+  /** In a worker. */
+  workerId: WorkerId | null = null;
   isClosed = false;
   private readonly options: ClientOptions;
   private readonly maxPending: number;
@@ -90,15 +91,12 @@ export class Client {
     this.jobId = where.jobId;
     this.namespace = where.namespace;
     this.maxPending = options.maxPendingTasks ?? MAX_PENDING_TASKS;
-    this.values = new Values(
-      {
-        keyOf: (ref) => this.keyOf(ref),
-        adoptRef: (key) => this.adoptRef(key),
-        adoptHandle: (actorId, meta) => this.adoptHandle(actorId, meta, false),
-        putLarge: (packed) => this.putPacked(packed, callSite()),
-      },
-      options.knownModules,
-    );
+    this.values = new Values({
+      keyOf: (ref) => this.keyOf(ref),
+      adoptRef: (key) => this.adoptRef(key),
+      adoptHandle: (actorId, meta) => this.adoptHandle(actorId, meta, false),
+      putLarge: (packed) => this.putPacked(packed, callSite()),
+    });
     this.port.program = this.programEffects();
   }
 

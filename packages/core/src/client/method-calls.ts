@@ -91,6 +91,7 @@ function call(
   client.port.call(seq, handle.num, registration, encoded.args, encoded.deps, encoded.nested);
   if (method.isGenerator) return client.trackStream(seq);
   const first = client.track(seq);
+  first.isCall = true;
   if (maxPendingCalls >= 0) {
     handle.pendingCalls++;
     client.onReady(first, () => handle.pendingCalls--);

@@ -16,6 +16,8 @@ export class Ref {
   isReady = false;
   /** The owner was asked to say when there is one. */
   isWatched = false;
+  /** It is the result of an actor's call. */
+  isCall = false;
   isReleased = false;
 
   constructor(client: Client, seq: Seq, foreignKey: ObjectKey | undefined, local: Uint8Array | undefined) {

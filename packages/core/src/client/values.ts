@@ -14,6 +14,7 @@ import {
   combineCustomizers,
   decode,
   encode,
+  inspectSerializability,
   SerializerRegistry,
 } from "../codec/mod.ts";
 import type { NestedRef } from "../owner/mod.ts";
@@ -52,6 +53,14 @@ export interface EncodedArgs {
   readonly held: readonly Ref[];
 }
 
+export interface BytesLayout {
+  readonly byteLength: number;
+  /** Where the bytes begin. */
+  readonly offset: number;
+  /** Writes everything but the bytes. */
+  writeHead(target: Uint8Array): void;
+}
+
 const NONE: readonly never[] = Object.freeze([]);
 
 export class Values {
@@ -62,10 +71,9 @@ export class Values {
   private dependencies: readonly unknown[] = NONE;
   private noArgs: EncodedArgs | undefined;
 
-  /** @param knownModules modules that code here gets without importing them: the runtime itself. */
-  constructor(host: RefHost, knownModules?: ReadonlyMap<string, unknown>) {
+  constructor(host: RefHost) {
     this.host = host;
-    this.functions = createFunctionCustomizer(knownModules ? { knownModules } : {});
+    this.functions = createFunctionCustomizer();
     this.customizer = combineCustomizers([
       { firstTag: TAG_PLACEHOLDER, lastTag: TAG_HANDLE, customizer: this.refs() },
       { firstTag: 1, lastTag: 15, customizer: this.functions },
@@ -81,6 +89,10 @@ export class Values {
     return new CodedValue(result, { units: Object.fromEntries(needs.units), modules: needs.modules });
   }
 
+  inspect(value: unknown): ReturnType<typeof inspectSerializability> {
+    return inspectSerializability(value, { customizer: this.customizer, serializers: this.serializers });
+  }
+
   /** Something to await before {@link decode}, because the value's code waits at the top level of its modules. */
   prepare(source: Uint8Array | ByteSource): Promise<void> | undefined {
     const modules = splitCode(source)?.code.modules;
@@ -91,6 +103,21 @@ export class Values {
     const coded = splitCode(source);
     if (coded) for (const [hash, text] of Object.entries(coded.code.units)) this.functions.addUnit(hash, text);
     return decode(coded ? coded.value : source, { customizer: this.customizer, serializers: this.serializers });
+  }
+
+  /** The shape of a stored `Uint8Array` whose bytes are written later; undefined when it is too small to be stored. */
+  bytesLayout(bytes: number): BytesLayout | undefined {
+    if (bytes < INLINE_BYTES_MAX) return undefined;
+    // Fresh memory that is never touched costs address space only.
+    const packed = this.encode(new Uint8Array(bytes), "value");
+    return {
+      byteLength: packed.byteLength,
+      offset: packed.byteLength - bytes,
+      writeHead: (target) =>
+        packed.writeInto(target, (into, offset, source) => {
+          if (source.length !== bytes) into.set(source, offset);
+        }),
+    };
   }
 
   encodeArgs(args: readonly unknown[]): EncodedArgs {

@@ -100,7 +100,6 @@ export class TaskRunner {
         setImmediate(() => this.continue());
         return;
       }
-      task.connection.peer.schedule();
     }
     this.queue = [];
     this.head = 0;
@@ -218,6 +217,7 @@ export class TaskRunner {
     template.runs++;
     template.runMicros += (micros - template.runMicros) / Math.min(template.runs, 8);
     report(micros);
+    task.connection.peer.schedule();
     running.ended();
     this.current = undefined;
     this.letGo(task);

@@ -16,7 +16,6 @@ import { TaskRunner } from "./task-runner.ts";
 import { Waits } from "./waits.ts";
 
 export interface WorkerProcessOptions {
-  readonly knownModules?: ReadonlyMap<string, unknown>;
   /** The client of this process exists: the api serves it from now on. */
   readonly onClient: (client: Client) => void;
   /** Tags what the process prints from now on. */
@@ -68,10 +67,10 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
       onUnreadFailure: (name, error) => console.error(`task ${name} failed and nobody read its result:`, error),
       onWarning: (_code, message) => console.error(`mobula: ${message}`),
       onHeldBytes: (change) => gc?.changed(change),
-      ...(options.knownModules && { knownModules: options.knownModules }),
     },
     { jobId: "00000000" as JobId, nodeId: "" as NodeId, namespace: "" },
   );
+  client.workerId = config.workerId;
   options.onClient(client);
 
   const waiting: Surroundings["waiting"] = (change, running, seqs) => waits.change(change, running, seqs);

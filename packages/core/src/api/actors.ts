@@ -1,0 +1,85 @@
+/** Finding, listing and leaving actors; what runs now. */
+import { InvalidOptionError } from "../base/errors.ts";
+import type { ActorId } from "../base/ids.ts";
+import { fromUnits, type Resources } from "../base/resources.ts";
+import { currentExecution, Handle } from "../client/mod.ts";
+import { unpack } from "../wire/mod.ts";
+import type { HostSettings } from "../worker/mod.ts";
+import { client } from "./current.ts";
+import type {
+  ActorInfo,
+  GetActorFunction,
+  ListActorsFunction,
+  NodeInfo,
+  RuntimeContext,
+  RuntimeContextFunction,
+} from "./types.ts";
+
+export const getActor = (async (name: string, options?: { readonly namespace?: string }) => {
+  if (typeof name !== "string" || name === "") throw new InvalidOptionError("getActor() takes the name of an actor");
+  const current = client();
+  const namespace = options?.namespace ?? current.namespace;
+  const found = (await current.port.query("get-actor", { name, namespace })) as { actorId: ActorId; host: Uint8Array };
+  const { meta } = unpack(found.host) as HostSettings;
+  return current.adoptHandle(found.actorId, Handle.metaFrom(meta), true);
+}) as unknown as GetActorFunction;
+
+export const listActors: ListActorsFunction = async (options) => {
+  const current = client();
+  const namespace = options?.allNamespaces ? null : current.namespace;
+  return (await current.port.query("list-actors", { namespace })) as readonly ActorInfo[];
+};
+
+/** Ends the actor that runs this, after the calls before this one. Never returns: the call rejects with ActorDiedError. */
+export async function exitActor(): Promise<never> {
+  const execution = currentExecution();
+  if (!execution?.exitActor) throw new InvalidOptionError("exitActor() is for methods of actors");
+  execution.exitActor();
+  return new Promise<never>(() => {
+    // The actor's end rejects this call at its caller.
+  });
+}
+
+export const nodes = async (): Promise<readonly NodeInfo[]> =>
+  (await client().port.query("nodes", null)) as readonly NodeInfo[];
+export const clusterResources = async (): Promise<Resources> =>
+  (await client().port.query("cluster-resources", null)) as Resources;
+export const availableResources = async (): Promise<Resources> =>
+  (await client().port.query("available-resources", null)) as Resources;
+
+const never = new AbortController().signal;
+
+export const runtimeContext = (() => {
+  const current = client();
+  const execution = currentExecution();
+  const base = { jobId: current.jobId, nodeId: current.nodeId, namespace: current.namespace };
+  if (!execution) {
+    return {
+      ...base,
+      workerId: null,
+      attempt: 0,
+      resources: {},
+      accelerators: { gpu: [] },
+      signal: never,
+      wasRestarted: false,
+    } satisfies RuntimeContext;
+  }
+  return {
+    ...base,
+    taskId: execution.taskId,
+    workerId: current.workerId,
+    attempt: execution.attempt,
+    resources: fromUnits(execution.resources),
+    accelerators: { gpu: execution.gpus },
+    get signal() {
+      return execution.signal();
+    },
+    wasRestarted: execution.wasRestarted,
+    ...(execution.actorId !== undefined && {
+      actorId: execution.actorId,
+      get self() {
+        return execution.self?.();
+      },
+    }),
+  };
+}) as unknown as RuntimeContextFunction;

@@ -1,0 +1,127 @@
+/** `init` and `shutdown`. */
+import { AlreadyInitializedError, InvalidOptionError } from "../base/errors.ts";
+import { inheritedExecArgv } from "../bin/entries.ts";
+import { type Driver, startDriver } from "../driver/mod.ts";
+import type { LogLines } from "../wire/mod.ts";
+import { findCurrent, setCurrent } from "./current.ts";
+import { normalizeInitOptions } from "./options.ts";
+import { board, takeProgressLine } from "./progress.ts";
+import type { Context, InitOptions } from "./types.ts";
+import { warnOnce } from "./warnings.ts";
+
+interface Session {
+  readonly context: Context;
+  readonly driver: Driver;
+  readonly unhook: () => void;
+}
+
+let session: Session | undefined;
+let starting: Promise<Session> | undefined;
+
+/**
+ * Starts Mobula, embedded in this process by default, or joins a standing node.
+ *
+ * @throws AlreadyInitializedError on a second call, unless `ignoreReinit`.
+ */
+export async function init(options?: InitOptions): Promise<Context> {
+  const settings = normalizeInitOptions(options, process.env);
+  if (session || starting) {
+    if (!settings.ignoreReinit) {
+      throw new AlreadyInitializedError("init() was called before; shutdown() first, or pass ignoreReinit: true");
+    }
+    return (session ?? (await starting) ?? unreachableSession()).context;
+  }
+  if (findCurrent()) throw new AlreadyInitializedError("init() is for drivers: tasks and actors are connected already");
+  starting = start(settings);
+  try {
+    session = await starting;
+    return session.context;
+  } finally {
+    starting = undefined;
+  }
+}
+
+function unreachableSession(): never {
+  throw new AlreadyInitializedError("the earlier init() failed");
+}
+
+async function start(settings: ReturnType<typeof normalizeInitOptions>): Promise<Session> {
+  if (settings.address === "inline") throw new InvalidOptionError('address "inline" is being built');
+  const driver = await startDriver({
+    address: settings.address,
+    node: {
+      resources: settings.resources,
+      infeasibleTimeoutMs: settings.infeasibleTimeoutMs,
+      putTimeoutMs: settings.putTimeoutMs,
+      memoryMonitor: settings.memoryMonitor,
+      workerExecArgv: inheritedExecArgv(),
+      ...(settings.objectStoreBytes !== undefined && { objectStoreBytes: settings.objectStoreBytes }),
+      ...(settings.spillDirectory !== undefined && { spillDirectory: settings.spillDirectory }),
+      ...(settings.spillBytesMax !== undefined && { spillBytesMax: settings.spillBytesMax }),
+    },
+    jobName: settings.jobName ?? process.argv[1] ?? "interactive",
+    metadata: settings.metadata,
+    maxPendingTasks: settings.maxPendingTasks,
+    onUnreadFailure: (name, error) =>
+      warnOnce(`unread ${name}`, `task ${name} failed and nobody read its result: ${error.message}`),
+    onWarning: (code, message) => warnOnce(`${code} ${message}`, message),
+    onLog: (lines) => {
+      if (settings.logToDriver) printLog(lines);
+    },
+    ...(settings.namespace !== undefined && { namespace: settings.namespace }),
+    ...(settings.token !== undefined && { token: settings.token }),
+  });
+  const { client } = driver;
+  setCurrent({ client, isDriver: true });
+  const context: Context = {
+    address: driver.address,
+    jobId: client.jobId,
+    nodeId: client.nodeId,
+    namespace: client.namespace,
+    timeline: (file) => driver.timeline(file),
+    [Symbol.asyncDispose]: () => shutdown(),
+  };
+  return { context, driver, unhook: hookSignals(driver) };
+}
+
+/** Ends what `init` started. Leaves no process, socket, shared memory or temporary file behind. */
+export async function shutdown(): Promise<void> {
+  if (starting) await starting.catch(() => {});
+  const ending = session;
+  if (!ending) return;
+  session = undefined;
+  setCurrent(undefined);
+  ending.unhook();
+  await ending.driver.stop();
+}
+
+export const isInitialized = (): boolean => findCurrent() !== undefined;
+
+function printLog(lines: LogLines["lines"]): void {
+  for (const { stream, name, pid, text, repeated } of lines) {
+    if (takeProgressLine(text)) continue;
+    const times = repeated > 1 ? ` (repeated ${repeated} times by several workers)` : "";
+    board.printAbove(() => process[stream].write(`(${name} pid=${pid}) ${text}${times}\n`));
+  }
+}
+
+/** Ctrl-C ends everything in order; a second one at once. A program that handles signals itself is left alone. */
+function hookSignals(driver: Driver): () => void {
+  let count = 0;
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (process.listenerCount(signal) > 1) return;
+    count++;
+    const end = (): void => {
+      process.removeListener(signal, onSignal);
+      process.kill(process.pid, signal);
+    };
+    if (count === 1) void shutdown().then(end, end);
+    else void driver.stopNow().then(end, end);
+  };
+  process.on("SIGINT", onSignal);
+  process.on("SIGTERM", onSignal);
+  return () => {
+    process.removeListener("SIGINT", onSignal);
+    process.removeListener("SIGTERM", onSignal);
+  };
+}

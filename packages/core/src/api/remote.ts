@@ -1,0 +1,279 @@
+/** `remote(fn)` and `remote(Class)`: functions become tasks, classes become actors. */
+import { createHash } from "node:crypto";
+import { InvalidOptionError } from "../base/errors.ts";
+import { newActorId } from "../base/ids.ts";
+import { type Client, Handle, type HandleMeta, type MethodMeta, setMethodOverrides, trackMore } from "../client/mod.ts";
+import type { Template } from "../owner/mod.ts";
+import type { ActorOptionsRecord } from "../wire/mod.ts";
+import { packHostSettings } from "../worker/mod.ts";
+import { client as currentClient } from "./current.ts";
+import {
+  type ActorSettings,
+  type MethodSettings,
+  mergeOptions,
+  normalizeActorOptions,
+  normalizeMethodOptions,
+  normalizeTaskOptions,
+  type TaskSettings,
+} from "./options.ts";
+import type { AnyClass, AnyFunction, RemoteFunctionFactory, RetryExceptions } from "./types.ts";
+import { warnOnce } from "./warnings.ts";
+
+/** A function or class whose captured values are larger than this is worth a warning. */
+const LARGE_CODE_BYTES = 1024 * 1024;
+
+const isClass = (value: AnyFunction): boolean => /^class\b/.test(Function.prototype.toString.call(value));
+
+const isGeneratorFunction = (fn: unknown): boolean => {
+  const name = typeof fn === "function" ? Object.getPrototypeOf(fn)?.constructor?.name : "";
+  return name === "GeneratorFunction" || name === "AsyncGeneratorFunction";
+};
+
+function makeRemote(target: unknown, options?: object): unknown {
+  if (typeof target !== "function") {
+    throw new InvalidOptionError(
+      `remote() takes a function or a class, not ${target === null ? "null" : typeof target}`,
+    );
+  }
+  const callable = target as AnyFunction;
+  if (isClass(callable)) return new RemoteClassImpl(callable as unknown as AnyClass, options);
+  return new RemoteFunctionImpl(callable, options, undefined);
+}
+
+/** Declared with the public signature; the implementation above tells functions from classes when it runs. */
+export const remote = makeRemote as unknown as RemoteFunctionFactory;
+
+// ── functions ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** The packed function, shared by everything made from one `remote()` call with `options()`. */
+interface PackedFunction {
+  client: Client | undefined;
+  codes: Map<RetryExceptions, Uint8Array>;
+}
+
+class RemoteFunctionImpl {
+  private readonly fn: AnyFunction;
+  private readonly given: object | undefined;
+  private readonly settings: TaskSettings;
+  private readonly packed: PackedFunction;
+  private readonly isStream: boolean;
+  private registeredWith: Client | undefined;
+  private template = 0;
+
+  constructor(fn: AnyFunction, given: object | undefined, packed: PackedFunction | undefined) {
+    this.fn = fn;
+    this.given = given;
+    this.settings = normalizeTaskOptions(given);
+    this.packed = packed ?? { client: undefined, codes: new Map() };
+    this.isStream = isGeneratorFunction(fn);
+    this.remote = this.remote.bind(this);
+  }
+
+  options(overrides: object): RemoteFunctionImpl {
+    return new RemoteFunctionImpl(this.fn, mergeOptions(this.given, overrides), this.packed);
+  }
+
+  remote(...args: readonly unknown[]): unknown {
+    const client = currentClient();
+    if (this.registeredWith !== client) this.register(client);
+    const { numReturns } = this.settings;
+    const encoded = client.values.encodeArgs(args);
+    const seq = client.takeSeqs(numReturns);
+    client.countSubmission(seq);
+    client.port.submit(seq, this.template, encoded.args, encoded.deps, encoded.nested);
+    if (this.isStream) return client.trackStream(seq);
+    const first = client.track(seq);
+    return numReturns === 1 ? first : trackMore(client, first, numReturns);
+  }
+
+  private register(client: Client): void {
+    const { settings, packed } = this;
+    const name = settings.name ?? (this.fn.name || "anonymous");
+    if (packed.client !== client) {
+      packed.client = client;
+      packed.codes = new Map();
+    }
+    let code = packed.codes.get(settings.retryExceptions);
+    if (!code) {
+      code = client.values.encode([this.fn, settings.retryExceptions], "captured").toBytes();
+      packed.codes.set(settings.retryExceptions, code);
+      if (code.length > LARGE_CODE_BYTES) {
+        warnOnce(
+          `large-capture ${name}`,
+          `function ${name} captures ${(code.length / 2 ** 20).toFixed(1)} MiB, which every worker that runs it is sent: put() the large value once and pass the ref`,
+        );
+      }
+    }
+    const template: Template = {
+      id: client.takeRegistration(),
+      name,
+      code,
+      demand: demandOf(name, settings),
+      numReturns: settings.numReturns,
+      isStream: this.isStream,
+      streamBufferItems: settings.streamBufferItems,
+      maxRetries: settings.maxRetries,
+      retryDelayMs: settings.retryDelayMs,
+      timeoutMs: settings.timeoutMs ?? 0,
+      maxCalls: settings.maxCalls,
+    };
+    client.port.template(template);
+    this.template = template.id;
+    this.registeredWith = client;
+    templateRegistry.register(this, { client, id: template.id });
+  }
+}
+
+/** A template is dropped with the function it was made for, so that fresh closures in a loop leave nothing behind. */
+const templateRegistry = new FinalizationRegistry<{ client: Client; id: number }>(({ client, id }) => {
+  if (!client.isClosed) client.port.dropTemplate(id);
+});
+
+function demandOf(name: string, settings: TaskSettings): Template["demand"] {
+  const { resources, priority, runtimeEnv } = settings;
+  const sorted = Object.entries(resources).sort(([left], [right]) => (left < right ? -1 : 1));
+  return {
+    key: JSON.stringify([sorted, priority, runtimeEnv ?? null]),
+    resources,
+    priority,
+    name,
+    ...(runtimeEnv && { runtimeEnv }),
+  };
+}
+
+// ── classes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+class RemoteClassImpl {
+  private readonly type: AnyClass;
+  private readonly given: object | undefined;
+  private readonly settings: ActorSettings;
+  private packedFor: Client | undefined;
+  private code: Uint8Array = new Uint8Array(0);
+  private codeKey = "";
+  private host: Uint8Array = new Uint8Array(0);
+  private meta: HandleMeta | undefined;
+
+  constructor(type: AnyClass, given: object | undefined) {
+    this.type = type;
+    this.given = given;
+    this.settings = normalizeActorOptions(given);
+    this.remote = this.remote.bind(this);
+  }
+
+  options(overrides: object): RemoteClassImpl {
+    return new RemoteClassImpl(this.type, mergeOptions(this.given, overrides));
+  }
+
+  remote(...args: readonly unknown[]): Handle {
+    const client = currentClient();
+    if (this.packedFor !== client) this.pack(client);
+    const { meta } = this;
+    if (!meta) throw new InvalidOptionError("the class could not be packed");
+    const encoded = client.values.encodeArgs(args);
+    const num = client.takeNum();
+    const actorId = newActorId(client.jobId);
+    client.port.createActor({
+      num,
+      actorId,
+      concurrency: meta.concurrency,
+      options: this.record(),
+      spec: { className: meta.className, codeKey: this.codeKey, code: this.code, host: this.host },
+      args: encoded.args,
+      deps: encoded.deps,
+      nested: encoded.nested,
+    });
+    return client.trackHandle(num, actorId, meta);
+  }
+
+  private pack(client: Client): void {
+    const { settings } = this;
+    this.code = client.values.encode([this.type], "captured").toBytes();
+    this.codeKey = createHash("sha256").update(this.code).digest("base64url");
+    const groups = Object.entries(settings.concurrencyGroups);
+    let concurrency = settings.maxConcurrency;
+    for (const [, calls] of groups) concurrency += calls;
+    const methods = methodsOf(this.type).map(({ name, isGenerator }) => {
+      const method = settings.methods[name] ?? settings.methodDefaults;
+      return [name, methodMeta(client, method, isGenerator)] as const;
+    });
+    const meta = Handle.newMeta({
+      className: this.type.name || "anonymous",
+      concurrency,
+      groups: groups.map(([group]) => group),
+      maxPendingCalls: settings.maxPendingCalls,
+      methods,
+    });
+    this.meta = meta;
+    this.host = packHostSettings({
+      meta: meta.plain,
+      maxConcurrency: settings.maxConcurrency,
+      concurrencyGroups: settings.concurrencyGroups,
+    });
+    this.packedFor = client;
+  }
+
+  private record(): ActorOptionsRecord {
+    const { settings } = this;
+    return {
+      getIfExists: settings.getIfExists,
+      lifetime: settings.lifetime,
+      resources: settings.resources,
+      maxRestarts: settings.maxRestarts,
+      isolation: settings.isolation,
+      maxActorsPerWorker: settings.maxActorsPerWorker,
+      ...(settings.name !== undefined && { name: settings.name }),
+      ...(settings.namespace !== undefined && { namespace: settings.namespace }),
+      ...(settings.runtimeEnv && { runtimeEnv: settings.runtimeEnv }),
+    };
+  }
+}
+
+function methodsOf(type: AnyClass): { name: string; isGenerator: boolean }[] {
+  const methods = new Map<string, boolean>();
+  for (let at: object | null = type.prototype; at && at !== Object.prototype; at = Object.getPrototypeOf(at)) {
+    for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(at))) {
+      if (name === "constructor" || name === "then" || typeof value !== "function" || methods.has(name)) continue;
+      methods.set(name, isGeneratorFunction(value));
+    }
+  }
+  return [...methods].map(([name, isGenerator]) => ({ name, isGenerator }));
+}
+
+function methodMeta(client: Client, settings: MethodSettings, isGenerator: boolean): MethodMeta {
+  return {
+    isGenerator,
+    name: settings.name,
+    group: settings.concurrencyGroup ?? "",
+    maxRetries: settings.maxTaskRetries,
+    retryDelayMs: settings.retryDelayMs,
+    timeoutMs: settings.timeoutMs ?? 0,
+    streamBufferItems: settings.streamBufferItems,
+    retry:
+      settings.retryExceptions === false
+        ? NO_RULE
+        : client.values.encode(settings.retryExceptions, "retryExceptions").toBytes(),
+  };
+}
+
+const NO_RULE = new Uint8Array(0);
+
+setMethodOverrides((overrides, base, handle) => {
+  const settings = normalizeMethodOptions(
+    overrides,
+    {
+      name: base.name,
+      numReturns: 1,
+      maxTaskRetries: base.maxRetries,
+      retryExceptions: false,
+      retryDelayMs: base.retryDelayMs,
+      timeoutMs: base.timeoutMs > 0 ? base.timeoutMs : undefined,
+      concurrencyGroup: base.group === "" ? undefined : base.group,
+      streamBufferItems: base.streamBufferItems,
+    },
+    handle.meta.groups,
+  );
+  const meta = methodMeta(handle.client, settings, base.isGenerator);
+  // A rule that the call does not give is the class's.
+  const rule = settings.retryExceptions === false ? base.retry : meta.retry;
+  return { meta: { ...meta, retry: rule }, numReturns: settings.numReturns };
+});

@@ -1,0 +1,22 @@
+/** A worker process of one node, which starts it with its configuration in MOBULA_WORKER. */
+
+import { useWorkerClient } from "../api/mod.ts";
+import { InvalidOptionError } from "../base/errors.ts";
+import type { WorkerConfig } from "../wire/mod.ts";
+import { installOutputTags, runWorker, tagOutput } from "../worker/mod.ts";
+import { runEntry } from "./entries.ts";
+
+runEntry(async () => {
+  const text = process.env.MOBULA_WORKER;
+  if (text === undefined) throw new InvalidOptionError("MOBULA_WORKER is not set; workers are started by their node");
+  const config = JSON.parse(text) as WorkerConfig; // Written by the node of the same package.
+  // Programs that a task starts are not workers.
+  delete process.env.MOBULA_WORKER;
+  // The terminal's Ctrl-C is the driver's business; ours ends by signal or with the node.
+  process.on("SIGINT", () => {});
+  process.on("unhandledRejection", (error) =>
+    console.error("a promise of a task was rejected and nobody handled it:", error),
+  );
+  installOutputTags();
+  await runWorker(config, { onClient: useWorkerClient, tagOutput });
+});

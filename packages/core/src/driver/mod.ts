@@ -1,0 +1,1 @@
+export { type Driver, type DriverOptions, startDriver } from "./driver.ts";
