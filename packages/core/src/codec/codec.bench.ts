@@ -71,4 +71,6 @@ for (const [name, items] of values) {
   });
   console.log(name.padEnd(24) + cells.join(""));
 }
-console.log("microseconds to encode / to decode", kept === undefined ? "" : "");
+console.log("microseconds to encode / to decode");
+// What was made last is looked at, so that making it cannot be left out.
+if (kept === undefined) throw new Error("nothing was measured");
