@@ -90,6 +90,11 @@ report(
   5,
 );
 
+test("the benchmark runs", async () => {
+  const { output } = await run(node, ["../closure.bench.ts", "20"]);
+  expect(output).toMatch(/revive of a known unit with one captured value: [\d.]+ µs/);
+});
+
 test("the plugin refuses a format that cannot share code between entries", async () => {
   await expect(
     build({
