@@ -2,7 +2,15 @@
 import { createHash } from "node:crypto";
 import { InvalidOptionError } from "../base/errors.ts";
 import { newActorId } from "../base/ids.ts";
-import { type Client, Handle, type HandleMeta, type MethodMeta, setMethodOverrides, trackMore } from "../client/mod.ts";
+import {
+  type Client,
+  Handle,
+  type HandleMeta,
+  type MethodMeta,
+  setMethodOverrides,
+  shipByCustomizer,
+  trackMore,
+} from "../client/mod.ts";
 import type { Template } from "../owner/mod.ts";
 import type { ActorOptionsRecord } from "../wire/mod.ts";
 import { packHostSettings } from "../worker/mod.ts";
@@ -36,8 +44,8 @@ function makeRemote(target: unknown, options?: object): unknown {
     );
   }
   const callable = target as AnyFunction;
-  if (isClass(callable)) return new RemoteClassImpl(callable as unknown as AnyClass, options);
-  return new RemoteFunctionImpl(callable, options, undefined);
+  if (isClass(callable)) return RemoteClassImpl.make(callable as unknown as AnyClass, options);
+  return RemoteFunctionImpl.make(callable, options);
 }
 
 /** Declared with the public signature; the implementation above tells functions from classes when it runs. */
@@ -52,28 +60,41 @@ interface PackedFunction {
 }
 
 class RemoteFunctionImpl {
-  private readonly fn: AnyFunction;
-  private readonly given: object | undefined;
-  private readonly settings: TaskSettings;
-  private readonly packed: PackedFunction;
-  private readonly isStream: boolean;
-  private registeredWith: Client | undefined;
+  declare private fn: AnyFunction;
+  declare private given: object | undefined;
+  declare private settings: TaskSettings;
+  declare private packed: PackedFunction;
+  declare private isStream: boolean;
+  declare remote: (...args: readonly unknown[]) => unknown;
+  private registeredWith: Client | undefined = undefined;
   private template = 0;
 
-  constructor(fn: AnyFunction, given: object | undefined, packed: PackedFunction | undefined) {
+  static make(fn: AnyFunction, given: object | undefined, packed?: PackedFunction): RemoteFunctionImpl {
+    const made = new RemoteFunctionImpl();
+    made.fill(fn, given, packed);
+    return made;
+  }
+
+  /** Apart from the constructor, because a function that captures its own remote form arrives in two steps. */
+  fill(fn: AnyFunction, given: object | undefined, packed?: PackedFunction): void {
     this.fn = fn;
     this.given = given;
     this.settings = normalizeTaskOptions(given);
     this.packed = packed ?? { client: undefined, codes: new Map() };
     this.isStream = isGeneratorFunction(fn);
-    this.remote = this.remote.bind(this);
+    this.remote = (...args) => this.submit(args);
+  }
+
+  /** What makes it again in another process. */
+  get parts(): readonly [AnyFunction, object | undefined] {
+    return [this.fn, this.given];
   }
 
   options(overrides: object): RemoteFunctionImpl {
-    return new RemoteFunctionImpl(this.fn, mergeOptions(this.given, overrides), this.packed);
+    return RemoteFunctionImpl.make(this.fn, mergeOptions(this.given, overrides), this.packed);
   }
 
-  remote(...args: readonly unknown[]): unknown {
+  private submit(args: readonly unknown[]): unknown {
     const client = currentClient();
     if (this.registeredWith !== client) this.register(client);
     const { numReturns } = this.settings;
@@ -144,27 +165,39 @@ function demandOf(name: string, settings: TaskSettings): Template["demand"] {
 // ── classes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 class RemoteClassImpl {
-  private readonly type: AnyClass;
-  private readonly given: object | undefined;
-  private readonly settings: ActorSettings;
-  private packedFor: Client | undefined;
+  declare private type: AnyClass;
+  declare private given: object | undefined;
+  declare private settings: ActorSettings;
+  declare remote: (...args: readonly unknown[]) => Handle;
+  private packedFor: Client | undefined = undefined;
   private code: Uint8Array = new Uint8Array(0);
   private codeKey = "";
   private host: Uint8Array = new Uint8Array(0);
-  private meta: HandleMeta | undefined;
+  private meta: HandleMeta | undefined = undefined;
 
-  constructor(type: AnyClass, given: object | undefined) {
+  static make(type: AnyClass, given: object | undefined): RemoteClassImpl {
+    const made = new RemoteClassImpl();
+    made.fill(type, given);
+    return made;
+  }
+
+  /** See RemoteFunctionImpl.fill. */
+  fill(type: AnyClass, given: object | undefined): void {
     this.type = type;
     this.given = given;
     this.settings = normalizeActorOptions(given);
-    this.remote = this.remote.bind(this);
+    this.remote = (...args) => this.create(args);
+  }
+
+  get parts(): readonly [AnyClass, object | undefined] {
+    return [this.type, this.given];
   }
 
   options(overrides: object): RemoteClassImpl {
-    return new RemoteClassImpl(this.type, mergeOptions(this.given, overrides));
+    return RemoteClassImpl.make(this.type, mergeOptions(this.given, overrides));
   }
 
-  remote(...args: readonly unknown[]): Handle {
+  private create(args: readonly unknown[]): Handle {
     const client = currentClient();
     if (this.packedFor !== client) this.pack(client);
     const { meta } = this;
@@ -277,3 +310,30 @@ setMethodOverrides((overrides, base, handle) => {
   const rule = settings.retryExceptions === false ? base.retry : meta.retry;
   return { meta: { ...meta, retry: rule }, numReturns: settings.numReturns };
 });
+
+// ── remote functions and classes inside values ───────────────────────────────────────────────────────────────────────
+
+const TAG_REMOTE_FUNCTION = 19;
+const TAG_REMOTE_CLASS = 20;
+
+shipByCustomizer(TAG_REMOTE_FUNCTION, TAG_REMOTE_CLASS, {
+  encode(value) {
+    if (value instanceof RemoteFunctionImpl) {
+      return { tag: TAG_REMOTE_FUNCTION, head: null, children: value.parts, childNames: CHILD_NAMES };
+    }
+    if (value instanceof RemoteClassImpl) {
+      return { tag: TAG_REMOTE_CLASS, head: null, children: value.parts, childNames: CHILD_NAMES };
+    }
+    return undefined;
+  },
+  begin(tag) {
+    if (tag === TAG_REMOTE_FUNCTION) {
+      const made = new RemoteFunctionImpl();
+      return { value: made, finish: ([fn, given]) => made.fill(fn as AnyFunction, given as object | undefined) };
+    }
+    const made = new RemoteClassImpl();
+    return { value: made, finish: ([type, given]) => made.fill(type as AnyClass, given as object | undefined) };
+  },
+});
+
+const CHILD_NAMES = [".fn", ".options"];

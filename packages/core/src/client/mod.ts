@@ -7,4 +7,4 @@ export { setMethodOverrides, trackMore } from "./method-calls.ts";
 export type { OwnerPort } from "./port.ts";
 export { isRef, Ref } from "./refs.ts";
 export { RefStream } from "./streams.ts";
-export { Values } from "./values.ts";
+export { shipByCustomizer, Values } from "./values.ts";

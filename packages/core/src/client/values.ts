@@ -35,6 +35,14 @@ class Placeholder {
   }
 }
 
+/** Kinds of values that rooms above this one ship in a way of their own: remote functions and classes. */
+const extensions: { readonly firstTag: number; readonly lastTag: number; readonly customizer: Customizer }[] = [];
+
+/** Tags 19 to 31; call while the module that knows the kind is loaded, before any client exists. */
+export function shipByCustomizer(firstTag: number, lastTag: number, customizer: Customizer): void {
+  extensions.push({ firstTag, lastTag, customizer });
+}
+
 /** What the client does for refs and handles that appear in values. */
 export interface RefHost {
   /** The name by which everybody knows the ref; makes the owner know it first where needed. */
@@ -76,6 +84,7 @@ export class Values {
     this.functions = createFunctionCustomizer();
     this.customizer = combineCustomizers([
       { firstTag: TAG_PLACEHOLDER, lastTag: TAG_HANDLE, customizer: this.refs() },
+      ...extensions,
       { firstTag: 1, lastTag: 15, customizer: this.functions },
     ]);
   }
