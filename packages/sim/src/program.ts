@@ -81,15 +81,18 @@ export class Program {
     else this.finalise(() => this.drop(prng.pick([...this.refs.keys()])));
   }
 
-  /** Submits a task; the ref of its first return. */
-  submit(plan: Plan): Seq {
+  /**
+   * Submits a task; the ref of its first return. `parent` is the result of the task that does so: what its child waits
+   * for must be older, or the two would wait for each other.
+   */
+  submit(plan: Plan, parent?: ObjectKey): Seq {
     this.setUp();
     const { engine, world } = this.process;
     const template = world.prng.pick(TEMPLATES);
     if (template === undefined) throw new RangeError("there are no templates");
     const seq = this.take(template.numReturns);
     const args = encodePlan(plan);
-    engine.tasks.submit(seq, template.id, args, this.someRefs(), this.someNested());
+    engine.tasks.submit(seq, template.id, args, this.someRefs(parent), this.someNested());
     for (let index = 0; index < template.numReturns; index++) this.began((seq + index) as Seq, template.name);
     return seq;
   }
@@ -266,9 +269,12 @@ export class Program {
     world.clock.schedule(world.prng.float() * 200, () => this.process.turn(run));
   }
 
-  private someRefs(): readonly Seq[] {
-    const { prng } = this.process.world;
-    const seqs = [...this.refs.keys()];
+  private someRefs(parent?: ObjectKey): readonly Seq[] {
+    const { id, world } = this.process;
+    const { prng } = world;
+    const seqs = [...this.refs.values()]
+      .filter(({ seq, key }) => parent === undefined || world.isOlder(key ?? objectKey(id, seq), parent))
+      .map(({ seq }) => seq);
     return Array.from({ length: prng.below(3) }, () => prng.pick(seqs)).filter((seq) => seq !== undefined);
   }
 

@@ -166,7 +166,8 @@ export class SimWorker {
     this.checkArguments(item);
     const { program } = this.process;
     const { prng, clock } = this.world;
-    const children = Array.from({ length: item.plan.children }, () => program.submit(randomPlan(prng, false)));
+    const result = objectKey(item.link.owner.id, item.seq);
+    const children = Array.from({ length: item.plan.children }, () => program.submit(randomPlan(prng, false), result));
     const finish = (): void => {
       if (item.isCancelled) this.refuse(item);
       else if (!item.isOver) this.succeed(item);

@@ -146,7 +146,10 @@ export interface Control {
   actorWorkerReady(requestId: number, worker: WorkerAddress, gpus: readonly string[]): void;
   /** `code` is INFEASIBLE or the code of what prevents workers from starting. */
   actorWorkerRefused(requestId: number, reason: { readonly code: string; readonly message: string }): void;
-  /** The process behind a worker is gone. Repeated or unknown ones change nothing. */
+  /**
+   * The process behind a worker is gone; {@link processGone} came before, so what it said at last (an actor that had
+   * exited) counts. Repeated or unknown ones change nothing.
+   */
   workerDied(death: WorkerDeath): void;
 
   /** Deadlines that have passed take effect. Call it at least once a second. */
