@@ -343,17 +343,17 @@ export class ActorTable {
 
   /** The name belonged to an actor already: the handle and what was called through it move over to that one. */
   private redirect(from: ActorRecord, toId: ActorId): void {
+    const handles = [...this.byNum].filter(([, actor]) => actor === from).map(([num]) => num);
     const to = this.record(from.num, toId, from.className, from.concurrency);
-    const calls = [...from.queue];
-    this.objects.holds.receive([actorKey(toId)]);
-    for (const task of calls) {
+    this.byNum.delete(from.num);
+    for (const num of handles) this.byNum.set(num, to);
+    this.byId.delete(from.actorId);
+    this.objects.holds.alias(actorKey(from.actorId), actorKey(toId));
+    for (const task of [...from.queue]) {
       from.queue.remove(task);
       task.actor = to;
-      this.objects.holds.use(actorKey(toId));
       to.queue.push(task);
     }
-    this.byId.delete(from.actorId);
-    for (const [num, actor] of this.byNum) if (actor === from) this.byNum.set(num, to);
     this.subscribe(to);
     this.touch(to);
   }

@@ -13,6 +13,8 @@ interface Hold {
 
 export class HoldTable {
   private readonly holds = new Map<ObjectKey, Hold>();
+  /** Ids of actors that getIfExists found under another one. */
+  private readonly aliases = new Map<ObjectKey, ObjectKey>();
   private returned: (readonly [ObjectKey, number])[] = [];
   private readonly onFirstUse: (key: ObjectKey) => void;
   private readonly onLastUse: (key: ObjectKey) => void;
@@ -40,12 +42,28 @@ export class HoldTable {
     this.entry(key).uses++;
   }
 
+  /** From now on, what is said of `from` is meant of `to`; the node counts the same way. */
+  alias(from: ObjectKey, to: ObjectKey): void {
+    const hold = this.holds.get(from);
+    this.aliases.set(from, to);
+    if (!hold) return;
+    this.holds.delete(from);
+    const target = this.entry(to);
+    target.granted += hold.granted;
+    target.uses += hold.uses;
+  }
+
+  private canonical(key: ObjectKey): ObjectKey {
+    return this.aliases.size === 0 ? key : (this.aliases.get(key) ?? key);
+  }
+
   isUsed(key: ObjectKey): boolean {
-    return this.holds.has(key);
+    return this.holds.has(this.canonical(key));
   }
 
   drop(keys: readonly ObjectKey[]): void {
-    for (const key of keys) {
+    for (const name of keys) {
+      const key = this.canonical(name);
       const hold = this.holds.get(key);
       if (!hold || --hold.uses > 0) continue;
       this.holds.delete(key);
@@ -62,7 +80,8 @@ export class HoldTable {
     return taken;
   }
 
-  private entry(key: ObjectKey): Hold {
+  private entry(name: ObjectKey): Hold {
+    const key = this.canonical(name);
     let hold = this.holds.get(key);
     if (!hold) {
       hold = { granted: 0, uses: 0 };

@@ -236,6 +236,8 @@ export class LeaseTable {
 
   private giveBack(lease: Lease): void {
     this.drop(lease);
+    // First the number, which counts held ones: else the node grants at once again what comes back.
+    this.tellWanted(lease.shape);
     this.effects.toNode({ t: "lease-return", leaseId: lease.id, ...(lease.isRetiring && { retire: true }) });
   }
 
@@ -243,7 +245,6 @@ export class LeaseTable {
     this.leases.delete(lease.id);
     const at = lease.shape.leases.indexOf(lease);
     if (at >= 0) lease.shape.leases.splice(at, 1);
-    lease.shape.wantedTold = Math.max(0, lease.shape.wantedTold - 1);
     this.effects.unlink(lease.link);
     this.touch(lease.shape);
   }

@@ -106,7 +106,10 @@ export class ObjectTable {
 
   /** The program read one of this owner's own refs from a value: one more use. */
   retain(seq: Seq): void {
-    this.get(seq).uses++;
+    const record = this.records.get(seq);
+    if (record) record.uses++;
+    // This process had let go of it, while others had not: it is back as one borrower among them.
+    else this.borrow(seq, objectKey(this.self, seq));
   }
 
   // ── values ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -233,10 +236,14 @@ export class ObjectTable {
     if (!record.value && record.isPublished) return;
     const { value, task, foreignKey } = record;
     if (record.lineageUses > 0) {
+      const isElsewhere = record.isPublished;
       this.freeValue(record);
+      // The value is the directory's now. Should the ref come back from others, it is a borrowed one; the record only
+      // stays with the tasks that would need it to be made again.
+      if (isElsewhere) record.isDetached = this.records.delete(record.seq);
       return;
     }
-    if (!this.records.delete(record.seq)) return;
+    if (!record.isDetached && !this.records.delete(record.seq)) return;
     if (foreignKey !== undefined) {
       const sharing = this.subscribed.get(foreignKey);
       if (sharing) {
@@ -255,6 +262,12 @@ export class ObjectTable {
 
   private freeValue(record: ObjectRecord): void {
     const { value } = record;
+    if (record.foreignKey !== undefined) {
+      // Only a copy of what is known elsewhere; the hold on it stays for as long as lineage may need it.
+      record.value = undefined;
+      if (value) this.holds.drop(value.nested);
+      return;
+    }
     if (record.isPublished) {
       this.unpublished.push(this.keyOf(record));
       record.isPublished = false;
@@ -311,7 +324,8 @@ export class ObjectTable {
 
   private ownRecord(key: ObjectKey): ObjectRecord | undefined {
     if (!isObjectKey(key) || objectKeyOwner(key) !== this.self) return undefined;
-    return this.records.get(objectKeySeq(key));
+    const record = this.records.get(objectKeySeq(key));
+    return record?.foreignKey === undefined ? record : undefined;
   }
 
   private subscribe(record: ObjectRecord): void {

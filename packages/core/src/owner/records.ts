@@ -63,6 +63,8 @@ export class ObjectRecord {
   isPublished = false;
   /** Finished tasks whose lost returns would be made again from it. Keeps the record, not the value. */
   lineageUses = 0;
+  /** No longer found by its number: only lineage still leads to it. */
+  isDetached = false;
   /** The program has seen its error. */
   isRead = false;
   /** Calls that take it as argument and wait for it. */

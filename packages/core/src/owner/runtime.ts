@@ -26,8 +26,11 @@ const NODE_QUERY = "query";
 export interface OwnerRuntimeOptions {
   readonly self: ProcessId;
   readonly jobId: () => JobId | undefined;
-  readonly node: Peer;
+  readonly node: Pick<Peer, "send" | "flush">;
   readonly mapClaims?: MapClaims;
+  /** Run around the engine's turn: what waits to be handed in, and what is to be passed on. */
+  readonly beforeFlush?: () => void;
+  readonly afterFlush?: () => void;
   /** Opens a connection to a worker; default: its Unix socket. */
   readonly connect?: (address: WorkerAddress, handlers: PeerHandlers) => Promise<Peer>;
   readonly onTaskEvent?: (

@@ -69,7 +69,9 @@ export class TaskTable {
     });
     objects.listener = {
       dependencyReady: (task) => {
-        if (--task.missing === 0 && task.state === TASK_STATE.waiting) this.enqueue(task);
+        if (--task.missing > 0) return;
+        if (task.state === TASK_STATE.waiting) this.enqueue(task);
+        else if (task.state === TASK_STATE.queued && task.actor) this.calls?.ready(task);
       },
       returnDropped: (task) => this.returnDropped(task),
       rebuild: (task) => this.rebuild(task),
@@ -128,7 +130,9 @@ export class TaskTable {
 
   private enqueue(task: TaskRecord): void {
     const failed = task.deps.find((dep) => dep.value?.at === "error");
-    if (failed?.value?.at === "error") {
+    // The creation of an actor fails in its own way: the actor is dead.
+    const isCreation = task.actor !== undefined && task.method === undefined;
+    if (failed?.value?.at === "error" && !isCreation) {
       failed.isRead = true;
       this.fail(task, {
         code: "TASK_FAILED",
@@ -224,7 +228,7 @@ export class TaskTable {
       const value = values[index];
       const record = returns[index];
       if (!value || !record) continue;
-      if (record.uses <= 0 && !record.isPublished && record.lineageUses <= 0) this.discard(value);
+      if (!isNeeded(record)) this.discard(value);
       else this.objects.setValue(record, value);
     }
     this.end(task, isStored);
@@ -250,6 +254,7 @@ export class TaskTable {
       return;
     }
     this.settle(task, { at: "error", bytes, nested });
+    this.objects.holds.drop(nested);
   }
 
   attemptLost(task: TaskRecord, lease: Lease, started: boolean): void {
@@ -332,7 +337,12 @@ export class TaskTable {
   private settle(task: TaskRecord, error: ValueRecord & { readonly at: "error" }): void {
     if (task.state === TASK_STATE.done) return;
     if (task.stream) this.endStream(task, error);
-    for (const record of task.returns) if (!record.value) this.objects.setValue(record, error);
+    for (const record of task.returns) {
+      if (record.value || !isNeeded(record)) continue;
+      // Each return that has the error holds the refs in it.
+      for (const key of error.nested) this.objects.holds.use(key);
+      this.objects.setValue(record, error);
+    }
     this.end(task, false);
   }
 
@@ -345,6 +355,7 @@ export class TaskTable {
       item.isRead = true;
       const index = stream.received++;
       stream.items.set(index, item);
+      for (const key of error.nested) this.objects.holds.use(key);
       this.objects.setValue(item, error);
       this.effects.streamItem(task.seq, index, item.seq);
     }
@@ -364,6 +375,8 @@ export class TaskTable {
         this.objects.useLineage(dep);
         this.objects.dropUse(dep);
       }
+      // All of its returns may have been let go of before it ended.
+      this.returnDropped(task);
       return;
     }
     this.forget(task);
@@ -378,12 +391,16 @@ export class TaskTable {
   }
 
   private returnDropped(task: TaskRecord): void {
-    if (!task.hasLineage || task.returns.some((record) => this.objects.find(record.seq) === record)) return;
+    if (!task.hasLineage || task.returns.some((record) => this.isKept(record))) return;
     const { deps } = task;
     task.hasLineage = false;
     task.deps = NO_DEPS;
     this.forget(task);
     for (const dep of deps) this.objects.dropLineage(dep);
+  }
+
+  private isKept(record: ObjectRecord): boolean {
+    return record.lineageUses > 0 || this.objects.find(record.seq) === record;
   }
 
   /** A stored return was lost: run the task again, and before it whatever made its lost arguments. */
@@ -525,6 +542,9 @@ function depValues(task: TaskRecord): readonly ValueRecord[] {
   for (const dep of task.deps) if (dep.value) values.push(dep.value);
   return values;
 }
+
+const isNeeded = (record: ObjectRecord): boolean =>
+  record.uses > 0 || record.isPublished || record.lineageUses > 0;
 
 const NO_DEPS: readonly ObjectRecord[] = Object.freeze([]);
 const NO_KEYS: readonly ObjectKey[] = Object.freeze([]);
