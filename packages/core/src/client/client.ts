@@ -282,11 +282,13 @@ export class Client {
     return new Promise((resolve, reject) => {
       const execution = currentExecution();
       let waitsFor: readonly Seq[] = [];
+      let isAwaited = false;
       let timer: NodeJS.Timeout | undefined;
       const abort = (): void => get.fail(signal?.reason);
       const settled = (): void => {
         if (timer) clearTimeout(timer);
         signal?.removeEventListener("abort", abort);
+        if (isAwaited) this.port.awaiting(-1);
         if (execution && waitsFor.length > 0) execution.waiting(-1, waitsFor);
       };
       const get = new PendingGet(
@@ -303,6 +305,8 @@ export class Client {
       );
       waitsFor = this.ask(get);
       if (get.isSettled) return;
+      isAwaited = true;
+      this.port.awaiting(1);
       execution?.waiting(1, waitsFor);
       execution?.onCancel?.((error) => get.fail(error));
       signal?.addEventListener("abort", abort, { once: true });
@@ -411,6 +415,7 @@ export class Client {
         signal?.removeEventListener("abort", abort);
         for (const waiter of waiters) this.waits.remove(waiter.ref.seq, waiter);
         for (const stream of pendingStreams) stream.state.watchers.delete(onReady);
+        this.port.awaiting(-1);
         if (execution && watched.length > 0) execution.waiting(-1, []);
         end();
       };
@@ -434,6 +439,7 @@ export class Client {
       }
       if (watched.length > 0) this.port.watch(watched);
       this.port.flush();
+      this.port.awaiting(1);
       if (execution && watched.length > 0) execution.waiting(1, []);
       execution?.onCancel?.((error) => finish(() => reject(error)));
       signal?.addEventListener("abort", abort, { once: true });

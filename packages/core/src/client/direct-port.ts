@@ -141,6 +141,10 @@ export class DirectPort implements OwnerPort {
     return this.runtime.explain(target);
   }
 
+  awaiting(): void {
+    // The connection to the node keeps a worker alive as long as that lives.
+  }
+
   flush(): void {
     this.runtime.flushNow();
   }

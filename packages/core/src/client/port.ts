@@ -47,6 +47,8 @@ export interface OwnerPort {
   query(method: string, params: unknown): Promise<unknown>;
   /** What the owner knows of a ref or an actor that waits. */
   explain(target: { readonly seq: Seq } | { readonly actor: number }): Promise<Explanation>;
+  /** Something begins (1) or ceases (-1) to be awaited: the process stays alive while anything is. */
+  awaiting(change: 1 | -1): void;
   /** What was asked leaves now, not at the end of the turn. */
   flush(): void;
 }

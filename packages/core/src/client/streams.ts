@@ -45,9 +45,11 @@ export class RefStream implements AsyncIterable<Ref> {
     }
     if (state.isEnded || state.isReleased) return Promise.resolve({ done: true, value: undefined });
     this.client.port.flush();
+    this.client.port.awaiting(1);
     return new Promise((resolve) => {
       state.waiting.push({
         resolve: (result) => {
+          this.client.port.awaiting(-1);
           if (!result.done) this.client.streamTaken(this.seq, ++state.taken);
           resolve(result);
         },

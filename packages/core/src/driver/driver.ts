@@ -1,16 +1,19 @@
 /**
- * A driver: the user's process. Starts (or joins) a node, and gives the program its client.
+ * A driver: the user's process. Starts (or joins) a node, runs the owner engine in an I/O thread, and gives the program
+ * its client.
  */
-import { ConnectionLostError, errorFromCode, type MobulaError } from "../base/errors.ts";
-import { type JobId, newJobId, newProcessId } from "../base/ids.ts";
+import { MessageChannel, Worker } from "node:worker_threads";
+import { ConnectionLostError } from "../base/errors.ts";
+import { newJobId, newProcessId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
-import { Client, DirectPort, nodeLostError } from "../client/mod.ts";
+import { entryPath } from "../bin/entries.ts";
+import { Client, nodeLostError } from "../client/mod.ts";
 import { type LaunchedNode, type LaunchOptions, launchNode, requireStandingNode } from "../node/mod.ts";
-import { OwnerRuntime } from "../owner/mod.ts";
 import { createGcPressure, type GcPressure, openStoreClient } from "../store/mod.ts";
-import { connectUnix, type SocketPeer } from "../transport/mod.ts";
-import type { FromNode, Hello, LogLines, ToNode, Welcome } from "../wire/mod.ts";
-import { mapClaims } from "../worker/mod.ts";
+import type { LogLines } from "../wire/mod.ts";
+import { newRing } from "./ring.ts";
+import { RingPort } from "./ring-port.ts";
+import type { ThreadData } from "./thread-messages.ts";
 
 export interface DriverOptions {
   /** "local": a node of its own that ends with this process; "auto": the standing node of this machine. */
@@ -40,120 +43,122 @@ export interface Driver {
 const STOPPED = "shutdown() was called";
 
 export async function startDriver(options: DriverOptions): Promise<Driver> {
-  const launched = options.address === "local" ? await launchNode(options.node) : undefined;
-  const at = launched ?? requireStandingNode();
+  // The thread and the node start side by side: each takes about as long.
+  const io = new IoThread();
+  let launched: LaunchedNode | undefined;
   try {
-    return await join(options, launched, { socket: at.nodeSocket, token: options.token ?? at.token });
+    launched = options.address === "local" ? await launchNode(options.node) : undefined;
+    return await join(options, io, launched);
   } catch (error) {
-    await launched?.stopNow();
+    await Promise.all([io.stop(new ConnectionLostError("init() failed")), launched?.stopNow()]);
     throw error;
   }
 }
 
-async function join(
-  options: DriverOptions,
-  launched: LaunchedNode | undefined,
-  at: { readonly socket: string; readonly token: string },
-): Promise<Driver> {
-  const processId = newProcessId();
-  const jobId: JobId = newJobId();
-  const namespace = options.namespace ?? `anonymous-${jobId}`;
-  let isStopping = false;
-  let gc: GcPressure | undefined;
-  let client: Client | undefined;
-  let runtime: OwnerRuntime | undefined;
+/** The I/O thread as the program's thread holds it. */
+class IoThread {
+  readonly processId = newProcessId();
+  readonly jobId = newJobId();
+  readonly port: RingPort;
+  private readonly worker: Worker;
+  private readonly ended: Promise<void>;
 
-  const lost = (why: string): void => {
-    if (isStopping) return;
-    const error = nodeLostError(why);
-    client?.close(error);
-    runtime?.nodeLost(error);
-    runtime?.close();
-  };
-  const { promise: welcomed, resolve: welcome, reject: refuse } = Promise.withResolvers<Welcome>();
-  const node: SocketPeer = await connectUnix(at.socket, {
-    onMessage(message) {
-      const from = message as FromNode;
-      if (runtime?.onNodeMessage(from)) return;
-      switch (from.t) {
-        case "welcome":
-          welcome(from);
-          return;
-        case "refused":
-          refuse(errorFromCode(from.code, from.kind, from.message));
-          return;
-        case "log":
-          options.onLog(from.lines);
-          return;
-        case "collect":
-          gc?.asked();
-          client?.openedStore?.trim();
-          return;
-        default:
-          return;
-      }
-    },
-    onClose(error) {
-      refuse(new ConnectionLostError(`the node closed the connection: ${error?.message ?? "it ended"}`));
-      lost("its connection closed");
+  constructor() {
+    const bells = new MessageChannel();
+    const apart = new MessageChannel();
+    const data: ThreadData = {
+      toThread: newRing(),
+      fromThread: newRing(),
+      bell: bells.port2,
+      apart: apart.port2,
+      processId: this.processId,
+      jobId: this.jobId,
+    };
+    const { path, execArgv } = entryPath("io-thread");
+    this.worker = new Worker(path, {
+      workerData: data,
+      transferList: [bells.port2, apart.port2],
+      execArgv,
+      name: "mobula",
+    });
+    this.worker.unref();
+    this.ended = new Promise((resolve) => this.worker.once("exit", () => resolve()));
+    this.worker.once("error", (error) => this.port.fail(error));
+    this.port = new RingPort(data.toThread, data.fromThread, bells.port1, apart.port1);
+  }
+
+  async stop(error: Error): Promise<void> {
+    this.port.close(error);
+    await this.worker.terminate();
+    await this.ended;
+  }
+}
+
+async function join(options: DriverOptions, io: IoThread, launched: LaunchedNode | undefined): Promise<Driver> {
+  const at = launched ?? requireStandingNode();
+  const { port, processId, jobId } = io;
+  const namespace = options.namespace ?? `anonymous-${jobId}`;
+  const info = await port.join({
+    socket: at.nodeSocket,
+    hello: {
+      t: "hello",
+      version: WIRE_VERSION,
+      token: options.token ?? at.token,
+      language: "js",
+      role: "driver",
+      processId,
+      pid: process.pid,
+      job: { jobId, namespace, name: options.jobName, metadata: options.metadata },
     },
   });
-  const toNode = (message: ToNode): void => node.send(message);
-  runtime = new OwnerRuntime({ self: processId, jobId: () => jobId, node, mapClaims });
-  const hello: Hello = {
-    t: "hello",
-    version: WIRE_VERSION,
-    token: at.token,
-    language: "js",
-    role: "driver",
-    processId,
-    pid: process.pid,
-    job: { jobId, namespace, name: options.jobName, metadata: options.metadata },
-  };
-  node.send(hello);
-  node.flush();
-  const info = await welcomed;
-  gc = createGcPressure({ capacityBytes: info.store.arenaBytes });
-  client = new Client(
+  const gc: GcPressure = createGcPressure({ capacityBytes: info.store.arenaBytes });
+  const onHeldBytes = (change: number): void => gc.changed(change);
+  const client = new Client(
     {
       processId,
-      port: new DirectPort(runtime),
+      port,
       maxPendingTasks: options.maxPendingTasks,
       openStore: () =>
-        openStoreClient({
-          info: info.store,
-          processId,
-          onUnpinned: (keys) => toNode({ t: "store-unpin", keys }),
-          onHeldBytes: (change) => gc?.changed(change),
-        }),
+        openStoreClient({ info: info.store, processId, onUnpinned: (keys) => port.unpin(keys), onHeldBytes }),
       onUnreadFailure: options.onUnreadFailure,
       onWarning: options.onWarning,
-      onHeldBytes: (change) => gc?.changed(change),
+      onHeldBytes,
     },
     { jobId, nodeId: info.nodeId, namespace },
   );
-  const started = client;
+
+  let isStopping = false;
+  const lost = (why: string): void => {
+    if (isStopping) return;
+    const error = nodeLostError(why);
+    client.close(error);
+    port.fail(error);
+  };
+  port.onTold = (told) => {
+    if (told.t === "log") options.onLog(told.lines);
+    else if (told.t === "collect") {
+      gc.asked();
+      client.openedStore?.trim();
+    } else if (told.t === "node-lost") lost(told.why);
+  };
   void launched?.exited.then((exit) => lost(exit.signal ? `signal ${exit.signal}` : `exit code ${exit.code}`));
 
-  const leave = (error: MobulaError): void => {
+  const end = async (stopNode: () => Promise<void> | undefined): Promise<void> => {
     isStopping = true;
-    started.close(error);
-    gc?.close();
-    runtime?.close();
-    node.close();
+    const error = new ConnectionLostError(STOPPED);
+    client.close(error);
+    // A standing node's store lives on: views must be made independent of it before the node hears that we left.
+    client.openedStore?.close({ storeLivesOn: launched === undefined });
+    gc.close();
+    // The node ends while we are still connected, so that actors have their shutdown hooks and last lines arrive.
+    await stopNode();
+    await io.stop(error);
   };
   return {
-    client: started,
-    address: at.socket,
+    client,
+    address: at.nodeSocket,
     timeline: () => Promise.reject(new ConnectionLostError("the timeline is not recorded")),
-    async stop() {
-      leave(new ConnectionLostError(STOPPED));
-      await launched?.stop();
-      started.openedStore?.close({ storeLivesOn: launched === undefined });
-    },
-    async stopNow() {
-      leave(new ConnectionLostError(STOPPED));
-      await launched?.stopNow();
-    },
+    stop: () => end(() => launched?.stop()),
+    stopNow: () => end(() => launched?.stopNow()),
   };
 }

@@ -53,9 +53,12 @@ class Link implements WorkerLink {
   private readonly early = new FrameWriter();
   private peer: Peer | undefined;
 
-  constructor(address: WorkerAddress, claims: ClaimTable | undefined) {
+  private readonly wake: (link: Link) => void;
+
+  constructor(address: WorkerAddress, claims: ClaimTable | undefined, wake: (link: Link) => void) {
     this.address = address;
     this.claims = claims;
+    this.wake = wake;
   }
 
   get out(): FrameWriter {
@@ -70,8 +73,13 @@ class Link implements WorkerLink {
     peer.schedule();
   }
 
+  /** What was written leaves when the engine has had its turn. */
   schedule(): void {
-    this.peer?.schedule();
+    this.wake(this);
+  }
+
+  flush(): void {
+    this.peer?.flush();
   }
 
   close(): void {
@@ -88,6 +96,12 @@ export class OwnerRuntime {
   private readonly reader = new FrameReader();
   private readonly queries = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
   private readonly pinWaiters = new Map<number, ((pinned: Extract<FromNode, { t: "store-pinned" }>) => void)[]>();
+  /** Links with frames that have not left. */
+  private readonly unsent = new Set<Link>();
+  private readonly wakeLink = (link: Link): void => {
+    this.unsent.add(link);
+    this.schedule();
+  };
   private nextQuery = 1;
   private timer: NodeJS.Timeout | undefined;
   private isFlushScheduled = false;
@@ -137,17 +151,29 @@ export class OwnerRuntime {
   }
 
   readonly flushNow = (): void => {
-    this.isFlushScheduled = false;
+    // What the turn itself schedules is part of the turn.
+    this.isFlushScheduled = true;
+    this.options.beforeFlush?.();
     this.engine.at(this.now());
     this.engine.flush();
+    this.finishTurn();
+    this.isFlushScheduled = false;
     this.watch();
   };
+
+  private finishTurn(): void {
+    for (const link of this.unsent) link.flush();
+    this.unsent.clear();
+    this.options.node.flush();
+    this.options.afterFlush?.();
+  }
 
   private watch(): void {
     if (this.timer || !this.engine.isActive) return;
     this.timer = setInterval(() => {
       this.engine.at(this.now());
       this.engine.tick();
+      this.finishTurn();
       if (!this.engine.isActive) {
         clearInterval(this.timer);
         this.timer = undefined;
@@ -247,7 +273,7 @@ export class OwnerRuntime {
     if (known && !known.isBroken) return known;
     const words = address.claims ? this.options.mapClaims?.(address.claims) : undefined;
     const claims = words ? new OwnerClaims(words, address.pid, interruptProcess) : undefined;
-    const link = new Link(address, claims);
+    const link = new Link(address, claims, this.wakeLink);
     this.links.set(address.workerId, link);
     const handlers: PeerHandlers = {
       onMessage() {},

@@ -543,8 +543,7 @@ function depValues(task: TaskRecord): readonly ValueRecord[] {
   return values;
 }
 
-const isNeeded = (record: ObjectRecord): boolean =>
-  record.uses > 0 || record.isPublished || record.lineageUses > 0;
+const isNeeded = (record: ObjectRecord): boolean => record.uses > 0 || record.isPublished || record.lineageUses > 0;
 
 const NO_DEPS: readonly ObjectRecord[] = Object.freeze([]);
 const NO_KEYS: readonly ObjectKey[] = Object.freeze([]);

@@ -48,6 +48,12 @@ export class FrameReader {
     return false;
   }
 
+  /** True when the next field is a string. */
+  isString(): boolean {
+    const tag = this.position < this.end ? (this.buffer[this.position] ?? 0) : 0;
+    return (tag >= 0xa0 && tag <= 0xbf) || (tag >= 0xd9 && tag <= 0xdb);
+  }
+
   array(): number {
     const tag = this.byte();
     if (tag >= 0x90 && tag <= 0x9f) return tag & 0x0f;

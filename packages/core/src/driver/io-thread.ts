@@ -1,0 +1,335 @@
+/**
+ * The driver's I/O thread: the owner engine and all sockets, so that a program that computes for seconds still has its
+ * dependent tasks dispatched, its leases returned and its timeouts kept.
+ */
+import { receiveMessageOnPort, workerData } from "node:worker_threads";
+import { ConnectionLostError, MobulaError } from "../base/errors.ts";
+import type { JobId, ProcessId, Seq } from "../base/ids.ts";
+import { OwnerRuntime, type ProgramEffects } from "../owner/mod.ts";
+import { connectUnix, type Peer } from "../transport/mod.ts";
+import { FrameReader, FrameWriter, type FromNode, isHotFrame, pack, type ToNode, unpack } from "../wire/mod.ts";
+import { mapClaims } from "../worker/mod.ts";
+import { RingConsumer, RingProducer } from "./ring.ts";
+import { ASK, readNested, readSeqs, TELL } from "./ring-messages.ts";
+import type { Asked, ThreadData, Told } from "./thread-messages.ts";
+
+/** How long the thread looks by itself after it last found something; then it sleeps until it is rung. */
+const DOZE_MS = 1;
+const DOZES = 3;
+
+export function runIoThread(): void {
+  const data = workerData as ThreadData; // Given by driver.ts.
+  new IoThread(data);
+}
+
+class IoThread {
+  private readonly consumer: RingConsumer;
+  private readonly producer: RingProducer;
+  private readonly out = new FrameWriter();
+  private readonly reader = new FrameReader();
+  private readonly runtime: OwnerRuntime;
+  private node: Peer | undefined;
+  /** Records that found no room, in order. */
+  private readonly overflow: Buffer[] = [];
+  private doze: NodeJS.Timeout | undefined;
+  private emptyLooks = 0;
+  private hasTold = false;
+
+  constructor(data: ThreadData) {
+    const { bell, apart } = data;
+    this.consumer = new RingConsumer(data.toThread, () => {
+      const received = receiveMessageOnPort(apart);
+      if (!received) throw new ConnectionLostError("a large record was announced and did not arrive");
+      return received.message as Uint8Array;
+    });
+    this.producer = new RingProducer(data.fromThread, {
+      ring: () => bell.postMessage(0),
+      sendApart: (bytes) => apart.postMessage(Uint8Array.from(bytes)),
+    });
+    this.runtime = new OwnerRuntime({
+      self: data.processId as ProcessId,
+      jobId: () => data.jobId as JobId,
+      node: this.nodePort(),
+      mapClaims,
+      beforeFlush: () => this.look(),
+      afterFlush: () => this.flushTold(),
+    });
+    this.runtime.program = this.program();
+    bell.on("message", () => this.runtime.flushNow());
+    this.rest();
+  }
+
+  /** The node's connection, before it exists too. */
+  private nodePort(): Pick<Peer, "send" | "flush"> {
+    return {
+      send: (message: object) => this.node?.send(message),
+      flush: () => this.node?.flush(),
+    };
+  }
+
+  // ── the program asks ───────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Takes what the program has asked. Runs before the engine acts, so that one turn serves everything. */
+  private look(): void {
+    this.consumer.stayAwake();
+    const count = this.consumer.drain(this.handleRecord);
+    this.emptyLooks = count > 0 ? 0 : this.emptyLooks + 1;
+    this.rest();
+  }
+
+  private readonly handleRecord = (bytes: Buffer, start: number, end: number): void => this.handle(bytes, start, end);
+
+  private rest(): void {
+    if (this.emptyLooks < DOZES) {
+      this.doze ??= setTimeout(() => {
+        this.doze = undefined;
+        this.runtime.flushNow();
+      }, DOZE_MS);
+      if (this.consumer.doze()) this.runtime.schedule();
+    } else if (this.consumer.sleep()) {
+      this.emptyLooks = 0;
+      this.runtime.schedule();
+    }
+  }
+
+  private handle(bytes: Buffer, start: number, end: number): void {
+    if (!isHotFrame(bytes, start)) {
+      this.handleCold(unpack(bytes.subarray(start, end)) as Asked);
+      return;
+    }
+    const reader = this.reader.reset(bytes, start, end);
+    const engine = this.runtime.enter();
+    const fields = reader.array();
+    const kind = reader.uint();
+    switch (kind) {
+      case ASK.submit: {
+        const seq = reader.uint() as Seq;
+        const template = reader.uint();
+        const args = Buffer.from(reader.bin());
+        const nested = readNested(reader);
+        engine.tasks.submit(seq, template, args, readSeqs(reader), nested);
+        return;
+      }
+      case ASK.call: {
+        const seq = reader.uint() as Seq;
+        const actor = reader.uint();
+        const method = reader.uint();
+        const args = Buffer.from(reader.bin());
+        const nested = readNested(reader);
+        engine.actors.call(seq, actor, method, args, readSeqs(reader), nested);
+        return;
+      }
+      case ASK.release:
+        engine.objects.release(reader.uint() as Seq);
+        return;
+      case ASK.want:
+        for (let field = 1; field < fields; field++) engine.objects.want(reader.uint() as Seq);
+        return;
+      case ASK.watch:
+        for (let field = 1; field < fields; field++) engine.objects.watch(reader.uint() as Seq);
+        return;
+      case ASK.unwant:
+        for (let field = 1; field < fields; field++) engine.objects.unwant(reader.uint() as Seq);
+        return;
+      case ASK.put: {
+        const seq = reader.uint() as Seq;
+        const value = Buffer.from(reader.bin());
+        engine.objects.put(seq, { at: "inline", bytes: value, nested: readNested(reader) });
+        return;
+      }
+      case ASK.retain:
+        engine.objects.retain(reader.uint() as Seq);
+        return;
+      case ASK.borrow: {
+        const seq = reader.uint() as Seq;
+        engine.objects.borrow(seq, reader.string() as never);
+        return;
+      }
+      case ASK.consumed: {
+        const stream = reader.uint() as Seq;
+        engine.consumed(stream, reader.uint());
+        return;
+      }
+      case ASK.releaseActor:
+        engine.actors.release(reader.uint());
+        return;
+      default:
+        return;
+    }
+  }
+
+  private handleCold(asked: Asked): void {
+    const { runtime } = this;
+    const engine = runtime.enter();
+    switch (asked.t) {
+      case "join":
+        void this.join(asked);
+        return;
+      case "template":
+        engine.tasks.register(asked.template);
+        return;
+      case "drop-template":
+        engine.tasks.unregister(asked.id);
+        return;
+      case "method":
+        engine.actors.registerMethod(asked.method);
+        return;
+      case "create-actor":
+        engine.actors.create(asked.creation);
+        return;
+      case "borrow-actor":
+        engine.actors.borrow(asked.num, asked.actorId, asked.className, asked.concurrency);
+        if (asked.isGranted) engine.actors.received(asked.actorId);
+        return;
+      case "put-stored":
+        engine.objects.put(asked.seq, { at: "stored", key: asked.key, size: asked.size, nested: asked.nested });
+        return;
+      case "unpin":
+        runtime.toNode({ t: "store-unpin", keys: asked.keys });
+        return;
+      case "abandon-stream":
+        engine.abandonStream(asked.stream);
+        return;
+      case "cancel":
+        engine.cancel(asked.seq, asked.force, asked.isRecursive);
+        return;
+      case "to-node":
+        runtime.toNode(asked.message as ToNode);
+        return;
+      case "query":
+        this.answer(asked.id, runtime.query(asked.method, asked.params));
+        return;
+      case "explain":
+        this.answer(asked.id, runtime.explain(asked.target));
+        return;
+      default:
+        return;
+    }
+  }
+
+  private answer(id: number, result: Promise<unknown>): void {
+    result.then(
+      (value) => this.tell({ t: "answered", id, result: value }),
+      (error: unknown) => this.tell({ t: "answered", id, error: plainError(error) }),
+    );
+  }
+
+  // ── the node ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private async join(asked: Extract<Asked, { t: "join" }>): Promise<void> {
+    let isWelcome = false;
+    const refuse = (error: unknown): void => {
+      if (!isWelcome) this.tell({ t: "answered", id: asked.id, error: plainError(error) });
+    };
+    try {
+      this.node = await connectUnix(asked.socket, {
+        onMessage: (message) => {
+          const from = message as FromNode;
+          if (this.runtime.onNodeMessage(from)) return;
+          switch (from.t) {
+            case "welcome":
+              isWelcome = true;
+              this.tell({ t: "joined", id: asked.id, welcome: from });
+              return;
+            case "refused":
+              refuse(new MobulaError(from.code, from.kind, from.message));
+              return;
+            case "log":
+              this.tell({ t: "log", lines: from.lines });
+              return;
+            case "collect":
+              this.tell({ t: "collect" });
+              return;
+            default:
+              return;
+          }
+        },
+        onClose: (error) => {
+          const why = error?.message ?? "its connection closed";
+          refuse(new ConnectionLostError(`the node closed the connection: ${why}`));
+          this.runtime.nodeLost(new ConnectionLostError(why));
+          this.tell({ t: "node-lost", why });
+        },
+      });
+      this.node.send(asked.hello);
+      this.node.flush();
+    } catch (error) {
+      refuse(error);
+    }
+  }
+
+  // ── the program is told ────────────────────────────────────────────────────────────────────────────────────────
+
+  private program(): ProgramEffects {
+    const { out } = this;
+    return {
+      value: (seq, value) => {
+        if (value.at === "stored") return;
+        out.array(3);
+        out.uint(value.at === "inline" ? TELL.value : TELL.error);
+        out.uint(seq);
+        out.bin(value.bytes);
+        this.push();
+      },
+      pinned: (seq, pinned) => this.tell({ t: "pinned", seq, pinned }),
+      ready: (seq) => {
+        out.array(2);
+        out.uint(TELL.ready);
+        out.uint(seq);
+        this.push();
+      },
+      streamItem: (stream, index, item) => {
+        out.array(4);
+        out.uint(TELL.streamItem);
+        out.uint(stream);
+        out.uint(index);
+        out.uint(item);
+        this.push();
+      },
+      streamEnd: (stream, count) => {
+        out.array(3);
+        out.uint(TELL.streamEnd);
+        out.uint(stream);
+        out.uint(count);
+        this.push();
+      },
+      unreadFailure: (name, bytes) => this.tell({ t: "unread-failure", name, bytes }),
+      warn: (code, message) => this.tell({ t: "warning", code, message }),
+    };
+  }
+
+  private tell(told: Told): void {
+    const bytes = pack(told);
+    this.out.raw(bytes, 0, bytes.length);
+    this.push();
+    this.runtime.schedule();
+  }
+
+  private push(): void {
+    const { out } = this;
+    const end = out.position;
+    out.position = 0;
+    this.hasTold = true;
+    if (this.overflow.length === 0 && this.producer.push(out.buffer, 0, end)) return;
+    this.overflow.push(Buffer.from(out.buffer.subarray(0, end)));
+  }
+
+  private flushTold(): void {
+    this.producer.counter = this.runtime.engine.tasks.endedCount;
+    if (!this.hasTold) return;
+    let sent = 0;
+    for (const record of this.overflow) {
+      if (!this.producer.push(record, 0, record.length)) break;
+      sent++;
+    }
+    if (sent > 0) this.overflow.splice(0, sent);
+    if (this.overflow.length > 0) this.producer.wantRoom();
+    else this.hasTold = false;
+    this.producer.wake();
+  }
+}
+
+function plainError(error: unknown): { code: string; kind: string; message: string } {
+  if (error instanceof MobulaError) return { code: error.code, kind: error.kind, message: error.message };
+  return { code: "INTERNAL", kind: "internal", message: error instanceof Error ? error.message : String(error) };
+}
