@@ -25,7 +25,7 @@ import {
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import type { Plugin } from "esbuild";
-import { type BundleOptions, bundleFile } from "./bundle.ts";
+import { type BundleOptions, bundleFile, writeResolver } from "./bundle.ts";
 import { reachableDeclarations } from "./declarations.ts";
 import { lazyModules } from "./lazy-modules.ts";
 import { type ProgramName, programNames, writeProgram } from "./programs.ts";
@@ -54,6 +54,7 @@ async function main(): Promise<void> {
   rmSync(out, { recursive: true, force: true });
   mkdirSync(lib, { recursive: true });
   try {
+    writeResolver(lib);
     await bundleRuntime();
     for (const name of programs) await bundleProgram(name);
     await bundleCli();

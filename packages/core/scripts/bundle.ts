@@ -1,4 +1,6 @@
+import { writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { join } from "node:path";
 import { build, type Plugin } from "esbuild";
 
 const require = createRequire(import.meta.url);
@@ -11,6 +13,16 @@ export interface BundleOptions {
   readonly plugins?: Plugin[];
   /** Code that goes before everything else. */
   readonly header?: string;
+}
+
+/** What `import.meta` offers, for code in a CommonJS file. Resolving as `import` does takes an ES module: `resolve.mjs`. */
+const importMetaHeader = `const __mobulaUrl = require("node:url").pathToFileURL(__filename).href;
+const __mobulaResolve = (specifier) => require("node:module").createRequire(__filename)("./resolve.mjs").resolve(specifier);
+`;
+
+/** The file that bundles with `import.meta.resolve` in them need beside themselves. */
+export function writeResolver(folder: string): void {
+  writeFileSync(join(folder, "resolve.mjs"), "export const resolve = (specifier) => import.meta.resolve(specifier);\n");
 }
 
 /** Writes one CommonJS file with everything `entry` needs and returns the names of the npm packages inside it. */
@@ -29,11 +41,12 @@ export async function bundleFile({ outfile, entry, resolveDir, plugins, header }
       "import.meta.url": "__mobulaUrl",
       "import.meta.dirname": "__dirname",
       "import.meta.filename": "__filename",
+      "import.meta.resolve": "__mobulaResolve",
     },
-    banner: { js: `const __mobulaUrl = require("node:url").pathToFileURL(__filename).href;${header ?? ""}` },
+    banner: { js: `${importMetaHeader}${header ?? ""}` },
     legalComments: "none",
     logLevel: "warning",
-    logOverride: { "empty-import-meta": "error" },
+    logOverride: { "empty-import-meta": "error", "unsupported-dynamic-import": "silent" },
     metafile: true,
     plugins: plugins ?? [],
   });

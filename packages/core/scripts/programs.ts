@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Plugin } from "esbuild";
-import { bundleFile } from "./bundle.ts";
+import { bundleFile, writeResolver } from "./bundle.ts";
 import { routeDynamicImports } from "./dynamic-imports.ts";
 import { lazyModules } from "./lazy-modules.ts";
 
@@ -46,6 +46,7 @@ export async function writeProgram(options: ProgramOptions): Promise<Set<string>
   });
   writeFileSync(join(folder, `${name}.cjs`), launcher(name));
   writeFileSync(join(folder, "import.cjs"), trampoline);
+  writeResolver(folder);
   return packages;
 }
 

@@ -96,7 +96,8 @@ export function resolveImport(specifier: string, parent: string): string {
 
 /** `import.meta.resolve` resolves from this file only; a hook for the moment puts the right parent in its place. */
 function withParent(specifier: string, parent: string): string {
-  const { resolve } = import.meta as { resolve?: (specifier: string) => string };
+  // Written out in full, so that the build finds it and puts a function in its place; tools may leave it out.
+  const resolve = import.meta.resolve as ((specifier: string) => string) | undefined;
   if (!resolve) return resolveRequire(specifier, parent);
   const hooks = registerHooks({
     resolve: (wanted, context, next) =>
@@ -134,14 +135,8 @@ let required: NodeJS.Require | undefined;
 
 /** Made when first needed: in a process that starts from a snapshot, this file was loaded in another process. */
 function here(): NodeJS.Require {
-  required ??= createRequire(ownUrl());
+  required ??= createRequire(import.meta.url);
   return required;
-}
-
-/** Bundlers that write CommonJS leave `import.meta` empty. */
-function ownUrl(): string {
-  const { url } = import.meta as { url?: string };
-  return url ?? pathToFileURL(process.argv[1] ?? join(process.cwd(), "node")).href;
 }
 
 export type ImportModule = (url: string, options?: ImportCallOptions) => Promise<unknown>;
