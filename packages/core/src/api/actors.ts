@@ -67,7 +67,7 @@ export const runtimeContext = (() => {
   return {
     ...base,
     taskId: execution.taskId,
-    workerId: current.workerId,
+    workerId: execution.workerId,
     attempt: execution.attempt,
     resources: fromUnits(execution.resources),
     accelerators: { gpu: execution.gpus },

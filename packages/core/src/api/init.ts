@@ -1,7 +1,7 @@
 /** `init` and `shutdown`. */
-import { AlreadyInitializedError, InvalidOptionError } from "../base/errors.ts";
+import { AlreadyInitializedError } from "../base/errors.ts";
 import { inheritedExecArgv } from "../bin/entries.ts";
-import { type Driver, startDriver } from "../driver/mod.ts";
+import { type Driver, startDriver, startInline } from "../driver/mod.ts";
 import type { LogLines } from "../wire/mod.ts";
 import { findCurrent, setCurrent } from "./current.ts";
 import { normalizeInitOptions } from "./options.ts";
@@ -46,9 +46,20 @@ function unreachableSession(): never {
 }
 
 async function start(settings: ReturnType<typeof normalizeInitOptions>): Promise<Session> {
-  if (settings.address === "inline") throw new InvalidOptionError('address "inline" is being built');
+  const shared = {
+    jobName: settings.jobName ?? process.argv[1] ?? "interactive",
+    metadata: settings.metadata,
+    maxPendingTasks: settings.maxPendingTasks,
+    onUnreadFailure: (name: string, error: Error) =>
+      warnOnce(`unread ${name}`, `task ${name} failed and nobody read its result: ${error.message}`),
+    onWarning: (code: string, message: string) => warnOnce(`${code} ${message}`, message),
+    ...(settings.namespace !== undefined && { namespace: settings.namespace }),
+  };
+  const { address, resources, infeasibleTimeoutMs } = settings;
+  if (address === "inline") return sessionOf(startInline({ ...shared, resources, infeasibleTimeoutMs }));
   const driver = await startDriver({
-    address: settings.address,
+    ...shared,
+    address,
     node: {
       resources: settings.resources,
       infeasibleTimeoutMs: settings.infeasibleTimeoutMs,
@@ -59,18 +70,15 @@ async function start(settings: ReturnType<typeof normalizeInitOptions>): Promise
       ...(settings.spillDirectory !== undefined && { spillDirectory: settings.spillDirectory }),
       ...(settings.spillBytesMax !== undefined && { spillBytesMax: settings.spillBytesMax }),
     },
-    jobName: settings.jobName ?? process.argv[1] ?? "interactive",
-    metadata: settings.metadata,
-    maxPendingTasks: settings.maxPendingTasks,
-    onUnreadFailure: (name, error) =>
-      warnOnce(`unread ${name}`, `task ${name} failed and nobody read its result: ${error.message}`),
-    onWarning: (code, message) => warnOnce(`${code} ${message}`, message),
     onLog: (lines) => {
       if (settings.logToDriver) printLog(lines);
     },
-    ...(settings.namespace !== undefined && { namespace: settings.namespace }),
     ...(settings.token !== undefined && { token: settings.token }),
   });
+  return sessionOf(driver);
+}
+
+function sessionOf(driver: Driver): Session {
   const { client } = driver;
   setCurrent({ client, isDriver: true });
   const context: Context = {

@@ -29,13 +29,14 @@ import { callSite } from "./call-site.ts";
 import type { Shippable } from "./coded.ts";
 import { currentExecution } from "./execution.ts";
 import { errorFromBytes } from "./failures.ts";
-import { type GetWaiter, PendingGet, type PendingWait, WaiterTable } from "./gets.ts";
+import { type GetWaiter, PendingGet, WaiterTable } from "./gets.ts";
 import { type BoundMethod, Handle, type HandleMeta, type MethodMeta } from "./handles.ts";
 import { bindMethod } from "./method-calls.ts";
 import type { OwnerPort } from "./port.ts";
 import { isRef, Ref } from "./refs.ts";
 import { RefStream, StreamState } from "./streams.ts";
 import { Values } from "./values.ts";
+import { WaitTable } from "./waits.ts";
 
 export interface ClientOptions {
   readonly processId: ProcessId;
@@ -72,7 +73,7 @@ export class Client {
   private nextNum = 1;
   private nextRegistration = 1;
   private readonly gets = new WaiterTable<GetWaiter>();
-  private readonly waits = new WaiterTable<PendingWait & { ref: Ref }>();
+  private readonly waits = new WaitTable((seqs) => this.port.watch(seqs));
   private readonly streams = new Map<Seq, StreamState>();
   private readonly releasedBefore = new Set<Seq>();
   private storeClient: StoreClient | undefined;
@@ -115,6 +116,11 @@ export class Client {
   /** Numbers templates and methods. */
   takeRegistration(): number {
     return this.nextRegistration++;
+  }
+
+  /** Something was submitted that has not ended, or is waited for. */
+  get hasPending(): boolean {
+    return this.submittedCount > this.port.endedCount;
   }
 
   /** Counts a task or call that is about to be submitted. @throws PendingTasksExceededError past the limit. */
@@ -181,6 +187,7 @@ export class Client {
 
   private letGo(seq: Seq): void {
     if (this.isClosed) return;
+    this.waits.released(seq);
     const bytes = this.storedBytes.get(seq);
     if (bytes !== undefined) {
       this.storedBytes.delete(seq);
@@ -374,77 +381,24 @@ export class Client {
 
   // ── wait ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  private isDone(item: Ref | RefStream): boolean {
-    if (item instanceof RefStream) return item.state.items.length > 0 || item.state.isEnded;
-    return item.isReady || item.local !== undefined;
-  }
-
   wait<W extends Ref | RefStream>(
     items: readonly W[],
     needed: number,
-    options?: GetOptions,
+    options: GetOptions = {},
   ): Promise<{ ready: W[]; pending: W[] }> {
-    const signal = options?.signal;
+    const { signal } = options;
     if (signal?.aborted) return Promise.reject(signal.reason);
-    const result = (): { ready: W[]; pending: W[] } => {
-      const ready: W[] = [];
-      const pending: W[] = [];
-      for (const item of items) {
-        if (ready.length < needed && this.isDone(item)) ready.push(item);
-        else pending.push(item);
-      }
-      return { ready, pending };
-    };
-    let ready = 0;
-    for (const item of items) {
-      if (item instanceof Ref) item.check(this);
-      if (this.isDone(item) && ++ready >= needed) return Promise.resolve(result());
-    }
-    return new Promise((resolve, reject) => {
+    for (const item of items) if (item instanceof Ref) item.check(this);
+    return this.waits.wait(items, needed, options, (fail) => {
       const execution = currentExecution();
-      const watched: Seq[] = [];
-      const waiters: (PendingWait & { ref: Ref })[] = [];
-      const pendingStreams: RefStream[] = [];
-      let timer: NodeJS.Timeout | undefined;
-      let remaining = needed - ready;
-      let isSettled = false;
-      const finish = (end: () => void): void => {
-        if (isSettled) return;
-        isSettled = true;
-        if (timer) clearTimeout(timer);
-        signal?.removeEventListener("abort", abort);
-        for (const waiter of waiters) this.waits.remove(waiter.ref.seq, waiter);
-        for (const stream of pendingStreams) stream.state.watchers.delete(onReady);
-        this.port.awaiting(-1);
-        if (execution && watched.length > 0) execution.waiting(-1, []);
-        end();
-      };
-      const onReady = (): void => {
-        if (--remaining <= 0) finish(() => resolve(result()));
-      };
-      const abort = (): void => finish(() => reject(signal?.reason));
-      for (const item of items) {
-        if (this.isDone(item)) continue;
-        if (item instanceof RefStream) {
-          pendingStreams.push(item);
-          item.state.watchers.add(onReady);
-          continue;
-        }
-        const waiter = { ref: item as Ref, ready: onReady };
-        waiters.push(waiter);
-        if (this.waits.add(item.seq, waiter) || !item.isWatched) {
-          item.isWatched = true;
-          watched.push(item.seq);
-        }
-      }
-      if (watched.length > 0) this.port.watch(watched);
       this.port.flush();
       this.port.awaiting(1);
-      if (execution && watched.length > 0) execution.waiting(1, []);
-      execution?.onCancel?.((error) => finish(() => reject(error)));
-      signal?.addEventListener("abort", abort, { once: true });
-      if (options?.timeoutMs !== undefined)
-        timer = setTimeout(() => finish(() => resolve(result())), options.timeoutMs);
+      execution?.waiting(1, []);
+      execution?.onCancel?.(fail);
+      return () => {
+        this.port.awaiting(-1);
+        execution?.waiting(-1, []);
+      };
     });
   }
 
@@ -454,7 +408,7 @@ export class Client {
     return {
       value: (seq, value) => this.arrived(seq, value),
       pinned: (seq, pinned) => this.arrivedPinned(seq, pinned),
-      ready: (seq) => this.becameReady(seq),
+      ready: (seq) => this.waits.ready(seq),
       streamItem: (stream, _index, item) => this.streamItem(stream, item),
       streamEnd: (stream) => this.streamEnd(stream),
       unreadFailure: (name, bytes) => this.options.onUnreadFailure(name, errorFromBytes(bytes, this.values)),
@@ -498,13 +452,6 @@ export class Client {
     }
   }
 
-  private becameReady(seq: Seq): void {
-    for (const waiter of this.waits.take(seq)) {
-      waiter.ref.isReady = true;
-      waiter.ready();
-    }
-  }
-
   // ── streams ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
   trackStream(seq: Seq): RefStream {
@@ -526,7 +473,7 @@ export class Client {
     const waiting = state.waiting.shift();
     if (waiting) waiting.resolve({ done: false, value: ref });
     else state.items.push(ref);
-    this.wakeStream(state);
+    this.waits.changed();
   }
 
   private streamEnd(seq: Seq): void {
@@ -535,11 +482,7 @@ export class Client {
     this.streams.delete(seq);
     state.isEnded = true;
     for (const waiting of state.waiting.splice(0)) waiting.resolve({ done: true, value: undefined });
-    this.wakeStream(state);
-  }
-
-  private wakeStream(state: StreamState): void {
-    for (const wake of [...state.watchers]) wake();
+    this.waits.changed();
   }
 
   streamTaken(seq: Seq, taken: number): void {
@@ -581,10 +524,7 @@ export class Client {
 
   /** Calls `done` when the ref has a value. */
   onReady(ref: Ref, done: () => void): void {
-    if (this.waits.add(ref.seq, { ref, ready: done }) || !ref.isWatched) {
-      ref.isWatched = true;
-      this.port.watch([ref.seq]);
-    }
+    this.waits.onReady(ref, done);
   }
 
   // ── ends ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -603,7 +543,7 @@ export class Client {
     if (this.isClosed) return;
     this.isClosed = true;
     for (const { get } of this.gets.takeAll()) get.fail(error);
-    for (const waiter of this.waits.takeAll()) waiter.ready();
+    this.waits.failAll(error);
     for (const [, state] of this.streams) {
       state.isEnded = true;
       for (const waiting of state.waiting.splice(0)) waiting.resolve({ done: true, value: undefined });

@@ -1,6 +1,6 @@
 /** What runs: the task or actor call to which code belongs, found again after every await. */
 import { AsyncLocalStorage } from "node:async_hooks";
-import type { ActorId, JobId, Seq } from "../base/ids.ts";
+import type { ActorId, JobId, Seq, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import type { Handle } from "./handles.ts";
 
@@ -11,6 +11,7 @@ export interface Execution {
   readonly taskId: string;
   readonly attempt: number;
   readonly actorId: ActorId | undefined;
+  readonly workerId: WorkerId | null;
   readonly resources: ResourceUnits;
   readonly gpus: readonly string[];
   readonly wasRestarted: boolean;

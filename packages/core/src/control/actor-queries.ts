@@ -28,11 +28,14 @@ export function explainActor(
   waits: DeadlockFinder,
   actorId: ActorId,
   nowMs: number,
+  explainRequest?: (requestId: number) => readonly string[],
 ): Explanation | undefined {
   const actor = actors.get(actorId);
   if (actor === undefined) return undefined;
   const forSeconds = ((nowMs - actor.sinceMs) / 1000).toFixed(1);
   const sentences = [sentenceOf(actor, actors, forSeconds)];
+  if (actor.requestId !== undefined && actor.phase === "placing")
+    sentences.push(...(explainRequest?.(actor.requestId) ?? []));
   const waitsFor: string[] = [];
   for (const wait of waits.waitsOf(`actor:${actor.actorId}`)) {
     sentences.push(`${wait.name} waits for ${wait.on.length === 1 ? wait.on[0] : `${wait.on.length} results`}`);

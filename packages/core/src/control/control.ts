@@ -142,7 +142,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
         return;
       case "explain-actor": {
         const { actorId } = query.params as Queries["explain-actor"]["params"];
-        const explanation = explainActor(actors, waits, actorId, effects.nowMs());
+        const explanation = explainActor(actors, waits, actorId, effects.nowMs(), effects.explainRequest);
         if (explanation) reply(explanation);
         else refuse("ACTOR_NOT_FOUND", `no actor ${actorId} is known`);
         return;

@@ -113,6 +113,8 @@ export interface ControlEffects {
    * on. Not called for a worker that died: the host takes back everything that was granted there by itself.
    */
   releaseActorWorker(requestId: number): void;
+  /** Why an {@link ActorWorkerRequest} is not answered, in sentences for people; none when it is. */
+  explainRequest?(requestId: number): readonly string[];
   /** Ends a worker by SIGKILL, now; {@link Control.workerDied} follows, with `intended` in the death. */
   killWorker(workerId: WorkerId, intended: string): void;
   /** Published objects that nobody holds any more. */

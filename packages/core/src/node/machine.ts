@@ -15,7 +15,10 @@ export interface Machine {
   readonly objectStoreBytes: number;
 }
 
-export function describeMachine(config: NodeConfig, log: (message: string) => void): Machine {
+export function describeMachine(
+  config: Pick<NodeConfig, "resources" | "objectStoreBytes">,
+  log: (message: string) => void,
+): Machine {
   const { resources } = config;
   for (const [name, amount] of Object.entries(resources)) {
     if (!Number.isFinite(amount) || amount < 0) {

@@ -6,6 +6,7 @@ export {
   type NodeConfig,
 } from "./config.ts";
 export { type LaunchedNode, type LaunchOptions, launchNode, type NodeExit } from "./launch.ts";
+export { describeMachine, type Machine } from "./machine.ts";
 export { runNode } from "./main.ts";
 export { baseFolder, sweepSessions } from "./session-folder.ts";
 export {

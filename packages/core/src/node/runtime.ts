@@ -176,6 +176,7 @@ export class NodeRuntime {
         killWorker: (workerId, intended) => this.pool.kill(workerId, intended),
         freeStoreKeys: (keys) => this.store.free(keys),
         persist: persistThrough(state),
+        explainRequest: (requestId) => this.engine.explainRequest(requestId, Date.now())?.sentences ?? [],
       },
       { nodeId: config.nodeId, epoch: state.epoch },
     );

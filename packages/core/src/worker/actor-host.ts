@@ -5,7 +5,7 @@
  * the group allows; with a concurrency of 1 a call starts when the one before it has settled.
  */
 import { ActorDiedError } from "../base/errors.ts";
-import type { ActorId, ObjectKey, Seq } from "../base/ids.ts";
+import type { ActorId, ObjectKey, Seq, WorkerId } from "../base/ids.ts";
 import { type Client, failureOf, Handle, runAs } from "../client/mod.ts";
 import type { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
 import { type ActorStart, type ActorStop, pack, type ToNode, unpack, type ValueRecord } from "../wire/mod.ts";
@@ -75,6 +75,8 @@ export interface ActorHostOptions {
   readonly claims: WorkerClaims | undefined;
   readonly toNode: (message: ToNode) => void;
   readonly waiting: Surroundings["waiting"];
+  /** Where workers share one client. */
+  readonly workerId?: WorkerId;
   readonly onStart?: (name: string) => void;
 }
 
@@ -158,12 +160,13 @@ export class ActorHost {
   }
 
   private surroundings(actor: HostedActor): Surroundings {
-    const { client, waiting } = this.options;
+    const { client, waiting, workerId } = this.options;
     const { start, settings } = actor;
     let slots = settings.maxConcurrency;
     for (const concurrency of Object.values(settings.concurrencyGroups)) slots += concurrency;
     return {
       client,
+      ...(workerId !== undefined && { workerId }),
       resources: start.resources,
       gpus: start.gpus,
       wasRestarted: start.incarnation > 0,

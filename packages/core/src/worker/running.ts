@@ -1,6 +1,6 @@
 /** One execution: a task's attempt or an actor's call, from its first line to its result. */
 import { InvalidOptionError, type MobulaError, TaskCancelledError, TaskTimeoutError } from "../base/errors.ts";
-import { type ActorId, objectKey, type Seq, taskIdHex } from "../base/ids.ts";
+import { type ActorId, objectKey, type Seq, taskIdHex, type WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import type { Client, Execution, Handle } from "../client/mod.ts";
 import type { OwnerConnection } from "./connection.ts";
@@ -8,6 +8,8 @@ import type { OwnerConnection } from "./connection.ts";
 /** What the place it runs in lends every execution. */
 export interface Surroundings {
   readonly client: Client;
+  /** Where workers share one client: this one's id. */
+  readonly workerId?: WorkerId;
   readonly resources: ResourceUnits;
   readonly gpus: readonly string[];
   readonly wasRestarted: boolean;
@@ -52,6 +54,9 @@ export class Running implements Execution {
   }
   get actorId(): ActorId | undefined {
     return this.around.actorId;
+  }
+  get workerId(): WorkerId | null {
+    return this.around.workerId ?? this.around.client.workerId;
   }
   get resources(): ResourceUnits {
     return this.around.resources;
