@@ -174,17 +174,14 @@ export class OwnerEngine {
   private streamItem(task: TaskRecord, index: number, value: Parameters<TaskTable["discard"]>[0]): void {
     const { stream } = task;
     if (!stream) return;
-    const known = stream.items.get(index);
-    if (known || index < stream.received) {
-      // A retried producer makes the same items again; only a lost one is replaced.
-      if (known && !known.value) this.objects.setValue(known, value);
-      else this.tasks.discard(value);
+    if (index < stream.received) {
+      // A retried producer makes the same items again, and may have to be told how many were taken long ago.
+      this.tasks.discard(value);
       this.acknowledge(task);
       return;
     }
     stream.received = index + 1;
     const item = this.objects.createUnnumbered(task);
-    stream.items.set(index, item);
     this.objects.setValue(item, value);
     this.effects.streamItem(task.seq, index, item.seq);
   }
@@ -199,7 +196,7 @@ export class OwnerEngine {
 
   /** The program took `consumed` items of the stream in all. */
   consumed(seq: Seq, consumed: number): void {
-    const task = this.tasks.sent.get(seq);
+    const task = this.objects.find(seq)?.task;
     if (!task?.stream) return;
     task.stream.consumed = Math.max(task.stream.consumed, consumed);
     this.acknowledge(task);

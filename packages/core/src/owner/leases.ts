@@ -11,7 +11,7 @@ import { LEASE_IDLE_MS } from "../base/limits.ts";
 import type { Demand, LeaseGranted } from "../wire/mod.ts";
 import type { OwnerEffects } from "./effects.ts";
 import { Fifo } from "./queue.ts";
-import { type Lease, type Shape, TASK_STATE, type TaskRecord } from "./records.ts";
+import { type Lease, type Shape, TASK_STATE, type TaskRecord, type WorkerLink } from "./records.ts";
 
 /** Expected work, in microseconds, that a worker is given ahead. */
 const BACKLOG_MICROS_MAX = 4_000;
@@ -40,6 +40,8 @@ export class LeaseTable {
   private readonly byId: Shape[] = [];
   private readonly leases = new Map<LeaseId, Lease>();
   private dirty: Shape[] = [];
+  /** Runs of templates that have a `maxCalls`, by worker and template. */
+  private readonly calls = new WeakMap<WorkerLink, Map<number, number>>();
   nowMs = 0;
 
   constructor(effects: OwnerEffects, listener: LeaseListener) {
@@ -141,13 +143,40 @@ export class LeaseTable {
     lease.inFlight.set(task.seq, task);
     lease.shape.inFlight++;
     const { template, cost } = registered;
-    // A task with a deadline of its own, or after which the worker ends, is never followed by another.
-    lease.backlogMicros += template.timeoutMs > 0 || template.maxCalls > 0 ? BACKLOG_MICROS_MAX : expected(cost.micros);
-    if (template.maxCalls > 0 && ++lease.calls >= template.maxCalls) lease.isRetiring = true;
+    // Without claim words nobody would know which task the worker is at when its time is up: it is given one at a time.
+    const isAlone = template.timeoutMs > 0 && !lease.link.claims;
+    lease.backlogMicros += isAlone ? BACKLOG_MICROS_MAX : expected(cost.micros);
+    if (template.maxCalls > 0 && this.countCall(lease.link, template.id) >= template.maxCalls) lease.isRetiring = true;
     task.state = TASK_STATE.sent;
     task.lease = lease;
     task.sentAtMs = this.nowMs;
     this.listener.send(task, lease);
+  }
+
+  /** Calls are counted for each worker: it may come back under another lease. */
+  private countCall(link: WorkerLink, templateId: number): number {
+    let counts = this.calls.get(link);
+    if (!counts) {
+      counts = new Map();
+      this.calls.set(link, counts);
+    }
+    const count = (counts.get(templateId) ?? 0) + 1;
+    counts.set(templateId, count);
+    return count;
+  }
+
+  /** Whether the task may have begun to run: its claim word says so, or, without one, its place among those sent. */
+  mayRun(task: TaskRecord, lease: Lease): boolean {
+    const { claims } = lease.link;
+    if (claims && task.claimSlot > 0) return claims.wasStarted(task.claimSlot, task.claimSequence);
+    const [first] = lease.inFlight.values();
+    return first === task;
+  }
+
+  /** Its worker is about to be killed: what has not started is taken back first, so that it loses nothing. */
+  condemn(lease: Lease): void {
+    lease.isRetiring = true;
+    if (lease.inFlight.size > 1) this.takeBackUnstarted(lease);
   }
 
   /** The task is no longer with the worker: finished, taken back, or given back. */
@@ -202,7 +231,7 @@ export class LeaseTable {
       progressAtMs: this.nowMs,
       idleSinceMs: this.nowMs,
       isRevoked: false,
-      calls: 0,
+      askedBackTo: undefined,
       isRetiring: false,
       isBroken: false,
     };
@@ -261,10 +290,15 @@ export class LeaseTable {
     lease.isStuck = true;
     const [, ...later] = lease.inFlight.values();
     if (!claims) {
-      this.askBack?.(
-        lease,
-        later.map((task) => task.seq),
-      );
+      // Asked once for each: the answer may take as long as the task that runs.
+      const newest = later.at(-1);
+      if (newest && newest !== lease.askedBackTo) {
+        lease.askedBackTo = newest;
+        this.askBack?.(
+          lease,
+          later.map((task) => task.seq),
+        );
+      }
       return;
     }
     for (const task of later.reverse()) {
@@ -281,7 +315,7 @@ export class LeaseTable {
       const { size } = lease.inFlight;
       if (size === 0) {
         if (this.nowMs - lease.idleSinceMs >= LEASE_IDLE_MS && lease.shape.queue.size === 0) this.giveBack(lease);
-      } else if (size > 1 && !lease.isStuck && this.nowMs - lease.progressAtMs >= STUCK_MS) {
+      } else if (size > 1 && this.nowMs - lease.progressAtMs >= STUCK_MS) {
         this.takeBackUnstarted(lease);
       }
     }

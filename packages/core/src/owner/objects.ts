@@ -19,7 +19,7 @@ import {
 import { packFailure, type StoreKey, type StorePinned, type ValueRecord } from "../wire/mod.ts";
 import type { OwnerEffects } from "./effects.ts";
 import { HoldTable } from "./holds.ts";
-import { type NestedRef, ObjectRecord, type TaskRecord } from "./records.ts";
+import { type NestedRef, ObjectRecord, TASK_STATE, type TaskRecord } from "./records.ts";
 
 /** Object numbers from here on are chosen by the engine; below, by the program's side. */
 const ENGINE_SEQS_FROM = 2 ** 40;
@@ -137,7 +137,14 @@ export class ObjectTable {
 
   /** The program asks for the value: told once by `value` or `pinned`. */
   want(seq: Seq): void {
-    const record = this.get(seq);
+    const record = this.records.get(seq);
+    if (!record) {
+      // The program let go of the ref while a value of it was on its way here.
+      const message = "the ref was released while its value was awaited";
+      const bytes = packFailure({ code: "REF_RELEASED", kind: "invalid", message });
+      this.effects.value(seq, { at: "error", bytes, nested: [] });
+      return;
+    }
     record.isWanted = true;
     if (record.value) this.deliver(record);
     else this.subscribe(record);
@@ -145,7 +152,9 @@ export class ObjectTable {
 
   unwant(seq: Seq): void {
     const record = this.records.get(seq);
-    if (record) record.isWanted = false;
+    if (!record) return;
+    record.isWanted = false;
+    if (record.uses <= 0) this.finish(record);
   }
 
   /** The program asks to know when there is a value, without the value. */
@@ -204,6 +213,7 @@ export class ObjectTable {
     first.isWanted = false;
     first.isRead = true;
     this.effects.pinned(first.seq, pinned, first.value?.nested ?? []);
+    if (first.uses <= 0) this.finish(first);
     return true;
   }
 
@@ -231,16 +241,24 @@ export class ObjectTable {
     if (--record.uses === 0) this.finish(record);
   }
 
-  /** Nobody here needs the record. One that is still being made is kept if it was published: others wait for it. */
+  /** Its task has ended; a return that nobody needed was given no value. */
+  taskEnded(record: ObjectRecord): void {
+    if (record.uses <= 0 && !record.value) this.finish(record);
+  }
+
+  /**
+   * Nobody here needs the record. It is kept all the same while it is being made, because others may wait for it and
+   * its task can still be cancelled by its number, and until it is delivered when the program has asked for it.
+   */
   private finish(record: ObjectRecord): void {
-    if (!record.value && record.isPublished) return;
-    const { value, task, foreignKey } = record;
+    const { value, task, foreignKey, isPublished } = record;
+    if (record.isWanted || record.isWatched) return;
+    if (!value && (isPublished || (task && task.state !== TASK_STATE.done))) return;
     if (record.lineageUses > 0) {
-      const isElsewhere = record.isPublished;
       this.freeValue(record);
       // The value is the directory's now. Should the ref come back from others, it is a borrowed one; the record only
       // stays with the tasks that would need it to be made again.
-      if (isElsewhere) record.isDetached = this.records.delete(record.seq);
+      if (isPublished) record.isDetached = this.records.delete(record.seq);
       return;
     }
     if (!record.isDetached && !this.records.delete(record.seq)) return;
@@ -256,7 +274,9 @@ export class ObjectTable {
       return;
     }
     this.freeValue(record);
-    if (value?.at === "error" && task && !record.isRead) this.effects.unreadFailure(task.name, value.bytes);
+    // Whoever holds a published ref reads it elsewhere.
+    if (value?.at === "error" && task && !record.isRead && !isPublished)
+      this.effects.unreadFailure(task.name, value.bytes);
     if (task) this.listener?.returnDropped(task);
   }
 

@@ -139,10 +139,9 @@ export class TaskRecord {
 
 const NO_RETURNS: readonly ObjectRecord[] = Object.freeze([]);
 
-/** The items of a generator, as its owner sees them. */
+/** How far a generator has come, as its owner sees it. */
 export interface StreamRecord {
-  /** Item number → its object; items keep their numbers over retries. */
-  readonly items: Map<number, ObjectRecord>;
+  /** Items that came, in all attempts together: a retried producer makes the same ones again, which are dropped. */
   received: number;
   consumed: number;
   /** The program let go of the stream: items that still come are dropped. */
@@ -194,7 +193,8 @@ export interface Lease {
   idleSinceMs: number;
   /** Others wait for it: take no more work and give it back when empty. */
   isRevoked: boolean;
-  calls: number;
+  /** The last of the tasks that a worker without claim words was asked to give back. */
+  askedBackTo: TaskRecord | undefined;
   /** Set when the worker must not be used again. */
   isRetiring: boolean;
   /** Its connection broke; the node will say why. */

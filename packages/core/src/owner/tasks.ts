@@ -117,7 +117,7 @@ export class TaskTable {
   /** Makes the records of the returns and counts the arguments that are missing. */
   prepare(task: TaskRecord, numReturns: number, isStream: boolean): void {
     if (isStream) {
-      task.stream = { items: new Map(), received: 0, consumed: 0, isAbandoned: false };
+      task.stream = { received: 0, consumed: 0, isAbandoned: false };
       task.returns = [this.objects.create(task.seq, task)];
     } else if (numReturns === 1) task.returns = [this.objects.create(task.seq, task)];
     else {
@@ -134,12 +134,7 @@ export class TaskTable {
     const isCreation = task.actor !== undefined && task.method === undefined;
     if (failed?.value?.at === "error" && !isCreation) {
       failed.isRead = true;
-      this.fail(task, {
-        code: "TASK_FAILED",
-        kind: "task",
-        message: `${task.name} was not run, because one of its arguments failed`,
-        because: unpackFailure(failed.value.bytes),
-      });
+      this.failOf(task, failed.value, `${task.name} was not run, because one of its arguments failed`);
       return;
     }
     if (task.actor) this.calls?.ready(task);
@@ -222,14 +217,15 @@ export class TaskTable {
       return;
     }
     let isStored = false;
-    for (const value of values) if (value.at === "stored") isStored = true;
     const { returns } = task;
     for (let index = 0; index < values.length; index++) {
       const value = values[index];
       const record = returns[index];
       if (!value || !record) continue;
-      if (!isNeeded(record)) this.discard(value);
+      // A task that ran again for one lost return leaves the others as they are.
+      if (record.value || !isNeeded(record)) this.discard(value);
       else this.objects.setValue(record, value);
+      if (record.value?.at === "stored") isStored = true;
     }
     this.end(task, isStored);
   }
@@ -333,10 +329,23 @@ export class TaskTable {
     this.settle(task, { at: "error", bytes: packFailure(failure), nested: [] });
   }
 
+  /** The error of an argument is the reason; refs inside it stay held. */
+  failOf(task: TaskRecord, argument: ValueRecord & { readonly at: "error" }, message: string): void {
+    const failure: FailureRecord = {
+      code: "TASK_FAILED",
+      kind: "task",
+      message,
+      because: unpackFailure(argument.bytes),
+    };
+    this.settle(task, { at: "error", bytes: packFailure(failure), nested: argument.nested });
+  }
+
   /** Every return gets this error. */
   private settle(task: TaskRecord, error: ValueRecord & { readonly at: "error" }): void {
     if (task.state === TASK_STATE.done) return;
     if (task.stream) this.endStream(task, error);
+    const [first] = task.returns;
+    if (first && !first.isRead && !task.returns.some(isNeeded)) this.effects.unreadFailure(task.name, error.bytes);
     for (const record of task.returns) {
       if (record.value || !isNeeded(record)) continue;
       // Each return that has the error holds the refs in it.
@@ -354,7 +363,6 @@ export class TaskTable {
       const item = this.objects.createUnnumbered(task);
       item.isRead = true;
       const index = stream.received++;
-      stream.items.set(index, item);
       for (const key of error.nested) this.objects.holds.use(key);
       this.objects.setValue(item, error);
       this.effects.streamItem(task.seq, index, item.seq);
@@ -369,6 +377,7 @@ export class TaskTable {
     task.state = TASK_STATE.done;
     this.endedCount++;
     if (task.actor) this.calls?.ended(task);
+    for (const record of task.returns) this.objects.taskEnded(record);
     if (keepLineage && this.maxRetries(task) !== 0) {
       task.hasLineage = true;
       for (const dep of task.deps) {
@@ -418,7 +427,6 @@ export class TaskTable {
     task.failures++;
     task.attempt++;
     this.endedCount--;
-    for (const record of task.returns) record.value = undefined;
     this.requeue(task);
     return true;
   }
@@ -443,6 +451,8 @@ export class TaskTable {
     }
     this.delayed.delete(task);
     const { lease, actor } = task;
+    // Whoever cancels knows: an error that nobody reads is no news.
+    for (const record of task.returns) record.isRead = true;
     this.settle(task, { at: "error", bytes: packFailure(failure), nested: [] });
     if (!wasSent) {
       if (task.registered) this.leases.touch(task.registered.shape);
@@ -465,12 +475,11 @@ export class TaskTable {
     link.schedule();
     this.interrupted.add(task);
     link.claims?.interrupt(task.seq);
-    if (force && lease) this.kill(lease, failure.message);
+    if (force && lease && this.leases.mayRun(task, lease)) {
+      this.leases.condemn(lease);
+      this.effects.killWorker(lease.link.address, failure.message);
+    }
     return true;
-  }
-
-  private kill(lease: Lease, reason: string): void {
-    this.effects.killWorker(lease.link.address, reason);
   }
 
   /** Called about every 10 ms while the engine is active. */
@@ -483,11 +492,17 @@ export class TaskTable {
       this.requeue(task);
     }
     for (const task of this.limited) {
+      const { lease } = task;
+      // The time of a task begins when it does, not when it was sent to wait behind others.
+      if (lease && !this.leases.mayRun(task, lease)) {
+        task.sentAtMs = this.nowMs;
+        continue;
+      }
       const limit = task.registered?.template.timeoutMs ?? task.method?.timeoutMs ?? 0;
       if (limit <= 0 || this.nowMs - task.sentAtMs < limit) continue;
       this.limited.delete(task);
       const message = `${task.name} did not finish within its timeoutMs of ${limit} ms`;
-      this.cancel(task, task.lease !== undefined, true, { code: "TASK_TIMEOUT", kind: "unavailable", message });
+      this.cancel(task, lease !== undefined, true, { code: "TASK_TIMEOUT", kind: "unavailable", message });
     }
     for (const task of this.interrupted) {
       const link = task.lease?.link ?? task.actor?.link;
@@ -543,7 +558,8 @@ function depValues(task: TaskRecord): readonly ValueRecord[] {
   return values;
 }
 
-const isNeeded = (record: ObjectRecord): boolean => record.uses > 0 || record.isPublished || record.lineageUses > 0;
+const isNeeded = (record: ObjectRecord): boolean =>
+  record.uses > 0 || record.isPublished || record.isWanted || record.isWatched || record.lineageUses > 0;
 
 const NO_DEPS: readonly ObjectRecord[] = Object.freeze([]);
 const NO_KEYS: readonly ObjectKey[] = Object.freeze([]);
