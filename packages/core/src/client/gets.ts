@@ -38,11 +38,6 @@ export interface GetWaiter {
   readonly index: number;
 }
 
-/** One object of a `wait`. */
-export interface PendingWait {
-  ready(): void;
-}
-
 /** Waiters by object. */
 export class WaiterTable<W> {
   private readonly waiters = new Map<Seq, W | W[]>();

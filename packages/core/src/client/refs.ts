@@ -14,10 +14,10 @@ export class Ref {
   local: Uint8Array | undefined;
   /** The owner said that there is a value. */
   isReady = false;
-  /** The owner was asked to say when there is one. */
-  isWatched = false;
   /** It is the result of an actor's call. */
   isCall = false;
+  /** The last `wait` that it was part of. */
+  waitMark = 0;
   isReleased = false;
 
   constructor(client: Client, seq: Seq, foreignKey: ObjectKey | undefined, local: Uint8Array | undefined) {

@@ -12,7 +12,6 @@ interface Waiting {
 export class StreamState {
   readonly items: Ref[] = [];
   readonly waiting: Waiting[] = [];
-  readonly watchers = new Set<() => void>();
   taken = 0;
   isEnded = false;
   isReleased = false;
@@ -22,6 +21,8 @@ export class RefStream implements AsyncIterable<Ref> {
   readonly client: Client;
   readonly seq: Seq;
   readonly state: StreamState;
+  /** The last `wait` that it was part of. */
+  waitMark = 0;
   private readonly completion: Ref;
 
   constructor(client: Client, completion: Ref, state: StreamState) {

@@ -56,7 +56,7 @@ class IoThread {
     });
     this.runtime.program = this.program();
     bell.on("message", () => this.runtime.flushNow());
-    this.rest();
+    this.runtime.flushNow();
   }
 
   /** The node's connection, before it exists too. */
@@ -71,26 +71,22 @@ class IoThread {
 
   /** Takes what the program has asked. Runs before the engine acts, so that one turn serves everything. */
   private look(): void {
-    this.consumer.stayAwake();
-    const count = this.consumer.drain(this.handleRecord);
-    this.emptyLooks = count > 0 ? 0 : this.emptyLooks + 1;
-    this.rest();
+    let isMore: boolean;
+    do {
+      this.consumer.stayAwake();
+      const count = this.consumer.drain(this.handleRecord);
+      this.emptyLooks = count > 0 ? 0 : this.emptyLooks + 1;
+      isMore = this.emptyLooks < DOZES ? this.consumer.doze() : this.consumer.sleep();
+    } while (isMore);
+    if (this.emptyLooks < DOZES) this.doze ??= setTimeout(this.lookAgain, DOZE_MS);
   }
+
+  private readonly lookAgain = (): void => {
+    this.doze = undefined;
+    this.runtime.flushNow();
+  };
 
   private readonly handleRecord = (bytes: Buffer, start: number, end: number): void => this.handle(bytes, start, end);
-
-  private rest(): void {
-    if (this.emptyLooks < DOZES) {
-      this.doze ??= setTimeout(() => {
-        this.doze = undefined;
-        this.runtime.flushNow();
-      }, DOZE_MS);
-      if (this.consumer.doze()) this.runtime.schedule();
-    } else if (this.consumer.sleep()) {
-      this.emptyLooks = 0;
-      this.runtime.schedule();
-    }
-  }
 
   private handle(bytes: Buffer, start: number, end: number): void {
     if (!isHotFrame(bytes, start)) {
