@@ -82,7 +82,7 @@ export class Client {
   private readonly streamRegistry = new FinalizationRegistry<{ seq: Seq; state: StreamState }>(({ seq, state }) => {
     if (!state.isReleased) this.streamLeft(seq, state);
   });
-  private readonly storedBytes = new Map<Seq, number>();
+  private keptBytes = 0;
 
   constructor(options: ClientOptions, where: { jobId: JobId; nodeId: NodeId; namespace: string }) {
     this.options = options;
@@ -188,18 +188,7 @@ export class Client {
   private letGo(seq: Seq): void {
     if (this.isClosed) return;
     this.waits.released(seq);
-    const bytes = this.storedBytes.get(seq);
-    if (bytes !== undefined) {
-      this.storedBytes.delete(seq);
-      this.options.onHeldBytes?.(-bytes);
-    }
     this.port.release(seq);
-  }
-
-  private holdBytes(seq: Seq, bytes: number): void {
-    if (!this.options.onHeldBytes || this.storedBytes.has(seq)) return;
-    this.storedBytes.set(seq, bytes);
-    this.options.onHeldBytes(bytes);
   }
 
   // ── put ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -255,7 +244,6 @@ export class Client {
   private putStored(packed: Shippable, key: number): Ref {
     const seq = this.takeSeqs(1);
     this.port.put(seq, { at: "stored", key, size: packed.byteLength, nested: this.values.nested(packed) });
-    this.holdBytes(seq, packed.byteLength);
     return this.track(seq);
   }
 
@@ -264,7 +252,6 @@ export class Client {
     const key = allocation.seal();
     const seq = this.takeSeqs(1);
     this.port.put(seq, { at: "stored", key, size, nested: [] });
-    this.holdBytes(seq, size);
     return this.track(seq);
   }
 
@@ -413,6 +400,11 @@ export class Client {
       streamEnd: (stream) => this.streamEnd(stream),
       unreadFailure: (name, bytes) => this.options.onUnreadFailure(name, errorFromBytes(bytes, this.values)),
       warn: (code, message) => this.options.onWarning(code, message),
+      kept: (bytes) => {
+        const change = bytes - this.keptBytes;
+        this.keptBytes = bytes;
+        this.options.onHeldBytes?.(change);
+      },
     };
   }
 
@@ -441,7 +433,6 @@ export class Client {
     for (const other of others) if (this.gets.add(seq, other)) this.port.want([seq]);
     const ref = first.get.refs[first.index];
     if (ref) ref.isReady = true;
-    this.holdBytes(seq, pinned.size);
     const source = store.map(pinned);
     try {
       first.get.fulfil(first.index, this.values.decode(source));

@@ -36,3 +36,5 @@ const storage = new AsyncLocalStorage<Execution>();
 
 export const currentExecution = (): Execution | undefined => storage.getStore();
 export const runAs = <T>(execution: Execution, fn: () => T): T => storage.run(execution, fn);
+/** A run that was broken off leaves its execution behind: what comes next belongs to nobody. */
+export const leaveExecution = (): void => storage.enterWith(undefined as unknown as Execution);

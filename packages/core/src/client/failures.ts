@@ -20,10 +20,27 @@ export interface PackedFailure {
   readonly nested: readonly NestedRef[];
 }
 
+const RUNTIME_FRAME =
+  /^\s+at (?:async )?.*(?:\/core\/src\/(?!\S*\.test\.)|\/mobula\/dist\/|mobula:guard|node:internal\/async_local_storage|node:vm[:)]|sigintHandlersWrap)/;
+
+/** Leaves the user's own frames: what the runtime called on the way to them says nothing to the user. */
+function hideRuntimeFrames(error: unknown): void {
+  for (let at = error; at instanceof Error; at = at.cause) {
+    const { stack } = at;
+    if (typeof stack !== "string" || at instanceof MobulaError) continue;
+    const shown = stack
+      .split("\n")
+      .filter((line) => !RUNTIME_FRAME.test(line))
+      .join("\n");
+    if (shown !== stack) Object.defineProperty(at, "stack", { value: shown, configurable: true, writable: true });
+  }
+}
+
 /** What user code threw, with `where` it ran, ready to travel. What cannot be shipped travels as its description. */
 export function failureOf(thrown: unknown, name: string, where: string, values: Values): PackedFailure {
   const text = thrown instanceof Error ? thrown.message : inspect(thrown, { depth: 1 });
   const base = { code: "TASK_FAILED", kind: "task", language: "js" } as const;
+  hideRuntimeFrames(thrown);
   const message = `${name} failed (${where}): ${text}`;
   try {
     const packed = values.encode(thrown, "error");

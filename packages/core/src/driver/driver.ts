@@ -3,7 +3,7 @@
  * its client.
  */
 import { MessageChannel, Worker } from "node:worker_threads";
-import { ConnectionLostError } from "../base/errors.ts";
+import { ConnectionLostError, InternalError } from "../base/errors.ts";
 import { newJobId, newProcessId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
 import { entryPath } from "../bin/entries.ts";
@@ -60,6 +60,8 @@ class IoThread {
   readonly processId = newProcessId();
   readonly jobId = newJobId();
   readonly port: RingPort;
+  /** The thread ended by a fault of ours. */
+  onFailure: ((error: Error) => void) | undefined;
   private readonly worker: Worker;
   private readonly ended: Promise<void>;
 
@@ -83,7 +85,10 @@ class IoThread {
     });
     this.worker.unref();
     this.ended = new Promise((resolve) => this.worker.once("exit", () => resolve()));
-    this.worker.once("error", (error) => this.port.fail(error));
+    this.worker.once("error", (error) => {
+      this.port.fail(error);
+      this.onFailure?.(error);
+    });
     this.port = new RingPort(data.toThread, data.fromThread, bells.port1, apart.port1);
   }
 
@@ -140,6 +145,10 @@ async function join(options: DriverOptions, io: IoThread, launched: LaunchedNode
       gc.asked();
       client.openedStore?.trim();
     } else if (told.t === "node-lost") lost(told.why);
+  };
+  io.onFailure = (error) => {
+    if (isStopping) return;
+    client.close(new InternalError(`the I/O thread failed: ${error.message}`, { cause: error }));
   };
   void launched?.exited.then((exit) => lost(exit.signal ? `signal ${exit.signal}` : `exit code ${exit.code}`));
 

@@ -61,7 +61,8 @@ export class InlineExecutor {
     this.tasks = new TaskRunner(client, runtime, undefined, () => around);
     this.actors = new ActorHost({ client, runtime, claims: undefined, toNode: say, waiting, workerId });
     this.waits.task = () => this.tasks.running;
-    this.waits.onBlocked = () => this.tasks.giveBackUnstarted();
+    this.waits.onBlocked = (isBlocked) => this.tasks.blocked(isBlocked);
+    this.tasks.onEnd = (running) => this.waits.ended(running);
   }
 
   /** The owner's end of a new connection. */

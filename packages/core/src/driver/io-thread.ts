@@ -289,6 +289,12 @@ class IoThread {
         out.uint(count);
         this.push();
       },
+      kept: (bytes) => {
+        out.array(2);
+        out.uint(TELL.kept);
+        out.uint(bytes);
+        this.push();
+      },
       unreadFailure: (name, bytes) => this.tell({ t: "unread-failure", name, bytes }),
       warn: (code, message) => this.tell({ t: "warning", code, message }),
     };

@@ -41,6 +41,8 @@ export const TELL = {
   streamItem: 3,
   /** [4, stream, count] */
   streamEnd: 4,
+  /** [5, bytes] */
+  kept: 5,
 } as const;
 
 export function writeNested(out: FrameWriter, nested: readonly NestedRef[]): void {

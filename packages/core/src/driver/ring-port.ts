@@ -270,6 +270,10 @@ export class RingPort implements OwnerPort {
     const { program } = this;
     reader.array();
     const kind = reader.uint();
+    if (kind === TELL.kept) {
+      program?.kept(reader.uint());
+      return;
+    }
     const seq = reader.uint() as Seq;
     switch (kind) {
       case TELL.value:
