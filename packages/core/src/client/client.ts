@@ -274,16 +274,13 @@ export class Client {
     const signal = options?.signal;
     if (signal?.aborted) return Promise.reject(signal.reason);
     return new Promise((resolve, reject) => {
-      const execution = currentExecution();
-      let waitsFor: readonly Seq[] = [];
-      let isAwaited = false;
+      let ended: (() => void) | undefined;
       let timer: NodeJS.Timeout | undefined;
       const abort = (): void => get.fail(signal?.reason);
       const settled = (): void => {
         if (timer) clearTimeout(timer);
         signal?.removeEventListener("abort", abort);
-        if (isAwaited) this.port.awaiting(-1);
-        if (execution && waitsFor.length > 0) execution.waiting(-1, waitsFor);
+        ended?.();
       };
       const get = new PendingGet(
         refs,
@@ -297,19 +294,33 @@ export class Client {
           reject(error);
         },
       );
-      waitsFor = this.ask(get);
+      this.ask(get);
       if (get.isSettled) return;
-      isAwaited = true;
-      this.port.awaiting(1);
-      execution?.waiting(1, waitsFor);
-      execution?.onCancel?.((error) => get.fail(error));
+      const pending = currentExecution() ? refs.filter((ref) => this.gets.has(ref.seq)).map((ref) => ref.seq) : [];
+      ended = this.beginWait(pending, (error) => get.fail(error));
       signal?.addEventListener("abort", abort, { once: true });
       if (options?.timeoutMs !== undefined)
         timer = setTimeout(() => this.timeOut(get, options.timeoutMs ?? 0), options.timeoutMs);
     });
   }
 
-  private ask(get: PendingGet): readonly Seq[] {
+  /**
+   * Something of the program begins to wait: the process stays alive, a task that waits lends its CPU, and a cancel of
+   * the task ends the wait. Returns what ends all that.
+   */
+  beginWait(seqs: readonly Seq[], fail: (error: Error) => void): () => void {
+    const execution = currentExecution();
+    this.port.awaiting(1);
+    execution?.waiting(1, seqs);
+    const forget = execution?.onCancel(fail);
+    return () => {
+      this.port.awaiting(-1);
+      execution?.waiting(-1, seqs);
+      forget?.();
+    };
+  }
+
+  private ask(get: PendingGet): void {
     const { refs } = get;
     const wanted: Seq[] = [];
     for (let index = 0; index < refs.length; index++) {
@@ -327,7 +338,6 @@ export class Client {
       this.port.want(wanted);
       this.port.flush();
     }
-    return wanted;
   }
 
   private forget(get: PendingGet): void {
@@ -377,15 +387,10 @@ export class Client {
     if (signal?.aborted) return Promise.reject(signal.reason);
     for (const item of items) if (item instanceof Ref) item.check(this);
     return this.waits.wait(items, needed, options, (fail) => {
-      const execution = currentExecution();
       this.port.flush();
-      this.port.awaiting(1);
-      execution?.waiting(1, []);
-      execution?.onCancel?.(fail);
-      return () => {
-        this.port.awaiting(-1);
-        execution?.waiting(-1, []);
-      };
+      // Only a wait for all of them is one that each of them can hold up.
+      const isForAll = needed === items.length;
+      return this.beginWait(isForAll ? items.map((item) => item.seq) : [], fail);
     });
   }
 
@@ -536,8 +541,8 @@ export class Client {
     for (const { get } of this.gets.takeAll()) get.fail(error);
     this.waits.failAll(error);
     for (const [, state] of this.streams) {
-      state.isEnded = true;
-      for (const waiting of state.waiting.splice(0)) waiting.resolve({ done: true, value: undefined });
+      state.failure = error;
+      for (const waiting of state.waiting.splice(0)) waiting.fail(error);
     }
     this.streams.clear();
   }

@@ -26,8 +26,11 @@ export interface Execution {
   submitted(seq: Seq): void;
   /** A wait begins (+1) or ends (-1). */
   waiting(change: 1 | -1, seqs: readonly Seq[]): void;
-  /** Called with the error when the execution is cancelled: its own pending waits end too. */
-  onCancel?(reject: (error: Error) => void): void;
+  /**
+   * Called with the error when the execution is cancelled: its own pending waits end too. Returns what takes the
+   * callback back.
+   */
+  onCancel(reject: (error: Error) => void): () => void;
   /** Ends the actor after the calls before this one. */
   exitActor?(): void;
 }

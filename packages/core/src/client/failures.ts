@@ -1,6 +1,6 @@
 /** Failures as they travel, to the errors that a program catches; and back. */
 import { inspect } from "node:util";
-import { errorFromCode, type MobulaError, SerializationError } from "../base/errors.ts";
+import { errorFromCode, MobulaError, SerializationError } from "../base/errors.ts";
 import type { NestedRef } from "../owner/mod.ts";
 import { type FailureRecord, packFailure, unpackFailure } from "../wire/mod.ts";
 import type { Values } from "./values.ts";

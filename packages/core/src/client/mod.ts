@@ -1,6 +1,6 @@
 export { Client, type ClientOptions, type GetOptions, nodeLostError } from "./client.ts";
 export { DirectPort } from "./direct-port.ts";
-export { currentExecution, leaveExecution, type Execution, runAs } from "./execution.ts";
+export { currentExecution, type Execution, leaveExecution, runAs } from "./execution.ts";
 export { errorFromBytes, failureOf } from "./failures.ts";
 export { type BoundMethod, expectHandle, Handle, type HandleMeta, type MethodMeta } from "./handles.ts";
 export { setMethodOverrides, trackMore } from "./method-calls.ts";

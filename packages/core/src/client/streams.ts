@@ -6,6 +6,7 @@ import type { Ref } from "./refs.ts";
 
 interface Waiting {
   resolve(result: IteratorResult<Ref, undefined>): void;
+  fail(error: Error): void;
 }
 
 /** What the client's table holds: everything but the object the program sees, so that dropping that one is noticed. */
@@ -15,6 +16,8 @@ export class StreamState {
   taken = 0;
   isEnded = false;
   isReleased = false;
+  /** Why nothing more can come: the node is gone, or the program has shut down. */
+  failure: Error | undefined;
 }
 
 export class RefStream implements AsyncIterable<Ref> {
@@ -44,17 +47,25 @@ export class RefStream implements AsyncIterable<Ref> {
       this.client.streamTaken(this.seq, ++state.taken);
       return Promise.resolve({ done: false, value: item });
     }
+    if (state.failure) return Promise.reject(state.failure);
     if (state.isEnded || state.isReleased) return Promise.resolve({ done: true, value: undefined });
     this.client.port.flush();
-    this.client.port.awaiting(1);
-    return new Promise((resolve) => {
-      state.waiting.push({
+    return new Promise((resolve, reject) => {
+      const waiting: Waiting = {
         resolve: (result) => {
-          this.client.port.awaiting(-1);
+          ended();
           if (!result.done) this.client.streamTaken(this.seq, ++state.taken);
           resolve(result);
         },
-      });
+        fail: (error) => {
+          const at = state.waiting.indexOf(waiting);
+          if (at >= 0) state.waiting.splice(at, 1);
+          ended();
+          reject(error);
+        },
+      };
+      state.waiting.push(waiting);
+      const ended = this.client.beginWait([this.seq], waiting.fail);
     });
   }
 

@@ -87,6 +87,8 @@ export class WaitTable {
   ): Promise<{ ready: W[]; pending: W[] }> {
     if (hasEnough(items, needed)) return Promise.resolve(split(items, needed));
     this.ask(items.filter((item) => !(item instanceof RefStream)) as Ref[]);
+    // An owner on this thread has answered already.
+    if (hasEnough(items, needed)) return Promise.resolve(split(items, needed));
     return new Promise((resolve, reject) => {
       let timer: NodeJS.Timeout | undefined;
       const finish = (end: () => void): void => {
