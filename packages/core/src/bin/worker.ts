@@ -2,8 +2,9 @@
 
 import { useWorkerClient } from "../api/mod.ts";
 import { InvalidOptionError } from "../base/errors.ts";
+import { dieWithParent } from "../store/mod.ts";
 import type { WorkerConfig } from "../wire/mod.ts";
-import { installOutputTags, runWorker, tagOutput } from "../worker/mod.ts";
+import { failExecution, installOutputTags, runWorker, tagOutput } from "../worker/mod.ts";
 import { runEntry } from "./entries.ts";
 
 runEntry(async () => {
@@ -14,9 +15,11 @@ runEntry(async () => {
   delete process.env.MOBULA_WORKER;
   // The terminal's Ctrl-C is the driver's business; ours ends by signal or with the node.
   process.on("SIGINT", () => {});
-  process.on("unhandledRejection", (error) =>
-    console.error("a promise of a task was rejected and nobody handled it:", error),
-  );
+  process.on("unhandledRejection", (error) => {
+    if (!failExecution(error)) console.error("a promise of a task was rejected and nobody handled it:", error);
+  });
   installOutputTags();
   await runWorker(config, { onClient: useWorkerClient, tagOutput });
+  // A node that was killed cannot end a worker in an endless loop, which does not see its connection close.
+  if (!dieWithParent(config.nodePid)) process.kill(process.pid, "SIGKILL");
 });

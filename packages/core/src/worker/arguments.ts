@@ -19,6 +19,16 @@ export function fetchValues(
   return Promise.all(values.map((value) => (value.at === "stored" ? runtime.pin(value.key) : value)));
 }
 
+/** Gives back the pins of values that were fetched, or are on their way, and will not be read. */
+export function unpin(runtime: OwnerRuntime, fetched: ReturnType<typeof fetchValues> | undefined): void {
+  if (fetched instanceof Promise) {
+    void fetched.then((values) => unpin(runtime, values));
+    return;
+  }
+  const keys = (fetched ?? []).flatMap((value) => ("t" in value && !value.error ? [value.key] : []));
+  if (keys.length > 0) runtime.toNode({ t: "store-unpin", keys });
+}
+
 /** @throws the error that a value is, or that its store answered with. */
 export function decodeValue(client: Client, value: PinnedValue): unknown {
   if ("t" in value) {

@@ -174,13 +174,13 @@ export class OwnerConnection implements PeerHandlers {
         const seq = reader.uint() as Seq;
         const code = reader.string();
         const isRecursive = reader.bool();
-        if (!this.actors.cancel(this, seq, code, isRecursive)) this.tasks.cancel(seq, code, isRecursive);
+        if (!this.actors.cancel(this, seq, code, isRecursive)) this.tasks.cancel(this, seq, code, isRecursive);
         return;
       }
       case TO_WORKER.streamAck: {
         const seq = reader.uint() as Seq;
         const consumed = reader.uint();
-        if (!this.actors.acknowledge(this, seq, consumed)) this.tasks.acknowledge(seq, consumed);
+        if (!this.actors.acknowledge(this, seq, consumed)) this.tasks.acknowledge(this, seq, consumed);
         return;
       }
       case TO_WORKER.takeBack: {

@@ -6,6 +6,7 @@
  */
 import { Script } from "node:vm";
 import type { Seq } from "../base/ids.ts";
+import { leaveExecution } from "../client/mod.ts";
 import type { WorkerClaims } from "../owner/mod.ts";
 
 const HOOK = Symbol.for("mobula.guarded");
@@ -38,6 +39,7 @@ export function runGuarded<T>(claims: WorkerClaims, seq: Seq, fn: () => T): T {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ERR_SCRIPT_EXECUTION_INTERRUPTED") throw error;
     claims.leaveGuard();
+    leaveExecution();
     throw new Interrupted("interrupted by a cancel");
   } finally {
     holder[HOOK] = undefined;

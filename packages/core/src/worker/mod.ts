@@ -1,7 +1,7 @@
 export { ActorHost, HOOKS, type HostSettings, packHostSettings } from "./actor-host.ts";
 export { OwnerConnection } from "./connection.ts";
 export { installOutputTags, tagOutput } from "./output.ts";
-export type { Surroundings } from "./running.ts";
+export { failExecution, type Surroundings } from "./running.ts";
 export { TaskRunner } from "./task-runner.ts";
 export { Waits } from "./waits.ts";
 export { mapClaims, runWorker, type WorkerProcessOptions } from "./worker.ts";

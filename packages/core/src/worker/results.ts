@@ -42,7 +42,9 @@ export class ResultWriter {
 
   /** Several returns. @throws as `ok`. */
   results(seq: Seq, attempt: number, runMicros: number, values: readonly unknown[]): void {
-    const records = values.map((value) => this.record(this.client.values.encode(value, "result"), seq));
+    // All are encoded before the first is stored: most failures leave nothing behind.
+    const packed = values.map((value) => this.client.values.encode(value, "result"));
+    const records = packed.map((each) => this.record(each, seq));
     this.writeResults(seq, attempt, runMicros, records);
   }
 
@@ -71,6 +73,10 @@ export class ResultWriter {
     writeValue(out, record);
     out.end();
     this.peer.schedule();
+  }
+
+  flush(): void {
+    this.peer.flush();
   }
 
   streamEnd(seq: Seq, attempt: number, runMicros: number, count: number): void {

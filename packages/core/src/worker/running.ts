@@ -2,7 +2,7 @@
 import { InvalidOptionError, type MobulaError, TaskCancelledError, TaskTimeoutError } from "../base/errors.ts";
 import { type ActorId, objectKey, type Seq, taskIdHex, type WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
-import type { Client, Execution, Handle } from "../client/mod.ts";
+import { type Client, currentExecution, type Execution, type Handle } from "../client/mod.ts";
 import type { OwnerConnection } from "./connection.ts";
 
 /** What the place it runs in lends every execution. */
@@ -31,6 +31,8 @@ export class Running implements Execution {
   private cancelListeners: Set<(error: Error) => void> | undefined;
   cancelled: MobulaError | undefined;
   exitActor?: () => void;
+  /** Ends it with this error although its own promise has not settled; absent when there is nothing to go on without. */
+  abandon?: (error: unknown) => void;
   /** Waits under way. */
   waits = 0;
 
@@ -97,10 +99,13 @@ export class Running implements Execution {
     this.around.waiting(change, this, seqs);
   }
 
-  onCancel(reject: (error: Error) => void): void {
-    if (this.cancelled) reject(this.cancelled);
+  onCancel(reject: (error: Error) => void): () => void {
+    const { cancelled } = this;
+    // Later, as it would be if the cancel came now: the caller is not ready for it within this call.
+    if (cancelled) queueMicrotask(() => reject(cancelled));
     this.cancelListeners ??= new Set();
     this.cancelListeners.add(reject);
+    return () => this.cancelListeners?.delete(reject);
   }
 
   /** Ends what it waits for now with an error, and lets it go on. */
@@ -117,7 +122,7 @@ export class Running implements Execution {
         ? new TaskTimeoutError(`${this.name} passed its timeoutMs`)
         : new TaskCancelledError(`${this.name} was cancelled`);
     this.controller?.abort(this.cancelled);
-    for (const reject of this.cancelListeners ?? []) reject(this.cancelled);
+    this.rejectWaits(this.cancelled);
     if (!isRecursive) return;
     for (const child of this.children ?? []) this.around.client.port.cancel(child, false, true);
   }
@@ -127,4 +132,12 @@ export class Running implements Execution {
     this.children = undefined;
     this.cancelListeners = undefined;
   }
+}
+
+/** A rejection that nobody handled fails the task that made it, if that still runs; false when it does not. */
+export function failExecution(error: unknown): boolean {
+  const running = currentExecution();
+  if (!(running instanceof Running) || !running.abandon) return false;
+  running.abandon(error);
+  return true;
 }

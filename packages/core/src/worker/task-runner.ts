@@ -9,9 +9,9 @@ import type { ObjectKey, Seq } from "../base/ids.ts";
 import { type Client, runAs } from "../client/mod.ts";
 import type { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
 import { NO_CLAIM, type ValueRecord } from "../wire/mod.ts";
-import { decodeValue, fetchValues } from "./arguments.ts";
+import { decodeValue, fetchValues, unpin } from "./arguments.ts";
 import type { OwnerConnection, WorkerTemplate } from "./connection.ts";
-import { GUARD_FROM_MICROS, runGuarded } from "./guard.ts";
+import { GUARD_FROM_MICROS, Interrupted, runGuarded } from "./guard.ts";
 import { isGenerator, Producer } from "./producer.ts";
 import { isRetryable } from "./retry-rule.ts";
 import { Running, type Surroundings } from "./running.ts";
@@ -34,6 +34,8 @@ export interface TaskMessage {
 const FLUSH_MICROS = 500;
 /** The event loop gets a turn at the latest after so much running. */
 const YIELD_MICROS = 4_000;
+/** A cancelled task that neither heeds its signal nor ends is left to itself after this time, so that others can run. */
+const CANCEL_GRACE_MS = 1_000;
 
 export class TaskRunner {
   private readonly client: Client;
@@ -43,10 +45,15 @@ export class TaskRunner {
   private queue: TaskMessage[] = [];
   private head = 0;
   private isRunning = false;
+  private isBlocked = false;
+  /** Broken by a signal, which came before the message that says why. */
+  private broken: Running | undefined;
   private current: Running | undefined;
   private producer: Producer | undefined;
   /** Called when nothing is left to run. */
   onIdle: (() => void) | undefined;
+  /** Called when a task has ended: it waits for nothing any more. */
+  onEnd: ((running: Running) => void) | undefined;
   /** Called before a task runs, with its name: for the tags of its output. */
   onStart: ((name: string) => void) | undefined;
 
@@ -68,7 +75,10 @@ export class TaskRunner {
 
   /** Runs what has arrived; called when all frames of one read are in. */
   drain(): void {
-    if (this.isRunning) return;
+    if (this.isRunning) {
+      if (this.isBlocked) this.giveBackUnstarted();
+      return;
+    }
     this.isRunning = true;
     this.continue();
   }
@@ -114,6 +124,7 @@ export class TaskRunner {
     for (const dep of task.deps) if (dep.nested.length > 0) holds.receive(dep.nested);
     if (task.claimSlot !== NO_CLAIM && this.claims && !this.claims.start(task.claimSlot, task.claimSequence)) {
       this.letGo(task);
+      unpin(this.runtime, task.fetched);
       return undefined;
     }
     const running = new Running(task.template.name, task.seq, task.attempt, task.connection, this.around());
@@ -141,19 +152,25 @@ export class TaskRunner {
     const startedAt = performance.now();
     let value: unknown;
     try {
+      if (running.cancelled) throw running.cancelled;
       const fetched = task.fetched as Awaited<ReturnType<typeof fetchValues>> | undefined;
       const deps = fetched ? fetched.map((dep) => decodeValue(this.client, dep)) : NO_DEPS;
       const args = this.client.values.decodeArgs(task.args, deps);
       value = this.call(task, running, args);
     } catch (error) {
+      if (error instanceof Interrupted) this.broken = running;
       this.finish(task, running, startedAt, (micros) => this.fail(task, running, micros, error));
       return undefined;
     }
-    if (task.template.isStream) return this.produce(task, running, startedAt, value);
+    if (task.template.isStream) {
+      const produced = this.produce(task, running, value);
+      return this.settle(task, running, startedAt, produced, (micros, count) =>
+        task.connection.results.streamEnd(task.seq, task.attempt, micros, count),
+      );
+    }
     if (value instanceof Promise || isThenable(value)) {
-      return Promise.resolve(value).then(
-        (settled) => this.finish(task, running, startedAt, (micros) => this.succeed(task, running, micros, settled)),
-        (error: unknown) => this.finish(task, running, startedAt, (micros) => this.fail(task, running, micros, error)),
+      return this.settle(task, running, startedAt, Promise.resolve(value), (micros, settled) =>
+        this.succeed(task, running, micros, settled),
       );
     }
     this.finish(task, running, startedAt, (micros) => this.succeed(task, running, micros, value));
@@ -170,26 +187,52 @@ export class TaskRunner {
     return runAs(running, () => fn(...args));
   }
 
-  private async produce(task: TaskMessage, running: Running, startedAt: number, value: unknown): Promise<void> {
+  /** Ends the task with what comes first: its own end, or the reason to go on without it. */
+  private settle<T>(
+    task: TaskMessage,
+    running: Running,
+    startedAt: number,
+    promise: Promise<T>,
+    succeed: (micros: number, value: T) => void,
+  ): Promise<void> {
+    return new Promise((resolve) => {
+      const end = (report: (micros: number) => void): void => {
+        if (!running.abandon) return;
+        delete running.abandon;
+        this.finish(task, running, startedAt, report);
+        resolve();
+      };
+      const fail = (error: unknown): void => end((micros) => this.fail(task, running, micros, error));
+      running.abandon = fail;
+      promise.then((value) => end((micros) => succeed(micros, value)), fail);
+    });
+  }
+
+  private async produce(task: TaskMessage, running: Running, value: unknown): Promise<number> {
+    const generator = await value;
+    if (!isGenerator(generator)) throw new TypeError(`${task.template.name} did not return a generator`);
+    const { claims } = this;
+    const producer = new Producer(
+      running,
+      task.connection.results,
+      task.template.streamBufferItems,
+      claims ? (step) => runGuarded(claims, task.seq, step) : undefined,
+    );
+    this.producer = producer;
     try {
-      const generator = await value;
-      if (!isGenerator(generator)) throw new TypeError(`${task.template.name} did not return a generator`);
-      this.producer = new Producer(running, task.connection.results, task.template.streamBufferItems);
-      const { producer } = this;
-      const count = await runAs(running, () => producer.run(generator));
-      this.finish(task, running, startedAt, (micros) =>
-        task.connection.results.streamEnd(task.seq, task.attempt, micros, count),
-      );
+      return await runAs(running, () => producer.run(generator));
     } catch (error) {
-      this.finish(task, running, startedAt, (micros) => this.fail(task, running, micros, error));
+      if (error instanceof Interrupted) this.broken = running;
+      throw error;
     } finally {
-      this.producer = undefined;
+      if (this.producer === producer) this.producer = undefined;
     }
   }
 
   private succeed(task: TaskMessage, running: Running, micros: number, value: unknown): void {
-    const { results } = task.connection;
+    const { results, peer } = task.connection;
     const { numReturns } = task.template;
+    if (peer.isClosed) return;
     try {
       if (numReturns === 1) results.ok(task.seq, task.attempt, micros, value);
       else {
@@ -218,8 +261,9 @@ export class TaskRunner {
     template.runMicros += (micros - template.runMicros) / Math.min(template.runs, 8);
     report(micros);
     task.connection.peer.schedule();
-    running.ended();
     this.current = undefined;
+    this.onEnd?.(running);
+    if (this.broken !== running) running.ended();
     this.letGo(task);
   }
 
@@ -238,22 +282,42 @@ export class TaskRunner {
     if (dropped) this.runtime.schedule();
   }
 
-  acknowledge(seq: Seq, consumed: number): void {
-    if (this.current?.seq === seq) this.producer?.acknowledge(consumed);
+  acknowledge(connection: OwnerConnection, seq: Seq, consumed: number): void {
+    if (this.isCurrent(connection, seq)) this.producer?.acknowledge(consumed);
   }
 
-  cancel(seq: Seq, code: string, isRecursive: boolean): void {
-    if (this.current?.seq === seq) this.current.cancel(code, isRecursive);
-    else this.giveBackOne(seq);
+  cancel(connection: OwnerConnection, seq: Seq, code: string, isRecursive: boolean): void {
+    const { broken, current } = this;
+    if (broken?.connection === connection && broken.seq === seq) {
+      this.broken = undefined;
+      broken.cancel(code, isRecursive);
+      broken.ended();
+    } else if (current && this.isCurrent(connection, seq)) this.cancelRunning(current, code, isRecursive);
+    else this.giveBackOne(connection, seq);
   }
 
-  private giveBackOne(seq: Seq): void {
+  private isCurrent(connection: OwnerConnection, seq: Seq): boolean {
+    return this.current?.seq === seq && this.current.connection === connection;
+  }
+
+  private cancelRunning(running: Running, code: string, isRecursive: boolean): void {
+    running.cancel(code, isRecursive);
+    setTimeout(() => running.abandon?.(running.cancelled), CANCEL_GRACE_MS).unref();
+  }
+
+  private giveBackOne(connection: OwnerConnection, seq: Seq): void {
     for (let at = this.head; at < this.queue.length; at++) {
       const task = this.queue[at];
-      if (task?.seq !== seq) continue;
+      if (task?.seq !== seq || task.connection !== connection) continue;
       this.giveBack([...this.queue.splice(at, 1)]);
       return;
     }
+  }
+
+  /** While the running task waits for others, what comes behind it is given back. */
+  blocked(isBlocked: boolean): void {
+    this.isBlocked = isBlocked;
+    if (isBlocked) this.giveBackUnstarted();
   }
 
   /** What has not started goes back to its owner: the running task waits, or the owner asked. */
@@ -268,11 +332,8 @@ export class TaskRunner {
 
   private giveBack(tasks: readonly TaskMessage[]): void {
     const byConnection = new Map<OwnerConnection, Seq[]>();
-    const { holds } = this.runtime.engine.objects;
     for (const task of tasks) {
-      if (task.nested.length > 0) holds.receive(task.nested);
-      for (const dep of task.deps) if (dep.nested.length > 0) holds.receive(dep.nested);
-      this.letGo(task);
+      this.drop(task);
       // The owner may have taken it back in the meantime: then it is not ours to give.
       if (task.claimSlot !== NO_CLAIM && this.claims && !this.claims.start(task.claimSlot, task.claimSequence))
         continue;
@@ -283,12 +344,22 @@ export class TaskRunner {
     for (const [connection, seqs] of byConnection) connection.results.returned(seqs);
   }
 
+  /** A task that will not run here: what was granted and pinned for it goes back. */
+  private drop(task: TaskMessage): void {
+    const { holds } = this.runtime.engine.objects;
+    if (task.nested.length > 0) holds.receive(task.nested);
+    for (const dep of task.deps) if (dep.nested.length > 0) holds.receive(dep.nested);
+    this.letGo(task);
+    unpin(this.runtime, task.fetched);
+  }
+
   /** The owner is gone: nothing that it sent needs to run. */
   ownerGone(connection: OwnerConnection): void {
-    const waiting = this.queue.slice(this.head).filter((task) => task.connection !== connection);
-    this.queue = waiting;
+    const waiting = this.queue.slice(this.head);
+    this.queue = waiting.filter((task) => task.connection !== connection);
     this.head = 0;
-    if (this.current?.connection === connection) this.current.cancel("TASK_CANCELLED", true);
+    for (const task of waiting) if (task.connection === connection) this.drop(task);
+    if (this.current?.connection === connection) this.cancelRunning(this.current, "TASK_CANCELLED", true);
   }
 }
 

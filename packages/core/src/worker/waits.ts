@@ -27,8 +27,8 @@ export class Waits {
   private isCheckScheduled = false;
   /** The running task of this worker, when it is one that tasks run in. */
   task: (() => Running | undefined) | undefined;
-  /** Called when the running task begins to wait. */
-  onBlocked: (() => void) | undefined;
+  /** Called when the running task begins or ceases to wait. */
+  onBlocked: ((isBlocked: boolean) => void) | undefined;
 
   constructor(runtime: () => OwnerRuntime, toNode: (message: ToNode) => void) {
     this.runtime = runtime;
@@ -38,6 +38,17 @@ export class Waits {
   change(change: 1 | -1, running: Running, seqs: readonly Seq[]): void {
     if (change > 0) this.begin(running, seqs);
     else this.end(running);
+    this.scheduleCheck();
+  }
+
+  /** It may have left waits behind that it never awaited. */
+  ended(running: Running): void {
+    if (!this.waits.has(running)) return;
+    while (this.waits.has(running)) this.end(running);
+    this.scheduleCheck();
+  }
+
+  private scheduleCheck(): void {
     if (this.isCheckScheduled) return;
     // What is satisfied within the turn is no wait.
     this.isCheckScheduled = true;
@@ -78,7 +89,7 @@ export class Waits {
     if (isBlocked === this.isBlocked) return;
     this.isBlocked = isBlocked;
     this.toNode({ t: "blocked", blocked: isBlocked });
-    if (isBlocked) this.onBlocked?.();
+    this.onBlocked?.(isBlocked);
   }
 
   private report(wait: Wait, seqs: readonly Seq[]): void {

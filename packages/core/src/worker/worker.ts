@@ -88,9 +88,19 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
   };
   const tasks = new TaskRunner(client, runtime, claims, () => around);
   tasks.onStart = options.tagOutput;
-  const actors = new ActorHost({ client, runtime, claims, toNode, waiting, onStart: options.tagOutput });
+  const actors = new ActorHost({
+    client,
+    runtime,
+    claims,
+    toNode,
+    waiting,
+    onStart: options.tagOutput,
+    onEnded: () => gc?.active(),
+  });
+  tasks.onIdle = () => gc?.active();
   waits.task = () => tasks.running;
-  waits.onBlocked = () => tasks.giveBackUnstarted();
+  waits.onBlocked = (isBlocked) => tasks.blocked(isBlocked);
+  tasks.onEnd = (running) => waits.ended(running);
 
   handle = (message) => {
     if (runtime.onNodeMessage(message)) return;
@@ -98,7 +108,12 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
       case "welcome":
         client.nodeId = message.nodeId;
         store = message.store;
-        gc = createGcPressure({ capacityBytes: message.store.arenaBytes });
+        gc = createGcPressure({
+          capacityBytes: message.store.arenaBytes,
+          onCollected: (cause) => {
+            if (cause === "idle") client.openedStore?.trim();
+          },
+        });
         return;
       case "lease-begin":
         client.jobId = message.jobId;
@@ -130,14 +145,21 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     }
   };
 
-  await listenUnix(
-    config.address,
-    (peer) =>
-      new OwnerConnection(peer, client, runtime, tasks, actors, (ended) => {
-        tasks.ownerGone(ended);
-        actors.ownerGone(ended);
-      }),
-  );
+  const owners = new Set<OwnerConnection>();
+  await listenUnix(config.address, (peer) => {
+    const owner = new OwnerConnection(peer, client, runtime, tasks, actors, (ended) => {
+      owners.delete(ended);
+      tasks.ownerGone(ended);
+      actors.ownerGone(ended);
+    });
+    owners.add(owner);
+    return owner;
+  });
+  // What finished before a task called process.exit() has finished: its results leave first.
+  process.on("exit", () => {
+    node.flush();
+    for (const { peer } of owners) peer.flush();
+  });
   node.send({
     t: "hello",
     version: WIRE_VERSION,
