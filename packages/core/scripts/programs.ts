@@ -5,7 +5,7 @@ import { bundleFile, writeResolver } from "./bundle.ts";
 import { routeDynamicImports } from "./dynamic-imports.ts";
 import { lazyModules } from "./lazy-modules.ts";
 
-export const programNames = ["node", "worker", "io-thread"] as const;
+export const programNames = ["node", "worker", "io-thread", "copy-thread"] as const;
 export type ProgramName = (typeof programNames)[number];
 
 /** Programs that are frozen into a startup snapshot, where `import()` and some built-in modules need a detour. */

@@ -5,6 +5,5 @@ export {
   FunctionCustomizer,
   type FunctionCustomizerOptions,
 } from "./customizer.ts";
-export { type TaskModulesOptions, taskModules } from "./esbuild-plugin.ts";
 export { moduleToImport } from "./modules.ts";
 export { CAPTURED_FUNCTIONS_MAX, CAPTURED_SOURCE_BYTES_MAX } from "./session.ts";

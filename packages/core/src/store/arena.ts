@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { InvalidOptionError, MobulaError } from "../base/mod.ts";
 import { describeBytes } from "./holders.ts";
 import { createMemfd } from "./memory.ts";
-import { isProcessAlive } from "./sessions.ts";
+import { isProcessAlive } from "./process-alive.ts";
 
 export type Backing = "memfd" | "shm" | "file";
 const ORDER: readonly Backing[] = ["memfd", "shm", "file"];

@@ -16,34 +16,41 @@ const SO_RCVTIMEO = linux ? 20 : 0x1006;
 const MSG_NOSIGNAL = linux ? 0x4000 : 0x80000;
 const SUN_PATH_BYTES = linux ? 108 : 104;
 
-const libc = koffi.load(null);
-// The prototypes are the proof of these types.
-const cSocket = libc.func("int socket(int domain, int type, int protocol)") as unknown as (
-  domain: number,
-  type: number,
-  protocol: number,
-) => number;
-const cConnect = libc.func("int connect(int fd, const void *address, uint32_t length)") as unknown as (
-  fd: number,
-  address: Uint8Array,
-  length: number,
-) => number;
-const cSend = libc.func("intptr_t send(int fd, const void *bytes, size_t length, int flags)") as unknown as (
-  fd: number,
-  bytes: Uint8Array,
-  length: number,
-  flags: number,
-) => number;
-const cRecv = libc.func("intptr_t recv(int fd, _Out_ void *bytes, size_t length, int flags)") as unknown as (
-  fd: number,
-  bytes: Uint8Array,
-  length: number,
-  flags: number,
-) => number;
-const cSetsockopt = libc.func(
-  "int setsockopt(int fd, int level, int option, const void *value, uint32_t length)",
-) as unknown as (fd: number, level: number, option: number, value: Uint8Array, length: number) => number;
-const cClose = libc.func("int close(int fd)") as unknown as (fd: number) => number;
+/** Bound when first used; see memory.ts. */
+function bind() {
+  const libc = koffi.load(null);
+  // The prototypes are the proof of these types.
+  return {
+    socket: libc.func("int socket(int domain, int type, int protocol)") as unknown as (
+      domain: number,
+      type: number,
+      protocol: number,
+    ) => number,
+    connect: libc.func("int connect(int fd, const void *address, uint32_t length)") as unknown as (
+      fd: number,
+      address: Uint8Array,
+      length: number,
+    ) => number,
+    send: libc.func("intptr_t send(int fd, const void *bytes, size_t length, int flags)") as unknown as (
+      fd: number,
+      bytes: Uint8Array,
+      length: number,
+      flags: number,
+    ) => number,
+    recv: libc.func("intptr_t recv(int fd, _Out_ void *bytes, size_t length, int flags)") as unknown as (
+      fd: number,
+      bytes: Uint8Array,
+      length: number,
+      flags: number,
+    ) => number,
+    setsockopt: libc.func(
+      "int setsockopt(int fd, int level, int option, const void *value, uint32_t length)",
+    ) as unknown as (fd: number, level: number, option: number, value: Uint8Array, length: number) => number,
+    close: libc.func("int close(int fd)") as unknown as (fd: number) => number,
+  };
+}
+
+let bound: ReturnType<typeof bind> | undefined;
 
 export interface BlockingSocket {
   /** Returns when the kernel has all of it. @throws ConnectionLostError */
@@ -61,11 +68,13 @@ export function connectBlocking(path: string): BlockingSocket {
   else address.set([2 + pathBytes.byteLength, AF_UNIX]);
   address.set(pathBytes, 2);
 
-  const fd = cSocket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  bound ??= bind();
+  const calls = bound;
+  const fd = calls.socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) throw lastError("socket");
-  if (cConnect(fd, address, address.byteLength) !== 0) {
+  if (calls.connect(fd, address, address.byteLength) !== 0) {
     const error = lastError("connect");
-    cClose(fd);
+    calls.close(fd);
     throw new ConnectionLostError(`the object store at ${path} does not answer (${error.code}); its node has ended`, {
       cause: error,
     });
@@ -83,7 +92,7 @@ export function connectBlocking(path: string): BlockingSocket {
     send(bytes) {
       checkOpen();
       for (let done = 0; done < bytes.byteLength; ) {
-        const sent = cSend(fd, bytes.subarray(done), bytes.byteLength - done, MSG_NOSIGNAL);
+        const sent = calls.send(fd, bytes.subarray(done), bytes.byteLength - done, MSG_NOSIGNAL);
         if (sent >= 0) {
           done += sent;
           continue;
@@ -101,11 +110,11 @@ export function connectBlocking(path: string): BlockingSocket {
         const fields = new DataView(value.buffer);
         fields.setBigInt64(0, BigInt(Math.floor(limitMs / 1000)), true);
         fields.setBigInt64(8, BigInt((limitMs % 1000) * 1000), true);
-        if (cSetsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, value, value.byteLength) !== 0) throw lastError("setsockopt");
+        if (calls.setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, value, value.byteLength) !== 0) throw lastError("setsockopt");
         timeoutSetMs = limitMs;
       }
       for (;;) {
-        const got = cRecv(fd, buffer, buffer.byteLength, 0);
+        const got = calls.recv(fd, buffer, buffer.byteLength, 0);
         if (got > 0) return buffer.slice(0, got);
         if (got === 0) throw new ConnectionLostError("the object store's node is gone");
         const error = lastError("recv");
@@ -117,7 +126,7 @@ export function connectBlocking(path: string): BlockingSocket {
     close() {
       if (!open) return;
       open = false;
-      cClose(fd);
+      calls.close(fd);
     },
   };
 }

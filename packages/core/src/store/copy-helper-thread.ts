@@ -12,21 +12,26 @@ import {
   STATE_STOP,
   STATE_WORD,
 } from "./copy-share.ts";
+import { bindEarly } from "./memory.ts";
 
-const words = new Int32Array(workerData as SharedArrayBuffer);
-// Not over a "stop" that came while this thread was starting.
-Atomics.compareExchange(words, STATE_WORD, STATE_STARTING, STATE_READY);
-for (let run = true; run; ) {
-  Atomics.wait(words, STATE_WORD, STATE_READY);
-  Atomics.wait(words, STATE_WORD, STATE_DONE);
-  switch (Atomics.load(words, STATE_WORD)) {
-    case STATE_BUSY:
-      copyShare(words);
-      Atomics.store(words, STATE_WORD, STATE_DONE);
-      Atomics.notify(words, STATE_WORD);
-      break;
-    case STATE_STOP:
-      run = false;
-      break;
+export function runCopyThread(): void {
+  const words = new Int32Array(workerData as SharedArrayBuffer);
+  // The other side waits for every copy, so nothing is left for the first one.
+  bindEarly();
+  // Not over a "stop" that came while this thread was starting.
+  Atomics.compareExchange(words, STATE_WORD, STATE_STARTING, STATE_READY);
+  for (let run = true; run; ) {
+    Atomics.wait(words, STATE_WORD, STATE_READY);
+    Atomics.wait(words, STATE_WORD, STATE_DONE);
+    switch (Atomics.load(words, STATE_WORD)) {
+      case STATE_BUSY:
+        copyShare(words);
+        Atomics.store(words, STATE_WORD, STATE_DONE);
+        Atomics.notify(words, STATE_WORD);
+        break;
+      case STATE_STOP:
+        run = false;
+        break;
+    }
   }
 }

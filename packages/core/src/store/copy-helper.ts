@@ -4,6 +4,7 @@
  * some 30 ms) and costs 17 MB, so it ends when it has had nothing to do for a while.
  */
 import { Worker } from "node:worker_threads";
+import { entryPath } from "../bin/entries.ts";
 import { copyShare, SHARE_BYTES, STATE_BUSY, STATE_STARTING, STATE_STOP, STATE_WORD, setShare } from "./copy-share.ts";
 import { addressOf } from "./memory.ts";
 
@@ -26,19 +27,12 @@ export function createCopyHelper(): CopyHelper {
   let unavailable = false;
 
   function start(): void {
-    // A program bundled as CommonJS has no URL of this file, and no file beside it: one thread copies alone.
-    const here: string | undefined = import.meta.url;
-    if (here === undefined) {
-      unavailable = true;
-      return;
-    }
     const words = new Int32Array(new SharedArrayBuffer(SHARE_BYTES));
-    // The extension is this module's own: the sources run as they are, and the package as compiled JavaScript.
-    const script = new URL(here.endsWith(".ts") ? "./copy-helper-thread.ts" : "./copy-helper-thread.js", here);
-    const worker = new Worker(script, { workerData: words.buffer, execArgv: [], stdin: false, name: "mobula-copy" });
+    const { path, execArgv } = entryPath("copy-thread");
+    const worker = new Worker(path, { workerData: words.buffer, execArgv, stdin: false, name: "mobula-copy" });
     worker.unref();
     const started = { worker, words };
-    // Where threads cannot start (no memory, a bundle without the file) one thread copies alone.
+    // Where threads cannot start (no memory) one thread copies alone.
     worker.on("error", () => {
       unavailable = true;
       if (helper === started) helper = undefined;

@@ -1,24 +1,11 @@
-import { execFileSync, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readlinkSync,
-  rmSync,
-  statfsSync,
-  symlinkSync,
-  utimesSync,
-  writeFileSync,
-} from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, statfsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { openArena } from "./arena.ts";
 import { MIB, startHarness, until } from "./fixtures/harness.ts";
-import { createSessionDirectory, sweepDeadSessions } from "./sessions.ts";
 
 const temporary = (): string => mkdtempSync(join(tmpdir(), "mobula-failures-"));
 
@@ -96,32 +83,28 @@ describe("failures of processes", () => {
   });
 
   it.each(["memfd", "shm", "file"])(
-    "a node killed with SIGKILL leaves nothing but its folder, which the next run sweeps (%s)",
+    "a node killed with SIGKILL leaves nothing but its socket (%s)",
     async (backing) => {
-      const base = temporary();
+      const directory = temporary();
       const shmBefore = readdirSync("/dev/shm").filter((name) => name.startsWith("mobula"));
       const script = `
-      import { createSessionDirectory, startStore, openStoreClient } from ${JSON.stringify(new URL("./mod.ts", import.meta.url).href)};
-      const directory = createSessionDirectory(${JSON.stringify(base)});
+      import { startStore } from ${JSON.stringify(new URL("./mod.ts", import.meta.url).href)};
+      const directory = ${JSON.stringify(directory)};
       const server = await startStore({ directory, spillDirectory: directory, capacityBytes: 16 * 2 ** 20, spillBytesMax: 2 ** 30, putTimeoutMs: 1000,
         now: () => performance.now(), log: () => {}, requestCollect: () => {}, onPinned: () => {} });
-      console.log(JSON.stringify({ backing: server.backing, directory }));
+      console.log(server.backing);
       setInterval(() => {}, 1000);`;
       const node = spawn(process.execPath, ["--input-type=module", "-e", script], {
         stdio: ["ignore", "pipe", "inherit"],
         env: { ...process.env, MOBULA_STORE_BACKING: backing },
       });
       const [line] = await once(node.stdout, "data");
-      const { backing: used, directory } = JSON.parse(String(line));
-      expect(used).toBe(backing);
-      expect(sweepDeadSessions(base)).toEqual([]);
+      expect(String(line).trim()).toBe(backing);
       node.kill("SIGKILL");
       await once(node, "exit");
-      expect(readdirSync(directory).sort()).toEqual(["owner.json", "store.sock"]);
-      expect(sweepDeadSessions(base)).toEqual([directory]);
-      expect(readdirSync(base)).toEqual([]);
+      expect(readdirSync(directory)).toEqual(["store.sock"]);
       expect(readdirSync("/dev/shm").filter((name) => name.startsWith("mobula"))).toEqual(shmBefore);
-      rmSync(base, { recursive: true });
+      rmSync(directory, { recursive: true });
     },
   );
 });
@@ -176,46 +159,6 @@ describe("failures of the machine", () => {
     const directory = join(temporary(), "x".repeat(100));
     mkdirSync(directory);
     await expect(startHarness({ capacityBytes: MIB, directory })).rejects.toThrow(/too long for a socket/);
-  });
-});
-
-describe("sessions", () => {
-  it("only dead sessions of this user are swept: not live ones, links, strangers' files or folders just being made", async () => {
-    const base = temporary();
-    const live = createSessionDirectory(base);
-    const dead = createSessionDirectory(base);
-    const gone = spawn("/bin/true");
-    await once(gone, "exit");
-    writeFileSync(join(dead, "owner.json"), JSON.stringify({ pid: gone.pid, started: "1" }));
-    const reused = createSessionDirectory(base);
-    writeFileSync(join(reused, "owner.json"), JSON.stringify({ pid: process.pid, started: "1" }));
-    const making = join(base, "session-making");
-    mkdirSync(making);
-    const oldNameless = join(base, "session-old");
-    mkdirSync(oldNameless);
-    utimesSync(oldNameless, new Date(0), new Date(0));
-    mkdirSync(join(base, "something-else"));
-    symlinkSync(base, join(base, "session-link"));
-    const foreign = process.getuid?.() === 0 ? join(base, "session-foreign") : undefined;
-    if (foreign) {
-      mkdirSync(foreign);
-      utimesSync(foreign, new Date(0), new Date(0));
-      execFileSync("chown", ["65534", foreign]);
-    }
-    expect([...sweepDeadSessions(base)].sort()).toEqual([dead, oldNameless, reused].sort());
-    for (const path of [live, making, foreign ?? live]) expect(existsSync(path)).toBe(true);
-    chmodSync(base, 0o700);
-    rmSync(base, { recursive: true });
-  });
-
-  it("a session's folder is its user's alone, and a base that does not exist has nothing to sweep", () => {
-    const base = temporary();
-    const mode = execFileSync("stat", ["-c", "%a", createSessionDirectory(join(base, "deep"))], {
-      encoding: "utf8",
-    }).trim();
-    expect(mode).toBe("700");
-    expect(sweepDeadSessions(join(base, "missing"))).toEqual([]);
-    rmSync(base, { recursive: true });
   });
 });
 

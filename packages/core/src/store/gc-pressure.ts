@@ -22,7 +22,7 @@ export interface GcPolicy {
   /** Bytes behind refs and views have grown, or shrunk. */
   changed(bytes: number): void;
   asked(): void;
-  /** Something of the program ran. */
+  /** Something of the program ran: it may have let go of what it held. */
   active(nowMs: number): void;
   /** Why to collect now, if at all. */
   due(nowMs: number): GcCause | undefined;
@@ -50,6 +50,7 @@ export function createGcPolicy(capacityBytes: number): GcPolicy {
     changed(bytes) {
       heldBytes += bytes;
       if (bytes > 0) idleCollectDue = true;
+      if (heldBytes === 0) idleCollectDue = false;
       floorBytes = Math.min(floorBytes, heldBytes);
     },
     asked() {
@@ -57,6 +58,7 @@ export function createGcPolicy(capacityBytes: number): GcPolicy {
     },
     active(nowMs) {
       lastActiveMs = nowMs;
+      if (heldBytes > 0) idleCollectDue = true;
     },
     due(nowMs) {
       if (heldBytes === 0) {
@@ -66,12 +68,14 @@ export function createGcPolicy(capacityBytes: number): GcPolicy {
       if (nowMs < allowedFromMs) return undefined;
       if (wanted) return "asked";
       if (heldBytes - floorBytes > growthMax) return "growth";
-      if (idleCollectDue && nowMs - lastActiveMs >= IDLE_MS) return "idle";
-      return undefined;
+      if (!idleCollectDue || nowMs - lastActiveMs < IDLE_MS) return undefined;
+      idleCollectDue = false;
+      return "idle";
     },
     collected(startMs, endMs) {
+      // One that growth or the node caused may have come while what is dead by now was still in use: that in idleness
+      // is still due.
       wanted = false;
-      idleCollectDue = false;
       floorBytes = heldBytes;
       allowedFromMs = endMs + (endMs - startMs) * (1 / TIME_SHARE - 1);
     },
@@ -105,6 +109,8 @@ export interface GcPressure {
   changed(bytes: number): void;
   /** The node sent `Collect`. */
   asked(): void;
+  /** Something of the program ran, and may have let go of what it held. Cheap. */
+  active(): void;
   readonly heldBytes: number;
   /** Milliseconds spent in collections that this made. */
   readonly spentMs: number;
@@ -179,6 +185,13 @@ export function createGcPressure(options: GcPressureOptions): GcPressure {
     asked() {
       policy.asked();
       check();
+    },
+    active() {
+      if (policy.heldBytes === 0) return;
+      const nowMs = now();
+      policy.active(nowMs);
+      // While a timer runs it only has to be remembered: the timer looks at it.
+      if (!timer && !settling) plan(nowMs);
     },
     get heldBytes() {
       return policy.heldBytes;

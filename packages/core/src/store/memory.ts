@@ -31,25 +31,43 @@ const MADV_POPULATE_WRITE = 23;
 const MFD_CLOEXEC = 1;
 const FALLOC_KEEP_SIZE = 1;
 const FALLOC_PUNCH_HOLE = 2;
+const PR_SET_PDEATHSIG = 1;
+const SIGKILL = 9;
 
-interface AsyncFunction {
+interface ForeignFunction {
   (...args: readonly unknown[]): number;
   async(...args: readonly unknown[]): void;
 }
 
-// koffi types every foreign function as returning any; the prototypes below are the proof of the types given here.
-const libc = koffi.load(null);
-const declare = (prototype: string): AsyncFunction => libc.func(prototype) as unknown as AsyncFunction;
+/** Bound when first used: a native library cannot be part of a startup snapshot, and many processes never need it. */
+function bind() {
+  // koffi types every foreign function as returning any; the prototypes below are the proof of the types given here.
+  const libc = koffi.load(null);
+  const declare = (prototype: string): ForeignFunction => libc.func(prototype) as unknown as ForeignFunction;
+  return {
+    mmap: declare("intptr_t mmap(intptr_t address, size_t length, int prot, int flags, int fd, int64_t offset)"),
+    munmap: declare("int munmap(intptr_t address, size_t length)"),
+    memcpyOut: declare("intptr_t memcpy(_Out_ void *to, intptr_t from, size_t length)"),
+    memcpy: declare("intptr_t memcpy(intptr_t to, intptr_t from, size_t length)"),
+    addressOf: declare("intptr_t memcpy(void *to, const void *from, size_t length)"),
+    strerror: libc.func("const char *strerror(int code)") as unknown as (code: number) => string,
+    madvise: linux ? declare("int madvise(intptr_t address, size_t length, int advice)") : undefined,
+    fallocate: linux ? declare("int fallocate(int fd, int mode, int64_t offset, int64_t length)") : undefined,
+    memfdCreate: linux ? declare("int memfd_create(const char *name, unsigned int flags)") : undefined,
+    prctl: linux ? declare("int prctl(int option, unsigned long argument)") : undefined,
+  };
+}
 
-const cMmap = declare("intptr_t mmap(intptr_t address, size_t length, int prot, int flags, int fd, int64_t offset)");
-const cMunmap = declare("int munmap(intptr_t address, size_t length)");
-const cMemcpyOut = declare("intptr_t memcpy(_Out_ void *to, intptr_t from, size_t length)");
-const cMemcpy = declare("intptr_t memcpy(intptr_t to, intptr_t from, size_t length)");
-const cAddressOf = declare("intptr_t memcpy(void *to, const void *from, size_t length)");
-const cStrerror = libc.func("const char *strerror(int code)") as unknown as (code: number) => string;
-const cMadvise = linux ? declare("int madvise(intptr_t address, size_t length, int advice)") : undefined;
-const cFallocate = linux ? declare("int fallocate(int fd, int mode, int64_t offset, int64_t length)") : undefined;
-const cMemfdCreate = linux ? declare("int memfd_create(const char *name, unsigned int flags)") : undefined;
+let bound: ReturnType<typeof bind> | undefined;
+const calls = (): ReturnType<typeof bind> => {
+  bound ??= bind();
+  return bound;
+};
+
+/** Binds now, which takes milliseconds, what would be bound at the first call. */
+export function bindEarly(): void {
+  calls();
+}
 
 /** A system call said no; `errno` is the system's number, `code` its name ("ENOSPC"). */
 export class SystemCallError extends Error {
@@ -57,7 +75,7 @@ export class SystemCallError extends Error {
   readonly code: string;
 
   constructor(call: string, errno: number) {
-    super(`${call}: ${cStrerror(errno)}`);
+    super(`${call}: ${calls().strerror(errno)}`);
     this.name = "SystemCallError";
     this.errno = errno;
     this.code = errnoName(errno);
@@ -93,15 +111,16 @@ export function remapAnonymous(address: Address, length: number): void {
 }
 
 function map(address: Address, length: number, flags: number, fd: number, offset: number): Address {
-  const mapped = cMmap(address, length, PROT_READ_WRITE, flags, fd, offset);
+  const { mmap, madvise } = calls();
+  const mapped = mmap(address, length, PROT_READ_WRITE, flags, fd, offset);
   if (mapped === -1) throw lastError("mmap");
   // A child made by fork would otherwise share or copy these pages, and a large dirty one makes spawn slow.
-  if (cMadvise) cMadvise(mapped, length, MADV_DONTFORK);
+  madvise?.(mapped, length, MADV_DONTFORK);
   return mapped;
 }
 
 export function unmap(address: Address, length: number): void {
-  if (cMunmap(address, length) !== 0) throw lastError("munmap");
+  if (calls().munmap(address, length) !== 0) throw lastError("munmap");
 }
 
 /** The bytes at an address as an ArrayBuffer, without copying; see the head of this file. */
@@ -110,13 +129,13 @@ export const viewAt = (address: Address, length: number): ArrayBuffer => koffi.v
 /** A copy of the bytes at an address. */
 export function copyFrom(address: Address, length: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length);
-  if (length > 0) cMemcpyOut(bytes, address, length);
+  if (length > 0) calls().memcpyOut(bytes, address, length);
   return bytes;
 }
 
 /** Copies between addresses; the ranges must not overlap. */
 export function copyMemory(to: Address, from: Address, length: number): void {
-  if (length > 0) cMemcpy(to, from, length);
+  if (length > 0) calls().memcpy(to, from, length);
 }
 
 /**
@@ -125,16 +144,16 @@ export function copyMemory(to: Address, from: Address, length: number): void {
  */
 export function addressOf(bytes: Uint8Array): Address {
   if (bytes.byteLength < STABLE_BYTES_MIN) throw new InternalError("addressOf: too small to stay in place");
-  return cAddressOf(bytes, bytes, 0);
+  return calls().addressOf(bytes, bytes, 0);
 }
 export const STABLE_BYTES_MIN = 4096;
 
 /** Makes pages of a shared mapping present, on another thread. Resolves false where the kernel cannot. */
 export function populate(address: Address, length: number): Promise<boolean> {
-  if (!cMadvise) return Promise.resolve(false);
-  const call = cMadvise;
+  const { madvise } = calls();
+  if (!madvise) return Promise.resolve(false);
   return new Promise((resolve) => {
-    call.async(address, length, MADV_POPULATE_WRITE, (_error: unknown, result: number) => resolve(result === 0));
+    madvise.async(address, length, MADV_POPULATE_WRITE, (_error: unknown, result: number) => resolve(result === 0));
   });
 }
 
@@ -149,9 +168,8 @@ export function punchHole(fd: number, offset: number, length: number): Promise<v
 }
 
 function fallocate(fd: number, mode: number, offset: number, length: number): Promise<void> {
-  if (!cFallocate)
-    return Promise.reject(Object.assign(new Error("fallocate: not on this system"), { code: "EOPNOTSUPP" }));
-  const call = cFallocate;
+  const call = calls().fallocate;
+  if (!call) return Promise.reject(Object.assign(new Error("fallocate: not on this system"), { code: "EOPNOTSUPP" }));
   return new Promise((resolve, reject) => {
     call.async(fd, mode, offset, length, (error: Error | null, result: number) => {
       if (error) reject(error);
@@ -164,10 +182,21 @@ function fallocate(fd: number, mode: number, offset: number, length: number): Pr
 
 /** An anonymous file in memory that vanishes with its last user, also after kill -9. Linux only. */
 export function createMemfd(name: string): number {
-  if (!cMemfdCreate) throw Object.assign(new Error("memfd_create: not on this system"), { code: "ENOSYS" });
-  const fd = cMemfdCreate(name, MFD_CLOEXEC);
+  const { memfdCreate } = calls();
+  if (!memfdCreate) throw Object.assign(new Error("memfd_create: not on this system"), { code: "ENOSYS" });
+  const fd = memfdCreate(name, MFD_CLOEXEC);
   if (fd < 0) throw lastError("memfd_create");
   return fd;
+}
+
+/**
+ * Asks the kernel to kill this process when the one that started it ends, however that happens, also while this one is
+ * in an endless loop. False when that parent is gone already, of which the kernel will not tell; where it cannot tell
+ * at all, the answer is the only help.
+ */
+export function dieWithParent(parentPid: number): boolean {
+  calls().prctl?.(PR_SET_PDEATHSIG, SIGKILL);
+  return process.ppid === parentPid;
 }
 
 /** The kernel's limit on mappings per process; a common default where it is not told. */

@@ -1,9 +1,9 @@
 export type { Backing } from "./arena.ts";
 export { openStoreClient, type StoreClient, type StoreClientOptions, type WritableAllocation } from "./client.ts";
+export { runCopyThread } from "./copy-helper-thread.ts";
 export type { StoreStats } from "./engine-events.ts";
 export { createGcPressure, type GcPressure, type GcPressureOptions } from "./gc-pressure.ts";
 export { describeBytes } from "./holders.ts";
 export type { StoredBytes } from "./mappings.ts";
-export { mapSharedWords } from "./memory.ts";
+export { dieWithParent, mapSharedWords } from "./memory.ts";
 export { type StoreServer, type StoreServerEvent, type StoreServerOptions, startStore } from "./server.ts";
-export { createSessionDirectory, isProcessAlive, sweepDeadSessions } from "./sessions.ts";

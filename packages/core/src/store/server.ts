@@ -12,8 +12,8 @@ import { type ArenaOptions, type Backing, createUnlinked, openArena, type Shared
 import { createStoreEngine, KEYS_PER_CLIENT } from "./engine.ts";
 import type { StoreCommand, StoreEvent, StoreStats } from "./engine-events.ts";
 import { punchHole, reserveRange, roundUpToPages } from "./memory.ts";
+import { isProcessAlive } from "./process-alive.ts";
 import { CALL_SITE_LENGTH_MAX, createFrameReader, encodeFrame, type FromStore, type ToStore } from "./protocol.ts";
-import { isProcessAlive } from "./sessions.ts";
 import { createSpillDisk, folderVolume, type MemoryPlace, type SpillVolume, writeZeros } from "./spill-disk.ts";
 
 export interface StoreServerOptions {
