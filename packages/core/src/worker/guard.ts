@@ -5,13 +5,12 @@
  * The guard costs about 50 µs, so only functions that have shown to take long, or have not run yet, are guarded.
  */
 import { Script } from "node:vm";
-import type { Seq } from "../base/ids.ts";
 import { leaveExecution } from "../client/mod.ts";
 import type { WorkerClaims } from "../owner/mod.ts";
 
 const HOOK = Symbol.for("mobula.guarded");
-const script = new Script('globalThis[Symbol.for("mobula.guarded")]()', { filename: "mobula:guard" });
-const spin = new Script("for (;;);", { filename: "mobula:guard" });
+/** Compiled when first needed: scripts cannot be part of a startup snapshot. */
+let script: Script | undefined;
 /** A signal that was announced arrives within this time, or its sender is gone. */
 const ANNOUNCED_SIGNAL_MS = 500;
 
@@ -22,8 +21,8 @@ export class Interrupted extends Error {
   override name = "Interrupted";
 }
 
-/** @throws Interrupted when a cancel broke it; else what `fn` throws. */
-export function runGuarded<T>(claims: WorkerClaims, seq: Seq, fn: () => T): T {
+/** @param key names what runs, see `guardKey`. @throws Interrupted when a cancel broke it; else what `fn` throws. */
+export function runGuarded<T>(claims: WorkerClaims, key: number, fn: () => T): T {
   let outcome: { value: T } | { thrown: unknown } | undefined;
   const holder = globalThis as unknown as Record<symbol, unknown>;
   holder[HOOK] = () => {
@@ -33,7 +32,8 @@ export function runGuarded<T>(claims: WorkerClaims, seq: Seq, fn: () => T): T {
       outcome = { thrown };
     }
   };
-  claims.enterGuard(seq);
+  script ??= new Script('globalThis[Symbol.for("mobula.guarded")]()', { filename: "mobula:guard" });
+  claims.enterGuard(key);
   try {
     script.runInThisContext({ breakOnSigint: true });
   } catch (error) {
@@ -47,7 +47,7 @@ export function runGuarded<T>(claims: WorkerClaims, seq: Seq, fn: () => T): T {
   if (!claims.leaveGuard()) {
     // The signal is on its way: meet it here, where it can harm nothing.
     try {
-      spin.runInThisContext({ breakOnSigint: true, timeout: ANNOUNCED_SIGNAL_MS });
+      new Script("for (;;);", { filename: "mobula:guard" }).runInThisContext({ breakOnSigint: true, timeout: ANNOUNCED_SIGNAL_MS });
     } catch {
       // Either the signal came, or its sender died first; both end the wait.
     }
