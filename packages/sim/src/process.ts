@@ -56,6 +56,7 @@ export class SimProcess {
       streamItem() {},
       streamEnd() {},
       unreadFailure() {},
+      kept() {},
       warn() {},
     };
   }

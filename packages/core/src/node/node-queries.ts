@@ -67,7 +67,7 @@ function availableResources(engine: LeaseEngine): Readonly<Record<string, number
 }
 
 function nodeInfo({ config, engine, store }: QueryContext): NodeInfo {
-  const { usedBytes, spilledBytes, capacityBytes } = store.stats();
+  const { usedBytes, unsealedBytes, spilledBytes, capacityBytes } = store.stats();
   return {
     nodeId: config.nodeId,
     name: config.name,
@@ -75,7 +75,8 @@ function nodeInfo({ config, engine, store }: QueryContext): NodeInfo {
     resources: fromUnits(engine.pool.total),
     available: availableResources(engine),
     labels: {},
-    objectStore: { usedBytes, spilledBytes, capacityBytes },
+    // What processes have leased to put objects into holds none yet: it is no more in use than what is free.
+    objectStore: { usedBytes: usedBytes - unsealedBytes, spilledBytes, capacityBytes },
   };
 }
 

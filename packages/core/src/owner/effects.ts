@@ -18,6 +18,8 @@ export interface ProgramEffects {
   /** A failed task whose error nobody has asked for was let go. */
   unreadFailure(name: string, bytes: Uint8Array): void;
   warn(code: string, message: string): void;
+  /** How much of the object store is kept for refs of this process; told when it has changed, at most once a turn. */
+  kept(bytes: number): void;
 }
 
 export interface OwnerEffects extends ProgramEffects {

@@ -46,6 +46,8 @@ export class ObjectTable {
   private readonly subscribed = new Map<ObjectKey, ObjectRecord[]>();
   /** Stored values on their way to the program. */
   private readonly pinning = new Map<number, ObjectRecord[]>();
+  private keptBytes = 0;
+  private keptBytesTold = 0;
   private nextEngineSeq = ENGINE_SEQS_FROM;
   private freed: number[] = [];
   private unpublished: ObjectKey[] = [];
@@ -116,6 +118,7 @@ export class ObjectTable {
 
   setValue(record: ObjectRecord, value: ValueRecord): void {
     record.value = value;
+    this.keep(record, value.at === "stored" ? value.size : 0);
     if (record.isPublished) {
       this.effects.toNode({
         t: "object-publish",
@@ -269,6 +272,7 @@ export class ObjectTable {
         if (rest.length > 0) this.subscribed.set(foreignKey, rest);
         else this.subscribed.delete(foreignKey);
       }
+      this.keep(record, 0);
       if (value) this.holds.drop(value.nested);
       this.holds.drop([foreignKey]);
       return;
@@ -280,8 +284,15 @@ export class ObjectTable {
     if (task) this.listener?.returnDropped(task);
   }
 
+  private keep(record: ObjectRecord, bytes: number): void {
+    if (record.keptBytes === bytes) return;
+    this.keptBytes += bytes - record.keptBytes;
+    record.keptBytes = bytes;
+  }
+
   private freeValue(record: ObjectRecord): void {
     const { value } = record;
+    this.keep(record, 0);
     if (record.foreignKey !== undefined) {
       // Only a copy of what is known elsewhere; the hold on it stays for as long as lineage may need it.
       record.value = undefined;
@@ -376,6 +387,10 @@ export class ObjectTable {
 
   /** Messages that were gathered over the turn. */
   flush(): void {
+    if (this.keptBytes !== this.keptBytesTold) {
+      this.keptBytesTold = this.keptBytes;
+      this.effects.kept(this.keptBytes);
+    }
     const returned = this.holds.takeReturned();
     if (returned.length > 0) this.effects.toNode({ t: "hold-release", holds: returned });
     if (this.unpublished.length > 0) {

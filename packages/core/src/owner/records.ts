@@ -75,6 +75,8 @@ export class ObjectRecord {
     this.task = task;
     this.foreignKey = foreignKey;
   }
+  /** What its value takes in the object store, while it is kept for refs of this process. */
+  keptBytes = 0;
 }
 
 export const TASK_STATE = { waiting: 0, queued: 1, sent: 2, delayed: 3, done: 4 } as const;

@@ -115,6 +115,7 @@ export class OwnerRuntime {
       streamItem: (stream, index, item) => this.program?.streamItem(stream, index, item),
       streamEnd: (stream, count) => this.program?.streamEnd(stream, count),
       unreadFailure: (name, bytes) => this.program?.unreadFailure(name, bytes),
+      kept: (bytes) => this.program?.kept(bytes),
       warn: (code, message) => this.program?.warn(code, message),
       toNode: (message) => this.toNode(message),
       link: (address) => this.link(address),

@@ -78,6 +78,8 @@ export interface ActorHostOptions {
   /** Where workers share one client. */
   readonly workerId?: WorkerId;
   readonly onStart?: (name: string) => void;
+  /** Called when a call has ended. */
+  readonly onEnded?: () => void;
 }
 
 export class ActorHost {
@@ -375,6 +377,7 @@ export class ActorHost {
     running.ended();
     actor.running.get(call.connection)?.delete(call.seq);
     this.letGo(call);
+    this.options.onEnded?.();
   }
 
   /** Refs inside the arguments were granted to this process. */
