@@ -12,7 +12,7 @@
  *
  * `MOBULA_SNAPSHOT=off` turns this off; so does running from the sources of a checkout, where there is no bundle.
  */
-import { execFile } from "node:child_process";
+import { type ExecFileOptions, execFile } from "node:child_process";
 import { createHash, randomUUID } from "node:crypto";
 import {
   closeSync,
@@ -28,6 +28,7 @@ import {
   utimesSync,
   writeFileSync,
 } from "node:fs";
+import { constants, setPriority } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { crc32 } from "node:zlib";
@@ -55,7 +56,7 @@ const UNUSED_MAX_MS = 30 * 24 * 60 * 60 * 1000;
 /** A temporary file this old was left by a builder that was killed. */
 const TEMPORARY_MAX_MS = 10 * 60 * 1000;
 
-const run = promisify(execFile);
+const execute = promisify(execFile);
 
 /** How to start a worker: from a snapshot where one is ready, plainly otherwise. */
 export function workerCommand(options: CommandOptions = {}): ProcessCommand {
@@ -108,22 +109,26 @@ export function findSnapshot(name: SnapshotProgram): string | undefined {
   return undefined;
 }
 
+export interface PrepareOptions {
+  /** Called once when it cannot be built. */
+  readonly onFailure?: (reason: unknown) => void;
+  /** Ends the building at once; nothing is left of it. */
+  readonly signal?: AbortSignal;
+}
+
 const building = new Map<SnapshotProgram, Promise<string | undefined>>();
 
 /**
  * Builds the snapshot of `name` unless there is one, and resolves to its path. Resolves to undefined where snapshots
- * are off or cannot be built; a failure is not an error, since every process can start plainly, and is reported once
- * through `onFailure`.
+ * are off or cannot be built: a failure is not an error, since every process can start plainly. The work is done in
+ * processes of the lowest priority.
  */
-export function prepareSnapshot(
-  name: SnapshotProgram,
-  onFailure: (reason: unknown) => void = () => {},
-): Promise<string | undefined> {
+export function prepareSnapshot(name: SnapshotProgram, options: PrepareOptions = {}): Promise<string | undefined> {
   const running = building.get(name);
   if (running !== undefined) return running;
-  const promise = build(name)
+  const promise = build(name, options.signal)
     .catch((reason: unknown) => {
-      onFailure(reason);
+      if (options.signal?.aborted !== true) options.onFailure?.(reason);
       return undefined;
     })
     .finally(() => building.delete(name));
@@ -131,7 +136,8 @@ export function prepareSnapshot(
   return promise;
 }
 
-async function build(name: SnapshotProgram): Promise<string | undefined> {
+async function build(name: SnapshotProgram, signal: AbortSignal | undefined): Promise<string | undefined> {
+  signal?.throwIfAborted();
   const existing = findSnapshot(name);
   if (existing !== undefined) return existing;
   const key = snapshotKey(name);
@@ -146,13 +152,10 @@ async function build(name: SnapshotProgram): Promise<string | undefined> {
     // Without the code cache of Node.js' own modules the file is 5 MB smaller. Every process holds the whole file in
     // memory of its own, and reading it costs more than compiling the few functions that a worker uses.
     writeFileSync(config, JSON.stringify({ builder: bundle, withoutCodeCache: true }), { flag: "wx", mode: 0o600 });
-    await run(process.execPath, ["--snapshot-blob", temporary, "--build-snapshot-config", config], {
-      env,
-      timeout: BUILD_TIMEOUT_MS,
-    });
-    const probe = await run(process.execPath, ["--snapshot-blob", temporary, bundle], {
+    await run(["--snapshot-blob", temporary, "--build-snapshot-config", config], { env, signal });
+    const probe = await run(["--snapshot-blob", temporary, bundle], {
       env: { ...env, [SNAPSHOT_PROBE_VARIABLE]: "1" },
-      timeout: BUILD_TIMEOUT_MS,
+      signal,
     });
     if (probe.stdout !== SNAPSHOT_PROBE_ANSWER) {
       throw new Error(`the snapshot built for ${name} does not start: ${probe.stdout}${probe.stderr}`);
@@ -171,6 +174,22 @@ async function build(name: SnapshotProgram): Promise<string | undefined> {
     rmSync(config, { force: true });
   }
   return findSnapshot(name);
+}
+
+function run(args: readonly string[], options: ExecFileOptions): Promise<{ stdout: string; stderr: string }> {
+  const running = execute(process.execPath, args, {
+    ...options,
+    encoding: "utf8",
+    timeout: BUILD_TIMEOUT_MS,
+    killSignal: "SIGKILL",
+  });
+  try {
+    if (running.child.pid !== undefined) setPriority(running.child.pid, constants.priority.PRIORITY_LOW);
+  } catch (error) {
+    // It has ended already, or the system does not allow it: then it only takes more from others for a moment.
+    if (!isSystemError(error)) throw error;
+  }
+  return running;
 }
 
 /** The bundle itself, not the launcher beside it that turns the compile cache on. */
@@ -219,7 +238,7 @@ function touch(path: string): void {
   try {
     utimesSync(path, new Date(), new Date());
   } catch (error) {
-    if (!isFileSystemError(error)) throw error;
+    if (!isSystemError(error)) throw error;
   }
 }
 
@@ -233,6 +252,6 @@ function sweep(directory: string): void {
   }
 }
 
-function isFileSystemError(error: unknown): error is NodeJS.ErrnoException {
+function isSystemError(error: unknown): error is NodeJS.ErrnoException {
   return error instanceof Error && "code" in error;
 }

@@ -4,6 +4,7 @@ import { Socket } from "node:net";
 import { join } from "node:path";
 import { MobulaError } from "../base/errors.ts";
 import { newWorkerId } from "../base/ids.ts";
+import { prepareSnapshot } from "../bin/snapshot.ts";
 import type { StateStore } from "../control/mod.ts";
 import { ClaimPages } from "./claims.ts";
 import { cpuCount, type NodeConfig, readNodeConfig } from "./config.ts";
@@ -20,6 +21,9 @@ const HURRIED_STOP_MS = 1_500;
 const DRIVER_CHECK_MS = 500;
 /** An orderly stop gives actors 30 s for their shutdown hooks; what takes longer is cut short. */
 const ORDERLY_STOP_MS = 38_000;
+
+/** By then a program has its first workers, and a short one has ended. */
+const SNAPSHOTS_AFTER_MS = 1_000;
 
 /** What the node says on its lifeline, a JSON line each. */
 export type NodeNews =
@@ -61,6 +65,7 @@ export async function runNode(options: { readonly command?: SpawnOptions["comman
     });
     ending.watch(runtime);
     lifeline.say({ kind: "ready" });
+    ending.beforeEnd(prepareSnapshots(log));
     void sweepSessions(join(config.sessionDir, "..")).then(
       (removed) => removed.length > 0 && log.write("info", `removed what dead runs left: ${removed.join(", ")}`),
       (error: Error) => log.write("warn", `leftovers of dead runs could not be removed: ${error.message}`),
@@ -71,6 +76,24 @@ export async function runNode(options: { readonly command?: SpawnOptions["comman
     lifeline.say({ kind: "failed", code: known?.code ?? "INTERNAL", errorKind: known?.kind ?? "internal", message });
     endProcess(config);
   }
+}
+
+/** Builds what lets the next processes start faster. Returns what ends it, and resolves when nothing is left of it. */
+function prepareSnapshots(log: NodeLog): () => Promise<void> {
+  const ending = new AbortController();
+  const { signal } = ending;
+  const onFailure = (reason: unknown): void =>
+    log.write("info", `processes start without a snapshot: ${reason instanceof Error ? reason.message : reason}`);
+  let work: Promise<unknown> = Promise.resolve();
+  const timer = setTimeout(() => {
+    // One after the other: workers are started more often.
+    work = prepareSnapshot("worker", { signal, onFailure }).then(() => prepareSnapshot("node", { signal, onFailure }));
+  }, SNAPSHOTS_AFTER_MS);
+  return async () => {
+    clearTimeout(timer);
+    ending.abort();
+    await work;
+  };
 }
 
 function startFirstWorkers(config: NodeConfig, claims: ClaimPages, command: SpawnOptions["command"]): StartedWorker[] {
@@ -131,6 +154,7 @@ class Ending {
   private runtime: NodeRuntime | undefined;
   private isEnding = false;
   private isHurried = false;
+  private endBackground: () => Promise<void> = async () => {};
 
   constructor(config: NodeConfig, lifeline: Lifeline) {
     this.config = config;
@@ -154,6 +178,11 @@ class Ending {
     }, DRIVER_CHECK_MS).unref();
   }
 
+  /** What runs in the background is ended first. */
+  beforeEnd(end: () => Promise<void>): void {
+    this.endBackground = end;
+  }
+
   begin(atOnce: boolean): void {
     if (this.isEnding && (!atOnce || this.isHurried)) return;
     const wasEnding = this.isEnding;
@@ -168,11 +197,7 @@ class Ending {
       return;
     }
     if (wasEnding && atOnce) runtime.killWorkers();
-    else
-      void runtime.stop(atOnce).then(
-        () => this.finish(),
-        () => this.finish(),
-      );
+    else void Promise.allSettled([this.endBackground(), runtime.stop(atOnce)]).then(() => this.finish());
   }
 
   private finish(): void {

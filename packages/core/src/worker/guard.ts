@@ -47,7 +47,10 @@ export function runGuarded<T>(claims: WorkerClaims, key: number, fn: () => T): T
   if (!claims.leaveGuard()) {
     // The signal is on its way: meet it here, where it can harm nothing.
     try {
-      new Script("for (;;);", { filename: "mobula:guard" }).runInThisContext({ breakOnSigint: true, timeout: ANNOUNCED_SIGNAL_MS });
+      new Script("for (;;);", { filename: "mobula:guard" }).runInThisContext({
+        breakOnSigint: true,
+        timeout: ANNOUNCED_SIGNAL_MS,
+      });
     } catch {
       // Either the signal came, or its sender died first; both end the wait.
     }

@@ -54,7 +54,7 @@ beforeAll(async () => {
     resolveDir: binSource,
     entry: `
       import { prepareSnapshot, workerCommand } from "./snapshot.ts";
-      const work = process.argv[2] === "prepare" ? prepareSnapshot("worker", (e) => { throw e; }) : Promise.resolve();
+      const work = process.argv[2] === "prepare" ? prepareSnapshot("worker", { onFailure: (e) => { throw e; } }) : Promise.resolve();
       void work.then(() => console.log(JSON.stringify(workerCommand({ nodeOptions: process.argv.slice(3) }))));`,
   });
 });
