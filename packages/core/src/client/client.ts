@@ -66,6 +66,8 @@ export class Client {
   /** In a worker. */
   workerId: WorkerId | null = null;
   isClosed = false;
+  /** What ended it: the answer to everything that is asked later. */
+  private closedBy: Error | undefined;
   private readonly options: ClientOptions;
   private readonly maxPending: number;
   private submittedCount = 0;
@@ -273,6 +275,7 @@ export class Client {
     if (refs.length === 0) return Promise.resolve([]);
     const signal = options?.signal;
     if (signal?.aborted) return Promise.reject(signal.reason);
+    if (this.closedBy) return Promise.reject(this.closedBy);
     return new Promise((resolve, reject) => {
       let ended: (() => void) | undefined;
       let timer: NodeJS.Timeout | undefined;
@@ -386,6 +389,7 @@ export class Client {
     const { signal } = options;
     if (signal?.aborted) return Promise.reject(signal.reason);
     for (const item of items) if (item instanceof Ref) item.check(this);
+    if (this.closedBy) return Promise.reject(this.closedBy);
     return this.waits.wait(items, needed, options, (fail) => {
       this.port.flush();
       // Only a wait for all of them is one that each of them can hold up.
@@ -452,7 +456,8 @@ export class Client {
 
   trackStream(seq: Seq): RefStream {
     const state = new StreamState();
-    this.streams.set(seq, state);
+    if (this.closedBy) state.failure = this.closedBy;
+    else this.streams.set(seq, state);
     const stream = new RefStream(this, this.track(seq), state);
     this.streamRegistry.register(stream, { seq, state });
     return stream;
@@ -534,10 +539,11 @@ export class Client {
     this.port.flush();
   }
 
-  /** Everything that waits is rejected with this error; later use of any ref is refused. */
+  /** Everything that waits, and all that is waited for later, is rejected with this error. */
   close(error: Error): void {
     if (this.isClosed) return;
     this.isClosed = true;
+    this.closedBy = error;
     for (const { get } of this.gets.takeAll()) get.fail(error);
     this.waits.failAll(error);
     for (const [, state] of this.streams) {
