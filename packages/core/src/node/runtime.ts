@@ -180,10 +180,7 @@ export class NodeRuntime {
       },
       { nodeId: config.nodeId, epoch: state.epoch },
     );
-    for (const worker of options.firstWorkers) {
-      this.pool.adopt(worker);
-      this.queued.push({ kind: "worker-started", workerId: worker.workerId });
-    }
+    for (const worker of options.firstWorkers) this.pool.adopt(worker);
     this.monitor = new MemoryMonitor({
       config: config.memoryMonitor,
       workers: () => this.monitoredWorkers(),
@@ -196,7 +193,8 @@ export class NodeRuntime {
       },
     });
     this.controlTimer = setInterval(() => this.control.tick(), CONTROL_TICK_MS);
-    this.feed({ kind: "tick" });
+    // All at once: told of one by one, the engine would order those it has not heard of yet a second time.
+    this.feed({ kind: "workers-started", workerIds: options.firstWorkers.map(({ workerId }) => workerId) });
   }
 
   private accept(): void {

@@ -40,7 +40,7 @@ const events: fc.Arbitrary<SchedulerEvent> = fc.oneof(
     leaseId: fc.integer({ min: 1, max: 30 }).map(leaseId),
     retire: fc.boolean(),
   }),
-  fc.constant({ kind: "worker-started" as const, workerId: workerId("early1") }),
+  fc.constant({ kind: "workers-started" as const, workerIds: [workerId("early1")] }),
   workerIds.map((id) => ({ kind: "worker-ready" as const, workerId: id, clientId: client(`p-${id}`) })),
   fc.record({ kind: fc.constant("worker-died" as const), workerId: workerIds, detail: fc.constant("died") }),
   fc.record({ kind: fc.constant("worker-blocked" as const), workerId: workerIds, blocked: fc.boolean() }),

@@ -9,7 +9,7 @@ const B = client("b");
 function joined(engine: LeaseEngine, workers: number, clients: readonly [typeof A, string][] = [[A, "j1"]]): void {
   for (let index = 1; index <= workers; index++) {
     const id = workerId(`early${index}`);
-    engine.step({ kind: "worker-started", workerId: id }, 0);
+    engine.step({ kind: "workers-started", workerIds: [id] }, 0);
     engine.step({ kind: "worker-ready", workerId: id, clientId: client(`p-early${index}`) }, 0);
   }
   for (const [id, name] of clients) engine.step({ kind: "client-joined", clientId: id, jobId: job(name) }, 0);
@@ -40,10 +40,9 @@ describe("leases", () => {
 
   test("workers that were started before the engine was loaded count", () => {
     const engine = engineWith({ cpu: 2 });
-    engine.step({ kind: "worker-started", workerId: workerId("x") }, 0);
-    const early = [...engine.tables.workers.keys()];
-    expect(early).toContain("x");
-    expect(engine.tables.workers.size).toBe(2);
+    expect(kinds(engine.step({ kind: "workers-started", workerIds: [workerId("x")] }, 0))).toEqual(["start-worker"]);
+    expect([...engine.tables.workers.keys()]).toContain("x");
+    expect(engine.step({ kind: "workers-started", workerIds: [workerId("x"), workerId("y")] }, 0)).toEqual([]);
   });
 
   test("a returned lease goes to the next demand on the same worker of the same job", () => {

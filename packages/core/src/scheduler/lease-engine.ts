@@ -122,8 +122,8 @@ export class LeaseEngine {
         if (event.retire || lease.worker.hasUsedGpu) stop(lease.worker, "retired", out);
         return;
       }
-      case "worker-started":
-        if (!tables.workers.has(event.workerId)) this.plan.add(event.workerId, "", undefined, nowMs);
+      case "workers-started":
+        for (const id of event.workerIds) if (!tables.workers.has(id)) this.plan.add(id, "", undefined, nowMs);
         return;
       case "worker-ready": {
         const worker = tables.workers.get(event.workerId);

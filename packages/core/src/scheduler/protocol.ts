@@ -25,7 +25,7 @@ export type SchedulerEvent =
       readonly retire: boolean;
     }
   /** A worker process was started without the engine's order: the first ones, before the engine was loaded. */
-  | { readonly kind: "worker-started"; readonly workerId: WorkerId }
+  | { readonly kind: "workers-started"; readonly workerIds: readonly WorkerId[] }
   | { readonly kind: "worker-ready"; readonly workerId: WorkerId; readonly clientId: ProcessId }
   /** The process is gone. `detail` is for people: how it ended. */
   | { readonly kind: "worker-died"; readonly workerId: WorkerId; readonly detail: string }
