@@ -76,11 +76,15 @@ export class ActorHost {
     }
   }
 
-  call(actorId: string | undefined, item: Item): void {
-    const hosted = this.actors.get(actorId as ActorId);
-    // An actor that is no more: its caller hears of that from the node.
-    if (hosted === undefined) this.worker.over(item);
-    else {
+  call(num: number, actor: { readonly actorId: string; readonly incarnation: number } | undefined, item: Item): void {
+    if (actor === undefined) throw new Error(`a call of an actor ${num} that was not named`);
+    const hosted = this.actors.get(actor.actorId as ActorId);
+    item.actorNum = num;
+    // An actor that is no more: its caller hears of its fate from the node.
+    if (hosted?.start.incarnation !== actor.incarnation) {
+      this.worker.over(item);
+      this.worker.actorGone(item.link, num, actor.incarnation);
+    } else {
       hosted.queue.push(item);
       this.next(hosted);
     }
@@ -91,6 +95,11 @@ export class ActorHost {
     const item = hosted.queue.shift();
     if (item === undefined) {
       if (hosted.stop !== undefined) this.exit(hosted, hosted.stop.reason);
+      return;
+    }
+    if (!this.worker.claim(item)) {
+      this.worker.over(item);
+      this.next(hosted);
       return;
     }
     hosted.running = item;
@@ -117,7 +126,10 @@ export class ActorHost {
     const { actorId, incarnation } = hosted.start;
     if (this.actors.get(actorId) !== hosted) return;
     this.actors.delete(actorId);
-    for (const item of [...hosted.queue, ...(hosted.running ? [hosted.running] : [])]) this.worker.over(item);
+    for (const item of [...hosted.queue, ...(hosted.running ? [hosted.running] : [])]) {
+      this.worker.over(item);
+      this.worker.actorGone(item.link, item.actorNum, incarnation);
+    }
     hosted.queue.length = 0;
     this.worker.process.toNode({ t: "actor-exited", actorId, incarnation, reason });
   }

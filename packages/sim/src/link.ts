@@ -17,12 +17,12 @@ export class SimLink implements WorkerLink {
   readonly back = new FrameWriter();
   readonly knownTemplates = new Set<number>();
   readonly knownMethods = new Set<number>();
-  readonly knownActors = new Set<number>();
+  readonly knownActors = new Map<number, number>();
   readonly claims: OwnerClaims | undefined;
   isBroken = false;
   /** What the worker's side has been told: templates' and methods' numbers of returns, and actors' ids, by number. */
   readonly numReturns = new Map<number, number>();
-  readonly actors = new Map<number, string>();
+  readonly actors = new Map<number, { readonly actorId: string; readonly incarnation: number }>();
   private readonly toWorker: Channel;
   private readonly toOwner: Channel;
   private readonly reader = new FrameReader();
@@ -33,7 +33,7 @@ export class SimLink implements WorkerLink {
     this.worker = world.workers.get(address.workerId);
     this.toWorker = new Channel(world);
     this.toOwner = new Channel(world);
-    if (this.worker?.words) this.claims = new OwnerClaims(this.worker.words, address.pid, () => false);
+    if (this.worker?.words) this.claims = new OwnerClaims(this.worker.words, address.pid, owner.id, () => false);
     if (this.worker?.process.isAlive) this.worker.links.add(this);
     else this.workerGone();
   }

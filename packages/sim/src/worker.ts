@@ -38,6 +38,8 @@ export interface Item {
   isCancelled: boolean;
   stopWaiting: (() => void) | undefined;
   isOver: boolean;
+  /** Of a call: how its caller names the actor. */
+  actorNum: number;
 }
 
 export class SimWorker {
@@ -99,13 +101,13 @@ export class SimWorker {
       }
       case TO_WORKER.actor: {
         const num = reader.uint();
-        link.actors.set(num, reader.string());
+        link.actors.set(num, { actorId: reader.string(), incarnation: reader.uint() });
         break;
       }
       case TO_WORKER.call: {
-        const [seq, attempt, num] = [0, 0, 0, 0].map(() => reader.uint());
-        const item = this.arrived(link, reader, { seq, attempt, slot: 0, sequence: 0, numReturns: 1 });
-        this.host.call(link.actors.get(num ?? -1), item);
+        const [seq, attempt, num = 0, , slot, sequence] = [0, 0, 0, 0, 0, 0].map(() => reader.uint());
+        const item = this.arrived(link, reader, { seq, attempt, slot, sequence, numReturns: 1 });
+        this.host.call(num, link.actors.get(num), item);
         break;
       }
       case TO_WORKER.cancel:
@@ -142,6 +144,7 @@ export class SimWorker {
       isCancelled: false,
       stopWaiting: undefined,
       isOver: false,
+      actorNum: 0,
     };
   }
 
@@ -150,7 +153,7 @@ export class SimWorker {
       const item = this.queue.shift();
       if (item === undefined) return;
       // The owner may have taken it back meanwhile.
-      if (item.slot > 0 && !this.claims.start(item.slot, item.sequence)) this.over(item);
+      if (!this.claim(item)) this.over(item);
       else {
         this.running = item;
         this.run(item, () => {
@@ -308,6 +311,21 @@ export class SimWorker {
     link.back.end();
     link.answer();
     this.over(item);
+  }
+
+  /** False when its owner took it back meanwhile. */
+  claim(item: Item): boolean {
+    return item.slot === 0 || this.claims.start(item.slot, item.sequence);
+  }
+
+  actorGone(link: SimLink, num: number, incarnation: number): void {
+    link.back.begin();
+    link.back.array(3);
+    link.back.uint(TO_OWNER.actorGone);
+    link.back.uint(num);
+    link.back.uint(incarnation);
+    link.back.end();
+    link.answer();
   }
 
   /** Nobody waits for what this owner sent. */

@@ -8,6 +8,7 @@ import {
   type ActorSpec,
   type ActorState,
   type FailureRecord,
+  NO_CLAIM,
   TO_WORKER,
   unpackFailure,
   writeKeys,
@@ -16,7 +17,14 @@ import {
 import type { OwnerEffects } from "./effects.ts";
 import type { ObjectTable } from "./objects.ts";
 import { Fifo } from "./queue.ts";
-import { type ActorRecord, type MethodTemplate, type NestedRef, TASK_STATE, TaskRecord } from "./records.ts";
+import {
+  type ActorRecord,
+  type MethodTemplate,
+  type NestedRef,
+  TASK_STATE,
+  TaskRecord,
+  type WorkerLink,
+} from "./records.ts";
 import { describeDeath, type TaskTable } from "./tasks.ts";
 
 /** Calls that one caller has under way in one actor; the rest wait at the caller, where they can be cancelled. */
@@ -43,6 +51,10 @@ export class ActorTable {
   private readonly tasks: TaskTable;
   private readonly byNum = new Map<number, ActorRecord>();
   private readonly byId = new Map<ActorId, ActorRecord>();
+  /** By the number that workers know them under. */
+  private readonly byOwnNum = new Map<number, ActorRecord>();
+  /** Code of classes that the node has not been sent; empty once it has. It keeps them for the whole job. */
+  private readonly codes = new Map<string, Uint8Array>();
   private readonly methods = new Map<number, MethodTemplate>();
   private readonly creations = new Map<TaskRecord, { options: ActorOptionsRecord; spec: CreationSpec }>();
   private dirty = new Set<ActorRecord>();
@@ -52,8 +64,9 @@ export class ActorTable {
     this.objects = objects;
     this.tasks = tasks;
     tasks.calls = {
-      ready: (task) => (this.creations.has(task) ? this.sendCreation(task) : this.touch(task.actor)),
+      ready: (task) => this.ready(task),
       ended: (task) => this.ended(task),
+      left: (task) => this.left(task),
       withdraw: (task) => task.actor?.queue.remove(task) ?? false,
     };
   }
@@ -79,11 +92,14 @@ export class ActorTable {
         queue: new Fifo(),
         inFlight: new Map(),
         concurrency,
+        isGone: false,
+        news: undefined,
         cause: undefined,
         isSubscribed: false,
         warnedBacklog: false,
       };
       this.byId.set(actorId, actor);
+      this.byOwnNum.set(num, actor);
     }
     this.byNum.set(num, actor);
     return actor;
@@ -113,6 +129,7 @@ export class ActorTable {
   private retireIfUnused(actor: ActorRecord): void {
     if (this.objects.holds.isUsed(actorKey(actor.actorId)) || actor.queue.size + actor.inFlight.size > 0) return;
     this.byId.delete(actor.actorId);
+    this.byOwnNum.delete(actor.num);
     if (actor.isSubscribed) this.effects.toNode({ t: "actor-unsubscribe", actorId: actor.actorId });
     if (actor.link) this.effects.unlink(actor.link);
     actor.link = undefined;
@@ -122,6 +139,8 @@ export class ActorTable {
     const { num, actorId, concurrency, options, spec, args, deps, nested } = creation;
     const actor = this.record(num, actorId, spec.className, concurrency);
     actor.state = "creating";
+    // The program sends the code of a class with its first actor only.
+    if (spec.code.length > 0 && !this.codes.has(spec.codeKey)) this.codes.set(spec.codeKey, spec.code);
     // The node grants its creator one hold; the handle is its first use, the creation another until it is sent.
     this.objects.holds.receive([actorKey(actorId)]);
     const task = new TaskRecord(
@@ -136,6 +155,12 @@ export class ActorTable {
     this.creations.set(task, { options, spec });
     this.tasks.prepare(task, 0, false);
     if (task.missing === 0) this.tasks.calls?.ready(task);
+  }
+
+  private ready(task: TaskRecord): void {
+    if (this.creations.has(task)) this.sendCreation(task);
+    else if (task.state === TASK_STATE.waiting) this.requeue(task);
+    else this.touch(task.actor);
   }
 
   private sendCreation(task: TaskRecord): void {
@@ -154,11 +179,14 @@ export class ActorTable {
       this.objects.publishNested([...nested, ...keeps]);
       actor.state = "pending";
       actor.isSubscribed = true;
+      const { codeKey } = creation.spec;
+      const code = this.codes.get(codeKey) ?? creation.spec.code;
+      this.codes.set(codeKey, EMPTY);
       this.effects.toNode({
         t: "actor-create",
         actorId: actor.actorId,
         options: creation.options,
-        spec: { ...creation.spec, args: task.args, deps, nested, keeps },
+        spec: { ...creation.spec, code, args: task.args, deps, nested, keeps },
       });
     }
     // The arguments stay for restarts: the node holds them through the refs named in the spec.
@@ -191,6 +219,7 @@ export class ActorTable {
     this.tasks.prepare(task, method.numReturns, method.isStream);
     task.state = TASK_STATE.queued;
     actor.queue.push(task);
+    if (method.timeoutMs > 0) this.tasks.limit(task);
     this.subscribe(actor);
     if (!actor.warnedBacklog && actor.queue.size > BACKLOG_WARNING) {
       actor.warnedBacklog = true;
@@ -226,15 +255,11 @@ export class ActorTable {
   private pump(actor: ActorRecord): void {
     const queue = actor.queue as Fifo;
     for (let task = queue.peek(); task; task = queue.peek()) {
-      const failed = task.deps.find((dep) => dep.value?.at === "error")?.value;
-      if (failed?.at === "error") {
+      const failed = task.deps.find((dep) => dep.value?.at === "error");
+      if (failed?.value?.at === "error") {
         queue.shift();
-        this.tasks.fail(task, {
-          code: "TASK_FAILED",
-          kind: "task",
-          message: `${task.name} was not called, because one of its arguments failed`,
-          because: unpackFailure(failed.bytes),
-        });
+        failed.isRead = true;
+        this.tasks.failOf(task, failed.value, `${task.name} was not called, because one of its arguments failed`);
         continue;
       }
       if (actor.state === "dead") {
@@ -243,7 +268,8 @@ export class ActorTable {
         continue;
       }
       const { link } = actor;
-      if (task.missing > 0 || !link || link.isBroken || actor.inFlight.size >= IN_FLIGHT_MAX) return;
+      if (task.missing > 0 || !link || link.isBroken || actor.isGone || actor.news) return;
+      if (actor.inFlight.size >= IN_FLIGHT_MAX) return;
       queue.shift();
       this.send(task, actor);
     }
@@ -254,8 +280,8 @@ export class ActorTable {
     const { method } = task;
     if (!link || !method) return;
     const { out } = link;
-    if (!link.knownActors.has(actor.num)) {
-      link.knownActors.add(actor.num);
+    if (link.knownActors.get(actor.num) !== actor.incarnation) {
+      link.knownActors.set(actor.num, actor.incarnation);
       out.begin();
       out.array(4);
       out.uint(TO_WORKER.actor);
@@ -267,7 +293,7 @@ export class ActorTable {
     if (!link.knownMethods.has(method.id)) {
       link.knownMethods.add(method.id);
       out.begin();
-      out.array(7);
+      out.array(9);
       out.uint(TO_WORKER.method);
       out.uint(method.id);
       out.string(method.name);
@@ -275,21 +301,26 @@ export class ActorTable {
       out.string(method.group);
       out.bin(method.retry);
       out.uint(method.isStream ? method.streamBufferItems : 0);
+      out.uint(method.maxRetries + 1);
+      out.uint(method.retryDelayMs);
       out.end();
     }
     this.tasks.grantNested(task, link);
     task.state = TASK_STATE.sent;
     task.sentAtMs = this.tasks.nowMs;
+    task.claimSlot = link.claims?.acquire() ?? NO_CLAIM;
+    task.claimSequence = task.claimSlot > 0 && link.claims ? link.claims.sequenceOf(task.claimSlot) : 0;
     actor.inFlight.set(task.seq, task);
     this.tasks.sent.set(task.seq, task);
-    if (method.timeoutMs > 0) this.tasks.limit(task);
     out.begin();
-    out.array(8);
+    out.array(10);
     out.uint(TO_WORKER.call);
     out.uint(task.seq);
     out.uint(task.attempt);
     out.uint(actor.num);
     out.uint(method.id);
+    out.uint(task.claimSlot);
+    out.uint(task.claimSequence);
     out.bin(task.args);
     writeKeys(out, task.nested);
     writeValues(
@@ -299,23 +330,34 @@ export class ActorTable {
     out.end();
   }
 
-  /** The call is over for the program, or its worker let go of it. */
+  /** The call is over for the program. */
   private ended(task: TaskRecord): void {
     const { actor } = task;
     if (!actor) return;
-    actor.inFlight.delete(task.seq);
     this.objects.holds.drop([actorKey(actor.actorId)]);
     this.touch(actor);
     this.retireIfUnused(actor);
   }
 
-  /** A call that an attempt's failure sends back: to the front of its queue. */
-  requeue(task: TaskRecord): void {
+  /** The worker has answered the call, or lost it, or it was taken back. */
+  private left(task: TaskRecord): void {
     const { actor } = task;
-    if (!actor) return;
-    actor.inFlight.delete(task.seq);
+    if (!actor?.inFlight.delete(task.seq)) return;
+    if (task.claimSlot > 0) actor.link?.claims?.release(task.claimSlot);
+    task.claimSlot = NO_CLAIM;
+    this.touch(actor);
+    if (actor.inFlight.size > 0) return;
+    if (actor.news) this.hear(actor, actor.news);
+    this.retireIfUnused(actor);
+  }
+
+  /** A call that did not start, or is to be repeated: to the front of its queue. */
+  requeue(task: TaskRecord): void {
+    const { actor, method } = task;
+    if (!actor || task.state === TASK_STATE.done) return;
     task.state = TASK_STATE.queued;
     actor.queue.unshift(task);
+    if (method && method.timeoutMs > 0) this.tasks.limit(task);
     this.touch(actor);
   }
 
@@ -326,9 +368,16 @@ export class ActorTable {
       return;
     }
     if (!actor || actor.state === "dead" || message.incarnation < actor.incarnation) return;
-    if (message.incarnation > actor.incarnation || message.state === "restarting" || message.state === "dead") {
-      this.disconnected(actor, message);
-    }
+    // What the worker said last may not be here yet. It is told apart from what was lost once its connection has ended,
+    // or once it has said that the actor is gone.
+    if (isOver(actor, message) && actor.inFlight.size > 0 && !actor.isGone && actor.link && !actor.link.isBroken) {
+      actor.news = message;
+    } else this.hear(actor, message);
+  }
+
+  private hear(actor: ActorRecord, message: ActorState): void {
+    actor.news = undefined;
+    if (isOver(actor, message)) this.disconnected(actor, message);
     actor.incarnation = message.incarnation;
     if (message.state === "dead") {
       this.died(actor, message.cause ?? { code: "ACTOR_DIED", message: "it ended" });
@@ -341,6 +390,18 @@ export class ActorTable {
     this.touch(actor);
   }
 
+  /** The worker has dropped an actor: everything that it had to say of its calls has arrived. */
+  gone(link: WorkerLink, num: number, incarnation: number): void {
+    const actor = this.byOwnNum.get(num);
+    if (!actor || actor.link !== link || incarnation < actor.incarnation) return;
+    actor.isGone = true;
+    if (actor.news) this.hear(actor, actor.news);
+  }
+
+  onLinkClosed(link: WorkerLink): void {
+    for (const actor of this.byId.values()) if (actor.link === link && actor.news) this.hear(actor, actor.news);
+  }
+
   /** The name belonged to an actor already: the handle and what was called through it move over to that one. */
   private redirect(from: ActorRecord, toId: ActorId): void {
     const handles = [...this.byNum].filter(([, actor]) => actor === from).map(([num]) => num);
@@ -348,6 +409,8 @@ export class ActorTable {
     this.byNum.delete(from.num);
     for (const num of handles) this.byNum.set(num, to);
     this.byId.delete(from.actorId);
+    this.byOwnNum.delete(from.num);
+    if (!this.byOwnNum.has(to.num)) this.byOwnNum.set(to.num, to);
     this.objects.holds.alias(actorKey(from.actorId), actorKey(toId));
     for (const task of [...from.queue]) {
       from.queue.remove(task);
@@ -358,20 +421,20 @@ export class ActorTable {
     this.touch(to);
   }
 
-  /** The incarnation is over: calls that cannot have started go back in order, the others fail or are retried. */
+  /**
+   * The incarnation is over: calls that have not started go back in order, the others fail or are retried. Without a
+   * claim word nobody knows whether a call has started.
+   */
   private disconnected(actor: ActorRecord, message: ActorState): void {
-    if (actor.link) this.effects.unlink(actor.link);
-    actor.link = undefined;
-    const calls = [...actor.inFlight.values()];
-    actor.inFlight.clear();
-    for (let at = calls.length - 1; at >= 0; at--) {
-      const task = calls[at];
-      if (!task) continue;
+    const { link } = actor;
+    for (const task of [...actor.inFlight.values()].reverse()) {
+      const { claimSlot, claimSequence } = task;
+      const isUnstarted = claimSlot > 0 && (link?.claims?.takeBack(claimSlot, claimSequence) ?? false);
       this.tasks.leave(task, 0, "lost");
       if (task.state === TASK_STATE.done) continue;
-      const mayHaveStarted = at < actor.concurrency;
-      if (!mayHaveStarted || (message.state !== "dead" && this.tasks.mayRetry(task))) {
-        if (mayHaveStarted) task.failures++;
+      if (isUnstarted && message.state !== "dead") this.requeue(task);
+      else if (message.state !== "dead" && this.tasks.mayRetry(task)) {
+        task.failures++;
         task.attempt++;
         this.requeue(task);
       } else if (message.state === "dead") {
@@ -384,18 +447,14 @@ export class ActorTable {
         });
       }
     }
+    if (link) this.effects.unlink(link);
+    actor.link = undefined;
+    actor.isGone = false;
   }
 
   private died(actor: ActorRecord, cause: NonNullable<ActorState["cause"]>): void {
     actor.state = "dead";
     actor.cause = cause;
-    if (actor.link) this.effects.unlink(actor.link);
-    actor.link = undefined;
-    for (const task of [...actor.inFlight.values()]) {
-      this.tasks.leave(task, 0, "lost");
-      this.tasks.fail(task, this.deathFailure(actor));
-    }
-    actor.inFlight.clear();
     this.touch(actor);
   }
 
@@ -417,6 +476,12 @@ export class ActorTable {
     };
   }
 }
+
+/** The message tells of the end of the incarnation that calls were sent to. */
+const isOver = (actor: ActorRecord, { state, incarnation }: ActorState): boolean =>
+  incarnation > actor.incarnation || state === "restarting" || state === "dead";
+
+const EMPTY = new Uint8Array(0);
 
 /** Handles are held under the actor's id, in the same table as foreign refs. */
 export const actorKey = (actorId: ActorId): ObjectKey => actorId as string as ObjectKey;

@@ -111,7 +111,7 @@ export class OwnerEngine {
         const task = this.tasks.current(reader.uint() as Seq, reader.uint());
         const runMicros = reader.uint();
         const bytes = reader.bin();
-        if (task) this.tasks.succeeded(task, runMicros, [{ at: "inline", bytes: Uint8Array.from(bytes), nested: [] }]);
+        if (task) this.tasks.succeeded(task, runMicros, [{ at: "inline", bytes: Buffer.from(bytes), nested: [] }]);
         return;
       }
       case TO_OWNER.results: {
@@ -125,7 +125,7 @@ export class OwnerEngine {
       case TO_OWNER.error: {
         const task = this.tasks.current(reader.uint() as Seq, reader.uint());
         const runMicros = reader.uint();
-        const bytes = Uint8Array.from(reader.bin());
+        const bytes = Buffer.from(reader.bin());
         const nested = readKeys(reader);
         const isRetryable = reader.bool();
         if (task) this.tasks.threw(task, runMicros, bytes, nested, isRetryable);
@@ -149,14 +149,21 @@ export class OwnerEngine {
         return;
       }
       case TO_OWNER.returned: {
+        const calls: TaskRecord[] = [];
         for (let field = 1; field < fields; field++) {
           const task = this.tasks.sent.get(reader.uint() as Seq);
           if (!task || (task.lease?.link ?? task.actor?.link) !== link) continue;
           this.tasks.unsent(task);
           if (task.lease) this.tasks.leases.returned(task, task.lease);
+          else if (task.actor) calls.push(task);
         }
+        // The first of them is to be the first again.
+        for (const call of calls.reverse()) this.actors.requeue(call);
         return;
       }
+      case TO_OWNER.actorGone:
+        this.actors.gone(link, reader.uint(), reader.uint());
+        return;
       default:
         return;
     }
@@ -219,6 +226,7 @@ export class OwnerEngine {
   onLinkClosed(link: WorkerLink): void {
     link.isBroken = true;
     for (const lease of this.tasks.leases.all()) if (lease.link === link) lease.isBroken = true;
+    this.actors.onLinkClosed(link);
   }
 
   // ── from the program ───────────────────────────────────────────────────────────────────────────────────────────

@@ -1,5 +1,5 @@
 export { type ActorCreation, ActorTable, actorKey } from "./actors.ts";
-export { type MapClaims, OwnerClaims, WorkerClaims } from "./claims.ts";
+export { guardKey, type MapClaims, OwnerClaims, WorkerClaims } from "./claims.ts";
 export type { OwnerEffects, ProgramEffects, TaskOutcome } from "./effects.ts";
 export { OwnerEngine, setNilValue } from "./engine.ts";
 export type { ProgramValue } from "./objects.ts";

@@ -1,6 +1,14 @@
 /** What an owner knows of its objects, tasks, actors and leases. Plain records; the rules are in the files beside it. */
 import type { ActorId, LeaseId, ObjectKey, Seq } from "../base/ids.ts";
-import type { ClaimsInfo, Demand, FrameWriter, ValueRecord, WorkerAddress, WorkerDeath } from "../wire/mod.ts";
+import type {
+  ActorState,
+  ClaimsInfo,
+  Demand,
+  FrameWriter,
+  ValueRecord,
+  WorkerAddress,
+  WorkerDeath,
+} from "../wire/mod.ts";
 
 /** A function with its options, registered once; calls name it by number. */
 export interface Template {
@@ -67,6 +75,8 @@ export class ObjectRecord {
   isDetached = false;
   /** The program has seen its error. */
   isRead = false;
+  /** What its value takes in the object store, while it is kept for refs of this process. */
+  keptBytes = 0;
   /** Calls that take it as argument and wait for it. */
   dependents: TaskRecord[] | undefined = undefined;
 
@@ -75,8 +85,6 @@ export class ObjectRecord {
     this.task = task;
     this.foreignKey = foreignKey;
   }
-  /** What its value takes in the object store, while it is kept for refs of this process. */
-  keptBytes = 0;
 }
 
 export const TASK_STATE = { waiting: 0, queued: 1, sent: 2, delayed: 3, done: 4 } as const;
@@ -155,10 +163,10 @@ export interface WorkerLink {
   readonly address: WorkerAddress;
   readonly out: FrameWriter;
   schedule(): void;
-  /** Templates, methods and actors that this worker has been told of. */
+  /** Templates and methods that this worker has been told of, and actors, each with the incarnation that was named. */
   readonly knownTemplates: Set<number>;
   readonly knownMethods: Set<number>;
-  readonly knownActors: Set<number>;
+  readonly knownActors: Map<number, number>;
   readonly claims: ClaimTable | undefined;
   /** Set when the connection has ended; nothing sent afterwards arrives. */
   isBroken: boolean;
@@ -239,9 +247,14 @@ export interface ActorRecord {
   link: WorkerLink | undefined;
   /** Calls not yet sent, in order. */
   readonly queue: TaskQueue;
+  /** Sent, and not let go of by the worker: also those that were cancelled. */
   readonly inFlight: Map<Seq, TaskRecord>;
-  /** How many calls may run at once in the actor; those may have started when it dies. */
+  /** How many calls may run at once in the actor. */
   readonly concurrency: number;
+  /** The worker said that nothing more comes of this incarnation. */
+  isGone: boolean;
+  /** What the node said after it had ended, while answers that the worker had sent before may still be on their way. */
+  news: ActorState | undefined;
   cause: ActorCause | undefined;
   isSubscribed: boolean;
   warnedBacklog: boolean;

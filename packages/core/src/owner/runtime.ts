@@ -46,7 +46,7 @@ class Link implements WorkerLink {
   readonly address: WorkerAddress;
   readonly knownTemplates = new Set<number>();
   readonly knownMethods = new Set<number>();
-  readonly knownActors = new Set<number>();
+  readonly knownActors = new Map<number, number>();
   readonly claims: ClaimTable | undefined;
   isBroken = false;
   /** Frames written before the connection is open wait here. */
@@ -273,7 +273,7 @@ export class OwnerRuntime {
     const known = this.links.get(address.workerId);
     if (known && !known.isBroken) return known;
     const words = address.claims ? this.options.mapClaims?.(address.claims) : undefined;
-    const claims = words ? new OwnerClaims(words, address.pid, interruptProcess) : undefined;
+    const claims = words ? new OwnerClaims(words, address.pid, this.options.self, interruptProcess) : undefined;
     const link = new Link(address, claims, this.wakeLink);
     this.links.set(address.workerId, link);
     const handlers: PeerHandlers = {

@@ -39,6 +39,8 @@ export interface CallQueue {
   ready(task: TaskRecord): void;
   /** The call ended, however. */
   ended(task: TaskRecord): void;
+  /** The worker let go of a call that was sent. */
+  left(task: TaskRecord): void;
   /** Takes a call that was not sent out of its queue. */
   withdraw(task: TaskRecord): boolean;
 }
@@ -79,7 +81,8 @@ export class TaskTable {
   }
 
   get isActive(): boolean {
-    return this.sent.size > 0 || this.delayed.size > 0 || this.interrupted.size > 0 || this.leases.isActive;
+    const timed = this.delayed.size + this.limited.size + this.interrupted.size;
+    return this.sent.size > 0 || timed > 0 || this.leases.isActive;
   }
 
   register(template: Template): void {
@@ -284,7 +287,7 @@ export class TaskTable {
       if (outcome === "lost") this.leases.detach(task, lease);
       else this.leases.finished(task, lease, runMicros);
       this.effects.taskEvent(task, lease.link.address.pid, runMicros, this.nowMs, outcome);
-    }
+    } else if (task.actor) this.calls?.left(task);
     return task.state !== TASK_STATE.done;
   }
 
@@ -293,6 +296,7 @@ export class TaskTable {
     this.sent.delete(task.seq);
     this.limited.delete(task);
     this.interrupted.delete(task);
+    if (task.actor) this.calls?.left(task);
   }
 
   private maxRetries(task: TaskRecord): number {
@@ -391,6 +395,8 @@ export class TaskTable {
     this.forget(task);
     for (const dep of task.deps) this.objects.dropUse(dep);
     task.deps = NO_DEPS;
+    // A value that cannot be lost needs its task no more; an error's is named when nobody reads it.
+    for (const record of task.returns) if (record.value?.at === "inline") record.task = undefined;
   }
 
   private forget(task: TaskRecord): void {
@@ -460,9 +466,9 @@ export class TaskTable {
     }
     const link = lease?.link ?? actor?.link;
     if (!link) return true;
-    if (lease && task.claimSlot > 0 && link.claims?.takeBack(task.claimSlot, task.claimSequence)) {
-      this.sent.delete(task.seq);
-      this.leases.detach(task, lease);
+    if (task.claimSlot > 0 && link.claims?.takeBack(task.claimSlot, task.claimSequence)) {
+      this.unsent(task);
+      if (lease) this.leases.detach(task, lease);
       return true;
     }
     link.out.begin();
@@ -493,12 +499,16 @@ export class TaskTable {
     }
     for (const task of this.limited) {
       const { lease } = task;
+      if (task.actor) {
+        this.expireCall(task);
+        continue;
+      }
       // The time of a task begins when it does, not when it was sent to wait behind others.
       if (lease && !this.leases.mayRun(task, lease)) {
         task.sentAtMs = this.nowMs;
         continue;
       }
-      const limit = task.registered?.template.timeoutMs ?? task.method?.timeoutMs ?? 0;
+      const limit = task.registered?.template.timeoutMs ?? 0;
       if (limit <= 0 || this.nowMs - task.sentAtMs < limit) continue;
       this.limited.delete(task);
       const message = `${task.name} did not finish within its timeoutMs of ${limit} ms`;
@@ -509,6 +519,18 @@ export class TaskTable {
       if (!link || link.isBroken) this.interrupted.delete(task);
       else link.claims?.interrupt(task.seq);
     }
+  }
+
+  /** A call counts from its submission, and only stops being waited for: what runs in the actor goes on. */
+  private expireCall(task: TaskRecord): void {
+    const limit = task.method?.timeoutMs ?? 0;
+    if (task.state !== TASK_STATE.done) {
+      if (this.nowMs - task.submittedAtMs < limit) return;
+      if (task.state === TASK_STATE.queued) this.calls?.withdraw(task);
+      const message = `${task.name} did not finish within its timeoutMs of ${limit} ms`;
+      this.fail(task, { code: "TASK_TIMEOUT", kind: "unavailable", message });
+    }
+    this.limited.delete(task);
   }
 
   limit(task: TaskRecord): void {

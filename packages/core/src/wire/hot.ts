@@ -18,9 +18,12 @@ export const TO_WORKER = {
   task: 1,
   /** [2, actor, actorId, incarnation] names an actor by a number on this connection. */
   actor: 2,
-  /** [3, method, name, numReturns, group, retry, streamBufferItems]; the last is 0 for a method that is no generator. */
+  /**
+   * [3, method, name, numReturns, group, retry, streamBufferItems, failuresMax, retryDelayMs]. streamBufferItems is 0
+   * for a method that is no generator; failuresMax is 0 for no limit, else one more than the retries.
+   */
   method: 3,
-  /** [4, seq, attempt, actor, method, args, nested, deps] */
+  /** [4, seq, attempt, actor, method, claimSlot, claimSequence, args, nested, deps] */
   call: 4,
   /** [5, seq, code, isRecursive] abort its signal and what it submitted; drop it if it has not started. */
   cancel: 5,
@@ -44,6 +47,8 @@ export const TO_OWNER = {
   streamEnd: 4,
   /** [5, seq…] never started and never will: run them elsewhere. */
   returned: 5,
+  /** [6, actor, incarnation] that actor has left this worker: nothing more comes of its calls. */
+  actorGone: 6,
 } as const;
 
 export const TEMPLATE_FLAGS = { stream: 1 } as const;
@@ -82,9 +87,9 @@ export function readValue(reader: FrameReader): ValueRecord {
   const at = reader.uint();
   switch (at) {
     case AT_INLINE:
-      return { at: "inline", bytes: Uint8Array.from(reader.bin()), nested: readKeys(reader) };
+      return { at: "inline", bytes: Buffer.from(reader.bin()), nested: readKeys(reader) };
     case AT_ERROR:
-      return { at: "error", bytes: Uint8Array.from(reader.bin()), nested: readKeys(reader) };
+      return { at: "error", bytes: Buffer.from(reader.bin()), nested: readKeys(reader) };
     case AT_STORED:
       return {
         at: "stored",

@@ -49,6 +49,16 @@ export interface WorkerMethod {
   readonly retry: Uint8Array;
   /** 0 for a method that is no generator. */
   readonly streamBufferItems: number;
+  /** How often a call may fail before its error is final; 0 for no limit. */
+  readonly failuresMax: number;
+  readonly retryDelayMs: number;
+}
+
+/** An actor as its caller names it on this connection. */
+export interface NamedActor {
+  readonly num: number;
+  readonly actorId: ActorId;
+  readonly incarnation: number;
 }
 
 export interface OwnerHello {
@@ -67,7 +77,7 @@ export class OwnerConnection implements PeerHandlers {
   private readonly reader = new FrameReader();
   private readonly templates = new Map<number, WorkerTemplate>();
   private readonly methods = new Map<number, WorkerMethod>();
-  private readonly actorIds = new Map<number, ActorId>();
+  private readonly namedActors = new Map<number, NamedActor>();
   private writer: ResultWriter | undefined;
 
   constructor(
@@ -135,19 +145,22 @@ export class OwnerConnection implements PeerHandlers {
       case TO_WORKER.call: {
         const seq = reader.uint() as Seq;
         const attempt = reader.uint();
-        const actorId = this.actorIds.get(reader.uint());
+        const actor = this.namedActors.get(reader.uint());
         const method = this.methods.get(reader.uint());
-        if (!actorId || !method) throw new ConnectionLostError("a call of an unknown actor or method");
+        if (!actor || !method) throw new ConnectionLostError("a call of an unknown actor or method");
         this.actors.call({
           connection: this,
           seq,
           attempt,
-          actorId,
+          actor,
           method,
+          claimSlot: reader.uint(),
+          claimSequence: reader.uint(),
           args: reader.bin(),
           nested: readKeys(reader),
           deps: readValues(reader),
           fetched: undefined,
+          number: 0,
         });
         return;
       }
@@ -158,9 +171,11 @@ export class OwnerConnection implements PeerHandlers {
         this.templates.set(id, new WorkerTemplate(name, code, reader.uint(), reader.uint(), reader.uint()));
         return;
       }
-      case TO_WORKER.actor:
-        this.actorIds.set(reader.uint(), reader.string() as ActorId);
+      case TO_WORKER.actor: {
+        const num = reader.uint();
+        this.namedActors.set(num, { num, actorId: reader.string() as ActorId, incarnation: reader.uint() });
         return;
+      }
       case TO_WORKER.method:
         this.methods.set(reader.uint(), {
           name: reader.string(),
@@ -168,6 +183,8 @@ export class OwnerConnection implements PeerHandlers {
           group: reader.string(),
           retry: Uint8Array.from(reader.bin()),
           streamBufferItems: reader.uint(),
+          failuresMax: reader.uint(),
+          retryDelayMs: reader.uint(),
         });
         return;
       case TO_WORKER.cancel: {

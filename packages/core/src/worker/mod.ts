@@ -1,5 +1,6 @@
-export { ActorHost, HOOKS, type HostSettings, packHostSettings } from "./actor-host.ts";
+export { ActorHost, HOOKS } from "./actor-host.ts";
 export { OwnerConnection } from "./connection.ts";
+export { type HostSettings, packHostSettings } from "./hosted-actor.ts";
 export { installOutputTags, tagOutput } from "./output.ts";
 export { failExecution, type Surroundings } from "./running.ts";
 export { TaskRunner } from "./task-runner.ts";

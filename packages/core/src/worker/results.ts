@@ -119,6 +119,18 @@ export class ResultWriter {
     this.peer.schedule();
   }
 
+  /** Nothing more comes of the calls of this actor. */
+  actorGone(num: number, incarnation: number): void {
+    const { out } = this.peer;
+    out.begin();
+    out.array(3);
+    out.uint(TO_OWNER.actorGone);
+    out.uint(num);
+    out.uint(incarnation);
+    out.end();
+    this.peer.schedule();
+  }
+
   private record(packed: ReturnType<Client["values"]["encode"]>, seq: Seq): ValueRecord {
     const nested = this.grant(this.client.values.nested(packed));
     const { store } = this.client;

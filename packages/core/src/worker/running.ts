@@ -16,7 +16,8 @@ export interface Surroundings {
   readonly actorId?: ActorId;
   readonly slots: number;
   self?(): Handle;
-  exitActor?(): void;
+  /** Ends the actor after the calls before the one that asks. */
+  exitActor?(running: Running): void;
   waiting(change: 1 | -1, running: Running, seqs: readonly Seq[]): void;
 }
 
@@ -42,7 +43,7 @@ export class Running implements Execution {
     this.attempt = attempt;
     this.connection = connection;
     this.around = around;
-    if (around.exitActor) this.exitActor = around.exitActor;
+    if (around.exitActor) this.exitActor = () => around.exitActor?.(this);
   }
 
   get jobId(): Execution["jobId"] {

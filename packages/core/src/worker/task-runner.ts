@@ -7,7 +7,7 @@
 import { WorkerDiedError } from "../base/errors.ts";
 import type { ObjectKey, Seq } from "../base/ids.ts";
 import { type Client, runAs } from "../client/mod.ts";
-import type { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
+import { guardKey, type OwnerRuntime, type WorkerClaims } from "../owner/mod.ts";
 import { NO_CLAIM, type ValueRecord } from "../wire/mod.ts";
 import { decodeValue, fetchValues, unpin } from "./arguments.ts";
 import type { OwnerConnection, WorkerTemplate } from "./connection.ts";
@@ -182,7 +182,9 @@ export class TaskRunner {
     const { fn } = template;
     if (!fn) throw new WorkerDiedError("the task's function was not loaded");
     if (this.claims && (template.runs < 2 || template.runMicros > GUARD_FROM_MICROS)) {
-      return runGuarded(this.claims, task.seq, () => runAs(running, () => fn(...args)));
+      return runGuarded(this.claims, guardKey(task.connection.ownerId, task.seq), () =>
+        runAs(running, () => fn(...args)),
+      );
     }
     return runAs(running, () => fn(...args));
   }
@@ -216,7 +218,7 @@ export class TaskRunner {
       running,
       task.connection.results,
       task.template.streamBufferItems,
-      claims ? (step) => runGuarded(claims, task.seq, step) : undefined,
+      claims ? (step) => runGuarded(claims, guardKey(task.connection.ownerId, task.seq), step) : undefined,
     );
     this.producer = producer;
     try {

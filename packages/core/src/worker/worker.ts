@@ -95,7 +95,10 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     toNode,
     waiting,
     onStart: options.tagOutput,
-    onEnded: () => gc?.active(),
+    onEnded: (running) => {
+      waits.ended(running);
+      gc?.active();
+    },
   });
   tasks.onIdle = () => gc?.active();
   waits.task = () => tasks.running;

@@ -1,0 +1,401 @@
+/**
+ * Calls of hosted actors. They wait in one line for each concurrency group and start in the order in which they came,
+ * as many at once as the group allows. A call keeps its place in the line until it is answered, its retries included,
+ * so with a concurrency of 1 calls never overlap; a stream is the exception: it goes on beside the calls that follow.
+ */
+import { setTimeout as delay } from "node:timers/promises";
+import type { Seq } from "../base/ids.ts";
+import { type Client, runAs } from "../client/mod.ts";
+import { guardKey, type OwnerRuntime, type WorkerClaims } from "../owner/mod.ts";
+import { NO_CLAIM } from "../wire/mod.ts";
+import { decodeValue, fetchValues } from "./arguments.ts";
+import type { OwnerConnection, WorkerMethod } from "./connection.ts";
+import { GUARD_FROM_MICROS, Interrupted, runGuarded } from "./guard.ts";
+import type { CallLine, CallMessage, HostedActor, OpenCall } from "./hosted-actor.ts";
+import { type AnyGenerator, isGenerator, Producer } from "./producer.ts";
+import { isRetryable } from "./retry-rule.ts";
+import { Running } from "./running.ts";
+
+/** Results leave at the latest after so much running, although more calls wait. */
+const FLUSH_MS = 0.5;
+/** The event loop, and with it a cancel, gets a turn at the latest after so much running. */
+const YIELD_MS = 4;
+
+export interface ActorCallsOptions {
+  readonly client: Client;
+  readonly runtime: OwnerRuntime;
+  readonly claims: WorkerClaims | undefined;
+  readonly onStart: ((name: string) => void) | undefined;
+  /** Called when a call has ended. */
+  readonly onEnded: ((running: Running) => void) | undefined;
+  /** A call of an actor that is ending has ended. */
+  readonly onProgress: (actor: HostedActor) => void;
+}
+
+export class ActorCalls {
+  private readonly options: ActorCallsOptions;
+  /** Calls under way, by who made them. */
+  private readonly open = new Map<OwnerConnection, Map<Seq, OpenCall>>();
+  private readonly rules = new WeakMap<WorkerMethod, unknown>();
+  private nextNumber = 0;
+  private turnStartedAt = 0;
+  private flushedAt = 0;
+
+  constructor(options: ActorCallsOptions) {
+    this.options = options;
+  }
+
+  get connections(): Iterable<OwnerConnection> {
+    return this.open.keys();
+  }
+
+  arrived(actor: HostedActor, call: CallMessage): void {
+    if (!this.open.has(call.connection)) this.open.set(call.connection, new Map());
+    if (call.deps.length > 0) call.fetched = fetchValues(this.options.runtime, call.deps);
+    call.number = this.nextNumber++;
+    const line = actor.lines.get(call.method.group) ?? actor.lines.get("");
+    if (!line) return;
+    line.push(call);
+    this.advance(actor, line);
+  }
+
+  /** Starts what may start. */
+  advanceAll(actor: HostedActor): void {
+    for (const line of actor.lines.values()) this.advance(actor, line);
+  }
+
+  private advance(actor: HostedActor, line: CallLine): void {
+    while (!line.isPaused && actor.instance && !actor.isDropped && line.running < line.concurrency) {
+      const call = this.next(actor, line);
+      if (!call) break;
+      line.running++;
+      const pending = this.begin(actor, call);
+      if (pending) {
+        void pending.then(() => {
+          line.running--;
+          this.advance(actor, line);
+        });
+      } else line.running--;
+      this.shareTurn(actor, line, call.connection);
+    }
+    if (actor.ending !== undefined) this.options.onProgress(actor);
+  }
+
+  private next(actor: HostedActor, line: CallLine): CallMessage | undefined {
+    const { claims } = this.options;
+    for (let call = line.first(); call && call.number <= actor.lastNumber; call = line.first()) {
+      line.shift();
+      this.receive(call);
+      if (call.claimSlot === NO_CLAIM || !claims || claims.start(call.claimSlot, call.claimSequence)) return call;
+      // Its caller took it back.
+      this.letGo(call);
+    }
+    return undefined;
+  }
+
+  /** Many short calls in a row must hold back neither their results nor the event loop. */
+  private shareTurn(actor: HostedActor, line: CallLine, connection: OwnerConnection): void {
+    const now = performance.now();
+    if (this.turnStartedAt === 0) {
+      this.turnStartedAt = now;
+      this.flushedAt = now;
+      setImmediate(() => {
+        this.turnStartedAt = 0;
+      });
+    }
+    if (now - this.flushedAt > FLUSH_MS) {
+      this.flushedAt = now;
+      connection.peer.flush();
+    }
+    if (now - this.turnStartedAt < YIELD_MS || !line.first()) return;
+    line.isPaused = true;
+    setImmediate(() => {
+      line.isPaused = false;
+      this.advance(actor, line);
+    });
+  }
+
+  /** Starts a call; a promise unless it gave its place back at once. */
+  private begin(actor: HostedActor, call: CallMessage): Promise<void> | undefined {
+    const running = this.newRunning(actor, call, 0);
+    const open: OpenCall = { call, running, producer: undefined, failures: 0, isExiting: false, isOver: false };
+    this.options.onStart?.(running.name);
+    actor.open.add(open);
+    this.open.get(call.connection)?.set(call.seq, open);
+    return this.attempt(actor, open);
+  }
+
+  private newRunning(actor: HostedActor, call: CallMessage, failures: number): Running {
+    const name = `${actor.className}.${call.method.name}`;
+    return new Running(name, call.seq, call.attempt + failures, call.connection, actor.around);
+  }
+
+  private attempt(actor: HostedActor, open: OpenCall): Promise<void> | undefined {
+    const { call } = open;
+    const preparing =
+      call.fetched instanceof Promise ? this.prepare(call) : this.options.client.values.prepare(call.args);
+    if (!preparing) return this.run(actor, open);
+    return preparing.then(
+      () => this.run(actor, open),
+      (error: unknown) => this.failed(actor, open, 0, error),
+    );
+  }
+
+  private async prepare(call: CallMessage): Promise<void> {
+    call.fetched = await call.fetched;
+    await this.options.client.values.prepare(call.args);
+  }
+
+  private run(actor: HostedActor, open: OpenCall): Promise<void> | undefined {
+    const { call, running } = open;
+    const startedAt = performance.now();
+    const micros = (): number => Math.max(0, Math.round((performance.now() - startedAt) * 1000));
+    let value: unknown;
+    try {
+      if (running.cancelled) throw running.cancelled;
+      value = this.invoke(actor, call, running, micros);
+    } catch (error) {
+      return this.failed(actor, open, micros(), error);
+    }
+    if (call.method.streamBufferItems > 0) {
+      void this.produce(actor, open, micros, value);
+      return undefined;
+    }
+    if (!isThenable(value)) {
+      this.finish(actor, open, () => this.succeed(open, micros(), value));
+      return undefined;
+    }
+    return this.settle(running, value, {
+      succeeded: (settled) => {
+        this.finish(actor, open, () => this.succeed(open, micros(), settled));
+        return undefined;
+      },
+      failed: (error) => this.failed(actor, open, micros(), error),
+    });
+  }
+
+  private invoke(actor: HostedActor, call: CallMessage, running: Running, micros: () => number): unknown {
+    const { client, claims } = this.options;
+    const { name } = call.method;
+    // Those that lay in the store have been fetched by now.
+    const fetched = call.fetched as Awaited<ReturnType<typeof fetchValues>> | undefined;
+    const args = client.values.decodeArgs(
+      call.args,
+      fetched ? fetched.map((dep) => decodeValue(client, dep)) : NO_DEPS,
+    );
+    const fn = actor.instance?.[name];
+    if (typeof fn !== "function") throw new TypeError(`actor ${actor.className} has no method ${name}`);
+    const cost = costOf(actor, name);
+    const run = (): unknown => runAs(running, () => fn.apply(actor.instance, args));
+    const isGuarded = claims && (cost.runs < 2 || cost.micros > GUARD_FROM_MICROS);
+    try {
+      return isGuarded ? runGuarded(claims, guardKey(call.connection.ownerId, call.seq), run) : run();
+    } finally {
+      cost.runs++;
+      cost.micros += (micros() - cost.micros) / Math.min(cost.runs, 8);
+    }
+  }
+
+  /** Ends with what comes first: the method's own end, or the reason to go on without it. */
+  private settle(
+    running: Running,
+    value: PromiseLike<unknown>,
+    then: { succeeded(value: unknown): undefined; failed(error: unknown): Promise<void> | undefined },
+  ): Promise<void> {
+    return new Promise((resolve) => {
+      const end = (report: () => Promise<void> | undefined): void => {
+        if (!running.abandon) return;
+        delete running.abandon;
+        const more = report();
+        if (more) void more.then(resolve);
+        else resolve();
+      };
+      const fail = (error: unknown): void => end(() => then.failed(error));
+      running.abandon = fail;
+      value.then((settled) => end(() => then.succeeded(settled)), fail);
+    });
+  }
+
+  private async produce(actor: HostedActor, open: OpenCall, micros: () => number, value: unknown): Promise<void> {
+    const { call, running } = open;
+    const { results } = call.connection;
+    try {
+      const generator = await value;
+      if (!isGenerator(generator)) throw new TypeError(`${running.name} did not return a generator`);
+      const count = await this.stream(open, generator);
+      this.finish(actor, open, () => results.streamEnd(call.seq, call.attempt, micros(), count));
+    } catch (error) {
+      await this.failed(actor, open, micros(), error);
+    }
+  }
+
+  private stream(open: OpenCall, generator: AnyGenerator): Promise<number> {
+    const { claims } = this.options;
+    const { call, running } = open;
+    const { connection, method, seq } = call;
+    const guard = claims
+      ? <T>(step: () => T): T => runGuarded(claims, guardKey(connection.ownerId, seq), step)
+      : undefined;
+    // The owner knows the items by their numbers: those it has from an earlier attempt are not sent for twice.
+    const producer = new Producer(running, connection.results, method.streamBufferItems, guard);
+    open.producer = producer;
+    return runAs(running, () => producer.run(generator));
+  }
+
+  // ── ends ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private succeed({ call, running }: OpenCall, micros: number, value: unknown): undefined {
+    const { results } = call.connection;
+    const { numReturns, name } = call.method;
+    try {
+      if (numReturns === 1) results.ok(call.seq, call.attempt, micros, value);
+      else {
+        if (!Array.isArray(value) || value.length !== numReturns) {
+          const got = Array.isArray(value) ? `${value.length} values` : typeof value;
+          throw new TypeError(`${name} has numReturns ${numReturns} but returned ${got}`);
+        }
+        results.results(call.seq, call.attempt, micros, value);
+      }
+    } catch (error) {
+      results.error(call.seq, call.attempt, micros, running.cancelled ?? error, running.name, false);
+    }
+  }
+
+  /** Repeats the call in its place, where its rule asks for that; else its error is the answer. */
+  private failed(actor: HostedActor, open: OpenCall, micros: number, error: unknown): Promise<void> | undefined {
+    const { call, running } = open;
+    const { method } = call;
+    if (!open.isExiting && !actor.isDropped && this.mayRetry(open, error)) {
+      open.failures++;
+      open.running = this.newRunning(actor, call, open.failures);
+      running.ended();
+      if (call.deps.length > 0) call.fetched = fetchValues(this.options.runtime, call.deps);
+      return delay(method.retryDelayMs).then(() => this.attempt(actor, open));
+    }
+    this.finish(actor, open, () => {
+      call.connection.results.error(call.seq, call.attempt, micros, running.cancelled ?? error, running.name, false);
+    });
+    return undefined;
+  }
+
+  private mayRetry({ call, running, failures }: OpenCall, error: unknown): boolean {
+    const { method } = call;
+    if (method.retry.length === 0 || running.cancelled || error instanceof Interrupted) return false;
+    if (method.failuresMax > 0 && call.attempt + failures + 1 >= method.failuresMax) return false;
+    let rule = this.rules.get(method);
+    if (rule === undefined) {
+      rule = this.options.client.values.decode(method.retry);
+      this.rules.set(method, rule);
+    }
+    return isRetryable(rule, error);
+  }
+
+  private finish(actor: HostedActor, open: OpenCall, report: () => void): void {
+    if (open.isOver) return;
+    open.isOver = true;
+    const { call, running } = open;
+    const { peer } = call.connection;
+    if (!open.isExiting && !actor.isDropped && !peer.isClosed) {
+      report();
+      peer.schedule();
+    }
+    running.ended();
+    actor.open.delete(open);
+    this.open.get(call.connection)?.delete(call.seq);
+    this.letGo(call);
+    this.options.onEnded?.(running);
+    if (actor.ending !== undefined) this.options.onProgress(actor);
+  }
+
+  /** The actor is no more: whoever has calls in it is told that nothing comes of them. */
+  drop(actor: HostedActor): void {
+    const { incarnation } = actor.start;
+    actor.isDropped = true;
+    const callers = new Map<OwnerConnection, { readonly num: number; readonly unstarted: Seq[] }>();
+    const callerOf = (call: CallMessage): { readonly unstarted: Seq[] } => {
+      let caller = callers.get(call.connection);
+      if (!caller) {
+        caller = { num: call.actor.num, unstarted: [] };
+        callers.set(call.connection, caller);
+      }
+      return caller;
+    };
+    for (const open of [...actor.open]) {
+      callerOf(open.call);
+      open.running.cancel("TASK_CANCELLED", true);
+      this.finish(actor, open, () => {});
+    }
+    for (const line of actor.lines.values()) {
+      for (const call of line.take(() => true)) {
+        callerOf(call).unstarted.push(call.seq);
+        this.forget(call);
+      }
+    }
+    for (const [{ peer, results }, { num, unstarted }] of callers) {
+      if (peer.isClosed) continue;
+      if (unstarted.length > 0) results.returned(unstarted);
+      results.actorGone(num, incarnation);
+    }
+    for (const { peer } of this.connections) peer.flush();
+  }
+
+  /** A call that is not going to start. */
+  forget(call: CallMessage): void {
+    this.receive(call);
+    this.letGo(call);
+  }
+
+  /** Refs inside the arguments were granted to this process. */
+  private receive(call: CallMessage): void {
+    const { holds } = this.options.runtime.engine.objects;
+    if (call.nested.length > 0) holds.receive(call.nested);
+    for (const dep of call.deps) if (dep.nested.length > 0) holds.receive(dep.nested);
+  }
+
+  private letGo(call: CallMessage): void {
+    if (call.nested.length === 0 && call.deps.length === 0) return;
+    const { holds } = this.options.runtime.engine.objects;
+    let dropped = false;
+    for (const keys of [call.nested, ...call.deps.map((dep) => dep.nested)]) {
+      if (keys.length === 0) continue;
+      holds.drop(keys);
+      dropped = true;
+    }
+    if (dropped) this.options.runtime.schedule();
+  }
+
+  // ── what callers say of their calls ──────────────────────────────────────────────────────────────────────────────
+
+  /** True when the call has started. */
+  cancel(connection: OwnerConnection, seq: Seq, code: string, isRecursive: boolean): boolean {
+    const open = this.open.get(connection)?.get(seq);
+    open?.running.cancel(code, isRecursive);
+    return open !== undefined;
+  }
+
+  acknowledge(connection: OwnerConnection, seq: Seq, consumed: number): boolean {
+    const open = this.open.get(connection)?.get(seq);
+    open?.producer?.acknowledge(consumed);
+    return open !== undefined;
+  }
+
+  /** The caller is gone: what it asked for and still runs is cancelled. */
+  ownerGone(connection: OwnerConnection): void {
+    for (const { running } of this.open.get(connection)?.values() ?? []) running.cancel("TASK_CANCELLED", true);
+    this.open.delete(connection);
+  }
+}
+
+function costOf(actor: HostedActor, method: string): { runs: number; micros: number } {
+  let cost = actor.costs.get(method);
+  if (!cost) {
+    cost = { runs: 0, micros: 0 };
+    actor.costs.set(method, cost);
+  }
+  return cost;
+}
+
+const NO_DEPS: readonly unknown[] = [];
+
+const isThenable = (value: unknown): value is PromiseLike<unknown> =>
+  typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";
