@@ -442,7 +442,7 @@ describe("names", () => {
     expect(s.query("get-actor", { name: "x", namespace: "main" })).toEqual({
       t: "answer",
       id: 5,
-      result: { actorId: A, className: "Counter" },
+      result: { actorId: A, className: "Counter", host: expect.any(Uint8Array) },
     });
     s.exited(1, A);
     s.create(actorId(3), { name: "x" });

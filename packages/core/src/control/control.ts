@@ -134,7 +134,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
         }
         // As with values: what is sent is granted in the same step.
         holds.add(actor.actorId, to, 1);
-        reply({ actorId: actor.actorId, className: actor.spec.className });
+        reply({ actorId: actor.actorId, className: actor.spec.className, host: actor.spec.host });
         return;
       }
       case "list-actors":

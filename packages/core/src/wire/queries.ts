@@ -36,7 +36,11 @@ export interface Queries {
   nodes: { params: null; result: readonly NodeInfo[] };
   "available-resources": { params: null; result: Resources };
   "cluster-resources": { params: null; result: Resources };
-  "get-actor": { params: { name: string; namespace: string }; result: { actorId: ActorId; className: string } };
+  /** `host` is what its creator said in `ActorSpec.host`: its methods and concurrency. */
+  "get-actor": {
+    params: { name: string; namespace: string };
+    result: { actorId: ActorId; className: string; host: Uint8Array };
+  };
   "list-actors": { params: { namespace: string | null }; result: readonly ActorInfo[] };
   "explain-shape": { params: { shape: number }; result: Explanation };
   "explain-actor": { params: { actorId: ActorId }; result: Explanation };
