@@ -3,9 +3,9 @@ import { join } from "node:path";
 import type { Plugin } from "esbuild";
 import { bundleFile, writeResolver } from "./bundle.ts";
 import { routeDynamicImports } from "./dynamic-imports.ts";
-import { lazyModules } from "./lazy-modules.ts";
+import { lazyModules, slowModules } from "./lazy-modules.ts";
 
-export const programNames = ["node", "worker", "io-thread", "copy-thread"] as const;
+export const programNames = ["node", "worker", "io-thread", "copy-thread", "tidy"] as const;
 export type ProgramName = (typeof programNames)[number];
 
 /** Programs that are frozen into a startup snapshot, where `import()` and some built-in modules need a detour. */
@@ -36,7 +36,7 @@ export async function writeProgram(options: ProgramOptions): Promise<Set<string>
     entry,
     resolveDir,
     header: inSnapshot ? importHeader : "",
-    plugins: [...plugins, lazyModules(["koffi", ...(inSnapshot ? notInSnapshots : [])])],
+    plugins: [...plugins, lazyModules(["koffi", ...(inSnapshot ? notInSnapshots : slowModules)])],
   });
   if (inSnapshot) writeFileSync(outfile, routeDynamicImports(readFileSync(outfile, "utf8"), "__mobulaImport"));
   await bundleFile({

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { startupSnapshot } from "node:v8";
 import { useCompileCache } from "./cache-directory.ts";
 
-export type EntryName = "node" | "worker" | "io-thread" | "copy-thread";
+export type EntryName = "node" | "worker" | "io-thread" | "copy-thread" | "tidy";
 
 export interface EntryProgram {
   /** Absolute path of the file to run, for `spawn(process.execPath, [...execArgv, path])` or `new Worker(path, { execArgv })`. */

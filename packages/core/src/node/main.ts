@@ -10,6 +10,7 @@ import { ClaimPages } from "./claims.ts";
 import { cpuCount, type NodeConfig, readNodeConfig } from "./config.ts";
 import { openEarlySocket } from "./early-socket.ts";
 import { NodeLog } from "./node-log.ts";
+import { startReaper } from "./reaper.ts";
 import type { NodeRuntime } from "./runtime.ts";
 import { claimSession, sweepSessions } from "./session-folder.ts";
 import { type SpawnOptions, type StartedWorker, spawnWorker } from "./spawn.ts";
@@ -66,6 +67,7 @@ export async function runNode(options: { readonly command?: SpawnOptions["comman
     ending.watch(runtime);
     lifeline.say({ kind: "ready" });
     ending.beforeEnd(prepareSnapshots(log));
+    ending.atEnd(startReaper(config.sessionDir, (message) => log.write("warn", message)));
     void sweepSessions(join(config.sessionDir, "..")).then(
       (removed) => removed.length > 0 && log.write("info", `removed what dead runs left: ${removed.join(", ")}`),
       (error: Error) => log.write("warn", `leftovers of dead runs could not be removed: ${error.message}`),
@@ -97,7 +99,8 @@ function prepareSnapshots(log: NodeLog): () => Promise<void> {
 }
 
 function startFirstWorkers(config: NodeConfig, claims: ClaimPages, command: SpawnOptions["command"]): StartedWorker[] {
-  return Array.from({ length: config.firstWorkers ?? cpuCount(config) }, () =>
+  // One, for the first task; more at once would hold it up, and the engine orders the others in a moment.
+  return Array.from({ length: config.firstWorkers ?? Math.min(1, cpuCount(config)) }, () =>
     spawnWorker({ config, workerId: newWorkerId(), claims: claims.take(), command }),
   );
 }
@@ -155,6 +158,7 @@ class Ending {
   private isEnding = false;
   private isHurried = false;
   private endBackground: () => Promise<void> = async () => {};
+  private endReaper: () => void = () => {};
 
   constructor(config: NodeConfig, lifeline: Lifeline) {
     this.config = config;
@@ -183,6 +187,11 @@ class Ending {
     this.endBackground = end;
   }
 
+  /** The last thing but one: nothing is left to tidy up. */
+  atEnd(end: () => void): void {
+    this.endReaper = end;
+  }
+
   begin(atOnce: boolean): void {
     if (this.isEnding && (!atOnce || this.isHurried)) return;
     const wasEnding = this.isEnding;
@@ -202,6 +211,7 @@ class Ending {
 
   private finish(): void {
     this.lifeline.say({ kind: "ended" });
+    this.endReaper();
     endProcess(this.config);
   }
 }

@@ -8,7 +8,7 @@ export {
 export { type LaunchedNode, type LaunchOptions, launchNode, type NodeExit } from "./launch.ts";
 export { describeMachine, type Machine } from "./machine.ts";
 export { runNode } from "./main.ts";
-export { baseFolder, sweepSessions } from "./session-folder.ts";
+export { baseFolder, removeSession, sweepSessions } from "./session-folder.ts";
 export {
   findStandingNode,
   requireStandingNode,

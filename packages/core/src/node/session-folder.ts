@@ -93,12 +93,15 @@ export function recordWorker(path: string, pid: number): void {
   appendFileSync(join(path, PIDS_FILE), `${pid} ${processStart(pid) ?? "-"}\n`, { mode: 0o600 });
 }
 
-/** Kills what is left of a run whose node is dead, and removes its folder. Safe to repeat. */
+/** Kills what is left of a run whose node is dead, and removes its folder. Safe to repeat, also at the same time. */
 export function removeSession(path: string): void {
+  const workers = new Map<number, string | undefined>();
   for (const line of readLines(join(path, PIDS_FILE))) {
     const [pid, started] = line.split(" ");
-    killIfSame(Number(pid), started);
+    workers.set(Number(pid), started);
   }
+  for (const [pid, started] of workers) killIfSame(pid, started);
+  if (workers.size > 0) killOrphans(workers);
   rmSync(path, { recursive: true, force: true, maxRetries: 3 });
 }
 
@@ -107,12 +110,32 @@ function killIfSame(pid: number, started: string | undefined): void {
   const now = processStart(pid);
   // Without start times (no /proc) a pid may be somebody else's by now, so nothing is killed.
   if (now === undefined || now !== started) return;
-  for (const target of [-pid, pid]) {
-    try {
-      process.kill(target, "SIGKILL");
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
-    }
+  for (const target of [-pid, pid]) killOne(target);
+}
+
+/**
+ * Ends what workers had started and left behind when they died. A worker leads a session of its own, and as long as
+ * anything of it lives the kernel gives its number to nobody else.
+ */
+function killOrphans(workers: ReadonlyMap<number, string | undefined>): void {
+  for (const name of namesIn("/proc")) {
+    const pid = Number(name);
+    if (!Number.isInteger(pid)) continue;
+    const fields = statFields(pid);
+    const leader = Number(fields?.[3]);
+    const started = workers.get(leader);
+    if (started === undefined || pid === leader) continue;
+    // A living leader is a new process that got the number after all of the old session had ended.
+    const now = processStart(leader);
+    if (now === undefined || now === started) killOne(pid);
+  }
+}
+
+function killOne(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
   }
 }
 

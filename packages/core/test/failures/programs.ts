@@ -105,6 +105,13 @@ export class Program {
     return (rest ? JSON.parse(rest) : undefined) as T;
   }
 
+  /** A line of its own or of a worker that matches. */
+  async prints(pattern: RegExp, timeoutMs = 20_000): Promise<string> {
+    const find = (): string | undefined => this.lines.find((line) => pattern.test(line));
+    await this.until(() => find() !== undefined, `line like ${pattern}`, timeoutMs);
+    return find() ?? "";
+  }
+
   async stderrHas(pattern: RegExp, timeoutMs = 20_000): Promise<void> {
     await this.until(() => pattern.test(this.stderr), `${pattern} on stderr`, timeoutMs);
   }
