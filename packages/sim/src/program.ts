@@ -298,6 +298,7 @@ const template = (id: number, cpu: number, numReturns: number, maxRetries: numbe
   id,
   name: `task${id}`,
   code: EMPTY,
+  nested: [],
   demand: { key: `cpu${cpu}`, resources: cpu === 0 ? {} : { cpu: cpu * 10_000 }, priority: 0, name: `task${id}` },
   numReturns,
   isStream: false,

@@ -11,7 +11,7 @@ import {
   shipByCustomizer,
   trackMore,
 } from "../client/mod.ts";
-import type { Template } from "../owner/mod.ts";
+import type { NestedRef, Template } from "../owner/mod.ts";
 import type { ActorOptionsRecord } from "../wire/mod.ts";
 import { packHostSettings } from "../worker/mod.ts";
 import { client as currentClient } from "./current.ts";
@@ -56,7 +56,18 @@ export const remote = makeRemote as unknown as RemoteFunctionFactory;
 /** The packed function, shared by everything made from one `remote()` call with `options()`. */
 interface PackedFunction {
   client: Client | undefined;
-  codes: Map<RetryExceptions, Uint8Array>;
+  codes: Map<RetryExceptions, PackedCode>;
+}
+
+interface PackedCode {
+  readonly bytes: Uint8Array;
+  /** Refs and handles that were captured. */
+  readonly nested: readonly NestedRef[];
+}
+
+function packCode(client: Client, value: unknown): PackedCode {
+  const packed = client.values.encode(value, "captured");
+  return { bytes: packed.toBytes(), nested: client.values.nested(packed) };
 }
 
 class RemoteFunctionImpl {
@@ -116,19 +127,20 @@ class RemoteFunctionImpl {
     }
     let code = packed.codes.get(settings.retryExceptions);
     if (!code) {
-      code = client.values.encode([this.fn, settings.retryExceptions], "captured").toBytes();
+      code = packCode(client, [this.fn, settings.retryExceptions]);
       packed.codes.set(settings.retryExceptions, code);
-      if (code.length > LARGE_CODE_BYTES) {
+      if (code.bytes.length > LARGE_CODE_BYTES) {
         warnOnce(
           `large-capture ${name}`,
-          `function ${name} captures ${(code.length / 2 ** 20).toFixed(1)} MiB, which every worker that runs it is sent: put() the large value once and pass the ref`,
+          `function ${name} captures ${(code.bytes.length / 2 ** 20).toFixed(1)} MiB, which every worker that runs it is sent: put() the large value once and pass the ref`,
         );
       }
     }
     const template: Template = {
       id: client.takeRegistration(),
       name,
-      code,
+      code: code.bytes,
+      nested: code.nested,
       demand: demandOf(name, settings),
       numReturns: settings.numReturns,
       isStream: this.isStream,
@@ -170,7 +182,7 @@ class RemoteClassImpl {
   declare private settings: ActorSettings;
   declare remote: (...args: readonly unknown[]) => Handle;
   private packedFor: Client | undefined = undefined;
-  private code: Uint8Array = new Uint8Array(0);
+  private code: PackedCode = { bytes: NO_BYTES, nested: [] };
   private codeKey = "";
   private host: Uint8Array = new Uint8Array(0);
   private meta: HandleMeta | undefined = undefined;
@@ -210,18 +222,30 @@ class RemoteClassImpl {
       actorId,
       concurrency: meta.concurrency,
       options: this.record(),
-      spec: { className: meta.className, codeKey: this.codeKey, code: this.code, host: this.host },
+      spec: { className: meta.className, codeKey: this.codeKey, code: this.codeOnce(client), host: this.host },
       args: encoded.args,
       deps: encoded.deps,
-      nested: encoded.nested,
+      nested: this.code.nested.length > 0 ? [...encoded.nested, ...this.code.nested] : encoded.nested,
     });
     return client.trackHandle(num, actorId, meta);
   }
 
+  /** The owner keeps the code of a class: it goes there with the first actor only. */
+  private codeOnce(client: Client): Uint8Array {
+    let sent = sentCodes.get(client);
+    if (!sent) {
+      sent = new Set();
+      sentCodes.set(client, sent);
+    }
+    if (sent.has(this.codeKey)) return NO_BYTES;
+    sent.add(this.codeKey);
+    return this.code.bytes;
+  }
+
   private pack(client: Client): void {
     const { settings } = this;
-    this.code = client.values.encode([this.type], "captured").toBytes();
-    this.codeKey = createHash("sha256").update(this.code).digest("base64url");
+    this.code = packCode(client, [this.type]);
+    this.codeKey = createHash("sha256").update(this.code.bytes).digest("base64url");
     const groups = Object.entries(settings.concurrencyGroups);
     let concurrency = settings.maxConcurrency;
     for (const [, calls] of groups) concurrency += calls;
@@ -261,6 +285,9 @@ class RemoteClassImpl {
   }
 }
 
+const NO_BYTES = new Uint8Array(0);
+const sentCodes = new WeakMap<Client, Set<string>>();
+
 function methodsOf(type: AnyClass): { name: string; isGenerator: boolean }[] {
   const methods = new Map<string, boolean>();
   for (let at: object | null = type.prototype; at && at !== Object.prototype; at = Object.getPrototypeOf(at)) {
@@ -283,12 +310,10 @@ function methodMeta(client: Client, settings: MethodSettings, isGenerator: boole
     streamBufferItems: settings.streamBufferItems,
     retry:
       settings.retryExceptions === false
-        ? NO_RULE
+        ? NO_BYTES
         : client.values.encode(settings.retryExceptions, "retryExceptions").toBytes(),
   };
 }
-
-const NO_RULE = new Uint8Array(0);
 
 setMethodOverrides((overrides, base, handle) => {
   const settings = normalizeMethodOptions(
@@ -307,7 +332,8 @@ setMethodOverrides((overrides, base, handle) => {
   );
   const meta = methodMeta(handle.client, settings, base.isGenerator);
   // A rule that the call does not give is the class's.
-  const rule = settings.retryExceptions === false ? base.retry : meta.retry;
+  const isGiven = (overrides as { readonly retryExceptions?: unknown } | undefined)?.retryExceptions !== undefined;
+  const rule = isGiven ? meta.retry : base.retry;
   return { meta: { ...meta, retry: rule }, numReturns: settings.numReturns };
 });
 

@@ -1,6 +1,6 @@
 /** Actor handles: one object for each handle, its methods made once for each class. */
 
-import { InvalidOptionError } from "../base/errors.ts";
+import { InvalidOptionError, RefReleasedError } from "../base/errors.ts";
 import type { ActorId } from "../base/ids.ts";
 import { STREAM_BUFFER_ITEMS } from "../base/limits.ts";
 import { pack, unpack } from "../wire/mod.ts";
@@ -94,6 +94,14 @@ export class Handle {
     if (metas.size >= METAS_MAX) metas.clear();
     metas.set(key, meta);
     return meta;
+  }
+
+  /** @throws RefReleasedError when the handle was released, or belongs to an earlier `init`. */
+  check(): void {
+    if (this.isReleased) throw new RefReleasedError(`the handle of actor ${this.actorId} was released`);
+    if (this.client.isClosed) {
+      throw new RefReleasedError(`the handle of actor ${this.actorId} belongs to an earlier init()`);
+    }
   }
 
   [Symbol.dispose](): void {

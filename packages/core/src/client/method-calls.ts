@@ -1,5 +1,5 @@
 /** Calls of actors' methods: settings become a registered method once, calls are submitted with it. */
-import { PendingCallsExceededError, RefReleasedError } from "../base/errors.ts";
+import { PendingCallsExceededError } from "../base/errors.ts";
 import type { Client } from "./client.ts";
 import type { BoundMethod, Handle, MethodMeta } from "./handles.ts";
 import type { Ref } from "./refs.ts";
@@ -77,8 +77,7 @@ function call(
   numReturns: number,
   args: readonly unknown[],
 ): unknown {
-  if (handle.isReleased) throw new RefReleasedError(`the handle of actor ${handle.actorId} was released`);
-  if (client.isClosed) throw new RefReleasedError(`the handle of actor ${handle.actorId} belongs to an earlier init()`);
+  handle.check();
   const { maxPendingCalls } = handle.meta;
   if (maxPendingCalls >= 0 && handle.pendingCalls >= maxPendingCalls) {
     throw new PendingCallsExceededError(

@@ -199,6 +199,7 @@ export class Values {
       encode: (value) => {
         if (value instanceof Placeholder) return { tag: TAG_PLACEHOLDER, head: value.index };
         if (value instanceof Ref) return { tag: TAG_REF, head: this.host.keyOf(value), nested: value };
+        if (value instanceof Handle) value.check();
         if (value instanceof Handle) return { tag: TAG_HANDLE, head: [value.actorId, value.meta.plain], nested: value };
         if (value instanceof RefStream) return notShippable();
         return undefined;

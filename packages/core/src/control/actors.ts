@@ -55,7 +55,8 @@ export interface ActorsOut {
   nowMs(): number;
   send(to: ProcessId, message: FromNode): void;
   isAlive(process: ProcessId): boolean;
-  namespaceOf(actorId: ActorId): string;
+  /** Undefined for a job that nobody remembers. */
+  namespaceOf(actorId: ActorId): string | undefined;
   requestWorker(request: ActorWorkerRequest): void;
   releaseWorker(requestId: number): void;
   killWorker(workerId: WorkerId, intended: string): void;
@@ -224,13 +225,16 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
     if (host.worker) join(actor, host.worker);
   }
 
+  /** What runs in the actor belongs to its job, whatever namespace the actor's name is in. */
+  const jobNamespace = (actor: ActorRecord): string => out.namespaceOf(actor.actorId) ?? actor.namespace;
+
   function requestHost(actor: ActorRecord): number {
     const requestId = nextRequestId++;
     const runtimeEnv = actor.options.runtimeEnv;
     out.requestWorker({
       requestId,
       jobId: actor.jobId,
-      namespace: actor.namespace,
+      namespace: jobNamespace(actor),
       demand: {
         key: `shared actors/${runtimeEnv === undefined ? "" : JSON.stringify(runtimeEnv)}`,
         resources: {},
@@ -253,7 +257,7 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
     out.requestWorker({
       requestId,
       jobId: actor.jobId,
-      namespace: actor.namespace,
+      namespace: jobNamespace(actor),
       demand: demandOf(actor),
       worker,
       label: name === undefined ? actor.spec.className : `${actor.spec.className} (${name})`,
@@ -280,7 +284,7 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
       actorId: actor.actorId,
       incarnation: actor.incarnation,
       jobId: actor.jobId,
-      namespace: actor.namespace,
+      namespace: jobNamespace(actor),
       ...(name === undefined ? {} : { name }),
       resources,
       gpus,
@@ -509,7 +513,7 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
     create(from, { actorId, options: given, spec }) {
       const options = withoutNulls(given);
       if (lookUp(actorId) !== undefined || !out.isAlive(from)) return;
-      const namespace = options.namespace ?? out.namespaceOf(actorId);
+      const namespace = options.namespace ?? out.namespaceOf(actorId) ?? "";
       const actor = newRecord(from, actorId, namespace, { options, spec, incarnation: 0 });
       holds.add(actorId, from, 1);
       addTo(byCreator, from, actor);

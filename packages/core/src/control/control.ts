@@ -35,7 +35,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
       nowMs: effects.nowMs,
       send: effects.send,
       isAlive,
-      namespaceOf: (actorId) => namespaces.get(jobOf(actorId)) ?? "",
+      namespaceOf: (actorId) => namespaces.get(jobOf(actorId)),
       requestWorker: (request) => void later.push(() => effects.requestActorWorker(request)),
       releaseWorker: (requestId) => void later.push(() => effects.releaseActorWorker(requestId)),
       killWorker: (workerId, intended) => void later.push(() => effects.killWorker(workerId, intended)),

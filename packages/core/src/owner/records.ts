@@ -16,6 +16,8 @@ export interface Template {
   readonly name: string;
   /** Packed function, sent once to each worker that runs it. */
   readonly code: Uint8Array;
+  /** Refs and handles that the function has captured. */
+  readonly nested: readonly NestedRef[];
   readonly demand: Demand;
   readonly numReturns: number;
   readonly isStream: boolean;
@@ -34,6 +36,18 @@ export interface Registered {
   readonly shape: Shape;
   /** Moving average of a run, microseconds; NaN while unknown. Shared by templates of one name and position. */
   readonly cost: { micros: number };
+  /** Absent when the function has captured none. */
+  readonly captured: Captured | undefined;
+}
+
+/** Refs and handles in a function: held while it can be called, and until its last task has ended. */
+export interface Captured {
+  readonly keys: readonly ObjectKey[];
+  /** Workers that have the function, and hold them too. */
+  readonly links: Set<WorkerLink>;
+  tasks: number;
+  /** The program can call it no more. */
+  isDropped: boolean;
 }
 
 /** A method with its per-call options, registered once. */

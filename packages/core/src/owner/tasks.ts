@@ -91,12 +91,34 @@ export class TaskTable {
       cost = { micros: Number.NaN };
       this.costs.set(template.name, cost);
     }
-    this.templates.set(template.id, { template, shape: this.leases.shapeOf(template.demand), cost });
+    const keys = this.objects.useNested(template.nested);
+    const captured = keys.length > 0 ? { keys, links: new Set<WorkerLink>(), tasks: 0, isDropped: false } : undefined;
+    this.templates.set(template.id, { template, shape: this.leases.shapeOf(template.demand), cost, captured });
   }
 
   /** No call will name it again; those under way keep what they need. */
   unregister(id: number): void {
+    const registered = this.templates.get(id);
+    if (!registered) return;
     this.templates.delete(id);
+    if (!registered.captured) return;
+    registered.captured.isDropped = true;
+    this.letGoOfCaptured(registered);
+  }
+
+  private letGoOfCaptured({ template, captured }: Registered): void {
+    if (!captured?.isDropped || captured.tasks > 0) return;
+    this.objects.holds.drop(captured.keys);
+    for (const link of captured.links) {
+      if (link.isBroken) continue;
+      link.knownTemplates.delete(template.id);
+      link.out.begin();
+      link.out.array(2);
+      link.out.uint(TO_WORKER.forgetTemplate);
+      link.out.uint(template.id);
+      link.out.end();
+      link.schedule();
+    }
   }
 
   submit(seq: Seq, templateId: number, args: Uint8Array, deps: readonly Seq[], nested: readonly NestedRef[]): void {
@@ -104,6 +126,7 @@ export class TaskTable {
     if (!registered) throw new RangeError(`template ${templateId} was not registered`);
     const { template } = registered;
     const task = new TaskRecord(seq, registered, args, this.useDeps(deps), this.objects.useNested(nested), this.nowMs);
+    if (registered.captured) registered.captured.tasks++;
     this.prepare(task, template.numReturns, template.isStream);
     if (task.missing === 0) this.enqueue(task);
   }
@@ -154,12 +177,16 @@ export class TaskTable {
     const { registered } = task;
     if (!registered) return;
     const { link } = lease;
-    const { template } = registered;
+    const { template, captured } = registered;
     const { out } = link;
     if (!link.knownTemplates.has(template.id)) {
       link.knownTemplates.add(template.id);
+      if (captured) {
+        captured.links.add(link);
+        this.grant(captured.keys, link);
+      }
       out.begin();
-      out.array(7);
+      out.array(8);
       out.uint(TO_WORKER.template);
       out.uint(template.id);
       out.string(template.name);
@@ -167,6 +194,7 @@ export class TaskTable {
       out.uint(template.numReturns);
       out.uint(template.isStream ? TEMPLATE_FLAGS.stream : 0);
       out.uint(template.streamBufferItems);
+      writeKeys(out, captured ? captured.keys : NO_KEYS);
       out.end();
     }
     task.claimSlot = link.claims?.acquire() ?? NO_CLAIM;
@@ -192,7 +220,10 @@ export class TaskTable {
   grantNested(task: TaskRecord, link: WorkerLink): void {
     let keys: readonly ObjectKey[] = task.nested;
     for (const dep of task.deps) if (dep.value && dep.value.nested.length > 0) keys = keys.concat(dep.value.nested);
-    if (keys.length === 0) return;
+    if (keys.length > 0) this.grant(keys, link);
+  }
+
+  private grant(keys: readonly ObjectKey[], link: WorkerLink): void {
     this.objects.publishNested(keys);
     this.effects.toNode({ t: "hold-grant", to: link.address.processId, keys });
   }
@@ -403,6 +434,10 @@ export class TaskTable {
     if (task.nested.length > 0) this.objects.holds.drop(task.nested);
     task.nested = NO_KEYS;
     task.args = EMPTY;
+    const { registered } = task;
+    if (!registered?.captured) return;
+    registered.captured.tasks--;
+    this.letGoOfCaptured(registered);
   }
 
   private returnDropped(task: TaskRecord): void {

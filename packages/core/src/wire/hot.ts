@@ -12,7 +12,7 @@ import type { FrameWriter } from "./msgpack-writer.ts";
 
 /** Owner → worker. */
 export const TO_WORKER = {
-  /** [0, template, name, code, numReturns, flags, streamBufferItems] once for each connection, before the first task that needs it. */
+  /** [0, template, name, code, numReturns, flags, streamBufferItems, nested] once for each connection, before the first task that needs it. */
   template: 0,
   /** [1, seq, attempt, template, claimSlot, claimSequence, args, nested, deps] */
   task: 1,
@@ -31,6 +31,8 @@ export const TO_WORKER = {
   streamAck: 6,
   /** [7, seq…] give these back if they have not started (used where there are no claim words). */
   takeBack: 7,
+  /** [8, template] no task will name it again; said of those that hold refs. */
+  forgetTemplate: 8,
 } as const;
 
 /** Worker → owner. */

@@ -1,6 +1,6 @@
 /** One owner's connection to this worker: its frames become tasks, calls, cancels. */
 import { ConnectionLostError } from "../base/errors.ts";
-import type { ActorId, ProcessId, Seq } from "../base/ids.ts";
+import type { ActorId, ObjectKey, ProcessId, Seq } from "../base/ids.ts";
 import type { Client } from "../client/mod.ts";
 import type { OwnerRuntime } from "../owner/mod.ts";
 import type { Peer, PeerHandlers } from "../transport/mod.ts";
@@ -22,10 +22,20 @@ export class WorkerTemplate {
   retry: RetryRule = false;
   runs = 0;
   runMicros = 0;
+  /** Refs and handles that the function has captured: held here as long as it can be called. */
+  readonly nested: readonly ObjectKey[];
   private readonly code: Uint8Array;
 
-  constructor(name: string, code: Uint8Array, numReturns: number, flags: number, streamBufferItems: number) {
+  constructor(
+    name: string,
+    code: Uint8Array,
+    numReturns: number,
+    flags: number,
+    streamBufferItems: number,
+    nested: readonly ObjectKey[],
+  ) {
     this.name = name;
+    this.nested = nested;
     this.code = code;
     this.numReturns = numReturns;
     this.isStream = (flags & TEMPLATE_FLAGS.stream) !== 0;
@@ -109,12 +119,27 @@ export class OwnerConnection implements PeerHandlers {
     this.writer = new ResultWriter(this.client, this.runtime, this.peer, processId);
   }
 
+  private newTemplate(name: string, code: Uint8Array, reader: FrameReader): WorkerTemplate {
+    const [numReturns, flags, bufferItems] = [reader.uint(), reader.uint(), reader.uint()];
+    const template = new WorkerTemplate(name, code, numReturns, flags, bufferItems, readKeys(reader));
+    if (template.nested.length > 0) this.runtime.engine.objects.holds.receive(template.nested);
+    return template;
+  }
+
+  private forgetTemplate(template: WorkerTemplate): void {
+    if (template.nested.length === 0) return;
+    this.runtime.engine.objects.holds.drop(template.nested);
+    this.runtime.schedule();
+  }
+
   onBatchEnd(): void {
     this.tasks.drain();
     this.peer.flush();
   }
 
   onClose(): void {
+    for (const template of this.templates.values()) this.forgetTemplate(template);
+    this.templates.clear();
     this.onEnd(this);
   }
 
@@ -168,7 +193,14 @@ export class OwnerConnection implements PeerHandlers {
         const id = reader.uint();
         const name = reader.string();
         const code = Uint8Array.from(reader.bin());
-        this.templates.set(id, new WorkerTemplate(name, code, reader.uint(), reader.uint(), reader.uint()));
+        this.templates.set(id, this.newTemplate(name, code, reader));
+        return;
+      }
+      case TO_WORKER.forgetTemplate: {
+        const id = reader.uint();
+        const template = this.templates.get(id);
+        this.templates.delete(id);
+        if (template) this.forgetTemplate(template);
         return;
       }
       case TO_WORKER.actor: {
