@@ -27,7 +27,7 @@ import { dirname, join } from "node:path";
 import type { Plugin } from "esbuild";
 import { type BundleOptions, bundleFile, writeResolver } from "./bundle.ts";
 import { reachableDeclarations } from "./declarations.ts";
-import { lazyModules } from "./lazy-modules.ts";
+import { lazyModules, slowModules } from "./lazy-modules.ts";
 import { type ProgramName, programNames, writeProgram } from "./programs.ts";
 import { thirdPartyNotices } from "./third-party.ts";
 
@@ -82,7 +82,7 @@ async function bundleRuntime(): Promise<void> {
   await bundle({
     outfile: join(lib, "runtime.main.cjs"),
     entry: `module.exports = {\n${members.join("\n")}\n};\n`,
-    plugins: [lazyModules(["koffi"])],
+    plugins: [lazyModules(["koffi", ...slowModules])],
   });
 }
 
@@ -123,7 +123,7 @@ async function bundleCli(): Promise<void> {
   await bundle({
     outfile: join(lib, "cli.main.cjs"),
     entry: `import "./bin/mobula.ts";\n`,
-    plugins: [lazyModules(["koffi"])],
+    plugins: [lazyModules(["koffi", ...slowModules])],
   });
   const path = join(out, "cli.cjs");
   writeFileSync(

@@ -28,7 +28,7 @@ export function writeResolver(folder: string): void {
 /** Writes one CommonJS file with everything `entry` needs and returns the names of the npm packages inside it. */
 export async function bundleFile({ outfile, entry, resolveDir, plugins, header }: BundleOptions): Promise<Set<string>> {
   const result = await build({
-    stdin: { contents: entry, resolveDir, sourcefile: "entry.ts", loader: "ts" },
+    stdin: { contents: entry, resolveDir, sourcefile: ENTRY, loader: "ts" },
     outfile,
     bundle: true,
     platform: "node",
@@ -48,7 +48,7 @@ export async function bundleFile({ outfile, entry, resolveDir, plugins, header }
     logLevel: "warning",
     logOverride: { "empty-import-meta": "error", "unsupported-dynamic-import": "silent" },
     metafile: true,
-    plugins: plugins ?? [],
+    plugins: [...(plugins ?? []), pureModules()],
   });
   const packages = new Set<string>();
   for (const input of Object.keys(result.metafile.inputs)) {
@@ -56,4 +56,28 @@ export async function bundleFile({ outfile, entry, resolveDir, plugins, header }
     if (name !== undefined) packages.add(name);
   }
   return packages;
+}
+
+/** What nothing uses is left out: our modules and these packages only define things when they are loaded. */
+function pureModules(): Plugin {
+  const packages = /^(acorn|msgpackr)$/;
+  return {
+    name: "mobula-pure-modules",
+    setup(setup) {
+      setup.onResolve({ filter: /^(\.\.?\/|acorn$|msgpackr$)/ }, async ({ path, pluginData, ...options }) => {
+        if (pluginData === resolving || (!packages.test(path) && !isOwn(options.importer))) return undefined;
+        const { importer, kind, namespace, resolveDir } = options;
+        const resolved = await setup.resolve(path, { importer, kind, namespace, resolveDir, pluginData: resolving });
+        return kind === "import-statement" ? { ...resolved, sideEffects: false } : resolved;
+      });
+    },
+  };
+}
+
+/** The first module of a bundle, which imports programs to run them. */
+const ENTRY = "entry.ts";
+const resolving = Symbol("resolving");
+
+function isOwn(importer: string): boolean {
+  return !importer.includes("node_modules") && !importer.endsWith(ENTRY);
 }

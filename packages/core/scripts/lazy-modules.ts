@@ -3,6 +3,9 @@ import type { Plugin } from "esbuild";
 
 const require = createRequire(import.meta.url);
 
+/** Modules of Node.js that take milliseconds to load, and that a start may not need. */
+export const slowModules = ["node:crypto", "node:zlib", "node:inspector", "node:fs/promises"];
+
 /**
  * Loads the named modules when one of their exports is first used, not when the bundle starts. Native packages cannot
  * be loaded while a startup snapshot is built, some built-in modules cannot be part of one, and a process that never

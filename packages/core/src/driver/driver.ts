@@ -43,14 +43,20 @@ export interface Driver {
 const STOPPED = "shutdown() was called";
 
 export async function startDriver(options: DriverOptions): Promise<Driver> {
-  // The thread and the node start side by side: each takes about as long.
-  const io = new IoThread();
+  // The node's process first, which takes longest, and beside it the thread.
+  const launching = options.address === "local" ? launchNode(options.node) : undefined;
+  let io: IoThread | undefined;
   let launched: LaunchedNode | undefined;
   try {
-    launched = options.address === "local" ? await launchNode(options.node) : undefined;
+    io = new IoThread();
+    launched = await launching;
     return await join(options, io, launched);
   } catch (error) {
-    await Promise.all([io.stop(new ConnectionLostError("init() failed")), launched?.stopNow()]);
+    const stopNode = launching?.then(
+      (node) => node.stopNow(),
+      () => {},
+    );
+    await Promise.all([io?.stop(new ConnectionLostError("init() failed")), stopNode]);
     throw error;
   }
 }

@@ -34,7 +34,7 @@ export interface NodeConfig {
   readonly logLevel: LogLevel;
   /** Options of Node.js for every worker: export conditions and loaders of the driver. */
   readonly workerExecArgv: readonly string[];
-  /** Workers that are started before anything else; default one for each CPU. */
+  /** Workers that are started before anything else; default 1. The others follow when the node is ready. */
   readonly firstWorkers?: number;
 }
 

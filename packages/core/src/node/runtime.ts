@@ -105,6 +105,8 @@ export class NodeRuntime {
   /** Deaths whose events are being handled. */
   private readonly deaths = new Map<WorkerId, WorkerDeath>();
   private readonly queued: SchedulerEvent[] = [];
+  /** Workers that were ordered before this was open. */
+  private ordered: (SchedulerCommand & { kind: "start-worker" })[] | undefined = [];
   private isStepping = false;
   private isStopping = false;
   private tickTimer: NodeJS.Timeout | undefined;
@@ -132,6 +134,9 @@ export class NodeRuntime {
     });
     runtime = new NodeRuntime(options, machine, store);
     runtime.accept();
+    const opened = runtime;
+    // Whoever waits for this node is told first that it is ready: each start takes some milliseconds.
+    setImmediate(() => opened.startOrdered());
     return runtime;
   }
 
@@ -424,7 +429,8 @@ export class NodeRuntime {
   private obey(command: SchedulerCommand): void {
     switch (command.kind) {
       case "start-worker":
-        this.startWorker(command);
+        if (this.ordered) this.ordered.push(command);
+        else this.startWorker(command);
         return;
       case "stop-worker":
         this.pool.stop(command.workerId, INTENDED[command.reason], GRACE_MS[command.reason]);
@@ -482,6 +488,12 @@ export class NodeRuntime {
       default:
         unreachable(command);
     }
+  }
+
+  private startOrdered(): void {
+    const ordered = this.ordered ?? [];
+    this.ordered = undefined;
+    if (!this.isStopping) for (const command of ordered) this.startWorker(command);
   }
 
   private startWorker({ workerId, runtimeEnv }: SchedulerCommand & { kind: "start-worker" }): void {
