@@ -6,7 +6,7 @@ const rooms = [
   ["base"],
   ["wire"],
   ["transport"],
-  ["closure", "codec"],
+  ["closure", "codec", "events"],
   ["scheduler", "store", "owner", "control"],
   ["node", "client"],
   ["worker", "driver"],
@@ -16,7 +16,7 @@ const rooms = [
 ];
 
 /** What a room may take from its own line: here the line names an order inside it. */
-const neighbours = {};
+const neighbours = { driver: ["worker"] };
 
 const root = "^packages/core/src/";
 /** Declarations only: what processes say to each other, and how a room adds kinds of values to the codec. */

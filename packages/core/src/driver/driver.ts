@@ -14,6 +14,7 @@ import type { LogLines } from "../wire/mod.ts";
 import { newRing } from "./ring.ts";
 import { RingPort } from "./ring-port.ts";
 import type { ThreadData } from "./thread-messages.ts";
+import { writeTimeline } from "./timeline.ts";
 
 export interface DriverOptions {
   /** "local": a node of its own that ends with this process; "auto": the standing node of this machine. */
@@ -172,7 +173,7 @@ async function join(options: DriverOptions, io: IoThread, launched: LaunchedNode
   return {
     client,
     address: at.nodeSocket,
-    timeline: () => Promise.reject(new ConnectionLostError("the timeline is not recorded")),
+    timeline: (file) => writeTimeline(client.port, file),
     stop: () => end(() => launched?.stop()),
     stopNow: () => end(() => launched?.stopNow()),
   };

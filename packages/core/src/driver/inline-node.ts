@@ -20,7 +20,7 @@ import {
   type JobInfo,
   persistThrough,
 } from "../control/mod.ts";
-import type { Machine } from "../node/mod.ts";
+import { EventRing, type Machine } from "../node/mod.ts";
 import { LeaseEngine, type SchedulerCommand, type SchedulerEvent } from "../scheduler/mod.ts";
 import {
   type ActorStart,
@@ -65,6 +65,7 @@ export class InlineNode {
   private readonly byProcess = new Map<ProcessId, InlineExecutor>();
   private readonly deaths = new Map<WorkerId, WorkerDeath>();
   private readonly queued: SchedulerEvent[] = [];
+  private readonly events = new EventRing();
   private isStepping = false;
   private tickTimer: NodeJS.Timeout | undefined;
   private readonly controlTimer: NodeJS.Timeout;
@@ -152,6 +153,9 @@ export class InlineNode {
       case "hold-grant":
         this.control.handle(driver, { ...message, to: driver });
         return;
+      case "events":
+        this.events.push(message.batch);
+        return;
       case "query":
         this.answer(message);
         return;
@@ -238,6 +242,8 @@ export class InlineNode {
         this.end(workerId as WorkerId, reason);
         return null;
       }
+      case "timeline":
+        return { batches: this.events.all(), droppedBatches: this.events.droppedBatches };
       default:
         throw new Error(`"${query.method}" is not answered inline`);
     }

@@ -17,6 +17,7 @@ import type { FromNode, ToNode } from "../wire/mod.ts";
 import type { Driver } from "./driver.ts";
 import { InlineExecutor } from "./inline-executor.ts";
 import { InlineNode } from "./inline-node.ts";
+import { writeTimeline } from "./timeline.ts";
 
 export interface InlineOptions {
   readonly resources: Resources;
@@ -80,7 +81,7 @@ export function startInline(options: InlineOptions): Driver {
   return {
     client,
     address: "inline",
-    timeline: () => Promise.reject(new ConnectionLostError("the timeline is not recorded")),
+    timeline: (file) => writeTimeline(client.port, file),
     async stop() {
       await node.stop();
       leave();

@@ -1,12 +1,12 @@
-/** The newest batches of events (task stages, store, scheduling), bounded; what is lost is counted, never hidden. */
-const BYTES_MAX = 64 * 2 ** 20;
+/** The newest batches of events of all processes, bounded; what is lost is counted, never hidden. */
+
+/** All of it is the answer to one question, so it stays well below the largest message. */
+const BYTES_MAX = 32 * 2 ** 20;
 
 export class EventRing {
   private readonly batches: Uint8Array[] = [];
   private readonly bytesMax: number;
   private bytes = 0;
-  /** Events that their processes dropped before sending. */
-  droppedAtSource = 0;
   /** Batches that made room for newer ones. */
   droppedBatches = 0;
 
@@ -14,8 +14,7 @@ export class EventRing {
     this.bytesMax = bytesMax;
   }
 
-  push(batch: Uint8Array, dropped: number): void {
-    this.droppedAtSource += dropped;
+  push(batch: Uint8Array): void {
     if (batch.length > this.bytesMax) {
       this.droppedBatches++;
       return;

@@ -5,6 +5,7 @@ export {
   type MemoryMonitorConfig,
   type NodeConfig,
 } from "./config.ts";
+export { EventRing } from "./event-ring.ts";
 export { type LaunchedNode, type LaunchOptions, launchNode, type NodeExit } from "./launch.ts";
 export { describeMachine, type Machine } from "./machine.ts";
 export { runNode } from "./main.ts";

@@ -7,7 +7,7 @@ import type { StoreServer } from "../store/mod.ts";
 import type { Answer, Query } from "../wire/messages.ts";
 import type { Explanation, NodeInfo, Queries } from "../wire/queries.ts";
 import type { NodeConfig } from "./config.ts";
-import type { EventRing } from "./event-ring.ts";
+import type { Timeline } from "./timeline.ts";
 import type { WorkerPool } from "./worker-pool.ts";
 
 export interface QueryContext {
@@ -15,7 +15,7 @@ export interface QueryContext {
   readonly engine: LeaseEngine;
   readonly store: StoreServer;
   readonly pool: WorkerPool;
-  readonly events: EventRing;
+  readonly timeline: Timeline;
 }
 
 type Results = { readonly [M in keyof Queries]: Queries[M]["result"] };
@@ -33,7 +33,7 @@ export async function answerQuery(context: QueryContext, from: ProcessId, query:
 }
 
 async function result(context: QueryContext, from: ProcessId, query: Query): Promise<Results[keyof Results]> {
-  const { engine, pool, events } = context;
+  const { engine, pool, timeline } = context;
   switch (query.method) {
     case "nodes":
       return [nodeInfo(context)];
@@ -54,7 +54,7 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
       pool.interrupt((query.params as Queries["interrupt-worker"]["params"]).workerId as WorkerId);
       return null;
     case "timeline":
-      return events.all();
+      return timeline.collect();
     default:
       throw new Error(`this node does not know the question "${query.method}"`);
   }

@@ -35,6 +35,7 @@ import { MemoryMonitor } from "./memory-monitor.ts";
 import type { NodeLog } from "./node-log.ts";
 import { answerQuery } from "./node-queries.ts";
 import type { SpawnOptions, StartedWorker } from "./spawn.ts";
+import { Timeline } from "./timeline.ts";
 import { WorkerPool } from "./worker-pool.ts";
 
 export interface NodeRuntimeOptions {
@@ -96,6 +97,7 @@ export class NodeRuntime {
   private readonly pool: WorkerPool;
   private readonly logs: Logs;
   private readonly events = new EventRing();
+  private readonly timeline: Timeline;
   private readonly monitor: MemoryMonitor;
   private readonly members = new Map<ProcessId, Member>();
   private readonly requests = new Map<number, ActorWorkerRequest>();
@@ -167,6 +169,12 @@ export class NodeRuntime {
       command: options.command,
       monitor: () => this.monitor,
       onDied: (death, processId) => this.workerDied(death, processId),
+    });
+    this.timeline = new Timeline({
+      ring: this.events,
+      workers: () =>
+        [...this.members.values()].filter(({ role }) => role === "worker").map(({ processId }) => processId),
+      send: (to, message) => this.send(to, message),
     });
     const state = options.state ?? createMemoryState();
     this.control = createControl(
@@ -325,6 +333,7 @@ export class NodeRuntime {
     this.duties.delete(workerId);
     if (processId !== undefined) {
       this.members.delete(processId);
+      this.timeline.processGone(processId);
       const isRetired = death.intended === "idle" || death.intended === "max-calls";
       this.control.processGone(processId, isRetired);
       this.store.processGone(processId);
@@ -369,15 +378,18 @@ export class NodeRuntime {
         this.store.unpin(from, message.keys);
         return;
       case "events":
-        this.events.push(message.batch, message.dropped);
+        this.events.push(message.batch);
+        return;
+      case "events-reported":
+        this.timeline.reported(from, message.id);
         return;
       case "query": {
         if (CONTROL_QUERIES.has(message.method)) {
           this.control.query(from, message);
           return;
         }
-        const { config, engine, store, pool, events } = this;
-        void answerQuery({ config, engine, store, pool, events }, from, message).then((answer) =>
+        const { config, engine, store, pool, timeline } = this;
+        void answerQuery({ config, engine, store, pool, timeline }, from, message).then((answer) =>
           this.send(from, answer),
         );
         return;

@@ -430,7 +430,7 @@ export class ActorTable {
     for (const task of [...actor.inFlight.values()].reverse()) {
       const { claimSlot, claimSequence } = task;
       const isUnstarted = claimSlot > 0 && (link?.claims?.takeBack(claimSlot, claimSequence) ?? false);
-      this.tasks.leave(task, 0, "lost");
+      this.tasks.leave(task, 0, "lost", !isUnstarted);
       if (task.state === TASK_STATE.done) continue;
       if (isUnstarted && message.state !== "dead") this.requeue(task);
       else if (message.state !== "dead" && this.tasks.mayRetry(task)) {

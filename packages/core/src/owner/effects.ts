@@ -33,7 +33,13 @@ export interface OwnerEffects extends ProgramEffects {
   /** Ends a worker process: cancelled by force, or past its deadline. */
   killWorker(address: WorkerAddress, reason: string): void;
   /** An attempt ended: for the timeline. Times are milliseconds of the engine's clock. */
-  taskEvent(task: TaskRecord, pid: number, runMicros: number, finishedAtMs: number, outcome: TaskOutcome): void;
+  taskEvent(
+    task: TaskRecord,
+    worker: WorkerAddress,
+    runMicros: number,
+    finishedAtMs: number,
+    outcome: TaskOutcome,
+  ): void;
 }
 
 export type TaskOutcome = "ok" | "error" | "lost";

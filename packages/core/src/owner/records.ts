@@ -126,6 +126,12 @@ export class TaskRecord {
   claimSlot = 0;
   claimSequence = 0;
   sentAtMs = 0;
+  /** From submission until the arguments were there. */
+  readyAfterMicros = 0;
+  /** Of the last attempt that ended. */
+  runMicros = 0;
+  ranOnPid = 0;
+  endedAfterMicros = 0;
   readonly submittedAtMs: number;
   /** One record for each return; a stream's only record is its completion. */
   returns: readonly ObjectRecord[] = NO_RETURNS;
@@ -153,6 +159,15 @@ export class TaskRecord {
     this.deps = deps;
     this.nested = nested;
     this.submittedAtMs = nowMs;
+  }
+
+  get isCall(): boolean {
+    return this.actor !== undefined;
+  }
+
+  /** Nothing else of its actor, or of the tasks in its worker, runs at the same time. */
+  get isSerial(): boolean {
+    return this.actor === undefined || (this.actor.concurrency === 1 && this.stream === undefined);
   }
 
   get name(): string {

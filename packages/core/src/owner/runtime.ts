@@ -5,6 +5,7 @@
 import { type ErrorKind, errorFromCode } from "../base/errors.ts";
 import type { JobId, ProcessId, Seq, WorkerId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
+import { EventRecorder } from "../events/mod.ts";
 import { connectUnix, type Peer, type PeerHandlers } from "../transport/mod.ts";
 import {
   type Explanation,
@@ -15,13 +16,15 @@ import {
   type WorkerAddress,
 } from "../wire/mod.ts";
 import { type MapClaims, OwnerClaims } from "./claims.ts";
-import type { OwnerEffects, ProgramEffects, TaskOutcome } from "./effects.ts";
+import type { OwnerEffects, ProgramEffects } from "./effects.ts";
 import { OwnerEngine } from "./engine.ts";
 import { explainActor, explainObject, type OwnerExplanation } from "./explain.ts";
-import type { ClaimTable, TaskRecord, WorkerLink } from "./records.ts";
+import type { ClaimTable, WorkerLink } from "./records.ts";
 
 const TICK_MS = 10;
 const NODE_QUERY = "query";
+/** Events of a process that goes on working are at the node so much later. */
+const EVENTS_SENT_EVERY_MS = 250;
 
 export interface OwnerRuntimeOptions {
   readonly self: ProcessId;
@@ -33,13 +36,6 @@ export interface OwnerRuntimeOptions {
   readonly afterFlush?: () => void;
   /** Opens a connection to a worker; default: its Unix socket. */
   readonly connect?: (address: WorkerAddress, handlers: PeerHandlers) => Promise<Peer>;
-  readonly onTaskEvent?: (
-    task: TaskRecord,
-    pid: number,
-    runMicros: number,
-    finishedAtMs: number,
-    outcome: TaskOutcome,
-  ) => void;
 }
 
 class Link implements WorkerLink {
@@ -102,6 +98,9 @@ export class OwnerRuntime {
     this.unsent.add(link);
     this.schedule();
   };
+  /** For the timeline: what became of each attempt. */
+  private readonly events: EventRecorder;
+  private eventTimer: NodeJS.Timeout | undefined;
   private nextQuery = 1;
   private timer: NodeJS.Timeout | undefined;
   private isFlushScheduled = false;
@@ -128,9 +127,16 @@ export class OwnerRuntime {
           // The worker was gone before: what was asked for is so.
         });
       },
-      taskEvent: (task, pid, runMicros, at, outcome) => options.onTaskEvent?.(task, pid, runMicros, at, outcome),
+      taskEvent: (task, worker, runMicros, at, outcome) => {
+        this.events.record(task, worker, runMicros, at, outcome);
+        this.eventTimer ??= setTimeout(this.sendEvents, EVENTS_SENT_EVERY_MS).unref();
+      },
     };
     this.engine = new OwnerEngine(options.self, effects);
+    this.events = new EventRecorder({
+      pid: process.pid,
+      send: (batch) => this.toNode({ t: "events", batch }),
+    });
   }
 
   /** Milliseconds of a clock that never goes back. */
@@ -187,8 +193,16 @@ export class OwnerRuntime {
     this.options.node.send(message);
   }
 
+  private readonly sendEvents = (): void => {
+    clearTimeout(this.eventTimer);
+    this.eventTimer = undefined;
+    this.events.flush();
+  };
+
   /** @throws the error that the node answers with. */
   query(method: string, params: unknown): Promise<unknown> {
+    // What ended here before the question belongs to its answer.
+    if (method === "timeline") this.sendEvents();
     const id = this.nextQuery++;
     return new Promise((resolve, reject) => {
       this.queries.set(id, { resolve, reject });
@@ -252,6 +266,11 @@ export class OwnerRuntime {
         return true;
       }
     }
+    if (message.t === "report-events") {
+      this.sendEvents();
+      this.toNode({ t: "events-reported", id: message.id });
+      return true;
+    }
     this.enter();
     if (!this.engine.onNodeMessage(message)) return false;
     this.schedule();
@@ -266,6 +285,7 @@ export class OwnerRuntime {
 
   close(): void {
     clearInterval(this.timer);
+    clearTimeout(this.eventTimer);
     for (const link of this.links.values()) link.close();
   }
 

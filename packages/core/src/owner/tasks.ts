@@ -15,7 +15,7 @@ import {
   writeKeys,
   writeValues,
 } from "../wire/mod.ts";
-import type { OwnerEffects } from "./effects.ts";
+import type { OwnerEffects, TaskOutcome } from "./effects.ts";
 import { LeaseTable } from "./leases.ts";
 import type { ObjectTable } from "./objects.ts";
 import {
@@ -72,6 +72,7 @@ export class TaskTable {
     objects.listener = {
       dependencyReady: (task) => {
         if (--task.missing > 0) return;
+        task.readyAfterMicros = Math.round((this.nowMs - task.submittedAtMs) * 1000);
         if (task.state === TASK_STATE.waiting) this.enqueue(task);
         else if (task.state === TASK_STATE.queued && task.actor) this.calls?.ready(task);
       },
@@ -289,7 +290,7 @@ export class TaskTable {
 
   attemptLost(task: TaskRecord, lease: Lease, started: boolean): void {
     const death = this.deathOf?.(lease);
-    if (!this.leave(task, 0, "lost")) return;
+    if (!this.leave(task, 0, "lost", started)) return;
     if (!started) {
       task.attempt++;
       this.enqueue(task);
@@ -309,15 +310,21 @@ export class TaskTable {
   deathOf: ((lease: Lease) => WorkerDeath | undefined) | undefined;
 
   /** Takes the task off its worker; false when it was settled before (cancelled, timed out). */
-  leave(task: TaskRecord, runMicros: number, outcome: "ok" | "error" | "lost"): boolean {
+  leave(task: TaskRecord, runMicros: number, outcome: TaskOutcome, started = true): boolean {
     this.sent.delete(task.seq);
     if (this.limited.size > 0) this.limited.delete(task);
     if (this.interrupted.size > 0) this.interrupted.delete(task);
     const { lease } = task;
+    const worker = (lease?.link ?? task.actor?.link)?.address;
+    if (worker && started) {
+      task.runMicros = runMicros;
+      task.ranOnPid = worker.pid;
+      task.endedAfterMicros = Math.round((this.nowMs - task.submittedAtMs) * 1000);
+      this.effects.taskEvent(task, worker, runMicros, this.nowMs, outcome);
+    }
     if (lease) {
       if (outcome === "lost") this.leases.detach(task, lease);
       else this.leases.finished(task, lease, runMicros);
-      this.effects.taskEvent(task, lease.link.address.pid, runMicros, this.nowMs, outcome);
     } else if (task.actor) this.calls?.left(task);
     return task.state !== TASK_STATE.done;
   }

@@ -36,8 +36,14 @@ export class MemoryPeer implements Peer {
   flush(): void {
     if (this.out.isEmpty) return;
     const bytes = this.out.takeCopy();
-    const handlers = this.other?.handlers;
-    if (this.isClosed || !handlers) return;
+    // As over a socket, nothing of the other side runs inside the call that sends.
+    if (!this.isClosed) setImmediate(() => this.deliver(bytes));
+  }
+
+  private deliver(bytes: Buffer): void {
+    const { other } = this;
+    const handlers = other?.handlers;
+    if (!other || other.isClosed || !handlers) return;
     for (let at = 0; at < bytes.length; ) {
       const start = at + 4;
       const end = start + bytes.readUInt32LE(at);

@@ -240,10 +240,16 @@ export interface Query {
   readonly method: string;
   readonly params: unknown;
 }
+/** What became of tasks and calls, for the timeline; the format is events/event-batch.ts. */
 export interface EventBatch {
   readonly t: "events";
   readonly batch: Uint8Array;
-  readonly dropped: number;
+}
+
+/** All events before this were sent; answers {@link ReportEvents}. */
+export interface EventsReported {
+  readonly t: "events-reported";
+  readonly id: number;
 }
 
 export type ToNode =
@@ -267,7 +273,8 @@ export type ToNode =
   | ActorExited
   | WaitReport
   | Query
-  | EventBatch;
+  | EventBatch
+  | EventsReported;
 
 // ── node → process ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -429,6 +436,12 @@ export interface Answer {
   readonly result?: unknown;
   readonly error?: { readonly code: string; readonly kind: ErrorKind; readonly message: string };
 }
+/** Somebody wants the timeline: send what events there are, then {@link EventsReported}. */
+export interface ReportEvents {
+  readonly t: "report-events";
+  readonly id: number;
+}
+
 /** The node is going down in order; finish. */
 export interface Goodbye {
   readonly t: "goodbye";
@@ -452,4 +465,5 @@ export type FromNode =
   | Collect
   | LogLines
   | Answer
+  | ReportEvents
   | Goodbye;

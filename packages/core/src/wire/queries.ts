@@ -50,5 +50,6 @@ export interface Queries {
   "kill-worker": { params: { workerId: string; reason: string }; result: null };
   /** Sends SIGINT to a worker whose claim word says that it can be interrupted. */
   "interrupt-worker": { params: { workerId: string }; result: null };
-  timeline: { params: null; result: readonly Uint8Array[] };
+  /** The newest events of all processes, see events/event-batch.ts; `droppedBatches` made room for them. */
+  timeline: { params: null; result: { batches: readonly Uint8Array[]; droppedBatches: number } };
 }

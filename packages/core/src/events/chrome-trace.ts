@@ -1,0 +1,205 @@
+/**
+ * Batches of events as Chrome's trace format ("JSON object format", which Perfetto and chrome://tracing open).
+ *
+ * Every process is a process of the trace. A worker's rows hold what it ran; attempts that overlap (concurrent actors)
+ * get rows of their own. Each arrow leads from the submission, in the row "submits" of the process that called, to the
+ * run. The stages before the run are in the slice's arguments, and, when they took a millisecond or more, slices of the
+ * owner's row "waiting" (asynchronous ones, since thousands wait at once).
+ *
+ * @source "Trace Event Format", Google: events X (complete), s/f (flow), b/e (asynchronous), M (metadata).
+ */
+import { type EventBatchContent, type RecordedAttempt, readBatch } from "./event-batch.ts";
+
+export interface TimelineSource {
+  readonly batches: readonly Uint8Array[];
+  /** Batches that made room for newer ones. */
+  readonly droppedBatches: number;
+  /** The process that asks: called "driver". */
+  readonly driverPid: number;
+}
+
+/** Stages shorter than this are in the slice's arguments only. */
+const STAGE_SHOWN_MS = 1;
+const SUBMIT_ROW = 0;
+const FIRST_RUN_ROW = 1;
+/** Characters gathered before they are handed out. */
+const CHUNK_CHARS = 64 * 1024;
+
+interface Placed {
+  readonly attempt: RecordedAttempt;
+  startMs: number;
+  endMs: number;
+  row: number;
+}
+
+/** The file, in pieces. */
+export function* timelineChunks(source: TimelineSource): Generator<string> {
+  const contents = source.batches.map(readBatch);
+  const placed = place(contents.flatMap(({ attempts }) => attempts));
+  const originMs = placed.reduce((least, { attempt }) => Math.min(least, attempt.submittedAtMs), Number.MAX_VALUE);
+  let text = `{"displayTimeUnit":"ms","otherData":${JSON.stringify(describe(source, contents, originMs))},"traceEvents":[\n`;
+  let separator = "";
+  for (const event of events(placed, source.driverPid, originMs)) {
+    text += separator + JSON.stringify(event);
+    separator = ",\n";
+    if (text.length < CHUNK_CHARS) continue;
+    yield text;
+    text = "";
+  }
+  yield `${text}\n]}\n`;
+}
+
+function describe(
+  { droppedBatches }: TimelineSource,
+  contents: readonly EventBatchContent[],
+  originMs: number,
+): Record<string, unknown> {
+  let seen = 0;
+  let recorded = 0;
+  for (const content of contents) {
+    seen += content.seen;
+    recorded += content.attempts.length;
+  }
+  const sampling =
+    recorded === seen
+      ? `all ${seen} attempts are in this file`
+      : `${recorded} of ${seen} attempts are in this file: above 2,000 a second in one process only a sample is kept, with all that failed or took 50 ms`;
+  return {
+    startedAt: contents.length > 0 && originMs < Number.MAX_VALUE ? new Date(originMs).toISOString() : null,
+    attempts: seen,
+    recorded,
+    sampling,
+    droppedBatches,
+  };
+}
+
+/** Gives every attempt its start and its row. */
+function place(attempts: readonly RecordedAttempt[]): Placed[] {
+  const byWorker = new Map<string, Placed[]>();
+  for (const attempt of attempts) {
+    const endMs = attempt.finishedAtMs;
+    // Results of short runs arrive together; a run cannot have begun before it was sent.
+    const startMs = Math.max(endMs - attempt.runMicros / 1000, Math.min(attempt.sentAtMs, endMs));
+    const item: Placed = { attempt, startMs, endMs, row: FIRST_RUN_ROW };
+    const others = byWorker.get(attempt.workerId);
+    if (others) others.push(item);
+    else byWorker.set(attempt.workerId, [item]);
+  }
+  const rows = new Map<number, number>();
+  const placed: Placed[] = [];
+  for (const [, items] of byWorker) {
+    items.sort((a, b) => a.endMs - b.endMs || a.attempt.seq - b.attempt.seq);
+    for (const [at, item] of items.entries()) {
+      // How long a lost attempt had run is not known: at most since it was sent, or since what ran before it ended.
+      if (item.attempt.outcome !== "lost") continue;
+      item.startMs = Math.max(Math.min(item.attempt.sentAtMs, item.endMs), items[at - 1]?.endMs ?? 0);
+    }
+    separate(items);
+    const pid = items[0]?.attempt.workerPid ?? 0;
+    // Workers that share a process (inline) have rows below each other.
+    const firstRow = rows.get(pid) ?? FIRST_RUN_ROW;
+    rows.set(pid, firstRow + spread(items, firstRow));
+    placed.push(...items);
+  }
+  return placed;
+}
+
+/** What ran one after the other does not overlap: each ends, at the latest, where the next began. */
+function separate(items: readonly Placed[]): void {
+  let nextStartMs = Number.POSITIVE_INFINITY;
+  for (let at = items.length - 1; at >= 0; at--) {
+    const item = items[at];
+    if (!item?.attempt.isSerial) continue;
+    if (item.endMs > nextStartMs) {
+      const runMs = item.endMs - item.startMs;
+      item.endMs = nextStartMs;
+      item.startMs = nextStartMs - runMs;
+    }
+    nextStartMs = item.startMs;
+  }
+}
+
+/** Puts what overlaps into rows of its own; returns how many were used. */
+function spread(items: readonly Placed[], firstRow: number): number {
+  const freeFromMs: number[] = [];
+  for (const item of [...items].sort((a, b) => a.startMs - b.startMs)) {
+    let lane = freeFromMs.findIndex((freeMs) => freeMs <= item.startMs);
+    if (lane < 0) lane = freeFromMs.length;
+    freeFromMs[lane] = item.endMs;
+    item.row = firstRow + lane;
+  }
+  return freeFromMs.length;
+}
+
+function* events(placed: readonly Placed[], driverPid: number, originMs: number): Generator<object> {
+  const micros = (ms: number): number => Math.round((ms - originMs) * 1000);
+  yield* names(placed, driverPid);
+  let id = 0;
+  for (const { attempt, startMs, endMs, row } of placed) {
+    id++;
+    const { name, ownerPid, workerPid, submittedAtMs, readyAtMs, sentAtMs, outcome } = attempt;
+    const cat = attempt.isCall ? "call" : "task";
+    const submitted = micros(submittedAtMs);
+    const start = micros(startMs);
+    yield { ph: "X", pid: ownerPid, tid: SUBMIT_ROW, ts: submitted, dur: 1, cat: "submit", name };
+    yield { ph: "s", pid: ownerPid, tid: SUBMIT_ROW, ts: submitted, id, cat: "flow", name: "submitted" };
+    yield { ph: "f", bp: "e", pid: workerPid, tid: row, ts: start, id, cat: "flow", name: "submitted" };
+    yield {
+      ph: "X",
+      pid: workerPid,
+      tid: row,
+      ts: start,
+      dur: Math.max(1, micros(endMs) - start),
+      cat,
+      name,
+      ...(outcome !== "ok" && { cname: "terrible" }),
+      args: {
+        outcome,
+        attempt: attempt.attempt,
+        task: attempt.seq,
+        submittedBy: ownerPid,
+        waitedForArgumentsMs: rounded(readyAtMs - submittedAtMs),
+        queuedMs: rounded(sentAtMs - readyAtMs),
+        sentBeforeRunMs: rounded(startMs - sentAtMs),
+        ranMs: rounded(attempt.runMicros / 1000),
+      },
+    };
+    const stages: readonly [string, number, number][] = [
+      ["waits for arguments", submittedAtMs, readyAtMs],
+      ["queued", readyAtMs, sentAtMs],
+      ["sent, not started", sentAtMs, startMs],
+    ];
+    for (const [stage, fromMs, toMs] of stages) {
+      if (toMs - fromMs < STAGE_SHOWN_MS) continue;
+      const shared = { pid: ownerPid, tid: SUBMIT_ROW, id, cat: stage, name: `${name}: ${stage}` };
+      yield { ph: "b", ts: micros(fromMs), ...shared };
+      yield { ph: "e", ts: micros(toMs), ...shared };
+    }
+  }
+}
+
+const rounded = (ms: number): number => Math.max(0, Math.round(ms * 1000) / 1000);
+
+function* names(placed: readonly Placed[], driverPid: number): Generator<object> {
+  const rows = new Map<number, Set<number>>();
+  const note = (pid: number, row: number): void => {
+    const known = rows.get(pid);
+    if (known) known.add(row);
+    else rows.set(pid, new Set([row]));
+  };
+  for (const { attempt, row } of placed) {
+    note(attempt.ownerPid, SUBMIT_ROW);
+    note(attempt.workerPid, row);
+  }
+  for (const [pid, used] of rows) {
+    const isDriver = pid === driverPid;
+    const process = `${isDriver ? "driver" : "worker"} ${pid}`;
+    yield { ph: "M", pid, tid: 0, name: "process_name", args: { name: process } };
+    yield { ph: "M", pid, tid: 0, name: "process_sort_index", args: { sort_index: isDriver ? 0 : 1 } };
+    for (const row of used) {
+      const name = row === SUBMIT_ROW ? "submits" : row === FIRST_RUN_ROW ? "runs" : `runs ${row}`;
+      yield { ph: "M", pid, tid: row, name: "thread_name", args: { name } };
+      yield { ph: "M", pid, tid: row, name: "thread_sort_index", args: { sort_index: row } };
+    }
+  }
+}
