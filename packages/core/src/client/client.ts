@@ -24,7 +24,7 @@ import {
 import { INLINE_BYTES_MAX, MAX_PENDING_TASKS } from "../base/limits.ts";
 import type { ProgramEffects } from "../owner/mod.ts";
 import type { StoreClient, WritableAllocation } from "../store/mod.ts";
-import type { Explanation, StorePinned, ValueRecord } from "../wire/mod.ts";
+import type { Explanation, RuntimeEnv, StorePinned, ValueRecord } from "../wire/mod.ts";
 import { callSite } from "./call-site.ts";
 import type { Shippable } from "./coded.ts";
 import { currentExecution } from "./execution.ts";
@@ -63,6 +63,8 @@ export class Client {
   /** The job that this process works for; a worker learns it with its first lease. */
   jobId: JobId;
   namespace: string;
+  /** What tasks and actors that say nothing else are started with. */
+  runtimeEnv: RuntimeEnv | undefined = undefined;
   /** In a worker. */
   workerId: WorkerId | null = null;
   isClosed = false;
@@ -80,7 +82,7 @@ export class Client {
   private readonly releasedBefore = new Set<Seq>();
   private storeClient: StoreClient | undefined;
   private readonly refRegistry = new FinalizationRegistry<Seq>((seq) => this.collected(seq));
-  private readonly handleRegistry = new FinalizationRegistry<number>((num) => this.port.releaseActor(num));
+  private readonly handleRegistry = new FinalizationRegistry<number>((num) => this.letGoOfActor(num));
   private readonly streamRegistry = new FinalizationRegistry<{ seq: Seq; state: StreamState }>(({ seq, state }) => {
     if (!state.isReleased) this.streamLeft(seq, state);
   });
@@ -509,6 +511,7 @@ export class Client {
   trackHandle(num: number, actorId: ActorId, meta: HandleMeta): Handle {
     const handle = Handle.make(this, num, actorId, meta);
     this.handleRegistry.register(handle, num, handle);
+    this.options.onHeldBytes?.(HANDLE_BYTES);
     return handle;
   }
 
@@ -516,7 +519,13 @@ export class Client {
     if (handle.isReleased) return;
     handle.isReleased = true;
     this.handleRegistry.unregister(handle);
-    if (!this.isClosed) this.port.releaseActor(handle.num);
+    this.letGoOfActor(handle.num);
+  }
+
+  private letGoOfActor(num: number): void {
+    if (this.isClosed) return;
+    this.options.onHeldBytes?.(-HANDLE_BYTES);
+    this.port.releaseActor(num);
   }
 
   bindMethod(handle: Handle, name: string, method: MethodMeta, numReturns: number): BoundMethod {
@@ -554,6 +563,8 @@ export class Client {
   }
 }
 
+/** What a handle counts among the bytes that are held: an actor ends when it is noticed that its last one is gone. */
+const HANDLE_BYTES = 1_024;
 /** How long a get's timeout waits for the explanation it quotes. */
 const EXPLAIN_MS = 500;
 

@@ -23,6 +23,8 @@ import { type NestedRef, ObjectRecord, TASK_STATE, type TaskRecord } from "./rec
 
 /** Object numbers from here on are chosen by the engine; below, by the program's side. */
 const ENGINE_SEQS_FROM = 2 ** 40;
+/** What a ref of another owner counts as kept, whatever its value takes: it should go back when it is needed no more. */
+const BORROWED_BYTES = 64;
 /** A value as the program hands it over: refs inside are named as the program names them. */
 export type ProgramValue =
   | { readonly at: "inline"; readonly bytes: Uint8Array; readonly nested: readonly NestedRef[] }
@@ -102,7 +104,9 @@ export class ObjectTable {
 
   /** A ref of another owner that the program has read from a value, under a number of its own. */
   borrow(seq: Seq, key: ObjectKey): void {
-    this.records.set(seq, new ObjectRecord(seq, undefined, key));
+    const record = new ObjectRecord(seq, undefined, key);
+    this.records.set(seq, record);
+    this.keep(record, BORROWED_BYTES);
     this.holds.use(key);
   }
 
@@ -118,7 +122,8 @@ export class ObjectTable {
 
   setValue(record: ObjectRecord, value: ValueRecord): void {
     record.value = value;
-    this.keep(record, value.at === "stored" ? value.size : 0);
+    if (value.at === "stored") this.keep(record, value.size);
+    else this.keep(record, record.foreignKey === undefined ? 0 : BORROWED_BYTES);
     if (record.isPublished) {
       this.effects.toNode({
         t: "object-publish",

@@ -1,0 +1,268 @@
+import { cancel, explain, get, init, put, remote, shutdown, wait } from "mobula";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Counter, type DetailedError, Grouped, Recorder } from "./classes.ts";
+import { errorOf, eventually, newGate, waitingAt } from "./helpers.ts";
+
+beforeAll(async () => {
+  await init({ objectStoreBytes: 64 * 2 ** 20, resources: { cpu: 4 } });
+});
+afterAll(() => shutdown());
+
+const behind = remote(async (gate: ReturnType<typeof newGate>, value: number) => {
+  await get(gate.pass.remote());
+  return value;
+});
+
+describe("order", () => {
+  test("calls of one caller run in the order submitted", async () => {
+    const counter = remote(Counter).remote();
+    const values = await get(Array.from({ length: 2_000 }, () => counter.add.remote(1)));
+    expect(values).toEqual(Array.from({ length: 2_000 }, (_, index) => index + 1));
+  });
+
+  test("a call whose argument is pending holds back those behind it", async () => {
+    const gate = newGate();
+    const recorder = remote(Recorder).remote();
+    const late = behind.remote(gate, 1);
+    const name = remote((value: number) => `late ${value}`).remote(late);
+    const calls = [recorder.add.remote("first"), recorder.add.remote(name), recorder.add.remote("last")];
+    await waitingAt(gate, 1);
+    await get(calls[0] as (typeof calls)[0]);
+    const { ready } = await wait(calls, { numReturns: 3, timeoutMs: 50 });
+    expect(ready).toEqual([calls[0]]);
+    gate.open.remote();
+    await get(calls);
+    expect(await get(recorder.all.remote())).toEqual(["first", "late 1", "last"]);
+  });
+
+  test("with a concurrency of 1 a call starts when the one before has settled, async methods included", async () => {
+    const counter = remote(Counter).remote();
+    const gate = newGate();
+    const calls = [counter.addBehind.remote(gate), counter.addBehind.remote(gate), counter.add.remote(10)];
+    await waitingAt(gate, 1);
+    gate.open.remote();
+    expect(await get(calls)).toEqual([1, 2, 12]);
+    expect(await get(counter.most.remote())).toBe(1);
+  });
+
+  test("callers in different processes each see their own order", async () => {
+    const recorder = remote(Recorder).remote();
+    const write = remote(async (boxed: { to: typeof recorder }, name: string) => {
+      await get(Array.from({ length: 50 }, (_, index) => boxed.to.add.remote(`${name} ${index}`)));
+    });
+    await get(["a", "b", "c"].map((name) => write.remote({ to: recorder }, name)));
+    const entries = await get(recorder.all.remote());
+    expect(entries).toHaveLength(150);
+    for (const name of ["a", "b", "c"]) {
+      const own = entries.filter((entry) => entry.startsWith(name));
+      expect(own).toEqual(Array.from({ length: 50 }, (_, index) => `${name} ${index}`));
+    }
+  });
+});
+
+describe("concurrency", () => {
+  test("maxConcurrency calls run at once, and not one more", async () => {
+    const counter = remote(Counter, { maxConcurrency: 3 }).remote();
+    const gate = newGate();
+    const calls = Array.from({ length: 5 }, () => counter.addBehind.remote(gate));
+    await waitingAt(gate, 3);
+    gate.open.remote();
+    await get(calls);
+    expect(await get(counter.most.remote())).toBe(3);
+  });
+
+  test("groups have a concurrency of their own, by class option and by call", async () => {
+    const type = remote(Grouped, {
+      concurrencyGroups: { io: 2, spare: 1 },
+      methods: { fetch: { concurrencyGroup: "io" } },
+    });
+    const actor = type.remote();
+    const gate = newGate();
+    const slow = actor.slow.remote(gate);
+    const fetches = [actor.fetch.remote(gate), actor.fetch.remote(gate), actor.fetch.remote(gate)];
+    await waitingAt(gate, 3);
+    expect(await get(actor.quick.options({ concurrencyGroup: "spare" }).remote())).toBe("quick");
+    const quick = actor.quick.remote();
+    const { pending } = await wait([quick], { timeoutMs: 50 });
+    expect(pending).toEqual([quick]);
+    expect(await get(gate.waiting.remote())).toBe(3);
+    gate.open.remote();
+    expect(await get([slow, ...fetches, quick])).toEqual(["slow", "fetched", "fetched", "fetched", "quick"]);
+    expect(() => actor.quick.options({ concurrencyGroup: "no" })).toThrow(/io, spare/);
+  });
+
+  test("maxPendingCalls is thrown at the call, and is free again when calls have ended", async () => {
+    const counter = remote(Counter, { maxPendingCalls: 2 }).remote();
+    const gate = newGate();
+    const calls = [counter.addBehind.remote(gate), counter.add.remote()];
+    expect(() => counter.add.remote()).toThrow(expect.objectContaining({ code: "PENDING_CALLS", kind: "exhausted" }));
+    gate.open.remote();
+    await get(calls);
+    await eventually(async () => {
+      try {
+        return await get(counter.get.remote());
+      } catch (error) {
+        if ((error as { code?: string }).code !== "PENDING_CALLS") throw error;
+        return undefined;
+      }
+    }, "a call is accepted again");
+  });
+});
+
+describe("values and errors", () => {
+  test("an error keeps its class, its fields and its cause", async () => {
+    const counter = remote(Counter).remote(7);
+    for (const ref of [counter.fail.remote("sync"), counter.failLater.remote("async")]) {
+      const error = await errorOf(ref);
+      expect(error).toMatchObject({ name: "TaskError", code: "TASK_FAILED", kind: "task" });
+      expect(error.message).toMatch(/Counter\.fail.*pid \d+.*attempt 0/);
+      const cause = error.cause as DetailedError;
+      expect(cause).toMatchObject({ name: "DetailedError", detail: { at: 7 } });
+      expect(cause.cause).toBeInstanceOf(RangeError);
+    }
+    expect(await get(counter.get.remote())).toBe(7);
+  });
+
+  test("a failed argument fails the call, and the actor goes on", async () => {
+    const counter = remote(Counter).remote();
+    const bad = remote((): number => {
+      throw new TypeError("no number");
+    }).remote();
+    const error = await errorOf(counter.add.remote(bad));
+    expect(error).toMatchObject({ code: "TASK_FAILED" });
+    expect((error.cause as Error).cause).toBeInstanceOf(TypeError);
+    expect(await get(counter.add.remote(1))).toBe(1);
+  });
+
+  test("large arguments and results, refs as arguments and inside them", async () => {
+    const counter = remote(Counter).remote(3);
+    const values = new Float64Array(500_000).fill(0.5);
+    expect(await get(counter.sum.remote(values))).toBe(250_000);
+    expect(await get(counter.sum.remote(put(values)))).toBe(250_000);
+    const bytes = await get(counter.bytes.remote(2_000_000));
+    expect([bytes.length, bytes[0], bytes.at(-1)]).toEqual([2_000_000, 3, 3]);
+    expect(await get(counter.refsInside.remote({ ref: put(11) }))).toBe(11);
+    expect(await get(counter.refsInside.remote({ ref: counter.get.remote() as never }))).toBe(3);
+  });
+
+  test("several returns, and too few of them", async () => {
+    const counter = remote(Counter).remote();
+    const [word, number] = counter.pair.options({ numReturns: 2 }).remote();
+    expect(await get([word, number] as const)).toEqual(["two", 2]);
+    const refs = counter.pair.options({ numReturns: 3 }).remote() as unknown as [typeof word, typeof word, typeof word];
+    for (const ref of refs) expect((await errorOf(ref)).message).toMatch(/numReturns 3/);
+  });
+
+  test("an unknown method rejects, and names the class", async () => {
+    const counter = remote(Counter).remote() as unknown as Record<string, { remote(): ReturnType<typeof put> }>;
+    const error = await errorOf(counter.missing?.remote() as never);
+    expect(error.message).toMatch(/Counter has no method missing/);
+  });
+});
+
+describe("streams", () => {
+  test("a generator method gives a stream", async () => {
+    const counter = remote(Counter).remote();
+    const values: number[] = [];
+    for await (const value of counter.count.remote(40).values()) values.push(value);
+    expect(values).toEqual(Array.from({ length: 40 }, (_, index) => index));
+  });
+
+  test("a paused stream holds neither the serial actor's calls nor runs ahead of its reader", async () => {
+    const counter = remote(Counter).remote();
+    const stream = counter.count.options({ streamBufferItems: 4 }).remote(1_000);
+    await eventually(async () => (await get(counter.get.remote())) >= 4, "the producer has filled its buffer");
+    expect(await get(counter.get.remote())).toBeLessThanOrEqual(5);
+    let seen = 0;
+    for await (const value of stream.values()) {
+      expect(value).toBe(seen++);
+      if (seen === 100) break;
+    }
+    expect(await get(counter.pid.remote())).toBeGreaterThan(0);
+  });
+
+  test("an error is the stream's last ref", async () => {
+    const counter = remote(Counter).remote();
+    const stream = counter.countThenFail.remote(3);
+    const values: number[] = [];
+    const reading = (async () => {
+      for await (const value of stream.values()) values.push(value);
+    })();
+    await expect(reading).rejects.toMatchObject({ code: "TASK_FAILED", cause: { name: "DetailedError" } });
+    expect(values).toEqual([0, 1, 2]);
+  });
+});
+
+describe("retries of errors", () => {
+  test("retryExceptions repeats a call in its place", async () => {
+    const type = remote(Counter, { maxTaskRetries: 5, methods: { flaky: { retryExceptions: true } } });
+    const counter = type.remote();
+    const calls = [counter.flaky.remote(3), counter.add.remote(100)] as const;
+    expect(await get(calls)).toEqual([{ attempts: 4, attempt: 3 }, 104]);
+  });
+
+  test("no more often than maxTaskRetries, and only what the rule names", async () => {
+    const counter = remote(Counter).remote();
+    const flaky = counter.flaky.options({ maxTaskRetries: 2, retryExceptions: true, retryDelayMs: 1 });
+    expect((await errorOf(flaky.remote(10))).cause).toMatchObject({ detail: { at: 3 } });
+    const other = counter.flaky.options({ maxTaskRetries: 2, retryExceptions: [TypeError] });
+    expect((await errorOf(other.remote(10))).cause).toMatchObject({ detail: { at: 4 } });
+  });
+});
+
+describe("cancelling", () => {
+  test("a call that waits is dropped", async () => {
+    const counter = remote(Counter).remote();
+    const gate = newGate();
+    const running = counter.addBehind.remote(gate);
+    const waiting = counter.add.remote(1_000);
+    const last = counter.add.remote(1);
+    await waitingAt(gate, 1);
+    await cancel(waiting);
+    expect(await errorOf(waiting)).toMatchObject({ code: "TASK_CANCELLED", kind: "cancelled" });
+    gate.open.remote();
+    expect(await get([running, last])).toEqual([1, 2]);
+  });
+
+  test("a running call gets its signal, and its ref rejects at once", async () => {
+    const counter = remote(Counter).remote();
+    const gate = newGate();
+    const running = counter.untilAborted.remote(gate);
+    await waitingAt(gate, 1);
+    await cancel(running);
+    expect(await errorOf(running)).toMatchObject({ code: "TASK_CANCELLED" });
+    expect(await get(counter.get.remote())).toBe(-1);
+    gate.open.remote();
+  });
+
+  test("a synchronous loop is interrupted, and the actor keeps its state and its process", async () => {
+    const counter = remote(Counter).remote(41);
+    const pid = await get(counter.pid.remote());
+    const spinning = counter.spin.remote();
+    const after = counter.get.remote();
+    await eventually(async () => {
+      const explanation = await explain(spinning);
+      return explanation.sentences.length > 0;
+    }, "the call is under way");
+    await cancel(spinning);
+    expect(await errorOf(spinning)).toMatchObject({ code: "TASK_CANCELLED" });
+    expect([41, 42]).toContain(await get(after));
+    expect(await get(counter.pid.remote())).toBe(pid);
+  });
+
+  test("force is refused", async () => {
+    const counter = remote(Counter).remote();
+    const call = counter.add.remote();
+    await expect(cancel(call, { force: true })).rejects.toMatchObject({ code: "INVALID_OPTION" });
+    expect(await get(call)).toBe(1);
+  });
+
+  test("timeoutMs rejects the call and interrupts nothing", async () => {
+    const counter = remote(Counter).remote();
+    const gate = newGate();
+    const slow = counter.addBehind.options({ timeoutMs: 100 }).remote(gate, 5);
+    expect(await errorOf(slow)).toMatchObject({ code: "TASK_TIMEOUT", kind: "unavailable" });
+    gate.open.remote();
+    expect(await get(counter.get.remote())).toBe(5);
+  });
+});

@@ -1,0 +1,56 @@
+import { existsSync, mkdtempSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { type ActorHandle, get, type ObjectRef, remote } from "mobula";
+import { Gate, type GateHandle } from "./classes.ts";
+
+const POLL_MS = 10;
+const EVENTUALLY_MS = 15_000;
+
+/** Asks again until `claim` gives something true, and gives that. */
+export async function eventually<T>(claim: () => T | Promise<T>, what: string): Promise<T> {
+  const deadline = performance.now() + EVENTUALLY_MS;
+  for (;;) {
+    const value = await claim();
+    if (value) return value;
+    if (performance.now() > deadline) throw new Error(`it did not come to pass: ${what}`);
+    await delay(POLL_MS);
+  }
+}
+
+/** The error that a ref rejects with. */
+export async function errorOf(ref: ObjectRef): Promise<Error & { readonly code?: string; readonly kind?: string }> {
+  try {
+    await get(ref);
+  } catch (error) {
+    return error as Error;
+  }
+  throw new Error(`${ref.id} did not reject`);
+}
+
+export const newGate = (): GateHandle => remote(Gate, { maxConcurrency: 1_000, isolation: "shared" }).remote();
+
+export const waitingAt = (gate: GateHandle, count: number): Promise<boolean> =>
+  eventually(async () => (await get(gate.waiting.remote())) >= count, `${count} calls wait at the gate`);
+
+export const isAlive = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0);
+    return !readFileSync(`/proc/${pid}/stat`, "utf8").includes(") Z ");
+  } catch {
+    return false;
+  }
+};
+
+export const newFile = (): string => join(mkdtempSync(join(tmpdir(), "mobula-actors-")), "notes");
+
+export const linesOf = (file: string): string[] =>
+  existsSync(file) ? readFileSync(file, "utf8").trimEnd().split("\n") : [];
+
+/** Waits until the actor's process is gone. */
+export async function processEnds(pid: number): Promise<void> {
+  await eventually(() => !isAlive(pid), `process ${pid} ends`);
+}
+
+export type { ActorHandle };
