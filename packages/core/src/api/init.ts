@@ -75,6 +75,7 @@ async function start(settings: ReturnType<typeof normalizeInitOptions>): Promise
     },
     ...(settings.token !== undefined && { token: settings.token }),
   });
+  driver.client.runtimeEnv = settings.runtimeEnv;
   return sessionOf(driver);
 }
 

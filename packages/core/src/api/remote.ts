@@ -12,7 +12,7 @@ import {
   trackMore,
 } from "../client/mod.ts";
 import type { NestedRef, Template } from "../owner/mod.ts";
-import type { ActorOptionsRecord } from "../wire/mod.ts";
+import type { ActorOptionsRecord, RuntimeEnv } from "../wire/mod.ts";
 import { packHostSettings } from "../worker/mod.ts";
 import { client as currentClient } from "./current.ts";
 import {
@@ -56,6 +56,7 @@ export const remote = makeRemote as unknown as RemoteFunctionFactory;
 /** The packed function, shared by everything made from one `remote()` call with `options()`. */
 interface PackedFunction {
   client: Client | undefined;
+  serializersKnown: number;
   codes: Map<RetryExceptions, PackedCode>;
 }
 
@@ -65,8 +66,11 @@ interface PackedCode {
   readonly nested: readonly NestedRef[];
 }
 
-function packCode(client: Client, value: unknown): PackedCode {
-  const packed = client.values.encode(value, "captured");
+/** With the code go the serializers that the program has registered, so that they hold where it runs. */
+function packCode(client: Client, value: readonly unknown[]): PackedCode {
+  const { serializers } = client.values;
+  const parts = serializers.size === 0 ? value : [...value, serializers.list()];
+  const packed = client.values.encode(parts, "captured");
   return { bytes: packed.toBytes(), nested: client.values.nested(packed) };
 }
 
@@ -78,6 +82,7 @@ class RemoteFunctionImpl {
   declare private isStream: boolean;
   declare remote: (...args: readonly unknown[]) => unknown;
   private registeredWith: Client | undefined = undefined;
+  private serializersKnown = 0;
   private template = 0;
 
   static make(fn: AnyFunction, given: object | undefined, packed?: PackedFunction): RemoteFunctionImpl {
@@ -91,7 +96,7 @@ class RemoteFunctionImpl {
     this.fn = fn;
     this.given = given;
     this.settings = normalizeTaskOptions(given);
-    this.packed = packed ?? { client: undefined, codes: new Map() };
+    this.packed = packed ?? { client: undefined, serializersKnown: 0, codes: new Map() };
     this.isStream = isGeneratorFunction(fn);
     this.remote = (...args) => this.submit(args);
   }
@@ -107,7 +112,9 @@ class RemoteFunctionImpl {
 
   private submit(args: readonly unknown[]): unknown {
     const client = currentClient();
-    if (this.registeredWith !== client) this.register(client);
+    if (this.registeredWith !== client || this.serializersKnown !== client.values.serializers.version) {
+      this.register(client);
+    }
     const { numReturns } = this.settings;
     const encoded = client.values.encodeArgs(args);
     const seq = client.takeSeqs(numReturns);
@@ -121,8 +128,10 @@ class RemoteFunctionImpl {
   private register(client: Client): void {
     const { settings, packed } = this;
     const name = settings.name ?? (this.fn.name || "anonymous");
-    if (packed.client !== client) {
+    const { version } = client.values.serializers;
+    if (packed.client !== client || packed.serializersKnown !== version) {
       packed.client = client;
+      packed.serializersKnown = version;
       packed.codes = new Map();
     }
     let code = packed.codes.get(settings.retryExceptions);
@@ -141,7 +150,7 @@ class RemoteFunctionImpl {
       name,
       code: code.bytes,
       nested: code.nested,
-      demand: demandOf(name, settings),
+      demand: demandOf(name, settings, inherit(client.runtimeEnv, settings.runtimeEnv)),
       numReturns: settings.numReturns,
       isStream: this.isStream,
       streamBufferItems: settings.streamBufferItems,
@@ -153,6 +162,7 @@ class RemoteFunctionImpl {
     client.port.template(template);
     this.template = template.id;
     this.registeredWith = client;
+    this.serializersKnown = version;
     templateRegistry.register(this, { client, id: template.id });
   }
 }
@@ -162,8 +172,14 @@ const templateRegistry = new FinalizationRegistry<{ client: Client; id: number }
   if (!client.isClosed) client.port.dropTemplate(id);
 });
 
-function demandOf(name: string, settings: TaskSettings): Template["demand"] {
-  const { resources, priority, runtimeEnv } = settings;
+/** What a task or actor says, on top of what its job (or the task that submits it) was started with. */
+function inherit(base: RuntimeEnv | undefined, own: RuntimeEnv | undefined): RuntimeEnv | undefined {
+  if (!base || !own) return own ?? base;
+  return { ...base, ...own, env: { ...base.env, ...own.env } };
+}
+
+function demandOf(name: string, settings: TaskSettings, runtimeEnv: RuntimeEnv | undefined): Template["demand"] {
+  const { resources, priority } = settings;
   const sorted = Object.entries(resources).sort(([left], [right]) => (left < right ? -1 : 1));
   return {
     key: JSON.stringify([sorted, priority, runtimeEnv ?? null]),
@@ -182,6 +198,7 @@ class RemoteClassImpl {
   declare private settings: ActorSettings;
   declare remote: (...args: readonly unknown[]) => Handle;
   private packedFor: Client | undefined = undefined;
+  private serializersKnown = 0;
   private code: PackedCode = { bytes: NO_BYTES, nested: [] };
   private codeKey = "";
   private host: Uint8Array = new Uint8Array(0);
@@ -211,7 +228,7 @@ class RemoteClassImpl {
 
   private create(args: readonly unknown[]): Handle {
     const client = currentClient();
-    if (this.packedFor !== client) this.pack(client);
+    if (this.packedFor !== client || this.serializersKnown !== client.values.serializers.version) this.pack(client);
     const { meta } = this;
     if (!meta) throw new InvalidOptionError("the class could not be packed");
     const encoded = client.values.encodeArgs(args);
@@ -221,7 +238,7 @@ class RemoteClassImpl {
       num,
       actorId,
       concurrency: meta.concurrency,
-      options: this.record(),
+      options: this.record(client),
       spec: { className: meta.className, codeKey: this.codeKey, code: this.codeOnce(client), host: this.host },
       args: encoded.args,
       deps: encoded.deps,
@@ -267,10 +284,12 @@ class RemoteClassImpl {
       concurrencyGroups: settings.concurrencyGroups,
     });
     this.packedFor = client;
+    this.serializersKnown = client.values.serializers.version;
   }
 
-  private record(): ActorOptionsRecord {
+  private record(client: Client): ActorOptionsRecord {
     const { settings } = this;
+    const runtimeEnv = inherit(client.runtimeEnv, settings.runtimeEnv);
     return {
       getIfExists: settings.getIfExists,
       lifetime: settings.lifetime,
@@ -280,7 +299,7 @@ class RemoteClassImpl {
       maxActorsPerWorker: settings.maxActorsPerWorker,
       ...(settings.name !== undefined && { name: settings.name }),
       ...(settings.namespace !== undefined && { namespace: settings.namespace }),
-      ...(settings.runtimeEnv && { runtimeEnv: settings.runtimeEnv }),
+      ...(runtimeEnv && { runtimeEnv }),
     };
   }
 }

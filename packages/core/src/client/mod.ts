@@ -7,4 +7,4 @@ export { setMethodOverrides, trackMore } from "./method-calls.ts";
 export type { OwnerPort } from "./port.ts";
 export { isRef, Ref } from "./refs.ts";
 export { RefStream } from "./streams.ts";
-export { shipByCustomizer, Values } from "./values.ts";
+export { type SerializerList, shipByCustomizer, Values } from "./values.ts";

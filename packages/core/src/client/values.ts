@@ -69,6 +69,8 @@ export interface BytesLayout {
   writeHead(target: Uint8Array): void;
 }
 
+export type SerializerList = ReturnType<SerializerRegistry["list"]>;
+
 const NONE: readonly never[] = Object.freeze([]);
 
 export class Values {
@@ -96,6 +98,13 @@ export class Values {
     );
     if (needs.units.size === 0 && needs.modules.length === 0) return result;
     return new CodedValue(result, { units: Object.fromEntries(needs.units), modules: needs.modules });
+  }
+
+  /** Serializers that came with a function or class hold here from now on. */
+  learn(serializers: SerializerList | undefined): void {
+    for (const [type, serializer] of serializers ?? []) {
+      if (this.serializers.find(type) === undefined) this.serializers.register(type, serializer);
+    }
   }
 
   inspect(value: unknown): ReturnType<typeof inspectSerializability> {

@@ -59,6 +59,7 @@ export function spawnWorker({ config, workerId, claims, runtimeEnv, command }: S
     address: workerSocketOf(config.sessionDir, workerId),
     nodePid: process.pid,
     ...(claims ? { claims } : {}),
+    ...(runtimeEnv ? { runtimeEnv } : {}),
   };
   const { [NODE_VARIABLE]: _node, NODE_OPTIONS, ...inherited } = process.env;
   const child = spawn(execPath, args, {

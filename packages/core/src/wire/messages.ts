@@ -314,6 +314,8 @@ export interface WorkerConfig {
   readonly address: string;
   readonly nodePid: number;
   readonly claims?: ClaimsInfo;
+  /** What the process was started with; what it submits starts from the same. */
+  readonly runtimeEnv?: RuntimeEnv;
 }
 /** Where owners reach a worker. */
 export interface WorkerAddress {

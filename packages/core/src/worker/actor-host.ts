@@ -4,7 +4,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { ActorId, Seq, WorkerId } from "../base/ids.ts";
-import { type Client, failureOf, Handle, runAs } from "../client/mod.ts";
+import { type Client, failureOf, Handle, runAs, type SerializerList } from "../client/mod.ts";
 import type { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
 import { type ActorStart, type ActorStop, type ToNode, unpack } from "../wire/mod.ts";
 import { ActorCalls } from "./actor-calls.ts";
@@ -120,7 +120,8 @@ export class ActorHost {
     const { values } = this.options.client;
     await values.prepare(code);
     // Packed by api/remote.ts of the same version of this package.
-    const [type] = values.decode(code) as [ActorClass];
+    const [type, serializers] = values.decode(code) as [ActorClass, SerializerList?];
+    values.learn(serializers);
     return type;
   }
 

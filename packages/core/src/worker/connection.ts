@@ -1,7 +1,7 @@
 /** One owner's connection to this worker: its frames become tasks, calls, cancels. */
 import { ConnectionLostError } from "../base/errors.ts";
 import type { ActorId, ObjectKey, ProcessId, Seq } from "../base/ids.ts";
-import type { Client } from "../client/mod.ts";
+import type { Client, SerializerList } from "../client/mod.ts";
 import type { OwnerRuntime } from "../owner/mod.ts";
 import type { Peer, PeerHandlers } from "../transport/mod.ts";
 import { FrameReader, readKeys, readValues, TEMPLATE_FLAGS, TO_WORKER } from "../wire/mod.ts";
@@ -46,7 +46,8 @@ export class WorkerTemplate {
     if (this.fn) return;
     await client.values.prepare(this.code);
     // A template is packed by the same version of this package: see api/remote-function.ts.
-    const [fn, retry] = client.values.decode(this.code) as [AnyFunction, RetryRule];
+    const [fn, retry, serializers] = client.values.decode(this.code) as [AnyFunction, RetryRule, SerializerList?];
+    client.values.learn(serializers);
     this.fn = fn;
     this.retry = retry;
   }

@@ -71,6 +71,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     { jobId: "00000000" as JobId, nodeId: "" as NodeId, namespace: "" },
   );
   client.workerId = config.workerId;
+  client.runtimeEnv = config.runtimeEnv;
   options.onClient(client);
 
   const waiting: Surroundings["waiting"] = (change, running, seqs) => waits.change(change, running, seqs);
