@@ -1,7 +1,6 @@
 /** `put`, `create`, `get`, `wait`, `cancel`, `release`: what programs do with refs. */
 import { InvalidOptionError } from "../base/errors.ts";
-import { callSite } from "../client/call-site.ts";
-import { expectHandle, Handle, Ref, RefStream } from "../client/mod.ts";
+import { callSite, expectHandle, Handle, Ref, RefStream } from "../client/mod.ts";
 import { describeBytes } from "../store/mod.ts";
 import { client } from "./current.ts";
 import {

@@ -1,3 +1,4 @@
+export { callSite } from "./call-site.ts";
 export { Client, type ClientOptions, type GetOptions, nodeLostError } from "./client.ts";
 export { DirectPort } from "./direct-port.ts";
 export { currentExecution, type Execution, leaveExecution, runAs } from "./execution.ts";
