@@ -44,6 +44,9 @@ export async function bundleFile({ outfile, entry, resolveDir, plugins, header }
       "import.meta.resolve": "__mobulaResolve",
     },
     banner: { js: `${importMetaHeader}${header ?? ""}` },
+    // Names stay, for stack traces. A process start reads and holds the text of its program.
+    minifyWhitespace: true,
+    minifySyntax: true,
     legalComments: "none",
     logLevel: "warning",
     logOverride: { "empty-import-meta": "error", "unsupported-dynamic-import": "silent" },

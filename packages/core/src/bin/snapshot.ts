@@ -8,7 +8,9 @@
  * 2. `prepareSnapshot()` builds a missing one in the background, tries it out, and publishes it by renaming it into a
  *    folder of the user's own. Two builders at once publish one file each or the same one; both are whole.
  * 3. The file's name carries its size and checksum, because Node.js crashes on a damaged snapshot instead of refusing
- *    it. A file that does not match its name is deleted and built again.
+ *    it. The size is looked at before each use, the checksum by `prepareSnapshot()`, which runs once a node: reading
+ *    megabytes would cost a start more than the snapshot saves. A file that does not match its name is deleted and
+ *    built again, and whoever sees a process die of one calls `discardSnapshot()` and starts plainly.
  *
  * `MOBULA_SNAPSHOT=off` turns this off; so does running from the sources of a checkout, where there is no bundle.
  */
@@ -86,7 +88,7 @@ function needsModuleHooks(nodeOptions: readonly string[]): boolean {
 
 const found = new Map<SnapshotProgram, string>();
 
-/** The path of a whole snapshot for `name`, or undefined. Reads and checks the file once a process. */
+/** The path of a snapshot for `name` that has the size it should have, or undefined. */
 export function findSnapshot(name: SnapshotProgram): string | undefined {
   const known = found.get(name);
   // A cleaner may have emptied the folder since; a start must not fail for that.
@@ -99,7 +101,7 @@ export function findSnapshot(name: SnapshotProgram): string | undefined {
   for (const file of readdirSync(directory)) {
     if (!file.startsWith(prefix) || !file.endsWith(".blob")) continue;
     const path = join(directory, file);
-    if (isWhole(path, file)) {
+    if (hasSize(path, file)) {
       found.set(name, path);
       touch(path);
       return path;
@@ -107,6 +109,13 @@ export function findSnapshot(name: SnapshotProgram): string | undefined {
     rmSync(path, { force: true });
   }
   return undefined;
+}
+
+/** Deletes the snapshot of `name`: a process that started from it did not live. */
+export function discardSnapshot(name: SnapshotProgram): void {
+  const path = findSnapshot(name);
+  found.delete(name);
+  if (path !== undefined) rmSync(path, { force: true });
 }
 
 export interface PrepareOptions {
@@ -139,7 +148,10 @@ export function prepareSnapshot(name: SnapshotProgram, options: PrepareOptions =
 async function build(name: SnapshotProgram, signal: AbortSignal | undefined): Promise<string | undefined> {
   signal?.throwIfAborted();
   const existing = findSnapshot(name);
-  if (existing !== undefined) return existing;
+  if (existing !== undefined) {
+    if (checksum(readFileSync(existing)) === namedIn(existing)?.checksum) return existing;
+    discardSnapshot(name);
+  }
   const key = snapshotKey(name);
   const directory = key === undefined ? undefined : cacheDirectory();
   if (key === undefined || directory === undefined) return undefined;
@@ -218,11 +230,15 @@ function buildId(bundle: string): string {
   return readFileSync(join(dirname(bundle), "build-id"), "utf8");
 }
 
-function isWhole(path: string, file: string): boolean {
-  const match = /-(\d+)-([0-9a-f]{8})\.blob$/.exec(file);
+function hasSize(path: string, file: string): boolean {
   const status = lstatSync(path, { throwIfNoEntry: false });
-  if (match === null || status === undefined || !status.isFile() || status.uid !== process.getuid?.()) return false;
-  return status.size === Number(match[1]) && checksum(readFileSync(path)) === match[2];
+  return status?.isFile() === true && status.uid === process.getuid?.() && status.size === namedIn(file)?.bytes;
+}
+
+/** What the name of a snapshot says of its content. */
+function namedIn(file: string): { readonly bytes: number; readonly checksum: string } | undefined {
+  const match = /-(\d+)-([0-9a-f]{8})\.blob$/.exec(file);
+  return match === null ? undefined : { bytes: Number(match[1]), checksum: match[2] ?? "" };
 }
 
 function checksum(bytes: Uint8Array): string {

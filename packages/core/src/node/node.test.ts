@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { WIRE_VERSION } from "../base/limits.ts";
 import type { WorkerDeath } from "../wire/messages.ts";
 import type { LaunchedNode } from "./launch.ts";
@@ -59,8 +59,12 @@ describe("start and stop", () => {
     expect(received).toContainEqual(
       expect.objectContaining({ t: "lease-begin", leaseId: lease.leaseId, jobId: driver.jobId, namespace: "test" }),
     );
-    const pids = pidsOf(node.sessionDir);
-    expect(pids.length).toBeGreaterThanOrEqual(2);
+    // One worker starts before anything else, the others when it is ready.
+    const pids = await vi.waitFor(() => {
+      const started = pidsOf(node.sessionDir);
+      expect(started.length).toBeGreaterThanOrEqual(2);
+      return started;
+    });
     await node.stop();
     expect(await node.exited).toMatchObject({ isOrderly: true, code: 0 });
     expect(existsSync(node.sessionDir)).toBe(false);

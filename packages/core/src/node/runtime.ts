@@ -68,6 +68,8 @@ interface Duty {
 
 /** For workers to end by themselves when the node does; those in an endless loop are killed then. */
 const SHUTDOWN_GRACE_MS = 1_000;
+/** How long the first worker has the machine for itself. */
+const FIRST_WORKER_MS = 200;
 const CONTROL_TICK_MS = 250;
 const TICK_MS_MIN = 5;
 /** How long a worker may take to end by itself, by why it should. */
@@ -107,7 +109,7 @@ export class NodeRuntime {
   /** Deaths whose events are being handled. */
   private readonly deaths = new Map<WorkerId, WorkerDeath>();
   private readonly queued: SchedulerEvent[] = [];
-  /** Workers that were ordered before this was open. */
+  /** Workers that were ordered before the first one was ready, for it is the one that a first task waits for. */
   private ordered: (SchedulerCommand & { kind: "start-worker" })[] | undefined = [];
   private isStepping = false;
   private isStopping = false;
@@ -137,8 +139,10 @@ export class NodeRuntime {
     runtime = new NodeRuntime(options, machine, store);
     runtime.accept();
     const opened = runtime;
-    // Whoever waits for this node is told first that it is ready: each start takes some milliseconds.
-    setImmediate(() => opened.startOrdered());
+    // Should the first worker be slow.
+    setTimeout(() => {
+      if (opened.ordered) opened.startOrdered();
+    }, FIRST_WORKER_MS);
     return runtime;
   }
 
@@ -296,7 +300,10 @@ export class NodeRuntime {
       });
     });
     if (role === "driver" && job) this.feed({ kind: "client-joined", clientId: processId, jobId: job.jobId });
-    else if (workerId && role === "worker") this.feed({ kind: "worker-ready", workerId, clientId: processId });
+    else if (workerId && role === "worker") {
+      this.feed({ kind: "worker-ready", workerId, clientId: processId });
+      if (this.ordered) this.startOrdered();
+    }
   }
 
   private disconnected(processId: ProcessId, error: Error | undefined): void {
@@ -505,7 +512,14 @@ export class NodeRuntime {
   private startOrdered(): void {
     const ordered = this.ordered ?? [];
     this.ordered = undefined;
-    if (!this.isStopping) for (const command of ordered) this.startWorker(command);
+    // Each start takes milliseconds, in which others would wait for this process.
+    const startNext = (): void => {
+      const command = ordered.shift();
+      if (!command || this.isStopping) return;
+      this.startWorker(command);
+      setImmediate(startNext);
+    };
+    setImmediate(startNext);
   }
 
   private startWorker({ workerId, runtimeEnv }: SchedulerCommand & { kind: "start-worker" }): void {

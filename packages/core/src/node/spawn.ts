@@ -29,6 +29,7 @@ export interface StartedWorker {
   readonly process: WorkerProcess;
   readonly claims: ClaimsInfo | undefined;
   readonly startedAtMs: number;
+  readonly fromSnapshot: boolean;
   /** Why there is no process, once that is known. */
   failure(): Error | undefined;
 }
@@ -51,7 +52,9 @@ export function spawnWorker({ config, workerId, claims, runtimeEnv, command }: S
     ...config.workerExecArgv,
     ...(runtimeEnv?.nodeOptions ?? []),
   ];
-  const { execPath, args } = command ? command(nodeOptions) : workerCommand({ nodeOptions });
+  const { execPath, args, fromSnapshot } = command
+    ? { ...command(nodeOptions), fromSnapshot: false }
+    : workerCommand({ nodeOptions });
   const workerConfig: WorkerConfig = {
     workerId,
     nodeSocket: config.nodeSocket,
@@ -82,7 +85,7 @@ export function spawnWorker({ config, workerId, claims, runtimeEnv, command }: S
     recordWorker(config.sessionDir, child.pid);
     adjustOomScore(child.pid);
   }
-  return { workerId, process: child, claims, startedAtMs: Date.now(), failure: () => failure };
+  return { workerId, process: child, claims, startedAtMs: Date.now(), fromSnapshot, failure: () => failure };
 }
 
 function keepOptions(options: string): string {

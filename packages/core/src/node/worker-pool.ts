@@ -5,6 +5,7 @@
  * output has been read; the last two are waited for only a moment, since a process that it started may hold them.
  */
 import type { ProcessId, WorkerId } from "../base/ids.ts";
+import { discardSnapshot } from "../bin/snapshot.ts";
 import type { Peer } from "../transport/mod.ts";
 import type { RuntimeEnv, WorkerAddress, WorkerDeath } from "../wire/messages.ts";
 import type { ClaimPages } from "./claims.ts";
@@ -17,6 +18,8 @@ import { type SpawnOptions, type StartedWorker, spawnWorker, workerSocketOf } fr
 /** A process that has not said hello by then hangs. */
 const START_TIMEOUT_MS = 30_000;
 const SETTLE_MS = 150;
+/** How Node.js ends on a damaged snapshot, before a worker says anything. */
+const CRASHES: ReadonlySet<string> = new Set(["SIGSEGV", "SIGTRAP", "SIGILL", "SIGABRT", "SIGBUS"]);
 
 export interface WorkerRecord {
   readonly workerId: WorkerId;
@@ -220,6 +223,7 @@ export class WorkerPool {
 
   private ended(worker: Supervised, code: number | null, signal: NodeJS.Signals | null): void {
     worker.exit = { code, signal };
+    if (worker.started.fromSnapshot && !worker.processId && CRASHES.has(signal ?? "")) discardSnapshot("worker");
     clearTimeout(worker.deadline);
     // What the worker started is in its group and does not outlive it.
     this.signal(worker, "SIGKILL");

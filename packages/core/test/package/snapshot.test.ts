@@ -53,7 +53,8 @@ beforeAll(async () => {
     outfile: join(lib, "probe.cjs"),
     resolveDir: binSource,
     entry: `
-      import { prepareSnapshot, workerCommand } from "./snapshot.ts";
+      import { discardSnapshot, prepareSnapshot, workerCommand } from "./snapshot.ts";
+      if (process.argv[2] === "discard") discardSnapshot("worker");
       const work = process.argv[2] === "prepare" ? prepareSnapshot("worker", { onFailure: (e) => { throw e; } }) : Promise.resolve();
       void work.then(() => console.log(JSON.stringify(workerCommand({ nodeOptions: process.argv.slice(3) }))));`,
   });
@@ -106,13 +107,24 @@ test("a later process finds the snapshot that an earlier one built", async () =>
 
 test("a damaged snapshot is deleted and built again", async () => {
   await probe(["prepare"]);
+  damage();
+  expect((await probe(["look"])).fromSnapshot).toBe(true);
+  expect(await start(await probe(["prepare"]))).toMatchObject({ answer: 42 });
+  expect(blobs()).toHaveLength(1);
+});
+
+test("a snapshot that a process died of is not used again", async () => {
+  await probe(["prepare"]);
+  damage();
+  expect((await probe(["discard"])).fromSnapshot).toBe(false);
+  expect(blobs()).toEqual([]);
+});
+
+function damage(): void {
   const file = openSync(blob(), "r+");
   writeSync(file, Buffer.from("damaged"), 0, 7, 1_000_000);
   closeSync(file);
-  expect((await probe(["look"])).fromSnapshot).toBe(false);
-  expect(blobs()).toEqual([]);
-  expect(await start(await probe(["prepare"]))).toMatchObject({ answer: 42 });
-});
+}
 
 test("a truncated snapshot is deleted", async () => {
   await probe(["prepare"]);
