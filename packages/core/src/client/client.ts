@@ -377,6 +377,10 @@ export class Client {
 
   explain(target: Ref | RefStream | Handle): Promise<Explanation> {
     if (target instanceof Handle) return this.port.explain({ actor: target.num });
+    if (target instanceof Ref && target.isReleased && target.client === this) {
+      const sentence = "This process released the ref; keep it as long as you need its value.";
+      return Promise.resolve({ state: "released", since: Date.now(), sentences: [sentence], waitsFor: [] });
+    }
     if (target instanceof Ref) this.keyOf(target);
     return this.port.explain({ seq: target.seq });
   }

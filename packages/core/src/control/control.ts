@@ -147,6 +147,16 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
         else refuse("ACTOR_NOT_FOUND", `no actor ${actorId} is known`);
         return;
       }
+      case "explain-wait": {
+        const waiting = waits.waitsOf((query.params as Queries["explain-wait"]["params"]).by);
+        reply({
+          state: waiting.length > 0 ? "waiting" : "granted",
+          since: effects.nowMs(),
+          sentences: waiting.map(({ name, on }) => `${name} itself waits for ${on.join(", ")}.`),
+          waitsFor: waiting.flatMap(({ on }) => on),
+        });
+        return;
+      }
       case "kill-actor": {
         const { actorId, noRestart } = query.params as Queries["kill-actor"]["params"];
         actors.kill(actorId, noRestart, () => reply(null));

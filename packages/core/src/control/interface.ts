@@ -63,6 +63,7 @@ export const CONTROL_QUERIES: ReadonlySet<string> = new Set([
   "get-actor",
   "list-actors",
   "explain-actor",
+  "explain-wait",
   "kill-actor",
 ]);
 

@@ -1,5 +1,8 @@
-/** Why a ref or an actor waits, as its owner sees it; the node adds what it knows of leases and actors. */
-import type { Seq } from "../base/ids.ts";
+/**
+ * Why a ref or an actor waits, failed or was slow, as its owner sees it. What others know is asked for by the runtime:
+ * the node, of leases, actors and waits; the system, of the worker's process.
+ */
+import type { ObjectKey, Seq } from "../base/ids.ts";
 import type { Explanation } from "../wire/mod.ts";
 import { unpackFailure } from "../wire/mod.ts";
 import type { OwnerEngine } from "./engine.ts";
@@ -7,54 +10,72 @@ import { type ActorRecord, type ObjectRecord, TASK_STATE, type TaskRecord } from
 
 /** What the owner can say, and whom to ask for the rest. */
 export interface OwnerExplanation extends Explanation {
-  readonly askShape?: number;
-  readonly askActor?: string;
+  readonly ask?: readonly Question[];
 }
 
-const ago = (sinceMs: number, nowMs: number): string => `${((nowMs - sinceMs) / 1000).toFixed(1)} s`;
+export type Question =
+  /** Why the node grants no more leases of this shape. */
+  | { readonly kind: "shape"; readonly shape: number }
+  | { readonly kind: "actor"; readonly actorId: string }
+  /** What this task waits for itself. */
+  | { readonly kind: "wait"; readonly by: string }
+  /** Whether the process runs, sleeps or is stopped. */
+  | { readonly kind: "process"; readonly pid: number };
+
+/** How far a chain of arguments that wait for arguments is followed. */
+const DEPTH_MAX = 4;
+const MISSING_NAMED_MAX = 3;
+
+const seconds = (ms: number): string => `${(Math.max(0, ms) / 1000).toFixed(1)} s`;
+const count = (number: number, noun: string): string => `${number} ${noun}${number === 1 ? "" : "s"}`;
 
 export function explainObject(engine: OwnerEngine, seq: Seq, nowMs: number): OwnerExplanation {
   const record = engine.objects.find(seq);
   if (!record) return { state: "released", since: nowMs, sentences: ["The ref was released."], waitsFor: [] };
+  return explainRecord(engine, record, nowMs, DEPTH_MAX);
+}
+
+function explainRecord(engine: OwnerEngine, record: ObjectRecord, nowMs: number, depth: number): OwnerExplanation {
   const { value, task } = record;
-  if (value?.at === "error") {
-    const failure = unpackFailure(value.bytes);
-    return {
-      state: "failed",
-      since: nowMs,
-      sentences: [`It failed: ${failure.code}: ${failure.message}`],
-      waitsFor: [],
-    };
-  }
   if (value) {
+    const since = task && task.endedAfterMicros > 0 ? task.submittedAtMs + task.endedAfterMicros / 1000 : nowMs;
+    const ran = task ? describeRun(task, nowMs) : [];
+    if (value.at === "error") {
+      const { code, message } = unpackFailure(value.bytes);
+      return { state: "failed", since, sentences: [`It failed: ${code}: ${message}`, ...ran], waitsFor: [] };
+    }
     const where =
       value.at === "stored" ? `in the object store (${value.size} bytes)` : `inline (${value.bytes.length} bytes)`;
-    return { state: "ready", since: nowMs, sentences: [`It is ready, ${where}.`], waitsFor: [] };
+    return { state: "ready", since, sentences: [`It is ready, ${where}.`, ...ran], waitsFor: [] };
   }
   if (record.foreignKey !== undefined) {
     const sentence = "It belongs to another process, which has not finished it; the node's directory was asked for it.";
     return { state: "pending", since: nowMs, sentences: [sentence], waitsFor: [record.foreignKey] };
   }
   if (!task) return { state: "pending", since: nowMs, sentences: ["It has no value yet."], waitsFor: [] };
-  return explainTask(engine, task, nowMs);
+  return explainTask(engine, task, nowMs, depth);
 }
 
-function explainTask(engine: OwnerEngine, task: TaskRecord, nowMs: number): OwnerExplanation {
+/** Where the time of a task that has ended went. */
+function describeRun(task: TaskRecord, nowMs: number): string[] {
+  const { endedAfterMicros, runMicros, readyAfterMicros, ranOnPid, submittedAtMs, sentAtMs } = task;
+  if (endedAfterMicros === 0) return [];
+  const ready = readyAfterMicros / 1000;
+  const queued = sentAtMs - submittedAtMs - ready;
+  const attempts = task.failures > 0 ? ` in the last of ${task.failures + 1} attempts` : "";
+  return [
+    `${task.name} ran ${duration(runMicros / 1000)} in worker process ${ranOnPid}${attempts}: before that it waited ` +
+      `${duration(ready)} for arguments and ${duration(queued)} for a worker; it ended ${seconds(nowMs - submittedAtMs - endedAfterMicros / 1000)} ago.`,
+  ];
+}
+
+const duration = (ms: number): string => (ms < 1_000 ? `${Math.max(0, ms).toFixed(1)} ms` : seconds(ms));
+
+function explainTask(engine: OwnerEngine, task: TaskRecord, nowMs: number, depth: number): OwnerExplanation {
   const since = task.submittedAtMs;
-  const attempts = task.failures > 0 ? ` ${task.failures} earlier attempts failed.` : "";
+  const attempts = task.failures > 0 ? ` ${count(task.failures, "earlier attempt")} failed.` : "";
+  if (task.missing > 0) return explainMissing(engine, task, nowMs, depth, attempts);
   switch (task.state) {
-    case TASK_STATE.waiting: {
-      const missing = task.deps.filter((dep) => !dep.value);
-      return {
-        state: "waiting-for-arguments",
-        since,
-        sentences: [
-          `${task.name} waits for ${missing.length} of its ${task.deps.length} arguments since ${ago(since, nowMs)}.${attempts}`,
-          ...missing.slice(0, 3).map((dep) => `One of them: ${describe(dep)}.`),
-        ],
-        waitsFor: missing.map((dep) => engine.objects.keyOf(dep)),
-      };
-    }
     case TASK_STATE.delayed:
       return {
         state: "retry-delayed",
@@ -62,40 +83,115 @@ function explainTask(engine: OwnerEngine, task: TaskRecord, nowMs: number): Owne
         sentences: [`${task.name} waits for its next attempt.${attempts}`],
         waitsFor: [],
       };
-    case TASK_STATE.sent: {
-      const link = task.lease?.link ?? task.actor?.link;
-      const pid = link?.address.pid ?? 0;
-      const ahead = task.lease ? [...task.lease.inFlight.keys()].indexOf(task.seq) : 0;
-      const place = ahead > 0 ? `is queued behind ${ahead} others in` : "was sent to";
-      const sentence = `${task.name} ${place} worker ${link?.address.workerId ?? "?"} (pid ${pid}) ${ago(task.sentAtMs, nowMs)} ago and has not finished.${attempts}`;
-      return { state: ahead > 0 ? "queued" : "running", since, sentences: [sentence], waitsFor: [] };
-    }
+    case TASK_STATE.sent:
+      return explainSent(engine, task, nowMs, attempts);
     default: {
       if (task.actor) {
-        return { ...explainActor(task.actor, nowMs), since, waitsFor: [task.actor.actorId] };
+        const actor = explainActor(task.actor, nowMs);
+        const ahead = countAhead(task.actor, task);
+        const sentence = `${task.name} has not been sent to its actor, for ${seconds(nowMs - since)}; ${count(ahead, "call")} of this process ${ahead === 1 ? "goes" : "go"} first.${attempts}`;
+        return { ...actor, since, sentences: [sentence, ...actor.sentences], waitsFor: [task.actor.actorId] };
       }
       const shape = task.registered?.shape;
-      const sentence = `${task.name} waits for a worker since ${ago(since, nowMs)}; ${shape?.queue.size ?? 0} tasks of its shape are queued and ${shape?.leases.length ?? 0} workers serve them.${attempts}`;
-      return { state: "queued", since, sentences: [sentence], waitsFor: [], ...(shape && { askShape: shape.id }) };
+      const sentence = `${task.name} waits for a worker since ${seconds(nowMs - since)}; ${count(shape?.queue.size ?? 0, "task")} that ask for the same are queued, and ${count(shape?.leases.length ?? 0, "worker")} serve them.${attempts}`;
+      const ask: Question[] = shape ? [{ kind: "shape", shape: shape.id }] : [];
+      return { state: "queued", since, sentences: [sentence], waitsFor: [], ask };
     }
   }
+}
+
+function explainMissing(
+  engine: OwnerEngine,
+  task: TaskRecord,
+  nowMs: number,
+  depth: number,
+  attempts: string,
+): OwnerExplanation {
+  const since = task.submittedAtMs;
+  const missing = task.deps.filter((dep) => !dep.value);
+  const sentences = [
+    `${task.name} waits for ${missing.length} of its ${count(task.deps.length, "argument")} since ${seconds(nowMs - since)}.${attempts}`,
+  ];
+  const ask: Question[] = [];
+  for (const dep of depth > 0 ? missing.slice(0, MISSING_NAMED_MAX) : []) {
+    const why = explainRecord(engine, dep, nowMs, depth - 1);
+    sentences.push(...why.sentences);
+    ask.push(...(why.ask ?? []));
+  }
+  const more = missing.length - MISSING_NAMED_MAX;
+  if (more > 0) sentences.push(`${count(more, "more argument")} ${more === 1 ? "is" : "are"} missing.`);
+  return {
+    state: "waiting-for-arguments",
+    since,
+    sentences,
+    waitsFor: missing.map((dep) => engine.objects.keyOf(dep)),
+    ask,
+  };
+}
+
+function explainSent(engine: OwnerEngine, task: TaskRecord, nowMs: number, attempts: string): OwnerExplanation {
+  const { lease, actor } = task;
+  const since = task.submittedAtMs;
+  const address = (lease?.link ?? actor?.link)?.address;
+  const pid = address?.pid ?? 0;
+  const where = `worker ${address?.workerId ?? "?"} (pid ${pid})`;
+  const sent = seconds(nowMs - task.sentAtMs);
+  const inFlight = [...((lease ?? actor)?.inFlight.values() ?? [])];
+  const ahead = inFlight.indexOf(task);
+  const ask: Question[] = [{ kind: "process", pid }];
+  const key: ObjectKey | undefined = task.returns[0] && engine.objects.keyOf(task.returns[0]);
+  if (ahead >= (actor?.concurrency ?? 1)) {
+    const [first] = inFlight;
+    const oldest = first ? `; ${first.name}, the oldest, was sent ${seconds(nowMs - first.sentAtMs)} ago` : "";
+    const runs = actor ? `, which runs ${actor.concurrency} at a time` : "";
+    return {
+      state: "queued",
+      since,
+      sentences: [
+        `${task.name} was sent to ${where}${runs}, ${sent} ago, and waits there behind ${count(ahead, actor ? "call" : "task")}${oldest}.${attempts}`,
+      ],
+      waitsFor: [],
+      ask: actor ? [...ask, { kind: "actor", actorId: actor.actorId }] : ask,
+    };
+  }
+  const { stream } = task;
+  const items = stream
+    ? ` It has made ${count(stream.received, "item")}, of which ${stream.consumed} were taken; ${stream.received > stream.consumed ? "it pauses when it is too far ahead of its reader" : "its reader waits"}.`
+    : "";
+  ask.push({ kind: "wait", by: actor ? `actor:${actor.actorId}` : `task:${key ?? ""}` });
+  return {
+    state: "running",
+    since,
+    sentences: [`${task.name} was sent to ${where} ${sent} ago and has not finished.${items}${attempts}`],
+    waitsFor: [],
+    ask,
+  };
+}
+
+function countAhead(actor: ActorRecord, task: TaskRecord): number {
+  let ahead = actor.inFlight.size;
+  for (const queued of actor.queue) {
+    if (queued === task) break;
+    ahead++;
+  }
+  return ahead;
 }
 
 export function explainActor(actor: ActorRecord, nowMs: number): OwnerExplanation {
   const queued = actor.queue.size;
   const running = actor.inFlight.size;
+  const [oldest] = actor.inFlight.values();
+  const since = oldest ? `, the oldest (${oldest.name}) since ${seconds(nowMs - oldest.sentAtMs)}` : "";
+  const pid = actor.link?.address.pid;
+  const ask: Question[] = [{ kind: "actor", actorId: actor.actorId }];
+  if (pid !== undefined) ask.push({ kind: "process", pid });
   return {
     state: actor.state,
     since: nowMs,
     sentences: [
-      `Actor ${actor.className} (${actor.actorId}) is ${actor.state}; this process has ${queued} calls waiting and ${running} under way, and it runs ${actor.concurrency} at a time.`,
+      `Actor ${actor.className} (${actor.actorId}) is ${actor.state}; of this process ${count(queued, "call")} wait here and ${running} were sent to it${since}; it runs ${actor.concurrency} at a time.`,
     ],
     waitsFor: [],
-    askActor: actor.actorId,
+    ask,
   };
-}
-
-function describe(record: ObjectRecord): string {
-  if (record.foreignKey !== undefined) return "a ref of another process";
-  return record.task ? `the result of ${record.task.name}` : "a value";
 }

@@ -2,6 +2,7 @@
  * Runs an owner engine on real sockets and a real clock: in a driver's I/O thread, or in a worker.
  */
 
+import { unreachable } from "../base/assert.ts";
 import { type ErrorKind, errorFromCode } from "../base/errors.ts";
 import type { JobId, ProcessId, Seq, WorkerId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
@@ -18,7 +19,8 @@ import {
 import { type MapClaims, OwnerClaims } from "./claims.ts";
 import type { OwnerEffects, ProgramEffects } from "./effects.ts";
 import { OwnerEngine } from "./engine.ts";
-import { explainActor, explainObject, type OwnerExplanation } from "./explain.ts";
+import { explainActor, explainObject, type OwnerExplanation, type Question } from "./explain.ts";
+import { describeProcess } from "./process-state.ts";
 import type { ClaimTable, WorkerLink } from "./records.ts";
 
 const TICK_MS = 10;
@@ -210,9 +212,9 @@ export class OwnerRuntime {
     });
   }
 
-  /** What this owner knows of a wait, completed by what the node knows. */
+  /** What this owner knows of a wait, completed by what the node and the system know. */
   async explain(target: { readonly seq: Seq } | { readonly actor: number }): Promise<Explanation> {
-    const nowMs = Date.now();
+    const nowMs = this.now();
     const engine = this.enter();
     let own: OwnerExplanation;
     if ("seq" in target) own = explainObject(engine, target.seq, nowMs);
@@ -221,19 +223,36 @@ export class OwnerRuntime {
       if (!actor) return { state: "released", since: nowMs, sentences: ["The handle was released."], waitsFor: [] };
       own = explainActor(actor, nowMs);
     }
-    const { askShape, askActor, ...explanation } = own;
-    if (askShape === undefined && askActor === undefined) return explanation;
-    const asked =
-      askShape === undefined
-        ? await this.query("explain-actor", { actorId: askActor })
-        : await this.query("explain-shape", { shape: askShape });
-    const more = asked as Explanation;
+    const { ask = [], ...explanation } = own;
+    const answers = await Promise.all(ask.map((question) => this.ask(question)));
+    const sentences = [...explanation.sentences, ...answers.flatMap((answer) => answer?.sentences ?? [])].map(sentence);
+    const considered = answers.find((answer) => answer?.considered)?.considered;
     return {
       ...explanation,
-      sentences: [...explanation.sentences, ...more.sentences],
-      waitsFor: [...explanation.waitsFor, ...more.waitsFor],
-      ...(more.considered && { considered: more.considered }),
+      sentences: [...new Set(sentences)],
+      waitsFor: [...explanation.waitsFor, ...answers.flatMap((answer) => answer?.waitsFor ?? [])],
+      ...(considered && { considered }),
     };
+  }
+
+  private async ask(
+    question: Question,
+  ): Promise<Pick<Explanation, "sentences" | "waitsFor" | "considered"> | undefined> {
+    switch (question.kind) {
+      case "shape":
+        return (await this.query("explain-shape", { shape: question.shape })) as Explanation;
+      case "actor":
+        return (await this.query("explain-actor", { actorId: question.actorId })) as Explanation;
+      case "wait":
+        return (await this.query("explain-wait", { by: question.by })) as Explanation;
+      case "process": {
+        // Inline the worker is this process, which runs this line.
+        const state = question.pid === process.pid ? undefined : describeProcess(question.pid);
+        return state === undefined ? undefined : { sentences: [state], waitsFor: [] };
+      }
+      default:
+        return unreachable(question);
+    }
   }
 
   /** Makes a stored object resident and pins it for this process, for others than the engine. */
@@ -333,6 +352,9 @@ export class OwnerRuntime {
     this.schedule();
   }
 }
+
+/** Names come first in most of them, so they keep their case. */
+const sentence = (text: string): string => (/[.!?]$/.test(text) ? text : `${text}.`);
 
 function interruptProcess(pid: number): boolean {
   try {

@@ -44,6 +44,8 @@ export interface Queries {
   "list-actors": { params: { namespace: string | null }; result: readonly ActorInfo[] };
   "explain-shape": { params: { shape: number }; result: Explanation };
   "explain-actor": { params: { actorId: ActorId }; result: Explanation };
+  /** What `task:<key>` or `actor:<id>` waits for itself, when that has lasted a second. */
+  "explain-wait": { params: { by: string }; result: Explanation };
   /** Resolves when the kill has taken effect. */
   "kill-actor": { params: { actorId: ActorId; noRestart: boolean }; result: null };
   /** Ends a worker (force cancel); resolves when its process is gone. */
