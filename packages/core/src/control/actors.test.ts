@@ -433,6 +433,50 @@ describe("killing an actor", () => {
   });
 });
 
+describe("before the creation", () => {
+  test("who asks for an announced actor waits for as long as its creator lives", () => {
+    const s = setUp();
+    const borrower = s.join("b");
+    s.control.handle(s.driver, { t: "actor-announce", actorId: A, className: "Counter" });
+    s.control.handle(borrower, { t: "actor-subscribe", actorId: A });
+    s.nowMs += 10 * UNKNOWN_ACTOR_MS;
+    s.control.tick();
+    expect(brief(s.takeSent(borrower))).toEqual([]);
+    s.create(A);
+    expect(brief(s.takeSent(borrower))).toEqual(["pending 0"]);
+  });
+
+  test("an announced actor that will not be made is dead, also for those who ask later", () => {
+    const s = setUp();
+    const borrower = s.join("b");
+    s.control.handle(s.driver, { t: "actor-announce", actorId: A, className: "Counter" });
+    s.control.handle(borrower, { t: "actor-subscribe", actorId: A });
+    const cause = { code: "ACTOR_DIED", message: "an argument failed" };
+    s.control.handle(s.driver, { t: "actor-announce", actorId: A, className: "Counter", cause });
+    expect(brief(s.takeSent(borrower))).toEqual(["dead 0 ACTOR_DIED"]);
+    const later = s.join("c");
+    s.control.handle(later, { t: "actor-subscribe", actorId: A });
+    expect(brief(s.takeSent(later))).toEqual(["dead 0 ACTOR_DIED"]);
+  });
+
+  test("when the creator of an announced actor ends, those who wait are told", () => {
+    const s = setUp();
+    const borrower = s.join("b");
+    s.control.handle(s.driver, { t: "actor-announce", actorId: A, className: "Counter" });
+    s.control.handle(borrower, { t: "actor-subscribe", actorId: A });
+    s.control.processGone(s.driver);
+    expect(brief(s.takeSent(borrower))).toEqual(["dead 0 OWNER_DIED"]);
+  });
+
+  test("an actor that was killed early is dead when it comes", () => {
+    const s = setUp();
+    s.killByQuery(A, true);
+    s.create(A);
+    expect(brief(s.takeSent(s.driver))).toEqual(["dead 0 ACTOR_DIED"]);
+    expect(s.takeRequests()).toEqual([]);
+  });
+});
+
 describe("names", () => {
   test("a taken name rejects the newcomer; it is free again when its actor is dead", () => {
     const s = setUp();

@@ -9,6 +9,7 @@
  */
 import { ACTOR_SHUTDOWN_MS, type ActorId, type MobulaError, type ProcessId, type WorkerId } from "../base/mod.ts";
 import type {
+  ActorAnnounce,
   ActorCreate,
   ActorCreated,
   ActorExited,
@@ -65,6 +66,8 @@ export interface ActorsOut {
 
 export interface Actors {
   create(from: ProcessId, message: Pick<ActorCreate, "actorId" | "options" | "spec">): void;
+  /** Its creator will tell of it later, or never if there is a cause. */
+  announce(from: ProcessId, message: Pick<ActorAnnounce, "actorId" | "className" | "cause">): void;
   subscribe(from: ProcessId, actorId: ActorId): void;
   unsubscribe(from: ProcessId, actorId: ActorId): void;
   /** `onKilled` is called when it has taken effect; at once for an actor that is not known. */
@@ -103,6 +106,10 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
   const byRequest = new Map<number, ActorRecord>();
   const timed = new Set<ActorRecord>();
   const askedTooEarly = new Map<ActorId, { readonly processes: ProcessId[]; readonly deadlineMs: number }>();
+  /** Those that their creators will tell of when the arguments of their constructors are there. */
+  const announced = new Map<ActorId, ProcessId>();
+  /** Killed before their creators told of them. */
+  const killedEarly = new Set<ActorId>();
   const dead = new Set<ActorRecord>();
   const hosts = createSharedHosts();
   const codes = createActorCodes();
@@ -414,7 +421,7 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
   }
 
   function kill(actor: ActorRecord, noRestart: boolean, onKilled: () => void): void {
-    const cause: DeathCause = { code: "ACTOR_DIED", message: `${describeActor(actor)} was killed` };
+    const cause = killedCause(actor);
     if (actor.phase === "dead") {
       onKilled();
       return;
@@ -510,6 +517,23 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
       return actor === undefined || isEnding(actor) ? undefined : actor;
     },
 
+    announce(from, { actorId, className, cause }) {
+      if (lookUp(actorId) !== undefined || !out.isAlive(from)) return;
+      if (cause === undefined || cause === null) {
+        announced.set(actorId, from);
+        return;
+      }
+      announced.delete(actorId);
+      const actor = newRecord(from, actorId, "", { options: NO_OPTIONS, spec: emptySpec(className), incarnation: 0 });
+      setPhase(actor, "dead");
+      actor.cause = cause;
+      records.set(actorId, actor);
+      bury(actor);
+      const early = askedTooEarly.get(actorId);
+      askedTooEarly.delete(actorId);
+      for (const process of early?.processes ?? []) tell(actor, process, actorId);
+    },
+
     create(from, { actorId, options: given, spec }) {
       const options = withoutNulls(given);
       if (lookUp(actorId) !== undefined || !out.isAlive(from)) return;
@@ -518,12 +542,14 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
       holds.add(actorId, from, 1);
       addTo(byCreator, from, actor);
       addSubscriber(actor, from, actorId);
+      announced.delete(actorId);
       const early = askedTooEarly.get(actorId);
       askedTooEarly.delete(actorId);
       for (const process of early?.processes ?? []) addSubscriber(actor, process, actorId);
       if (!enter(actor, spec)) return;
       if (onAllDead)
         die(actor, { code: "ACTOR_DIED", message: `${describeActor(actor)} came while the node shuts down` });
+      else if (killedEarly.delete(actorId)) die(actor, killedCause(actor));
       else claimName(actor);
       for (const process of early?.processes ?? []) if (actor.phase !== "dead") tell(actor, process, actorId);
     },
@@ -551,8 +577,16 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
 
     kill(actorId, noRestart, onKilled = () => {}) {
       const actor = lookUp(actorId);
-      if (actor) kill(actor, noRestart, onKilled);
-      else onKilled();
+      if (actor) {
+        kill(actor, noRestart, onKilled);
+        return;
+      }
+      if (noRestart) {
+        killedEarly.add(actorId);
+        const [oldest] = killedEarly;
+        if (killedEarly.size > DEAD_ACTORS_MAX && oldest !== undefined) killedEarly.delete(oldest);
+      }
+      onKilled();
     },
 
     created(from, { actorId, incarnation, error }) {
@@ -646,6 +680,13 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
       for (const early of askedTooEarly.values()) {
         early.processes.splice(0, Infinity, ...early.processes.filter((one) => one !== process));
       }
+      for (const [actorId, creator] of announced) {
+        if (creator !== process) continue;
+        announced.delete(actorId);
+        const early = askedTooEarly.get(actorId);
+        askedTooEarly.delete(actorId);
+        for (const one of early?.processes ?? []) out.send(one, ownerDied(actorId));
+      }
       if (retired) return;
       for (const actor of [...(byCreator.get(process) ?? [])]) {
         if (actor.options.lifetime === "detached") continue;
@@ -663,7 +704,7 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
         else if (actor.worker !== undefined) out.killWorker(actor.worker.workerId, "an actor did not stop in time");
       }
       for (const [actorId, early] of askedTooEarly) {
-        if (early.deadlineMs > nowMs) continue;
+        if (early.deadlineMs > nowMs || announced.has(actorId)) continue;
         askedTooEarly.delete(actorId);
         for (const process of early.processes) out.send(process, unknownActor(actorId));
       }
@@ -722,6 +763,30 @@ function withoutNulls(options: ActorOptionsRecord): ActorOptionsRecord {
   // The same record without its empty fields, which are all optional ones.
   return Object.fromEntries(entries) as unknown as ActorOptionsRecord;
 }
+
+const killedCause = (actor: ActorRecord): DeathCause => ({
+  code: "ACTOR_DIED",
+  message: `${describeActor(actor)} was killed`,
+});
+
+/** Of one that was never made. */
+const NO_OPTIONS: ActorOptionsRecord = {
+  getIfExists: false,
+  lifetime: "owner",
+  resources: {},
+  maxRestarts: 0,
+  isolation: "process",
+  maxActorsPerWorker: 1,
+};
+
+const ownerDied = (actorId: ActorId): ActorState => ({
+  t: "actor-state",
+  actorId,
+  state: "dead",
+  incarnation: 0,
+  className: "",
+  cause: { code: "OWNER_DIED", message: `the process that was to create actor ${actorId} has ended` },
+});
 
 const unknownActor = (actorId: ActorId): ActorState => ({
   t: "actor-state",

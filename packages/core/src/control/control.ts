@@ -96,6 +96,9 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
       case "actor-create":
         actors.create(from, message);
         break;
+      case "actor-announce":
+        actors.announce(from, message);
+        break;
       case "actor-subscribe":
         actors.subscribe(from, message.actorId);
         break;

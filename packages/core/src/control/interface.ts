@@ -5,6 +5,7 @@
  */
 import type { JobId, MobulaError, NodeId, ProcessId, WorkerId } from "../base/mod.ts";
 import type {
+  ActorAnnounce,
   ActorCreate,
   ActorCreated,
   ActorExited,
@@ -35,6 +36,7 @@ export type ControlMessage =
   | HoldRelease
   | ObjectSubscribe
   | ActorCreate
+  | ActorAnnounce
   | ActorSubscribe
   | ActorUnsubscribe
   | ActorKill
@@ -50,6 +52,7 @@ export const CONTROL_MESSAGES: ReadonlySet<string> = new Set<ControlMessage["t"]
   "hold-release",
   "object-subscribe",
   "actor-create",
+  "actor-announce",
   "actor-subscribe",
   "actor-unsubscribe",
   "actor-kill",

@@ -25,7 +25,7 @@ import {
   TaskRecord,
   type WorkerLink,
 } from "./records.ts";
-import { describeDeath, type TaskTable } from "./tasks.ts";
+import type { TaskTable } from "./tasks.ts";
 
 /** Calls that one caller has under way in one actor; the rest wait at the caller, where they can be cancelled. */
 const IN_FLIGHT_MAX = 1_000;
@@ -63,6 +63,7 @@ export class ActorTable {
     this.effects = effects;
     this.objects = objects;
     this.tasks = tasks;
+    objects.onActorLeaves = (key) => this.announce(this.byId.get(key as string as ActorId));
     tasks.calls = {
       ready: (task) => this.ready(task),
       ended: (task) => this.ended(task),
@@ -96,6 +97,7 @@ export class ActorTable {
         news: undefined,
         cause: undefined,
         isSubscribed: false,
+        isAnnounced: false,
         warnedBacklog: false,
       };
       this.byId.set(actorId, actor);
@@ -157,6 +159,12 @@ export class ActorTable {
     if (task.missing === 0) this.tasks.calls?.ready(task);
   }
 
+  private announce(actor: ActorRecord | undefined): void {
+    if (actor?.state !== "creating" || actor.isAnnounced) return;
+    actor.isAnnounced = true;
+    this.effects.toNode({ t: "actor-announce", actorId: actor.actorId, className: actor.className });
+  }
+
   private ready(task: TaskRecord): void {
     if (this.creations.has(task)) this.sendCreation(task);
     else if (task.state === TASK_STATE.waiting) this.requeue(task);
@@ -168,9 +176,14 @@ export class ActorTable {
     const { actor } = task;
     if (!creation || !actor) return;
     this.creations.delete(task);
-    const failed = task.deps.find((dep) => dep.value?.at === "error")?.value;
-    if (failed?.at === "error") {
-      this.died(actor, { code: "ACTOR_DIED", message: "an argument of its constructor failed", error: failed.bytes });
+    const failed = task.deps.find((dep) => dep.value?.at === "error");
+    if (failed?.value?.at === "error") {
+      failed.isRead = true;
+      const error = failed.value.bytes;
+      const cause = { code: "ACTOR_DIED", message: "an argument of its constructor failed", error };
+      const { actorId, className } = actor;
+      if (actor.isAnnounced) this.effects.toNode({ t: "actor-announce", actorId, className, cause });
+      this.died(actor, cause);
     } else {
       const deps = task.deps.flatMap((dep) => (dep.value ? [dep.value] : []));
       const nested = [...task.nested, ...deps.flatMap((dep) => dep.nested)];
@@ -460,8 +473,8 @@ export class ActorTable {
 
   private deathFailure(actor: Pick<ActorRecord, "className" | "actorId" | "cause">): FailureRecord {
     const { cause } = actor;
-    const death = cause?.death ? `: ${describeDeath(cause.death)}` : "";
     const name = `actor ${actor.className} (${actor.actorId})`;
+    const why = cause?.message ?? "it ended";
     if (cause?.code === "NAME_TAKEN") return { code: "NAME_TAKEN", kind: "invalid", message: cause.message };
     const because: FailureRecord | undefined = cause?.error
       ? unpackFailure(cause.error)
@@ -471,7 +484,7 @@ export class ActorTable {
     return {
       code: "ACTOR_DIED",
       kind: "lost",
-      message: `${name} is dead: ${cause?.message ?? "it ended"}${death}`,
+      message: why.includes(actor.actorId) ? why : `${name} is dead: ${why}`,
       ...(because && { because }),
     };
   }

@@ -54,6 +54,8 @@ export class ObjectTable {
   private freed: number[] = [];
   private unpublished: ObjectKey[] = [];
   listener: ObjectListener | undefined;
+  /** Called when a handle is about to leave. */
+  onActorLeaves: ((key: ObjectKey) => void) | undefined;
 
   constructor(self: ProcessId, effects: OwnerEffects) {
     this.self = self;
@@ -341,6 +343,7 @@ export class ObjectTable {
   /** Makes sure that refs which are about to leave can be asked for. */
   publishNested(keys: readonly ObjectKey[]): void {
     for (const key of keys) {
+      if (!isObjectKey(key)) this.onActorLeaves?.(key);
       const record = this.ownRecord(key);
       if (!record || record.isPublished) continue;
       record.isPublished = true;

@@ -286,6 +286,8 @@ export interface ActorRecord {
   news: ActorState | undefined;
   cause: ActorCause | undefined;
   isSubscribed: boolean;
+  /** The node knows that it is to come, because a handle left before its creation was sent. */
+  isAnnounced: boolean;
   warnedBacklog: boolean;
 }
 

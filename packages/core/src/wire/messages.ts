@@ -185,6 +185,16 @@ export interface ActorCreate {
   readonly options: ActorOptionsRecord;
   readonly spec: ActorSpec;
 }
+/**
+ * A handle of an actor leaves its creator before the actor's {@link ActorCreate}, because arguments of its constructor
+ * are not there yet; with `cause`, one of them failed and the actor will never be made.
+ */
+export interface ActorAnnounce {
+  readonly t: "actor-announce";
+  readonly actorId: ActorId;
+  readonly className: string;
+  readonly cause?: NonNullable<ActorState["cause"]>;
+}
 /** State of an actor, now and at each change, until unsubscribed. The creator is subscribed from the start. */
 export interface ActorSubscribe {
   readonly t: "actor-subscribe";
@@ -266,6 +276,7 @@ export type ToNode =
   | StorePin
   | StoreUnpin
   | ActorCreate
+  | ActorAnnounce
   | ActorSubscribe
   | ActorUnsubscribe
   | ActorKill
