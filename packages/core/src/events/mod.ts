@@ -6,3 +6,4 @@ export {
   type EventRecorderOptions,
   type FinishedAttempt,
 } from "./event-recorder.ts";
+export { type FinishedRun, RunHistory } from "./run-history.ts";

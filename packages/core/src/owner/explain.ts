@@ -3,6 +3,7 @@
  * the node, of leases, actors and waits; the system, of the worker's process.
  */
 import type { ObjectKey, Seq } from "../base/ids.ts";
+import type { FinishedRun, RunHistory } from "../events/mod.ts";
 import type { Explanation } from "../wire/mod.ts";
 import { unpackFailure } from "../wire/mod.ts";
 import type { OwnerEngine } from "./engine.ts";
@@ -29,17 +30,25 @@ const MISSING_NAMED_MAX = 3;
 const seconds = (ms: number): string => `${(Math.max(0, ms) / 1000).toFixed(1)} s`;
 const count = (number: number, noun: string): string => `${number} ${noun}${number === 1 ? "" : "s"}`;
 
-export function explainObject(engine: OwnerEngine, seq: Seq, nowMs: number): OwnerExplanation {
+export function explainObject(engine: OwnerEngine, history: RunHistory, seq: Seq, nowMs: number): OwnerExplanation {
   const record = engine.objects.find(seq);
   if (!record) return { state: "released", since: nowMs, sentences: ["The ref was released."], waitsFor: [] };
-  return explainRecord(engine, record, nowMs, DEPTH_MAX);
+  return explainRecord({ engine, history, nowMs }, record, DEPTH_MAX);
 }
 
-function explainRecord(engine: OwnerEngine, record: ObjectRecord, nowMs: number, depth: number): OwnerExplanation {
+interface View {
+  readonly engine: OwnerEngine;
+  readonly history: RunHistory;
+  readonly nowMs: number;
+}
+
+function explainRecord(view: View, record: ObjectRecord, depth: number): OwnerExplanation {
+  const { nowMs } = view;
   const { value, task } = record;
   if (value) {
-    const since = task && task.endedAfterMicros > 0 ? task.submittedAtMs + task.endedAfterMicros / 1000 : nowMs;
-    const ran = task ? describeRun(task, nowMs) : [];
+    const run = record.foreignKey === undefined ? view.history.find(task?.seq ?? record.seq) : undefined;
+    const since = run?.finishedAtMs ?? nowMs;
+    const ran = run ? [describeRun(run, nowMs)] : [];
     if (value.at === "error") {
       const { code, message } = unpackFailure(value.bytes);
       return { state: "failed", since, sentences: [`It failed: ${code}: ${message}`, ...ran], waitsFor: [] };
@@ -53,28 +62,25 @@ function explainRecord(engine: OwnerEngine, record: ObjectRecord, nowMs: number,
     return { state: "pending", since: nowMs, sentences: [sentence], waitsFor: [record.foreignKey] };
   }
   if (!task) return { state: "pending", since: nowMs, sentences: ["It has no value yet."], waitsFor: [] };
-  return explainTask(engine, task, nowMs, depth);
+  return explainTask(view, task, depth);
 }
 
 /** Where the time of a task that has ended went. */
-function describeRun(task: TaskRecord, nowMs: number): string[] {
-  const { endedAfterMicros, runMicros, readyAfterMicros, ranOnPid, submittedAtMs, sentAtMs } = task;
-  if (endedAfterMicros === 0) return [];
-  const ready = readyAfterMicros / 1000;
-  const queued = sentAtMs - submittedAtMs - ready;
-  const attempts = task.failures > 0 ? ` in the last of ${task.failures + 1} attempts` : "";
-  return [
-    `${task.name} ran ${duration(runMicros / 1000)} in worker process ${ranOnPid}${attempts}: before that it waited ` +
-      `${duration(ready)} for arguments and ${duration(queued)} for a worker; it ended ${seconds(nowMs - submittedAtMs - endedAfterMicros / 1000)} ago.`,
-  ];
+function describeRun(run: FinishedRun, nowMs: number): string {
+  const attempts = run.attempt > 0 ? ` in the last of ${run.attempt + 1} attempts` : "";
+  return (
+    `${run.name} ran ${duration(run.ranMs)} in worker process ${run.workerPid}${attempts}; before that it waited ` +
+    `${duration(run.waitedForArgumentsMs)} for arguments and ${duration(run.queuedMs)} for a worker; it ended ${seconds(nowMs - run.finishedAtMs)} ago.`
+  );
 }
 
 const duration = (ms: number): string => (ms < 1_000 ? `${Math.max(0, ms).toFixed(1)} ms` : seconds(ms));
 
-function explainTask(engine: OwnerEngine, task: TaskRecord, nowMs: number, depth: number): OwnerExplanation {
+function explainTask(view: View, task: TaskRecord, depth: number): OwnerExplanation {
+  const { engine, nowMs } = view;
   const since = task.submittedAtMs;
   const attempts = task.failures > 0 ? ` ${count(task.failures, "earlier attempt")} failed.` : "";
-  if (task.missing > 0) return explainMissing(engine, task, nowMs, depth, attempts);
+  if (task.missing > 0) return explainMissing(view, task, depth, attempts);
   switch (task.state) {
     case TASK_STATE.delayed:
       return {
@@ -100,13 +106,8 @@ function explainTask(engine: OwnerEngine, task: TaskRecord, nowMs: number, depth
   }
 }
 
-function explainMissing(
-  engine: OwnerEngine,
-  task: TaskRecord,
-  nowMs: number,
-  depth: number,
-  attempts: string,
-): OwnerExplanation {
+function explainMissing(view: View, task: TaskRecord, depth: number, attempts: string): OwnerExplanation {
+  const { engine, nowMs } = view;
   const since = task.submittedAtMs;
   const missing = task.deps.filter((dep) => !dep.value);
   const sentences = [
@@ -114,7 +115,7 @@ function explainMissing(
   ];
   const ask: Question[] = [];
   for (const dep of depth > 0 ? missing.slice(0, MISSING_NAMED_MAX) : []) {
-    const why = explainRecord(engine, dep, nowMs, depth - 1);
+    const why = explainRecord(view, dep, depth - 1);
     sentences.push(...why.sentences);
     ask.push(...(why.ask ?? []));
   }

@@ -128,10 +128,6 @@ export class TaskRecord {
   sentAtMs = 0;
   /** From submission until the arguments were there. */
   readyAfterMicros = 0;
-  /** Of the last attempt that ended. */
-  runMicros = 0;
-  ranOnPid = 0;
-  endedAfterMicros = 0;
   readonly submittedAtMs: number;
   /** One record for each return; a stream's only record is its completion. */
   returns: readonly ObjectRecord[] = NO_RETURNS;

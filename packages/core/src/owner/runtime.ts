@@ -6,7 +6,7 @@ import { unreachable } from "../base/assert.ts";
 import { type ErrorKind, errorFromCode } from "../base/errors.ts";
 import type { JobId, ProcessId, Seq, WorkerId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
-import { EventRecorder } from "../events/mod.ts";
+import { EventRecorder, RunHistory } from "../events/mod.ts";
 import { connectUnix, type Peer, type PeerHandlers } from "../transport/mod.ts";
 import {
   type Explanation,
@@ -102,6 +102,7 @@ export class OwnerRuntime {
   };
   /** For the timeline: what became of each attempt. */
   private readonly events: EventRecorder;
+  private readonly history = new RunHistory();
   private eventTimer: NodeJS.Timeout | undefined;
   private nextQuery = 1;
   private timer: NodeJS.Timeout | undefined;
@@ -130,6 +131,7 @@ export class OwnerRuntime {
         });
       },
       taskEvent: (task, worker, runMicros, at, outcome) => {
+        this.history.add(task, worker.pid, runMicros, at);
         this.events.record(task, worker, runMicros, at, outcome);
         this.eventTimer ??= setTimeout(this.sendEvents, EVENTS_SENT_EVERY_MS).unref();
       },
@@ -217,7 +219,7 @@ export class OwnerRuntime {
     const nowMs = this.now();
     const engine = this.enter();
     let own: OwnerExplanation;
-    if ("seq" in target) own = explainObject(engine, target.seq, nowMs);
+    if ("seq" in target) own = explainObject(engine, this.history, target.seq, nowMs);
     else {
       const actor = engine.actors.find(target.actor);
       if (!actor) return { state: "released", since: nowMs, sentences: ["The handle was released."], waitsFor: [] };

@@ -316,12 +316,7 @@ export class TaskTable {
     if (this.interrupted.size > 0) this.interrupted.delete(task);
     const { lease } = task;
     const worker = (lease?.link ?? task.actor?.link)?.address;
-    if (worker && started) {
-      task.runMicros = runMicros;
-      task.ranOnPid = worker.pid;
-      task.endedAfterMicros = Math.round((this.nowMs - task.submittedAtMs) * 1000);
-      this.effects.taskEvent(task, worker, runMicros, this.nowMs, outcome);
-    }
+    if (worker && started) this.effects.taskEvent(task, worker, runMicros, this.nowMs, outcome);
     if (lease) {
       if (outcome === "lost") this.leases.detach(task, lease);
       else this.leases.finished(task, lease, runMicros);
