@@ -4,7 +4,7 @@
  * 1. The owner tells its node how many leases of a shape it could use; the node grants them as it sees fit.
  * 2. A lease is filled up to a few milliseconds of expected work: deep for microsecond tasks, one for long ones.
  * 3. A worker that a long task holds up has its unstarted tasks taken back, by a compare-and-swap on the claim word.
- * 4. An idle lease goes back after half a second, at once when others wait for it.
+ * 4. An idle lease goes back after half a second, at once when the node calls it back because others wait.
  */
 import type { LeaseId } from "../base/ids.ts";
 import { LEASE_IDLE_MS } from "../base/limits.ts";
@@ -23,6 +23,8 @@ const IN_FLIGHT_MAX = 512;
 const TURN = 16;
 /** A worker that finished nothing for so long is held up by its first task. */
 const STUCK_MS = 10;
+/** The node is told of a lease that has had nothing to do for so long, so that it calls it back when others wait. */
+const IDLE_TOLD_MS = 10;
 /** How many leases beyond those it holds an owner asks for at once. */
 const WANTED_AHEAD = 64;
 
@@ -189,6 +191,7 @@ export class LeaseTable {
       task.claimSlot = 0;
     }
     if (lease.inFlight.size === 0) {
+      lease.isStuck = false;
       lease.backlogMicros = 0;
       lease.idleSinceMs = this.nowMs;
     } else {
@@ -211,7 +214,13 @@ export class LeaseTable {
     const wanted = Math.min(shape.queue.size + shape.inFlight, held + WANTED_AHEAD);
     const missing = Math.max(0, wanted - held);
     const missingTold = Math.max(0, shape.wantedTold - held);
-    if (missing === missingTold || (missing > 0 && missing < missingTold)) return;
+    // The node was told of idle leases that are in use again: it must not take them for spare ones.
+    const isUnderstated = wanted > shape.wantedTold && shape.wantedTold < held;
+    if (!isUnderstated && (missing === missingTold || (missing > 0 && missing < missingTold))) return;
+    this.sayWanted(shape, wanted);
+  }
+
+  private sayWanted(shape: Shape, wanted: number): void {
     shape.wantedTold = wanted;
     if (shape.isTold) this.effects.toNode({ t: "lease-demand", shape: shape.id, wanted });
     else this.effects.toNode({ t: "lease-demand", shape: shape.id, wanted, demand: shape.demand });
@@ -314,7 +323,12 @@ export class LeaseTable {
     for (const lease of this.leases.values()) {
       const { size } = lease.inFlight;
       if (size === 0) {
-        if (this.nowMs - lease.idleSinceMs >= LEASE_IDLE_MS && lease.shape.queue.size === 0) this.giveBack(lease);
+        const { shape } = lease;
+        const idleMs = this.nowMs - lease.idleSinceMs;
+        if (idleMs >= LEASE_IDLE_MS && shape.queue.size === 0) this.giveBack(lease);
+        else if (idleMs >= IDLE_TOLD_MS && shape.wantedTold > shape.queue.size + shape.inFlight) {
+          this.sayWanted(shape, shape.queue.size + shape.inFlight);
+        }
       } else if (size > 1 && this.nowMs - lease.progressAtMs >= STUCK_MS) {
         this.takeBackUnstarted(lease);
       }
