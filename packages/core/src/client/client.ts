@@ -29,7 +29,7 @@ import { callSite } from "./call-site.ts";
 import type { Shippable } from "./coded.ts";
 import { currentExecution } from "./execution.ts";
 import { errorFromBytes } from "./failures.ts";
-import { type GetWaiter, PendingGet, WaiterTable } from "./gets.ts";
+import { GetTable, PendingGet, RUN_LENGTH_MIN } from "./gets.ts";
 import { type BoundMethod, Handle, type HandleMeta, type MethodMeta } from "./handles.ts";
 import { bindMethod } from "./method-calls.ts";
 import type { OwnerPort } from "./port.ts";
@@ -76,7 +76,7 @@ export class Client {
   private nextSeq = 1;
   private nextNum = 1;
   private nextRegistration = 1;
-  private readonly gets = new WaiterTable<GetWaiter>();
+  private readonly gets = new GetTable();
   private readonly waits = new WaitTable((seqs) => this.port.watch(seqs));
   private readonly streams = new Map<Seq, StreamState>();
   private readonly releasedBefore = new Set<Seq>();
@@ -328,10 +328,17 @@ export class Client {
   private ask(get: PendingGet): void {
     const { refs } = get;
     const wanted: Seq[] = [];
+    let hasRuns = false;
     for (let index = 0; index < refs.length; index++) {
       const ref = refs[index];
       if (!ref) continue;
-      if (ref.local !== undefined) {
+      const length = runLength(refs, index);
+      if (length >= RUN_LENGTH_MIN) {
+        this.gets.addRun(ref.seq, length, get, index);
+        this.port.wantRun(ref.seq, length);
+        hasRuns = true;
+        index += length - 1;
+      } else if (ref.local !== undefined) {
         try {
           get.fulfil(index, this.values.decode(ref.local));
         } catch (error) {
@@ -339,19 +346,12 @@ export class Client {
         }
       } else if (this.gets.add(ref.seq, { get, index })) wanted.push(ref.seq);
     }
-    if (wanted.length > 0) {
-      this.port.want(wanted);
-      this.port.flush();
-    }
+    if (wanted.length > 0) this.port.want(wanted);
+    if (wanted.length > 0 || hasRuns) this.port.flush();
   }
 
   private forget(get: PendingGet): void {
-    const unwanted: Seq[] = [];
-    for (const { seq } of get.refs) {
-      for (const waiter of this.gets.of(seq)) {
-        if (waiter.get === get && this.gets.remove(seq, waiter)) unwanted.push(seq);
-      }
-    }
+    const unwanted = this.gets.forget(get);
     if (unwanted.length > 0) this.port.unwant(unwanted);
   }
 
@@ -557,7 +557,7 @@ export class Client {
     if (this.isClosed) return;
     this.isClosed = true;
     this.closedBy = error;
-    for (const { get } of this.gets.takeAll()) get.fail(error);
+    for (const get of this.gets.takeAll()) get.fail(error);
     this.waits.failAll(error);
     for (const [, state] of this.streams) {
       state.failure = error;
@@ -571,6 +571,20 @@ export class Client {
 const HANDLE_BYTES = 1_024;
 /** How long a get's timeout waits for the explanation it quotes. */
 const EXPLAIN_MS = 500;
+
+/** How many refs from `from` on have numbers that follow each other and values that only the owner has. */
+function runLength(refs: readonly Ref[], from: number): number {
+  const first = refs[from];
+  if (!first) return 0;
+  let at = from;
+  for (
+    let ref: Ref | undefined = first;
+    ref && ref.local === undefined && ref.seq === first.seq + (at - from);
+    ref = refs[at]
+  )
+    at++;
+  return at - from;
+}
 
 const firstOf = (values: unknown[]): unknown => values[0];
 

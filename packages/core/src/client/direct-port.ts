@@ -100,6 +100,12 @@ export class DirectPort implements OwnerPort {
     this.runtime.schedule();
   }
 
+  wantRun(first: Seq, count: number): void {
+    const { objects } = this.runtime.enter();
+    for (let seq = first as number; seq < first + count; seq++) objects.want(seq as Seq);
+    this.runtime.schedule();
+  }
+
   unwant(seqs: readonly Seq[]): void {
     for (const seq of seqs) this.runtime.engine.objects.unwant(seq);
   }

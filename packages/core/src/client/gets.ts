@@ -1,4 +1,4 @@
-/** Pending `get`s and `wait`s: who waits for which objects. */
+/** Pending `get`s: who waits for which objects. */
 import type { Seq } from "../base/ids.ts";
 import type { Ref } from "./refs.ts";
 
@@ -38,62 +38,98 @@ export interface GetWaiter {
   readonly index: number;
 }
 
-/** Waiters by object. */
-export class WaiterTable<W> {
-  private readonly waiters = new Map<Seq, W | W[]>();
+/** Refs of one get whose numbers follow each other, as those of tasks submitted in a loop do. */
+interface Run {
+  readonly get: PendingGet;
+  readonly first: number;
+  readonly end: number;
+  /** Index of the first in the get. */
+  readonly base: number;
+  /** 1 for each that has arrived. */
+  readonly arrived: Uint8Array;
+  missing: number;
+}
 
-  get size(): number {
-    return this.waiters.size;
-  }
+/** From this length on a run is kept as one entry: a get of a million refs must not cost a million of them. */
+export const RUN_LENGTH_MIN = 64;
 
-  /** True when nobody waited for the object before. */
-  add(seq: Seq, waiter: W): boolean {
+const NONE: readonly GetWaiter[] = Object.freeze([]);
+
+/** Pending gets by object. */
+export class GetTable {
+  private readonly waiters = new Map<Seq, GetWaiter | GetWaiter[]>();
+  private runs: Run[] = [];
+
+  /** True when the owner must be asked: nobody waited for the object before. */
+  add(seq: Seq, waiter: GetWaiter): boolean {
     const known = this.waiters.get(seq);
     if (known === undefined) {
       this.waiters.set(seq, waiter);
-      return true;
+      return this.runOf(seq) === undefined;
     }
     if (Array.isArray(known)) known.push(waiter);
     else this.waiters.set(seq, [known, waiter]);
     return false;
   }
 
+  addRun(first: Seq, length: number, get: PendingGet, base: number): void {
+    this.runs.push({ get, first, end: first + length, base, arrived: new Uint8Array(length), missing: length });
+  }
+
   has(seq: Seq): boolean {
-    return this.waiters.has(seq);
+    return this.waiters.has(seq) || this.runOf(seq) !== undefined;
   }
 
-  of(seq: Seq): readonly W[] {
-    const known = this.waiters.get(seq);
-    if (known === undefined) return [];
-    return Array.isArray(known) ? [...known] : [known];
+  private runOf(seq: Seq): Run | undefined {
+    for (const run of this.runs)
+      if (seq >= run.first && seq < run.end && run.arrived[seq - run.first] === 0) return run;
+    return undefined;
   }
 
-  take(seq: Seq): readonly W[] {
+  /** Everybody who waits for the object; they wait no more. */
+  take(seq: Seq): readonly GetWaiter[] {
     const known = this.waiters.get(seq);
-    if (known === undefined) return [];
-    this.waiters.delete(seq);
-    return Array.isArray(known) ? known : [known];
-  }
-
-  /** Removes one waiter; true when nobody waits any more. */
-  remove(seq: Seq, waiter: W): boolean {
-    const known = this.waiters.get(seq);
-    if (known === undefined) return false;
-    if (!Array.isArray(known)) {
-      if (known !== waiter) return false;
+    let taken: readonly GetWaiter[] = NONE;
+    if (known !== undefined) {
       this.waiters.delete(seq);
-      return true;
+      taken = Array.isArray(known) ? known : [known];
     }
-    const at = known.indexOf(waiter);
-    if (at >= 0) known.splice(at, 1);
-    if (known.length > 0) return false;
-    this.waiters.delete(seq);
-    return true;
+    for (let run = this.runOf(seq); run; run = this.runOf(seq)) {
+      run.arrived[seq - run.first] = 1;
+      if (--run.missing === 0) this.runs.splice(this.runs.indexOf(run), 1);
+      taken = [...taken, { get: run.get, index: run.base + seq - run.first }];
+    }
+    return taken;
   }
 
-  takeAll(): readonly W[] {
-    const all = [...this.waiters.values()].flat() as W[];
+  /** The get is over; returns the objects that nobody waits for any more. */
+  forget(get: PendingGet): readonly Seq[] {
+    const left = this.runs.filter((run) => run.get === get);
+    this.runs = this.runs.filter((run) => run.get !== get);
+    const candidates = new Set<Seq>();
+    for (const run of left) {
+      for (let seq = run.first; seq < run.end; seq++)
+        if (run.arrived[seq - run.first] === 0) candidates.add(seq as Seq);
+    }
+    for (const { seq } of get.refs) {
+      const known = this.waiters.get(seq);
+      if (known === undefined) continue;
+      const others = (Array.isArray(known) ? known : [known]).filter((waiter) => waiter.get !== get);
+      if (others.length > 0) this.waiters.set(seq, others);
+      else {
+        this.waiters.delete(seq);
+        candidates.add(seq);
+      }
+    }
+    return [...candidates].filter((seq) => !this.has(seq));
+  }
+
+  takeAll(): readonly PendingGet[] {
+    const gets = new Set<PendingGet>(this.runs.map((run) => run.get));
+    for (const known of this.waiters.values())
+      for (const waiter of Array.isArray(known) ? known : [known]) gets.add(waiter.get);
     this.waiters.clear();
-    return all;
+    this.runs = [];
+    return [...gets];
   }
 }

@@ -34,6 +34,8 @@ export interface OwnerPort {
   retain(seq: Seq): void;
   release(seq: Seq): void;
   want(seqs: readonly Seq[]): void;
+  /** The same for `count` objects from `first` on. */
+  wantRun(first: Seq, count: number): void;
   unwant(seqs: readonly Seq[]): void;
   watch(seqs: readonly Seq[]): void;
   unpin(keys: readonly number[]): void;

@@ -121,6 +121,12 @@ class IoThread {
       case ASK.want:
         for (let field = 1; field < fields; field++) engine.objects.want(reader.uint() as Seq);
         return;
+      case ASK.wantRun: {
+        const first = reader.uint();
+        const end = first + reader.uint();
+        for (let seq = first; seq < end; seq++) engine.objects.want(seq as Seq);
+        return;
+      }
       case ASK.watch:
         for (let field = 1; field < fields; field++) engine.objects.watch(reader.uint() as Seq);
         return;

@@ -27,6 +27,8 @@ export const ASK = {
   releaseActor: 9,
   /** [10, seq…] */
   unwant: 10,
+  /** [11, first, count] */
+  wantRun: 11,
 } as const;
 
 /** Owner → program. */

@@ -158,6 +158,15 @@ export class RingPort implements OwnerPort {
     this.sendSeqs(ASK.want, seqs);
   }
 
+  wantRun(first: Seq, count: number): void {
+    const { out } = this;
+    out.array(3);
+    out.uint(ASK.wantRun);
+    out.uint(first);
+    out.uint(count);
+    this.send();
+  }
+
   unwant(seqs: readonly Seq[]): void {
     this.sendSeqs(ASK.unwant, seqs);
   }

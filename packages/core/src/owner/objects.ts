@@ -20,6 +20,7 @@ import { packFailure, type StoreKey, type StorePinned, type ValueRecord } from "
 import type { OwnerEffects } from "./effects.ts";
 import { HoldTable } from "./holds.ts";
 import { type NestedRef, ObjectRecord, TASK_STATE, type TaskRecord } from "./records.ts";
+import { SeqTable } from "./seq-table.ts";
 
 /** Object numbers from here on are chosen by the engine; below, by the program's side. */
 const ENGINE_SEQS_FROM = 2 ** 40;
@@ -43,7 +44,7 @@ export class ObjectTable {
   readonly holds: HoldTable;
   private readonly self: ProcessId;
   private readonly effects: OwnerEffects;
-  private readonly records = new Map<Seq, ObjectRecord>();
+  private readonly records = new SeqTable<ObjectRecord>();
   /** Foreign refs whose value was asked of the node: all records of one key share the answer. */
   private readonly subscribed = new Map<ObjectKey, ObjectRecord[]>();
   /** Stored values on their way to the program. */
