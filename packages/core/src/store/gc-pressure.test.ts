@@ -58,6 +58,25 @@ describe("garbage collection for the store's sake", () => {
     expect(policy.due(20_300)).toBe("idle");
   });
 
+  it("is due in idleness also after one that growth caused, and again when something ran that may have let go", () => {
+    const policy = createGcPolicy(CAPACITY);
+    policy.changed(60);
+    policy.active(0);
+    expect(policy.due(0)).toBe("growth");
+    policy.collected(0, 0);
+    policy.settled();
+    expect(policy.nextCheckMs(0)).toBe(300);
+    expect(policy.due(300)).toBe("idle");
+    policy.collected(300, 300);
+    expect(policy.nextCheckMs(300)).toBe(Number.POSITIVE_INFINITY);
+    policy.active(5_000);
+    expect(policy.due(5_300)).toBe("idle");
+    policy.collected(5_300, 5_300);
+    policy.changed(-60);
+    policy.active(6_000);
+    expect(policy.nextCheckMs(6_000)).toBe(Number.POSITIVE_INFINITY);
+  });
+
   it("never takes more than a tenth of the time, whoever asks", () => {
     const policy = createGcPolicy(CAPACITY);
     policy.active(0);
