@@ -5,7 +5,7 @@
 import { receiveMessageOnPort, workerData } from "node:worker_threads";
 import { ConnectionLostError, MobulaError } from "../base/errors.ts";
 import type { JobId, ProcessId, Seq } from "../base/ids.ts";
-import { OwnerRuntime, type ProgramEffects } from "../owner/mod.ts";
+import { keepBytes, OwnerRuntime, type ProgramEffects } from "../owner/mod.ts";
 import { connectUnix, type Peer } from "../transport/mod.ts";
 import { FrameReader, FrameWriter, type FromNode, isHotFrame, pack, type ToNode, unpack } from "../wire/mod.ts";
 import { mapClaims } from "../worker/mod.ts";
@@ -101,7 +101,7 @@ class IoThread {
       case ASK.submit: {
         const seq = reader.uint() as Seq;
         const template = reader.uint();
-        const args = Buffer.from(reader.bin());
+        const args = keepBytes(reader.bin());
         const nested = readNested(reader);
         engine.tasks.submit(seq, template, args, readSeqs(reader), nested);
         return;
@@ -110,7 +110,7 @@ class IoThread {
         const seq = reader.uint() as Seq;
         const actor = reader.uint();
         const method = reader.uint();
-        const args = Buffer.from(reader.bin());
+        const args = keepBytes(reader.bin());
         const nested = readNested(reader);
         engine.actors.call(seq, actor, method, args, readSeqs(reader), nested);
         return;

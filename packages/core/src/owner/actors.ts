@@ -15,6 +15,7 @@ import {
   writeValues,
 } from "../wire/mod.ts";
 import type { OwnerEffects } from "./effects.ts";
+import { bytesOf, type KeptBytes, plainValue, writeKept } from "./kept-bytes.ts";
 import type { ObjectTable } from "./objects.ts";
 import { Fifo } from "./queue.ts";
 import {
@@ -185,7 +186,7 @@ export class ActorTable {
       if (actor.isAnnounced) this.effects.toNode({ t: "actor-announce", actorId, className, cause });
       this.died(actor, cause);
     } else {
-      const deps = task.deps.flatMap((dep) => (dep.value ? [dep.value] : []));
+      const deps = task.deps.flatMap((dep) => (dep.value ? [plainValue(dep.value)] : []));
       const nested = [...task.nested, ...deps.flatMap((dep) => dep.nested)];
       // A stored argument must outlive the program's ref of it, because a restart reads it again.
       const keeps = task.deps.filter((dep) => dep.value?.at === "stored").map((dep) => this.objects.keyOf(dep));
@@ -199,7 +200,7 @@ export class ActorTable {
         t: "actor-create",
         actorId: actor.actorId,
         options: creation.options,
-        spec: { ...creation.spec, code, args: task.args, deps, nested, keeps },
+        spec: { ...creation.spec, code, args: bytesOf(task.args), deps, nested, keeps },
       });
     }
     // The arguments stay for restarts: the node holds them through the refs named in the spec.
@@ -213,7 +214,7 @@ export class ActorTable {
     seq: Seq,
     num: number,
     methodId: number,
-    args: Uint8Array,
+    args: Uint8Array | KeptBytes,
     deps: readonly Seq[],
     nested: readonly NestedRef[],
   ): void {
@@ -334,7 +335,7 @@ export class ActorTable {
     out.uint(method.id);
     out.uint(task.claimSlot);
     out.uint(task.claimSequence);
-    out.bin(task.args);
+    writeKept(out, task.args);
     writeKeys(out, task.nested);
     writeValues(
       out,

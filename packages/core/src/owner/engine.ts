@@ -6,6 +6,7 @@
  * had (once a turn); call `tick` about every 10 ms while `isActive`.
  */
 import type { ProcessId, Seq } from "../base/ids.ts";
+import { encode } from "../codec/mod.ts";
 import {
   type FrameReader,
   type FromNode,
@@ -18,6 +19,7 @@ import {
 } from "../wire/mod.ts";
 import { ActorTable } from "./actors.ts";
 import type { OwnerEffects } from "./effects.ts";
+import { keepValue } from "./kept-bytes.ts";
 import { ObjectTable } from "./objects.ts";
 import { type Lease, TASK_STATE, type TaskRecord, type WorkerLink } from "./records.ts";
 import { TaskTable } from "./tasks.ts";
@@ -111,7 +113,7 @@ export class OwnerEngine {
         const task = this.tasks.current(reader.uint() as Seq, reader.uint());
         const runMicros = reader.uint();
         const bytes = reader.bin();
-        if (task) this.tasks.succeeded(task, runMicros, [{ at: "inline", bytes: Buffer.from(bytes), nested: [] }]);
+        if (task) this.tasks.succeeded(task, runMicros, [keepValue(bytes)]);
         return;
       }
       case TO_OWNER.results: {
@@ -197,7 +199,7 @@ export class OwnerEngine {
     if (!this.tasks.leave(task, runMicros, "ok")) return;
     const completion = task.returns[0];
     this.effects.streamEnd(task.seq, count);
-    if (completion) this.objects.setValue(completion, { at: "inline", bytes: NIL_VALUE, nested: [] });
+    if (completion) this.objects.setValue(completion, { at: "inline", bytes: NOTHING, nested: [] });
     this.tasks.end(task, false);
   }
 
@@ -255,8 +257,5 @@ export class OwnerEngine {
   }
 }
 
-/** What a stream's completion resolves to: the packed form of undefined, set by the runtime that knows the codec. */
-let NIL_VALUE: Uint8Array = new Uint8Array(0);
-export function setNilValue(bytes: Uint8Array): void {
-  NIL_VALUE = bytes;
-}
+/** What a stream's completion resolves to. */
+const NOTHING = encode(undefined).toBytes();

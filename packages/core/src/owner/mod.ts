@@ -1,7 +1,8 @@
 export { type ActorCreation, ActorTable, actorKey } from "./actors.ts";
 export { guardKey, type MapClaims, OwnerClaims, WorkerClaims } from "./claims.ts";
 export type { OwnerEffects, ProgramEffects, TaskOutcome } from "./effects.ts";
-export { OwnerEngine, setNilValue } from "./engine.ts";
+export { OwnerEngine } from "./engine.ts";
+export { keepBytes } from "./kept-bytes.ts";
 export type { ProgramValue } from "./objects.ts";
 export type {
   ClaimTable,

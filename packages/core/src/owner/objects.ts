@@ -19,6 +19,7 @@ import {
 import { packFailure, type StoreKey, type StorePinned, type ValueRecord } from "../wire/mod.ts";
 import type { OwnerEffects } from "./effects.ts";
 import { HoldTable } from "./holds.ts";
+import { plainValue } from "./kept-bytes.ts";
 import { type NestedRef, ObjectRecord, TASK_STATE, type TaskRecord } from "./records.ts";
 import { SeqTable } from "./seq-table.ts";
 
@@ -359,7 +360,7 @@ export class ObjectTable {
 
   private publishable(value: ValueRecord): ValueRecord {
     if (value.nested.length > 0) this.publishNested(value.nested);
-    return value;
+    return plainValue(value);
   }
 
   private ownRecord(key: ObjectKey): ObjectRecord | undefined {

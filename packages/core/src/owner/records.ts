@@ -1,4 +1,5 @@
 /** What an owner knows of its objects, tasks, actors and leases. Plain records; the rules are in the files beside it. */
+
 import type { ActorId, LeaseId, ObjectKey, Seq } from "../base/ids.ts";
 import type {
   ActorState,
@@ -9,6 +10,7 @@ import type {
   WorkerAddress,
   WorkerDeath,
 } from "../wire/mod.ts";
+import type { KeptBytes } from "./kept-bytes.ts";
 
 /** A function with its options, registered once; calls name it by number. */
 export interface Template {
@@ -111,7 +113,7 @@ export class TaskRecord {
   actor: ActorRecord | undefined;
   /** Undefined for the creation of an actor. */
   readonly method: MethodTemplate | undefined;
-  args: Uint8Array;
+  args: Uint8Array | KeptBytes;
   deps: readonly ObjectRecord[];
   nested: readonly ObjectKey[];
   state: TaskState = TASK_STATE.waiting;
@@ -136,7 +138,7 @@ export class TaskRecord {
   constructor(
     seq: Seq,
     what: Registered | { readonly actor: ActorRecord; readonly method?: MethodTemplate },
-    args: Uint8Array,
+    args: Uint8Array | KeptBytes,
     deps: readonly ObjectRecord[],
     nested: readonly ObjectKey[],
     nowMs: number,

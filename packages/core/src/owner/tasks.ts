@@ -16,6 +16,7 @@ import {
   writeValues,
 } from "../wire/mod.ts";
 import type { OwnerEffects, TaskOutcome } from "./effects.ts";
+import { type KeptBytes, writeKept } from "./kept-bytes.ts";
 import { LeaseTable } from "./leases.ts";
 import type { ObjectTable } from "./objects.ts";
 import {
@@ -122,7 +123,13 @@ export class TaskTable {
     }
   }
 
-  submit(seq: Seq, templateId: number, args: Uint8Array, deps: readonly Seq[], nested: readonly NestedRef[]): void {
+  submit(
+    seq: Seq,
+    templateId: number,
+    args: Uint8Array | KeptBytes,
+    deps: readonly Seq[],
+    nested: readonly NestedRef[],
+  ): void {
     const registered = this.templates.get(templateId);
     if (!registered) throw new RangeError(`template ${templateId} was not registered`);
     const { template } = registered;
@@ -211,7 +218,7 @@ export class TaskTable {
     out.uint(template.id);
     out.uint(task.claimSlot);
     out.uint(task.claimSequence);
-    out.bin(task.args);
+    writeKept(out, task.args);
     writeKeys(out, task.nested);
     writeValues(out, depValues(task));
     out.end();

@@ -1,0 +1,78 @@
+/**
+ * Small byte strings that an owner keeps by the hundred thousand: arguments of queued calls, results nobody has fetched.
+ * A Buffer of its own costs over a hundred bytes however short it is; here many lie in one, and each is a range of it.
+ */
+import type { ObjectKey } from "../base/ids.ts";
+import type { FrameWriter, ValueRecord } from "../wire/mod.ts";
+
+const SLAB_BYTES = 16 * 1024;
+/** Longer ones have a Buffer of their own, so that one that lives long does not keep much besides itself. */
+const KEPT_BYTES_MAX = 256;
+const NO_KEYS: readonly ObjectKey[] = Object.freeze([]);
+
+export class KeptBytes {
+  readonly slab: Buffer;
+  readonly start: number;
+  readonly end: number;
+
+  constructor(slab: Buffer, start: number, end: number) {
+    this.slab = slab;
+    this.start = start;
+    this.end = end;
+  }
+
+  get bytes(): Buffer {
+    return this.slab.subarray(this.start, this.end);
+  }
+}
+
+/** An inline value without refs inside. Its fields are computed, so it must be made plain before it is packed. */
+export class KeptValue extends KeptBytes {
+  get at(): "inline" {
+    return "inline";
+  }
+  get nested(): readonly ObjectKey[] {
+    return NO_KEYS;
+  }
+}
+
+let slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+let used = 0;
+
+/** Where a copy of the bytes was put, in the current slab. */
+function place(bytes: Buffer): number {
+  if (used + bytes.length > SLAB_BYTES) {
+    slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+    used = 0;
+  }
+  const start = used;
+  bytes.copy(slab, start);
+  used += bytes.length;
+  return start;
+}
+
+/** A copy of bytes that are valid only now. */
+export function keepBytes(bytes: Buffer): Uint8Array | KeptBytes {
+  if (bytes.length > KEPT_BYTES_MAX) return Buffer.from(bytes);
+  const start = place(bytes);
+  return new KeptBytes(slab, start, start + bytes.length);
+}
+
+export function keepValue(bytes: Buffer): ValueRecord {
+  if (bytes.length > KEPT_BYTES_MAX) return { at: "inline", bytes: Buffer.from(bytes), nested: NO_KEYS };
+  const start = place(bytes);
+  return new KeptValue(slab, start, start + bytes.length);
+}
+
+export const bytesOf = (kept: Uint8Array | KeptBytes): Uint8Array => (kept instanceof KeptBytes ? kept.bytes : kept);
+
+export function writeKept(out: FrameWriter, kept: Uint8Array | KeptBytes): void {
+  if (kept instanceof KeptBytes) {
+    out.binHeader(kept.end - kept.start);
+    out.raw(kept.slab, kept.start, kept.end);
+  } else out.bin(kept);
+}
+
+/** For messages that are packed as a whole. */
+export const plainValue = (value: ValueRecord): ValueRecord =>
+  value instanceof KeptValue ? { at: "inline", bytes: value.bytes, nested: NO_KEYS } : value;
