@@ -66,6 +66,7 @@ async function start(settings: ReturnType<typeof normalizeInitOptions>): Promise
       putTimeoutMs: settings.putTimeoutMs,
       memoryMonitor: settings.memoryMonitor,
       workerExecArgv: inheritedExecArgv(),
+      onStderr: (text) => board.printAbove(() => process.stderr.write(text)),
       ...(settings.objectStoreBytes !== undefined && { objectStoreBytes: settings.objectStoreBytes }),
       ...(settings.spillDirectory !== undefined && { spillDirectory: settings.spillDirectory }),
       ...(settings.spillBytesMax !== undefined && { spillBytesMax: settings.spillBytesMax }),
@@ -109,7 +110,8 @@ export const isInitialized = (): boolean => findCurrent() !== undefined;
 function printLog(lines: LogLines["lines"]): void {
   for (const { stream, name, pid, text, repeated } of lines) {
     if (takeProgressLine(text)) continue;
-    const times = repeated > 1 ? ` (repeated ${repeated} times by several workers)` : "";
+    // The first such line was printed when it came; this one stands for those of other workers since.
+    const times = repeated > 0 ? ` [${repeated} more time${repeated === 1 ? "" : "s"} from other workers]` : "";
     board.printAbove(() => process[stream].write(`(${name} pid=${pid}) ${text}${times}\n`));
   }
 }

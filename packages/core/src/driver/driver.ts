@@ -2,6 +2,7 @@
  * A driver: the user's process. Starts (or joins) a node, runs the owner engine in an I/O thread, and gives the program
  * its client.
  */
+import { setTimeout as delay } from "node:timers/promises";
 import { MessageChannel, Worker } from "node:worker_threads";
 import { ConnectionLostError, InternalError } from "../base/errors.ts";
 import { newJobId, newProcessId } from "../base/ids.ts";
@@ -41,6 +42,8 @@ export interface Driver {
   stopNow(): Promise<void>;
 }
 
+/** How long the last lines of a node that has ended may take through the I/O thread. */
+const LAST_LINES_MS = 1_000;
 const STOPPED = "shutdown() was called";
 
 export async function startDriver(options: DriverOptions): Promise<Driver> {
@@ -140,6 +143,7 @@ async function join(options: DriverOptions, io: IoThread, launched: LaunchedNode
   );
 
   let isStopping = false;
+  const { promise: disconnected, resolve: onDisconnected } = Promise.withResolvers<void>();
   const lost = (why: string): void => {
     if (isStopping) return;
     const error = nodeLostError(why);
@@ -151,7 +155,10 @@ async function join(options: DriverOptions, io: IoThread, launched: LaunchedNode
     else if (told.t === "collect") {
       gc.asked();
       client.openedStore?.trim();
-    } else if (told.t === "node-lost") lost(told.why);
+    } else if (told.t === "node-lost") {
+      onDisconnected();
+      lost(told.why);
+    }
   };
   io.onFailure = (error) => {
     if (isStopping) return;
@@ -168,6 +175,8 @@ async function join(options: DriverOptions, io: IoThread, launched: LaunchedNode
     gc.close();
     // The node ends while we are still connected, so that actors have their shutdown hooks and last lines arrive.
     await stopNode();
+    // Everything that the node sent is told before the end of its connection.
+    if (launched) await Promise.race([disconnected, delay(LAST_LINES_MS, undefined, { ref: false })]);
     await io.stop(error);
   };
   return {

@@ -59,7 +59,15 @@ export class InlineExecutor {
       waiting,
     };
     this.tasks = new TaskRunner(client, runtime, undefined, () => around);
-    this.actors = new ActorHost({ client, runtime, claims: undefined, toNode: say, waiting, workerId });
+    this.actors = new ActorHost({
+      client,
+      runtime,
+      claims: undefined,
+      toNode: say,
+      waiting,
+      workerId,
+      onEnded: (running) => this.waits.ended(running),
+    });
     this.waits.task = () => this.tasks.running;
     this.waits.onBlocked = (isBlocked) => this.tasks.blocked(isBlocked);
     this.tasks.onEnd = (running) => this.waits.ended(running);

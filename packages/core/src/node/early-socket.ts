@@ -11,6 +11,8 @@ export interface EarlySocket {
   close(): Promise<void>;
 }
 
+const CLOSE_GRACE_MS = 500;
+
 /** The socket exists when this returns; whether it works is known when `listening` resolves. */
 export function openEarlySocket(path: string): { readonly socket: EarlySocket; readonly listening: Promise<void> } {
   const sockets = new Set<Socket>();
@@ -36,11 +38,21 @@ export function openEarlySocket(path: string): { readonly socket: EarlySocket; r
         waiting = [];
         for (const socket of earlier) accepting(socket);
       },
-      close: () =>
-        new Promise((resolve) => {
-          for (const socket of sockets) socket.destroy();
-          server.close(() => resolve());
-        }),
+      async close() {
+        // What was written last is still on its way; a peer that does not read it is not waited for.
+        const ended = [...sockets].map(
+          (socket) => new Promise<void>((resolve) => socket.once("close", () => resolve())),
+        );
+        for (const socket of sockets) socket.end();
+        let timer: NodeJS.Timeout | undefined;
+        const late = new Promise<void>((resolve) => {
+          timer = setTimeout(resolve, CLOSE_GRACE_MS);
+        });
+        await Promise.race([Promise.all(ended), late]);
+        clearTimeout(timer);
+        for (const socket of sockets) socket.destroy();
+        await new Promise<void>((resolve) => server.close(() => resolve()));
+      },
     },
   };
 }

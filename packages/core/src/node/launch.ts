@@ -26,6 +26,8 @@ export interface LaunchOptions extends Partial<Omit<NodeConfig, "sessionDir" | "
   readonly command?: Pick<ProcessCommand, "execPath" | "args">;
   /** Default 30,000. */
   readonly readyTimeoutMs?: number;
+  /** Given what an embedded node writes to standard error, as MOBULA_LOG asks for. */
+  readonly onStderr?: (text: string) => void;
 }
 
 export interface NodeExit {
@@ -88,11 +90,11 @@ function launchBy(command: Pick<ProcessCommand, "execPath" | "args">, options: L
     removeSession(sessionDir);
     throw error;
   }
-  return follow(child, config, options.readyTimeoutMs ?? READY_TIMEOUT_MS);
+  return follow(child, config, options);
 }
 
 function configOf(options: LaunchOptions, sessionDir: string): NodeConfig {
-  const { memoryMonitor, base: _base, command: _command, readyTimeoutMs: _ready, ...rest } = options;
+  const { memoryMonitor, base: _base, command: _command, readyTimeoutMs: _ready, onStderr: _stderr, ...rest } = options;
   const standing = options.standing ?? false;
   return {
     nodeId: newNodeId(),
@@ -128,12 +130,16 @@ function startProcess(config: NodeConfig, command: Pick<ProcessCommand, "execPat
   }
 }
 
-async function follow(child: ChildProcess, config: NodeConfig, readyTimeoutMs: number): Promise<LaunchedNode> {
+async function follow(child: ChildProcess, config: NodeConfig, options: LaunchOptions): Promise<LaunchedNode> {
+  const { readyTimeoutMs = READY_TIMEOUT_MS, onStderr } = options;
   const { sessionDir, nodeSocket, token } = config;
   const tail = new Tail();
   const lifeline = child.stdio[3] as Duplex; // "pipe" at index 3 of `stdio`.
   const stderr = child.stderr as Readable | null;
-  stderr?.setEncoding("utf8").on("data", (text: string) => tail.push(text.trimEnd()));
+  stderr?.setEncoding("utf8").on("data", (text: string) => {
+    tail.push(text.trimEnd());
+    onStderr?.(text);
+  });
   let hasEndedInOrder = false;
   let isReady = false;
 

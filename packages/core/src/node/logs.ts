@@ -3,6 +3,7 @@
  * the job, identical lines of several workers collapsed.
  */
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import type { JobId, WorkerId } from "../base/ids.ts";
 import type { LogLines } from "../wire/messages.ts";
 import { LineCollapser, type LogLine } from "./log-collapse.ts";
@@ -37,6 +38,11 @@ export interface LogsOptions {
 const FORWARD_MS = 30;
 /** Lines kept for a driver that does not read; then they are dropped and counted. The files have them all. */
 const PENDING_LINES_MAX = 10_000;
+/** So many lines do not wait for more. */
+const FULL_MESSAGE_LINES = 1_000;
+/** How long an ending node tries to be rid of lines that a driver has not taken. */
+const DRAIN_MS = 2_000;
+const DRAIN_EVERY_MS = 10;
 
 export class Logs {
   private readonly options: LogsOptions;
@@ -90,6 +96,16 @@ export class Logs {
     this.timerAtMs = Number.POSITIVE_INFINITY;
   }
 
+  /** As `flush`, and resolves when the drivers have taken everything, or will not. */
+  async drain(): Promise<void> {
+    for (const deadline = this.options.nowMs() + DRAIN_MS; ; ) {
+      this.flush();
+      const isEmpty = [...this.sinks.values()].every(({ pending }) => pending.length === 0);
+      if (isEmpty || this.options.nowMs() > deadline) return;
+      await delay(DRAIN_EVERY_MS);
+    }
+  }
+
   private take(source: Source, stream: Stream, lines: readonly NamedLine[]): void {
     if (lines.length === 0) return;
     const { jobId, pid } = source;
@@ -115,7 +131,8 @@ export class Logs {
     else if (sink.pending.length >= PENDING_LINES_MAX) sink.dropped++;
     else {
       sink.pending.push(passed);
-      this.wake(this.options.nowMs() + FORWARD_MS);
+      if (sink.pending.length % FULL_MESSAGE_LINES === 0) this.forward(false);
+      else this.wake(this.options.nowMs() + FORWARD_MS);
     }
   }
 

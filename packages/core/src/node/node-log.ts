@@ -18,8 +18,9 @@ export class NodeLog {
   write(level: LogLevel, message: string): void {
     if (LEVELS.indexOf(level) > this.highest) return;
     this.file.write(`${new Date().toISOString()} ${level} ${message}\n`);
-    // What the launcher shows when the node dies; it may be gone, which the handler in main.ts expects.
-    if (level === "error" || level === "warn") process.stderr.write(`[mobula node] ${message}\n`);
+    // The launcher passes it on to the user, and shows the last of it when the node dies. It may be gone, which the
+    // handler in main.ts expects.
+    process.stderr.write(`[mobula node] ${message}\n`);
   }
 
   close(): void {

@@ -244,7 +244,9 @@ export class NodeRuntime {
     }
     if (atOnce) this.pool.killAll("shutdown");
     await this.pool.stopAll("shutdown", atOnce ? 0 : SHUTDOWN_GRACE_MS);
-    this.logs.flush();
+    if (atOnce) this.logs.flush();
+    else await this.logs.drain();
+    for (const { peer } of this.members.values()) peer.flush();
     clearInterval(this.controlTimer);
     clearTimeout(this.tickTimer);
     this.monitor[Symbol.dispose]();

@@ -142,7 +142,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
         client.openedStore?.trim();
         return;
       case "goodbye":
-        endNow();
+        endPrinted();
         return;
       default:
         return;
@@ -181,6 +181,11 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
 /** GPUs that a lease gives are the ones that CUDA shows, hardware or not. */
 function showDevices(gpus: readonly string[]): void {
   process.env.CUDA_VISIBLE_DEVICES = gpus.join(",");
+}
+
+/** Ends once everything that was printed has left; the node waits for that a moment. */
+function endPrinted(): void {
+  process.stdout.write("", () => process.stderr.write("", () => endNow()));
 }
 
 /** `process.exit` can deadlock while views of the store are collected; a signal cannot. */
