@@ -6,13 +6,14 @@ import {
   type Client,
   Handle,
   type HandleMeta,
+  handleState,
   type MethodMeta,
   setMethodOverrides,
   shipByCustomizer,
   trackMore,
 } from "../client/mod.ts";
 import type { NestedRef, Template } from "../owner/mod.ts";
-import type { ActorOptionsRecord, RuntimeEnv } from "../wire/mod.ts";
+import type { ActorOptionsRecord, ActorSpec, RuntimeEnv } from "../wire/mod.ts";
 import { packHostSettings } from "../worker/mod.ts";
 import { client as currentClient } from "./current.ts";
 import {
@@ -239,7 +240,7 @@ class RemoteClassImpl {
       actorId,
       concurrency: meta.concurrency,
       options: this.record(client),
-      spec: { className: meta.className, codeKey: this.codeKey, code: this.codeOnce(client), host: this.host },
+      spec: this.specOnce(client, meta.className),
       args: encoded.args,
       deps: encoded.deps,
       nested: this.code.nested.length > 0 ? [...encoded.nested, ...this.code.nested] : encoded.nested,
@@ -247,22 +248,22 @@ class RemoteClassImpl {
     return client.trackHandle(num, actorId, meta);
   }
 
-  /** The owner keeps the code of a class: it goes there with the first actor only. */
-  private codeOnce(client: Client): Uint8Array {
+  /** The owner keeps the code of a class and how to host it: they go there with the first actor only. */
+  private specOnce(client: Client, className: string): ClassSpec {
+    const { codeKey, host } = this;
     let sent = sentCodes.get(client);
     if (!sent) {
       sent = new Set();
       sentCodes.set(client, sent);
     }
-    if (sent.has(this.codeKey)) return NO_BYTES;
-    sent.add(this.codeKey);
-    return this.code.bytes;
+    if (sent.has(codeKey)) return { className, codeKey, code: NO_BYTES, host: NO_BYTES };
+    sent.add(codeKey);
+    return { className, codeKey, code: this.code.bytes, host };
   }
 
   private pack(client: Client): void {
     const { settings } = this;
     this.code = packCode(client, [this.type]);
-    this.codeKey = createHash("sha256").update(this.code.bytes).digest("base64url");
     const groups = Object.entries(settings.concurrencyGroups);
     let concurrency = settings.maxConcurrency;
     for (const [, calls] of groups) concurrency += calls;
@@ -283,6 +284,7 @@ class RemoteClassImpl {
       maxConcurrency: settings.maxConcurrency,
       concurrencyGroups: settings.concurrencyGroups,
     });
+    this.codeKey = createHash("sha256").update(this.code.bytes).update(this.host).digest("base64url");
     this.packedFor = client;
     this.serializersKnown = client.values.serializers.version;
   }
@@ -305,6 +307,7 @@ class RemoteClassImpl {
 }
 
 const NO_BYTES = new Uint8Array(0);
+type ClassSpec = Pick<ActorSpec, "className" | "codeKey" | "code" | "host">;
 const sentCodes = new WeakMap<Client, Set<string>>();
 
 function methodsOf(type: AnyClass): { name: string; isGenerator: boolean }[] {
@@ -335,6 +338,7 @@ function methodMeta(client: Client, settings: MethodSettings, isGenerator: boole
 }
 
 setMethodOverrides((overrides, base, handle) => {
+  const { client, meta } = handleState(handle);
   const settings = normalizeMethodOptions(
     overrides,
     {
@@ -347,13 +351,13 @@ setMethodOverrides((overrides, base, handle) => {
       concurrencyGroup: base.group === "" ? undefined : base.group,
       streamBufferItems: base.streamBufferItems,
     },
-    handle.meta.groups,
+    meta.groups,
   );
-  const meta = methodMeta(handle.client, settings, base.isGenerator);
+  const merged = methodMeta(client, settings, base.isGenerator);
   // A rule that the call does not give is the class's.
   const isGiven = (overrides as { readonly retryExceptions?: unknown } | undefined)?.retryExceptions !== undefined;
-  const rule = isGiven ? meta.retry : base.retry;
-  return { meta: { ...meta, retry: rule }, numReturns: settings.numReturns };
+  const rule = isGiven ? merged.retry : base.retry;
+  return { meta: { ...merged, retry: rule }, numReturns: settings.numReturns };
 });
 
 // ── remote functions and classes inside values ───────────────────────────────────────────────────────────────────────

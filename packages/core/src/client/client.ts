@@ -30,7 +30,7 @@ import type { Shippable } from "./coded.ts";
 import { currentExecution } from "./execution.ts";
 import { errorFromBytes } from "./failures.ts";
 import { GetTable, PendingGet, RUN_LENGTH_MIN } from "./gets.ts";
-import { type BoundMethod, Handle, type HandleMeta, type MethodMeta } from "./handles.ts";
+import { type BoundMethod, Handle, type HandleMeta, handleState, type MethodMeta } from "./handles.ts";
 import { bindMethod } from "./method-calls.ts";
 import type { OwnerPort } from "./port.ts";
 import { isRef, Ref } from "./refs.ts";
@@ -79,6 +79,8 @@ export class Client {
   private readonly gets = new GetTable();
   private readonly waits = new WaitTable((seqs) => this.port.watch(seqs));
   private readonly streams = new Map<Seq, StreamState>();
+  /** The value that came last: that of a stream's small item comes right before the item. */
+  private latest: { readonly seq: Seq; readonly bytes: Uint8Array } | undefined;
   private readonly releasedBefore = new Set<Seq>();
   private storeClient: StoreClient | undefined;
   private readonly refRegistry = new FinalizationRegistry<Seq>((seq) => this.collected(seq));
@@ -376,7 +378,7 @@ export class Client {
   }
 
   explain(target: Ref | RefStream | Handle): Promise<Explanation> {
-    if (target instanceof Handle) return this.port.explain({ actor: target.num });
+    if (target instanceof Handle) return this.port.explain({ actor: handleState(target).num });
     if (target instanceof Ref && target.isReleased && target.client === this) {
       const sentence = "This process released the ref; keep it as long as you need its value.";
       return Promise.resolve({ state: "released", since: Date.now(), sentences: [sentence], waitsFor: [] });
@@ -424,6 +426,7 @@ export class Client {
   }
 
   private arrived(seq: Seq, value: ValueRecord): void {
+    this.latest = value.at === "inline" ? { seq, bytes: value.bytes } : undefined;
     for (const { get, index } of this.gets.take(seq)) {
       if (get.isSettled) continue;
       const ref = get.refs[index];
@@ -477,6 +480,8 @@ export class Client {
     }
     const ref = this.track(item);
     ref.isReady = true;
+    const { latest } = this;
+    if (latest?.seq === item) ref.local = latest.bytes;
     const waiting = state.waiting.shift();
     if (waiting) waiting.resolve({ done: false, value: ref });
     else state.items.push(ref);
@@ -520,10 +525,11 @@ export class Client {
   }
 
   releaseHandle(handle: Handle): void {
-    if (handle.isReleased) return;
-    handle.isReleased = true;
+    const state = handleState(handle);
+    if (state.isReleased) return;
+    state.isReleased = true;
     this.handleRegistry.unregister(handle);
-    this.letGoOfActor(handle.num);
+    this.letGoOfActor(state.num);
   }
 
   private letGoOfActor(num: number): void {

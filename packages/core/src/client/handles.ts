@@ -45,26 +45,27 @@ interface PlainMeta {
 const METAS_MAX = 1_000;
 const metas = new Map<string, HandleMeta>();
 
-export class Handle {
-  declare readonly client: Client;
-  declare readonly num: number;
-  declare readonly actorId: ActorId;
-  declare readonly meta: HandleMeta;
-  declare isReleased: boolean;
+export interface HandleState {
+  readonly client: Client;
+  readonly num: number;
+  readonly actorId: ActorId;
+  readonly meta: HandleMeta;
+  isReleased: boolean;
   /** Unfinished calls through this handle; counted only where `maxPendingCalls` limits them. */
-  declare pendingCalls: number;
+  pendingCalls: number;
+}
+
+/** All names of a handle belong to the actor's methods, so what the runtime knows of it is behind a symbol. */
+const STATE = Symbol("mobula.handle");
+
+export class Handle {
+  declare readonly [STATE]: HandleState;
 
   static make(client: Client, num: number, actorId: ActorId, meta: HandleMeta): Handle {
     const handle = Object.create(meta.prototype) as Handle;
+    const state: HandleState = { client, num, actorId, meta, isReleased: false, pendingCalls: 0 };
     // Not enumerable, so that printing a handle shows its class and id and not the runtime.
-    Object.defineProperties(handle, {
-      client: { value: client },
-      num: { value: num },
-      actorId: { value: actorId },
-      meta: { value: meta },
-      isReleased: { value: false, writable: true },
-      pendingCalls: { value: 0, writable: true },
-    });
+    Object.defineProperty(handle, STATE, { value: state });
     return handle;
   }
 
@@ -96,16 +97,8 @@ export class Handle {
     return meta;
   }
 
-  /** @throws RefReleasedError when the handle was released, or belongs to an earlier `init`. */
-  check(): void {
-    if (this.isReleased) throw new RefReleasedError(`the handle of actor ${this.actorId} was released`);
-    if (this.client.isClosed) {
-      throw new RefReleasedError(`the handle of actor ${this.actorId} belongs to an earlier init()`);
-    }
-  }
-
   [Symbol.dispose](): void {
-    this.client.releaseHandle(this);
+    this[STATE].client.releaseHandle(this);
   }
 
   get [Symbol.toStringTag](): string {
@@ -113,15 +106,28 @@ export class Handle {
   }
 
   [Symbol.for("nodejs.util.inspect.custom")](): string {
-    return `ActorHandle(${this.meta.className}, ${this.actorId})`;
+    const { meta, actorId } = this[STATE];
+    return `ActorHandle(${meta.className}, ${actorId})`;
   }
+}
+
+export const handleState = (handle: Handle): HandleState => handle[STATE];
+
+/** @throws RefReleasedError when the handle was released, or belongs to an earlier `init`. */
+export function usableHandle(handle: Handle): HandleState {
+  const state = handle[STATE];
+  if (state.isReleased) throw new RefReleasedError(`the handle of actor ${state.actorId} was released`);
+  if (state.client.isClosed) {
+    throw new RefReleasedError(`the handle of actor ${state.actorId} belongs to an earlier init()`);
+  }
+  return state;
 }
 
 /** What a handle says for methods that its class does not show before it runs: function-valued fields. */
 const anyMethod = new Proxy(Object.create(Handle.prototype) as Handle, {
   get(target, key, receiver) {
     if (typeof key !== "string" || key === "then" || key in target) return Reflect.get(target, key, receiver);
-    if (!(receiver instanceof Handle) || receiver.meta === undefined) return undefined;
+    if (!(receiver instanceof Handle) || receiver[STATE] === undefined) return undefined;
     return boundMethod(receiver, key, ASSUMED_METHOD);
   },
 });
@@ -143,7 +149,7 @@ export interface BoundMethod {
 }
 
 function boundMethod(handle: Handle, name: string, method: MethodMeta): BoundMethod {
-  return handle.client.bindMethod(handle, name, method, 1);
+  return handle[STATE].client.bindMethod(handle, name, method, 1);
 }
 
 /** @throws InvalidOptionError unless `value` is a handle. */

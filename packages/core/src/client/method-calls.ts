@@ -1,7 +1,7 @@
 /** Calls of actors' methods: settings become a registered method once, calls are submitted with it. */
 import { PendingCallsExceededError } from "../base/errors.ts";
 import type { Client } from "./client.ts";
-import type { BoundMethod, Handle, MethodMeta } from "./handles.ts";
+import { type BoundMethod, type Handle, type MethodMeta, usableHandle } from "./handles.ts";
 import type { Ref } from "./refs.ts";
 
 /** Merges per-call overrides into a method's settings; set by the api room, which knows the options. */
@@ -77,23 +77,23 @@ function call(
   numReturns: number,
   args: readonly unknown[],
 ): unknown {
-  handle.check();
-  const { maxPendingCalls } = handle.meta;
-  if (maxPendingCalls >= 0 && handle.pendingCalls >= maxPendingCalls) {
+  const state = usableHandle(handle);
+  const { maxPendingCalls, className } = state.meta;
+  if (maxPendingCalls >= 0 && state.pendingCalls >= maxPendingCalls) {
     throw new PendingCallsExceededError(
-      `${handle.pendingCalls} calls of actor ${handle.meta.className} are pending, which is its maxPendingCalls`,
+      `${state.pendingCalls} calls of actor ${className} are pending, which is its maxPendingCalls`,
     );
   }
   const encoded = client.values.encodeArgs(args);
   const seq = client.takeSeqs(numReturns);
   client.countSubmission(seq);
-  client.port.call(seq, handle.num, registration, encoded.args, encoded.deps, encoded.nested);
+  client.port.call(seq, state.num, registration, encoded.args, encoded.deps, encoded.nested);
   if (method.isGenerator) return client.trackStream(seq);
   const first = client.track(seq);
   first.isCall = true;
   if (maxPendingCalls >= 0) {
-    handle.pendingCalls++;
-    client.onReady(first, () => handle.pendingCalls--);
+    state.pendingCalls++;
+    client.onReady(first, () => state.pendingCalls--);
   }
   if (numReturns === 1) return first;
   return trackMore(client, first, numReturns);

@@ -3,7 +3,7 @@ export { Client, type ClientOptions, type GetOptions, nodeLostError } from "./cl
 export { DirectPort } from "./direct-port.ts";
 export { currentExecution, type Execution, leaveExecution, runAs } from "./execution.ts";
 export { errorFromBytes, failureOf } from "./failures.ts";
-export { type BoundMethod, expectHandle, Handle, type HandleMeta, type MethodMeta } from "./handles.ts";
+export { type BoundMethod, expectHandle, Handle, type HandleMeta, handleState, type MethodMeta } from "./handles.ts";
 export { setMethodOverrides, trackMore } from "./method-calls.ts";
 export type { OwnerPort } from "./port.ts";
 export { isRef, Ref } from "./refs.ts";

@@ -10,7 +10,7 @@ export class Ref {
   readonly seq: Seq;
   /** Set when another process owns the object; `seq` is then this process's own number for it. */
   readonly foreignKey: ObjectKey | undefined;
-  /** The bytes of a small value that the owner has not been told of, because nobody but this program asked for it. */
+  /** The bytes of a small value; unless `isReady`, the owner has not been told of it, because nobody else asked for it. */
   local: Uint8Array | undefined;
   /** The owner said that there is a value. */
   isReady = false;

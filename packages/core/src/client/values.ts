@@ -19,7 +19,7 @@ import {
 } from "../codec/mod.ts";
 import type { NestedRef } from "../owner/mod.ts";
 import { CodedValue, type Shippable, splitCode } from "./coded.ts";
-import { Handle, type HandleMeta } from "./handles.ts";
+import { Handle, type HandleMeta, handleState, usableHandle } from "./handles.ts";
 import { isRef, Ref } from "./refs.ts";
 import { notShippable, RefStream } from "./streams.ts";
 
@@ -198,7 +198,7 @@ export class Values {
     if (packed.nested.length === 0) return NONE;
     return packed.nested.map((ref) => {
       if (isRef(ref)) return ref.foreignKey ?? ref.seq;
-      if (ref instanceof Handle) return ref.actorId as string as ObjectKey;
+      if (ref instanceof Handle) return handleState(ref).actorId as string as ObjectKey;
       throw new InternalError("a value reported something that is neither a ref nor a handle");
     });
   }
@@ -208,8 +208,10 @@ export class Values {
       encode: (value) => {
         if (value instanceof Placeholder) return { tag: TAG_PLACEHOLDER, head: value.index };
         if (value instanceof Ref) return { tag: TAG_REF, head: this.host.keyOf(value), nested: value };
-        if (value instanceof Handle) value.check();
-        if (value instanceof Handle) return { tag: TAG_HANDLE, head: [value.actorId, value.meta.plain], nested: value };
+        if (value instanceof Handle) {
+          const { actorId, meta } = usableHandle(value);
+          return { tag: TAG_HANDLE, head: [actorId, meta.plain], nested: value };
+        }
         if (value instanceof RefStream) return notShippable();
         return undefined;
       },

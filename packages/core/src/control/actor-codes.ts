@@ -1,5 +1,5 @@
 /**
- * The code of classes, kept once for all actors of a class. A creator may send it with its first actor of a class only,
+ * The code of classes and how to host them, kept once for all actors of a class. A creator may send it with its first actor of a class only,
  * so it stays until that job is over and no actor needs it for a restart; a worker is sent it once.
  */
 import type { JobId, WorkerId } from "../base/mod.ts";
@@ -9,6 +9,7 @@ const EMPTY = new Uint8Array(0);
 
 interface Code {
   readonly bytes: Uint8Array;
+  readonly host: Uint8Array;
   readonly jobs: Set<JobId>;
   users: number;
 }
@@ -18,7 +19,10 @@ export interface ActorCodes {
   keep(jobId: JobId, spec: ActorSpec): ActorSpec | undefined;
   /** One user fewer. */
   drop(codeKey: string): void;
-  bytesOf(codeKey: string): Uint8Array;
+  /** How to host actors of the class, as its creator packed it. */
+  hostOf(codeKey: string): Uint8Array;
+  /** The spec with all that travels once. */
+  whole(spec: ActorSpec): ActorSpec;
   /** The spec as this worker needs it: with the code the first time, without it later. */
   forWorker(workerId: WorkerId, spec: ActorSpec): ActorSpec;
   workerGone(workerId: WorkerId): void;
@@ -33,17 +37,22 @@ export function createActorCodes(): ActorCodes {
     if (code.users === 0 && code.jobs.size === 0) codes.delete(codeKey);
   }
 
+  function whole(spec: ActorSpec): ActorSpec {
+    const code = codes.get(spec.codeKey);
+    return code === undefined ? spec : { ...spec, code: code.bytes, host: code.host };
+  }
+
   return {
     keep(jobId, spec) {
       let code = codes.get(spec.codeKey);
       if (code === undefined) {
         if (spec.code.length === 0) return undefined;
-        code = { bytes: spec.code, jobs: new Set(), users: 0 };
+        code = { bytes: spec.code, host: spec.host, jobs: new Set(), users: 0 };
         codes.set(spec.codeKey, code);
       }
       code.jobs.add(jobId);
       code.users++;
-      return spec.code.length === 0 ? spec : { ...spec, code: EMPTY };
+      return spec.code.length === 0 ? spec : { ...spec, code: EMPTY, host: EMPTY };
     },
 
     drop(codeKey) {
@@ -53,7 +62,8 @@ export function createActorCodes(): ActorCodes {
       dropUnused(codeKey, code);
     },
 
-    bytesOf: (codeKey) => codes.get(codeKey)?.bytes ?? EMPTY,
+    hostOf: (codeKey) => codes.get(codeKey)?.host ?? EMPTY,
+    whole,
 
     forWorker(workerId, spec) {
       let has = sent.get(workerId);
@@ -63,7 +73,7 @@ export function createActorCodes(): ActorCodes {
       }
       if (has.has(spec.codeKey)) return spec;
       has.add(spec.codeKey);
-      return { ...spec, code: codes.get(spec.codeKey)?.bytes ?? EMPTY };
+      return whole(spec);
     },
 
     workerGone: (workerId) => void sent.delete(workerId),

@@ -30,7 +30,7 @@ export function savingChanges(actor: ActorRecord, codes: ActorCodes): readonly S
     changes.push({ key: savedNameKey(namespace, options.name), value: pack(actorId) });
   }
   if (options.lifetime === "detached") {
-    const spec: ActorSpec = { ...actor.spec, code: codes.bytesOf(actor.spec.codeKey) };
+    const spec = codes.whole(actor.spec);
     const saved: SavedActor = { actorId, jobId, namespace, options, spec, incarnation };
     changes.push({ key: ACTOR_PREFIX + actorId, value: pack(saved) });
   }

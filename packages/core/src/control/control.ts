@@ -137,7 +137,11 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
         }
         // As with values: what is sent is granted in the same step.
         holds.add(actor.actorId, to, 1);
-        reply({ actorId: actor.actorId, className: actor.spec.className, host: actor.spec.host });
+        reply({
+          actorId: actor.actorId,
+          className: actor.spec.className,
+          host: actors.codes.hostOf(actor.spec.codeKey),
+        });
         return;
       }
       case "list-actors":

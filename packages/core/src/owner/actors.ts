@@ -54,8 +54,8 @@ export class ActorTable {
   private readonly byId = new Map<ActorId, ActorRecord>();
   /** By the number that workers know them under. */
   private readonly byOwnNum = new Map<number, ActorRecord>();
-  /** Code of classes that the node has not been sent; empty once it has. It keeps them for the whole job. */
-  private readonly codes = new Map<string, Uint8Array>();
+  /** Classes that the node has not been sent; empty once it has. It keeps them for the whole job. */
+  private readonly codes = new Map<string, { readonly code: Uint8Array; readonly host: Uint8Array }>();
   private readonly methods = new Map<number, MethodTemplate>();
   private readonly creations = new Map<TaskRecord, { options: ActorOptionsRecord; spec: CreationSpec }>();
   private dirty = new Set<ActorRecord>();
@@ -143,7 +143,9 @@ export class ActorTable {
     const actor = this.record(num, actorId, spec.className, concurrency);
     actor.state = "creating";
     // The program sends the code of a class with its first actor only.
-    if (spec.code.length > 0 && !this.codes.has(spec.codeKey)) this.codes.set(spec.codeKey, spec.code);
+    if (spec.code.length > 0 && !this.codes.has(spec.codeKey)) {
+      this.codes.set(spec.codeKey, { code: spec.code, host: spec.host });
+    }
     // The node grants its creator one hold; the handle is its first use, the creation another until it is sent.
     this.objects.holds.receive([actorKey(actorId)]);
     const task = new TaskRecord(
@@ -194,13 +196,13 @@ export class ActorTable {
       actor.state = "pending";
       actor.isSubscribed = true;
       const { codeKey } = creation.spec;
-      const code = this.codes.get(codeKey) ?? creation.spec.code;
-      this.codes.set(codeKey, EMPTY);
+      const { code, host } = this.codes.get(codeKey) ?? creation.spec;
+      this.codes.set(codeKey, SENT);
       this.effects.toNode({
         t: "actor-create",
         actorId: actor.actorId,
         options: creation.options,
-        spec: { ...creation.spec, code, args: bytesOf(task.args), deps, nested, keeps },
+        spec: { ...creation.spec, code, host, args: bytesOf(task.args), deps, nested, keeps },
       });
     }
     // The arguments stay for restarts: the node holds them through the refs named in the spec.
@@ -495,7 +497,7 @@ export class ActorTable {
 const isOver = (actor: ActorRecord, { state, incarnation }: ActorState): boolean =>
   incarnation > actor.incarnation || state === "restarting" || state === "dead";
 
-const EMPTY = new Uint8Array(0);
+const SENT = { code: new Uint8Array(0), host: new Uint8Array(0) };
 
 /** Handles are held under the actor's id, in the same table as foreign refs. */
 export const actorKey = (actorId: ActorId): ObjectKey => actorId as string as ObjectKey;

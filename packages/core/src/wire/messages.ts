@@ -166,7 +166,7 @@ export interface ActorOptionsRecord {
 /** What a worker needs to make the actor; opaque to control. */
 export interface ActorSpec {
   readonly className: string;
-  /** Hash of `code`; a worker that has it is not sent it again. */
+  /** Hash of `code` and `host`, which are empty where the receiver was sent them before. */
   readonly codeKey: string;
   readonly code: Uint8Array;
   /** Packed constructor arguments with every top-level ref already replaced by its value. */

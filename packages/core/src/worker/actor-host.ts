@@ -29,6 +29,11 @@ const HOOK_MS = 30_000;
 
 type ActorClass = new (...args: readonly unknown[]) => Record<string, unknown>;
 
+interface HostedClass {
+  readonly loaded: Promise<ActorClass>;
+  readonly settings: HostSettings;
+}
+
 export interface ActorHostOptions {
   readonly client: Client;
   readonly runtime: OwnerRuntime;
@@ -45,8 +50,8 @@ export interface ActorHostOptions {
 export class ActorHost {
   private readonly options: ActorHostOptions;
   private readonly actors = new Map<ActorId, HostedActor>();
-  /** Code comes with the first actor of a class only. */
-  private readonly classes = new Map<string, Promise<ActorClass>>();
+  /** They come with the first actor of a class only. */
+  private readonly classes = new Map<string, HostedClass>();
   private readonly calls: ActorCalls;
 
   constructor(options: ActorHostOptions) {
@@ -71,13 +76,14 @@ export class ActorHost {
   async start(message: ActorStart): Promise<void> {
     const { client, runtime, toNode } = this.options;
     const { actorId, incarnation, spec } = message;
-    const actor = this.newActor(message);
+    const hosted = this.classOf(message);
+    const actor = this.newActor(message, hosted.settings);
     this.actors.set(actorId, actor);
     const { holds } = runtime.engine.objects;
     const nested = spec.nested ?? [];
     holds.receive(nested);
     try {
-      const type = await this.classOf(message);
+      const type = await hosted.loaded;
       const fetched = await fetchValues(runtime, spec.deps);
       await client.values.prepare(spec.args);
       const args = client.values.decodeArgs(
@@ -107,13 +113,14 @@ export class ActorHost {
     }
   }
 
-  private classOf({ spec }: ActorStart): Promise<ActorClass> {
-    let type = this.classes.get(spec.codeKey);
-    if (!type) {
-      type = this.loadClass(spec.code);
-      this.classes.set(spec.codeKey, type);
+  private classOf({ spec }: ActorStart): HostedClass {
+    let hosted = this.classes.get(spec.codeKey);
+    if (!hosted) {
+      // Packed by api/remote.ts of the same version of this package.
+      hosted = { loaded: this.loadClass(spec.code), settings: unpack(spec.host) as HostSettings };
+      this.classes.set(spec.codeKey, hosted);
     }
-    return type;
+    return hosted;
   }
 
   private async loadClass(code: Uint8Array): Promise<ActorClass> {
@@ -125,8 +132,7 @@ export class ActorHost {
     return type;
   }
 
-  private newActor(message: ActorStart): HostedActor {
-    const settings = unpack(message.spec.host) as HostSettings;
+  private newActor(message: ActorStart, settings: HostSettings): HostedActor {
     const lines = new Map([["", new CallLine(settings.maxConcurrency)]]);
     for (const [group, concurrency] of Object.entries(settings.concurrencyGroups)) {
       lines.set(group, new CallLine(concurrency));

@@ -1,6 +1,6 @@
 import { cancel, explain, get, init, put, remote, shutdown, wait } from "mobula";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Counter, type DetailedError, Grouped, Recorder } from "./classes.ts";
+import { AnyName, Counter, type DetailedError, Grouped, Recorder } from "./classes.ts";
 import { errorOf, eventually, newGate, waitingAt } from "./helpers.ts";
 
 beforeAll(async () => {
@@ -151,6 +151,13 @@ describe("values and errors", () => {
     expect(await get([word, number] as const)).toEqual(["two", 2]);
     const refs = counter.pair.options({ numReturns: 3 }).remote() as unknown as [typeof word, typeof word, typeof word];
     for (const ref of refs) expect((await errorOf(ref)).message).toMatch(/numReturns 3/);
+  });
+
+  test("methods may have any name, and may be fields", async () => {
+    const actor = remote(AnyName).remote();
+    const calls = [actor.client, actor.meta, actor.num, actor.actorId, actor.check, actor.arrow];
+    const names = await get(calls.map((method) => method.remote()));
+    expect(names).toEqual(["client", "meta", "num", "actorId", "check", "arrow"]);
   });
 
   test("an unknown method rejects, and names the class", async () => {

@@ -159,6 +159,27 @@ export class Grouped {
   }
 }
 
+/** Methods with names that the runtime might have liked for itself. */
+export class AnyName {
+  client(): string {
+    return "client";
+  }
+  meta(): string {
+    return "meta";
+  }
+  num(): string {
+    return "num";
+  }
+  actorId(): string {
+    return "actorId";
+  }
+  check(): string {
+    return "check";
+  }
+  /** Shows only when the actor has been made. */
+  arrow = (): string => "arrow";
+}
+
 /** Writes what its hooks do into a file: they run when nobody can ask any more. */
 export class Hooked {
   readonly file: string;
