@@ -31,6 +31,7 @@ import { currentExecution } from "./execution.ts";
 import { errorFromBytes } from "./failures.ts";
 import { GetTable, PendingGet, RUN_LENGTH_MIN } from "./gets.ts";
 import { type BoundMethod, Handle, type HandleMeta, handleState, type MethodMeta } from "./handles.ts";
+import { LoopWatch } from "./loop-watch.ts";
 import { bindMethod } from "./method-calls.ts";
 import type { OwnerPort } from "./port.ts";
 import { isRef, Ref } from "./refs.ts";
@@ -73,6 +74,12 @@ export class Client {
   private readonly options: ClientOptions;
   private readonly maxPending: number;
   private submittedCount = 0;
+  private readonly loopWatch = new LoopWatch((rounds) =>
+    this.options.onWarning(
+      "get-in-a-loop",
+      `${rounds} tasks in a row were each waited for before the next was submitted, so they ran one at a time: submit them all, then get() the list of refs, or use map()`,
+    ),
+  );
   private nextSeq = 1;
   private nextNum = 1;
   private nextRegistration = 1;
@@ -138,6 +145,7 @@ export class Client {
       );
     }
     this.submittedCount++;
+    this.loopWatch.submitted(seq, pending === 0);
     currentExecution()?.submitted(seq);
   }
 
@@ -271,7 +279,11 @@ export class Client {
         return Promise.reject(error);
       }
     }
-    return this.getAll([ref], options).then(firstOf);
+    if (!ref.isCall) this.loopWatch.waitsFor(ref.seq);
+    return this.getAll([ref], options).then((values) => {
+      this.loopWatch.settled();
+      return values[0];
+    });
   }
 
   getAll(refs: readonly Ref[], options?: GetOptions): Promise<unknown[]> {
@@ -591,8 +603,6 @@ function runLength(refs: readonly Ref[], from: number): number {
     at++;
   return at - from;
 }
-
-const firstOf = (values: unknown[]): unknown => values[0];
 
 export const nodeLostError = (why: string): MobulaError =>
   new ConnectionLostError(

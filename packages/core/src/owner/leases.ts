@@ -25,6 +25,9 @@ const TURN = 16;
 const STUCK_MS = 10;
 /** The node is told of a lease that has had nothing to do for so long, so that it calls it back when others wait. */
 const IDLE_TOLD_MS = 10;
+/** A function that has run so often and took less than this is better called with batches. */
+const TINY_RUNS = 10_000;
+const TINY_MICROS = 100;
 /** How many leases beyond those it holds an owner asks for at once. */
 const WANTED_AHEAD = 64;
 
@@ -206,7 +209,14 @@ export class LeaseTable {
     lease.progressAtMs = this.nowMs;
     this.detach(task, lease);
     const cost = task.registered?.cost;
-    if (cost) cost.micros = Number.isNaN(cost.micros) ? runMicros : cost.micros + (runMicros - cost.micros) / 8;
+    if (!cost) return;
+    cost.micros = Number.isNaN(cost.micros) ? runMicros : cost.micros + (runMicros - cost.micros) / 8;
+    if (++cost.runs === TINY_RUNS && cost.micros < TINY_MICROS) {
+      this.effects.warn(
+        "tiny-tasks",
+        `${task.name} has run ${TINY_RUNS.toLocaleString("en-US")} times and took about ${Math.max(1, Math.round(cost.micros))} µs each time, no more than a call itself costs: let each call work on a batch of items`,
+      );
+    }
   }
 
   private tellWanted(shape: Shape): void {

@@ -37,7 +37,7 @@ export interface Registered {
   readonly template: Template;
   readonly shape: Shape;
   /** Moving average of a run, microseconds; NaN while unknown. Shared by templates of one name and position. */
-  readonly cost: { micros: number };
+  readonly cost: { micros: number; runs: number };
   /** Absent when the function has captured none. */
   readonly captured: Captured | undefined;
 }

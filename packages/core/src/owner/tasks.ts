@@ -51,7 +51,7 @@ export class TaskTable {
   private readonly effects: OwnerEffects;
   private readonly objects: ObjectTable;
   private readonly templates = new Map<number, Registered>();
-  private readonly costs = new Map<string, { micros: number }>();
+  private readonly costs = new Map<string, { micros: number; runs: number }>();
   /** Sent and unfinished tasks and calls. */
   readonly sent = new Map<Seq, TaskRecord>();
   private readonly delayed = new Map<TaskRecord, number>();
@@ -90,7 +90,7 @@ export class TaskTable {
   register(template: Template): void {
     let cost = this.costs.get(template.name);
     if (!cost) {
-      cost = { micros: Number.NaN };
+      cost = { micros: Number.NaN, runs: 0 };
       this.costs.set(template.name, cost);
     }
     const keys = this.objects.useNested(template.nested);

@@ -1,0 +1,37 @@
+/**
+ * Notices a program that waits for each task before it submits the next, so that its tasks run one after the other.
+ * Only a tight loop counts: a server that handles a request now and then looks the same but for the pauses.
+ */
+
+const LOOP_MS = 2;
+const ROUNDS = 200;
+
+export class LoopWatch {
+  private readonly onLoop: (rounds: number) => void;
+  private rounds = 0;
+  private lastSeq = -1;
+  private settledAtMs = 0;
+  private isTold = false;
+
+  constructor(onLoop: (rounds: number) => void) {
+    this.onLoop = onLoop;
+  }
+
+  /** @param isAlone nothing else was pending. */
+  submitted(seq: number, isAlone: boolean): void {
+    if (this.isTold) return;
+    if (!isAlone || performance.now() - this.settledAtMs > LOOP_MS) this.rounds = 0;
+    this.lastSeq = seq;
+  }
+
+  /** The program waits for this result alone. */
+  waitsFor(seq: number): void {
+    if (this.isTold || seq !== this.lastSeq || ++this.rounds < ROUNDS) return;
+    this.isTold = true;
+    this.onLoop(this.rounds);
+  }
+
+  settled(): void {
+    if (!this.isTold) this.settledAtMs = performance.now();
+  }
+}
