@@ -55,6 +55,11 @@ export async function functions(): Promise<void> {
   // @ts-expect-error it takes no argument
   noArguments.remote(1);
 
+  const readonlyRest = remote((first: string, ...rest: readonly number[]) => rest.length + first.length);
+  exactly<ObjectRef<number>>()(readonlyRest.remote("a", 1, numberRef));
+  // @ts-expect-error the rest are numbers
+  readonlyRest.remote("a", "b");
+
   const optional = remote((a: string, b?: number, ...rest: boolean[]) => `${a}${b}${rest}`);
   optional.remote("a");
   optional.remote(stringRef, numberRef, true, false);

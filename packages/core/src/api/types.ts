@@ -144,7 +144,8 @@ type Signatures<F, N extends number> = F extends {
     ? OptionalSignature<A1, R1, N> & OptionalSignature<A2, R2, N> & RemoteSignature<A3, R3, N>
     : F extends { (...args: infer A1): infer R1; (...args: infer A2): infer R2 }
       ? OptionalSignature<A1, R1, N> & RemoteSignature<A2, R2, N>
-      : F extends (...args: infer A) => infer R
+      : // The constraint is needed for functions whose rest parameter is a read-only array.
+        F extends (...args: infer A extends readonly unknown[]) => infer R
         ? RemoteSignature<A, R, N>
         : never;
 

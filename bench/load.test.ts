@@ -1,0 +1,42 @@
+/** The soak and the chaos run in a short form. */
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { createRandom } from "./load/random.ts";
+
+const run = (program: string, ...args: string[]) =>
+  spawnSync(process.execPath, ["--conditions=mobula-source", join(import.meta.dirname, program), ...args], {
+    encoding: "utf8",
+    timeout: 110_000,
+  });
+
+test.each([
+  ["soak.ts", /^seed 1, 6 s\n.*\n\d+ operations with the right result; nothing was left behind\n$/s],
+  ["chaos.ts", /^seed 1, 6 s, workers are killed\n.*\n\d+ operations .*, [1-9]\d* workers killed; nothing was left/s],
+])(
+  "%s in six seconds gets every result right and leaves nothing behind",
+  (program, expected) => {
+    const { status, stdout, stderr } = run(program, "--seconds", "6", "--seed", "1");
+    expect(status, stdout + stderr).toBe(0);
+    expect(stdout).toMatch(expected);
+  },
+  120_000,
+);
+
+test("a wrong option is one line", () => {
+  const { status, stderr } = run("soak.ts", "--seconds", "never");
+  expect(status).toBe(1);
+  expect(stderr).toBe("soak: --seconds is never; it must be a number above 0 (see --help)\n");
+});
+
+test("the same seed gives the same numbers, and forks differ", () => {
+  const draw = (seed: number) => Array.from({ length: 5 }, () => createRandom(seed).fork(3).between(0, 1_000_000));
+  const many = (seed: number) => {
+    const random = createRandom(seed);
+    return Array.from({ length: 5 }, () => random.between(0, 1_000_000));
+  };
+  expect(draw(1)).toEqual(draw(1));
+  expect(many(1)).toEqual(many(1));
+  expect(new Set(many(1)).size).toBe(5);
+  expect(createRandom(1).fork(1).next()).not.toBe(createRandom(1).fork(2).next());
+});

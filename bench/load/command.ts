@@ -1,0 +1,41 @@
+/** The command lines of `npm run soak` and `npm run chaos`. */
+import { parseArgs } from "node:util";
+import { pickSeed, runLoad } from "./run.ts";
+
+export async function loadCommand(options: {
+  readonly name: string;
+  readonly withKills: boolean;
+  readonly seconds: number;
+}): Promise<void> {
+  const { name, withKills } = options;
+  let seconds = options.seconds;
+  let seed = pickSeed();
+  try {
+    const { values } = parseArgs({
+      options: { seconds: { type: "string" }, seed: { type: "string" }, help: { type: "boolean", short: "h" } },
+    });
+    if (values.help === true) {
+      console.log(`npm run ${name} -- [--seconds N (default ${seconds})] [--seed N (default: another each time)]`);
+      return;
+    }
+    if (values.seconds !== undefined) seconds = number("seconds", values.seconds);
+    if (values.seed !== undefined) seed = number("seed", values.seed);
+  } catch (error) {
+    console.error(`${name}: ${(error as Error).message} (see --help)`);
+    process.exitCode = 1;
+    return;
+  }
+  try {
+    await runLoad({ seconds, seed, withKills, print: (line) => console.log(line) });
+  } catch (error) {
+    console.error(error);
+    console.error(`${name}: failed; the same operations again: npm run ${name} -- --seed ${seed} --seconds ${seconds}`);
+    process.exitCode = 1;
+  }
+}
+
+function number(name: string, text: string): number {
+  const value = Number(text);
+  if (!Number.isFinite(value) || value <= 0) throw new Error(`--${name} is ${text}; it must be a number above 0`);
+  return value;
+}

@@ -1,0 +1,73 @@
+/** Which processes a run has, from /proc: Linux only. */
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+
+export interface Found {
+  readonly pid: number;
+  readonly program: "node" | "worker" | "other";
+}
+
+/** Children of this process and theirs. */
+export function descendants(root: number = process.pid): Found[] {
+  const children = new Map<number, number[]>();
+  for (const name of readdirSync("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    const stat = readProc(`${name}/stat`);
+    if (stat === undefined) continue;
+    const [state, parent] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    if (state === "Z") continue;
+    const siblings = children.get(Number(parent)) ?? [];
+    siblings.push(Number(name));
+    children.set(Number(parent), siblings);
+  }
+  const found: Found[] = [];
+  const visit = (pid: number): void => {
+    for (const child of children.get(pid) ?? []) {
+      found.push({ pid: child, program: programOf(child) });
+      visit(child);
+    }
+  };
+  visit(root);
+  return found;
+}
+
+function programOf(pid: number): Found["program"] {
+  const program = /\/(node|worker)\.(?:cjs|ts)(?:\0|$)/.exec(readProc(`${pid}/cmdline`) ?? "")?.[1];
+  return program === "node" || program === "worker" ? program : "other";
+}
+
+/** A worker that is still starting has no socket yet. */
+export function isReady(worker: number): boolean {
+  const socket = /"address":"([^"]+)"/.exec(readProc(`${worker}/environ`) ?? "")?.[1];
+  return socket !== undefined && existsSync(socket);
+}
+
+/** Memory that would be free without the process. */
+export function privateBytes(pid: number): number {
+  const text = readProc(`${pid}/smaps_rollup`) ?? "";
+  let kib = 0;
+  for (const [, value] of text.matchAll(/^Private_(?:Clean|Dirty):\s+(\d+) kB$/gm)) kib += Number(value);
+  return kib * 1024;
+}
+
+export function openFiles(pid: number): number {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).length;
+  } catch (error) {
+    if (isGone(error)) return 0;
+    throw error;
+  }
+}
+
+function readProc(path: string): string | undefined {
+  try {
+    return readFileSync(`/proc/${path}`, "utf8");
+  } catch (error) {
+    if (isGone(error)) return undefined;
+    throw error;
+  }
+}
+
+function isGone(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === "ENOENT" || code === "ESRCH";
+}

@@ -1,0 +1,125 @@
+/**
+ * Runs random operations side by side for a while, and then looks for what they left behind.
+ *
+ * 1. A warm-up, after which everything rests and is measured.
+ * 2. The load itself.
+ * 3. Everything rests again: the store must be empty, and memory and open files as before.
+ * 4. After `shutdown()` no process, folder or shared memory may be left.
+ *
+ * The seed decides which operations each lane runs and with which sizes; how they meet, and when workers are killed,
+ * is the machine's.
+ */
+import { setTimeout as delay } from "node:timers/promises";
+import { init, shutdown } from "mobula";
+import { startKiller } from "./killer.ts";
+import { growth, left, rest, type Traces, tracesOf } from "./leaks.ts";
+import { type LoadContext, type Operation, operations } from "./operations.ts";
+import { createRandom } from "./random.ts";
+
+const LANES = 6;
+const WARM_UP_SHARE = 0.25;
+/** An operation that takes longer hangs; with kills some start over many times. */
+const OPERATION_MS_MAX = 60_000;
+const KILL_MEAN_MS = 400;
+const REPORT_MS = 10_000;
+const GONE_MS_MAX = 3_000;
+const STORE_BYTES = 128 * 2 ** 20;
+
+export interface LoadOptions {
+  readonly seconds: number;
+  readonly seed: number;
+  readonly withKills: boolean;
+  readonly print: (line: string) => void;
+}
+
+/** @throws Error with the first thing that was wrong. */
+export async function runLoad({ seconds, seed, withKills, print }: LoadOptions): Promise<void> {
+  print(`seed ${seed}, ${seconds} s${withKills ? ", workers are killed" : ""}`);
+  const random = createRandom(seed);
+  const { address } = await init({ objectStoreBytes: STORE_BYTES });
+  const traces = tracesOf(address);
+  const killer = withKills ? startKiller(random.fork(1_000), KILL_MEAN_MS) : undefined;
+  const counts: Counts = new Map();
+  const startedAtMs = performance.now();
+  const warmMs = seconds * 1_000 * WARM_UP_SHARE;
+  const phase = async (number: number, untilMs: number): Promise<void> => {
+    const lanes = Array.from({ length: LANES }, (_, lane) => {
+      const context = { random: random.fork(number * LANES + lane), withKills };
+      return runLane(context, startedAtMs + untilMs, counts);
+    });
+    await Promise.all(lanes);
+  };
+  const reporting = setInterval(
+    () => print(`${((performance.now() - startedAtMs) / 1_000).toFixed(0)} s: ${total(counts)} operations`),
+    REPORT_MS,
+  );
+  try {
+    await phase(0, warmMs);
+    const warm = await rest();
+    await phase(1, seconds * 1_000);
+    killer?.stop();
+    const grown = growth(warm, await rest());
+    if (grown.length > 0) throw new Error(grown.join("; "));
+  } finally {
+    clearInterval(reporting);
+    killer?.stop();
+    await shutdown();
+  }
+  await nothingLeft(traces);
+  for (const [name, { count, totalMs, maxMs }] of [...counts].sort(([a], [b]) => a.localeCompare(b))) {
+    print(`  ${name}: ${count}, ${(totalMs / count).toFixed(0)} ms each, at most ${maxMs.toFixed(0)}`);
+  }
+  const kills = killer ? `, ${killer.kills} workers killed` : "";
+  print(`${total(counts)} operations with the right result${kills}; nothing was left behind`);
+}
+
+type Counts = Map<string, { count: number; totalMs: number; maxMs: number }>;
+
+const total = (counts: Counts): number => [...counts.values()].reduce((sum, { count }) => sum + count, 0);
+
+async function runLane(context: LoadContext, untilMs: number, counts: Counts): Promise<void> {
+  const names = Object.keys(operations);
+  while (performance.now() < untilMs) {
+    const name = context.random.pick(names);
+    const startedAtMs = performance.now();
+    await withDeadline(name, operations[name], context);
+    const ms = performance.now() - startedAtMs;
+    const known = counts.get(name) ?? { count: 0, totalMs: 0, maxMs: 0 };
+    counts.set(name, {
+      count: known.count + 1,
+      totalMs: known.totalMs + ms,
+      maxMs: Math.max(known.maxMs, ms),
+    });
+  }
+}
+
+async function withDeadline(name: string, operation: Operation | undefined, context: LoadContext): Promise<void> {
+  const deadline = new AbortController();
+  try {
+    await Promise.race([
+      operation?.(context),
+      delay(OPERATION_MS_MAX, undefined, { signal: deadline.signal }).then(() => {
+        throw new Error(`nothing happened for ${OPERATION_MS_MAX / 1_000} s`);
+      }),
+    ]);
+  } catch (cause) {
+    throw new Error(`"${name}" went wrong: ${(cause as Error).message}`, { cause });
+  } finally {
+    deadline.abort();
+  }
+}
+
+/** Killed processes take a moment to go. */
+async function nothingLeft(traces: Traces): Promise<void> {
+  const deadline = performance.now() + GONE_MS_MAX;
+  for (;;) {
+    const found = left(traces);
+    if (found.length === 0) return;
+    if (performance.now() > deadline) throw new Error(`left behind: ${found.join(", ")}`);
+    await delay(50);
+  }
+}
+
+export function pickSeed(): number {
+  return Math.floor(Math.random() * 2 ** 31);
+}
