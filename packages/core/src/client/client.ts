@@ -22,7 +22,7 @@ import {
   type WorkerId,
 } from "../base/ids.ts";
 import { INLINE_BYTES_MAX, MAX_PENDING_TASKS } from "../base/limits.ts";
-import type { ProgramEffects } from "../owner/mod.ts";
+import { ENGINE_SEQS_FROM, type ProgramEffects } from "../owner/mod.ts";
 import type { StoreClient, WritableAllocation } from "../store/mod.ts";
 import type { Explanation, RuntimeEnv, StorePinned, ValueRecord } from "../wire/mod.ts";
 import { callSite } from "./call-site.ts";
@@ -438,7 +438,10 @@ export class Client {
   }
 
   private arrived(seq: Seq, value: ValueRecord): void {
-    this.latest = value.at === "inline" ? { seq, bytes: value.bytes } : undefined;
+    if (seq >= ENGINE_SEQS_FROM && value.at === "inline" && !this.gets.has(seq)) {
+      this.latest = { seq, bytes: Uint8Array.from(value.bytes) };
+      return;
+    }
     for (const { get, index } of this.gets.take(seq)) {
       if (get.isSettled) continue;
       const ref = get.refs[index];

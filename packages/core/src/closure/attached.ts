@@ -2,6 +2,7 @@
  * What a program attached to a function besides its text: properties, methods on an old-style constructor's
  * prototype, a prototype of its own. What a class's text defines is left out: it is defined again.
  */
+import { types } from "node:util";
 import type { AnyNode } from "acorn";
 import { isClass } from "./free-names.ts";
 import type { AnyFunction } from "./inspector.ts";
@@ -51,7 +52,8 @@ export function attachedTo(fn: AnyFunction, node: AnyNode | undefined): Attached
   let isConstructor = false;
   if (hasPrototype) {
     const own: unknown = Reflect.getOwnPropertyDescriptor(prototype, "constructor")?.value;
-    const isGenerator = node !== undefined && "generator" in node && node.generator === true;
+    // Of functions that arrived from another process the text is not at hand.
+    const isGenerator = types.isGeneratorFunction(fn);
     if (own === fn || isGenerator) {
       for (const key of Reflect.ownKeys(prototype)) {
         if (STANDARD_PROTOTYPE.has(key) || written?.methods.has(key)) continue;

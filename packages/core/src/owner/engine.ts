@@ -192,6 +192,8 @@ export class OwnerEngine {
     stream.received = index + 1;
     const item = this.objects.createUnnumbered(task);
     this.objects.setValue(item, value);
+    // Whoever reads a stream reads its values: a small one goes along, which saves asking for it.
+    if (value.at === "inline" && value.nested.length === 0) this.effects.value(item.seq, value);
     this.effects.streamItem(task.seq, index, item.seq);
   }
 

@@ -24,7 +24,7 @@ import { type NestedRef, ObjectRecord, TASK_STATE, type TaskRecord } from "./rec
 import { SeqTable } from "./seq-table.ts";
 
 /** Object numbers from here on are chosen by the engine; below, by the program's side. */
-const ENGINE_SEQS_FROM = 2 ** 40;
+export const ENGINE_SEQS_FROM = 2 ** 40;
 /** What a ref of another owner counts as kept, whatever its value takes: it should go back when it is needed no more. */
 const BORROWED_BYTES = 64;
 /** A value as the program hands it over: refs inside are named as the program names them. */
@@ -239,6 +239,13 @@ export class ObjectTable {
     const bytes = packFailure({ code: error.code, kind: error.kind as "lost", message: error.message });
     record.value = undefined;
     this.setValue(record, { at: "error", bytes, nested: [] });
+  }
+
+  /** Failures of tasks that the program still has a ref of and has never asked for. */
+  *unreadFailures(): Generator<{ readonly name: string; readonly bytes: Uint8Array }> {
+    for (const { value, task, isRead } of this.records.values()) {
+      if (value?.at === "error" && task && !isRead) yield { name: task.name, bytes: value.bytes };
+    }
   }
 
   // ── counts ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,8 +6,12 @@ import type { Running } from "./running.ts";
 
 export type AnyGenerator = Iterator<unknown> | AsyncIterator<unknown>;
 
-/** Items leave at the latest after so much running. */
+/** Items leave at the latest after so much running, */
 const FLUSH_MICROS = 500;
+/** at once when they take longer than this to make, so that a system call does not count, */
+const SLOW_STEP_MICROS = 50;
+/** and the first ones at once in any case. */
+const FIRST_ITEMS = 4;
 /** The event loop, and with it a cancel, gets a turn at the latest after so much running. */
 const YIELD_MICROS = 4_000;
 
@@ -57,14 +61,15 @@ export class Producer {
       const startedAt = performance.now();
       const isGuarded = this.guard && (count < 2 || this.stepMicros > GUARD_FROM_MICROS);
       const step = isGuarded && this.guard ? this.guard(() => generator.next()) : generator.next();
-      this.stepMicros = Math.max(this.stepMicros, (performance.now() - startedAt) * 1000);
+      const stepMicros = (performance.now() - startedAt) * 1000;
+      this.stepMicros = Math.max(this.stepMicros, stepMicros);
       const item = step instanceof Promise ? await step : (step as IteratorResult<unknown>);
       if (item.done) return count;
       const value = item.value instanceof Promise ? await item.value : item.value;
       this.writer.item(this.running.seq, this.running.attempt, count, value);
       count++;
       const now = performance.now();
-      if ((now - flushedAt) * 1000 > FLUSH_MICROS) {
+      if (count <= FIRST_ITEMS || stepMicros > SLOW_STEP_MICROS || (now - flushedAt) * 1000 > FLUSH_MICROS) {
         this.writer.flush();
         flushedAt = now;
       }
