@@ -117,6 +117,8 @@ export class ActorHost {
     if (message.timeoutMs > 0 && world.prng.chance(0.03)) return;
     if (message.timeoutMs === 0) this.exit(hosted, message.reason);
     else {
+      const { actorId, incarnation } = hosted.start;
+      this.worker.process.toNode({ t: "actor-stopping", actorId, incarnation });
       hosted.stop = message;
       this.next(hosted);
     }

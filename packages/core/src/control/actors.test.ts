@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { type ActorId, MobulaError, type ObjectKey, type ProcessId } from "../base/mod.ts";
 import type { ActorOptionsRecord, ActorSpec, ActorState, FromNode } from "../wire/messages.ts";
-import { RESTART_DELAY_MIN_MS, STOP_GRACE_MS, UNKNOWN_ACTOR_MS, YOUNG_DEATH_MS } from "./actors.ts";
+import { RESTART_DELAY_MIN_MS, STOP_GRACE_MS, STOP_READ_MS, UNKNOWN_ACTOR_MS, YOUNG_DEATH_MS } from "./actors.ts";
 import {
   actorId,
   addressOf,
@@ -430,6 +430,33 @@ describe("killing an actor", () => {
     expect(s.takeKilled()).toEqual([[workerId(1), "an actor did not stop in time"]]);
     s.dies(1);
     expect(brief(s.takeSent(s.driver))).toEqual(["dead 0 ACTOR_DIED", "restarting 1"]);
+  });
+});
+
+describe("a host that is stuck", () => {
+  test("one that does not read its order to end is killed after 2 s", () => {
+    const s = setUp();
+    alive(s, A, 1);
+    s.control.processGone(s.driver);
+    s.nowMs += STOP_READ_MS - 1;
+    s.control.tick();
+    expect(s.takeKilled()).toEqual([]);
+    s.nowMs += 1;
+    s.control.tick();
+    expect(s.takeKilled()).toHaveLength(1);
+  });
+
+  test("one that has read it has the time of its hook", () => {
+    const s = setUp();
+    alive(s, A, 1);
+    s.control.processGone(s.driver);
+    s.control.handle(processId("a1"), { t: "actor-stopping", actorId: A, incarnation: 0 });
+    s.nowMs += 30_000;
+    s.control.tick();
+    expect(s.takeKilled()).toEqual([]);
+    s.nowMs += STOP_GRACE_MS;
+    s.control.tick();
+    expect(s.takeKilled()).toHaveLength(1);
   });
 });
 

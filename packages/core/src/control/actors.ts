@@ -16,6 +16,7 @@ import type {
   ActorOptionsRecord,
   ActorSpec,
   ActorState,
+  ActorStopping,
   Demand,
   FromNode,
   WorkerAddress,
@@ -43,6 +44,8 @@ import { createSharedHosts } from "./shared-hosts.ts";
 export const STOP_GRACE_MS = 5_000;
 /** A shared host drops an actor at once when told to; one that does not answer for so long is stuck, and is killed. */
 export const KILL_GRACE_MS = 5_000;
+/** A host that has not read its order by then is stuck in synchronous code, and could not run the hook either. */
+export const STOP_READ_MS = 2_000;
 /** Whoever asks for an actor before its creator has told of it waits so long. */
 export const UNKNOWN_ACTOR_MS = 10_000;
 /** An actor that lived shorter than this died young; from the second time in a row on it is made again with a delay. */
@@ -73,6 +76,7 @@ export interface Actors {
   /** `onKilled` is called when it has taken effect; at once for an actor that is not known. */
   kill(actorId: ActorId, noRestart: boolean, onKilled?: () => void): void;
   created(from: ProcessId, message: ActorCreated): void;
+  stopping(from: ProcessId, message: Pick<ActorStopping, "actorId" | "incarnation">): void;
   exited(from: ProcessId, message: ActorExited): void;
   /** The last handle is gone. */
   unheld(actorId: ActorId): void;
@@ -411,7 +415,9 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
     const isBeingKilled = actor.ending?.kind === "restart";
     actor.ending = { kind: isBeingKilled ? "kill" : "stop", cause };
     if (isBeingKilled) return;
-    setDeadline(actor, out.nowMs() + shutdownMs + STOP_GRACE_MS);
+    // While others live in the same worker, one that is busy is given its time.
+    const isAlone = actor.host === undefined ? reason !== "out-of-scope" : reason === "shutdown";
+    setDeadline(actor, out.nowMs() + (isAlone ? STOP_READ_MS : shutdownMs + STOP_GRACE_MS));
     out.send(actor.worker.processId, {
       t: "actor-stop",
       actorId: actor.actorId,
@@ -599,6 +605,12 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
       }
       setPhase(actor, "running");
       if (actor.ending === undefined) tellAll(actor);
+    },
+
+    stopping(from, { actorId, incarnation }) {
+      const actor = records.get(actorId);
+      if (!isCurrent(actor, from, incarnation) || actor.ending?.kind !== "stop") return;
+      setDeadline(actor, out.nowMs() + shutdownMs + STOP_GRACE_MS);
     },
 
     exited(from, { actorId, incarnation, reason }) {

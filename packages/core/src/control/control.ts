@@ -111,6 +111,9 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
       case "actor-created":
         actors.created(from, message);
         break;
+      case "actor-stopping":
+        actors.stopping(from, message);
+        break;
       case "actor-exited":
         actors.exited(from, message);
         break;

@@ -11,6 +11,7 @@ import type {
   ActorExited,
   ActorKill,
   ActorState,
+  ActorStopping,
   ActorSubscribe,
   ActorUnsubscribe,
   Demand,
@@ -41,6 +42,7 @@ export type ControlMessage =
   | ActorUnsubscribe
   | ActorKill
   | ActorCreated
+  | ActorStopping
   | ActorExited
   | WaitReport;
 
@@ -57,6 +59,7 @@ export const CONTROL_MESSAGES: ReadonlySet<string> = new Set<ControlMessage["t"]
   "actor-unsubscribe",
   "actor-kill",
   "actor-created",
+  "actor-stopping",
   "actor-exited",
   "wait-report",
 ]);

@@ -218,6 +218,12 @@ export interface ActorCreated {
   /** Packed error when the constructor threw. */
   readonly error?: Uint8Array;
 }
+/** From the host, at once: it has read {@link ActorStop}, so it is not stuck in synchronous code. */
+export interface ActorStopping {
+  readonly t: "actor-stopping";
+  readonly actorId: ActorId;
+  readonly incarnation: number;
+}
 /** From the host: the actor ended itself (exitActor, or after {@link ActorStop}). */
 export interface ActorExited {
   readonly t: "actor-exited";
@@ -281,6 +287,7 @@ export type ToNode =
   | ActorUnsubscribe
   | ActorKill
   | ActorCreated
+  | ActorStopping
   | ActorExited
   | WaitReport
   | Query

@@ -21,7 +21,7 @@ export const HOOKS = {
 } as const;
 
 /** Calls that run when an actor is told to end have so long to finish before its hook runs all the same. */
-const DRAIN_MS = 5_000;
+const DRAIN_MS = 1_000;
 /** Results that the system has not taken are waited for so long. */
 const UNSENT_MS = 5_000;
 const UNSENT_POLL_MS = 5;
@@ -210,6 +210,7 @@ export class ActorHost {
       this.exited(actor);
       return;
     }
+    this.options.toNode({ t: "actor-stopping", actorId: actor.actorId, incarnation: actor.start.incarnation });
     // Nobody is left to hear what its calls give, or nobody will be.
     if (reason !== "out-of-scope") for (const { running } of actor.open) running.cancel("TASK_CANCELLED", true);
     setTimeout(() => void this.end(actor, message.timeoutMs), DRAIN_MS).unref();
