@@ -1,4 +1,5 @@
 /** `init` and `shutdown`. */
+import { setTimeout as delay } from "node:timers/promises";
 import { AlreadyInitializedError } from "../base/errors.ts";
 import { inheritedExecArgv } from "../bin/entries.ts";
 import { type Driver, startDriver, startInline } from "../driver/mod.ts";
@@ -8,6 +9,9 @@ import { normalizeInitOptions } from "./options.ts";
 import { board, takeProgressLine } from "./progress.ts";
 import type { Context, InitOptions } from "./types.ts";
 import { warnOnce } from "./warnings.ts";
+
+/** How long a shutdown waits to be told of failures that nobody read. */
+const UNREAD_MS = 500;
 
 interface Session {
   readonly context: Context;
@@ -102,6 +106,11 @@ export async function shutdown(): Promise<void> {
   session = undefined;
   setCurrent(undefined);
   ending.unhook();
+  await Promise.race([ending.driver.client.tellUnreadFailures(), delay(UNREAD_MS, undefined, { ref: false })]).catch(
+    () => {
+      // The owner is gone, and what it knew with it: the program was told then.
+    },
+  );
   await ending.driver.stop();
 }
 

@@ -24,7 +24,7 @@ import {
 import { INLINE_BYTES_MAX, MAX_PENDING_TASKS } from "../base/limits.ts";
 import { ENGINE_SEQS_FROM, type ProgramEffects } from "../owner/mod.ts";
 import type { StoreClient, WritableAllocation } from "../store/mod.ts";
-import type { Explanation, RuntimeEnv, StorePinned, ValueRecord } from "../wire/mod.ts";
+import type { Explanation, Queries, RuntimeEnv, StorePinned, ValueRecord } from "../wire/mod.ts";
 import { callSite } from "./call-site.ts";
 import type { Shippable } from "./coded.ts";
 import { currentExecution } from "./execution.ts";
@@ -571,6 +571,12 @@ export class Client {
     if (target instanceof Ref) this.keyOf(target);
     this.port.cancel(target.seq, options.force ?? false, options.recursive ?? true);
     this.port.flush();
+  }
+
+  /** Tells of failures that the program has refs of and never asked for; before it is closed. */
+  async tellUnreadFailures(): Promise<void> {
+    const unread = (await this.port.query("unread-failures", null)) as Queries["unread-failures"]["result"];
+    for (const { name, bytes } of unread) this.options.onUnreadFailure(name, errorFromBytes(bytes, this.values));
   }
 
   /** Everything that waits, and all that is waited for later, is rejected with this error. */

@@ -57,6 +57,10 @@ export class SeqTable<T> {
     return true;
   }
 
+  *values(): Generator<T> {
+    for (const { items } of this.blocks.values()) for (const item of items) if (item !== undefined) yield item;
+  }
+
   private block(index: number): Block<T> | undefined {
     if (index === this.lastIndex) return this.last;
     const block = this.blocks.get(index);

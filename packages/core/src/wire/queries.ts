@@ -52,6 +52,8 @@ export interface Queries {
   "kill-worker": { params: { workerId: string; reason: string }; result: null };
   /** Sends SIGINT to a worker whose claim word says that it can be interrupted. */
   "interrupt-worker": { params: { workerId: string }; result: null };
+  /** Answered by the owner itself: failed tasks whose refs are held and were never asked for. */
+  "unread-failures": { params: null; result: readonly { readonly name: string; readonly bytes: Uint8Array }[] };
   /** The newest events of all processes, see events/event-batch.ts; `droppedBatches` made room for them. */
   timeline: { params: null; result: { batches: readonly Uint8Array[]; droppedBatches: number } };
 }
