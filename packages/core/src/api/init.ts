@@ -121,7 +121,7 @@ function printLog(lines: LogLines["lines"]): void {
     if (takeProgressLine(text)) continue;
     // The first such line was printed when it came; this one stands for those of other workers since.
     const times = repeated > 0 ? ` [${repeated} more time${repeated === 1 ? "" : "s"} from other workers]` : "";
-    board.printAbove(() => process[stream].write(`(${name} pid=${pid}) ${text}${times}\n`));
+    board.printAbove(() => process[stream].write(`(${name === "" ? "" : `${name} `}pid=${pid}) ${text}${times}\n`));
   }
 }
 

@@ -400,7 +400,7 @@ const initTable = {
   labels,
   infeasibleTimeoutMs: milliseconds(0),
   putTimeoutMs: milliseconds(0),
-  memoryMonitor: fieldsOf({ threshold, intervalMs: milliseconds(1) }),
+  memoryMonitor: fieldsOf({ threshold, intervalMs: milliseconds(1), limitBytes: wholeNumber(1) }),
   maxPendingTasks: wholeNumber(1),
   ignoreReinit: aBoolean,
   token: aText,
@@ -422,7 +422,7 @@ export interface InitSettings {
   readonly runtimeEnv: RuntimeEnv | undefined;
   readonly infeasibleTimeoutMs: number;
   readonly putTimeoutMs: number;
-  readonly memoryMonitor: { readonly threshold: number; readonly intervalMs: number };
+  readonly memoryMonitor: { readonly threshold: number; readonly intervalMs: number; readonly limitBytes?: number };
   readonly maxPendingTasks: number;
   readonly ignoreReinit: boolean;
   readonly token: string | undefined;
@@ -455,6 +455,7 @@ export function normalizeInitOptions(
     memoryMonitor: {
       threshold: read.memoryMonitor?.threshold ?? 0.95,
       intervalMs: read.memoryMonitor?.intervalMs ?? 250,
+      ...(read.memoryMonitor?.limitBytes !== undefined && { limitBytes: read.memoryMonitor.limitBytes }),
     },
     maxPendingTasks: read.maxPendingTasks ?? MAX_PENDING_TASKS,
     ignoreReinit: read.ignoreReinit ?? false,

@@ -332,7 +332,12 @@ export interface InitOptions {
   readonly infeasibleTimeoutMs?: number;
   /** How long `put` waits for room before it goes to disk. Default 10_000. */
   readonly putTimeoutMs?: number;
-  readonly memoryMonitor?: { readonly threshold?: number; readonly intervalMs?: number };
+  readonly memoryMonitor?: {
+    readonly threshold?: number;
+    readonly intervalMs?: number;
+    /** Counts the memory of workers only, against so many bytes, instead of everything against the machine's memory. */
+    readonly limitBytes?: number;
+  };
   /** Default 1_000_000. */
   readonly maxPendingTasks?: number;
   /** A second `init` gives the same context instead of an error. Default false. */

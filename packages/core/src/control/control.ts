@@ -256,6 +256,8 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
       });
     },
 
+    storedAmong: (keys) => directory.storedAmong(keys),
+
     stats() {
       const counts = { pending: 0, alive: 0, restarting: 0, dead: 0 };
       for (const info of listActors(actors, null)) counts[info.state]++;

@@ -41,6 +41,8 @@ export interface Directory {
   processGone(process: ProcessId): void;
   /** The last hold on an object is gone. */
   unheld(key: ObjectKey): void;
+  /** Of these places in the store, the ones that hold published values. */
+  storedAmong(keys: ReadonlySet<StoreKey>): readonly StoreKey[];
   stats(): { readonly objects: number; readonly parkedObjects: number };
 }
 
@@ -188,6 +190,13 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
       if (record.waiters.length > 0) serveWaiters(key, record, lost(key));
       if (record.value !== undefined) dropValue(record.value);
       holds.forget(key);
+    },
+
+    storedAmong(keys) {
+      const found: StoreKey[] = [];
+      for (const { value } of records.values())
+        if (value?.at === "stored" && keys.has(value.key)) found.push(value.key);
+      return found;
     },
 
     stats() {

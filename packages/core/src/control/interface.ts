@@ -168,6 +168,8 @@ export interface Control {
   /** Puts back what a state store remembers of an earlier run; before the first process joins. */
   restore(entries: readonly { readonly key: string; readonly value: Uint8Array }[]): void;
 
+  /** Of these places in the store, the ones that hold published values. */
+  storedAmong(keys: ReadonlySet<StoreKey>): readonly StoreKey[];
   stats(): ControlStats;
 }
 

@@ -22,7 +22,7 @@ import {
 import { LeaseEngine, type SchedulerCommand, type SchedulerEvent, type StopReason } from "../scheduler/mod.ts";
 import { type StoreServer, startStore } from "../store/mod.ts";
 import type { Peer } from "../transport/mod.ts";
-import type { FromNode, Hello, ToNode, WorkerDeath } from "../wire/messages.ts";
+import type { FromNode, Hello, StoreKey, ToNode, WorkerDeath } from "../wire/messages.ts";
 import type { ClaimPages } from "./claims.ts";
 import type { NodeConfig } from "./config.ts";
 import { acceptConnections } from "./connections.ts";
@@ -34,6 +34,7 @@ import { describeMachine, type Machine } from "./machine.ts";
 import { MemoryMonitor } from "./memory-monitor.ts";
 import type { NodeLog } from "./node-log.ts";
 import { answerQuery } from "./node-queries.ts";
+import { Orphans } from "./orphans.ts";
 import type { SpawnOptions, StartedWorker } from "./spawn.ts";
 import { Timeline } from "./timeline.ts";
 import { WorkerPool } from "./worker-pool.ts";
@@ -105,6 +106,14 @@ export class NodeRuntime {
   private readonly requests = new Map<number, ActorWorkerRequest>();
   /** What a worker does now, for people and for the memory monitor; none: it is idle. */
   private readonly duties = new Map<WorkerId, Duty>();
+  private readonly orphans = new Orphans({
+    owners: () => [...this.members.values()].flatMap(({ role, processId }) => (role === "tool" ? [] : [processId])),
+    send: (to, message) => this.send(to, message),
+    published: (keys) => this.control.storedAmong(keys),
+    free: (keys) => this.store.free(keys),
+  });
+  /** Workers that died, until the store has read what they sent it. */
+  private readonly makers = new Map<ProcessId, WorkerId>();
   private readonly namespaces = new Map<JobId, string>();
   /** Deaths whose events are being handled. */
   private readonly deaths = new Map<WorkerId, WorkerDeath>();
@@ -135,6 +144,7 @@ export class NodeRuntime {
         for (const id of processIds) runtime?.send(id, { t: "collect" });
       },
       onPinned: (processId, pinned) => runtime?.send(processId, pinned),
+      onProcessGone: (processId, keys) => runtime?.storeLeft(processId, keys),
     });
     runtime = new NodeRuntime(options, machine, store);
     runtime.accept();
@@ -320,6 +330,7 @@ export class NodeRuntime {
     this.members.delete(processId);
     this.feed({ kind: "client-left", clientId: processId });
     this.control.processGone(processId);
+    this.orphans.processGone(processId);
     this.store.processGone(processId);
     if (member.role !== "driver") return;
     if (member.jobId) {
@@ -345,11 +356,19 @@ export class NodeRuntime {
       this.timeline.processGone(processId);
       const isRetired = death.intended === "idle" || death.intended === "max-calls";
       this.control.processGone(processId, isRetired);
+      this.orphans.processGone(processId);
+      this.makers.set(processId, workerId);
       this.store.processGone(processId);
     }
     this.feed({ kind: "worker-died", workerId, detail });
     this.control.workerDied(death);
     this.deaths.delete(workerId);
+  }
+
+  private storeLeft(processId: ProcessId, keys: readonly StoreKey[]): void {
+    const workerId = this.makers.get(processId);
+    this.makers.delete(processId);
+    if (!this.isStopping) this.orphans.ask(keys, workerId);
   }
 
   // ── messages ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -382,6 +401,9 @@ export class NodeRuntime {
         return;
       case "store-pin":
         this.store.pin(from, message.keys);
+        return;
+      case "store-claims":
+        this.orphans.answered(from, message);
         return;
       case "store-unpin":
         this.store.unpin(from, message.keys);

@@ -248,6 +248,14 @@ export class ObjectTable {
     }
   }
 
+  /** Of these places in the store, the ones that hold values known here. */
+  storedAmong(keys: ReadonlySet<StoreKey>): readonly StoreKey[] {
+    const found: StoreKey[] = [];
+    for (const { value } of this.records.values())
+      if (value?.at === "stored" && keys.has(value.key)) found.push(value.key);
+    return found;
+  }
+
   // ── counts ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** The program's ref is gone. */

@@ -13,6 +13,7 @@ import {
   FrameReader,
   FrameWriter,
   type FromNode,
+  type StoreOrphans,
   type ToNode,
   type WorkerAddress,
 } from "../wire/mod.ts";
@@ -47,6 +48,7 @@ class Link implements WorkerLink {
   readonly knownActors = new Map<number, number>();
   readonly claims: ClaimTable | undefined;
   isBroken = false;
+  readonly whenClosed: (() => void)[] = [];
   /** Frames written before the connection is open wait here. */
   private readonly early = new FrameWriter();
   private peer: Peer | undefined;
@@ -293,6 +295,10 @@ export class OwnerRuntime {
       this.toNode({ t: "events-reported", id: message.id });
       return true;
     }
+    if (message.t === "store-orphans") {
+      this.claim(message);
+      return true;
+    }
     this.enter();
     if (!this.engine.onNodeMessage(message)) return false;
     this.schedule();
@@ -348,10 +354,22 @@ export class OwnerRuntime {
     return link;
   }
 
+  /** Says which objects of a dead process are known here, once nothing of it is unread. */
+  private claim(message: StoreOrphans): void {
+    const { id, keys, workerId } = message;
+    const link = workerId === undefined ? undefined : this.links.get(workerId);
+    if (link) {
+      link.whenClosed.push(() => this.claim(message));
+      return;
+    }
+    this.toNode({ t: "store-claims", id, keys: this.engine.objects.storedAmong(new Set(keys)) });
+  }
+
   private closed(link: Link): void {
     if (this.links.get(link.address.workerId) === link) this.links.delete(link.address.workerId);
     this.enter();
     this.engine.onLinkClosed(link);
+    for (const next of link.whenClosed.splice(0)) next();
     this.schedule();
   }
 }

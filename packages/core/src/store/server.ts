@@ -31,6 +31,8 @@ export interface StoreServerOptions {
   readonly requestCollect: (processIds: readonly ProcessId[]) => void;
   /** The answer to `pin`, for each key once, at once or after a restore. */
   readonly onPinned: (processId: ProcessId, pinned: StorePinned) => void;
+  /** A process is gone, and everything that it sent has been read; the keys are those it sealed and nobody freed. */
+  readonly onProcessGone?: (processId: ProcessId, keys: readonly StoreKey[]) => void;
   /** What the store does, for metrics and the timeline. */
   readonly onEvent?: (event: StoreServerEvent) => void;
   readonly backing?: Backing;
@@ -106,6 +108,11 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
   const connections = new Set<Connection>();
   /** Told to be gone while a connection may still hold unread news of it. */
   const leaving = new Set<ProcessId>();
+
+  function gone(processId: ProcessId): void {
+    step({ kind: "process-gone", processId });
+    options.onProcessGone?.(processId, engine.keysSealedBy(processId));
+  }
   const running = new Set<Promise<void>>();
   let populating: Promise<void> = Promise.resolve();
 
@@ -366,7 +373,7 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
     }
     const { processId, pid } = connection;
     if (processId === undefined || isConnected(processId)) return;
-    if (leaving.delete(processId)) step({ kind: "process-gone", processId });
+    if (leaving.delete(processId)) gone(processId);
     // A client that closed in order has given back what it had; its pins last until the node says that it is gone.
     else if (!connection.saidBye) awaitDeath(processId, pid, DEATH_CHECKS_MAX);
   }
@@ -418,7 +425,7 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
     processGone(processId) {
       // What the process sealed last may still lie unread in its connection, which ends with it.
       if (isConnected(processId)) leaving.add(processId);
-      else step({ kind: "process-gone", processId });
+      else gone(processId);
     },
     keysSealedBy: (processId) => engine.keysSealedBy(processId),
     stats: () => engine.stats(),

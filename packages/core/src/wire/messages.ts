@@ -149,6 +149,21 @@ export interface StoreUnpin {
   readonly keys: readonly StoreKey[];
 }
 
+/** Objects that a dead process made and nobody has freed: which of them does the receiver know? */
+export interface StoreOrphans {
+  readonly t: "store-orphans";
+  readonly id: number;
+  readonly keys: readonly StoreKey[];
+  /** The dead process, when it was a worker: what it sent is read to the end before the answer. */
+  readonly workerId?: WorkerId;
+}
+/** The answer: those that have an owner here. */
+export interface StoreClaims {
+  readonly t: "store-claims";
+  readonly id: number;
+  readonly keys: readonly StoreKey[];
+}
+
 // Actors.
 
 export interface ActorOptionsRecord {
@@ -281,6 +296,7 @@ export type ToNode =
   | StoreFree
   | StorePin
   | StoreUnpin
+  | StoreClaims
   | ActorCreate
   | ActorAnnounce
   | ActorSubscribe
@@ -478,6 +494,7 @@ export type FromNode =
   | LeaseBegin
   | ObjectState
   | StorePinned
+  | StoreOrphans
   | ActorState
   | ActorStart
   | ActorStop
