@@ -176,7 +176,12 @@ async function join(options: DriverOptions, io: IoThread, launched: LaunchedNode
     // The node ends while we are still connected, so that actors have their shutdown hooks and last lines arrive.
     await stopNode();
     // Everything that the node sent is told before the end of its connection.
-    if (launched) await Promise.race([disconnected, delay(LAST_LINES_MS, undefined, { ref: false })]);
+    if (launched) {
+      // Nothing else may keep the process alive by now, and it must not end before this has.
+      const late = new AbortController();
+      await Promise.race([disconnected, delay(LAST_LINES_MS, undefined, { signal: late.signal })]);
+      late.abort();
+    }
     await io.stop(error);
   };
   return {

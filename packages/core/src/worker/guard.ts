@@ -54,6 +54,8 @@ export function runGuarded<T>(claims: WorkerClaims, key: number, fn: () => T): T
     } catch {
       // Either the signal came, or its sender died first; both end the wait.
     }
+    // An async function has given its promise, and nobody will wait for it any more.
+    if (outcome && "value" in outcome) Promise.resolve(outcome.value).catch(() => {});
     throw new Interrupted("interrupted by a cancel");
   }
   if (!outcome) throw new Interrupted("interrupted by a cancel");
