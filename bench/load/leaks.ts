@@ -5,7 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { listActors, nodes } from "mobula";
-import { descendants, openFiles, privateBytes } from "./processes.ts";
+import { descendants, openFiles, ownBytes } from "./processes.ts";
 
 /** Idle processes give back what they held within a second or so; a busy machine may take longer. */
 const REST_MS_MAX = 20_000;
@@ -47,8 +47,8 @@ export async function rest(): Promise<Rest> {
   const node = processes.find(({ program }) => program === "node");
   if (!node) throw new Error("there is no node process");
   return {
-    driverBytes: process.memoryUsage().heapUsed + process.memoryUsage().external,
-    nodeBytes: privateBytes(node.pid),
+    driverBytes: process.memoryUsage().heapUsed,
+    nodeBytes: ownBytes(node.pid),
     driverFiles: openFiles(process.pid),
     nodeFiles: openFiles(node.pid),
     workers: processes.filter(({ program }) => program === "worker").length,

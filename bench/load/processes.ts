@@ -41,12 +41,10 @@ export function isReady(worker: number): boolean {
   return socket !== undefined && existsSync(socket);
 }
 
-/** Memory that would be free without the process. */
-export function privateBytes(pid: number): number {
-  const text = readProc(`${pid}/smaps_rollup`) ?? "";
-  let kib = 0;
-  for (const [, value] of text.matchAll(/^Private_(?:Clean|Dirty):\s+(\d+) kB$/gm)) kib += Number(value);
-  return kib * 1024;
+/** Memory of the process's own: neither files nor what it shares, such as the object store. */
+export function ownBytes(pid: number): number {
+  const kib = /^Anonymous:\s+(\d+) kB$/m.exec(readProc(`${pid}/smaps_rollup`) ?? "")?.[1];
+  return Number(kib ?? 0) * 1024;
 }
 
 export function openFiles(pid: number): number {

@@ -1,0 +1,75 @@
+/** Every section of the guide runs as one program, compiles, and prints what the guide says. */
+import { execFile } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+
+const run = promisify(execFile);
+const root = join(import.meta.dirname, "..");
+
+interface Section {
+  readonly title: string;
+  readonly code: string;
+  readonly output: string;
+}
+
+/** Code is in blocks marked `ts`, what it prints in blocks marked `text` after it. */
+function readGuide(text: string): { prelude: string; sections: Section[] } {
+  const [head = "", ...rest] = text.split(/^## /m);
+  const blocks = (part: string, kind: string): string =>
+    [...part.matchAll(new RegExp(`^\`\`\`${kind}\\n(.*?)^\`\`\`$`, "gms"))].map(([, block]) => block).join("\n");
+  return {
+    prelude: blocks(head, "ts prelude"),
+    sections: rest
+      .map((part) => ({
+        title: part.split("\n", 1)[0] ?? "",
+        code: blocks(part, "ts"),
+        output: blocks(part, "text").replaceAll("\n\n", "\n"),
+      }))
+      .filter(({ code }) => code !== ""),
+  };
+}
+
+const { prelude, sections } = readGuide(readFileSync(join(import.meta.dirname, "guide.md"), "utf8"));
+// Below the repository, so that `mobula` is found, and not below node_modules, where Node.js strips no types.
+mkdirSync(join(root, ".cache"), { recursive: true });
+const folder = mkdtempSync(join(root, ".cache/guide-"));
+const fileOf = (index: number) => join(folder, `section-${index}.ts`);
+
+beforeAll(() => {
+  for (const [index, { code }] of sections.entries()) {
+    // Statements that follow imports may not come before them: the guide's programs import in the prelude only.
+    writeFileSync(fileOf(index), `${prelude}\n${code}\nawait shutdown();\nexport {};\n`);
+  }
+});
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+test("the guide has sections with code", () => {
+  expect(sections.length).toBeGreaterThan(8);
+  expect(prelude).toContain("await init(");
+});
+
+test("its programs compile", async () => {
+  const config = join(folder, "tsconfig.json");
+  writeFileSync(
+    config,
+    JSON.stringify({
+      extends: "../../tsconfig.json",
+      compilerOptions: { noUnusedLocals: false },
+      include: ["section-*.ts"],
+    }),
+  );
+  const tsc = join(root, "node_modules/typescript/bin/tsc");
+  await expect(run(process.execPath, [tsc, "-p", config])).resolves.toMatchObject({ stdout: "" });
+});
+
+describe.concurrent("its programs print what it says", () => {
+  test.each(sections.map((section, index) => ({ ...section, index })))("$title", async ({ index, output }) => {
+    const { stdout, stderr } = await run(process.execPath, ["--conditions=mobula-source", fileOf(index)], {
+      timeout: 50_000,
+    });
+    expect(stdout, stderr).toBe(output);
+  });
+});
