@@ -6,12 +6,6 @@ import type { Running } from "./running.ts";
 
 export type AnyGenerator = Iterator<unknown> | AsyncIterator<unknown>;
 
-/** Items leave at the latest after so much running, */
-const FLUSH_MICROS = 500;
-/** at once when they take longer than this to make, so that a system call does not count, */
-const SLOW_STEP_MICROS = 50;
-/** and the first ones at once in any case. */
-const FIRST_ITEMS = 4;
 /** The event loop, and with it a cancel, gets a turn at the latest after so much running. */
 const YIELD_MICROS = 4_000;
 
@@ -45,8 +39,7 @@ export class Producer {
   /** Returns the number of items. @throws what the generator throws, or the cancellation. */
   async run(generator: AnyGenerator): Promise<number> {
     let count = 0;
-    let flushedAt = performance.now();
-    let yieldedAt = flushedAt;
+    let yieldedAt = performance.now();
     for (;;) {
       while (count - this.consumed > this.bufferItems && !this.running.cancelled) {
         await new Promise<void>((resolve) => {
@@ -61,19 +54,15 @@ export class Producer {
       const startedAt = performance.now();
       const isGuarded = this.guard && (count < 2 || this.stepMicros > GUARD_FROM_MICROS);
       const step = isGuarded && this.guard ? this.guard(() => generator.next()) : generator.next();
-      const stepMicros = (performance.now() - startedAt) * 1000;
-      this.stepMicros = Math.max(this.stepMicros, stepMicros);
+      this.stepMicros = Math.max(this.stepMicros, (performance.now() - startedAt) * 1000);
       const item = step instanceof Promise ? await step : (step as IteratorResult<unknown>);
       if (item.done) return count;
       const value = item.value instanceof Promise ? await item.value : item.value;
       this.writer.item(this.running.seq, this.running.attempt, count, value);
       count++;
-      const now = performance.now();
-      if (count <= FIRST_ITEMS || stepMicros > SLOW_STEP_MICROS || (now - flushedAt) * 1000 > FLUSH_MICROS) {
-        this.writer.flush();
-        flushedAt = now;
-      }
-      if ((now - yieldedAt) * 1000 > YIELD_MICROS) {
+      // Nobody knows how long the next one takes, so this one leaves now.
+      this.writer.flush();
+      if ((performance.now() - yieldedAt) * 1000 > YIELD_MICROS) {
         await setImmediate();
         yieldedAt = performance.now();
       }
