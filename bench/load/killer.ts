@@ -1,31 +1,48 @@
-/** Kills workers with SIGKILL, at random times. */
+/**
+ * Kills workers with SIGKILL at random moments. How many follows from the progress of the load and not from a clock: a
+ * slow machine would otherwise lose workers faster than it can start them.
+ */
 import { descendants, isReady } from "./processes.ts";
 import type { Random } from "./random.ts";
 
+/** The share of operations during which a worker is killed, their own or another's. */
+const KILLS_PER_OPERATION = 0.4;
+const DELAY_MS_MAX = 1_000;
+
 export interface Killer {
   readonly kills: number;
+  /** An operation begins. */
+  began(): void;
   stop(): void;
 }
 
-/** @param meanMs from one kill to the next, on average. */
-export function startKiller(random: Random, meanMs: number): Killer {
+export function createKiller(random: Random): Killer {
+  const timers = new Set<NodeJS.Timeout>();
   let kills = 0;
-  let timer: NodeJS.Timeout | undefined;
-  const plan = (): void => {
-    timer = setTimeout(killOne, random.next() * 2 * meanMs);
-  };
   const killOne = (): void => {
     // Three that die in a row before they are ready are taken for workers that cannot start, and rightly.
     const workers = descendants().filter(({ pid, program }) => program === "worker" && isReady(pid));
     if (workers.length > 0 && kill(random.pick(workers).pid)) kills++;
-    plan();
   };
-  plan();
   return {
     get kills() {
       return kills;
     },
-    stop: () => clearTimeout(timer),
+    began() {
+      if (!random.chance(KILLS_PER_OPERATION)) return;
+      // Often soon: most operations are short.
+      const timer = setTimeout(
+        () => {
+          timers.delete(timer);
+          killOne();
+        },
+        DELAY_MS_MAX * random.next() ** 3,
+      );
+      timers.add(timer);
+    },
+    stop() {
+      for (const timer of timers) clearTimeout(timer);
+    },
   };
 }
 

@@ -11,7 +11,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { init, shutdown } from "mobula";
-import { startKiller } from "./killer.ts";
+import { createKiller, type Killer } from "./killer.ts";
 import { growth, left, rest, type Traces, tracesOf } from "./leaks.ts";
 import { type LoadContext, type Operation, operations } from "./operations.ts";
 import { createRandom } from "./random.ts";
@@ -20,7 +20,6 @@ const LANES = 6;
 const WARM_UP_SHARE = 0.25;
 /** An operation that takes longer hangs; with kills some start over many times. */
 const OPERATION_MS_MAX = 60_000;
-const KILL_MEAN_MS = 400;
 const REPORT_MS = 10_000;
 const GONE_MS_MAX = 3_000;
 const STORE_BYTES = 128 * 2 ** 20;
@@ -38,14 +37,14 @@ export async function runLoad({ seconds, seed, withKills, print }: LoadOptions):
   const random = createRandom(seed);
   const { address } = await init({ objectStoreBytes: STORE_BYTES });
   const traces = tracesOf(address);
-  const killer = withKills ? startKiller(random.fork(1_000), KILL_MEAN_MS) : undefined;
+  const killer = withKills ? createKiller(random.fork(1_000)) : undefined;
   const counts: Counts = new Map();
   const startedAtMs = performance.now();
   const warmMs = seconds * 1_000 * WARM_UP_SHARE;
   const phase = async (number: number, untilMs: number): Promise<void> => {
     const lanes = Array.from({ length: LANES }, (_, lane) => {
       const context = { random: random.fork(number * LANES + lane), withKills };
-      return runLane(context, startedAtMs + untilMs, counts);
+      return runLane(context, startedAtMs + untilMs, counts, killer);
     });
     await Promise.all(lanes);
   };
@@ -77,11 +76,17 @@ type Counts = Map<string, { count: number; totalMs: number; maxMs: number }>;
 
 const total = (counts: Counts): number => [...counts.values()].reduce((sum, { count }) => sum + count, 0);
 
-async function runLane(context: LoadContext, untilMs: number, counts: Counts): Promise<void> {
+async function runLane(
+  context: LoadContext,
+  untilMs: number,
+  counts: Counts,
+  killer: Killer | undefined,
+): Promise<void> {
   const names = Object.keys(operations);
   while (performance.now() < untilMs) {
     const name = context.random.pick(names);
     const startedAtMs = performance.now();
+    killer?.began();
     await withDeadline(name, operations[name], context);
     const ms = performance.now() - startedAtMs;
     const known = counts.get(name) ?? { count: 0, totalMs: 0, maxMs: 0 };
