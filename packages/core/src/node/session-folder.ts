@@ -55,7 +55,7 @@ function openBase(path: string): string | undefined {
     return "the path is too long for sockets";
   }
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeOnce(path);
     const status = lstatSync(path);
     if (!status.isDirectory()) return "it is not a folder";
     // Somebody else's folder under our name could be used to read the token.
@@ -68,6 +68,15 @@ function openBase(path: string): string | undefined {
     return undefined;
   } catch (error) {
     return (error as Error).message;
+  }
+}
+
+/** Not `recursive`, which never returns where the parent exists and yet nothing can be made in it, as in /proc. */
+function makeOnce(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
   }
 }
 

@@ -7,6 +7,7 @@
  *    as there is one. With the last use here, the owner's own hold is taken back; others may still hold it there.
  */
 import { assert } from "../base/assert.ts";
+import type { ErrorKind } from "../base/errors.ts";
 import {
   isObjectKey,
   type ObjectKey,
@@ -214,7 +215,10 @@ export class ObjectTable {
     const [first, ...others] = waiting;
     if (!first) return false;
     if (pinned.error) {
-      for (const record of waiting) this.lose(record, pinned.error);
+      for (const record of waiting) {
+        if (pinned.error.kind === "lost") this.lose(record, pinned.error);
+        else this.refuse(record, pinned.error);
+      }
       return true;
     }
     // Several refs of one stored object: each needs a pin of its own.
@@ -227,6 +231,14 @@ export class ObjectTable {
     this.effects.pinned(first.seq, pinned, first.value?.nested ?? []);
     if (first.uses <= 0) this.finish(first);
     return true;
+  }
+
+  /** The value is there and cannot be had at this time, for lack of room: who asked is told, and may ask again. */
+  private refuse(record: ObjectRecord, { code, kind, message }: { code: string; kind: string; message: string }): void {
+    record.isWanted = false;
+    const bytes = packFailure({ code, kind: kind as ErrorKind, message });
+    this.effects.value(record.seq, { at: "error", bytes, nested: [] });
+    if (record.uses <= 0) this.finish(record);
   }
 
   /** A stored copy is gone: make it again where lineage allows, else the error is the value. */

@@ -43,6 +43,7 @@ export function openArena(options: ArenaOptions): Arena {
     try {
       const file = open(backing, options);
       if (failures.length > 0) options.log(`${costOf(backing)} Tried before: ${failures.join("; ")}.`);
+      else if (backing !== "memfd") options.log(`${costOf(backing)} MOBULA_STORE_BACKING asks for it.`);
       return { backing, ...file };
     } catch (error) {
       failures.push(`${backing}: ${error instanceof Error ? error.message : String(error)}`);
