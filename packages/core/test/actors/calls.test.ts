@@ -267,7 +267,9 @@ describe("cancelling", () => {
   test("timeoutMs rejects the call and interrupts nothing", async () => {
     const counter = remote(Counter).remote();
     const gate = newGate();
-    const slow = counter.addBehind.options({ timeoutMs: 100 }).remote(gate, 5);
+    await get(counter.get.remote());
+    const slow = counter.addBehind.options({ timeoutMs: 1_500 }).remote(gate, 5);
+    await waitingAt(gate, 1);
     expect(await errorOf(slow)).toMatchObject({ code: "TASK_TIMEOUT", kind: "unavailable" });
     gate.open.remote();
     expect(await get(counter.get.remote())).toBe(5);
