@@ -113,6 +113,10 @@ class RemoteFunctionImpl {
 
   private submit(args: readonly unknown[]): unknown {
     const client = currentClient();
+    return client.run(() => this.submitTo(client, args));
+  }
+
+  private submitTo(client: Client, args: readonly unknown[]): unknown {
     if (this.registeredWith !== client || this.serializersKnown !== client.values.serializers.version) {
       this.register(client);
     }
@@ -229,6 +233,10 @@ class RemoteClassImpl {
 
   private create(args: readonly unknown[]): Handle {
     const client = currentClient();
+    return client.run(() => this.createWith(client, args));
+  }
+
+  private createWith(client: Client, args: readonly unknown[]): Handle {
     if (this.packedFor !== client || this.serializersKnown !== client.values.serializers.version) this.pack(client);
     const { meta } = this;
     if (!meta) throw new InvalidOptionError("the class could not be packed");

@@ -20,8 +20,11 @@ export class WritableObjectImpl implements WritableObject {
       this.view = new Uint8Array(bytes);
       return;
     }
-    this.allocation = store.create(layout.byteLength, callSite);
-    layout.writeHead(this.allocation.bytes);
+    this.allocation = client.run(() => {
+      const allocation = store.create(layout.byteLength, callSite);
+      layout.writeHead(allocation.bytes);
+      return allocation;
+    });
     this.view = this.allocation.bytes.subarray(layout.offset, layout.offset + bytes);
   }
 

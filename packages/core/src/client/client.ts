@@ -45,6 +45,8 @@ export interface ClientOptions {
   readonly maxPendingTasks?: number;
   /** Opens the object store when it is first needed; absent inline, where everything stays in messages. */
   readonly openStore?: () => StoreClient;
+  /** Runs what user code asks of the runtime so that no cancel breaks it off halfway; in workers. */
+  readonly shield?: <T>(fn: () => T) => T;
   readonly onUnreadFailure: (name: string, error: Error) => void;
   readonly onWarning: (code: string, message: string) => void;
   /** Bytes behind refs and views have grown or shrunk. */
@@ -112,6 +114,12 @@ export class Client {
       putLarge: (packed) => this.putPacked(packed, callSite()),
     });
     this.port.program = this.programEffects();
+  }
+
+  /** Everything that a program asks of the runtime goes through here: see `ClientOptions.shield`. */
+  run<T>(fn: () => T): T {
+    const { shield } = this.options;
+    return shield ? shield(fn) : fn();
   }
 
   // ── numbers ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -185,6 +193,10 @@ export class Client {
   }
 
   release(ref: Ref): void {
+    this.run(() => this.releaseNow(ref));
+  }
+
+  private releaseNow(ref: Ref): void {
     if (ref.isReleased || ref.client !== this) return;
     ref.isReleased = true;
     if (ref.local !== undefined && !ref.isReady) return;
@@ -218,6 +230,10 @@ export class Client {
   }
 
   put(value: unknown): Ref {
+    return this.run(() => this.putNow(value));
+  }
+
+  private putNow(value: unknown): Ref {
     const packed = this.encodePut(value);
     if (packed.byteLength <= INLINE_BYTES_MAX && packed.nested.length === 0) {
       return new Ref(this, this.takeSeqs(1), undefined, packed.toBytes());
@@ -241,7 +257,11 @@ export class Client {
     return this.putStored(packed, key);
   }
 
-  async putAsync(value: unknown): Promise<Ref> {
+  putAsync(value: unknown): Promise<Ref> {
+    return this.run(() => this.putLater(value));
+  }
+
+  private async putLater(value: unknown): Promise<Ref> {
     const packed = this.encodePut(value);
     const { store } = this;
     if (packed.byteLength <= INLINE_BYTES_MAX || !store) return this.putInline(packed);
@@ -263,15 +283,21 @@ export class Client {
 
   /** An object that was written in place: its bytes are a packed value already. */
   adoptAllocation(allocation: WritableAllocation, size: number): Ref {
-    const key = allocation.seal();
-    const seq = this.takeSeqs(1);
-    this.port.put(seq, { at: "stored", key, size, nested: [] });
-    return this.track(seq);
+    return this.run(() => {
+      const key = allocation.seal();
+      const seq = this.takeSeqs(1);
+      this.port.put(seq, { at: "stored", key, size, nested: [] });
+      return this.track(seq);
+    });
   }
 
   // ── get ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   get(ref: Ref, options?: GetOptions): Promise<unknown> {
+    return this.run(() => this.getOne(ref, options));
+  }
+
+  private getOne(ref: Ref, options?: GetOptions): Promise<unknown> {
     if (ref.local !== undefined && ref.client === this && !ref.isReleased) {
       try {
         return Promise.resolve(this.values.decode(ref.local));
@@ -280,13 +306,17 @@ export class Client {
       }
     }
     if (!ref.isCall) this.loopWatch.waitsFor(ref.seq);
-    return this.getAll([ref], options).then((values) => {
+    return this.getMany([ref], options).then((values) => {
       this.loopWatch.settled();
       return values[0];
     });
   }
 
   getAll(refs: readonly Ref[], options?: GetOptions): Promise<unknown[]> {
+    return this.run(() => this.getMany(refs, options));
+  }
+
+  private getMany(refs: readonly Ref[], options?: GetOptions): Promise<unknown[]> {
     for (const ref of refs) ref.check(this);
     if (refs.length === 0) return Promise.resolve([]);
     const signal = options?.signal;
@@ -410,12 +440,14 @@ export class Client {
     if (signal?.aborted) return Promise.reject(signal.reason);
     for (const item of items) if (item instanceof Ref) item.check(this);
     if (this.closedBy) return Promise.reject(this.closedBy);
-    return this.waits.wait(items, needed, options, (fail) => {
-      this.port.flush();
-      // Only a wait for all of them is one that each of them can hold up.
-      const isForAll = needed === items.length;
-      return this.beginWait(isForAll ? items.map((item) => item.seq) : [], fail);
-    });
+    return this.run(() =>
+      this.waits.wait(items, needed, options, (fail) => {
+        this.port.flush();
+        // Only a wait for all of them is one that each of them can hold up.
+        const isForAll = needed === items.length;
+        return this.beginWait(isForAll ? items.map((item) => item.seq) : [], fail);
+      }),
+    );
   }
 
   // ── what the owner says ──────────────────────────────────────────────────────────────────────────────────────────
@@ -568,9 +600,11 @@ export class Client {
     target: Ref | RefStream,
     options: { readonly force?: boolean; readonly recursive?: boolean },
   ): Promise<void> {
-    if (target instanceof Ref) this.keyOf(target);
-    this.port.cancel(target.seq, options.force ?? false, options.recursive ?? true);
-    this.port.flush();
+    this.run(() => {
+      if (target instanceof Ref) this.keyOf(target);
+      this.port.cancel(target.seq, options.force ?? false, options.recursive ?? true);
+      this.port.flush();
+    });
   }
 
   /** Tells of failures that the program has refs of and never asked for; before it is closed. */

@@ -24,9 +24,9 @@ export function bindMethod(
   method: MethodMeta,
   numReturns: number,
 ): BoundMethod {
-  const registration = registrationOf(client, name, method, numReturns);
+  const registration = client.run(() => registrationOf(client, name, method, numReturns));
   return {
-    remote: (...args) => call(client, handle, registration, method, numReturns, args),
+    remote: (...args) => client.run(() => call(client, handle, registration, method, numReturns, args)),
     options(overrides) {
       if (!mergeOverrides) throw new TypeError("method options are not available here");
       const merged = mergeOverrides(overrides, method, handle);

@@ -41,6 +41,10 @@ export class RefStream implements AsyncIterable<Ref> {
 
   /** The next ref, or done. Refs come in order; the last one rejects when the generator threw. */
   next(): Promise<IteratorResult<Ref, undefined>> {
+    return this.client.run(() => this.take());
+  }
+
+  private take(): Promise<IteratorResult<Ref, undefined>> {
     const { state } = this;
     const item = state.items.shift();
     if (item) {

@@ -132,6 +132,11 @@ export class WorkerClaims {
     return Atomics.compareExchange(this.words, GUARD_WORD, running, word(this.guards, GUARD_IDLE)) === running;
   }
 
+  /** Takes up again what {@link leaveGuard} had left. */
+  resumeGuard(): void {
+    Atomics.store(this.words, GUARD_WORD, word(this.guards, GUARD_RUNNING));
+  }
+
   get isInterrupted(): boolean {
     return Atomics.load(this.words, GUARD_WORD) === word(this.guards, GUARD_INTERRUPTED);
   }

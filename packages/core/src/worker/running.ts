@@ -135,10 +135,15 @@ export class Running implements Execution {
   }
 }
 
-/** A rejection that nobody handled fails the task that made it, if that still runs; false when it does not. */
+/**
+ * A rejection that nobody handled fails the task that made it, if that still runs; one of a cancelled task is no news.
+ * False when the rejection belongs to none of these.
+ */
 export function failExecution(error: unknown): boolean {
   const running = currentExecution();
-  if (!(running instanceof Running) || !running.abandon) return false;
+  if (!(running instanceof Running)) return false;
+  if (running.cancelled) return true;
+  if (!running.abandon) return false;
   running.abandon(error);
   return true;
 }

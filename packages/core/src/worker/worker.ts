@@ -11,6 +11,7 @@ import { connectUnix, listenUnix } from "../transport/mod.ts";
 import type { ClaimsInfo, FromNode, StoreInfo, ToNode, WorkerConfig } from "../wire/mod.ts";
 import { ActorHost } from "./actor-host.ts";
 import { OwnerConnection } from "./connection.ts";
+import { shielded } from "./guard.ts";
 import type { Surroundings } from "./running.ts";
 import { TaskRunner } from "./task-runner.ts";
 import { Waits } from "./waits.ts";
@@ -55,6 +56,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     {
       processId,
       port: new DirectPort(runtime),
+      shield: shielded,
       openStore: () => {
         if (!store) throw new ConnectionLostError("the node has not said where its object store is");
         return openStoreClient({
