@@ -69,7 +69,8 @@ module.exports = {
       comment: "a pure engine takes events and the time, and gives commands: no clock, socket, disk or process",
       from: {
         path: `${root}(scheduler/|owner/|base/|[^/]+/[^/]*engine[^/]*\\.ts$)`,
-        pathNot: "\\.(test|bench|test-d)\\.ts$",
+        // The owner's runtime runs the engine on real sockets, and says what processes do.
+        pathNot: "\\.(test|bench|test-d)\\.ts$|owner/(runtime|process-state)\\.ts$",
       },
       to: { dependencyTypes: ["core"], pathNot: "^(node:)?(util|assert|crypto)$" },
     },

@@ -28,7 +28,7 @@ const checks: ReadonlyArray<{ readonly name: string; readonly command: readonly 
       join(root, ".dependency-cruiser.cjs"),
       "--output-type",
       "err",
-      ...["packages", "examples", "bench", "scripts"].filter((folder) => existsSync(join(root, folder))),
+      ...["packages", "examples", "bench", "docs", "scripts"].filter((folder) => existsSync(join(root, folder))),
     ],
   },
 ];
