@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -43,7 +43,12 @@ export const isAlive = (pid: number): boolean => {
   }
 };
 
-export const newFile = (): string => join(mkdtempSync(join(tmpdir(), "mobula-actors-")), "notes");
+/** Gone when the test file has run. */
+export function newFile(): string {
+  const folder = mkdtempSync(join(tmpdir(), "mobula-actors-"));
+  process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
+  return join(folder, "notes");
+}
 
 export const linesOf = (file: string): string[] =>
   existsSync(file) ? readFileSync(file, "utf8").trimEnd().split("\n") : [];
