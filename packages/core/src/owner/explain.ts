@@ -99,7 +99,7 @@ function explainTask(view: View, task: TaskRecord, depth: number): OwnerExplanat
         return { ...actor, since, sentences: [sentence, ...actor.sentences], waitsFor: [task.actor.actorId] };
       }
       const shape = task.registered?.shape;
-      const sentence = `${task.name} waits for a worker since ${seconds(nowMs - since)}; ${count(shape?.queue.size ?? 0, "task")} that ask for the same are queued, and ${count(shape?.leases.length ?? 0, "worker")} serve them.${attempts}`;
+      const sentence = `${task.name} waits for a worker since ${seconds(nowMs - since)}; queued with the same demand: ${count(shape?.queue.size ?? 0, "task")}, served by ${count(shape?.leases.length ?? 0, "worker")}.${attempts}`;
       const ask: Question[] = shape ? [{ kind: "shape", shape: shape.id }] : [];
       return { state: "queued", since, sentences: [sentence], waitsFor: [], ask };
     }
@@ -190,7 +190,7 @@ export function explainActor(actor: ActorRecord, nowMs: number): OwnerExplanatio
     state: actor.state,
     since: nowMs,
     sentences: [
-      `Actor ${actor.className} (${actor.actorId}) is ${actor.state}; of this process ${count(queued, "call")} wait here and ${running} were sent to it${since}; it runs ${actor.concurrency} at a time.`,
+      `Actor ${actor.className} (${actor.actorId}) is ${actor.state}; calls of this process: ${queued} waiting here, ${running} sent to it${since}; it runs ${actor.concurrency} at a time.`,
     ],
     waitsFor: [],
     ask,

@@ -31,7 +31,7 @@ describe("explain", () => {
     ],
     ["failed", /^failed: It failed: TASK_FAILED: failing failed .*too far/],
     ["behind", /^queued: Slow\.nap was sent to worker .*which runs 1 at a time.*waits there behind 1 call; Slow\.nap/],
-    ["actor", /^alive: Actor Slow \(\w+\) is alive; .*2 were sent to it, the oldest \(Slow\.nap\) since/],
+    ["actor", /^alive: Actor Slow \(\w+\) is alive; .*2 sent to it, the oldest \(Slow\.nap\) since/],
     ["stopped", /^running: Slow\.nap .* is stopped by a signal \(SIGSTOP\) or a debugger: .*kill -CONT/],
     ["stream", /^running: .* It has made 17 items, of which 0 were taken; it pauses/],
     ["nested", /^running: outer .* outer itself waits for task:/],
