@@ -7,6 +7,8 @@ const FILE_BYTES_MAX = 4 * 1024 * 1024;
 /** A batch is one task: some tens of milliseconds of work, so that hundreds of them share the CPUs evenly. */
 const BATCH_BYTES = 1024 * 1024;
 const BATCH_FILES_MAX = 512;
+/** Programs write there while this one reads, so that two runs would not see the same files. */
+const CACHE_FOLDER = ".cache";
 
 export interface FileEntry {
   /** Relative to the folder, with forward slashes. */
@@ -33,7 +35,7 @@ export interface Batch {
 export class UsageError extends Error {}
 
 /**
- * Lists the files under `folder`, symbolic links and empty files left out.
+ * Lists the files under `folder`, symbolic links, empty files and `.cache` folders left out.
  *
  * @throws UsageError when there is no such folder, it cannot be read, or nothing in it can be compared.
  */
@@ -49,8 +51,9 @@ export function listFiles(folder: string, filesMax = Number.POSITIVE_INFINITY): 
     if (entries === undefined) foldersUnreadable++;
     for (const entry of entries ?? []) {
       const path = join(next, entry.name);
-      if (entry.isDirectory()) waiting.push(path);
-      else if (entry.isFile()) {
+      if (entry.isDirectory()) {
+        if (entry.name !== CACHE_FOLDER) waiting.push(path);
+      } else if (entry.isFile()) {
         // A file that vanished since the folder was read is not one of its files any more.
         const bytes = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
         if (bytes > FILE_BYTES_MAX) filesTooLarge++;

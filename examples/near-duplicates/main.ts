@@ -4,7 +4,7 @@ import { type Outcome, runBaseline } from "./baseline.ts";
 import { HELP, readCommand } from "./command-line.ts";
 import { runDistributed } from "./distributed.ts";
 import { type Listing, listFiles, makeBatches, UsageError } from "./files.ts";
-import { agree, asData, asText, type Results } from "./report.ts";
+import { agree, asData, asIntroduction, asText, type Results } from "./report.ts";
 
 const THRESHOLD = 0.8;
 
@@ -16,6 +16,7 @@ async function main(): Promise<void> {
   }
   const listing = listFiles(command.folder, command.filesMax);
   const withProgress = !command.asJson;
+  if (withProgress) console.error(asIntroduction(listing, command.baselineOnly));
   const distributed = command.baselineOnly
     ? undefined
     : await runDistributed(listing, { threshold: THRESHOLD, withChaos: command.withChaos, withProgress });

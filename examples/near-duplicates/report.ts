@@ -22,6 +22,14 @@ export function agree({ baseline, distributed }: Results): boolean | undefined {
   return JSON.stringify(baseline.groups) === JSON.stringify(distributed.groups);
 }
 
+/** What a person reads before the first progress is seen. */
+export function asIntroduction({ files, folder }: Listing, baselineOnly: boolean): string {
+  const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+  const how = baselineOnly ? "in one process" : "on all CPUs, then in one process";
+  const start = `Comparing ${count(files.length)} files (${size(bytes)}) `;
+  return `${start}${how}:\n${shorten(folder, COLUMNS)}`;
+}
+
 export function asText(results: Results): string {
   const { listing, threshold, baseline, distributed } = results;
   const { groups, bytesRead, filesUnreadable, pairsCompared } = outcomeOf(results);

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { runBaseline } from "../baseline.ts";
 import { readCommand } from "../command-line.ts";
 import { listFiles, UsageError } from "../files.ts";
-import { asText } from "../report.ts";
+import { asIntroduction, asText } from "../report.ts";
 import { change, type Fixture, makeFixture, makeText, random } from "./fixture.ts";
 
 let fixture: Fixture;
@@ -82,7 +82,9 @@ describe("the one-process run", () => {
       bytesViewed: 123_456_789_012,
       kills: { tasks: 12, actors: 12 },
     };
-    const lines = asText({ listing, threshold: 0.8, baseline: outcome, distributed }).split("\n");
+    const introduction = asIntroduction({ ...listing, folder: `/${long}` }, false);
+    const table = asText({ listing, threshold: 0.8, baseline: outcome, distributed });
+    const lines = [...introduction.split("\n"), ...table.split("\n")];
     for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
     expect(lines.join("\n")).toContain("identical");
     expect(lines.join("\n")).toContain("and 10 more groups");
@@ -129,6 +131,11 @@ describe("what a person may get wrong", () => {
     const refused = asOrdinaryUser(() => refusal(() => listFiles(locked)));
     chmodSync(locked, 0o700);
     expect(refused).toMatch(/locked cannot be read: permission denied/);
+  });
+
+  test("what lies in caches is left out, for it changes while it is read", () => {
+    fixture.write(".cache/inner/file.txt", "changes");
+    expect(listFiles(fixture.folder).files.some(({ path }) => path.includes("inner"))).toBe(false);
   });
 
   test("symbolic links are not followed", () => {
