@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { type ActorHandle, get, type ObjectRef, remote } from "mobula";
+import { afterAll } from "vitest";
 import { Gate, type GateHandle } from "./classes.ts";
 
 const POLL_MS = 10;
@@ -43,10 +44,15 @@ export const isAlive = (pid: number): boolean => {
   }
 };
 
+const folders: string[] = [];
+afterAll(() => {
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+});
+
 /** Gone when the test file has run. */
 export function newFile(): string {
   const folder = mkdtempSync(join(tmpdir(), "mobula-actors-"));
-  process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
+  folders.push(folder);
   return join(folder, "notes");
 }
 
