@@ -1,4 +1,5 @@
 /** The node killed, the driver killed, both at once: what is told, how soon, and what is left. */
+import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "vitest";
 import { Program, type ProgramOptions, pidsRunning } from "./programs.ts";
 
@@ -11,6 +12,12 @@ function start(scenario: string, options?: ProgramOptions): Program {
 afterEach(() => {
   for (const program of programs.splice(0)) program.remove();
 });
+
+async function gone(isThere: () => boolean, timeoutMs = 2_000): Promise<void> {
+  for (const deadline = performance.now() + timeoutMs; isThere(); await delay(20)) {
+    if (performance.now() > deadline) throw new Error(`it is still there after ${timeoutMs} ms`);
+  }
+}
 
 interface Failure {
   readonly code: string;
@@ -41,6 +48,19 @@ describe("the node is killed", () => {
     // The workers of the first node are gone as well, and the driver ends by itself.
     expect(await program.exitWithin(2_000)).toEqual({ code: 0, signal: null });
     await program.leavesNothing();
+  });
+});
+
+describe("what tasks started", () => {
+  test("ends with the node, although its worker died first", async () => {
+    const program = start("grandchildren");
+    const grandchild = await program.line<number>("ready");
+    const [node] = pidsRunning("node", program.family());
+    if (!node) throw new Error("the node was not found");
+    process.kill(node, "SIGKILL");
+    await gone(() => program.family().includes(grandchild));
+    program.kill();
+    await program.leavesNothing(2_000);
   });
 });
 
