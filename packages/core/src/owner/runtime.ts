@@ -221,6 +221,8 @@ export class OwnerRuntime {
   async explain(target: { readonly seq: Seq } | { readonly actor: number }): Promise<Explanation> {
     const nowMs = this.now();
     const engine = this.enter();
+    // The node is asked after it was told of everything that waits.
+    engine.flush();
     let own: OwnerExplanation;
     if ("seq" in target) own = explainObject(engine, this.history, target.seq, nowMs);
     else {

@@ -200,7 +200,8 @@ export class TaskTable {
       out.string(template.name);
       out.bin(template.code);
       out.uint(template.numReturns);
-      out.uint(template.isStream ? TEMPLATE_FLAGS.stream : 0);
+      const isPrompt = template.timeoutMs > 0 || template.maxRetries === 0;
+      out.uint((template.isStream ? TEMPLATE_FLAGS.stream : 0) | (isPrompt ? TEMPLATE_FLAGS.prompt : 0));
       out.uint(template.streamBufferItems);
       writeKeys(out, captured ? captured.keys : NO_KEYS);
       out.end();

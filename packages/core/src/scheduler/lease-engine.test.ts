@@ -127,6 +127,24 @@ describe("waiting tasks", () => {
     expect(engine.pool.available()).toEqual({ cpu: -10_000 });
   });
 
+  test("what runs beyond the CPUs there are is called back, so that nothing new starts there", () => {
+    const engine = engineWith({ cpu: 1 });
+    joined(engine, 1);
+    engine.step({ kind: "demand-changed", clientId: A, shape: 1, demand: demandOf({ cpu: 1 }), wanted: 1 }, 0);
+    const child = client("p-early1");
+    engine.step({ kind: "demand-changed", clientId: child, shape: 1, demand: demandOf({ cpu: 1 }), wanted: 1 }, 1);
+    const blocked = engine.step({ kind: "worker-blocked", workerId: workerId("early1"), blocked: true }, 2);
+    const started = blocked.find((command) => command.kind === "start-worker");
+    engine.step({ kind: "worker-ready", workerId: started?.workerId ?? workerId(""), clientId: client("p2") }, 3);
+    // The child has ended, its lease is kept; the owner says that it has no use for it.
+    engine.step({ kind: "demand-changed", clientId: child, shape: 1, wanted: 0 }, 4);
+    const resumed = engine.step({ kind: "worker-blocked", workerId: workerId("early1"), blocked: false }, 5);
+    expect(resumed).toEqual([{ kind: "revoke-lease", clientId: child, leaseId: leaseId(2) }]);
+    expect(engine.step({ kind: "tick" }, 6)).toEqual([]);
+    engine.step({ kind: "lease-returned", clientId: child, leaseId: leaseId(2), retire: false }, 7);
+    expect(engine.pool.available()).toEqual({ cpu: 0 });
+  });
+
   test("twenty levels of tasks that wait for each other end on one CPU", () => {
     const world = new World(engineWith({ cpu: 1 }));
     world.send({ kind: "tick" });

@@ -1,5 +1,8 @@
 /**
- * Which leases are called back for what waits without room, in this order: those that their owner has no use for,
+ * Which leases are called back. First as many as run beyond the CPUs there are: tasks that went on after they had
+ * waited took CPUs which others had got meanwhile, and no new task may start on them.
+ *
+ * Then for what waits without room, in this order: those that their owner has no use for,
  * those of lower priority in the same job, and those of whoever is above its share, see `fairness.ts`. Never more than
  * makes room; a lease that was called back already counts as room to come.
  */
@@ -13,6 +16,18 @@ export function revokePass(tables: Tables, pool: ResourcePool, starved: readonly
   const granted: Ask[] = [];
   const coming = pool.clone();
   for (const lease of tables.leases.values()) if (lease.isRevoked) coming.release(lease.allocation);
+  const callBack = (victim: Holding): void => {
+    victim.isRevoked = true;
+    revoked.push(victim);
+    coming.release(victim.allocation);
+    // Looked at as if it had changed hands, so that one pass stops when shares are level.
+    count(victim, -1);
+  };
+  while (coming.freeOf("cpu") < 0) {
+    const victim = pickDebtor(tables);
+    if (!victim) break;
+    callBack(victim);
+  }
 
   for (const ask of starved) {
     for (let missing = tables.missing(ask); missing > 0; missing--) {
@@ -22,11 +37,7 @@ export function revokePass(tables: Tables, pool: ResourcePool, starved: readonly
           missing = 0;
           break;
         }
-        victim.isRevoked = true;
-        revoked.push(victim);
-        coming.release(victim.allocation);
-        // Looked at as if it had changed hands, so that one pass stops when shares are level.
-        count(victim, -1);
+        callBack(victim);
       }
       if (missing > 0) {
         granted.push(ask);
@@ -37,6 +48,17 @@ export function revokePass(tables: Tables, pool: ResourcePool, starved: readonly
   for (const ask of granted) addRate(ask, -1);
   for (const victim of revoked) count(victim, 1);
   return revoked;
+}
+
+/** Of the leases that run, one that its owner has no use for, else one of those who have had most. */
+function pickDebtor(tables: Tables): Holding | undefined {
+  let best: Holding | undefined;
+  for (const lease of tables.leases.values()) {
+    if (lease.isRevoked || lease.isBlocked || (lease.allocation.units.cpu ?? 0) === 0) continue;
+    const surplus = Number(isSurplus(lease.ask)) - Number(best !== undefined && isSurplus(best.ask));
+    if (!best || surplus > 0 || (surplus === 0 && isBetterVictim(lease, best))) best = lease;
+  }
+  return best;
 }
 
 function pickVictim(tables: Tables, ask: Ask, lacking: readonly string[]): Holding | undefined {

@@ -53,7 +53,11 @@ export const TO_OWNER = {
   actorGone: 6,
 } as const;
 
-export const TEMPLATE_FLAGS = { stream: 1 } as const;
+export const TEMPLATE_FLAGS = {
+  stream: 1,
+  /** A run may be ended by force or may not be repeated: results leave before it begins and when it ends. */
+  prompt: 2,
+} as const;
 /** In `claimSlot`: this task was sent without a claim word. */
 export const NO_CLAIM = 0;
 

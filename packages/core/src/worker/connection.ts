@@ -17,11 +17,16 @@ export class WorkerTemplate {
   readonly name: string;
   readonly numReturns: number;
   readonly isStream: boolean;
+  /** Results leave before it runs and when it has run. */
+  readonly isPrompt: boolean;
   readonly streamBufferItems: number;
   fn: AnyFunction | undefined;
   retry: RetryRule = false;
   runs = 0;
+  /** Moving average of a run. */
   runMicros = 0;
+  /** Longest run, forgotten slowly. */
+  peakMicros = 0;
   /** Refs and handles that the function has captured: held here as long as it can be called. */
   readonly nested: readonly ObjectKey[];
   private readonly code: Uint8Array;
@@ -39,6 +44,7 @@ export class WorkerTemplate {
     this.code = code;
     this.numReturns = numReturns;
     this.isStream = (flags & TEMPLATE_FLAGS.stream) !== 0;
+    this.isPrompt = (flags & TEMPLATE_FLAGS.prompt) !== 0;
     this.streamBufferItems = streamBufferItems;
   }
 

@@ -32,6 +32,10 @@ export interface TaskMessage {
 
 /** Results leave at the latest after so much running, although more tasks wait. */
 const FLUSH_MICROS = 500;
+/** Before a function that was seen to run for so long, they leave too. */
+const LONG_MICROS = 1_000;
+/** What is left of the longest run after each further one. */
+const PEAK_KEPT = 0.999;
 /** The event loop gets a turn at the latest after so much running. */
 const YIELD_MICROS = 4_000;
 /** A cancelled task that neither heeds its signal nor ends is left to itself after this time, so that others can run. */
@@ -127,6 +131,9 @@ export class TaskRunner {
       unpin(this.runtime, task.fetched);
       return undefined;
     }
+    const { isPrompt, runs, peakMicros } = task.template;
+    // What has finished must not wait for one that may take long.
+    if (isPrompt || runs < 2 || peakMicros > LONG_MICROS) task.connection.peer.flush();
     const running = new Running(task.template.name, task.seq, task.attempt, task.connection, this.around());
     this.current = running;
     this.onStart?.(running.name);
@@ -261,8 +268,10 @@ export class TaskRunner {
     const { template } = task;
     template.runs++;
     template.runMicros += (micros - template.runMicros) / Math.min(template.runs, 8);
+    template.peakMicros = Math.max(micros, template.peakMicros * PEAK_KEPT);
     report(micros);
-    task.connection.peer.schedule();
+    if (template.isPrompt) task.connection.peer.flush();
+    else task.connection.peer.schedule();
     this.current = undefined;
     this.onEnd?.(running);
     if (this.broken !== running) running.ended();

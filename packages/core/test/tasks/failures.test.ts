@@ -185,11 +185,11 @@ describe("timeoutMs", () => {
   test("counts from the start of the attempt, not from the submission", async () => {
     const folder = newFolder();
     const block = remote((where: string) => blockUntil(where, "go"));
-    const quick = remote(() => "in time", { timeoutMs: 150 });
+    const quick = remote(() => "in time", { timeoutMs: 600 });
     const blocks = [block.remote(folder), block.remote(folder)];
     const refs = Array.from({ length: 20 }, () => quick.remote());
     const { setTimeout: delay } = await import("node:timers/promises");
-    await delay(300);
+    await delay(900);
     raise(folder, "go");
     await get(blocks);
     expect(new Set(await get(refs))).toEqual(new Set(["in time"]));
@@ -203,7 +203,7 @@ describe("timeoutMs", () => {
         if (at === 3) for (;;);
         return at;
       },
-      { timeoutMs: 200, maxRetries: 0 },
+      { timeoutMs: 800, maxRetries: 0 },
     );
     const outcomes = await Promise.allSettled(Array.from({ length: 12 }, (_, at) => get(tasks.remote(folder, at))));
     expect(outcomes.map(({ status }) => status === "fulfilled")).toEqual(
