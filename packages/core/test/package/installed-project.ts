@@ -65,7 +65,9 @@ export class InstalledProject implements Disposable {
     const path = [dirname(node), process.env.PATH ?? ""].join(delimiter);
     // What the test runner sets for itself must not reach the programs of a user.
     const { NODE_OPTIONS: _options, NODE_COMPILE_CACHE: _cache, VITEST: _vitest, ...inherited } = process.env;
-    const options = { cwd: this.folder, env: { ...inherited, PATH: path, ...env }, timeout: 60_000 };
+    // Nothing of these packages, which are soon gone, is kept for the user.
+    const own = { PATH: path, MOBULA_CACHE_DIR: join(this.folder, "mobula-cache") };
+    const options = { cwd: this.folder, env: { ...inherited, ...own, ...env }, timeout: 60_000 };
     try {
       return { code: 0, ...(await execute(node, args, options)) };
     } catch (error) {

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { InstalledProject, type NodeVersion, repository } from "./installed-project.ts";
@@ -6,9 +6,11 @@ import {
   commonJsProgram,
   esmProgram,
   programWithTaskModule,
+  snapshotProgram,
   taskModule,
   typescriptProgram,
   vitestProgram,
+  waitingModule,
 } from "./user-program.ts";
 
 const OLDEST_TRIED = "16.20.2";
@@ -96,6 +98,26 @@ describe.each([
     });
   });
 });
+
+test("node and workers start from snapshots as soon as there are some, and everything works in them", async () => {
+  project.write("waits.ts", waitingModule);
+  project.write("snapshots.ts", snapshotProgram);
+  const cache = join(project.folder, "snapshots");
+  mkdirSync(cache, { mode: 0o700 });
+  const blobs = () => readdirSync(cache).filter((file) => file.endsWith(".blob"));
+  const run = async (waitMs: number): Promise<unknown> => {
+    const args = ["--disable-warning=MODULE_TYPELESS_PACKAGE_JSON", "snapshots.ts", String(waitMs)];
+    const { code, stdout, stderr } = await project.run(node24.path, args, { MOBULA_CACHE_DIR: cache });
+    expect(code, stderr).toBe(0);
+    return JSON.parse(stdout);
+  };
+  expect(await run(0)).toEqual([[false, false, 1_000_000], 42]);
+  // The builder ends with its node; a busy machine needs several runs.
+  for (let runs = 0; runs < 10 && blobs().length < 2; runs++) await run(3_000);
+  expect(blobs()).toHaveLength(2);
+  expect(await run(0)).toEqual([[true, true, 1_000_000], 42]);
+  expect(readdirSync(cache).filter((file) => file.includes(".tmp"))).toEqual([]);
+}, 120_000);
 
 test("what the package declares type-checks in a strict project, for import and for require", async () => {
   project.write(

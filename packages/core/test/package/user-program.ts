@@ -37,3 +37,27 @@ const product = await get(remote(multiply).remote(6, 7));
 await shutdown();
 console.log(product === "42" ? "OK" : product);
 `;
+
+/** A module that waits at its top level, and a program that uses what is hard in a process started from a snapshot. */
+export const waitingModule = `import { remote, get } from "mobula";
+await new Promise((resolve) => setTimeout(resolve, 1));
+export const ready = true;
+export async function nested(x: number): Promise<number> {
+  const factor = x;
+  return get(remote((y: number) => y * factor).remote(7));
+}
+`;
+export const snapshotProgram = `import { readFileSync } from "node:fs";
+import { get, init, put, remote, shutdown } from "mobula";
+import { nested } from "./waits.ts";
+await init({ resources: { cpu: 2 } });
+const look = remote((bytes: Uint8Array) => [
+  readFileSync("/proc/self/cmdline", "utf8").includes("--snapshot-blob"),
+  readFileSync(\`/proc/\${process.ppid}/cmdline\`, "utf8").includes("--snapshot-blob"),
+  bytes.length,
+]);
+const results = await get([look.remote(put(new Uint8Array(1_000_000))), remote(nested).remote(6)]);
+await new Promise((resolve) => setTimeout(resolve, Number(process.argv[2] ?? 0)));
+await shutdown();
+console.log(JSON.stringify(results));
+`;
