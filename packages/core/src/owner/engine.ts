@@ -151,16 +151,17 @@ export class OwnerEngine {
         return;
       }
       case TO_OWNER.returned: {
-        const calls: TaskRecord[] = [];
+        const returned: TaskRecord[] = [];
         for (let field = 1; field < fields; field++) {
           const task = this.tasks.sent.get(reader.uint() as Seq);
-          if (!task || (task.lease?.link ?? task.actor?.link) !== link) continue;
-          this.tasks.unsent(task);
-          if (task.lease) this.tasks.leases.returned(task, task.lease);
-          else if (task.actor) calls.push(task);
+          if (task && (task.lease?.link ?? task.actor?.link) === link) returned.push(task);
         }
         // The first of them is to be the first again.
-        for (const call of calls.reverse()) this.actors.requeue(call);
+        for (const task of returned.reverse()) {
+          this.tasks.unsent(task);
+          if (task.lease) this.tasks.leases.returned(task, task.lease);
+          else if (task.actor) this.actors.requeue(task);
+        }
         return;
       }
       case TO_OWNER.actorGone:

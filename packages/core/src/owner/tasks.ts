@@ -548,6 +548,11 @@ export class TaskTable {
         this.expireCall(task);
         continue;
       }
+      if (task.state !== TASK_STATE.sent) {
+        // It was taken back, and is limited again when it is sent again.
+        this.limited.delete(task);
+        continue;
+      }
       // The time of a task begins when it does, not when it was sent to wait behind others.
       if (lease && !this.leases.mayRun(task, lease)) {
         task.sentAtMs = this.nowMs;

@@ -1,0 +1,232 @@
+import { describe, expect, test } from "vitest";
+import { LEASE_IDLE_MS } from "../base/limits.ts";
+import { only, type SentTask, TestOwner } from "./test-owner.ts";
+
+const submitMany = (owner: TestOwner, from: number, count: number, template = 1): void => {
+  for (let at = 0; at < count; at++) owner.submit(from + at, template);
+};
+const at = (tasks: readonly SentTask[], index: number): SentTask => {
+  const task = tasks[index];
+  if (!task) throw new Error(`no task ${index} was sent`);
+  return task;
+};
+
+describe("demand", () => {
+  test("the node is told once a turn how many leases could be used, with the shape at its first mention", () => {
+    const owner = new TestOwner();
+    owner.register(1);
+    submitMany(owner, 1, 3);
+    expect(owner.takeAsked()).toEqual([]);
+    owner.flush();
+    expect(owner.takeAsked()).toEqual([
+      { t: "lease-demand", shape: 0, wanted: 3, demand: expect.objectContaining({ resources: { cpu: 10_000 } }) },
+    ]);
+    submitMany(owner, 4, 2);
+    owner.flush();
+    expect(owner.takeAsked()).toEqual([{ t: "lease-demand", shape: 0, wanted: 5 }]);
+    owner.flush();
+    expect(owner.takeAsked()).toEqual([]);
+  });
+
+  test("a burst of a million does not ask for a million workers", () => {
+    const owner = new TestOwner();
+    owner.register(1);
+    submitMany(owner, 1, 1_000);
+    owner.flush();
+    expect(owner.takeAsked()).toEqual([expect.objectContaining({ wanted: 64 })]);
+  });
+
+  test("a demand that can never be met fails what waits and what comes later", () => {
+    const owner = new TestOwner();
+    owner.register(1);
+    owner.submit(1);
+    owner.flush();
+    owner.want(1);
+    owner.engine.onNodeMessage({ t: "lease-refused", shape: 0, reason: "infeasible", message: "never" });
+    owner.submit(2);
+    owner.want(2);
+    expect(owner.takeTold()).toEqual(["value 1 INFEASIBLE", "value 2 INFEASIBLE"]);
+  });
+});
+
+describe("windows", () => {
+  test("a function that has not run yet is sent a few at a time, a quick one deep, a slow one singly", () => {
+    const owner = new TestOwner();
+    owner.register(1);
+    submitMany(owner, 1, 1_000);
+    const worker = owner.grant(1, 0);
+    const first = worker.takeTasks();
+    expect(first.map(({ seq }) => seq)).toEqual([1, 2]);
+    for (const task of first) owner.ok(worker, task, 10);
+    owner.flush();
+    const second = worker.takeTasks();
+    expect(second.length).toBeGreaterThan(100);
+    for (const task of second) owner.ok(worker, task, 1_000_000);
+    owner.flush();
+    expect(worker.takeTasks()).toHaveLength(1);
+  });
+
+  test("leases take turns, so that none is filled while another is empty", () => {
+    const owner = new TestOwner();
+    owner.register(1);
+    owner.submit(1);
+    const [one, other] = [owner.grant(1, 0), owner.grant(2, 1)];
+    for (const task of one.takeTasks()) owner.ok(one, task, 5);
+    submitMany(owner, 2, 32);
+    owner.flush();
+    expect([one.takeTasks().length, other.takeTasks().length]).toEqual([16, 16]);
+  });
+
+  test("a function with a maxCalls ends its worker after so many, over several leases", () => {
+    const owner = new TestOwner();
+    owner.register(1, { maxCalls: 3 });
+    owner.submit(1);
+    const worker = owner.grant(1, 0);
+    owner.ok(worker, only(worker.takeTasks()));
+    owner.pass(LEASE_IDLE_MS);
+    expect(owner.takeAsked()).toContainEqual({ t: "lease-return", leaseId: 1 });
+    submitMany(owner, 2, 5);
+    expect(owner.grant(2, 0)).toBe(worker);
+    const tasks = worker.takeTasks();
+    expect(tasks.map(({ seq }) => seq)).toEqual([2, 3]);
+    for (const task of tasks) owner.ok(worker, task);
+    owner.flush();
+    expect(owner.takeAsked()).toContainEqual({ t: "lease-return", leaseId: 2, retire: true });
+    expect(worker.takeTasks()).toEqual([]);
+  });
+});
+
+describe("taking back", () => {
+  const busy = (hasClaims: boolean) => {
+    const owner = new TestOwner({ hasClaims });
+    owner.register(1);
+    owner.submit(1);
+    const worker = owner.grant(1, 0);
+    owner.ok(worker, only(worker.takeTasks()), 10);
+    submitMany(owner, 2, 4);
+    owner.flush();
+    return { owner, worker, tasks: worker.takeTasks() };
+  };
+
+  test("what a stuck worker has not begun runs elsewhere, in order; what it has begun stays", () => {
+    const { owner, worker, tasks } = busy(true);
+    expect(tasks).toHaveLength(4);
+    owner.start(worker, at(tasks, 0));
+    owner.start(worker, at(tasks, 1));
+    owner.pass(10);
+    for (const late of tasks.slice(2)) expect(owner.start(worker, late)).toBe(false);
+    expect(worker.takeTasks()).toEqual([]);
+    const other = owner.grant(2, 1);
+    expect(other.takeTasks().map(({ seq, attempt }) => [seq, attempt])).toEqual([
+      [4, 0],
+      [5, 0],
+    ]);
+  });
+
+  test("a stuck worker is sent nothing more until a result comes from it", () => {
+    const { owner, worker, tasks } = busy(true);
+    owner.start(worker, at(tasks, 0));
+    owner.pass(10);
+    owner.flush();
+    expect(worker.takeTasks()).toEqual([]);
+    owner.ok(worker, at(tasks, 0), 10);
+    owner.flush();
+    expect(worker.takeTasks().map(({ seq }) => seq)).toEqual([3, 4, 5]);
+  });
+
+  test("a worker without claim words is asked, once for what it has", () => {
+    const { owner, worker } = busy(false);
+    owner.pass(10);
+    owner.pass(10);
+    expect(worker.take()).toEqual([{ kind: "take-back", seqs: [3, 4, 5] }]);
+    owner.returned(worker, 3, 4, 5);
+    owner.flush();
+    expect(worker.takeTasks()).toEqual([]);
+    expect(
+      owner
+        .grant(2, 1)
+        .takeTasks()
+        .map(({ seq }) => seq),
+    ).toEqual([3, 4, 5]);
+  });
+
+  test("tasks that a waiting worker gives back go to the front of the queue", () => {
+    const { owner, worker, tasks } = busy(true);
+    for (const task of tasks) owner.start(worker, task);
+    submitMany(owner, 100, 600);
+    owner.returned(worker, 3, 4, 5);
+    owner.flush();
+    expect(
+      owner
+        .grant(2, 1)
+        .takeTasks()
+        .slice(0, 3)
+        .map(({ seq }) => seq),
+    ).toEqual([3, 4, 5]);
+  });
+});
+
+describe("giving back", () => {
+  const idle = () => {
+    const owner = new TestOwner();
+    owner.register(1);
+    owner.submit(1);
+    owner.flush();
+    const worker = owner.grant(1, 0);
+    owner.ok(worker, only(worker.takeTasks()));
+    owner.flush();
+    owner.takeAsked();
+    return { owner, worker };
+  };
+
+  test("the node learns soon of a lease that is idle, and of its use again", () => {
+    const { owner, worker } = idle();
+    owner.pass(5);
+    expect(owner.takeAsked()).toEqual([]);
+    owner.pass(5);
+    expect(owner.takeAsked()).toEqual([{ t: "lease-demand", shape: 0, wanted: 0 }]);
+    owner.pass(50);
+    expect(owner.takeAsked()).toEqual([]);
+    owner.submit(2);
+    owner.flush();
+    expect(worker.takeTasks()).toHaveLength(1);
+    expect(owner.takeAsked()).toEqual([{ t: "lease-demand", shape: 0, wanted: 1 }]);
+  });
+
+  test("an idle lease goes back after half a second", () => {
+    const { owner } = idle();
+    owner.pass(LEASE_IDLE_MS - 1);
+    owner.takeAsked();
+    owner.pass(1);
+    expect(owner.takeAsked()).toEqual([{ t: "lease-return", leaseId: 1 }]);
+  });
+
+  test("a lease that is called back goes when its task has ended, and what had not begun is taken along", () => {
+    const { owner, worker } = idle();
+    submitMany(owner, 2, 3);
+    owner.flush();
+    const tasks = worker.takeTasks();
+    owner.start(worker, at(tasks, 0));
+    owner.revoke(1);
+    expect(owner.takeAsked().filter(({ t }) => t === "lease-return")).toEqual([]);
+    owner.ok(worker, at(tasks, 0));
+    owner.flush();
+    expect(owner.takeAsked().filter(({ t }) => t === "lease-return")).toEqual([{ t: "lease-return", leaseId: 1 }]);
+    expect(
+      owner
+        .grant(2, 1)
+        .takeTasks()
+        .map(({ seq }) => seq),
+    ).toEqual([3, 4]);
+  });
+
+  test("an idle lease that is called back goes at once; one that is unknown changes nothing", () => {
+    const { owner } = idle();
+    owner.revoke(1);
+    owner.revoke(99);
+    expect(owner.takeAsked()).toEqual([
+      { t: "lease-demand", shape: 0, wanted: 0 },
+      { t: "lease-return", leaseId: 1 },
+    ]);
+  });
+});

@@ -1,0 +1,482 @@
+import { describe, expect, test } from "vitest";
+import type { Seq } from "../base/ids.ts";
+import { only, type SentTask, stored, TestOwner, type TestWorker } from "./test-owner.ts";
+
+/** An owner with one leased worker that has nothing to do. */
+function withWorker(options: Parameters<TestOwner["register"]>[1] = {}): { owner: TestOwner; worker: TestWorker } {
+  const owner = new TestOwner();
+  owner.register(1, options);
+  owner.submit(900);
+  owner.flush();
+  const worker = owner.grant(1, 0);
+  const task = only(worker.takeTasks());
+  if (options.isStream) owner.streamEnd(worker, task, 0);
+  else
+    owner.results(
+      worker,
+      task,
+      Array.from({ length: options.numReturns ?? 1 }, () => stored(900)),
+    );
+  owner.release(900);
+  owner.flush();
+  owner.takeAsked();
+  owner.takeTold();
+  return { owner, worker };
+}
+
+const send = (owner: TestOwner, worker: TestWorker): SentTask => {
+  owner.flush();
+  return only(worker.takeTasks());
+};
+
+describe("arguments", () => {
+  test("a task is sent when the last of its arguments has its value", () => {
+    const { owner, worker } = withWorker();
+    owner.submit(1);
+    const first = send(owner, worker);
+    owner.put(2);
+    owner.submit(3, 1, [1, 2]);
+    owner.flush();
+    expect(worker.takeTasks()).toEqual([]);
+    owner.ok(worker, first);
+    expect(send(owner, worker).seq).toBe(3);
+  });
+
+  test("a failed argument fails what depends on it, once for each hop, and counts as read", () => {
+    const { owner, worker } = withWorker();
+    owner.submit(1);
+    owner.submit(2, 1, [1]);
+    owner.submit(3, 1, [2]);
+    const task = send(owner, worker);
+    owner.want(3);
+    owner.throws(worker, task, false);
+    expect(owner.takeTold()).toEqual(["value 3 TASK_FAILED"]);
+    owner.release(1, 2, 3);
+    expect(owner.takeTold()).toEqual([]);
+  });
+
+  test("refs inside arguments are published, and granted to the worker before it is sent the task", () => {
+    const { owner, worker } = withWorker();
+    owner.put(1);
+    owner.submit(2, 1, [], [1 as Seq]);
+    send(owner, worker);
+    expect(owner.takeAsked().filter(({ t }) => t !== "lease-demand")).toEqual([
+      { t: "object-publish", objects: [{ key: owner.key(1), value: expect.objectContaining({ at: "inline" }) }] },
+      { t: "hold-grant", to: worker.address.processId, keys: [owner.key(1)] },
+    ]);
+  });
+});
+
+describe("results", () => {
+  test("a wanted value is told once; a watched one without the value", () => {
+    const { owner, worker } = withWorker();
+    owner.submit(1);
+    owner.want(1);
+    owner.engine.objects.watch(1 as Seq);
+    owner.ok(worker, send(owner, worker));
+    expect(owner.takeTold()).toEqual(["ready 1", "value 1 [1]"]);
+  });
+
+  test("a result that nobody has a ref of is freed", () => {
+    const { owner, worker } = withWorker();
+    owner.submit(1);
+    const task = send(owner, worker);
+    owner.release(1);
+    owner.results(worker, task, [stored(7)]);
+    owner.flush();
+    expect(owner.takeAsked()).toContainEqual({ t: "store-free", keys: [7] });
+    expect(owner.engine.objects.find(1 as Seq)).toBeUndefined();
+  });
+
+  test("a pending get holds the object although the ref was released", () => {
+    const { owner, worker } = withWorker();
+    owner.submit(1);
+    const task = send(owner, worker);
+    owner.want(1);
+    owner.release(1);
+    owner.ok(worker, task);
+    expect(owner.takeTold()).toEqual(["value 1 [1]"]);
+    owner.flush();
+    expect(owner.engine.objects.find(1 as Seq)).toBeUndefined();
+  });
+
+  test("a wrong number of values fails every return, and frees what was stored", () => {
+    const { owner, worker } = withWorker({ numReturns: 2 });
+    owner.submit(1);
+    owner.want(1, 2);
+    owner.results(worker, send(owner, worker), [stored(7)]);
+    expect(owner.takeTold()).toEqual(["value 1 TASK_FAILED", "value 2 TASK_FAILED"]);
+    owner.flush();
+    expect(owner.takeAsked()).toContainEqual({ t: "store-free", keys: [7] });
+  });
+
+  test("a failure that nobody reads is told when its ref goes, or at once when that went before", () => {
+    const { owner, worker } = withWorker();
+    owner.submit(1);
+    owner.throws(worker, send(owner, worker), false);
+    expect(owner.takeTold()).toEqual([]);
+    owner.release(1);
+    expect(owner.takeTold()).toEqual(["unread f1"]);
+    owner.submit(2);
+    const task = send(owner, worker);
+    owner.release(2);
+    owner.throws(worker, task, false);
+    expect(owner.takeTold()).toEqual(["unread f1"]);
+  });
+
+  test("an answer of an earlier attempt changes nothing", () => {
+    const { owner, worker } = withWorker();
+    owner.submit(1);
+    const first = send(owner, worker);
+    owner.want(1);
+    owner.throws(worker, first, true);
+    const second = send(owner, worker);
+    expect(second.attempt).toBe(1);
+    owner.ok(worker, first);
+    expect(owner.takeTold()).toEqual([]);
+    owner.ok(worker, second);
+    expect(owner.takeTold()).toEqual(["value 1 [1]"]);
+  });
+});
+
+describe("retries", () => {
+  test("a started task of a dead worker is an attempt, one not begun is none", () => {
+    const { owner, worker } = withWorker({ maxRetries: 0 });
+    owner.submit(1);
+    owner.submit(2);
+    owner.flush();
+    const [first, second] = worker.takeTasks() as [SentTask, SentTask];
+    owner.start(worker, first);
+    owner.want(1, 2);
+    owner.lose(1, worker);
+    expect(owner.takeTold()).toEqual(["value 1 WORKER_DIED"]);
+    const next = owner.grant(2, 1);
+    const again = only(next.takeTasks());
+    expect(again).toMatchObject({ seq: second.seq, attempt: 1 });
+    owner.ok(next, again);
+    expect(owner.takeTold()).toEqual(["value 2 [2]"]);
+  });
+
+  test("attempts end with maxRetries; out of memory has its own error", () => {
+    const { owner, worker } = withWorker({ maxRetries: 1 });
+    owner.submit(1);
+    owner.want(1);
+    const first = send(owner, worker);
+    owner.start(worker, first);
+    owner.lose(1, worker, { outOfMemory: "it used 3 GiB" });
+    owner.pass(100);
+    expect(owner.engine.tasks.sent.size).toBe(0);
+    owner.pass(500);
+    const next = owner.grant(2, 1);
+    const second = only(next.takeTasks());
+    expect(second.attempt).toBe(1);
+    owner.start(next, second);
+    owner.lose(2, next, { outOfMemory: "it used 3 GiB" });
+    expect(owner.takeTold()).toEqual(["value 1 OUT_OF_MEMORY"]);
+  });
+
+  test("an exception to retry waits for the delay", () => {
+    const { owner, worker } = withWorker({ retryDelayMs: 200 });
+    owner.submit(1);
+    owner.throws(worker, send(owner, worker), true);
+    owner.pass(190);
+    expect(worker.takeTasks()).toEqual([]);
+    owner.pass(10);
+    expect(only(worker.takeTasks())).toMatchObject({ seq: 1, attempt: 1 });
+  });
+});
+
+describe("cancelling", () => {
+  test("a queued task is dropped", () => {
+    const owner = new TestOwner();
+    owner.register(1);
+    owner.submit(1);
+    owner.submit(2);
+    owner.want(1);
+    expect(owner.cancel(1)).toBe(true);
+    expect(owner.takeTold()).toEqual(["value 1 TASK_CANCELLED"]);
+    expect(owner.cancel(1)).toBe(false);
+    expect(
+      owner
+        .grant(1, 0)
+        .takeTasks()
+        .map(({ seq }) => seq),
+    ).toEqual([2]);
+  });
+
+  test("a task that was sent and has not begun is taken back", () => {
+    const { owner, worker } = withWorker();
+    owner.submit(1);
+    const task = send(owner, worker);
+    owner.cancel(1);
+    expect(owner.start(worker, task)).toBe(false);
+    expect(worker.take()).toEqual([]);
+  });
+
+  test("a running one ends for the program at once; its worker is told and interrupted until it lets go", () => {
+    const { owner, worker } = withWorker();
+    owner.submit(1);
+    owner.want(1);
+    const task = send(owner, worker);
+    owner.start(worker, task);
+    owner.cancel(1);
+    expect(owner.takeTold()).toEqual(["value 1 TASK_CANCELLED"]);
+    expect(worker.take()).toEqual([{ kind: "cancel", seq: 1, code: "TASK_CANCELLED", isRecursive: true }]);
+    owner.submit(2);
+    owner.throws(worker, task, false);
+    expect(owner.takeTold()).toEqual([]);
+    expect(send(owner, worker).seq).toBe(2);
+    expect(owner.killed).toEqual([]);
+  });
+
+  test("a pending task can be cancelled although its ref is gone, and its error is no news", () => {
+    const { owner, worker } = withWorker();
+    owner.submit(1);
+    const task = send(owner, worker);
+    owner.start(worker, task);
+    owner.release(1);
+    expect(owner.cancel(1)).toBe(true);
+    expect(owner.takeTold()).toEqual([]);
+  });
+
+  test("force kills the worker, after taking back what had not begun there", () => {
+    const { owner, worker } = withWorker({ maxRetries: 0 });
+    owner.submit(1);
+    owner.submit(2);
+    owner.flush();
+    const [first, second] = worker.takeTasks() as [SentTask, SentTask];
+    owner.start(worker, first);
+    owner.cancel(1, true);
+    expect(owner.killed).toEqual([worker.address.workerId]);
+    expect(owner.start(worker, second)).toBe(false);
+    owner.want(2);
+    owner.lose(1, worker);
+    expect(owner.takeTold()).toEqual([]);
+    expect(
+      owner
+        .grant(2, 1)
+        .takeTasks()
+        .map(({ seq }) => seq),
+    ).toEqual([2]);
+  });
+});
+
+describe("deadlines", () => {
+  test("the time of an attempt begins when it does, not while it waits behind another", () => {
+    const { owner, worker } = withWorker({ timeoutMs: 100 });
+    owner.submit(1);
+    owner.submit(2);
+    owner.want(1, 2);
+    owner.flush();
+    const [first, second] = worker.takeTasks() as [SentTask, SentTask];
+    owner.start(worker, first);
+    owner.pass(9);
+    owner.ok(worker, first);
+    owner.start(worker, second);
+    owner.pass(99);
+    expect(owner.takeTold()).toEqual(["value 1 [1]"]);
+    owner.pass(1);
+    expect(owner.takeTold()).toEqual(["value 2 TASK_TIMEOUT"]);
+    expect(owner.killed).toEqual([worker.address.workerId]);
+  });
+
+  test("a task that was taken back has no deadline while it waits", () => {
+    const { owner, worker } = withWorker({ timeoutMs: 100 });
+    owner.submit(1);
+    owner.submit(2);
+    owner.want(2);
+    owner.flush();
+    const [first] = worker.takeTasks() as [SentTask];
+    owner.start(worker, first);
+    owner.pass(50);
+    owner.pass(49);
+    owner.ok(worker, first);
+    owner.pass(5_000);
+    owner.pass(5_000);
+    expect(owner.takeTold()).toEqual([]);
+  });
+});
+
+describe("streams", () => {
+  const stream = () => {
+    const { owner, worker } = withWorker({ isStream: true });
+    owner.submit(1);
+    return { owner, worker, task: send(owner, worker) };
+  };
+
+  test("items bring small values along; the end settles the completion", () => {
+    const { owner, worker, task } = stream();
+    owner.want(1);
+    owner.item(worker, task, 0);
+    owner.item(worker, task, 1);
+    owner.streamEnd(worker, task, 2);
+    const told = owner.takeTold();
+    expect(told.filter((line) => !line.startsWith("value"))).toEqual([
+      "item 0 of 1",
+      "item 1 of 1",
+      "end of 1 after 2",
+    ]);
+    expect(told).toHaveLength(6);
+    expect(told.at(-1)).toMatch(/^value 1 \[/);
+  });
+
+  test("what was taken is passed on to the producer, also to the next attempt", () => {
+    const { owner, worker, task } = stream();
+    owner.item(worker, task, 0);
+    owner.item(worker, task, 1);
+    owner.engine.consumed(1 as Seq, 1);
+    expect(worker.take()).toEqual([{ kind: "ack", seq: 1, consumed: 1 }]);
+    owner.lose(1, worker);
+    owner.engine.consumed(1 as Seq, 2);
+    const next = owner.grant(2, 1);
+    const again = only(next.takeTasks());
+    owner.takeTold();
+    owner.item(next, again, 0);
+    expect(next.take()).toEqual([{ kind: "ack", seq: 1, consumed: 2 }]);
+    owner.item(next, again, 1);
+    owner.item(next, again, 2);
+    expect(owner.takeTold().filter((line) => line.startsWith("item"))).toEqual(["item 2 of 1"]);
+  });
+
+  test("an error is the last item, and no failure that nobody reads", () => {
+    const { owner, worker, task } = stream();
+    owner.item(worker, task, 0);
+    owner.throws(worker, task, false);
+    expect(owner.takeTold().filter((line) => !line.startsWith("value"))).toEqual([
+      "item 0 of 1",
+      "item 1 of 1",
+      "end of 1 after 2",
+    ]);
+    owner.release(1);
+    expect(owner.takeTold()).toEqual([]);
+  });
+
+  test("an abandoned stream is cancelled, whichever of its refs went first", () => {
+    const { owner, worker, task } = stream();
+    owner.start(worker, task);
+    owner.release(1);
+    owner.engine.abandonStream(1 as Seq);
+    expect(worker.take()).toContainEqual({ kind: "cancel", seq: 1, code: "TASK_CANCELLED", isRecursive: true });
+    owner.item(worker, task, 0);
+    expect(owner.takeTold().filter((line) => line.startsWith("item"))).toEqual([]);
+  });
+});
+
+describe("lineage", () => {
+  const lost = { t: "store-pinned", key: 7, offset: 0, size: 0 } as const;
+  const error = { code: "OBJECT_LOST", kind: "lost", message: "gone" } as const;
+
+  test("a lost result is made again, and before it the arguments that were let go", () => {
+    const { owner, worker } = withWorker();
+    owner.submit(1);
+    owner.results(worker, send(owner, worker), [stored(6)]);
+    owner.submit(2, 1, [1]);
+    owner.results(worker, send(owner, worker), [stored(7)]);
+    owner.release(1);
+    owner.flush();
+    expect(owner.takeAsked()).toContainEqual({ t: "store-free", keys: [6] });
+    owner.want(2);
+    expect(owner.pinned).toEqual([7]);
+    owner.engine.onNodeMessage({ ...lost, error });
+    const argument = send(owner, worker);
+    expect(argument).toMatchObject({ seq: 1, attempt: 1 });
+    owner.results(worker, argument, [stored(8)]);
+    const result = send(owner, worker);
+    expect(result).toMatchObject({ seq: 2, attempt: 1 });
+    owner.results(worker, result, [stored(9)]);
+    owner.engine.onNodeMessage({ ...lost, key: 9 });
+    expect(owner.takeTold()).toEqual(["pinned 2 key 9"]);
+  });
+
+  test("the other returns stay as they are", () => {
+    const { owner, worker } = withWorker({ numReturns: 2 });
+    owner.submit(1);
+    owner.results(worker, send(owner, worker), [stored(7), stored(8)]);
+    owner.want(1);
+    owner.engine.onNodeMessage({ ...lost, error });
+    owner.results(worker, send(owner, worker), [stored(9), stored(10)]);
+    owner.flush();
+    expect(owner.takeAsked()).toContainEqual({ t: "store-free", keys: [10] });
+    expect(owner.engine.objects.get(2 as Seq).value).toMatchObject({ key: 8 });
+  });
+
+  test("without retries, or for a value that was put, the loss is the value", () => {
+    const { owner, worker } = withWorker({ maxRetries: 0 });
+    owner.submit(1);
+    owner.results(worker, send(owner, worker), [stored(7)]);
+    owner.engine.objects.put(2 as Seq, { at: "stored", key: 7, size: 1, nested: [] });
+    owner.want(1, 2);
+    owner.engine.onNodeMessage({ ...lost, error });
+    expect(owner.takeTold()).toEqual(["value 1 OBJECT_LOST", "value 2 OBJECT_LOST"]);
+  });
+
+  test("with the last ref of the results, the arguments go too", () => {
+    const { owner, worker } = withWorker();
+    owner.put(1);
+    owner.submit(2, 1, [1]);
+    owner.results(worker, send(owner, worker), [stored(7)]);
+    owner.release(1);
+    expect(owner.engine.objects.find(1 as Seq)).toBeDefined();
+    owner.release(2);
+    expect(owner.engine.objects.find(1 as Seq)).toBeUndefined();
+    expect(owner.engine.objects.find(2 as Seq)).toBeUndefined();
+  });
+});
+
+describe("holds", () => {
+  test("a published object stays in the directory until its own uses end, and values wait for their refs", () => {
+    const { owner, worker } = withWorker();
+    owner.put(1);
+    owner.put(2, [1]);
+    owner.submit(3, 1, [], [2 as Seq]);
+    const task = send(owner, worker);
+    const published = owner.takeAsked().filter(({ t }) => t === "object-publish");
+    expect(published.map((message) => ("objects" in message ? message.objects[0]?.key : ""))).toEqual([
+      owner.key(1),
+      owner.key(2),
+    ]);
+    owner.release(1, 2);
+    owner.flush();
+    expect(owner.takeAsked()).toEqual([]);
+    owner.ok(worker, task);
+    owner.flush();
+    expect(owner.takeAsked()).toContainEqual({
+      t: "object-unpublish",
+      keys: expect.arrayContaining([owner.key(1), owner.key(2)]),
+    });
+  });
+
+  test("refs in a result that nobody needs are given back", () => {
+    const { owner, worker } = withWorker();
+    const foreign = `${"b".repeat(24)}.5` as ReturnType<TestOwner["key"]>;
+    owner.submit(1);
+    const task = send(owner, worker);
+    owner.release(1);
+    owner.results(worker, task, [stored(7, [foreign])]);
+    owner.flush();
+    expect(owner.takeAsked()).toContainEqual({ t: "hold-release", holds: [[foreign, 1]] });
+  });
+
+  test("a borrowed ref is asked for once, and its hold goes back with its last use", () => {
+    const { owner, worker } = withWorker();
+    const foreign = `${"b".repeat(24)}.5` as ReturnType<TestOwner["key"]>;
+    owner.submit(1);
+    owner.results(worker, send(owner, worker), [{ at: "inline", bytes: Uint8Array.of(1), nested: [foreign] }]);
+    owner.engine.objects.borrow(2 as Seq, foreign);
+    owner.want(2);
+    owner.engine.objects.watch(2 as Seq);
+    expect(owner.takeAsked().filter(({ t }) => t === "object-subscribe")).toHaveLength(1);
+    owner.engine.onNodeMessage({
+      t: "object-state",
+      key: foreign,
+      value: { at: "inline", bytes: Uint8Array.of(9), nested: [] },
+    });
+    expect(owner.takeTold()).toEqual(["ready 2", "value 2 [9]"]);
+    owner.release(1);
+    owner.flush();
+    expect(owner.takeAsked()).toEqual([]);
+    owner.release(2);
+    owner.flush();
+    expect(owner.takeAsked()).toContainEqual({ t: "hold-release", holds: [[foreign, 1]] });
+  });
+});
