@@ -1,4 +1,5 @@
 /** Puts the engines together and gives each event to those it concerns. */
+import { objectKeyOwner } from "../base/ids.ts";
 import { type ActorId, type JobId, type MobulaError, type ProcessId, unreachable } from "../base/mod.ts";
 import type { Answer, Query, StoreKey } from "../wire/messages.ts";
 import { pack } from "../wire/mod.ts";
@@ -86,6 +87,12 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
       case "object-subscribe":
         directory.subscribe(from, message.keys);
         break;
+      case "object-cancel": {
+        // Of an owner that is gone nothing is left to cancel: its refs have failed.
+        const owner = objectKeyOwner(message.key);
+        if (isAlive(owner)) effects.send(owner, message);
+        break;
+      }
       case "hold-grant":
         // One who is gone needs nothing any more.
         if (isAlive(message.to)) for (const key of message.keys) holds.add(actors.canonical(key), message.to, 1);

@@ -18,6 +18,7 @@ import type {
   FromNode,
   HoldGrant,
   HoldRelease,
+  ObjectCancel,
   ObjectPublish,
   ObjectSubscribe,
   ObjectUnpublish,
@@ -36,6 +37,7 @@ export type ControlMessage =
   | HoldGrant
   | HoldRelease
   | ObjectSubscribe
+  | ObjectCancel
   | ActorCreate
   | ActorAnnounce
   | ActorSubscribe
@@ -53,6 +55,7 @@ export const CONTROL_MESSAGES: ReadonlySet<string> = new Set<ControlMessage["t"]
   "hold-grant",
   "hold-release",
   "object-subscribe",
+  "object-cancel",
   "actor-create",
   "actor-announce",
   "actor-subscribe",

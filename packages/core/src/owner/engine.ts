@@ -5,7 +5,7 @@
  * The runtime must: set the time with `at` before it hands anything in; call `flush` when it has handed in all that it
  * had (once a turn); call `tick` about every 10 ms while `isActive`.
  */
-import type { ProcessId, Seq } from "../base/ids.ts";
+import { objectKeySeq, type ProcessId, type Seq } from "../base/ids.ts";
 import { encode } from "../codec/mod.ts";
 import {
   type FrameReader,
@@ -92,6 +92,9 @@ export class OwnerEngine {
         return true;
       case "object-state":
         this.objects.onObjectState(message.key, message.value);
+        return true;
+      case "object-cancel":
+        this.cancel(objectKeySeq(message.key), message.force, message.isRecursive);
         return true;
       case "store-pinned":
         return this.objects.onPinned(message);
@@ -237,11 +240,16 @@ export class OwnerEngine {
   // ── from the program ───────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Ends the task or call that makes `seq`; false when it is not known or has ended. Recursive cancelling is the
+   * Ends the task or call that makes `seq`, also that of another owner; false when it is not known or has ended. Recursive cancelling is the
    * worker's part: it knows what the task submitted, and is told with the cancel message.
    */
   cancel(seq: Seq, force: boolean, isRecursive: boolean): boolean {
-    const task = this.objects.find(seq)?.task;
+    const record = this.objects.find(seq);
+    if (record?.foreignKey !== undefined && !record.value) {
+      this.effects.toNode({ t: "object-cancel", key: record.foreignKey, force, isRecursive });
+      return true;
+    }
+    const task = record?.task;
     if (!task) return false;
     const message = `${task.name} was cancelled`;
     return this.tasks.cancel(task, force, isRecursive, { code: "TASK_CANCELLED", kind: "cancelled", message });

@@ -37,12 +37,22 @@ export class Fifo implements TaskQueue {
     return undefined;
   }
 
-  /** Leaves a hole, so that cancelling one of many costs a search and no move. */
+  /** Leaves a hole, so that cancelling one of many costs a search and no move; at either end, not even a search. */
   remove(task: TaskRecord): boolean {
-    const at = this.items.indexOf(task, this.head);
+    const { items } = this;
+    if (items.length > this.head && items.at(-1) === task) {
+      items.pop();
+      while (items.length > this.head && items.at(-1) === undefined) {
+        items.pop();
+        this.removed--;
+      }
+      return true;
+    }
+    const at = items.indexOf(task, this.head);
     if (at < 0) return false;
-    this.items[at] = undefined;
+    items[at] = undefined;
     this.removed++;
+    this.peek();
     return true;
   }
 

@@ -239,6 +239,19 @@ describe("cancelling", () => {
     expect(owner.takeTold()).toEqual([]);
   });
 
+  test("a borrowed ref is cancelled by its owner, and an owned one when another asks", () => {
+    const { owner, worker } = withWorker();
+    const foreign = `${"b".repeat(24)}.5` as ReturnType<TestOwner["key"]>;
+    owner.engine.objects.borrow(1 as Seq, foreign);
+    owner.cancel(1);
+    expect(owner.takeAsked()).toContainEqual({ t: "object-cancel", key: foreign, force: false, isRecursive: true });
+    owner.submit(2);
+    const task = send(owner, worker);
+    owner.start(worker, task);
+    owner.engine.onNodeMessage({ t: "object-cancel", key: owner.key(2), force: false, isRecursive: false });
+    expect(worker.take()).toEqual([{ kind: "cancel", seq: 2, code: "TASK_CANCELLED", isRecursive: false }]);
+  });
+
   test("force kills the worker, after taking back what had not begun there", () => {
     const { owner, worker } = withWorker({ maxRetries: 0 });
     owner.submit(1);

@@ -133,6 +133,13 @@ export interface ObjectSubscribe {
   readonly t: "object-subscribe";
   readonly keys: readonly ObjectKey[];
 }
+/** Ends the task that makes an escaped ref. The node passes it on to the owner as it is. */
+export interface ObjectCancel {
+  readonly t: "object-cancel";
+  readonly key: ObjectKey;
+  readonly force: boolean;
+  readonly isRecursive: boolean;
+}
 /** Objects whose last reference is gone: their place in the store may be reused. */
 export interface StoreFree {
   readonly t: "store-free";
@@ -293,6 +300,7 @@ export type ToNode =
   | HoldGrant
   | HoldRelease
   | ObjectSubscribe
+  | ObjectCancel
   | StoreFree
   | StorePin
   | StoreUnpin
@@ -493,6 +501,7 @@ export type FromNode =
   | LeaseRefused
   | LeaseBegin
   | ObjectState
+  | ObjectCancel
   | StorePinned
   | StoreOrphans
   | ActorState

@@ -241,6 +241,22 @@ describe("children", () => {
   });
 });
 
+test("a ref of another process's task can be cancelled too", async () => {
+  const folder = newFolder();
+  const make = remote((where: string) => [
+    remote(async (place: string) => {
+      runtimeContext().signal.addEventListener("abort", () => raise(place, "told"));
+      raise(place, "runs");
+      await new Promise(() => {});
+    }).remote(where),
+  ]);
+  const [inner] = await get(make.remote(folder));
+  await raised(folder, "runs");
+  await cancel(inner as unknown as ObjectRef);
+  expect((await errorOf(inner as unknown as ObjectRef)).code).toBe("TASK_CANCELLED");
+  await raised(folder, "told");
+});
+
 test("cancel refuses what is no ref, and unknown options", async () => {
   expect((await errorOf(cancel(5 as never))).code).toBe("INVALID_OPTION");
   expect((await errorOf(cancel(pidOf.remote(), { harder: true } as never))).code).toBe("INVALID_OPTION");
