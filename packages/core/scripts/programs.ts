@@ -9,7 +9,7 @@ export const programNames = ["node", "worker", "io-thread", "copy-thread", "tidy
 export type ProgramName = (typeof programNames)[number];
 
 /** Programs that are frozen into a startup snapshot, where `import()` and some built-in modules need a detour. */
-const snapshotPrograms: ReadonlySet<ProgramName> = new Set(["node", "worker"]);
+const snapshotPrograms: ReadonlySet<ProgramName> = new Set(["worker"]);
 /** Building a snapshot ends in a crash when one of these is loaded in it. */
 const notInSnapshots = ["node:sqlite", "node:http", "node:https", "node:http2", "node:tls"];
 
@@ -36,7 +36,7 @@ export async function writeProgram(options: ProgramOptions): Promise<Set<string>
     entry,
     resolveDir,
     header: inSnapshot ? importHeader : "",
-    plugins: [...plugins, lazyModules(["koffi", ...(inSnapshot ? notInSnapshots : slowModules)])],
+    plugins: [...plugins, lazyModules(["koffi", ...(inSnapshot ? notInSnapshots : [...slowModules, "node:sqlite"])])],
   });
   if (inSnapshot) writeFileSync(outfile, routeDynamicImports(readFileSync(outfile, "utf8"), "__mobulaImport"));
   await bundleFile({

@@ -11,7 +11,7 @@ import type { Duplex, Readable } from "node:stream";
 import { ConnectionLostError, errorFromCode } from "../base/errors.ts";
 import { newNodeId } from "../base/ids.ts";
 import { INFEASIBLE_TIMEOUT_MS, PUT_TIMEOUT_MS } from "../base/limits.ts";
-import { discardSnapshot, nodeCommand, type ProcessCommand } from "../bin/snapshot.ts";
+import { nodeCommand, type ProcessCommand } from "../bin/snapshot.ts";
 import { logLevel, MEMORY_MONITOR_DEFAULTS, NODE_VARIABLE, type NodeConfig } from "./config.ts";
 import { Tail } from "./log-lines.ts";
 import type { NodeNews } from "./main.ts";
@@ -66,26 +66,11 @@ const NEWS_BYTES_MAX = 64 * 1024;
  * before it was ready, with the last lines it wrote; what the node itself reports as the reason otherwise.
  */
 export async function launchNode(options: LaunchOptions = {}): Promise<LaunchedNode> {
-  const command = options.command ?? nodeCommand();
-  try {
-    return await launchBy(command, options);
-  } catch (error) {
-    // Node.js crashes on a snapshot that is damaged, and on nothing else before the node says anything.
-    if (!("fromSnapshot" in command && command.fromSnapshot) || !(error instanceof CrashedAtStart)) throw error;
-    discardSnapshot("node");
-    return launchBy(nodeCommand(), options);
-  }
-}
-
-/** The node's process was ended by a signal before it was ready. */
-class CrashedAtStart extends ConnectionLostError {}
-
-function launchBy(command: Pick<ProcessCommand, "execPath" | "args">, options: LaunchOptions): Promise<LaunchedNode> {
   const sessionDir = createSession(options.base ?? baseFolder());
   const config = configOf(options, sessionDir);
   let child: ChildProcess;
   try {
-    child = startProcess(config, command);
+    child = startProcess(config, options.command ?? nodeCommand());
   } catch (error) {
     removeSession(sessionDir);
     throw error;
@@ -175,8 +160,7 @@ async function follow(child: ChildProcess, config: NodeConfig, options: LaunchOp
     void exited.then(({ code, signal, stderrTail }) => {
       if (isReady) return;
       const how = signal === null ? `exit code ${code}` : `signal ${signal}`;
-      const message = `the node ended before it was ready (${how}): ${stderrTail}`;
-      reject(signal === null ? new ConnectionLostError(message) : new CrashedAtStart(message));
+      reject(new ConnectionLostError(`the node ended before it was ready (${how}): ${stderrTail}`));
     });
     const timer = setTimeout(() => {
       if (!isReady) reject(new ConnectionLostError(`the node was not ready within ${readyTimeoutMs} ms`));

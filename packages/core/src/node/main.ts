@@ -24,7 +24,7 @@ const DRIVER_CHECK_MS = 500;
 const ORDERLY_STOP_MS = 38_000;
 
 /** By then a program has its first workers, and a short one has ended. */
-const SNAPSHOTS_AFTER_MS = 1_000;
+const SNAPSHOT_AFTER_MS = 1_000;
 
 /** What the node says on its lifeline, a JSON line each. */
 export type NodeNews =
@@ -66,7 +66,7 @@ export async function runNode(options: { readonly command?: SpawnOptions["comman
     });
     ending.watch(runtime);
     lifeline.say({ kind: "ready" });
-    ending.beforeEnd(prepareSnapshots(log));
+    ending.beforeEnd(prepareWorkers(log));
     ending.atEnd(startReaper(config.sessionDir, (message) => log.write("warn", message)));
     void sweepSessions(join(config.sessionDir, "..")).then(
       (removed) => removed.length > 0 && log.write("info", `removed what dead runs left: ${removed.join(", ")}`),
@@ -80,17 +80,16 @@ export async function runNode(options: { readonly command?: SpawnOptions["comman
   }
 }
 
-/** Builds what lets the next processes start faster. Returns what ends it, and resolves when nothing is left of it. */
-function prepareSnapshots(log: NodeLog): () => Promise<void> {
+/** Builds what lets the next workers start faster. Returns what ends it, and resolves when nothing is left of it. */
+function prepareWorkers(log: NodeLog): () => Promise<void> {
   const ending = new AbortController();
   const { signal } = ending;
   const onFailure = (reason: unknown): void =>
-    log.write("info", `processes start without a snapshot: ${reason instanceof Error ? reason.message : reason}`);
+    log.write("info", `workers start without a snapshot: ${reason instanceof Error ? reason.message : reason}`);
   let work: Promise<unknown> = Promise.resolve();
   const timer = setTimeout(() => {
-    // One after the other: workers are started more often.
-    work = prepareSnapshot("worker", { signal, onFailure }).then(() => prepareSnapshot("node", { signal, onFailure }));
-  }, SNAPSHOTS_AFTER_MS);
+    work = prepareSnapshot("worker", { signal, onFailure });
+  }, SNAPSHOT_AFTER_MS);
   return async () => {
     clearTimeout(timer);
     ending.abort();

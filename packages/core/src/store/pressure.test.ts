@@ -1,7 +1,7 @@
 import { mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { newProcessId } from "../base/mod.ts";
 import { MIB, startHarness, until } from "./fixtures/harness.ts";
 import { folderVolume, type SpillFile, type SpillVolume } from "./spill-disk.ts";
@@ -176,7 +176,7 @@ describe("a store under pressure", () => {
     await new Promise((resolve) => setImmediate(resolve));
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_000);
     expect(await took).toBeLessThan(500);
-    expect(harness.server.stats().objects).toBe(50);
+    await vi.waitFor(() => expect(harness.server.stats().objects).toBe(50));
   });
 
   it("what a producer keeps of an object made in place is counted as its pin until it lets go", async () => {

@@ -53,7 +53,6 @@ import { nested } from "./waits.ts";
 await init({ resources: { cpu: 2 } });
 const look = remote((bytes: Uint8Array) => [
   readFileSync("/proc/self/cmdline", "utf8").includes("--snapshot-blob"),
-  readFileSync(\`/proc/\${process.ppid}/cmdline\`, "utf8").includes("--snapshot-blob"),
   bytes.length,
 ]);
 const results = await get([look.remote(put(new Uint8Array(1_000_000))), remote(nested).remote(6)]);
