@@ -284,9 +284,15 @@ export class LeaseTable {
 
   private giveBack(lease: Lease): void {
     this.drop(lease);
+    if (lease.isRetiring) {
+      // Before the number: the node must not take the worker for an idle one that others may have.
+      this.effects.toNode({ t: "lease-return", leaseId: lease.id, retire: true });
+      this.tellWanted(lease.shape);
+      return;
+    }
     // First the number, which counts held ones: else the node grants at once again what comes back.
     this.tellWanted(lease.shape);
-    this.effects.toNode({ t: "lease-return", leaseId: lease.id, ...(lease.isRetiring && { retire: true }) });
+    this.effects.toNode({ t: "lease-return", leaseId: lease.id });
   }
 
   private drop(lease: Lease): void {
@@ -333,16 +339,30 @@ export class LeaseTable {
     for (const lease of this.leases.values()) {
       const { size } = lease.inFlight;
       if (size === 0) {
-        const { shape } = lease;
         const idleMs = this.nowMs - lease.idleSinceMs;
-        if (idleMs >= LEASE_IDLE_MS && shape.queue.size === 0) this.giveBack(lease);
-        else if (idleMs >= IDLE_TOLD_MS && shape.wantedTold > shape.queue.size + shape.inFlight) {
-          this.sayWanted(shape, shape.queue.size + shape.inFlight);
-        }
+        if (idleMs >= LEASE_IDLE_MS && lease.shape.queue.size === 0) this.giveBack(lease);
+        else if (idleMs >= IDLE_TOLD_MS) this.tellIdle(lease.shape);
       } else if (size > 1 && this.nowMs - lease.progressAtMs >= STUCK_MS) {
         this.takeBackUnstarted(lease);
       }
     }
+  }
+
+  /**
+   * Gives back now what has nothing to do; true when there was any. For an owner whose thread may be busy for long from
+   * here on, and would not hear that others wait.
+   */
+  giveBackIdle(): boolean {
+    const idle = [...this.leases.values()].filter(
+      ({ inFlight, shape }) => inFlight.size === 0 && shape.queue.size === 0,
+    );
+    for (const lease of idle) this.giveBack(lease);
+    return idle.length > 0;
+  }
+
+  private tellIdle(shape: Shape): void {
+    const used = shape.queue.size + shape.inFlight;
+    if (shape.wantedTold > used) this.sayWanted(shape, used);
   }
 
   all(): IterableIterator<Lease> {

@@ -50,7 +50,6 @@ describe("leases", () => {
     joined(engine, 1);
     engine.step({ kind: "demand-changed", clientId: A, shape: 1, demand: demandOf({ cpu: 1 }), wanted: 1 }, 0);
     engine.step({ kind: "demand-changed", clientId: A, shape: 2, demand: demandOf({ cpu: 1 }), wanted: 1 }, 0);
-    engine.step({ kind: "demand-changed", clientId: A, shape: 1, wanted: 0 }, 5);
     const commands = engine.step({ kind: "lease-returned", clientId: A, leaseId: leaseId(1), retire: false }, 5);
     expect(grants(commands)).toEqual([expect.objectContaining({ shape: 2, leaseId: 2, workerId: "early1" })]);
   });

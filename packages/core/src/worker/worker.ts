@@ -12,7 +12,7 @@ import type { ClaimsInfo, FromNode, StoreInfo, ToNode, WorkerConfig } from "../w
 import { ActorHost } from "./actor-host.ts";
 import { OwnerConnection } from "./connection.ts";
 import { shielded } from "./guard.ts";
-import type { Surroundings } from "./running.ts";
+import type { Running, Surroundings } from "./running.ts";
 import { TaskRunner } from "./task-runner.ts";
 import { Waits } from "./waits.ts";
 
@@ -89,6 +89,11 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     slots: 1,
     waiting,
   };
+  const ended = (running: Running): void => {
+    waits.ended(running);
+    // What runs next may keep this thread for long: others are to have what this one leased and left idle.
+    if (runtime.enter().tasks.leases.giveBackIdle()) runtime.flushNow();
+  };
   const tasks = new TaskRunner(client, runtime, claims, () => around);
   tasks.onStart = options.tagOutput;
   const actors = new ActorHost({
@@ -99,14 +104,14 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     waiting,
     onStart: options.tagOutput,
     onEnded: (running) => {
-      waits.ended(running);
+      ended(running);
       gc?.active();
     },
   });
   tasks.onIdle = () => gc?.active();
   waits.task = () => tasks.running;
   waits.onBlocked = (isBlocked) => tasks.blocked(isBlocked);
-  tasks.onEnd = (running) => waits.ended(running);
+  tasks.onEnd = ended;
 
   handle = (message) => {
     if (runtime.onNodeMessage(message)) return;
