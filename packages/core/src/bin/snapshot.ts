@@ -12,7 +12,10 @@
  *    megabytes would cost a start more than the snapshot saves. A file that does not match its name is deleted and
  *    built again, and whoever sees a process die of one calls `discardSnapshot()` and starts plainly.
  *
- * `MOBULA_SNAPSHOT=off` turns this off; so does running from the sources of a checkout, where there is no bundle.
+ * `MOBULA_SNAPSHOT=on` turns this on; not when running from the sources of a checkout, where there is no bundle. It is
+ * off by default, because of a fault in Node.js 24.21: in a process that started from a snapshot, a worker thread that
+ * loads streams (`node:net`, `node:v8`, `node:http`) ends the whole process with a failed assertion, and tasks may use
+ * libraries that start threads.
  */
 import { type ExecFileOptions, execFile } from "node:child_process";
 import { createHash, randomUUID } from "node:crypto";
@@ -216,7 +219,7 @@ function bundlePath(name: SnapshotProgram): string {
  * its place, because paths computed while it loads are frozen with it.
  */
 function snapshotKey(name: SnapshotProgram): string | undefined {
-  if (isSource || process.env.MOBULA_SNAPSHOT === "off") return undefined;
+  if (isSource || process.env.MOBULA_SNAPSHOT !== "on") return undefined;
   const bundle = realpathSync(bundlePath(name));
   const program = statSync(bundle);
   const binary = statSync(process.execPath);

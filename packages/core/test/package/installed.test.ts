@@ -107,7 +107,10 @@ test("workers start from a snapshot as soon as there is one, and everything work
   const blobs = () => readdirSync(cache).filter((file) => file.endsWith(".blob"));
   const run = async (waitMs: number): Promise<unknown> => {
     const args = ["--disable-warning=MODULE_TYPELESS_PACKAGE_JSON", "snapshots.ts", String(waitMs)];
-    const { code, stdout, stderr } = await project.run(node24.path, args, { MOBULA_CACHE_DIR: cache });
+    const { code, stdout, stderr } = await project.run(node24.path, args, {
+      MOBULA_CACHE_DIR: cache,
+      MOBULA_SNAPSHOT: "on",
+    });
     expect(code, stderr).toBe(0);
     return JSON.parse(stdout);
   };

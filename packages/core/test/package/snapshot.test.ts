@@ -69,14 +69,14 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 async function probe(args: string[], env: Record<string, string> = {}): Promise<ProcessCommand> {
   const { stdout } = await run(process.execPath, [join(lib, "probe.cjs"), ...args], {
-    env: { ...process.env, MOBULA_CACHE_DIR: cache, ...env },
+    env: { ...process.env, MOBULA_SNAPSHOT: "on", MOBULA_CACHE_DIR: cache, ...env },
   });
   return JSON.parse(stdout) as ProcessCommand;
 }
 
 async function start(command: ProcessCommand): Promise<unknown> {
   const { stdout } = await run(command.execPath, [...command.args, module, "--flag"], {
-    env: { ...process.env, MOBULA_CACHE_DIR: cache, SNAPSHOT_TEST: "yes" },
+    env: { ...process.env, MOBULA_SNAPSHOT: "on", MOBULA_CACHE_DIR: cache, SNAPSHOT_TEST: "yes" },
   });
   return JSON.parse(stdout);
 }
