@@ -14,7 +14,7 @@ const HOOK = Symbol.for("mobula.guarded");
 /** Compiled when first needed: scripts cannot be part of a startup snapshot. */
 let script: Script | undefined;
 /** A signal that was announced arrives within this time, or its sender is gone. */
-const ANNOUNCED_SIGNAL_MS = 500;
+const ANNOUNCED_SIGNAL_MS = 1_000;
 
 /** Functions that took longer than this are guarded. */
 export const GUARD_FROM_MICROS = 10_000;
@@ -29,45 +29,48 @@ export class Interrupted extends Error {
 /** @param key names what runs, see `guardKey`. @throws Interrupted when a cancel broke it; else what `fn` throws. */
 export function runGuarded<T>(claims: WorkerClaims, key: number, fn: () => T): T {
   let outcome: { value: T } | { thrown: unknown } | undefined;
+  let isInterrupted = false;
   const holder = globalThis as unknown as Record<symbol, unknown>;
+  // The guard is entered and left inside the script: while Node.js changes the handlers of SIGINT around it, a signal
+  // would end the process.
   holder[HOOK] = () => {
+    claims.enterGuard(key);
+    guarding = claims;
     try {
       outcome = { value: fn() };
     } catch (thrown) {
       outcome = { thrown };
     }
+    guarding = undefined;
+    if (claims.leaveGuard()) return;
+    isInterrupted = true;
+    meetSignal();
   };
   script ??= new Script('globalThis[Symbol.for("mobula.guarded")]()', { filename: "mobula:guard" });
-  claims.enterGuard(key);
-  guarding = claims;
   try {
     script.runInThisContext({ breakOnSigint: true });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ERR_SCRIPT_EXECUTION_INTERRUPTED") throw error;
+    isInterrupted = true;
     claims.leaveGuard();
     leaveExecution();
-    throw new Interrupted("interrupted by a cancel");
   } finally {
     guarding = undefined;
     holder[HOOK] = undefined;
   }
-  if (!claims.leaveGuard()) {
-    // The signal is on its way: meet it here, where it can harm nothing.
-    try {
-      new Script("for (;;);", { filename: "mobula:guard" }).runInThisContext({
-        breakOnSigint: true,
-        timeout: ANNOUNCED_SIGNAL_MS,
-      });
-    } catch {
-      // Either the signal came, or its sender died first; both end the wait.
-    }
+  if (isInterrupted || !outcome) {
     // An async function has given its promise, and nobody will wait for it any more.
     if (outcome && "value" in outcome) Promise.resolve(outcome.value).catch(() => {});
     throw new Interrupted("interrupted by a cancel");
   }
-  if (!outcome) throw new Interrupted("interrupted by a cancel");
   if ("thrown" in outcome) throw outcome.thrown;
   return outcome.value;
+}
+
+/** Waits for a signal that was announced: it ends the script that this runs in. Returns when it does not come. */
+function meetSignal(): void {
+  const deadline = performance.now() + ANNOUNCED_SIGNAL_MS;
+  while (performance.now() < deadline);
 }
 
 /**
@@ -80,9 +83,7 @@ export function shielded<T>(fn: () => T): T {
   const claims = guarding;
   if (!claims) return fn();
   if (!claims.leaveGuard()) {
-    // The signal that ends this is on its way.
-    const deadline = performance.now() + ANNOUNCED_SIGNAL_MS;
-    while (performance.now() < deadline);
+    meetSignal();
     throw new Interrupted("interrupted by a cancel");
   }
   guarding = undefined;

@@ -203,13 +203,17 @@ describe("order and limits", () => {
     const folder = newFolder();
     const sometimes = remote(
       (where: string, isLong: boolean) => {
-        if (isLong) blockUntil(where, "go");
+        if (isLong) {
+          note(where, "long");
+          blockUntil(where, "go");
+        }
         return isLong;
       },
       { numCpus: 0.5 },
     );
-    // Known to be quick, so that many are sent ahead; seen to be long, so that results do not wait for the next one.
-    const long = sometimes.remote(folder, true);
+    // Known to be quick, so that many are sent ahead; seen by both workers to be long, so that results do not wait for the next.
+    const long = [sometimes.remote(folder, true), sometimes.remote(folder, true)];
+    await eventually(() => notes(folder).length === 2, "both workers run a long one");
     await delay(20);
     raise(folder, "go");
     await get(long);
