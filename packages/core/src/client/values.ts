@@ -18,8 +18,8 @@ import {
   SerializerRegistry,
 } from "../codec/mod.ts";
 import type { NestedRef } from "../owner/mod.ts";
-import { CodedValue, type Shippable, splitCode } from "./coded.ts";
 import { Handle, type HandleMeta, handleState, usableHandle } from "./handles.ts";
+import { type Shippable, splitModules, ValueWithModules } from "./needed-modules.ts";
 import { isRef, Ref } from "./refs.ts";
 import { notShippable, RefStream } from "./streams.ts";
 
@@ -96,8 +96,8 @@ export class Values {
     const { result, needs } = collectCode(() =>
       encode(value, { root, customizer: this.customizer, serializers: this.serializers }),
     );
-    if (needs.units.size === 0 && needs.modules.length === 0) return result;
-    return new CodedValue(result, { units: Object.fromEntries(needs.units), modules: needs.modules });
+    // The text of functions is in the value itself, where the first of each is.
+    return needs.modules.length === 0 ? result : new ValueWithModules(result, needs.modules);
   }
 
   /** Serializers that came with a function or class hold here from now on. */
@@ -113,14 +113,15 @@ export class Values {
 
   /** Something to await before {@link decode}, because the value's code waits at the top level of its modules. */
   prepare(source: Uint8Array | ByteSource): Promise<void> | undefined {
-    const modules = splitCode(source)?.code.modules;
-    return modules && modules.length > 0 ? this.functions.importModules(modules) : undefined;
+    const split = splitModules(source);
+    return split && this.functions.importModules(split.modules);
   }
 
   decode(source: Uint8Array | ByteSource): unknown {
-    const coded = splitCode(source);
-    if (coded) for (const [hash, text] of Object.entries(coded.code.units)) this.functions.addUnit(hash, text);
-    return decode(coded ? coded.value : source, { customizer: this.customizer, serializers: this.serializers });
+    return decode(splitModules(source)?.value ?? source, {
+      customizer: this.customizer,
+      serializers: this.serializers,
+    });
   }
 
   /** The shape of a stored `Uint8Array` whose bytes are written later; undefined when it is too small to be stored. */

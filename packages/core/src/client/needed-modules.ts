@@ -1,9 +1,10 @@
 /**
- * Values together with the code they need. A value without functions is its packed bytes alone; one with functions is
+ * Values together with the modules that their functions import. A value that needs none is its packed bytes alone; else
  *
- *     0xC1, 3 zeros, u32 length, MessagePack { units: { hash: text }, modules: [url] }, zeros up to 64, packed value
+ *     0xC1, 3 zeros, u32 length, MessagePack [url], zeros up to 64, packed value
  *
- * so that whoever reads it, now or after a restart, on whichever process, has all that it takes.
+ * so that whoever reads it can import them first: a module that waits at its top level cannot be imported while a value
+ * is being decoded.
  */
 import { BUFFER_ALIGNMENT_BYTES } from "../base/limits.ts";
 import type { ByteSource, CopyInto, Packed } from "../codec/mod.ts";
@@ -11,11 +12,6 @@ import { pack, unpack } from "../wire/mod.ts";
 
 const MARK = 0xc1;
 const PREFIX_BYTES = 8;
-
-export interface Code {
-  readonly units: Readonly<Record<string, string>>;
-  readonly modules: readonly string[];
-}
 
 /** A value ready to be written: what `Packed` offers. */
 export interface Shippable {
@@ -25,17 +21,17 @@ export interface Shippable {
   toBytes(): Uint8Array;
 }
 
-export class CodedValue implements Shippable {
+export class ValueWithModules implements Shippable {
   readonly byteLength: number;
   readonly nested: readonly object[];
   private readonly packed: Packed;
   private readonly head: Uint8Array;
   private readonly start: number;
 
-  constructor(packed: Packed, code: Code) {
+  constructor(packed: Packed, modules: readonly string[]) {
     this.packed = packed;
     this.nested = packed.nested;
-    this.head = pack(code);
+    this.head = pack(modules);
     this.start = Math.ceil((PREFIX_BYTES + this.head.length) / BUFFER_ALIGNMENT_BYTES) * BUFFER_ALIGNMENT_BYTES;
     this.byteLength = this.start + packed.byteLength;
   }
@@ -56,8 +52,14 @@ export class CodedValue implements Shippable {
   }
 }
 
-/** The code and the value's own bytes; undefined when the value comes alone. */
-export function splitCode(source: Uint8Array | ByteSource): { code: Code; value: Uint8Array | ByteSource } | undefined {
+interface Split {
+  readonly modules: readonly string[];
+  /** The value's own bytes. */
+  readonly value: Uint8Array | ByteSource;
+}
+
+/** Undefined when the value comes alone, as nearly all do. */
+export function splitModules(source: Uint8Array | ByteSource): Split | undefined {
   if (source.byteLength < PREFIX_BYTES) return undefined;
   const prefix = source instanceof Uint8Array ? source : source.copy(0, PREFIX_BYTES);
   if (prefix[0] !== MARK) return undefined;
@@ -65,13 +67,13 @@ export function splitCode(source: Uint8Array | ByteSource): { code: Code; value:
   const start = Math.ceil((PREFIX_BYTES + length) / BUFFER_ALIGNMENT_BYTES) * BUFFER_ALIGNMENT_BYTES;
   if (start > source.byteLength) return undefined;
   if (source instanceof Uint8Array) {
-    const code = unpack(source.subarray(PREFIX_BYTES, PREFIX_BYTES + length)) as Code;
-    return { code, value: source.subarray(start) };
+    const modules = unpack(source.subarray(PREFIX_BYTES, PREFIX_BYTES + length)) as string[];
+    return { modules, value: source.subarray(start) };
   }
   const value: ByteSource = {
     byteLength: source.byteLength - start,
     copy: (offset, bytes) => source.copy(start + offset, bytes),
     view: (offset, bytes) => source.view(start + offset, bytes),
   };
-  return { code: unpack(source.copy(PREFIX_BYTES, length)) as Code, value };
+  return { modules: unpack(source.copy(PREFIX_BYTES, length)) as string[], value };
 }
