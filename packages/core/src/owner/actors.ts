@@ -11,11 +11,9 @@ import {
   NO_CLAIM,
   TO_WORKER,
   unpackFailure,
-  writeKeys,
-  writeValues,
 } from "../wire/mod.ts";
 import type { OwnerEffects } from "./effects.ts";
-import { bytesOf, type KeptBytes, plainValue, writeKept } from "./kept-bytes.ts";
+import { bytesOf, type KeptBytes, plainValue } from "./kept-bytes.ts";
 import type { ObjectTable } from "./objects.ts";
 import { Fifo } from "./queue.ts";
 import {
@@ -26,7 +24,7 @@ import {
   TaskRecord,
   type WorkerLink,
 } from "./records.ts";
-import type { TaskTable } from "./tasks.ts";
+import { depValues, type TaskTable, writePayload } from "./tasks.ts";
 
 /** Calls that one caller has under way in one actor; the rest wait at the caller, where they can be cancelled. */
 const IN_FLIGHT_MAX = 1_000;
@@ -188,7 +186,7 @@ export class ActorTable {
       if (actor.isAnnounced) this.effects.toNode({ t: "actor-announce", actorId, className, cause });
       this.died(actor, cause);
     } else {
-      const deps = task.deps.flatMap((dep) => (dep.value ? [plainValue(dep.value)] : []));
+      const deps = depValues(task).map(plainValue);
       const nested = [...task.nested, ...deps.flatMap((dep) => dep.nested)];
       // A stored argument must outlive the program's ref of it, because a restart reads it again.
       const keeps = task.deps.filter((dep) => dep.value?.at === "stored").map((dep) => this.objects.keyOf(dep));
@@ -269,7 +267,7 @@ export class ActorTable {
 
   /** Sends calls in order; one whose arguments are not there holds back those behind it. */
   private pump(actor: ActorRecord): void {
-    const queue = actor.queue as Fifo;
+    const { queue } = actor;
     for (let task = queue.peek(); task; task = queue.peek()) {
       const failed = task.deps.find((dep) => dep.value?.at === "error");
       if (failed?.value?.at === "error") {
@@ -321,13 +319,10 @@ export class ActorTable {
       out.uint(method.retryDelayMs);
       out.end();
     }
-    this.tasks.grantNested(task, link);
+    this.tasks.handOver(task, link);
     task.state = TASK_STATE.sent;
     task.sentAtMs = this.tasks.nowMs;
-    task.claimSlot = link.claims?.acquire() ?? NO_CLAIM;
-    task.claimSequence = task.claimSlot > 0 && link.claims ? link.claims.sequenceOf(task.claimSlot) : 0;
     actor.inFlight.set(task.seq, task);
-    this.tasks.sent.set(task.seq, task);
     out.begin();
     out.array(10);
     out.uint(TO_WORKER.call);
@@ -335,14 +330,7 @@ export class ActorTable {
     out.uint(task.attempt);
     out.uint(actor.num);
     out.uint(method.id);
-    out.uint(task.claimSlot);
-    out.uint(task.claimSequence);
-    writeKept(out, task.args);
-    writeKeys(out, task.nested);
-    writeValues(
-      out,
-      task.deps.flatMap((dep) => (dep.value ? [dep.value] : [])),
-    );
+    writePayload(out, task);
     out.end();
   }
 

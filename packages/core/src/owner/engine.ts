@@ -15,6 +15,7 @@ import {
   readValues,
   TO_OWNER,
   TO_WORKER,
+  type ValueRecord,
   type WorkerDeath,
 } from "../wire/mod.ts";
 import { ActorTable } from "./actors.ts";
@@ -175,16 +176,14 @@ export class OwnerEngine {
     }
   }
 
-  private discardAll(
-    values: Parameters<TaskTable["discard"]>[0][] | readonly Parameters<TaskTable["discard"]>[0][],
-  ): void {
+  private discardAll(values: readonly ValueRecord[]): void {
     for (const value of values) {
       this.objects.holds.receive(value.nested);
       this.tasks.discard(value);
     }
   }
 
-  private streamItem(task: TaskRecord, index: number, value: Parameters<TaskTable["discard"]>[0]): void {
+  private streamItem(task: TaskRecord, index: number, value: ValueRecord): void {
     const { stream } = task;
     if (!stream) return;
     if (index < stream.received) {
@@ -240,8 +239,8 @@ export class OwnerEngine {
   // ── from the program ───────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Ends the task or call that makes `seq`, also that of another owner; false when it is not known or has ended. Recursive cancelling is the
-   * worker's part: it knows what the task submitted, and is told with the cancel message.
+   * Ends the task or call that makes `seq`, also that of another owner; false when it is not known or has ended.
+   * Recursive cancelling is the worker's part: it knows what the task submitted, and is told with the cancel message.
    */
   cancel(seq: Seq, force: boolean, isRecursive: boolean): boolean {
     const record = this.objects.find(seq);

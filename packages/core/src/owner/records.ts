@@ -260,6 +260,8 @@ export interface TaskQueue {
   push(task: TaskRecord): void;
   unshift(task: TaskRecord): void;
   shift(): TaskRecord | undefined;
+  /** The next one, left where it is. */
+  peek(): TaskRecord | undefined;
   remove(task: TaskRecord): boolean;
   [Symbol.iterator](): Iterator<TaskRecord>;
 }

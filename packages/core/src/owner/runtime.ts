@@ -329,19 +329,13 @@ export class OwnerRuntime {
     const handlers: PeerHandlers = {
       onMessage() {},
       onHotFrame: (buffer, start, end) => {
-        this.engine.onWorkerFrame(link, this.reader.reset(buffer, start, end));
+        this.enter().onWorkerFrame(link, this.reader.reset(buffer, start, end));
       },
       onBatchEnd: () => this.schedule(),
       onClose: () => this.closed(link),
     };
     const connect = this.options.connect ?? ((to, on) => connectUnix(to.address, on));
-    connect(address, {
-      ...handlers,
-      onHotFrame: (buffer, start, end) => {
-        this.enter();
-        handlers.onHotFrame?.(buffer, start, end);
-      },
-    }).then(
+    connect(address, handlers).then(
       (peer) => {
         peer.send({
           t: "owner-hello",

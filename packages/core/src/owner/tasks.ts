@@ -5,6 +5,7 @@
 import type { ObjectKey, Seq } from "../base/ids.ts";
 import {
   type FailureRecord,
+  type FrameWriter,
   NO_CLAIM,
   packFailure,
   TEMPLATE_FLAGS,
@@ -206,10 +207,7 @@ export class TaskTable {
       writeKeys(out, captured ? captured.keys : NO_KEYS);
       out.end();
     }
-    task.claimSlot = link.claims?.acquire() ?? NO_CLAIM;
-    task.claimSequence = task.claimSlot > 0 && link.claims ? link.claims.sequenceOf(task.claimSlot) : 0;
-    this.grantNested(task, link);
-    this.sent.set(task.seq, task);
+    this.handOver(task, link);
     if (template.timeoutMs > 0) this.limited.add(task);
     out.begin();
     out.array(9);
@@ -217,16 +215,20 @@ export class TaskTable {
     out.uint(task.seq);
     out.uint(task.attempt);
     out.uint(template.id);
-    out.uint(task.claimSlot);
-    out.uint(task.claimSequence);
-    writeKept(out, task.args);
-    writeKeys(out, task.nested);
-    writeValues(out, depValues(task));
+    writePayload(out, task);
     out.end();
   }
 
+  /** A task or call is about to be sent: it has a claim word, and the worker holds the refs in its arguments. */
+  handOver(task: TaskRecord, link: WorkerLink): void {
+    task.claimSlot = link.claims?.acquire() ?? NO_CLAIM;
+    task.claimSequence = task.claimSlot > 0 && link.claims ? link.claims.sequenceOf(task.claimSlot) : 0;
+    this.grantNested(task, link);
+    this.sent.set(task.seq, task);
+  }
+
   /** Refs inside the arguments can be asked for, and are held by the worker, before it gets them. */
-  grantNested(task: TaskRecord, link: WorkerLink): void {
+  private grantNested(task: TaskRecord, link: WorkerLink): void {
     let keys: readonly ObjectKey[] = task.nested;
     for (const dep of task.deps) if (dep.value && dep.value.nested.length > 0) keys = keys.concat(dep.value.nested);
     if (keys.length > 0) this.grant(keys, link);
@@ -319,9 +321,7 @@ export class TaskTable {
 
   /** Takes the task off its worker; false when it was settled before (cancelled, timed out). */
   leave(task: TaskRecord, runMicros: number, outcome: TaskOutcome, started = true): boolean {
-    this.sent.delete(task.seq);
-    if (this.limited.size > 0) this.limited.delete(task);
-    if (this.interrupted.size > 0) this.interrupted.delete(task);
+    this.forgetSent(task);
     const { lease } = task;
     const worker = (lease?.link ?? task.actor?.link)?.address;
     if (worker && started) this.effects.taskEvent(task, worker, runMicros, this.nowMs, outcome);
@@ -334,10 +334,14 @@ export class TaskTable {
 
   /** Its worker gave it back, or dropped it because it was cancelled. */
   unsent(task: TaskRecord): void {
-    this.sent.delete(task.seq);
-    this.limited.delete(task);
-    this.interrupted.delete(task);
+    this.forgetSent(task);
     if (task.actor) this.calls?.left(task);
+  }
+
+  private forgetSent(task: TaskRecord): void {
+    this.sent.delete(task.seq);
+    if (this.limited.size > 0) this.limited.delete(task);
+    if (this.interrupted.size > 0) this.interrupted.delete(task);
   }
 
   private maxRetries(task: TaskRecord): number {
@@ -535,7 +539,6 @@ export class TaskTable {
 
   /** Called about every 10 ms while the engine is active. */
   tick(): void {
-    this.leases.nowMs = this.nowMs;
     this.leases.tick();
     for (const [task, atMs] of this.delayed) {
       if (atMs > this.nowMs) continue;
@@ -623,7 +626,17 @@ export function describeDeath(death: WorkerDeath): string {
   return `${how}${why}${tail ? `\n${tail}` : ""}`;
 }
 
-function depValues(task: TaskRecord): readonly ValueRecord[] {
+/** The fields that the frames of tasks and of calls end with. */
+export function writePayload(out: FrameWriter, task: TaskRecord): void {
+  out.uint(task.claimSlot);
+  out.uint(task.claimSequence);
+  writeKept(out, task.args);
+  writeKeys(out, task.nested);
+  writeValues(out, depValues(task));
+}
+
+/** The values of the arguments that are refs, in order; all are there by the time that this is asked. */
+export function depValues(task: TaskRecord): readonly ValueRecord[] {
   if (task.deps.length === 0) return NO_VALUES;
   const values: ValueRecord[] = [];
   for (const dep of task.deps) if (dep.value) values.push(dep.value);
