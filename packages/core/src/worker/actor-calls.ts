@@ -8,11 +8,11 @@ import type { Seq } from "../base/ids.ts";
 import { type Client, runAs } from "../client/mod.ts";
 import { guardKey, type OwnerRuntime, type WorkerClaims } from "../owner/mod.ts";
 import { NO_CLAIM } from "../wire/mod.ts";
-import { decodeValue, fetchValues } from "./arguments.ts";
+import { decodeArguments, dropArguments, fetchValues, receiveRefs, releaseRefs } from "./arguments.ts";
 import type { OwnerConnection, WorkerMethod } from "./connection.ts";
 import { GUARD_FROM_MICROS, Interrupted, runGuarded } from "./guard.ts";
 import type { CallLine, CallMessage, HostedActor, OpenCall } from "./hosted-actor.ts";
-import { type AnyGenerator, isGenerator, Producer } from "./producer.ts";
+import { type AnyGenerator, isGenerator, isThenable, Producer } from "./producer.ts";
 import { isRetryable } from "./retry-rule.ts";
 import { Running } from "./running.ts";
 
@@ -85,10 +85,10 @@ export class ActorCalls {
     const { claims } = this.options;
     for (let call = line.first(); call && call.number <= actor.lastNumber; call = line.first()) {
       line.shift();
-      this.receive(call);
+      receiveRefs(this.options.runtime, call);
       if (call.claimSlot === NO_CLAIM || !claims || claims.start(call.claimSlot, call.claimSequence)) return call;
       // Its caller took it back.
-      this.letGo(call);
+      dropArguments(this.options.runtime, call);
     }
     return undefined;
   }
@@ -177,12 +177,7 @@ export class ActorCalls {
   private invoke(actor: HostedActor, call: CallMessage, running: Running, micros: () => number): unknown {
     const { client, claims } = this.options;
     const { name } = call.method;
-    // Those that lay in the store have been fetched by now.
-    const fetched = call.fetched as Awaited<ReturnType<typeof fetchValues>> | undefined;
-    const args = client.values.decodeArgs(
-      call.args,
-      fetched ? fetched.map((dep) => decodeValue(client, dep)) : NO_DEPS,
-    );
+    const args = decodeArguments(client, call);
     const fn = actor.instance?.[name];
     if (typeof fn !== "function") throw new TypeError(`actor ${actor.className} has no method ${name}`);
     const cost = costOf(actor, name);
@@ -248,14 +243,7 @@ export class ActorCalls {
     const { results } = call.connection;
     const { numReturns, name } = call.method;
     try {
-      if (numReturns === 1) results.ok(call.seq, call.attempt, micros, value);
-      else {
-        if (!Array.isArray(value) || value.length !== numReturns) {
-          const got = Array.isArray(value) ? `${value.length} values` : typeof value;
-          throw new TypeError(`${name} has numReturns ${numReturns} but returned ${got}`);
-        }
-        results.results(call.seq, call.attempt, micros, value);
-      }
+      results.answer(call, micros, value, numReturns, name);
     } catch (error) {
       results.error(call.seq, call.attempt, micros, running.cancelled ?? error, running.name, false);
     }
@@ -302,7 +290,7 @@ export class ActorCalls {
     running.ended();
     actor.open.delete(open);
     this.open.get(call.connection)?.delete(call.seq);
-    this.letGo(call);
+    releaseRefs(this.options.runtime, call);
     this.options.onEnded?.(running);
     if (actor.ending !== undefined) this.options.onProgress(actor);
   }
@@ -341,27 +329,8 @@ export class ActorCalls {
 
   /** A call that is not going to start. */
   forget(call: CallMessage): void {
-    this.receive(call);
-    this.letGo(call);
-  }
-
-  /** Refs inside the arguments were granted to this process. */
-  private receive(call: CallMessage): void {
-    const { holds } = this.options.runtime.engine.objects;
-    if (call.nested.length > 0) holds.receive(call.nested);
-    for (const dep of call.deps) if (dep.nested.length > 0) holds.receive(dep.nested);
-  }
-
-  private letGo(call: CallMessage): void {
-    if (call.nested.length === 0 && call.deps.length === 0) return;
-    const { holds } = this.options.runtime.engine.objects;
-    let dropped = false;
-    for (const keys of [call.nested, ...call.deps.map((dep) => dep.nested)]) {
-      if (keys.length === 0) continue;
-      holds.drop(keys);
-      dropped = true;
-    }
-    if (dropped) this.options.runtime.schedule();
+    receiveRefs(this.options.runtime, call);
+    dropArguments(this.options.runtime, call);
   }
 
   // ── what callers say of their calls ──────────────────────────────────────────────────────────────────────────────
@@ -394,8 +363,3 @@ function costOf(actor: HostedActor, method: string): { runs: number; micros: num
   }
   return cost;
 }
-
-const NO_DEPS: readonly unknown[] = [];
-
-const isThenable = (value: unknown): value is PromiseLike<unknown> =>
-  typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";

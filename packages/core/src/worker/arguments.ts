@@ -1,11 +1,59 @@
-/** Brings a call's arguments together: stored ones are pinned and viewed, inline ones decoded. */
+/**
+ * The arguments of a task or a call: brought together before it runs (stored ones pinned and viewed, inline ones
+ * decoded), and let go of after it, or when it is not going to run.
+ */
 import { type ErrorKind, errorFromCode } from "../base/errors.ts";
+import type { ObjectKey } from "../base/ids.ts";
 import type { Client } from "../client/mod.ts";
 import { errorFromBytes } from "../client/mod.ts";
 import type { OwnerRuntime } from "../owner/mod.ts";
 import type { StorePinned, ValueRecord } from "../wire/mod.ts";
 
 type PinnedValue = ValueRecord | StorePinned;
+
+/** What the messages of tasks and of calls have in common. */
+export interface WithArguments {
+  readonly args: Uint8Array;
+  /** Refs and handles inside the arguments, granted to this process by the sender. */
+  readonly nested: readonly ObjectKey[];
+  /** Values of the arguments that were refs. */
+  readonly deps: readonly ValueRecord[];
+  /** Those values on their way from the store since the message came, or there. */
+  fetched: ReturnType<typeof fetchValues> | undefined;
+}
+
+/** Takes over the refs that came with a message; each is used until {@link releaseRefs}. */
+export function receiveRefs(runtime: OwnerRuntime, { nested, deps }: WithArguments): void {
+  const { holds } = runtime.engine.objects;
+  if (nested.length > 0) holds.receive(nested);
+  for (const dep of deps) if (dep.nested.length > 0) holds.receive(dep.nested);
+}
+
+export function releaseRefs(runtime: OwnerRuntime, { nested, deps }: WithArguments): void {
+  if (nested.length === 0 && deps.length === 0) return;
+  const { holds } = runtime.engine.objects;
+  let isReleased = false;
+  for (const keys of [nested, ...deps.map((dep) => dep.nested)]) {
+    if (keys.length === 0) continue;
+    holds.drop(keys);
+    isReleased = true;
+  }
+  if (isReleased) runtime.schedule();
+}
+
+/** For a message whose refs were received and which is not going to run: what was granted and pinned goes back. */
+export function dropArguments(runtime: OwnerRuntime, message: WithArguments): void {
+  releaseRefs(runtime, message);
+  unpin(runtime, message.fetched);
+}
+
+/** The arguments, once what lay in the store has been fetched. @throws the error that one of them is. */
+export function decodeArguments(client: Client, { args, fetched }: WithArguments): unknown[] {
+  const values = fetched as readonly PinnedValue[] | undefined;
+  return client.values.decodeArgs(args, values ? values.map((value) => decodeValue(client, value)) : NO_VALUES);
+}
+
+const NO_VALUES: readonly unknown[] = Object.freeze([]);
 
 /**
  * Values ready to be decoded; a promise only when some lie in the store. Every stored one is pinned once for this
@@ -20,7 +68,7 @@ export function fetchValues(
 }
 
 /** Gives back the pins of values that were fetched, or are on their way, and will not be read. */
-export function unpin(runtime: OwnerRuntime, fetched: ReturnType<typeof fetchValues> | undefined): void {
+function unpin(runtime: OwnerRuntime, fetched: ReturnType<typeof fetchValues> | undefined): void {
   if (fetched instanceof Promise) {
     void fetched.then((values) => unpin(runtime, values));
     return;

@@ -1,13 +1,13 @@
 /** What a worker knows of an actor that it hosts, and of the calls in it. */
-import type { ActorId, ObjectKey, Seq } from "../base/ids.ts";
+import type { ActorId, Seq } from "../base/ids.ts";
 import type { Handle } from "../client/mod.ts";
-import { type ActorStart, pack, type ValueRecord } from "../wire/mod.ts";
-import type { fetchValues } from "./arguments.ts";
+import { type ActorStart, pack } from "../wire/mod.ts";
+import type { WithArguments } from "./arguments.ts";
 import type { NamedActor, OwnerConnection, WorkerMethod } from "./connection.ts";
 import type { Producer } from "./producer.ts";
 import type { Running, Surroundings } from "./running.ts";
 
-export interface CallMessage {
+export interface CallMessage extends WithArguments {
   readonly connection: OwnerConnection;
   readonly seq: Seq;
   readonly attempt: number;
@@ -15,11 +15,6 @@ export interface CallMessage {
   readonly method: WorkerMethod;
   readonly claimSlot: number;
   readonly claimSequence: number;
-  readonly args: Uint8Array;
-  readonly nested: readonly ObjectKey[];
-  readonly deps: readonly ValueRecord[];
-  /** Values in the store, on their way since the message came. */
-  fetched: ReturnType<typeof fetchValues> | undefined;
   /** In the order of arrival, over all callers. */
   number: number;
 }

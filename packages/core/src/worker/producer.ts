@@ -70,5 +70,8 @@ export class Producer {
   }
 }
 
+export const isThenable = (value: unknown): value is PromiseLike<unknown> =>
+  typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";
+
 export const isGenerator = (value: unknown): value is AnyGenerator =>
   typeof value === "object" && value !== null && typeof (value as { next?: unknown }).next === "function";

@@ -22,8 +22,31 @@ export class ResultWriter {
     this.owner = owner;
   }
 
-  /** @throws SerializationError, ObjectStoreFullError; nothing was written then. */
-  ok(seq: Seq, attempt: number, runMicros: number, value: unknown): void {
+  /**
+   * What a function or method `name` gave, as its one return or its several.
+   *
+   * @throws TypeError when there are more or fewer values than numReturns; SerializationError, ObjectStoreFullError.
+   * Nothing was written then.
+   */
+  answer(
+    { seq, attempt }: { readonly seq: Seq; readonly attempt: number },
+    runMicros: number,
+    value: unknown,
+    numReturns: number,
+    name: string,
+  ): void {
+    if (numReturns === 1) {
+      this.ok(seq, attempt, runMicros, value);
+      return;
+    }
+    if (!Array.isArray(value) || value.length !== numReturns) {
+      const got = Array.isArray(value) ? `${value.length} values` : typeof value;
+      throw new TypeError(`${name} has numReturns ${numReturns} but returned ${got}`);
+    }
+    this.several(seq, attempt, runMicros, value);
+  }
+
+  private ok(seq: Seq, attempt: number, runMicros: number, value: unknown): void {
     const packed = this.client.values.encode(value, "result");
     const { out } = this.peer;
     if (packed.byteLength <= INLINE_BYTES_MAX && packed.nested.length === 0) {
@@ -40,8 +63,7 @@ export class ResultWriter {
     this.writeResults(seq, attempt, runMicros, [this.record(packed, seq)]);
   }
 
-  /** Several returns. @throws as `ok`. */
-  results(seq: Seq, attempt: number, runMicros: number, values: readonly unknown[]): void {
+  private several(seq: Seq, attempt: number, runMicros: number, values: readonly unknown[]): void {
     // All are encoded before the first is stored: most failures leave nothing behind.
     const packed = values.map((value) => this.client.values.encode(value, "result"));
     const records = packed.map((each) => this.record(each, seq));

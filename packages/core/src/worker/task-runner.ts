@@ -5,29 +5,31 @@
  * other objects, those behind it are given back, so that they can run elsewhere.
  */
 import { WorkerDiedError } from "../base/errors.ts";
-import type { ObjectKey, Seq } from "../base/ids.ts";
+import type { Seq } from "../base/ids.ts";
 import { type Client, runAs } from "../client/mod.ts";
 import { guardKey, type OwnerRuntime, type WorkerClaims } from "../owner/mod.ts";
-import { NO_CLAIM, type ValueRecord } from "../wire/mod.ts";
-import { decodeValue, fetchValues, unpin } from "./arguments.ts";
+import { NO_CLAIM } from "../wire/mod.ts";
+import {
+  decodeArguments,
+  dropArguments,
+  fetchValues,
+  receiveRefs,
+  releaseRefs,
+  type WithArguments,
+} from "./arguments.ts";
 import type { OwnerConnection, WorkerTemplate } from "./connection.ts";
 import { GUARD_FROM_MICROS, Interrupted, runGuarded } from "./guard.ts";
-import { isGenerator, Producer } from "./producer.ts";
+import { isGenerator, isThenable, Producer } from "./producer.ts";
 import { isRetryable } from "./retry-rule.ts";
 import { Running, type Surroundings } from "./running.ts";
 
-export interface TaskMessage {
+export interface TaskMessage extends WithArguments {
   readonly connection: OwnerConnection;
   readonly seq: Seq;
   readonly attempt: number;
   readonly template: WorkerTemplate;
   readonly claimSlot: number;
   readonly claimSequence: number;
-  readonly args: Uint8Array;
-  readonly nested: readonly ObjectKey[];
-  readonly deps: readonly ValueRecord[];
-  /** Values in the store, on their way since the message came. */
-  fetched: ReturnType<typeof fetchValues> | undefined;
 }
 
 /** Results leave at the latest after so much running, although more tasks wait. */
@@ -123,12 +125,9 @@ export class TaskRunner {
 
   /** Runs one task; a promise when it did not end at once. */
   private start(task: TaskMessage): Promise<void> | undefined {
-    const { holds } = this.runtime.engine.objects;
-    if (task.nested.length > 0) holds.receive(task.nested);
-    for (const dep of task.deps) if (dep.nested.length > 0) holds.receive(dep.nested);
+    receiveRefs(this.runtime, task);
     if (task.claimSlot !== NO_CLAIM && this.claims && !this.claims.start(task.claimSlot, task.claimSequence)) {
-      this.letGo(task);
-      unpin(this.runtime, task.fetched);
+      dropArguments(this.runtime, task);
       return undefined;
     }
     const { isPrompt, runs, peakMicros } = task.template;
@@ -160,10 +159,7 @@ export class TaskRunner {
     let value: unknown;
     try {
       if (running.cancelled) throw running.cancelled;
-      const fetched = task.fetched as Awaited<ReturnType<typeof fetchValues>> | undefined;
-      const deps = fetched ? fetched.map((dep) => decodeValue(this.client, dep)) : NO_DEPS;
-      const args = this.client.values.decodeArgs(task.args, deps);
-      value = this.call(task, running, args);
+      value = this.call(task, running, decodeArguments(this.client, task));
     } catch (error) {
       if (error instanceof Interrupted) this.broken = running;
       this.finish(task, running, startedAt, (micros) => this.fail(task, running, micros, error));
@@ -175,7 +171,7 @@ export class TaskRunner {
         task.connection.results.streamEnd(task.seq, task.attempt, micros, count),
       );
     }
-    if (value instanceof Promise || isThenable(value)) {
+    if (isThenable(value)) {
       return this.settle(task, running, startedAt, Promise.resolve(value), (micros, settled) =>
         this.succeed(task, running, micros, settled),
       );
@@ -240,17 +236,10 @@ export class TaskRunner {
 
   private succeed(task: TaskMessage, running: Running, micros: number, value: unknown): void {
     const { results, peer } = task.connection;
-    const { numReturns } = task.template;
+    const { numReturns, name } = task.template;
     if (peer.isClosed) return;
     try {
-      if (numReturns === 1) results.ok(task.seq, task.attempt, micros, value);
-      else {
-        if (!Array.isArray(value) || value.length !== numReturns) {
-          const got = Array.isArray(value) ? `${value.length} values` : typeof value;
-          throw new TypeError(`${task.template.name} has numReturns ${numReturns} but returned ${got}`);
-        }
-        results.results(task.seq, task.attempt, micros, value);
-      }
+      results.answer(task, micros, value, numReturns, name);
     } catch (error) {
       this.fail(task, running, micros, error);
     }
@@ -275,22 +264,7 @@ export class TaskRunner {
     this.current = undefined;
     this.onEnd?.(running);
     if (this.broken !== running) running.ended();
-    this.letGo(task);
-  }
-
-  private letGo(task: TaskMessage): void {
-    const { holds } = this.runtime.engine.objects;
-    let dropped = false;
-    if (task.nested.length > 0) {
-      holds.drop(task.nested);
-      dropped = true;
-    }
-    for (const dep of task.deps) {
-      if (dep.nested.length === 0) continue;
-      holds.drop(dep.nested);
-      dropped = true;
-    }
-    if (dropped) this.runtime.schedule();
+    releaseRefs(this.runtime, task);
   }
 
   acknowledge(connection: OwnerConnection, seq: Seq, consumed: number): void {
@@ -357,11 +331,8 @@ export class TaskRunner {
 
   /** A task that will not run here: what was granted and pinned for it goes back. */
   private drop(task: TaskMessage): void {
-    const { holds } = this.runtime.engine.objects;
-    if (task.nested.length > 0) holds.receive(task.nested);
-    for (const dep of task.deps) if (dep.nested.length > 0) holds.receive(dep.nested);
-    this.letGo(task);
-    unpin(this.runtime, task.fetched);
+    receiveRefs(this.runtime, task);
+    dropArguments(this.runtime, task);
   }
 
   /** The owner is gone: nothing that it sent needs to run. */
@@ -373,8 +344,3 @@ export class TaskRunner {
     if (this.current?.connection === connection) this.cancelRunning(this.current, "TASK_CANCELLED", true);
   }
 }
-
-const NO_DEPS: readonly unknown[] = [];
-
-const isThenable = (value: unknown): value is PromiseLike<unknown> =>
-  typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";
