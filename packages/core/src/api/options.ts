@@ -351,6 +351,12 @@ export function normalizeActorOptions(options: unknown, base?: object): ActorSet
   };
 }
 
+const HOSTING_OPTIONS = ["maxConcurrency", "concurrencyGroups", "maxPendingCalls", "methods", "maxTaskRetries"];
+
+/** Whether actors made with these options are called or hosted in another way than those made without. */
+export const changesHosting = (overrides: object): boolean =>
+  HOSTING_OPTIONS.some((option) => (overrides as Readonly<Record<string, unknown>>)[option] !== undefined);
+
 // ── init ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 const nodeResources: Check<Resources> = (value, at) => {

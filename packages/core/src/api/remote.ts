@@ -18,6 +18,7 @@ import { packHostSettings } from "../worker/mod.ts";
 import { client as currentClient } from "./current.ts";
 import {
   type ActorSettings,
+  changesHosting,
   type MethodSettings,
   mergeOptions,
   normalizeActorOptions,
@@ -66,6 +67,9 @@ interface PackedCode {
   /** Refs and handles that were captured. */
   readonly nested: readonly NestedRef[];
 }
+
+const NO_BYTES = new Uint8Array(0);
+const NO_CODE: PackedCode = { bytes: NO_BYTES, nested: [] };
 
 /** With the code go the serializers that the program has registered, so that they hold where it runs. */
 function packCode(client: Client, value: readonly unknown[]): PackedCode {
@@ -197,29 +201,46 @@ function demandOf(name: string, settings: TaskSettings, runtimeEnv: RuntimeEnv |
 
 // ── classes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+/** The packed class, shared by everything made from one `remote()` call with `options()`. */
+interface PackedClass {
+  client: Client | undefined;
+  serializersKnown: number;
+  code: PackedCode;
+  methods: ReturnType<typeof methodsOf>;
+}
+
+/** How actors of a class are hosted, shared by everything made with `options()` that leave it as it is. */
+interface Hosting {
+  client: Client | undefined;
+  serializersKnown: number;
+  codeKey: string;
+  host: Uint8Array;
+  meta: HandleMeta | undefined;
+}
+
+type Hosted = Hosting & { readonly meta: HandleMeta };
+
 class RemoteClassImpl {
   declare private type: AnyClass;
   declare private given: object | undefined;
   declare private settings: ActorSettings;
+  declare private packed: PackedClass;
+  declare private hosting: Hosting;
   declare remote: (...args: readonly unknown[]) => Handle;
-  private packedFor: Client | undefined = undefined;
-  private serializersKnown = 0;
-  private code: PackedCode = { bytes: NO_BYTES, nested: [] };
-  private codeKey = "";
-  private host: Uint8Array = new Uint8Array(0);
-  private meta: HandleMeta | undefined = undefined;
 
-  static make(type: AnyClass, given: object | undefined): RemoteClassImpl {
+  static make(type: AnyClass, given: object | undefined, packed?: PackedClass, hosting?: Hosting): RemoteClassImpl {
     const made = new RemoteClassImpl();
-    made.fill(type, given);
+    made.fill(type, given, packed, hosting);
     return made;
   }
 
   /** See RemoteFunctionImpl.fill. */
-  fill(type: AnyClass, given: object | undefined): void {
+  fill(type: AnyClass, given: object | undefined, packed?: PackedClass, hosting?: Hosting): void {
     this.type = type;
     this.given = given;
     this.settings = normalizeActorOptions(given);
+    this.packed = packed ?? { client: undefined, serializersKnown: 0, code: NO_CODE, methods: [] };
+    this.hosting = hosting ?? { client: undefined, serializersKnown: 0, codeKey: "", host: NO_BYTES, meta: undefined };
     this.remote = (...args) => this.create(args);
   }
 
@@ -228,7 +249,8 @@ class RemoteClassImpl {
   }
 
   options(overrides: object): RemoteClassImpl {
-    return RemoteClassImpl.make(this.type, mergeOptions(this.given, overrides));
+    const given = mergeOptions(this.given, overrides);
+    return RemoteClassImpl.make(this.type, given, this.packed, changesHosting(overrides) ? undefined : this.hosting);
   }
 
   private create(args: readonly unknown[]): Handle {
@@ -237,9 +259,9 @@ class RemoteClassImpl {
   }
 
   private createWith(client: Client, args: readonly unknown[]): Handle {
-    if (this.packedFor !== client || this.serializersKnown !== client.values.serializers.version) this.pack(client);
-    const { meta } = this;
-    if (!meta) throw new InvalidOptionError("the class could not be packed");
+    const { code } = this.packedWith(client);
+    const hosting = this.hostedWith(client);
+    const { meta } = hosting;
     const encoded = client.values.encodeArgs(args);
     const num = client.takeNum();
     const actorId = newActorId(client.jobId);
@@ -248,34 +270,36 @@ class RemoteClassImpl {
       actorId,
       concurrency: meta.concurrency,
       options: this.record(client),
-      spec: this.specOnce(client, meta.className),
+      spec: specOnce(client, code, hosting),
       args: encoded.args,
       deps: encoded.deps,
-      nested: this.code.nested.length > 0 ? [...encoded.nested, ...this.code.nested] : encoded.nested,
+      nested: code.nested.length > 0 ? [...encoded.nested, ...code.nested] : encoded.nested,
     });
     return client.trackHandle(num, actorId, meta);
   }
 
-  /** The owner keeps the code of a class and how to host it: they go there with the first actor only. */
-  private specOnce(client: Client, className: string): ClassSpec {
-    const { codeKey, host } = this;
-    let sent = sentCodes.get(client);
-    if (!sent) {
-      sent = new Set();
-      sentCodes.set(client, sent);
+  private packedWith(client: Client): PackedClass {
+    const { packed } = this;
+    const { version } = client.values.serializers;
+    if (packed.client !== client || packed.serializersKnown !== version) {
+      packed.code = packCode(client, [this.type]);
+      packed.methods = methodsOf(this.type);
+      packed.client = client;
+      packed.serializersKnown = version;
     }
-    if (sent.has(codeKey)) return { className, codeKey, code: NO_BYTES, host: NO_BYTES };
-    sent.add(codeKey);
-    return { className, codeKey, code: this.code.bytes, host };
+    return packed;
   }
 
-  private pack(client: Client): void {
-    const { settings } = this;
-    this.code = packCode(client, [this.type]);
+  private hostedWith(client: Client): Hosted {
+    const { settings, hosting, packed } = this;
+    const { meta: known, serializersKnown } = hosting;
+    if (known && hosting.client === client && serializersKnown === packed.serializersKnown) {
+      return hosting as Hosted; // It has a meta, as was just seen.
+    }
     const groups = Object.entries(settings.concurrencyGroups);
     let concurrency = settings.maxConcurrency;
     for (const [, calls] of groups) concurrency += calls;
-    const methods = methodsOf(this.type).map(({ name, isGenerator }) => {
+    const methods = packed.methods.map(({ name, isGenerator }) => {
       const method = settings.methods[name] ?? settings.methodDefaults;
       return [name, methodMeta(client, method, isGenerator)] as const;
     });
@@ -286,15 +310,13 @@ class RemoteClassImpl {
       maxPendingCalls: settings.maxPendingCalls,
       methods,
     });
-    this.meta = meta;
-    this.host = packHostSettings({
+    const host = packHostSettings({
       meta: meta.plain,
       maxConcurrency: settings.maxConcurrency,
       concurrencyGroups: settings.concurrencyGroups,
     });
-    this.codeKey = createHash("sha256").update(this.code.bytes).update(this.host).digest("base64url");
-    this.packedFor = client;
-    this.serializersKnown = client.values.serializers.version;
+    const codeKey = createHash("sha256").update(packed.code.bytes).update(host).digest("base64url");
+    return Object.assign(hosting, { client, serializersKnown: packed.serializersKnown, codeKey, host, meta });
   }
 
   private record(client: Client): ActorOptionsRecord {
@@ -314,9 +336,20 @@ class RemoteClassImpl {
   }
 }
 
-const NO_BYTES = new Uint8Array(0);
 type ClassSpec = Pick<ActorSpec, "className" | "codeKey" | "code" | "host">;
 const sentCodes = new WeakMap<Client, Set<string>>();
+
+/** The owner keeps the code of a class and how to host it: they go there with the first actor only. */
+function specOnce(client: Client, code: PackedCode, { codeKey, host, meta: { className } }: Hosted): ClassSpec {
+  let sent = sentCodes.get(client);
+  if (!sent) {
+    sent = new Set();
+    sentCodes.set(client, sent);
+  }
+  if (sent.has(codeKey)) return { className, codeKey, code: NO_BYTES, host: NO_BYTES };
+  sent.add(codeKey);
+  return { className, codeKey, code: code.bytes, host };
+}
 
 function methodsOf(type: AnyClass): { name: string; isGenerator: boolean }[] {
   const methods = new Map<string, boolean>();

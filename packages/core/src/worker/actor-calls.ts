@@ -11,7 +11,7 @@ import { NO_CLAIM } from "../wire/mod.ts";
 import { decodeArguments, dropArguments, fetchValues, receiveRefs, releaseRefs } from "./arguments.ts";
 import type { OwnerConnection, WorkerMethod } from "./connection.ts";
 import { GUARD_FROM_MICROS, Interrupted, runGuarded } from "./guard.ts";
-import type { CallLine, CallMessage, HostedActor, OpenCall } from "./hosted-actor.ts";
+import type { CallLine, CallMessage, HostedActor, MethodCost, OpenCall } from "./hosted-actor.ts";
 import { type AnyGenerator, isGenerator, isThenable, Producer } from "./producer.ts";
 import { isRetryable } from "./retry-rule.ts";
 import { Running } from "./running.ts";
@@ -355,11 +355,11 @@ export class ActorCalls {
   }
 }
 
-function costOf(actor: HostedActor, method: string): { runs: number; micros: number } {
-  let cost = actor.costs.get(method);
+function costOf({ costs }: HostedActor, method: string): MethodCost {
+  let cost = costs.get(method);
   if (!cost) {
     cost = { runs: 0, micros: 0 };
-    actor.costs.set(method, cost);
+    costs.set(method, cost);
   }
   return cost;
 }

@@ -32,6 +32,7 @@ type ActorClass = new (...args: readonly unknown[]) => Record<string, unknown>;
 interface HostedClass {
   readonly loaded: Promise<ActorClass>;
   readonly settings: HostSettings;
+  readonly costs: HostedActor["costs"];
 }
 
 export interface ActorHostOptions {
@@ -77,7 +78,7 @@ export class ActorHost {
     const { client, runtime, toNode } = this.options;
     const { actorId, incarnation, spec } = message;
     const hosted = this.classOf(message);
-    const actor = this.newActor(message, hosted.settings);
+    const actor = this.newActor(message, hosted);
     this.actors.set(actorId, actor);
     const { holds } = runtime.engine.objects;
     const nested = spec.nested ?? [];
@@ -117,7 +118,7 @@ export class ActorHost {
     let hosted = this.classes.get(spec.codeKey);
     if (!hosted) {
       // Packed by api/remote.ts of the same version of this package.
-      hosted = { loaded: this.loadClass(spec.code), settings: unpack(spec.host) as HostSettings };
+      hosted = { loaded: this.loadClass(spec.code), settings: unpack(spec.host) as HostSettings, costs: new Map() };
       this.classes.set(spec.codeKey, hosted);
     }
     return hosted;
@@ -132,7 +133,7 @@ export class ActorHost {
     return type;
   }
 
-  private newActor(message: ActorStart, settings: HostSettings): HostedActor {
+  private newActor(message: ActorStart, { settings, costs }: HostedClass): HostedActor {
     const lines = new Map([["", new CallLine(settings.maxConcurrency)]]);
     for (const [group, concurrency] of Object.entries(settings.concurrencyGroups)) {
       lines.set(group, new CallLine(concurrency));
@@ -145,7 +146,7 @@ export class ActorHost {
       around: this.surroundings(message, settings, () => actor),
       lines,
       open: new Set(),
-      costs: new Map(),
+      costs,
       instance: undefined,
       lastNumber: Number.POSITIVE_INFINITY,
       ending: undefined,

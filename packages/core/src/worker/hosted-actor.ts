@@ -92,6 +92,12 @@ export class CallLine {
   }
 }
 
+/** What a method's runs have taken, in all actors of the class here. */
+export interface MethodCost {
+  runs: number;
+  micros: number;
+}
+
 export interface HostedActor {
   readonly actorId: ActorId;
   readonly className: string;
@@ -101,7 +107,7 @@ export interface HostedActor {
   /** By concurrency group; "" is the actor's own. */
   readonly lines: ReadonlyMap<string, CallLine>;
   readonly open: Set<OpenCall>;
-  readonly costs: Map<string, { runs: number; micros: number }>;
+  readonly costs: Map<string, MethodCost>;
   /** Undefined until it is made. */
   instance: Record<string, unknown> | undefined;
   /** Calls that came later are not started any more. */
