@@ -199,7 +199,7 @@ export class SimWorker {
   /** While an owner waits for this attempt, it holds the arguments. */
   private checkArguments(item: Item): void {
     const { owner } = item.link;
-    const task = owner.engine.tasks.current(item.seq, item.attempt);
+    const task = owner.engine.tasks.current(item.link, item.seq, item.attempt);
     if (!owner.isAlive || task === undefined || task.deps.length === 0) return;
     for (const dep of item.deps) {
       if (dep.at === "stored" && !this.world.store.isLive(dep.key)) {

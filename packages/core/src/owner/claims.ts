@@ -3,7 +3,7 @@
  *
  * A word holds (sequence, state). The owner swaps (s - 1, free) for (s, pending) and sends a message that names slot and
  * s; then the worker swaps (s, pending) for (s, started) when it takes the task up, or the owner swaps it for (s, taken)
- * when it wants the task back. Exactly one of them succeeds. The sequence grows with each use of a slot, so an old
+ * when it wants the task back, or the worker does when it gives it back. Exactly one of them succeeds. The sequence grows with each use of a slot, so an old
  * message cannot claim a word that was used again. An actor has many callers, which share its worker's words.
  *
  * Words 0 and 1 are the guard: what the worker runs so that it can be interrupted. Word 1 names the task, word 0 is
@@ -117,6 +117,12 @@ export class WorkerClaims {
   start(slot: number, sequence: number): boolean {
     const pending = word(sequence, PENDING);
     return Atomics.compareExchange(this.words, slot, pending, word(sequence, STARTED)) === pending;
+  }
+
+  /** True when the task was not begun and now never will be here: its owner is to be told. */
+  giveBack(slot: number, sequence: number): boolean {
+    const pending = word(sequence, PENDING);
+    return Atomics.compareExchange(this.words, slot, pending, word(sequence, TAKEN)) === pending;
   }
 
   /** @param key of what runs, see {@link guardKey}. */

@@ -16,13 +16,12 @@ import {
   TO_OWNER,
   TO_WORKER,
   type ValueRecord,
-  type WorkerDeath,
 } from "../wire/mod.ts";
 import { ActorTable } from "./actors.ts";
 import type { OwnerEffects } from "./effects.ts";
 import { keepValue } from "./kept-bytes.ts";
 import { ObjectTable } from "./objects.ts";
-import { type Lease, TASK_STATE, type TaskRecord, type WorkerLink } from "./records.ts";
+import { TASK_STATE, type TaskRecord, type WorkerLink } from "./records.ts";
 import { TaskTable } from "./tasks.ts";
 
 export class OwnerEngine {
@@ -30,14 +29,12 @@ export class OwnerEngine {
   readonly tasks: TaskTable;
   readonly actors: ActorTable;
   private readonly effects: OwnerEffects;
-  private readonly deaths = new Map<Lease, WorkerDeath>();
 
   constructor(self: ProcessId, effects: OwnerEffects) {
     this.effects = effects;
     this.objects = new ObjectTable(self, effects);
     this.tasks = new TaskTable(effects, this.objects);
     this.actors = new ActorTable(effects, this.objects, this.tasks);
-    this.tasks.deathOf = (lease) => this.deaths.get(lease);
     this.tasks.leases.askBack = (lease, seqs) => {
       const { out } = lease.link;
       out.begin();
@@ -82,10 +79,7 @@ export class OwnerEngine {
         return true;
       case "lease-lost": {
         const lease = this.tasks.leases.find(message.leaseId);
-        if (!lease) return true;
-        this.deaths.set(lease, message.death);
-        this.tasks.leases.lost(lease);
-        this.deaths.delete(lease);
+        if (lease) this.tasks.leases.died(lease, message.death);
         return true;
       }
       case "lease-refused":
@@ -114,14 +108,14 @@ export class OwnerEngine {
     const kind = reader.uint();
     switch (kind) {
       case TO_OWNER.ok: {
-        const task = this.tasks.current(reader.uint() as Seq, reader.uint());
+        const task = this.tasks.current(link, reader.uint() as Seq, reader.uint());
         const runMicros = reader.uint();
         const bytes = reader.bin();
         if (task) this.tasks.succeeded(task, runMicros, [keepValue(bytes)]);
         return;
       }
       case TO_OWNER.results: {
-        const task = this.tasks.current(reader.uint() as Seq, reader.uint());
+        const task = this.tasks.current(link, reader.uint() as Seq, reader.uint());
         const runMicros = reader.uint();
         const values = readValues(reader);
         if (task) this.tasks.succeeded(task, runMicros, values);
@@ -129,7 +123,7 @@ export class OwnerEngine {
         return;
       }
       case TO_OWNER.error: {
-        const task = this.tasks.current(reader.uint() as Seq, reader.uint());
+        const task = this.tasks.current(link, reader.uint() as Seq, reader.uint());
         const runMicros = reader.uint();
         const bytes = Buffer.from(reader.bin());
         const nested = readKeys(reader);
@@ -139,7 +133,7 @@ export class OwnerEngine {
         return;
       }
       case TO_OWNER.streamItem: {
-        const task = this.tasks.current(reader.uint() as Seq, reader.uint());
+        const task = this.tasks.current(link, reader.uint() as Seq, reader.uint());
         const index = reader.uint();
         const value = readValue(reader);
         this.objects.holds.receive(value.nested);
@@ -148,7 +142,7 @@ export class OwnerEngine {
         return;
       }
       case TO_OWNER.streamEnd: {
-        const task = this.tasks.current(reader.uint() as Seq, reader.uint());
+        const task = this.tasks.current(link, reader.uint() as Seq, reader.uint());
         const runMicros = reader.uint();
         const count = reader.uint();
         if (task) this.streamEnd(task, runMicros, count);
@@ -232,7 +226,7 @@ export class OwnerEngine {
   /** The connection to a worker ended. The node will say what became of the worker. */
   onLinkClosed(link: WorkerLink): void {
     link.isBroken = true;
-    for (const lease of this.tasks.leases.all()) if (lease.link === link) lease.isBroken = true;
+    this.tasks.leases.onLinkClosed(link);
     this.actors.onLinkClosed(link);
   }
 

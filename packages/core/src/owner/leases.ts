@@ -8,7 +8,7 @@
  */
 import type { LeaseId } from "../base/ids.ts";
 import { LEASE_IDLE_MS } from "../base/limits.ts";
-import type { Demand, LeaseGranted } from "../wire/mod.ts";
+import type { Demand, LeaseGranted, WorkerDeath } from "../wire/mod.ts";
 import type { OwnerEffects } from "./effects.ts";
 import { Fifo } from "./queue.ts";
 import { type Lease, type Shape, TASK_STATE, type TaskRecord, type WorkerLink } from "./records.ts";
@@ -34,7 +34,7 @@ const WANTED_AHEAD = 64;
 export interface LeaseListener {
   /** Writes the task's frame to the lease's worker. */
   send(task: TaskRecord, lease: Lease): void;
-  /** The worker died with this task on it; `started` when it may have begun to run. */
+  /** The worker died with this task on it, which is to be detached; `started` when it may have begun to run. */
   attemptLost(task: TaskRecord, lease: Lease, started: boolean): void;
 }
 
@@ -136,7 +136,7 @@ export class LeaseTable {
   }
 
   private hasRoom(lease: Lease): boolean {
-    if (lease.isRevoked || lease.isRetiring || lease.isStuck || lease.isBroken) return false;
+    if (lease.isRevoked || lease.isRetiring || lease.isStuck || lease.link.isBroken || lease.death) return false;
     const { size } = lease.inFlight;
     return size === 0 || (lease.backlogMicros < BACKLOG_MICROS_MAX && size < IN_FLIGHT_MAX);
   }
@@ -252,7 +252,7 @@ export class LeaseTable {
       isRevoked: false,
       askedBackTo: undefined,
       isRetiring: false,
-      isBroken: false,
+      death: undefined,
     };
     this.leases.set(lease.id, lease);
     shape.leases.push(lease);
@@ -267,18 +267,27 @@ export class LeaseTable {
     this.touch(lease.shape);
   }
 
-  /** The worker is gone. Tasks that cannot have started lose nothing. */
-  lost(lease: Lease): void {
+  /**
+   * The worker is gone, says the node. What it had said before may not be here yet: its tasks are lost when its
+   * connection has ended too.
+   */
+  died(lease: Lease, death: WorkerDeath): void {
+    lease.death = death;
+    if (lease.link.isBroken) this.lose(lease);
+  }
+
+  /** The node will say what became of the worker, if it has not. */
+  onLinkClosed(link: WorkerLink): void {
+    for (const lease of this.leases.values()) if (lease.link === link && lease.death) this.lose(lease);
+  }
+
+  /** Tasks that have not started lose nothing, and go before others again. */
+  private lose(lease: Lease): void {
     this.drop(lease);
     const tasks = [...lease.inFlight.values()];
-    let isFirst = true;
-    for (const task of tasks) {
-      const { claims } = lease.link;
-      const started = claims && task.claimSlot > 0 ? claims.wasStarted(task.claimSlot, task.claimSequence) : isFirst;
-      isFirst = false;
-      this.detach(task, lease);
-      this.listener.attemptLost(task, lease, started);
-    }
+    const started = new Set(tasks.filter((task) => this.mayRun(task, lease)));
+    // The first of them is to be the first again.
+    for (const task of tasks.reverse()) this.listener.attemptLost(task, lease, started.has(task));
     this.touch(lease.shape);
   }
 

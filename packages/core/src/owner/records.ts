@@ -234,8 +234,8 @@ export interface Lease {
   askedBackTo: TaskRecord | undefined;
   /** Set when the worker must not be used again. */
   isRetiring: boolean;
-  /** Its connection broke; the node will say why. */
-  isBroken: boolean;
+  /** How the worker died, while what it had said before is still on its way. */
+  death: WorkerDeath | undefined;
 }
 
 /** All tasks that ask for the same thing. */

@@ -152,8 +152,74 @@ describe("retries", () => {
     expect(owner.takeTold()).toEqual(["value 1 WORKER_DIED"]);
     const next = owner.grant(2, 1);
     const again = only(next.takeTasks());
-    expect(again).toMatchObject({ seq: second.seq, attempt: 1 });
+    // The program sees the number of the attempt: it is the first.
+    expect(again).toMatchObject({ seq: second.seq, attempt: 0 });
     owner.ok(next, again);
+    expect(owner.takeTold()).toEqual(["value 2 [2]"]);
+  });
+
+  test("what a dead worker had not begun goes first again, in its order", () => {
+    const { owner, worker } = withWorker();
+    for (const seq of [1, 2, 3, 4]) owner.submit(seq);
+    owner.flush();
+    const [first] = worker.takeTasks() as [SentTask];
+    owner.start(worker, first);
+    for (const seq of [5, 6]) owner.submit(seq);
+    owner.lose(1, worker);
+    const next = owner.grant(2, 1);
+    expect(next.takeTasks().map(({ seq }) => seq)).toEqual([2, 3, 4, 5, 6, 1]);
+  });
+
+  test("what a worker had finished before it died counts, although the node is the first to tell of its death", () => {
+    const { owner, worker } = withWorker({ maxRetries: 0 });
+    owner.submit(1);
+    owner.submit(2);
+    owner.flush();
+    const [first, second] = worker.takeTasks() as [SentTask, SentTask];
+    owner.start(worker, first);
+    owner.start(worker, second);
+    owner.want(1, 2);
+    owner.announceDeath(1, worker);
+    expect(owner.takeTold()).toEqual([]);
+    owner.submit(3);
+    owner.flush();
+    expect(worker.takeTasks()).toEqual([]);
+    owner.ok(worker, first);
+    owner.closeLink(worker);
+    expect(owner.takeTold()).toEqual(["value 1 [1]", "value 2 WORKER_DIED"]);
+  });
+
+  test("an answer of a worker that has lost the task changes nothing, although it is the same attempt", () => {
+    const { owner, worker } = withWorker();
+    owner.submit(1);
+    owner.submit(2);
+    owner.flush();
+    const [first, second] = worker.takeTasks() as [SentTask, SentTask];
+    owner.start(worker, first);
+    owner.lose(1, worker);
+    const next = owner.grant(2, 1);
+    const again = next.takeTasks().find(({ seq }) => seq === second.seq) as SentTask;
+    expect(again.attempt).toBe(second.attempt);
+    owner.want(2);
+    owner.ok(worker, { ...second, slot: 0 });
+    expect(owner.takeTold()).toEqual([]);
+    owner.ok(next, again);
+    expect(owner.takeTold()).toEqual(["value 2 [2]"]);
+  });
+
+  test("what a worker was giving back when it died had not begun", () => {
+    const { owner, worker } = withWorker({ maxRetries: 0 });
+    owner.submit(1);
+    owner.submit(2);
+    owner.flush();
+    const [first, second] = worker.takeTasks() as [SentTask, SentTask];
+    owner.start(worker, first);
+    expect(worker.words.giveBack(second.slot, second.sequence)).toBe(true);
+    owner.want(2);
+    owner.lose(1, worker);
+    expect(owner.takeTold()).toEqual([]);
+    const next = owner.grant(2, 1);
+    owner.ok(next, only(next.takeTasks()));
     expect(owner.takeTold()).toEqual(["value 2 [2]"]);
   });
 

@@ -163,7 +163,7 @@ export class TaskTable {
     for (const dep of task.deps) if (this.objects.dependOn(dep, task)) task.missing++;
   }
 
-  private enqueue(task: TaskRecord): void {
+  private enqueue(task: TaskRecord, first = false): void {
     const failed = task.deps.find((dep) => dep.value?.at === "error");
     // The creation of an actor fails in its own way: the actor is dead.
     const isCreation = task.actor !== undefined && task.method === undefined;
@@ -176,7 +176,7 @@ export class TaskTable {
     else if (task.registered) {
       const { shape } = task.registered;
       if (shape.refused !== undefined) this.fail(task, { code: "INFEASIBLE", kind: "invalid", message: shape.refused });
-      else this.leases.enqueue(task, shape);
+      else this.leases.enqueue(task, shape, first);
     }
   }
 
@@ -241,10 +241,11 @@ export class TaskTable {
 
   // ── results ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** The attempt that a message speaks of, when it is the current one. */
-  current(seq: Seq, attempt: number): TaskRecord | undefined {
+  /** The attempt that a message speaks of, when it is the current one and this worker's. */
+  current(link: WorkerLink, seq: Seq, attempt: number): TaskRecord | undefined {
     const task = this.sent.get(seq);
-    return task && task.attempt === attempt ? task : undefined;
+    if (!task || task.attempt !== attempt) return undefined;
+    return (task.lease ?? task.actor)?.link === link ? task : undefined;
   }
 
   succeeded(task: TaskRecord, runMicros: number, values: readonly ValueRecord[]): void {
@@ -299,11 +300,10 @@ export class TaskTable {
   }
 
   attemptLost(task: TaskRecord, lease: Lease, started: boolean): void {
-    const death = this.deathOf?.(lease);
+    const { death } = lease;
     if (!this.leave(task, 0, "lost", started)) return;
     if (!started) {
-      task.attempt++;
-      this.enqueue(task);
+      this.enqueue(task, true);
       return;
     }
     if (this.mayRetry(task)) {
@@ -315,9 +315,6 @@ export class TaskTable {
     }
     this.fail(task, lostFailure(task, lease, death));
   }
-
-  /** How a lease's worker died, while its tasks are being told of it. */
-  deathOf: ((lease: Lease) => WorkerDeath | undefined) | undefined;
 
   /** Takes the task off its worker; false when it was settled before (cancelled, timed out). */
   leave(task: TaskRecord, runMicros: number, outcome: TaskOutcome, started = true): boolean {

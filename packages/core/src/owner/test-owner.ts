@@ -233,8 +233,16 @@ export class TestOwner {
   }
 
   lose(leaseId: number, worker: TestWorker, death: Partial<WorkerDeath> = {}): void {
-    worker.isBroken = true;
+    this.closeLink(worker);
+    this.announceDeath(leaseId, worker, death);
+  }
+
+  closeLink(worker: TestWorker): void {
     this.engine.onLinkClosed(worker);
+    this.flush();
+  }
+
+  announceDeath(leaseId: number, worker: TestWorker, death: Partial<WorkerDeath> = {}): void {
     this.engine.onNodeMessage({
       t: "lease-lost",
       leaseId: leaseId as LeaseId,

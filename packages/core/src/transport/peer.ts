@@ -3,6 +3,9 @@
  *
  * Writes are corked: everything written in one turn of the event loop leaves in one system call, when the turn ends or
  * when somebody calls `flush`. Frames are handed out in place, without copying, in the order they were sent.
+ *
+ * A write to a process that has died fails at once, while what that had sent may be unread. So a failed write ends only
+ * the writing; the connection has ended when everything was read.
  */
 import type { Socket } from "node:net";
 import { ConnectionLostError } from "../base/errors.ts";
@@ -49,6 +52,8 @@ export class SocketPeer implements Peer {
   private readonly socket: Socket;
   private isScheduled = false;
   private isClosing = false;
+  /** Set by a write that failed: why, for when the last of what was sent here has been read. */
+  private writeFailure: Error | undefined;
   /** The beginning of a frame whose end has not arrived. */
   private partial: Buffer[] = [];
   private partialBytes = 0;
@@ -58,7 +63,11 @@ export class SocketPeer implements Peer {
     this.socket = socket;
     this.handlers = handlers;
     let failure: Error | undefined;
+    this.surviveFailedWrites(socket);
     socket.on("data", (chunk: Buffer) => this.receive(chunk));
+    socket.on("end", () => {
+      if (this.writeFailure) socket.destroy(this.writeFailure);
+    });
     socket.on("error", (error) => {
       failure = error;
     });
@@ -67,6 +76,22 @@ export class SocketPeer implements Peer {
       this.out.position = 0;
       this.handlers.onClose(failure);
     });
+  }
+
+  /** Told of a failed write, Node.js would close the socket and throw away what is unread. */
+  private surviveFailedWrites(socket: Socket): void {
+    const survive = (done: (error?: Error | null) => void) => (error?: NodeJS.ErrnoException | null) => {
+      if (!error || !isTakenNoMore(error)) {
+        done(error);
+        return;
+      }
+      this.writeFailure ??= error;
+      done();
+    };
+    const write = socket._write.bind(socket);
+    const writeMany = socket._writev?.bind(socket);
+    socket._write = (chunk, encoding, done) => write(chunk, encoding, survive(done));
+    if (writeMany) socket._writev = (chunks, done) => writeMany(chunks, survive(done));
   }
 
   get unsentBytes(): number {
@@ -92,7 +117,7 @@ export class SocketPeer implements Peer {
 
   flush(): void {
     if (this.out.isEmpty) return;
-    if (this.isClosed) {
+    if (this.isClosed || this.writeFailure) {
       this.out.position = 0;
       return;
     }
@@ -170,3 +195,6 @@ export class SocketPeer implements Peer {
     this.handlers.onMessage(message as { t: string });
   }
 }
+
+/** The other end is closed. */
+const isTakenNoMore = ({ code }: NodeJS.ErrnoException): boolean => code === "EPIPE" || code === "ECONNRESET";

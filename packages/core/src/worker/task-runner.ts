@@ -320,7 +320,7 @@ export class TaskRunner {
     for (const task of tasks) {
       this.drop(task);
       // The owner may have taken it back in the meantime: then it is not ours to give.
-      if (task.claimSlot !== NO_CLAIM && this.claims && !this.claims.start(task.claimSlot, task.claimSequence))
+      if (task.claimSlot !== NO_CLAIM && this.claims && !this.claims.giveBack(task.claimSlot, task.claimSequence))
         continue;
       const seqs = byConnection.get(task.connection);
       if (seqs) seqs.push(task.seq);
