@@ -4,6 +4,11 @@ import { RefReleasedError } from "../base/errors.ts";
 import { type ObjectKey, objectIdHex, objectKeyOwner, objectKeySeq, type Seq } from "../base/ids.ts";
 import type { Client } from "./client.ts";
 
+// A program may hold a million refs, so what can be true of one is one number.
+const READY = 1;
+const CALL = 2;
+const RELEASED = 4;
+
 /** How a ref stands to its owner's record. */
 export class Ref {
   readonly client: Client;
@@ -12,19 +17,42 @@ export class Ref {
   readonly foreignKey: ObjectKey | undefined;
   /** The bytes of a small value; unless `isReady`, the owner has not been told of it, because nobody else asked for it. */
   local: Uint8Array | undefined;
-  /** The owner said that there is a value. */
-  isReady = false;
-  /** It is the result of an actor's call. */
-  isCall = false;
   /** The last `wait` that it was part of. */
   waitMark = 0;
-  isReleased = false;
+  private flags = 0;
 
   constructor(client: Client, seq: Seq, foreignKey: ObjectKey | undefined, local: Uint8Array | undefined) {
     this.client = client;
     this.seq = seq;
     this.foreignKey = foreignKey;
     this.local = local;
+  }
+
+  /** The owner said that there is a value. */
+  get isReady(): boolean {
+    return (this.flags & READY) !== 0;
+  }
+  set isReady(isSet: boolean) {
+    this.flag(READY, isSet);
+  }
+
+  /** It is the result of an actor's call. */
+  get isCall(): boolean {
+    return (this.flags & CALL) !== 0;
+  }
+  set isCall(isSet: boolean) {
+    this.flag(CALL, isSet);
+  }
+
+  get isReleased(): boolean {
+    return (this.flags & RELEASED) !== 0;
+  }
+  set isReleased(isSet: boolean) {
+    this.flag(RELEASED, isSet);
+  }
+
+  private flag(bit: number, isSet: boolean): void {
+    this.flags = isSet ? this.flags | bit : this.flags & ~bit;
   }
 
   get id(): string {

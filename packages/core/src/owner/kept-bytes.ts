@@ -10,15 +10,26 @@ const SLAB_BYTES = 16 * 1024;
 const KEPT_BYTES_MAX = 256;
 const NO_KEYS: readonly ObjectKey[] = Object.freeze([]);
 
+/** In place of a range: all of the bytes. */
+export const WHOLE = -1;
+const LENGTH_BITS = 9;
+
 export class KeptBytes {
   readonly slab: Buffer;
-  readonly start: number;
-  readonly end: number;
+  /** Where in the slab: start and length in one number. */
+  readonly range: number;
 
-  constructor(slab: Buffer, start: number, end: number) {
+  constructor(slab: Buffer, range: number) {
     this.slab = slab;
-    this.start = start;
-    this.end = end;
+    this.range = range;
+  }
+
+  get start(): number {
+    return this.range >> LENGTH_BITS;
+  }
+
+  get end(): number {
+    return this.start + (this.range & ((1 << LENGTH_BITS) - 1));
   }
 
   get bytes(): Buffer {
@@ -39,37 +50,38 @@ export class KeptValue extends KeptBytes {
 let slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
 let used = 0;
 
-/** Where a copy of the bytes was put, in the current slab. */
+/** Where a copy of the bytes was put in the current slab, as a range. */
 function place(bytes: Buffer): number {
   if (used + bytes.length > SLAB_BYTES) {
     slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
     used = 0;
   }
-  const start = used;
-  bytes.copy(slab, start);
+  const range = (used << LENGTH_BITS) | bytes.length;
+  bytes.copy(slab, used);
   used += bytes.length;
-  return start;
+  return range;
 }
 
 /** A copy of bytes that are valid only now. */
 export function keepBytes(bytes: Buffer): Uint8Array | KeptBytes {
   if (bytes.length > KEPT_BYTES_MAX) return Buffer.from(bytes);
-  const start = place(bytes);
-  return new KeptBytes(slab, start, start + bytes.length);
+  const range = place(bytes);
+  return new KeptBytes(slab, range);
 }
 
 export function keepValue(bytes: Buffer): ValueRecord {
   if (bytes.length > KEPT_BYTES_MAX) return { at: "inline", bytes: Buffer.from(bytes), nested: NO_KEYS };
-  const start = place(bytes);
-  return new KeptValue(slab, start, start + bytes.length);
+  const range = place(bytes);
+  return new KeptValue(slab, range);
 }
 
 export const bytesOf = (kept: Uint8Array | KeptBytes): Uint8Array => (kept instanceof KeptBytes ? kept.bytes : kept);
 
 export function writeKept(out: FrameWriter, kept: Uint8Array | KeptBytes): void {
   if (kept instanceof KeptBytes) {
-    out.binHeader(kept.end - kept.start);
-    out.raw(kept.slab, kept.start, kept.end);
+    const { slab: from, start, end } = kept;
+    out.binHeader(end - start);
+    out.raw(from, start, end);
   } else out.bin(kept);
 }
 

@@ -10,7 +10,7 @@ import type {
   WorkerAddress,
   WorkerDeath,
 } from "../wire/mod.ts";
-import type { KeptBytes } from "./kept-bytes.ts";
+import { KeptBytes, WHOLE } from "./kept-bytes.ts";
 
 /** A function with its options, registered once; calls name it by number. */
 export interface Template {
@@ -70,70 +70,146 @@ export interface MethodTemplate {
 /** A value or an actor handle inside other values: own objects by number, everything else by key. */
 export type NestedRef = Seq | ObjectKey;
 
+/** What few objects have, apart from their records: there may be a million of those. */
+interface ObjectRarities {
+  foreignKey: ObjectKey | undefined;
+  lineageUses: number;
+  keptBytes: number;
+  dependents: TaskRecord[] | undefined;
+}
+
+const WANTED = 1;
+const WATCHED = 2;
+const PUBLISHED = 4;
+const DETACHED = 8;
+const READ = 16;
+
 export class ObjectRecord {
   readonly seq: Seq;
   /** What will make it; kept while a lost copy could be made again. */
   task: TaskRecord | undefined;
-  /** Set for a ref that another process owns: this record only caches its value. */
-  readonly foreignKey: ObjectKey | undefined;
   value: ValueRecord | undefined = undefined;
   /** The program's ref, tasks that take it as argument, and values it is nested in. */
   uses = 1;
-  /** The program waits for the value. */
-  isWanted = false;
-  /** The program waits to know that it is there. */
-  isWatched = false;
-  /** Others may ask the node's directory for it. */
-  isPublished = false;
-  /** Finished tasks whose lost returns would be made again from it. Keeps the record, not the value. */
-  lineageUses = 0;
-  /** No longer found by its number: only lineage still leads to it. */
-  isDetached = false;
-  /** The program has seen its error. */
-  isRead = false;
-  /** What its value takes in the object store, while it is kept for refs of this process. */
-  keptBytes = 0;
-  /** Calls that take it as argument and wait for it. */
-  dependents: TaskRecord[] | undefined = undefined;
+  private flags = 0;
+  private rarities: ObjectRarities | undefined = undefined;
 
   constructor(seq: Seq, task: TaskRecord | undefined, foreignKey?: ObjectKey) {
     this.seq = seq;
     this.task = task;
-    this.foreignKey = foreignKey;
+    if (foreignKey !== undefined) this.rare().foreignKey = foreignKey;
+  }
+
+  private rare(): ObjectRarities {
+    this.rarities ??= { foreignKey: undefined, lineageUses: 0, keptBytes: 0, dependents: undefined };
+    return this.rarities;
+  }
+
+  private flag(bit: number, isSet: boolean): void {
+    this.flags = isSet ? this.flags | bit : this.flags & ~bit;
+  }
+
+  /** Set for a ref that another process owns: this record only caches its value. */
+  get foreignKey(): ObjectKey | undefined {
+    return this.rarities?.foreignKey;
+  }
+
+  /** The program waits for the value. */
+  get isWanted(): boolean {
+    return (this.flags & WANTED) !== 0;
+  }
+  set isWanted(isSet: boolean) {
+    this.flag(WANTED, isSet);
+  }
+
+  /** The program waits to know that it is there. */
+  get isWatched(): boolean {
+    return (this.flags & WATCHED) !== 0;
+  }
+  set isWatched(isSet: boolean) {
+    this.flag(WATCHED, isSet);
+  }
+
+  /** Others may ask the node's directory for it. */
+  get isPublished(): boolean {
+    return (this.flags & PUBLISHED) !== 0;
+  }
+  set isPublished(isSet: boolean) {
+    this.flag(PUBLISHED, isSet);
+  }
+
+  /** No longer found by its number: only lineage still leads to it. */
+  get isDetached(): boolean {
+    return (this.flags & DETACHED) !== 0;
+  }
+  set isDetached(isSet: boolean) {
+    this.flag(DETACHED, isSet);
+  }
+
+  /** The program has seen its error. */
+  get isRead(): boolean {
+    return (this.flags & READ) !== 0;
+  }
+  set isRead(isSet: boolean) {
+    this.flag(READ, isSet);
+  }
+
+  /** Finished tasks whose lost returns would be made again from it. Keeps the record, not the value. */
+  get lineageUses(): number {
+    return this.rarities?.lineageUses ?? 0;
+  }
+  set lineageUses(uses: number) {
+    this.rare().lineageUses = uses;
+  }
+
+  /** What its value takes in the object store, while it is kept for refs of this process. */
+  get keptBytes(): number {
+    return this.rarities?.keptBytes ?? 0;
+  }
+  set keptBytes(bytes: number) {
+    this.rare().keptBytes = bytes;
+  }
+
+  /** Calls that take it as argument and wait for it. */
+  get dependents(): TaskRecord[] | undefined {
+    return this.rarities?.dependents;
+  }
+  set dependents(tasks: TaskRecord[] | undefined) {
+    this.rare().dependents = tasks;
   }
 }
 
 export const TASK_STATE = { waiting: 0, queued: 1, sent: 2, delayed: 3, done: 4 } as const;
 export type TaskState = (typeof TASK_STATE)[keyof typeof TASK_STATE];
 
+/** What few tasks have, apart from their records: a million of those may be queued. */
+interface TaskRarities {
+  deps: readonly ObjectRecord[];
+  nested: readonly ObjectKey[];
+  failures: number;
+  missing: number;
+  readyAfterMicros: number;
+  hasLineage: boolean;
+  stream: StreamRecord | undefined;
+}
+
 /** A task or an actor call, from submission until nothing of it is needed any more. */
 export class TaskRecord {
   readonly seq: Seq;
-  readonly registered: Registered | undefined;
+  /** What is run: a function, or a method of `actor`; undefined for the creation of an actor. */
+  private readonly what: Registered | MethodTemplate | undefined;
   actor: ActorRecord | undefined;
-  /** Undefined for the creation of an actor. */
-  readonly method: MethodTemplate | undefined;
-  args: Uint8Array | KeptBytes;
-  deps: readonly ObjectRecord[];
-  nested: readonly ObjectKey[];
+  private argsFrom: Uint8Array;
+  private argsRange: number;
   state: TaskState = TASK_STATE.waiting;
   attempt = 0;
-  /** Attempts that failed and counted. */
-  failures = 0;
-  /** Arguments that have no value yet. */
-  missing = 0;
-  /** Kept after its end, to make a lost return again. */
-  hasLineage = false;
   lease: Lease | undefined = undefined;
   claimSlot = 0;
   claimSequence = 0;
-  sentAtMs = 0;
-  /** From submission until the arguments were there. */
-  readyAfterMicros = 0;
-  readonly submittedAtMs: number;
-  /** One record for each return; a stream's only record is its completion. */
-  returns: readonly ObjectRecord[] = NO_RETURNS;
-  stream: StreamRecord | undefined = undefined;
+  private readonly submittedTicks: number;
+  private sentTicks = 0;
+  private made: ObjectRecord | readonly ObjectRecord[] | undefined = undefined;
+  private rarities: TaskRarities | undefined = undefined;
 
   constructor(
     seq: Seq,
@@ -146,17 +222,127 @@ export class TaskRecord {
     this.seq = seq;
     if ("actor" in what) {
       this.actor = what.actor;
-      this.method = what.method;
-      this.registered = undefined;
+      this.what = what.method;
     } else {
-      this.registered = what;
       this.actor = undefined;
-      this.method = undefined;
+      this.what = what;
     }
-    this.args = args;
-    this.deps = deps;
-    this.nested = nested;
-    this.submittedAtMs = nowMs;
+    if (args instanceof KeptBytes) {
+      this.argsFrom = args.slab;
+      this.argsRange = args.range;
+    } else {
+      this.argsFrom = args;
+      this.argsRange = WHOLE;
+    }
+    this.submittedTicks = toTicks(nowMs);
+    if (deps.length > 0) this.rare().deps = deps;
+    if (nested.length > 0) this.rare().nested = nested;
+  }
+
+  private rare(): TaskRarities {
+    this.rarities ??= {
+      deps: NO_RECORDS,
+      nested: NO_KEYS,
+      failures: 0,
+      missing: 0,
+      readyAfterMicros: 0,
+      hasLineage: false,
+      stream: undefined,
+    };
+    return this.rarities;
+  }
+
+  get registered(): Registered | undefined {
+    // Of tasks it is a function, see the constructor.
+    return this.actor === undefined ? (this.what as Registered) : undefined;
+  }
+
+  /** Undefined for the creation of an actor. */
+  get method(): MethodTemplate | undefined {
+    return this.actor === undefined ? undefined : (this.what as MethodTemplate | undefined);
+  }
+
+  get args(): Uint8Array | KeptBytes {
+    return this.argsRange === WHOLE ? this.argsFrom : new KeptBytes(this.argsFrom as Buffer, this.argsRange);
+  }
+
+  dropArgs(): void {
+    this.argsFrom = NO_BYTES;
+    this.argsRange = WHOLE;
+  }
+
+  get deps(): readonly ObjectRecord[] {
+    return this.rarities?.deps ?? NO_RECORDS;
+  }
+  set deps(deps: readonly ObjectRecord[]) {
+    if (this.rarities || deps.length > 0) this.rare().deps = deps;
+  }
+
+  get nested(): readonly ObjectKey[] {
+    return this.rarities?.nested ?? NO_KEYS;
+  }
+  set nested(nested: readonly ObjectKey[]) {
+    if (this.rarities || nested.length > 0) this.rare().nested = nested;
+  }
+
+  /** Attempts that failed and counted. */
+  get failures(): number {
+    return this.rarities?.failures ?? 0;
+  }
+  set failures(failures: number) {
+    this.rare().failures = failures;
+  }
+
+  /** Arguments that have no value yet. */
+  get missing(): number {
+    return this.rarities?.missing ?? 0;
+  }
+  set missing(missing: number) {
+    this.rare().missing = missing;
+  }
+
+  /** From submission until the arguments were there. */
+  get readyAfterMicros(): number {
+    return this.rarities?.readyAfterMicros ?? 0;
+  }
+  set readyAfterMicros(micros: number) {
+    this.rare().readyAfterMicros = micros;
+  }
+
+  /** Kept after its end, to make a lost return again. */
+  get hasLineage(): boolean {
+    return this.rarities?.hasLineage ?? false;
+  }
+  set hasLineage(hasLineage: boolean) {
+    this.rare().hasLineage = hasLineage;
+  }
+
+  get stream(): StreamRecord | undefined {
+    return this.rarities?.stream;
+  }
+  set stream(stream: StreamRecord | undefined) {
+    this.rare().stream = stream;
+  }
+
+  get submittedAtMs(): number {
+    return toMs(this.submittedTicks);
+  }
+
+  get sentAtMs(): number {
+    return toMs(this.sentTicks);
+  }
+  set sentAtMs(ms: number) {
+    this.sentTicks = toTicks(ms);
+  }
+
+  /** One record for each return; a stream's only record is its completion. */
+  get returns(): readonly ObjectRecord[] {
+    const { made } = this;
+    if (made === undefined) return NO_RECORDS;
+    return made instanceof ObjectRecord ? [made] : made;
+  }
+  set returns(records: readonly ObjectRecord[]) {
+    this.made = records.length === 1 ? records[0] : records;
   }
 
   get isCall(): boolean {
@@ -174,7 +360,24 @@ export class TaskRecord {
   }
 }
 
-const NO_RETURNS: readonly ObjectRecord[] = Object.freeze([]);
+const NO_RECORDS: readonly ObjectRecord[] = Object.freeze([]);
+const NO_KEYS: readonly ObjectKey[] = Object.freeze([]);
+const NO_BYTES = new Uint8Array(0);
+
+/**
+ * Times in records are whole ticks since the first one, counted from the least small integer: V8 keeps small integers
+ * in the record itself and gives every other number an object of its own. After 18 hours they are such numbers.
+ */
+const TICKS_PER_MS = 64;
+const FIRST_TICK = -(2 ** 31);
+let originMs: number | undefined;
+
+function toTicks(ms: number): number {
+  originMs ??= Math.floor(ms);
+  return FIRST_TICK + Math.round((ms - originMs) * TICKS_PER_MS);
+}
+
+const toMs = (ticks: number): number => (originMs ?? 0) + (ticks - FIRST_TICK) / TICKS_PER_MS;
 
 /** How far a generator has come, as its owner sees it. */
 export interface StreamRecord {

@@ -31,7 +31,6 @@ import {
   type WorkerLink,
 } from "./records.ts";
 
-const EMPTY = new Uint8Array(0);
 /** A task whose worker ran out of memory waits before it is tried again: 0.5 s, then twice as long each time. */
 const MEMORY_RETRY_MS = 500;
 const MEMORY_RETRY_MS_MAX = 60_000;
@@ -444,7 +443,7 @@ export class TaskTable {
   private forget(task: TaskRecord): void {
     if (task.nested.length > 0) this.objects.holds.drop(task.nested);
     task.nested = NO_KEYS;
-    task.args = EMPTY;
+    task.dropArgs();
     const { registered } = task;
     if (!registered?.captured) return;
     registered.captured.tasks--;
