@@ -187,8 +187,8 @@ export class LeaseEngine {
     let target: Ask["target"] = "fresh";
     if (event.worker !== "fresh") {
       const worker = tables.workers.get(event.worker);
-      if (worker?.state !== "hosting") {
-        const message = `worker ${event.worker} is gone`;
+      if (worker?.state !== "hosting" || worker.job?.id !== event.jobId) {
+        const message = `worker ${event.worker} is gone, or hosts actors of another job`;
         out.push({ kind: "refuse-request", requestId: event.requestId, code: "WORKER_DIED", message });
         return;
       }
