@@ -256,6 +256,33 @@ describe("in a shared worker", () => {
   });
 });
 
+describe("a handle of an actor that there was already, under its name", () => {
+  test("its calls and those through the other handle go in the order submitted", () => {
+    const other = newActorId("0000cafe" as never);
+    engine.actors.borrow(2, other, "Counter", 1);
+    engine.actors.received(other);
+    engine.actors.call(10 as Seq, 2, 1, EMPTY, [], []);
+    // It needs the result of the one before it, and would wait for ever behind it.
+    engine.actors.call(11 as Seq, 1, 1, EMPTY, [10 as Seq], []);
+    engine.actors.call(12 as Seq, 2, 1, EMPTY, [], []);
+    engine.actors.call(13 as Seq, 1, 1, EMPTY, [], []);
+    const link = hear("alive", 0, 1);
+    expect(link.takeCalls()).toEqual([]);
+    engine.onNodeMessage({
+      t: "actor-state",
+      actorId: other,
+      state: "alive",
+      incarnation: 0,
+      className: "Counter",
+      sameAs: actorId,
+    });
+    engine.flush();
+    expect(link.takeCalls().map(([seq]) => seq)).toEqual([10]);
+    answerOk(link, 10);
+    expect(link.takeCalls().map(([seq]) => seq)).toEqual([11, 12, 13]);
+  });
+});
+
 describe("cancelling", () => {
   test("a call that has not started is taken back without a word to the worker", () => {
     call(10);

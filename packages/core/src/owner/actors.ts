@@ -416,11 +416,7 @@ export class ActorTable {
     this.byOwnNum.delete(from.num);
     if (!this.byOwnNum.has(to.num)) this.byOwnNum.set(to.num, to);
     this.objects.holds.alias(actorKey(from.actorId), actorKey(toId));
-    for (const task of [...from.queue]) {
-      from.queue.remove(task);
-      task.actor = to;
-      to.queue.push(task);
-    }
+    mergeCalls(from, to);
     this.subscribe(to);
     this.touch(to);
   }
@@ -478,6 +474,16 @@ export class ActorTable {
       message: why.includes(actor.actorId) ? why : `${name} is dead: ${why}`,
       ...(because && { because }),
     };
+  }
+}
+
+/** In the order submitted: a call may need the result of one that went to the same actor under its other name. */
+function mergeCalls(from: ActorRecord, to: ActorRecord): void {
+  const calls = [...to.queue, ...from.queue].sort((a, b) => a.seq - b.seq);
+  for (const { queue } of [from, to]) while (queue.size > 0) queue.shift();
+  for (const task of calls) {
+    task.actor = to;
+    to.queue.push(task);
   }
 }
 
