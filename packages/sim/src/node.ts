@@ -127,6 +127,7 @@ export class SimNode {
 
   receive(from: SimProcess, message: ToNode): void {
     const { store } = this.world;
+    if (message.t === "actor-create" && !this.world.isBorn(message.actorId)) this.world.born(message.actorId);
     if (CONTROL_MESSAGES.has(message.t)) {
       this.control.handle(from.id, message as ControlMessage);
       return;

@@ -132,9 +132,9 @@ export class Program {
     const { engine, world } = this.process;
     const { prng } = world;
     const actorId = (prng.hex(12) + this.process.jobId) as ActorId;
-    world.born(actorId);
     const num = this.nextNum++;
     const name = prng.chance(0.2) ? prng.pick(NAMES) : undefined;
+    if (name === undefined) world.born(actorId);
     const options: ActorOptionsRecord = {
       ...(name === undefined ? {} : { name }),
       getIfExists: prng.chance(0.7),
@@ -282,7 +282,7 @@ export class Program {
   someNested(): readonly NestedRef[] {
     const { prng } = this.process.world;
     const refs = [...this.refs.values()];
-    const handles = [...this.handles.values()];
+    const handles = [...this.handles.values()].filter((actorId) => this.process.world.isBorn(actorId));
     const nested: NestedRef[] = [];
     for (let index = prng.below(3); index > 0; index--) {
       const ref = prng.pick(refs);

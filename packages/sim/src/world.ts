@@ -53,7 +53,8 @@ export class World {
   readonly crashed = new Set<ProcessId>();
   /**
    * When each object and actor was made. A value only mentions what is older than itself: counting references does not
-   * end cycles, and these runs are to end with nothing left.
+   * end cycles, and these runs are to end with nothing left. A named actor is born when the node has heard of it: until
+   * then its handle may turn out to be one of any other actor of that name.
    */
   private readonly births = new Map<string, number>();
   /** Set once, by the simulation. */
@@ -71,6 +72,10 @@ export class World {
 
   isOlder(key: ObjectKey | ActorId, than: ObjectKey): boolean {
     return (this.births.get(key) ?? Number.POSITIVE_INFINITY) < (this.births.get(than) ?? 0);
+  }
+
+  isBorn(key: ObjectKey | ActorId): boolean {
+    return this.births.has(key);
   }
 
   newPid(): number {
