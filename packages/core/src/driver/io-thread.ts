@@ -11,6 +11,7 @@ import { FrameReader, FrameWriter, type FromNode, isHotFrame, pack, type ToNode,
 import { mapClaims } from "../worker/mod.ts";
 import { RingConsumer, RingProducer } from "./ring.ts";
 import { ASK, readNested, readSeqs, TELL } from "./ring-messages.ts";
+import { SpinRule } from "./spin.ts";
 import type { Asked, ThreadData, Told } from "./thread-messages.ts";
 
 /** How long the thread looks by itself after it last found something; then it sleeps until it is rung. */
@@ -33,6 +34,10 @@ class IoThread {
   private readonly overflow: Buffer[] = [];
   private doze: NodeJS.Timeout | undefined;
   private emptyLooks = 0;
+  private readonly spinRule = new SpinRule();
+  private isSpinning = false;
+  /** The thread looks by itself: neither the program's bell nor a socket woke it. */
+  private isUnprompted = false;
   private hasTold = false;
 
   constructor(data: ThreadData) {
@@ -71,20 +76,52 @@ class IoThread {
 
   /** Takes what the program has asked. Runs before the engine acts, so that one turn serves everything. */
   private look(): void {
+    const isEvent = !this.isUnprompted;
+    this.isUnprompted = false;
     let isMore: boolean;
     do {
       this.consumer.stayAwake();
       const count = this.consumer.drain(this.handleRecord);
       this.emptyLooks = count > 0 ? 0 : this.emptyLooks + 1;
+      if ((count > 0 || isEvent) && this.spinsNow()) return;
       isMore = this.emptyLooks < DOZES ? this.consumer.doze() : this.consumer.sleep();
     } while (isMore);
     if (this.emptyLooks < DOZES) this.doze ??= setTimeout(this.lookAgain, DOZE_MS);
   }
 
+  private spinsNow(): boolean {
+    const now = performance.now();
+    this.spinRule.active(now);
+    if (!this.isSpinWorthwhile(now)) return false;
+    if (!this.isSpinning) setImmediate(this.spin);
+    this.isSpinning = true;
+    return true;
+  }
+
+  private isSpinWorthwhile(now: number): boolean {
+    return this.spinRule.isWorthwhile(now, this.runtime.engine.tasks.sent.size);
+  }
+
+  /** One turn of the event loop, which looks at the sockets without waiting for them. */
+  private readonly spin = (): void => {
+    const isOver = !this.isSpinWorthwhile(performance.now());
+    if (!isOver && this.consumer.isEmpty) {
+      setImmediate(this.spin);
+      return;
+    }
+    this.isSpinning = false;
+    this.lookUnprompted();
+  };
+
   private readonly lookAgain = (): void => {
     this.doze = undefined;
-    this.runtime.flushNow();
+    this.lookUnprompted();
   };
+
+  private lookUnprompted(): void {
+    this.isUnprompted = true;
+    this.runtime.flushNow();
+  }
 
   private readonly handleRecord = (bytes: Buffer, start: number, end: number): void => this.handle(bytes, start, end);
 
