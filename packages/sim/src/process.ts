@@ -54,6 +54,7 @@ export class SimProcess {
       },
       ready: (seq) => this.program.ended(seq),
       streamItem() {},
+      streamValue() {},
       streamEnd() {},
       unreadFailure() {},
       kept() {},

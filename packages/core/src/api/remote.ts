@@ -129,7 +129,7 @@ class RemoteFunctionImpl {
     const seq = client.takeSeqs(numReturns);
     client.countSubmission(seq);
     client.port.submit(seq, this.template, encoded.args, encoded.deps, encoded.nested);
-    if (this.isStream) return client.trackStream(seq);
+    if (this.isStream) return client.trackStream(seq, this.settings.streamBufferItems);
     const first = client.track(seq);
     return numReturns === 1 ? first : trackMore(client, first, numReturns);
   }

@@ -22,7 +22,7 @@ import {
   type WorkerId,
 } from "../base/ids.ts";
 import { INLINE_BYTES_MAX, MAX_PENDING_TASKS } from "../base/limits.ts";
-import { ENGINE_SEQS_FROM, type ProgramEffects } from "../owner/mod.ts";
+import type { ProgramEffects } from "../owner/mod.ts";
 import type { StoreClient, WritableAllocation } from "../store/mod.ts";
 import type { Explanation, Queries, RuntimeEnv, StorePinned, ValueRecord } from "../wire/mod.ts";
 import { callSite } from "./call-site.ts";
@@ -88,8 +88,6 @@ export class Client {
   private readonly gets = new GetTable();
   private readonly waits = new WaitTable((seqs) => this.port.watch(seqs));
   private readonly streams = new Map<Seq, StreamState>();
-  /** The value that came last: that of a stream's small item comes right before the item. */
-  private latest: { readonly seq: Seq; readonly bytes: Uint8Array } | undefined;
   private readonly releasedBefore = new Set<Seq>();
   private storeClient: StoreClient | undefined;
   private readonly refRegistry = new FinalizationRegistry<Seq>((seq) => this.collected(seq));
@@ -457,7 +455,8 @@ export class Client {
       value: (seq, value) => this.arrived(seq, value),
       pinned: (seq, pinned) => this.arrivedPinned(seq, pinned),
       ready: (seq) => this.waits.ready(seq),
-      streamItem: (stream, _index, item) => this.streamItem(stream, item),
+      streamItem: (stream, item) => this.streamItem(stream, item),
+      streamValue: (stream, bytes) => this.streamValue(stream, bytes),
       streamEnd: (stream) => this.streamEnd(stream),
       unreadFailure: (name, bytes) => this.options.onUnreadFailure(name, errorFromBytes(bytes, this.values)),
       warn: (code, message) => this.options.onWarning(code, message),
@@ -470,10 +469,6 @@ export class Client {
   }
 
   private arrived(seq: Seq, value: ValueRecord): void {
-    if (seq >= ENGINE_SEQS_FROM && value.at === "inline" && !this.gets.has(seq)) {
-      this.latest = { seq, bytes: Uint8Array.from(value.bytes) };
-      return;
-    }
     for (const { get, index } of this.gets.take(seq)) {
       if (get.isSettled) continue;
       const ref = get.refs[index];
@@ -510,8 +505,8 @@ export class Client {
 
   // ── streams ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  trackStream(seq: Seq): RefStream {
-    const state = new StreamState();
+  trackStream(seq: Seq, bufferItems: number): RefStream {
+    const state = new StreamState(bufferItems);
     if (this.closedBy) state.failure = this.closedBy;
     else this.streams.set(seq, state);
     const stream = new RefStream(this, this.track(seq), state);
@@ -527,11 +522,14 @@ export class Client {
     }
     const ref = this.track(item);
     ref.isReady = true;
-    const { latest } = this;
-    if (latest?.seq === item) ref.local = latest.bytes;
-    const waiting = state.waiting.shift();
-    if (waiting) waiting.resolve({ done: false, value: ref });
-    else state.items.push(ref);
+    state.arrived(ref);
+    this.waits.changed();
+  }
+
+  private streamValue(seq: Seq, bytes: Uint8Array): void {
+    const state = this.streams.get(seq);
+    if (!state || state.isReleased) return;
+    state.arrived(new Ref(this, this.takeSeqs(1), undefined, Uint8Array.from(bytes)));
     this.waits.changed();
   }
 
@@ -544,8 +542,8 @@ export class Client {
     this.waits.changed();
   }
 
-  streamTaken(seq: Seq, taken: number): void {
-    if (this.streams.has(seq)) this.port.consumed(seq, taken);
+  streamTaken(seq: Seq, state: StreamState): void {
+    if (state.isAcknowledgementDue() && this.streams.has(seq)) this.port.consumed(seq, state.taken);
   }
 
   /** The program left the stream: what it has not taken goes, and the producer is stopped. */

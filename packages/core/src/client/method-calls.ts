@@ -88,7 +88,7 @@ function call(
   const seq = client.takeSeqs(numReturns);
   client.countSubmission(seq);
   client.port.call(seq, state.num, registration, encoded.args, encoded.deps, encoded.nested);
-  if (method.isGenerator) return client.trackStream(seq);
+  if (method.isGenerator) return client.trackStream(seq, method.streamBufferItems);
   const first = client.track(seq);
   first.isCall = true;
   if (maxPendingCalls >= 0) {

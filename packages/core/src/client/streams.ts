@@ -13,11 +13,35 @@ interface Waiting {
 export class StreamState {
   readonly items: Ref[] = [];
   readonly waiting: Waiting[] = [];
+  /** Items that the program has taken. */
   taken = 0;
+  private acknowledged = 0;
+  private readonly acknowledgedEvery: number;
   isEnded = false;
   isReleased = false;
   /** Why nothing more can come: the node is gone, or the program has shut down. */
   failure: Error | undefined;
+
+  /** @param bufferItems how many items ahead of the program the producer may be. */
+  constructor(bufferItems: number) {
+    this.acknowledgedEvery = Math.max(1, bufferItems >> 2);
+  }
+
+  arrived(item: Ref): void {
+    const waiting = this.waiting.shift();
+    if (waiting) waiting.resolve({ done: false, value: item });
+    else this.items.push(item);
+  }
+
+  /**
+   * True when the producer is to be told what was taken: not for each item, and long before it would have to pause for
+   * want of it.
+   */
+  isAcknowledgementDue(): boolean {
+    if (this.taken - this.acknowledged < this.acknowledgedEvery) return false;
+    this.acknowledged = this.taken;
+    return true;
+  }
 }
 
 export class RefStream implements AsyncIterable<Ref> {
@@ -48,7 +72,8 @@ export class RefStream implements AsyncIterable<Ref> {
     const { state } = this;
     const item = state.items.shift();
     if (item) {
-      this.client.streamTaken(this.seq, ++state.taken);
+      state.taken++;
+      this.client.streamTaken(this.seq, state);
       return Promise.resolve({ done: false, value: item });
     }
     if (state.failure) return Promise.reject(state.failure);
@@ -58,7 +83,10 @@ export class RefStream implements AsyncIterable<Ref> {
       const waiting: Waiting = {
         resolve: (result) => {
           ended();
-          if (!result.done) this.client.streamTaken(this.seq, ++state.taken);
+          if (!result.done) {
+            state.taken++;
+            this.client.streamTaken(this.seq, state);
+          }
           resolve(result);
         },
         fail: (error) => {

@@ -317,12 +317,18 @@ class IoThread {
         out.uint(seq);
         this.push();
       },
-      streamItem: (stream, index, item) => {
-        out.array(4);
+      streamItem: (stream, item) => {
+        out.array(3);
         out.uint(TELL.streamItem);
         out.uint(stream);
-        out.uint(index);
         out.uint(item);
+        this.push();
+      },
+      streamValue: (stream, bytes) => {
+        out.array(3);
+        out.uint(TELL.streamValue);
+        out.uint(stream);
+        out.bin(bytes);
         this.push();
       },
       streamEnd: (stream, count) => {

@@ -39,12 +39,14 @@ export const TELL = {
   error: 1,
   /** [2, seq] */
   ready: 2,
-  /** [3, stream, index, item] */
+  /** [3, stream, item] */
   streamItem: 3,
   /** [4, stream, count] */
   streamEnd: 4,
   /** [5, bytes] */
   kept: 5,
+  /** [6, stream, bytes] */
+  streamValue: 6,
 } as const;
 
 export function writeNested(out: FrameWriter, nested: readonly NestedRef[]): void {

@@ -295,7 +295,10 @@ export class RingPort implements OwnerPort {
         program?.ready(seq);
         return;
       case TELL.streamItem:
-        program?.streamItem(seq, reader.uint(), reader.uint() as Seq);
+        program?.streamItem(seq, reader.uint() as Seq);
+        return;
+      case TELL.streamValue:
+        program?.streamValue(seq, reader.bin());
         return;
       case TELL.streamEnd:
         program?.streamEnd(seq, reader.uint());

@@ -72,6 +72,7 @@ beforeEach(() => {
     pinned() {},
     ready() {},
     streamItem() {},
+    streamValue() {},
     streamEnd() {},
     unreadFailure() {},
     warn() {},

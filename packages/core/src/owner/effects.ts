@@ -11,8 +11,14 @@ export interface ProgramEffects {
   pinned(seq: Seq, pinned: StorePinned, nested: readonly ObjectKey[]): void;
   /** What `watch` asked for. */
   ready(seq: Seq): void;
-  /** Item `index` of a stream is there (or will be: it has a value at once). */
-  streamItem(stream: Seq, index: number, item: Seq): void;
+  /** The next item of a stream is there (or will be: it has a value at once). */
+  streamItem(stream: Seq, item: Seq): void;
+  /**
+   * The next item of a stream is a small value with no refs in it: the program has it, and this owner does not keep it.
+   *
+   * @param bytes valid only during the call.
+   */
+  streamValue(stream: Seq, bytes: Uint8Array): void;
   /** The stream has `count` items and no more. */
   streamEnd(stream: Seq, count: number): void;
   /** A failed task whose error nobody has asked for was let go. */

@@ -187,11 +187,14 @@ export class OwnerEngine {
       return;
     }
     stream.received = index + 1;
+    // Whoever reads a stream reads its values: a small one goes along, and there is nothing more to keep of it.
+    if (value.at === "inline" && value.nested.length === 0) {
+      this.effects.streamValue(task.seq, value.bytes);
+      return;
+    }
     const item = this.objects.createUnnumbered(task);
     this.objects.setValue(item, value);
-    // Whoever reads a stream reads its values: a small one goes along, which saves asking for it.
-    if (value.at === "inline" && value.nested.length === 0) this.effects.value(item.seq, value);
-    this.effects.streamItem(task.seq, index, item.seq);
+    this.effects.streamItem(task.seq, item.seq);
   }
 
   private streamEnd(task: TaskRecord, runMicros: number, count: number): void {

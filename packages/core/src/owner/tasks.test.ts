@@ -390,13 +390,8 @@ describe("streams", () => {
     owner.item(worker, task, 1);
     owner.streamEnd(worker, task, 2);
     const told = owner.takeTold();
-    expect(told.filter((line) => !line.startsWith("value"))).toEqual([
-      "item 0 of 1",
-      "item 1 of 1",
-      "end of 1 after 2",
-    ]);
-    expect(told).toHaveLength(6);
-    expect(told.at(-1)).toMatch(/^value 1 \[/);
+    expect(told.slice(0, 3)).toEqual(["item [0] of 1", "item [1] of 1", "end of 1 after 2"]);
+    expect(told.slice(3)).toEqual([expect.stringMatching(/^value 1 \[/)]);
   });
 
   test("what was taken is passed on to the producer, also to the next attempt", () => {
@@ -414,7 +409,7 @@ describe("streams", () => {
     expect(next.take()).toEqual([{ kind: "ack", seq: 1, consumed: 2 }]);
     owner.item(next, again, 1);
     owner.item(next, again, 2);
-    expect(owner.takeTold().filter((line) => line.startsWith("item"))).toEqual(["item 2 of 1"]);
+    expect(owner.takeTold().filter((line) => line.startsWith("item"))).toEqual(["item [2] of 1"]);
   });
 
   test("an error is the last item, and no failure that nobody reads", () => {
@@ -422,8 +417,8 @@ describe("streams", () => {
     owner.item(worker, task, 0);
     owner.throws(worker, task, false);
     expect(owner.takeTold().filter((line) => !line.startsWith("value"))).toEqual([
-      "item 0 of 1",
-      "item 1 of 1",
+      "item [0] of 1",
+      "kept item of 1",
       "end of 1 after 2",
     ]);
     owner.release(1);

@@ -407,10 +407,10 @@ export class TaskTable {
     if (!stream.isAbandoned) {
       const item = this.objects.createUnnumbered(task);
       item.isRead = true;
-      const index = stream.received++;
+      stream.received++;
       for (const key of error.nested) this.objects.holds.use(key);
       this.objects.setValue(item, error);
-      this.effects.streamItem(task.seq, index, item.seq);
+      this.effects.streamItem(task.seq, item.seq);
     }
     const completion = task.returns[0];
     if (completion) completion.isRead = true;
