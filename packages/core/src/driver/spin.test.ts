@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { SPIN_GAP_MS, SPIN_MS, SpinRule } from "./spin.ts";
+import { SPIN_GAP_MS, SPIN_MS_MAX, SpinRule } from "./spin.ts";
 
 /** Activities at this interval, from time 0. Returns the time of the last. */
 function activities(rule: SpinRule, count: number, intervalMs: number, fromMs = 0): number {
@@ -25,8 +25,8 @@ describe("looking without sleeping", () => {
   it("ends soon after the last activity", () => {
     const rule = new SpinRule();
     const now = activities(rule, 30, SPIN_GAP_MS / 2);
-    expect(rule.isWorthwhile(now + SPIN_MS * 0.9, 1)).toBe(true);
-    expect(rule.isWorthwhile(now + SPIN_MS * 1.1, 1)).toBe(false);
+    expect(rule.isWorthwhile(now + SPIN_GAP_MS / 2, 1)).toBe(true);
+    expect(rule.isWorthwhile(now + SPIN_MS_MAX * 1.1, 1)).toBe(false);
   });
 
   it("leaves the cores to the workers while more than one call is under way", () => {

@@ -3,7 +3,7 @@ export { guardKey, type MapClaims, OwnerClaims, WorkerClaims } from "./claims.ts
 export type { OwnerEffects, ProgramEffects, TaskOutcome } from "./effects.ts";
 export { OwnerEngine } from "./engine.ts";
 export { keepBytes } from "./kept-bytes.ts";
-export { type ProgramValue } from "./objects.ts";
+export type { ProgramValue } from "./objects.ts";
 export type {
   ClaimTable,
   MethodTemplate,

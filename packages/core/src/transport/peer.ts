@@ -51,6 +51,7 @@ export class SocketPeer implements Peer {
   handlers: PeerHandlers;
   private readonly socket: Socket;
   private isScheduled = false;
+  private isReceiving = false;
   private isClosing = false;
   /** Set by a write that failed: why, for when the last of what was sent here has been read. */
   private writeFailure: Error | undefined;
@@ -105,7 +106,8 @@ export class SocketPeer implements Peer {
   }
 
   schedule(): void {
-    if (this.isScheduled) return;
+    // Answers to what is being received leave when all of it has been.
+    if (this.isScheduled || this.isReceiving) return;
     this.isScheduled = true;
     setImmediate(this.flushScheduled);
   }
@@ -137,12 +139,16 @@ export class SocketPeer implements Peer {
   }
 
   private receive(chunk: Buffer): void {
+    this.isReceiving = true;
     try {
       this.split(chunk);
       this.handlers.onBatchEnd?.();
     } catch (error) {
       this.destroy(error instanceof Error ? error : new ConnectionLostError(String(error)));
+    } finally {
+      this.isReceiving = false;
     }
+    this.flush();
   }
 
   private split(arrived: Buffer): void {
