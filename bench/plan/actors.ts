@@ -13,7 +13,7 @@ import {
 
 const calls = (name: string, count: number, row: Row): PlannedWorkload => ({
   name,
-  full: sizes({ seconds: 1, count }),
+  full: sizes({ seconds: 2, count }),
   quick: sizes({ seconds: 0.02, count: Math.min(count, 50) }),
   on: ["mobula", "ray"],
   rows: [row],

@@ -9,21 +9,21 @@ export const objectSessions: readonly Session[] = [
     workloads: [
       {
         name: "put-small",
-        full: sizes({ seconds: 1, count: 1000 }),
+        full: sizes({ seconds: 2, count: 1000 }),
         quick: sizes({ seconds: 0.02, count: 100 }),
         on: ["mobula", "ray"],
         rows: [rate({ name: "put of a small value", goals: [ratio(150)] })],
       },
       {
         name: "get-small",
-        full: sizes({ seconds: 1, count: 1000 }),
+        full: sizes({ seconds: 2, count: 1000 }),
         quick: sizes({ seconds: 0.02, count: 100 }),
         on: ["mobula", "ray"],
         rows: [rate({ name: "get of a small value", goals: [ratio(60)] })],
       },
       {
         name: "get-containing-refs",
-        full: sizes({ seconds: 1, count: 10_000 }),
+        full: sizes({ seconds: 2, count: 10_000 }),
         quick: sizes({ seconds: 0.02, count: 100 }),
         on: ["mobula", "ray"],
         rows: [rate({ name: "get an object holding 10,000 refs", goals: [ratio(10)] })],

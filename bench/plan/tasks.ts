@@ -21,14 +21,14 @@ export const taskSessions: readonly Session[] = [
     workloads: [
       {
         name: "tasks-sync",
-        full: sizes({ seconds: 1, count: 100 }),
+        full: sizes({ seconds: 2, count: 100 }),
         quick: sizes({ seconds: 0.02, count: 10 }),
         on: ["mobula", "ray", "piscina"],
         rows: [rate({ name: "tasks, sync", limit: "socket-sync", goals: [ratio(12), ofLimit(0.4)] })],
       },
       {
         name: "tasks-async",
-        full: sizes({ seconds: 1, count: 1000 }),
+        full: sizes({ seconds: 2, count: 1000 }),
         quick: sizes({ seconds: 0.02, count: 100 }),
         on: ["mobula", "ray", "piscina"],
         rows: [
@@ -45,7 +45,7 @@ export const taskSessions: readonly Session[] = [
       },
       {
         name: "tasks-multi-client",
-        full: sizes({ seconds: 1, count: 10_000 }),
+        full: sizes({ seconds: 2, count: 10_000 }),
         quick: sizes({ seconds: 0.02, count: 50 }),
         on: ["mobula", "ray"],
         roundsMax: 3,
@@ -53,7 +53,7 @@ export const taskSessions: readonly Session[] = [
       },
       {
         name: "wait",
-        full: sizes({ seconds: 1, count: 1000 }),
+        full: sizes({ seconds: 2, count: 1000 }),
         quick: sizes({ seconds: 0.02, count: 50 }),
         on: ["mobula", "ray"],
         rows: [rate({ name: "wait on 1,000 refs, one at a time", goals: [ratio(30)] })],

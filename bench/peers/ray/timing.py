@@ -4,7 +4,7 @@ import time
 
 
 def repeat(seconds, step):
-    warm_up_end = time.perf_counter() + seconds / 3
+    warm_up_end = time.perf_counter() + seconds / 2
     while True:
         step()
         if time.perf_counter() >= warm_up_end:
