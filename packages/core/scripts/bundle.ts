@@ -46,6 +46,8 @@ export async function bundleFile({ outfile, entry, resolveDir, plugins, header }
     banner: { js: `${importMetaHeader}${header ?? ""}` },
     // Names stay, for stack traces. A process start reads and holds the text of its program.
     minifyWhitespace: true,
+    // Node.js shows the line that threw: an uncaught error must not print half of the program.
+    lineLimit: 120,
     minifySyntax: true,
     legalComments: "none",
     logLevel: "warning",

@@ -183,3 +183,12 @@ test("a bundle that runs where the package is not installed says so", async () =
   expect(code).not.toBe(0);
   expect(stderr).toContain("install mobula where the bundle runs (npm install mobula@");
 });
+
+test("an error that nobody catches is shown in lines that a person can read", async () => {
+  project.write("mistake.mjs", 'import { init } from "mobula";\nawait init({ cpu: 2 });\n');
+  const { code, stderr } = await project.run(node24.path, ["mistake.mjs"]);
+  expect(code).toBe(1);
+  expect(stderr).toContain('init() has no option "cpu"');
+  expect(stderr).toContain("mistake.mjs:2");
+  expect(Math.max(...stderr.split("\n").map((line) => line.length))).toBeLessThan(600);
+});
