@@ -1,4 +1,4 @@
-/** The load of `npm run soak` for five minutes (or `--seconds`) while workers are killed at random: `npm run chaos`. */
+/** The load of `npm run soak` for five minutes (or `--seconds`) while workers are killed all the time: `npm run chaos`. */
 import { loadCommand } from "./load/command.ts";
 
-await loadCommand({ name: "chaos", withKills: true, seconds: 300 });
+await loadCommand({ name: "chaos", killsPerOperation: 0.4, seconds: 300 });

@@ -1,4 +1,7 @@
-/** A mixed load for ten minutes (or `--seconds`), every result checked, and then nothing may be left: `npm run soak`. */
+/**
+ * A mixed load for ten minutes (or `--seconds`), every result checked, while now and then a worker is killed; then
+ * nothing may be left: `npm run soak`.
+ */
 import { loadCommand } from "./load/command.ts";
 
-await loadCommand({ name: "soak", withKills: false, seconds: 600 });
+await loadCommand({ name: "soak", killsPerOperation: 0.02, seconds: 600 });

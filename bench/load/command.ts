@@ -4,10 +4,10 @@ import { pickSeed, runLoad } from "./run.ts";
 
 export async function loadCommand(options: {
   readonly name: string;
-  readonly withKills: boolean;
+  readonly killsPerOperation: number;
   readonly seconds: number;
 }): Promise<void> {
-  const { name, withKills } = options;
+  const { name, killsPerOperation } = options;
   let seconds = options.seconds;
   let seed = pickSeed();
   try {
@@ -26,7 +26,7 @@ export async function loadCommand(options: {
     return;
   }
   try {
-    await runLoad({ seconds, seed, withKills, print: (line) => console.log(line) });
+    await runLoad({ seconds, seed, killsPerOperation, print: (line) => console.log(line) });
   } catch (error) {
     console.error(error);
     console.error(`${name}: failed; the same operations again: npm run ${name} -- --seed ${seed} --seconds ${seconds}`);

@@ -5,8 +5,6 @@
 import { descendants, isReady } from "./processes.ts";
 import type { Random } from "./random.ts";
 
-/** The share of operations during which a worker is killed, their own or another's. */
-const KILLS_PER_OPERATION = 0.4;
 const DELAY_MS_MAX = 1_000;
 
 export interface Killer {
@@ -16,7 +14,8 @@ export interface Killer {
   stop(): void;
 }
 
-export function createKiller(random: Random): Killer {
+/** @param killsPerOperation the share of operations during which a worker is killed, their own or another's. */
+export function createKiller(random: Random, killsPerOperation: number): Killer {
   const timers = new Set<NodeJS.Timeout>();
   let kills = 0;
   const killOne = (): void => {
@@ -29,7 +28,7 @@ export function createKiller(random: Random): Killer {
       return kills;
     },
     began() {
-      if (!random.chance(KILLS_PER_OPERATION)) return;
+      if (!random.chance(killsPerOperation)) return;
       // Often soon: most operations are short.
       const timer = setTimeout(
         () => {

@@ -1,8 +1,8 @@
 /**
  * Runs random operations side by side for a while, and then looks for what they left behind.
  *
- * 1. A warm-up, after which everything rests and is measured.
- * 2. The load itself.
+ * 1. A warm-up without kills, in which every result must be right; after it everything rests and is measured.
+ * 2. The load itself, while workers are killed: a result may be lost where losing it is what was asked for.
  * 3. Everything rests again: the store must be empty, and memory and open files as before.
  * 4. After `shutdown()` no process, folder or shared memory may be left.
  *
@@ -27,24 +27,25 @@ const STORE_BYTES = 128 * 2 ** 20;
 export interface LoadOptions {
   readonly seconds: number;
   readonly seed: number;
-  readonly withKills: boolean;
+  /** How often a worker is killed during an operation, its own or another's. */
+  readonly killsPerOperation: number;
   readonly print: (line: string) => void;
 }
 
 /** @throws Error with the first thing that was wrong. */
-export async function runLoad({ seconds, seed, withKills, print }: LoadOptions): Promise<void> {
-  print(`seed ${seed}, ${seconds} s${withKills ? ", workers are killed" : ""}`);
+export async function runLoad({ seconds, seed, killsPerOperation, print }: LoadOptions): Promise<void> {
+  print(`seed ${seed}, ${seconds} s, ${killsPerOperation} kills of workers per operation`);
   const random = createRandom(seed);
   const { address } = await init({ objectStoreBytes: STORE_BYTES });
   const traces = tracesOf(address);
-  const killer = withKills ? createKiller(random.fork(1_000)) : undefined;
+  const killer = createKiller(random.fork(1_000), killsPerOperation);
   const counts: Counts = new Map();
   const startedAtMs = performance.now();
   const warmMs = seconds * 1_000 * WARM_UP_SHARE;
-  const phase = async (number: number, untilMs: number): Promise<void> => {
+  const phase = async (number: number, untilMs: number, withKills: boolean): Promise<void> => {
     const lanes = Array.from({ length: LANES }, (_, lane) => {
       const context = { random: random.fork(number * LANES + lane), withKills };
-      return runLane(context, startedAtMs + untilMs, counts, killer);
+      return runLane(context, startedAtMs + untilMs, counts, withKills ? killer : undefined);
     });
     await Promise.all(lanes);
   };
@@ -53,23 +54,22 @@ export async function runLoad({ seconds, seed, withKills, print }: LoadOptions):
     REPORT_MS,
   );
   try {
-    await phase(0, warmMs);
+    await phase(0, warmMs, false);
     const warm = await rest();
-    await phase(1, seconds * 1_000);
-    killer?.stop();
+    await phase(1, seconds * 1_000, true);
+    killer.stop();
     const grown = growth(warm, await rest());
     if (grown.length > 0) throw new Error(grown.join("; "));
   } finally {
     clearInterval(reporting);
-    killer?.stop();
+    killer.stop();
     await shutdown();
   }
   await nothingLeft(traces);
   for (const [name, { count, totalMs, maxMs }] of [...counts].sort(([a], [b]) => a.localeCompare(b))) {
     print(`  ${name}: ${count}, ${(totalMs / count).toFixed(0)} ms each, at most ${maxMs.toFixed(0)}`);
   }
-  const kills = killer ? `, ${killer.kills} workers killed` : "";
-  print(`${total(counts)} operations with the right result${kills}; nothing was left behind`);
+  print(`${total(counts)} operations with the right result, ${killer.kills} workers killed; nothing was left behind`);
 }
 
 type Counts = Map<string, { count: number; totalMs: number; maxMs: number }>;
