@@ -32,7 +32,7 @@ export interface Execution {
    */
   onCancel(reject: (error: Error) => void): () => void;
   /** Ends the actor after the calls before this one. */
-  exitActor?(): void;
+  readonly exitActor?: (() => void) | undefined;
 }
 
 const storage = new AsyncLocalStorage<Execution>();

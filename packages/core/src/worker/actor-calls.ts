@@ -11,7 +11,7 @@ import { NO_CLAIM } from "../wire/mod.ts";
 import { decodeArguments, dropArguments, fetchValues, receiveRefs, releaseRefs } from "./arguments.ts";
 import type { OwnerConnection, WorkerMethod } from "./connection.ts";
 import { GUARD_FROM_MICROS, Interrupted, runGuarded } from "./guard.ts";
-import type { CallLine, CallMessage, HostedActor, MethodCost, OpenCall } from "./hosted-actor.ts";
+import type { CallLine, CallMessage, HostedActor, OpenCall } from "./hosted-actor.ts";
 import { type AnyGenerator, isGenerator, isThenable, Producer } from "./producer.ts";
 import { isRetryable } from "./retry-rule.ts";
 import { Running } from "./running.ts";
@@ -53,15 +53,14 @@ export class ActorCalls {
     if (!this.open.has(call.connection)) this.open.set(call.connection, new Map());
     if (call.deps.length > 0) call.fetched = fetchValues(this.options.runtime, call.deps);
     call.number = this.nextNumber++;
-    const line = actor.lines.get(call.method.group) ?? actor.lines.get("");
-    if (!line) return;
+    const line = actor.lineOf(call.method.group);
     line.push(call);
     this.advance(actor, line);
   }
 
   /** Starts what may start. */
   advanceAll(actor: HostedActor): void {
-    for (const line of actor.lines.values()) this.advance(actor, line);
+    for (const line of actor.lines) this.advance(actor, line);
   }
 
   private advance(actor: HostedActor, line: CallLine): void {
@@ -118,16 +117,24 @@ export class ActorCalls {
   /** Starts a call; a promise unless it gave its place back at once. */
   private begin(actor: HostedActor, call: CallMessage): Promise<void> | undefined {
     const running = this.newRunning(actor, call, 0);
-    const open: OpenCall = { call, running, producer: undefined, failures: 0, isExiting: false, isOver: false };
+    const open: OpenCall = {
+      call,
+      running,
+      producer: undefined,
+      failures: 0,
+      place: 0,
+      isExiting: false,
+      isOver: false,
+    };
     this.options.onStart?.(running.name);
-    actor.open.add(open);
+    actor.opens(open);
     this.open.get(call.connection)?.set(call.seq, open);
     return this.attempt(actor, open);
   }
 
   private newRunning(actor: HostedActor, call: CallMessage, failures: number): Running {
-    const name = `${actor.className}.${call.method.name}`;
-    return new Running(name, call.seq, call.attempt + failures, call.connection, actor.around);
+    const { name } = actor.type.method(call.method.name);
+    return new Running(name, call.seq, call.attempt + failures, call.connection, actor);
   }
 
   private attempt(actor: HostedActor, open: OpenCall): Promise<void> | undefined {
@@ -180,7 +187,7 @@ export class ActorCalls {
     const args = decodeArguments(client, call);
     const fn = actor.instance?.[name];
     if (typeof fn !== "function") throw new TypeError(`actor ${actor.className} has no method ${name}`);
-    const cost = costOf(actor, name);
+    const cost = actor.type.method(name);
     const run = (): unknown => runAs(running, () => fn.apply(actor.instance, args));
     const isGuarded = claims && (cost.runs < 2 || cost.micros > GUARD_FROM_MICROS);
     try {
@@ -288,7 +295,7 @@ export class ActorCalls {
       peer.schedule();
     }
     running.ended();
-    actor.open.delete(open);
+    actor.closes(open);
     this.open.get(call.connection)?.delete(call.seq);
     releaseRefs(this.options.runtime, call);
     this.options.onEnded?.(running);
@@ -297,7 +304,7 @@ export class ActorCalls {
 
   /** The actor is no more: whoever has calls in it is told that nothing comes of them. */
   drop(actor: HostedActor): void {
-    const { incarnation } = actor.start;
+    const { incarnation } = actor;
     actor.isDropped = true;
     const callers = new Map<OwnerConnection, { readonly num: number; readonly unstarted: Seq[] }>();
     const callerOf = (call: CallMessage): { readonly unstarted: Seq[] } => {
@@ -313,7 +320,7 @@ export class ActorCalls {
       open.running.cancel("TASK_CANCELLED", true);
       this.finish(actor, open, () => {});
     }
-    for (const line of actor.lines.values()) {
+    for (const line of actor.lines) {
       for (const call of line.take(() => true)) {
         callerOf(call).unstarted.push(call.seq);
         this.forget(call);
@@ -353,13 +360,4 @@ export class ActorCalls {
     for (const { running } of this.open.get(connection)?.values() ?? []) running.cancel("TASK_CANCELLED", true);
     this.open.delete(connection);
   }
-}
-
-function costOf({ costs }: HostedActor, method: string): MethodCost {
-  let cost = costs.get(method);
-  if (!cost) {
-    cost = { runs: 0, micros: 0 };
-    costs.set(method, cost);
-  }
-  return cost;
 }

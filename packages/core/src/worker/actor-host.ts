@@ -4,13 +4,20 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { ActorId, Seq, WorkerId } from "../base/ids.ts";
-import { type Client, failureOf, Handle, runAs, type SerializerList } from "../client/mod.ts";
+import { type Client, failureOf, runAs, type SerializerList } from "../client/mod.ts";
 import type { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
 import { type ActorStart, type ActorStop, type ToNode, unpack } from "../wire/mod.ts";
 import { ActorCalls } from "./actor-calls.ts";
 import { decodeValue, fetchValues } from "./arguments.ts";
 import type { OwnerConnection } from "./connection.ts";
-import { CallLine, type CallMessage, type HostedActor, type HostSettings } from "./hosted-actor.ts";
+import {
+  type ActorClass,
+  type ActorEnvironment,
+  type CallMessage,
+  HostedActor,
+  HostedClass,
+  type HostSettings,
+} from "./hosted-actor.ts";
 import { Running, type Surroundings } from "./running.ts";
 
 /** Hooks of a class, under symbols that the api room exports. */
@@ -26,14 +33,6 @@ const DRAIN_MS = 1_000;
 const UNSENT_MS = 5_000;
 const UNSENT_POLL_MS = 5;
 const HOOK_MS = 30_000;
-
-type ActorClass = new (...args: readonly unknown[]) => Record<string, unknown>;
-
-interface HostedClass {
-  readonly loaded: Promise<ActorClass>;
-  readonly settings: HostSettings;
-  readonly costs: HostedActor["costs"];
-}
 
 export interface ActorHostOptions {
   readonly client: Client;
@@ -54,10 +53,17 @@ export class ActorHost {
   /** They come with the first actor of a class only. */
   private readonly classes = new Map<string, HostedClass>();
   private readonly calls: ActorCalls;
+  private readonly environment: ActorEnvironment;
 
   constructor(options: ActorHostOptions) {
     this.options = options;
-    const { client, runtime, claims, onStart, onEnded } = options;
+    const { client, runtime, claims, onStart, onEnded, waiting, workerId } = options;
+    this.environment = {
+      client,
+      waiting,
+      ...(workerId !== undefined && { workerId }),
+      exit: (actor, running) => this.exit(actor, running),
+    };
     this.calls = new ActorCalls({
       client,
       runtime,
@@ -78,7 +84,7 @@ export class ActorHost {
     const { client, runtime, toNode } = this.options;
     const { actorId, incarnation, spec } = message;
     const hosted = this.classOf(message);
-    const actor = this.newActor(message, hosted);
+    const actor = new HostedActor(message, hosted, this.environment);
     this.actors.set(actorId, actor);
     const { holds } = runtime.engine.objects;
     const nested = spec.nested ?? [];
@@ -118,7 +124,8 @@ export class ActorHost {
     let hosted = this.classes.get(spec.codeKey);
     if (!hosted) {
       // Packed by api/remote.ts of the same version of this package.
-      hosted = { loaded: this.loadClass(spec.code), settings: unpack(spec.host) as HostSettings, costs: new Map() };
+      const settings = unpack(spec.host) as HostSettings;
+      hosted = new HostedClass(spec.className, this.loadClass(spec.code), settings);
       this.classes.set(spec.codeKey, hosted);
     }
     return hosted;
@@ -133,56 +140,10 @@ export class ActorHost {
     return type;
   }
 
-  private newActor(message: ActorStart, { settings, costs }: HostedClass): HostedActor {
-    const lines = new Map([["", new CallLine(settings.maxConcurrency)]]);
-    for (const [group, concurrency] of Object.entries(settings.concurrencyGroups)) {
-      lines.set(group, new CallLine(concurrency));
-    }
-    const actor: HostedActor = {
-      actorId: message.actorId,
-      className: message.spec.className,
-      start: message,
-      settings,
-      around: this.surroundings(message, settings, () => actor),
-      lines,
-      open: new Set(),
-      costs,
-      instance: undefined,
-      lastNumber: Number.POSITIVE_INFINITY,
-      ending: undefined,
-      isEnding: false,
-      isDropped: false,
-      selfHandle: undefined,
-    };
-    return actor;
-  }
-
-  private surroundings(start: ActorStart, settings: HostSettings, actor: () => HostedActor): Surroundings {
-    const { client, waiting, workerId } = this.options;
-    let slots = settings.maxConcurrency;
-    for (const concurrency of Object.values(settings.concurrencyGroups)) slots += concurrency;
-    return {
-      client,
-      ...(workerId !== undefined && { workerId }),
-      resources: start.resources,
-      gpus: start.gpus,
-      wasRestarted: start.incarnation > 0,
-      actorId: start.actorId,
-      slots,
-      self: () => {
-        const hosted = actor();
-        hosted.selfHandle ??= client.adoptHandle(start.actorId, Handle.metaFrom(settings.meta), false);
-        return hosted.selfHandle;
-      },
-      exitActor: (running) => this.exit(actor(), running),
-      waiting,
-    };
-  }
-
   private hookRunning(actor: HostedActor, name: string): Running {
     // Hooks belong to no owner's call; the connection is only asked for ids.
     const connection = { ownerId: this.options.client.processId } as OwnerConnection;
-    return new Running(`${actor.className}.${name}`, 0 as Seq, 0, connection, actor.around);
+    return new Running(`${actor.className}.${name}`, 0 as Seq, 0, connection, actor);
   }
 
   // ── ends ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -211,7 +172,7 @@ export class ActorHost {
       this.exited(actor);
       return;
     }
-    this.options.toNode({ t: "actor-stopping", actorId: actor.actorId, incarnation: actor.start.incarnation });
+    this.options.toNode({ t: "actor-stopping", actorId: actor.actorId, incarnation: actor.incarnation });
     // Nobody is left to hear what its calls give, or nobody will be.
     if (reason !== "out-of-scope") for (const { running } of actor.open) running.cancel("TASK_CANCELLED", true);
     setTimeout(() => void this.end(actor, message.timeoutMs), DRAIN_MS).unref();
@@ -219,7 +180,7 @@ export class ActorHost {
   }
 
   private endWhenDrained(actor: HostedActor, hookMs = HOOK_MS): void {
-    for (const line of actor.lines.values()) {
+    for (const line of actor.lines) {
       const first = line.first();
       if (first && actor.instance && first.number <= actor.lastNumber) return;
     }
@@ -250,8 +211,7 @@ export class ActorHost {
     this.exited(actor);
   }
 
-  private exited({ start, ending }: HostedActor): void {
-    const { actorId, incarnation } = start;
+  private exited({ actorId, incarnation, ending }: HostedActor): void {
     this.options.toNode({ t: "actor-exited", actorId, incarnation, reason: ending ?? "it ended" });
   }
 
@@ -259,7 +219,7 @@ export class ActorHost {
   private remove(actor: HostedActor): void {
     if (this.actors.get(actor.actorId) === actor) this.actors.delete(actor.actorId);
     this.calls.drop(actor);
-    actor.selfHandle?.[Symbol.dispose]();
+    actor.releaseSelf();
   }
 
   /** The worker may be ended as soon as the actor is said to have exited, so what it owes has to be out. */
@@ -277,7 +237,7 @@ export class ActorHost {
   call(call: CallMessage): void {
     const { actorId, num, incarnation } = call.actor;
     const actor = this.actors.get(actorId);
-    if (actor && actor.start.incarnation === incarnation) {
+    if (actor && actor.incarnation === incarnation) {
       this.calls.arrived(actor, call);
       return;
     }
@@ -291,7 +251,7 @@ export class ActorHost {
   cancel(connection: OwnerConnection, seq: Seq, code: string, isRecursive: boolean): boolean {
     if (this.calls.cancel(connection, seq, code, isRecursive)) return true;
     for (const actor of this.actors.values()) {
-      for (const line of actor.lines.values()) {
+      for (const line of actor.lines) {
         const [call] = line.take((waiting) => waiting.connection === connection && waiting.seq === seq);
         if (!call) continue;
         this.calls.forget(call);
@@ -310,7 +270,7 @@ export class ActorHost {
   ownerGone(connection: OwnerConnection): void {
     this.calls.ownerGone(connection);
     for (const actor of this.actors.values()) {
-      for (const line of actor.lines.values()) {
+      for (const line of actor.lines) {
         for (const call of line.take((waiting) => waiting.connection === connection)) this.calls.forget(call);
       }
     }

@@ -1,6 +1,7 @@
 /** What a worker knows of an actor that it hosts, and of the calls in it. */
-import type { ActorId, Seq } from "../base/ids.ts";
-import type { Handle } from "../client/mod.ts";
+import type { ActorId, Seq, WorkerId } from "../base/ids.ts";
+import type { ResourceUnits } from "../base/resources.ts";
+import { type Client, Handle } from "../client/mod.ts";
 import { type ActorStart, pack } from "../wire/mod.ts";
 import type { WithArguments } from "./arguments.ts";
 import type { NamedActor, OwnerConnection, WorkerMethod } from "./connection.ts";
@@ -26,6 +27,8 @@ export interface OpenCall {
   producer: Producer | undefined;
   /** Attempts that failed in this worker. */
   failures: number;
+  /** Among the open calls of its actor. */
+  place: number;
   /** It asked for the actor's end, which is its answer. */
   isExiting: boolean;
   isOver: boolean;
@@ -47,7 +50,7 @@ export class CallLine {
   running = 0;
   /** The event loop gets its turn before the next call. */
   isPaused = false;
-  private calls: (CallMessage | undefined)[] = [];
+  private calls: (CallMessage | undefined)[] | undefined = undefined;
   private head = 0;
 
   constructor(concurrency: number) {
@@ -55,22 +58,24 @@ export class CallLine {
   }
 
   push(call: CallMessage): void {
-    this.calls.push(call);
+    if (this.calls) this.calls.push(call);
+    else this.calls = [call];
   }
 
   first(): CallMessage | undefined {
-    return this.calls[this.head];
+    return this.calls?.[this.head];
   }
 
   shift(): CallMessage | undefined {
-    const call = this.calls[this.head];
-    if (!call) return undefined;
-    this.calls[this.head++] = undefined;
-    if (this.head === this.calls.length) {
-      this.calls = [];
+    const { calls } = this;
+    const call = calls?.[this.head];
+    if (!calls || !call) return undefined;
+    calls[this.head++] = undefined;
+    if (this.head === calls.length) {
+      this.calls = undefined;
       this.head = 0;
-    } else if (this.head >= COMPACT_AT && this.head * 2 >= this.calls.length) {
-      this.calls = this.calls.slice(this.head);
+    } else if (this.head >= COMPACT_AT && this.head * 2 >= calls.length) {
+      this.calls = calls.slice(this.head);
       this.head = 0;
     }
     return call;
@@ -80,43 +85,176 @@ export class CallLine {
   take(matches: (call: CallMessage) => boolean): readonly CallMessage[] {
     const taken: CallMessage[] = [];
     const kept: CallMessage[] = [];
-    for (let at = this.head; at < this.calls.length; at++) {
-      const call = this.calls[at];
+    for (const call of this.calls?.slice(this.head) ?? []) {
       if (call) (matches(call) ? taken : kept).push(call);
     }
     if (taken.length > 0) {
-      this.calls = kept;
+      this.calls = kept.length > 0 ? kept : undefined;
       this.head = 0;
     }
     return taken;
   }
 }
 
-/** What a method's runs have taken, in all actors of the class here. */
-export interface MethodCost {
+/** A method, in all actors of the class here. */
+export interface HostedMethod {
+  /** With its class: what its runs are called. */
+  readonly name: string;
+  /** What they have taken. */
   runs: number;
   micros: number;
 }
 
-export interface HostedActor {
-  readonly actorId: ActorId;
-  readonly className: string;
-  readonly start: ActorStart;
+export type ActorClass = new (...args: readonly unknown[]) => Record<string, unknown>;
+
+/** What all actors of a class that are hosted in one way have in common. */
+export class HostedClass {
+  readonly name: string;
+  readonly loaded: Promise<ActorClass>;
   readonly settings: HostSettings;
-  readonly around: Surroundings;
-  /** By concurrency group; "" is the actor's own. */
-  readonly lines: ReadonlyMap<string, CallLine>;
-  readonly open: Set<OpenCall>;
-  readonly costs: Map<string, MethodCost>;
-  /** Undefined until it is made. */
-  instance: Record<string, unknown> | undefined;
-  /** Calls that came later are not started any more. */
-  lastNumber: number;
-  /** Why it ends, from the moment that this is decided. */
-  ending: string | undefined;
-  /** Its shutdown has begun: what was called before has finished. */
-  isEnding: boolean;
-  /** It is no more; what its calls still give is dropped. */
-  isDropped: boolean;
-  selfHandle: Handle | undefined;
+  /** How many calls of one actor may run at once, over all groups. */
+  readonly slots: number;
+  private readonly methods = new Map<string, HostedMethod>();
+
+  constructor(name: string, loaded: Promise<ActorClass>, settings: HostSettings) {
+    this.name = name;
+    this.loaded = loaded;
+    this.settings = settings;
+    this.slots = Object.values(settings.concurrencyGroups).reduce((sum, calls) => sum + calls, settings.maxConcurrency);
+  }
+
+  method(name: string): HostedMethod {
+    let method = this.methods.get(name);
+    if (!method) {
+      method = { name: `${this.name}.${name}`, runs: 0, micros: 0 };
+      this.methods.set(name, method);
+    }
+    return method;
+  }
 }
+
+/** What an actor asks of its host. */
+export interface ActorEnvironment {
+  readonly client: Client;
+  /** Where workers share one client. */
+  readonly workerId?: WorkerId;
+  readonly waiting: Surroundings["waiting"];
+  exit(actor: HostedActor, running: Running): void;
+}
+
+/** One of what may be thousands in a process: what it does not need yet is not made. */
+export class HostedActor implements Surroundings {
+  readonly actorId: ActorId;
+  readonly incarnation: number;
+  readonly type: HostedClass;
+  readonly resources: ResourceUnits;
+  readonly gpus: readonly string[];
+  private readonly environment: ActorEnvironment;
+  /** Its own line; the others by concurrency group. */
+  private readonly line: CallLine;
+  private readonly groups: ReadonlyMap<string, CallLine> | undefined;
+  private opened: OpenCall[] | undefined = undefined;
+  /** Undefined until it is made. */
+  instance: Record<string, unknown> | undefined = undefined;
+  /** Calls that came later are not started any more. */
+  lastNumber = Number.POSITIVE_INFINITY;
+  /** Why it ends, from the moment that this is decided. */
+  ending: string | undefined = undefined;
+  /** Its shutdown has begun: what was called before has finished. */
+  isEnding = false;
+  /** It is no more; what its calls still give is dropped. */
+  isDropped = false;
+  private handle: Handle | undefined = undefined;
+
+  constructor(
+    { actorId, incarnation, resources, gpus }: Pick<ActorStart, "actorId" | "incarnation" | "resources" | "gpus">,
+    type: HostedClass,
+    environment: ActorEnvironment,
+  ) {
+    this.actorId = actorId;
+    this.incarnation = incarnation;
+    this.resources = resources;
+    this.gpus = gpus;
+    this.type = type;
+    this.environment = environment;
+    const { maxConcurrency, concurrencyGroups } = type.settings;
+    this.line = new CallLine(maxConcurrency);
+    const groups = Object.entries(concurrencyGroups);
+    this.groups =
+      groups.length === 0 ? undefined : new Map(groups.map(([group, calls]) => [group, new CallLine(calls)]));
+  }
+
+  get className(): string {
+    return this.type.name;
+  }
+
+  /** The line in which calls of a group wait. */
+  lineOf(group: string): CallLine {
+    return this.groups?.get(group) ?? this.line;
+  }
+
+  get lines(): readonly CallLine[] {
+    return this.groups ? [this.line, ...this.groups.values()] : [this.line];
+  }
+
+  /** Calls under way, in no order. */
+  get open(): readonly OpenCall[] {
+    return this.opened ?? NO_CALLS;
+  }
+
+  opens(open: OpenCall): void {
+    if (!this.opened) {
+      this.opened = [open];
+      return;
+    }
+    open.place = this.opened.length;
+    this.opened.push(open);
+  }
+
+  closes(open: OpenCall): void {
+    const { opened } = this;
+    const last = opened?.pop();
+    if (!opened || !last) return;
+    if (last !== open) {
+      opened[open.place] = last;
+      last.place = open.place;
+    } else if (opened.length === 0) this.opened = undefined;
+  }
+
+  // ── what its executions see ──────────────────────────────────────────────────────────────────────────────────────
+
+  get client(): Client {
+    return this.environment.client;
+  }
+
+  get workerId(): WorkerId | undefined {
+    return this.environment.workerId;
+  }
+
+  get wasRestarted(): boolean {
+    return this.incarnation > 0;
+  }
+
+  get slots(): number {
+    return this.type.slots;
+  }
+
+  self(): Handle {
+    this.handle ??= this.client.adoptHandle(this.actorId, Handle.metaFrom(this.type.settings.meta), false);
+    return this.handle;
+  }
+
+  releaseSelf(): void {
+    this.handle?.[Symbol.dispose]();
+  }
+
+  exitActor(running: Running): void {
+    this.environment.exit(this, running);
+  }
+
+  waiting(change: 1 | -1, running: Running, seqs: readonly Seq[]): void {
+    this.environment.waiting(change, running, seqs);
+  }
+}
+
+const NO_CALLS: readonly OpenCall[] = Object.freeze([]);

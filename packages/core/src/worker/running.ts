@@ -9,7 +9,7 @@ import type { OwnerConnection } from "./connection.ts";
 export interface Surroundings {
   readonly client: Client;
   /** Where workers share one client: this one's id. */
-  readonly workerId?: WorkerId;
+  readonly workerId?: WorkerId | undefined;
   readonly resources: ResourceUnits;
   readonly gpus: readonly string[];
   readonly wasRestarted: boolean;
@@ -31,7 +31,6 @@ export class Running implements Execution {
   private children: Set<Seq> | undefined;
   private cancelListeners: Set<(error: Error) => void> | undefined;
   cancelled: MobulaError | undefined;
-  exitActor?: () => void;
   /** Ends it with this error although its own promise has not settled; absent when there is nothing to go on without. */
   abandon?: (error: unknown) => void;
   /** Waits under way. */
@@ -43,7 +42,6 @@ export class Running implements Execution {
     this.attempt = attempt;
     this.connection = connection;
     this.around = around;
-    if (around.exitActor) this.exitActor = () => around.exitActor?.(this);
   }
 
   get jobId(): Execution["jobId"] {
@@ -76,6 +74,11 @@ export class Running implements Execution {
   get waiter(): string {
     const { actorId } = this.around;
     return actorId === undefined ? `task:${objectKey(this.connection.ownerId, this.seq)}` : `actor:${actorId}`;
+  }
+
+  get exitActor(): (() => void) | undefined {
+    const { around } = this;
+    return around.exitActor ? () => around.exitActor?.(this) : undefined;
   }
 
   self(): Handle {
