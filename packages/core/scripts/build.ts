@@ -1,7 +1,7 @@
 /**
  * Builds what is published: `node packages/core/scripts/build.ts [--no-types]`.
  *
- *   dist/mobula.mjs, .cjs   doors for `import` and `require`; testing and esbuild likewise
+ *   dist/mobula.mjs, .cjs   doors for `import` and `require`; esbuild likewise
  *   dist/runtime.cjs        loads the one copy of the runtime that a process has
  *   dist/lib/*.cjs          bundles: the API, and one for each program the runtime starts
  *   dist/types/             declarations for `import`, and the same ones for `require` in dist/types-cjs/
@@ -42,12 +42,7 @@ const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
 const RUNTIME_SYMBOL = `Symbol.for("mobula.runtime@${version}")`;
 
 /** What the package exports, with the module that is behind each name. */
-const doors = [
-  { name: "mobula", member: "api", module: "api/mod.ts" },
-  { name: "testing", member: "testing", module: "testing/mod.ts" },
-].filter((door) => existsSync(join(source, door.module)));
-
-const programs = programNames.filter((name) => existsSync(join(source, "bin", `${name}.ts`)));
+const doors = [{ name: "mobula", member: "api", module: "api/mod.ts" }];
 
 async function main(): Promise<void> {
   const withTypes = !process.argv.includes("--no-types");
@@ -56,7 +51,7 @@ async function main(): Promise<void> {
   try {
     writeResolver(lib);
     await bundleRuntime();
-    for (const name of programs) await bundleProgram(name);
+    for (const name of programNames) await bundleProgram(name);
     await bundleCli();
     await bundleEsbuildPlugin();
     writeDoors();
@@ -107,10 +102,7 @@ function registerModule(): Plugin {
       setup.onResolve({ filter: /^mobula-build:register$/ }, ({ path }) => ({ path, namespace: "mobula-build" }));
       setup.onLoad({ filter: /./, namespace: "mobula-build" }, () => ({
         contents: `export function register(api) {
-  globalThis[${RUNTIME_SYMBOL}] = {
-    api,
-    get testing() { return require("node:module").createRequire(__filename)("./runtime.main.cjs").testing; },
-  };
+  globalThis[${RUNTIME_SYMBOL}] = { api };
 }`,
         loader: "js",
       }));
@@ -119,7 +111,6 @@ function registerModule(): Plugin {
 }
 
 async function bundleCli(): Promise<void> {
-  if (!existsSync(join(source, "bin/mobula.ts"))) return;
   await bundle({
     outfile: join(lib, "cli.main.cjs"),
     entry: `import "./bin/mobula.ts";\n`,
@@ -145,7 +136,6 @@ if (problem !== undefined) {
 
 /** The plugin runs inside the user's build, apart from any runtime, so it is a module of its own. */
 async function bundleEsbuildPlugin(): Promise<void> {
-  if (!existsSync(join(source, "esbuild/mod.ts"))) return;
   await bundle({ outfile: join(lib, "esbuild.main.cjs"), entry: `export * from "./esbuild/mod.ts";\n` });
   const names = exportNames(require(join(lib, "esbuild.main.cjs")) as object);
   writeFileSync(
@@ -226,10 +216,7 @@ function emitTypes(): void {
   execFileSync(process.execPath, [tsc, "-p", join(root, "tsconfig.build.json"), "--outDir", emitted], {
     stdio: "inherit",
   });
-  const entries = ["api/mod.d.ts", "testing/mod.d.ts", "esbuild/mod.d.ts"].filter((path) =>
-    existsSync(join(emitted, path)),
-  );
-  for (const [path, text] of reachableDeclarations(emitted, entries)) {
+  for (const [path, text] of reachableDeclarations(emitted, ["api/mod.d.ts", "esbuild/mod.d.ts"])) {
     for (const folder of ["types", "types-cjs"]) {
       const target = join(out, folder, path);
       mkdirSync(dirname(target), { recursive: true });

@@ -52,7 +52,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
   const toNode = (message: ToNode): void => node.send(message);
   const waits = new Waits(() => runtime, toNode);
   const runtime = new OwnerRuntime({ self: processId, jobId: () => client.jobId, node, mapClaims });
-  const client = new Client(
+  const client: Client = new Client(
     {
       processId,
       port: new DirectPort(runtime),
