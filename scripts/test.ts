@@ -1,7 +1,7 @@
 /**
  * `npm test`: every check of this repository, ending in one line, "N passed, N failed".
  *
- *   npm test                        types, lint and format, import rules, then all tests
+ *   npm test                        types, lint and format, import rules, dead code, then all tests
  *   npm test -- packages/core/src   only the tests whose path contains one of the words
  *   npm run check                   only what needs no running program
  *
@@ -31,6 +31,7 @@ const checks: ReadonlyArray<{ readonly name: string; readonly command: readonly 
       ...["packages", "examples", "bench", "docs", "scripts"].filter((folder) => existsSync(join(root, folder))),
     ],
   },
+  { name: "dead code", command: [bin("knip/bin/knip.js"), "--no-progress", "--treat-config-hints-as-errors"] },
 ];
 
 async function main(): Promise<void> {

@@ -3,6 +3,6 @@ import { objectSessions } from "./objects.ts";
 import type { Session } from "./plan.ts";
 import { taskSessions } from "./tasks.ts";
 
-export type { Goal, Observation, PlannedWorkload, Row, Session, SideName } from "./plan.ts";
+export type { Session } from "./plan.ts";
 
 export const allSessions: readonly Session[] = [...taskSessions, ...actorSessions, ...objectSessions];

@@ -20,7 +20,7 @@ export function sketchBatch(folder: string, batch: Batch): [SketchReport, Int32A
 }
 
 /** An actor was asked for its candidates before it had every batch: it was restarted and must be filled again. */
-export class BatchesMissingError extends Error {
+class BatchesMissingError extends Error {
   readonly code = "BATCHES_MISSING";
 }
 

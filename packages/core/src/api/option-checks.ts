@@ -32,7 +32,7 @@ export function refuseWithoutCluster(at: OptionPlace, given: unknown, instead: s
 }
 
 /** A short form of any value for messages. */
-export function describe(value: unknown): string {
+function describe(value: unknown): string {
   switch (typeof value) {
     case "string": {
       const short = value.length > QUOTED_CHARS_MAX ? `${value.slice(0, QUOTED_CHARS_MAX)}…` : value;

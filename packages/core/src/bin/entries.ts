@@ -19,7 +19,7 @@ export interface EntryProgram {
 }
 
 /** The export condition under which `import "mobula"` means this checkout's sources instead of the built package. */
-export const SOURCE_CONDITION = "mobula-source";
+const SOURCE_CONDITION = "mobula-source";
 
 /** True in a checkout that runs its TypeScript directly, false in the built package. */
 export const isSource: boolean = import.meta.url.endsWith(".ts");

@@ -94,7 +94,7 @@ function needsModuleHooks(nodeOptions: readonly string[]): boolean {
 const found = new Map<SnapshotProgram, string>();
 
 /** The path of a snapshot for `name` that has the size it should have, or undefined. */
-export function findSnapshot(name: SnapshotProgram): string | undefined {
+function findSnapshot(name: SnapshotProgram): string | undefined {
   const known = found.get(name);
   // A cleaner may have emptied the folder since; a start must not fail for that.
   if (known !== undefined && isFile(known)) return known;

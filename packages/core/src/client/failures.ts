@@ -5,7 +5,7 @@ import type { NestedRef } from "../owner/mod.ts";
 import { type FailureRecord, packFailure, unpackFailure } from "../wire/mod.ts";
 import type { Values } from "./values.ts";
 
-export function errorFromFailure(failure: FailureRecord, values: Values): MobulaError {
+function errorFromFailure(failure: FailureRecord, values: Values): MobulaError {
   const { code, kind, message, cause, because } = failure;
   if (because) return errorFromCode(code, kind, message, { cause: errorFromFailure(because, values) });
   if (cause) return errorFromCode(code, kind, message, { cause: values.decode(cause) });

@@ -1,11 +1,11 @@
 export { callSite } from "./call-site.ts";
-export { Client, type ClientOptions, type GetOptions, nodeLostError } from "./client.ts";
+export { Client, nodeLostError } from "./client.ts";
 export { DirectPort } from "./direct-port.ts";
 export { currentExecution, type Execution, leaveExecution, runAs } from "./execution.ts";
 export { errorFromBytes, failureOf } from "./failures.ts";
-export { type BoundMethod, expectHandle, Handle, type HandleMeta, handleState, type MethodMeta } from "./handles.ts";
+export { expectHandle, Handle, type HandleMeta, handleState, type MethodMeta } from "./handles.ts";
 export { setMethodOverrides, trackMore } from "./method-calls.ts";
 export type { OwnerPort } from "./port.ts";
-export { isRef, Ref } from "./refs.ts";
+export { Ref } from "./refs.ts";
 export { RefStream } from "./streams.ts";
-export { type SerializerList, shipByCustomizer, Values } from "./values.ts";
+export { type SerializerList, shipByCustomizer } from "./values.ts";

@@ -33,7 +33,7 @@ export interface TextTies {
   readonly imports: readonly number[];
 }
 
-export function isNode(value: unknown): value is AnyNode {
+function isNode(value: unknown): value is AnyNode {
   return typeof value === "object" && value !== null && typeof (value as { type?: unknown }).type === "string";
 }
 

@@ -8,8 +8,8 @@ import { type AnyFunction, evaluateInside, inspectFunction, readVariable, type S
 import type { Layer } from "./layer.ts";
 
 /** A program bundled into one file would otherwise travel whole with its first function. */
-export const CAPTURED_FUNCTIONS_MAX = 200;
-export const CAPTURED_SOURCE_BYTES_MAX = 1024 * 1024;
+const CAPTURED_FUNCTIONS_MAX = 200;
+const CAPTURED_SOURCE_BYTES_MAX = 1024 * 1024;
 
 /** One scope at run time, seen by one or more captured functions. */
 export interface ScopeInstance {

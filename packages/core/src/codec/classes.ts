@@ -93,7 +93,7 @@ export const isObjectPrototype = (prototype: object): boolean =>
 const privateMembers = new WeakMap<AnyClass, string | undefined>();
 
 /** The name of a private instance member (`#secret`) that the class declares, if any. */
-export function privateMember(type: AnyClass): string | undefined {
+function privateMember(type: AnyClass): string | undefined {
   if (privateMembers.has(type)) return privateMembers.get(type);
   const found = findPrivateMember(sourceOf(type));
   privateMembers.set(type, found);

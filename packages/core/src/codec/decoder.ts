@@ -32,7 +32,7 @@ export interface DecodeContext {
 }
 
 /** What a slot holds until its object exists. */
-export const UNBORN = Symbol("unborn");
+const UNBORN = Symbol("unborn");
 
 interface Segment {
   readonly offset: number;

@@ -150,7 +150,7 @@ export function hiddenStateWords(holder: object): Words | undefined {
 
 const withArticle = (name: string): string => `${/^[AEIOU]/i.test(name) ? "an" : "a"} ${name}`;
 
-export function className(value: object): string {
+function className(value: object): string {
   const prototype: object | null = Object.getPrototypeOf(value);
   return (prototype && classOf(prototype)?.name) || Object.prototype.toString.call(value).slice(8, -1);
 }

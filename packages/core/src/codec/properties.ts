@@ -65,7 +65,7 @@ export function listIndexed(encoder: Encoder, value: ArrayBufferView, depth: num
 }
 
 /** Options under which `inspect` shows an array's extra properties and none of its elements, in constant time. */
-export const INSPECT_EXTRAS = {
+const INSPECT_EXTRAS = {
   maxArrayLength: 0,
   maxStringLength: 0,
   depth: 0,

@@ -43,7 +43,7 @@ export function viewKind(view: ArrayBufferView): { readonly kind: number; readon
   return { kind, exact: false };
 }
 
-export function bytesPerElement(kind: number): number {
+function bytesPerElement(kind: number): number {
   return constructors[kind]?.BYTES_PER_ELEMENT ?? 1;
 }
 

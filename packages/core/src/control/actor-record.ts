@@ -73,7 +73,7 @@ export function describeActor(actor: Pick<ActorRecord, "actorId" | "options" | "
   return `actor ${actor.spec.className}${name} (${actor.actorId})`;
 }
 
-export function describeDeath(death: WorkerDeath): string {
+function describeDeath(death: WorkerDeath): string {
   if (death.outOfMemory !== undefined) return death.outOfMemory;
   if (death.intended !== undefined) return `worker process ${death.pid} was ended (${death.intended})`;
   const how = death.signal === null ? `exited with code ${death.exitCode}` : `was killed by ${death.signal}`;

@@ -43,7 +43,7 @@ import { createSharedHosts } from "./shared-hosts.ts";
 /** Beyond its hook's own time, a host has this long to say that an actor has ended, before it is killed. */
 export const STOP_GRACE_MS = 5_000;
 /** A shared host drops an actor at once when told to; one that does not answer for so long is stuck, and is killed. */
-export const KILL_GRACE_MS = 5_000;
+const KILL_GRACE_MS = 5_000;
 /** A host that has not read its order by then is stuck in synchronous code, and could not run the hook either. */
 export const STOP_READ_MS = 2_000;
 /** Whoever asks for an actor before its creator has told of it waits so long. */
@@ -51,9 +51,9 @@ export const UNKNOWN_ACTOR_MS = 10_000;
 /** An actor that lived shorter than this died young; from the second time in a row on it is made again with a delay. */
 export const YOUNG_DEATH_MS = 10_000;
 export const RESTART_DELAY_MIN_MS = 100;
-export const RESTART_DELAY_MAX_MS = 5_000;
+const RESTART_DELAY_MAX_MS = 5_000;
 /** Dead actors that are remembered, for those who still ask. */
-export const DEAD_ACTORS_MAX = 10_000;
+const DEAD_ACTORS_MAX = 10_000;
 
 export interface ActorsOut {
   nowMs(): number;

@@ -14,7 +14,7 @@ import type { HoldTable } from "./holds.ts";
 import type { HeldKey } from "./keys.ts";
 
 /** Dropped keys that are remembered, so that one who asks for such a key by mistake is answered and does not wait. */
-export const DROPPED_KEYS_MAX = 20_000;
+const DROPPED_KEYS_MAX = 20_000;
 
 interface ObjectRecord {
   /** False while only others have spoken of it. */

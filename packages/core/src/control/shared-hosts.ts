@@ -7,7 +7,7 @@ import type { RuntimeEnv, WorkerAddress } from "../wire/messages.ts";
 import type { ActorRecord } from "./actor-record.ts";
 
 /** An empty shared worker waits this long for another actor. */
-export const EMPTY_HOST_MS = 5_000;
+const EMPTY_HOST_MS = 5_000;
 
 export interface SharedHost {
   /** Of the request for the worker. */

@@ -22,7 +22,7 @@ import { createControl } from "./control.ts";
 import type { ActorWorkerRequest, Control, ControlEffects } from "./interface.ts";
 import type { StateChange } from "./kv.ts";
 
-export const JOB = "0000cafe" as JobId;
+const JOB = "0000cafe" as JobId;
 export const processId = (name: string): ProcessId => name.padEnd(24, "0") as ProcessId;
 export const workerId = (n: number): WorkerId => n.toString(16).padStart(16, "0") as WorkerId;
 export const actorId = (n: number): ActorId => (n.toString(16).padStart(24, "0") + JOB) as ActorId;

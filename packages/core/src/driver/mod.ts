@@ -1,2 +1,2 @@
-export { type Driver, type DriverOptions, startDriver } from "./driver.ts";
-export { type InlineOptions, startInline } from "./inline.ts";
+export { type Driver, startDriver } from "./driver.ts";
+export { startInline } from "./inline.ts";

@@ -25,7 +25,7 @@ const DOZING = 2;
 const WRAP = 0xffff_ffff;
 const APART = 0xffff_fffe;
 
-export const RING_BYTES = 1 << 20;
+const RING_BYTES = 1 << 20;
 
 interface Ring {
   readonly header: Int32Array;

@@ -8,7 +8,7 @@ import { closeSync, existsSync, ftruncateSync, openSync, unlinkSync, writeSync }
 import { join } from "node:path";
 import type { ClaimsInfo } from "../wire/messages.ts";
 
-export const CLAIM_PAGE_BYTES = 4096;
+const CLAIM_PAGE_BYTES = 4096;
 /** The file is sparse: only pages that are used take memory. */
 const PAGES = 16_384;
 

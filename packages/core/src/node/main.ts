@@ -16,7 +16,7 @@ import { claimSession, sweepSessions } from "./session-folder.ts";
 import { type SpawnOptions, type StartedWorker, spawnWorker } from "./spawn.ts";
 
 /** The launcher holds the other end: a line on it says that the node is ready, its end that the launcher is gone. */
-export const LIFELINE_FD = 3;
+const LIFELINE_FD = 3;
 /** An end by SIGKILL follows if the orderly one hangs. */
 const HURRIED_STOP_MS = 1_500;
 const DRIVER_CHECK_MS = 500;

@@ -26,7 +26,7 @@ const PREFIX = "session-";
 const OWNER_FILE = "owner.json";
 const PIDS_FILE = "pids";
 /** The kernel's limit for the path of a socket is 107 bytes on Linux and 103 on macOS. */
-export const SOCKET_PATH_BYTES_MAX = 103;
+const SOCKET_PATH_BYTES_MAX = 103;
 /** Longest name of a socket in a session's folder, with the slash: "/w-" and a worker's id. */
 const SOCKET_NAME_BYTES = 19;
 /** A folder without an owner may be one that is just being made. */

@@ -494,4 +494,4 @@ const isOver = (actor: ActorRecord, { state, incarnation }: ActorState): boolean
 const SENT = { code: new Uint8Array(0), host: new Uint8Array(0) };
 
 /** Handles are held under the actor's id, in the same table as foreign refs. */
-export const actorKey = (actorId: ActorId): ObjectKey => actorId as string as ObjectKey;
+const actorKey = (actorId: ActorId): ObjectKey => actorId as string as ObjectKey;

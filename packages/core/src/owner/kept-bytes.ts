@@ -38,7 +38,7 @@ export class KeptBytes {
 }
 
 /** An inline value without refs inside. Its fields are computed, so it must be made plain before it is packed. */
-export class KeptValue extends KeptBytes {
+class KeptValue extends KeptBytes {
   get at(): "inline" {
     return "inline";
   }

@@ -25,7 +25,7 @@ import { type NestedRef, ObjectRecord, TASK_STATE, type TaskRecord } from "./rec
 import { SeqTable } from "./seq-table.ts";
 
 /** Object numbers from here on are chosen by the engine; below, by the program's side. */
-export const ENGINE_SEQS_FROM = 2 ** 40;
+const ENGINE_SEQS_FROM = 2 ** 40;
 /** What a ref of another owner counts as kept, whatever its value takes: it should go back when it is needed no more. */
 const BORROWED_BYTES = 64;
 /** A value as the program hands it over: refs inside are named as the program names them. */

@@ -1,15 +1,7 @@
 /** What an owner knows of its objects, tasks, actors and leases. Plain records; the rules are in the files beside it. */
 
 import type { ActorId, LeaseId, ObjectKey, Seq } from "../base/ids.ts";
-import type {
-  ActorState,
-  ClaimsInfo,
-  Demand,
-  FrameWriter,
-  ValueRecord,
-  WorkerAddress,
-  WorkerDeath,
-} from "../wire/mod.ts";
+import type { ActorState, Demand, FrameWriter, ValueRecord, WorkerAddress, WorkerDeath } from "../wire/mod.ts";
 import { KeptBytes, WHOLE } from "./kept-bytes.ts";
 
 /** A function with its options, registered once; calls name it by number. */
@@ -416,7 +408,6 @@ export interface ClaimTable {
   /** Breaks a synchronous run of `seq`, if it is under the interruptible guard now; true when the signal was sent. */
   interrupt(seq: Seq): boolean;
 }
-export type { ClaimsInfo };
 
 export interface Lease {
   readonly id: LeaseId;

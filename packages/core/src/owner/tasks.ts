@@ -615,7 +615,7 @@ function lostFailure(task: TaskRecord, lease: Lease, death: WorkerDeath | undefi
   };
 }
 
-export function describeDeath(death: WorkerDeath): string {
+function describeDeath(death: WorkerDeath): string {
   const how = death.signal ? `signal ${death.signal}` : `exit code ${death.exitCode ?? "unknown"}`;
   const why = death.intended ? ` (ended on purpose: ${death.intended})` : "";
   const tail = death.stderrTail.trim();

@@ -8,7 +8,7 @@ import type { Tables } from "./tables.ts";
 const HOLDERS_NAMED_MAX = 5;
 
 /** `{ cpu: 2, gpu: 0.5 }`, in the order in which a program would write it. */
-export function describeResources(units: ResourceUnits): string {
+function describeResources(units: ResourceUnits): string {
   const parts = Object.entries(fromUnits(units)).map(([name, amount]) =>
     name === "memory" ? `memory: ${Math.round(amount / 2 ** 20)} MiB` : `${name}: ${amount}`,
   );

@@ -27,9 +27,9 @@ export interface Flow {
 }
 
 /** How far one flow may be ahead before its leases are called back for another that waits. */
-export const QUANTUM_MS = 100;
+const QUANTUM_MS = 100;
 /** What a flow can be owed at most: after long tasks of others it must not have the node for itself for long. */
-export const CREDIT_MS_MAX = 1_000;
+const CREDIT_MS_MAX = 1_000;
 /** Demands without CPUs still take turns. */
 const COST_UNITS_MIN = 10;
 

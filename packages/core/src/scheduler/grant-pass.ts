@@ -11,7 +11,7 @@ import type { Ask, Worker } from "./state.ts";
 import type { Tables } from "./tables.ts";
 import type { WorkerNeeds, WorkerPlan } from "./workers.ts";
 
-export const RESERVE_AFTER_MS = 1_000;
+const RESERVE_AFTER_MS = 1_000;
 /** So many promises are enough to order processes by; the next pass makes the next ones. */
 const PROMISES_MAX = 64;
 

@@ -1,4 +1,2 @@
-export { describeResources } from "./explain.ts";
-export { LeaseEngine, type LeaseEngineOptions } from "./lease-engine.ts";
-export { runtimeEnvKey, type SchedulerCommand, type SchedulerEvent, type StopReason } from "./protocol.ts";
-export { type Allocation, type GpuShare, ResourcePool } from "./resource-pool.ts";
+export { LeaseEngine } from "./lease-engine.ts";
+export type { SchedulerCommand, SchedulerEvent, StopReason } from "./protocol.ts";

@@ -12,9 +12,9 @@ import type { RuntimeEnv } from "../wire/messages.ts";
 import type { SchedulerCommand } from "./protocol.ts";
 import type { Ask, Job, Worker } from "./state.ts";
 
-export const IDLE_WORKER_MS = 10_000;
+const IDLE_WORKER_MS = 10_000;
 /** After so many workers in a row that died before they were ready, what waits for one is refused. */
-export const START_FAILURES_MAX = 3;
+const START_FAILURES_MAX = 3;
 const START_BACKOFF_MS = 100;
 const START_BACKOFF_MS_MAX = 5_000;
 

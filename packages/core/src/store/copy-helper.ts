@@ -9,7 +9,7 @@ import { copyShare, SHARE_BYTES, STATE_BUSY, STATE_STARTING, STATE_STOP, STATE_W
 import { addressOf } from "./memory.ts";
 
 /** Below this the handshake costs more than it saves. */
-export const SHARED_COPY_BYTES_MIN = 8 * 2 ** 20;
+const SHARED_COPY_BYTES_MIN = 8 * 2 ** 20;
 const IDLE_MS = 10_000;
 /** The helper has at most one piece left when this thread has none; a second means that it will never answer. */
 const HELPER_TIMEOUT_MS = 10_000;

@@ -21,7 +21,7 @@ import { createUnsealedRanges } from "./unsealed.ts";
 
 /** A client's keys are its number times this, plus a count: made without asking, never reused, and they name their maker. */
 export const KEYS_PER_CLIENT = 2 ** 32;
-export const clientNumberOf = (key: StoreKey): number => Math.floor(key / KEYS_PER_CLIENT);
+const clientNumberOf = (key: StoreKey): number => Math.floor(key / KEYS_PER_CLIENT);
 
 const SPILL_SHARE = 0.8;
 /** Below this share of free memory a slab is no larger than the object that needs it. */

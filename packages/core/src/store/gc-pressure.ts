@@ -11,9 +11,9 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
 /** Half of the tenth of the store that may be dead: finalisers need a turn to run, and a few processes share it. */
-export const GROWTH_SHARE = 0.05;
-export const TIME_SHARE = 0.1;
-export const IDLE_MS = 300;
+const GROWTH_SHARE = 0.05;
+const TIME_SHARE = 0.1;
+const IDLE_MS = 300;
 
 export type GcCause = "growth" | "asked" | "idle";
 

@@ -146,7 +146,7 @@ export function addressOf(bytes: Uint8Array): Address {
   if (bytes.byteLength < STABLE_BYTES_MIN) throw new InternalError("addressOf: too small to stay in place");
   return calls().addressOf(bytes, bytes, 0);
 }
-export const STABLE_BYTES_MIN = 4096;
+const STABLE_BYTES_MIN = 4096;
 
 /** Makes pages of a shared mapping present, on another thread. Resolves false where the kernel cannot. */
 export function populate(address: Address, length: number): Promise<boolean> {

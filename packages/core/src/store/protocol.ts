@@ -8,7 +8,7 @@ import type { ErrorKind, ProcessId } from "../base/mod.ts";
 import type { StoreKey } from "../wire/messages.ts";
 
 /** A frame is a few numbers and a call site; more is not one of ours. */
-export const STORE_FRAME_BYTES_MAX = 64 * 1024;
+const STORE_FRAME_BYTES_MAX = 64 * 1024;
 export const CALL_SITE_LENGTH_MAX = 1_000;
 
 export type ToStore =

@@ -42,7 +42,7 @@ export function createSlab(range: ByteRange): Slab {
 
 const MIB = 2 ** 20;
 /** Small at first, so that a thousand idle workers cost little; a busy client soon asks the node once in 16 MiB. */
-export const SLAB_BYTES_FIRST = MIB;
+const SLAB_BYTES_FIRST = MIB;
 export const SLAB_BYTES_MAX = 16 * MIB;
 /** Objects above this get a range of their own: in a slab they would waste its end, and the copy outweighs the question. */
 export const SLAB_OBJECT_BYTES_MAX = 4 * MIB;

@@ -160,7 +160,7 @@ function fileOf(handle: FileHandle): SpillFile {
   };
 }
 
-export async function readFully(fd: number, bytes: Uint8Array, position: number): Promise<void> {
+async function readFully(fd: number, bytes: Uint8Array, position: number): Promise<void> {
   for (let done = 0; done < bytes.byteLength; ) {
     const count = await new Promise<number>((resolve, reject) => {
       read(fd, bytes, done, bytes.byteLength - done, position + done, (error, got) =>
@@ -172,7 +172,7 @@ export async function readFully(fd: number, bytes: Uint8Array, position: number)
   }
 }
 
-export async function writeFully(fd: number, bytes: Uint8Array, position: number): Promise<void> {
+async function writeFully(fd: number, bytes: Uint8Array, position: number): Promise<void> {
   for (let done = 0; done < bytes.byteLength; ) {
     done += await new Promise<number>((resolve, reject) => {
       write(fd, bytes, done, bytes.byteLength - done, position + done, (error, put) =>

@@ -1,3 +1,3 @@
 export { MemoryPeer } from "./memory.ts";
 export { type Peer, type PeerHandlers, SocketPeer } from "./peer.ts";
-export { connectUnix, type Listener, listenUnix } from "./unix.ts";
+export { connectUnix, listenUnix } from "./unix.ts";

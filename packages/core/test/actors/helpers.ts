@@ -2,7 +2,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { type ActorHandle, get, type ObjectRef, remote } from "mobula";
+import { get, type ObjectRef, remote } from "mobula";
 import { afterAll } from "vitest";
 import { Gate, type GateHandle } from "./classes.ts";
 
@@ -63,5 +63,3 @@ export const linesOf = (file: string): string[] =>
 export async function processEnds(pid: number): Promise<void> {
   await eventually(() => !isAlive(pid), `process ${pid} ends`);
 }
-
-export type { ActorHandle };
