@@ -29,6 +29,7 @@ import { acceptConnections } from "./connections.ts";
 import { describeExit } from "./death.ts";
 import type { EarlySocket } from "./early-socket.ts";
 import { EventRing } from "./event-ring.ts";
+import { trimHeapWhenGrown } from "./heap-trim.ts";
 import { Logs } from "./logs.ts";
 import { describeMachine, type Machine } from "./machine.ts";
 import { MemoryMonitor } from "./memory-monitor.ts";
@@ -124,6 +125,7 @@ export class NodeRuntime {
   private isStopping = false;
   private tickTimer: NodeJS.Timeout | undefined;
   private readonly controlTimer: NodeJS.Timeout;
+  private readonly stopTrimming = trimHeapWhenGrown();
 
   /** @throws MobulaError when the store or the socket cannot be opened. */
   static async open(options: NodeRuntimeOptions): Promise<NodeRuntime> {
@@ -258,6 +260,7 @@ export class NodeRuntime {
     else await this.logs.drain();
     for (const { peer } of this.members.values()) peer.flush();
     clearInterval(this.controlTimer);
+    this.stopTrimming();
     clearTimeout(this.tickTimer);
     this.monitor[Symbol.dispose]();
     await this.options.socket.close();

@@ -1,4 +1,6 @@
 import { closeSync, ftruncateSync } from "node:fs";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
 import {
   addressOf,
@@ -12,9 +14,13 @@ import {
   remapAnonymous,
   remapPrivate,
   reserveRange,
+  trimHeap,
   unmap,
   viewAt,
 } from "./memory.ts";
+
+const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
+const hasGlibc = header.glibcVersionRuntime !== undefined;
 
 function memfd(pages: number): { readonly fd: number } & Disposable {
   const fd = createMemfd("mobula-memory-test");
@@ -78,5 +84,22 @@ describe("memory", () => {
   it("the address of an array is refused where V8 might move it", () => {
     expect(addressOf(new Uint8Array(PAGE_BYTES))).toBeGreaterThan(0);
     expect(() => addressOf(new Uint8Array(16))).toThrow(/too small/);
+  });
+
+  it.runIf(hasGlibc)("holes in the C library's heap go back to the system", () => {
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as () => void; // Defined by the flag.
+    const kept: Uint8Array[] = [];
+    let dropped: Uint8Array[] = [];
+    for (let index = 0; index < 1_000; index++) {
+      dropped.push(new Uint8Array(65_536).fill(1));
+      kept.push(new Uint8Array(256).fill(1));
+    }
+    dropped = [];
+    collect();
+    const before = process.memoryUsage.rss();
+    trimHeap();
+    expect(before - process.memoryUsage.rss()).toBeGreaterThan(32 * 2 ** 20);
+    expect(kept.every((bytes) => bytes[255] === 1)).toBe(true);
   });
 });

@@ -54,8 +54,19 @@ function bind() {
     madvise: linux ? declare("int madvise(intptr_t address, size_t length, int advice)") : undefined,
     fallocate: linux ? declare("int fallocate(int fd, int mode, int64_t offset, int64_t length)") : undefined,
     memfdCreate: linux ? declare("int memfd_create(const char *name, unsigned int flags)") : undefined,
+    mallocTrim: mallocTrimOf(libc),
     prctl: linux ? declare("int prctl(int option, unsigned long argument)") : undefined,
   };
+}
+
+/** Undefined where the C library has none: musl, macOS. */
+function mallocTrimOf(libc: ReturnType<typeof koffi.load>): (() => void) | undefined {
+  try {
+    const trim = libc.func("int malloc_trim(size_t pad)") as unknown as (pad: number) => number;
+    return () => void trim(0);
+  } catch {
+    return undefined;
+  }
 }
 
 let bound: ReturnType<typeof bind> | undefined;
@@ -67,6 +78,11 @@ const calls = (): ReturnType<typeof bind> => {
 /** Binds now, which takes milliseconds, what would be bound at the first call. */
 export function bindEarly(): void {
   calls();
+}
+
+/** The C library's heap gives its unused pages back to the system, where it can. */
+export function trimHeap(): void {
+  calls().mallocTrim?.();
 }
 
 /** A system call said no; `errno` is the system's number, `code` its name ("ENOSPC"). */

@@ -5,5 +5,5 @@ export type { StoreStats } from "./engine-events.ts";
 export { createGcPressure, type GcPressure, type GcPressureOptions } from "./gc-pressure.ts";
 export { describeBytes } from "./holders.ts";
 export type { StoredBytes } from "./mappings.ts";
-export { dieWithParent, mapSharedWords } from "./memory.ts";
+export { dieWithParent, mapSharedWords, trimHeap } from "./memory.ts";
 export { type StoreServer, type StoreServerEvent, type StoreServerOptions, startStore } from "./server.ts";
