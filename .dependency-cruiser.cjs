@@ -1,5 +1,5 @@
 /**
- * The direction of imports. A room imports only rooms above it, in the order of docs/design/architecture.md, and only
+ * The direction of imports. A room imports only rooms above it, in the order of docs/ARCHITECTURE.md, and only
  * through their door `mod.ts`. Rooms on one line do not import each other. Cycles between files are Biome's to find.
  */
 const rooms = [

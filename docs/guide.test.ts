@@ -1,4 +1,7 @@
-/** Every section of the guide runs as one program, compiles, and prints what the guide says. */
+/**
+ * Every section of the guide runs as one program, compiles, and prints what the guide says; the build script in it is
+ * run on the first of them. Shell commands are not run here: packages/core/test has installing and the standing node.
+ */
 import { execFile } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -31,7 +34,8 @@ function readGuide(text: string): { prelude: string; sections: Section[] } {
   };
 }
 
-const { prelude, sections } = readGuide(readFileSync(join(import.meta.dirname, "guide.md"), "utf8"));
+const guide = readFileSync(join(import.meta.dirname, "guide.md"), "utf8");
+const { prelude, sections } = readGuide(guide);
 // Below the repository, so that `mobula` is found, and not below node_modules, where Node.js strips no types.
 mkdirSync(join(root, ".cache"), { recursive: true });
 const folder = mkdtempSync(join(root, ".cache/guide-"));
@@ -63,6 +67,21 @@ test("its programs compile", async () => {
   );
   const tsc = join(root, "node_modules/typescript/bin/tsc");
   await expect(run(process.execPath, [tsc, "-p", config])).resolves.toMatchObject({ stdout: "" });
+});
+
+test("every block is a program, what one prints, a build script, or shell commands", () => {
+  const kinds = [...guide.matchAll(/^```(.+)$/gm)].map(([, kind]) => kind);
+  expect(new Set(kinds)).toEqual(new Set(["ts prelude", "sh", "ts", "text", "js"]));
+});
+
+test("its build script bundles a program that runs", async () => {
+  const [script = ""] = [...guide.matchAll(/^```js\n(.*?)^```$/gms)].map(([, block]) => block);
+  writeFileSync(join(folder, "build.mjs"), script);
+  writeFileSync(join(folder, "app.ts"), readFileSync(fileOf(0)));
+  const node = (file: string) => run(process.execPath, ["--conditions=mobula-source", file], { cwd: folder });
+  await node("build.mjs");
+  const { stdout, stderr } = await node("out/app.js");
+  expect(stdout, stderr).toBe(sections[0]?.output);
 });
 
 describe.concurrent("its programs print what it says", () => {

@@ -1,7 +1,7 @@
 /**
  * `npm test`: every check of this repository, ending in one line, "N passed, N failed".
  *
- *   npm test                        types, lint and format, import rules, dead code, then all tests
+ *   npm test                        types, lint and format, import rules, dead code, API reference, then all tests
  *   npm test -- packages/core/src   only the tests whose path contains one of the words
  *   npm run check                   only what needs no running program
  *
@@ -32,6 +32,17 @@ const checks: ReadonlyArray<{ readonly name: string; readonly command: readonly 
     ],
   },
   { name: "dead code", command: [bin("knip/bin/knip.js"), "--no-progress", "--treat-config-hints-as-errors"] },
+  {
+    // It has its own TypeScript, because TypeDoc cannot use version 7 yet.
+    name: "API reference",
+    command: [
+      bin("../docs/reference/node_modules/typedoc/bin/typedoc"),
+      "--options",
+      join(root, "docs/reference"),
+      "--emit",
+      "none",
+    ],
+  },
 ];
 
 async function main(): Promise<void> {

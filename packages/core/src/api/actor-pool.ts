@@ -19,12 +19,16 @@ interface Call<H> {
   onSettled?: () => void;
 }
 
+/** Options of `getNext` and `getNextUnordered`. */
 export interface GetNextOptions {
-  /** Milliseconds; default: none. */
+  /** Milliseconds after which it rejects with `GetTimeoutError`. Default: no limit. */
   readonly timeoutMs?: number;
 }
 
 /**
+ * Spreads calls over actors, one at a time on each. An actor that has died is dropped from the pool.
+ *
+ * @typeParam H the handles' type.
  * @typeParam R what the calls that are submitted give: `new ActorPool<Handle, number>(handles)`; `map` infers its own.
  * @example
  * const pool = new ActorPool([worker.remote(), worker.remote()]);

@@ -15,6 +15,12 @@ import type {
   RuntimeContextFunction,
 } from "./types.ts";
 
+/**
+ * A handle of an actor that was given a `name`. It is typed by what the program says it is: `getActor<Counter>("hits")`.
+ *
+ * @param options.namespace default: this program's.
+ * @throws ActorNotFoundError when no such actor lives.
+ */
 export const getActor = (async (name: string, options?: { readonly namespace?: string }) => {
   if (typeof name !== "string" || name === "") throw new InvalidOptionError("getActor() takes the name of an actor");
   const current = client();
@@ -24,13 +30,18 @@ export const getActor = (async (name: string, options?: { readonly namespace?: s
   return current.adoptHandle(found.actorId, Handle.metaFrom(meta), true);
 }) as unknown as GetActorFunction;
 
+/** The actors of this namespace, or of all of them with `allNamespaces`. */
 export const listActors: ListActorsFunction = async (options) => {
   const current = client();
   const namespace = options?.allNamespaces ? null : current.namespace;
   return (await current.port.query("list-actors", { namespace })) as readonly ActorInfo[];
 };
 
-/** Ends the actor that runs this, after the calls before this one. Never returns: the call rejects with ActorDiedError. */
+/**
+ * Ends the actor that runs this, after the calls before this one. Never returns: the call rejects with `ActorDiedError`.
+ *
+ * @throws InvalidOptionError outside of an actor.
+ */
 export async function exitActor(): Promise<never> {
   const execution = currentExecution();
   if (!execution?.exitActor) throw new InvalidOptionError("exitActor() is for methods of actors");
@@ -40,15 +51,24 @@ export async function exitActor(): Promise<never> {
   });
 }
 
+/** The nodes: on one machine one. */
 export const nodes = async (): Promise<readonly NodeInfo[]> =>
   (await client().port.query("nodes", null)) as readonly NodeInfo[];
+/** What all nodes have together; memory in bytes. */
 export const clusterResources = async (): Promise<Resources> =>
   (await client().port.query("cluster-resources", null)) as Resources;
+/** What of it no task or actor holds now. */
 export const availableResources = async (): Promise<Resources> =>
   (await client().port.query("available-resources", null)) as Resources;
 
 const never = new AbortController().signal;
 
+/**
+ * What runs here: ids, attempt, resources, and the `signal` that is aborted on cancel, timeout and shutdown. Works in
+ * the driver too, where there is no task.
+ *
+ * @throws NotInitializedError before `init`.
+ */
 export const runtimeContext = (() => {
   const current = client();
   const execution = currentExecution();

@@ -23,9 +23,12 @@ let session: Session | undefined;
 let starting: Promise<Session> | undefined;
 
 /**
- * Starts Mobula, embedded in this process by default, or joins a standing node.
+ * Starts Mobula: by default a node and workers of this program's own, which end with it, however it ends. With
+ * `address: "auto"` it joins the node that `mobula start` has started.
  *
- * @throws AlreadyInitializedError on a second call, unless `ignoreReinit`.
+ * @throws AlreadyInitializedError on a second call, unless `ignoreReinit`, and inside tasks and actors.
+ * @throws InvalidOptionError; ConnectionLostError when the node does not start or there is none to join.
+ * @example await using context = await init({ resources: { cpu: 4 } });
  */
 export async function init(options?: InitOptions): Promise<Context> {
   const settings = normalizeInitOptions(options, process.env);
@@ -98,7 +101,10 @@ function sessionOf(driver: Driver): Session {
   return { context, driver, unhook: hookSignals(driver) };
 }
 
-/** Ends what `init` started. Leaves no process, socket, shared memory or temporary file behind. */
+/**
+ * Ends what `init` started, or leaves the standing node. Actors may run their `[onShutdown]` first. Leaves no process,
+ * socket, shared memory or temporary file behind. Does nothing before `init`.
+ */
 export async function shutdown(): Promise<void> {
   if (starting) await starting.catch(() => {});
   const ending = session;
@@ -114,6 +120,7 @@ export async function shutdown(): Promise<void> {
   await ending.driver.stop();
 }
 
+/** Whether Mobula runs in this process; always true in tasks and actors. */
 export const isInitialized = (): boolean => findCurrent() !== undefined;
 
 function printLog(lines: LogLines["lines"]): void {

@@ -16,14 +16,17 @@ const ITEMS_MIN = 32;
 const RETRY_DELAY_MS_MIN = 5;
 const RETRY_DELAY_MS_MAX = 200;
 
+/** How far `map` is. */
 export interface MapProgress {
+  /** Results that the loop has taken. */
   readonly done: number;
   /** Undefined when the source does not say how many items it has. */
   readonly total: number | undefined;
 }
 
+/** Options of `map`: those of its tasks, and its own. */
 export interface MapOptions extends Omit<TaskOptions, "numReturns"> {
-  /** Default: 8 for each CPU, at least 32. */
+  /** How many items are in flight at once. Default: 8 for each CPU, at least 32. */
   readonly concurrency?: number;
   /** Results in the order of the items, or as they finish. Default true. */
   readonly ordered?: boolean;
@@ -31,21 +34,18 @@ export interface MapOptions extends Omit<TaskOptions, "numReturns"> {
   readonly progress?: boolean | string | ((progress: MapProgress) => void);
 }
 
-type Items<A> = Iterable<A | ObjectRef<A>> | AsyncIterable<A | ObjectRef<A>>;
+/** What `map` goes through: values or refs of them, at hand or over time. */
+export type Items<A> = Iterable<A | ObjectRef<A>> | AsyncIterable<A | ObjectRef<A>>;
 
+/** The type of `map`. */
 export interface MapFunction {
-  /**
-   * Yields `fn(item)` for each item; items may be refs. The first error ends the loop with it. Leaving the loop early
-   * cancels what is in flight. Waits where submitting directly would throw `PendingTasksExceededError`.
-   *
-   * @throws InvalidOptionError at the call.
-   * @example for await (const page of map(parse, urls, { concurrency: 64, ordered: false })) save(page);
-   */
+  /** With a remote function, or a method of an actor. */
   <A, R>(
     fn: RemoteFunction<(item: A) => R> | RemoteMethod<(item: A) => R>,
     items: Items<A>,
     options?: MapOptions,
   ): AsyncGenerator<Awaited<R>, void, undefined>;
+  /** With a function. */
   <A, R>(fn: (item: A) => R, items: Items<A>, options?: MapOptions): AsyncGenerator<Awaited<R>, void, undefined>;
 }
 
@@ -63,6 +63,13 @@ const progress: Check<Exclude<MapOptions["progress"], undefined>> = (value, at) 
 };
 const mapTable = { concurrency: wholeNumber(1), ordered: aBoolean, progress } as const;
 
+/**
+ * Yields `fn(item)` for each item; items may be refs. The first error ends the loop with it. Leaving the loop early
+ * cancels what is in flight. Waits where submitting directly would throw `PendingTasksExceededError`.
+ *
+ * @throws InvalidOptionError at the call.
+ * @example for await (const page of map(parse, urls, { concurrency: 64, ordered: false })) save(page);
+ */
 export const map: MapFunction = (fn: unknown, items: Items<never>, options: MapOptions = {}) => {
   const { concurrency, ordered, progress, ...taskOptions } = options;
   if ("numReturns" in taskOptions) {

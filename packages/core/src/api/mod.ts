@@ -26,7 +26,8 @@ export function useWorkerClient(client: Client): void {
 }
 
 export * from "../base/errors.ts";
-export { ActorPool } from "./actor-pool.ts";
+export type { Problem as SerializationProblem } from "../codec/mod.ts";
+export { ActorPool, type GetNextOptions } from "./actor-pool.ts";
 export {
   availableResources,
   clusterResources,
@@ -39,11 +40,11 @@ export {
 export { asCompleted } from "./as-completed.ts";
 export { onRestart, onShutdown, onStart } from "./hooks.ts";
 export { init, isInitialized, shutdown } from "./init.ts";
-export { map } from "./map.ts";
+export { type Items, type MapFunction, type MapOptions, type MapProgress, map } from "./map.ts";
 export { cancel, create, explain, get, isObjectRef, kill, put, putAsync, release, wait } from "./objects.ts";
-export { refusePlacementGroup as getPlacementGroup, refusePlacementGroup as placementGroup } from "./options.ts";
+export { getPlacementGroup, placementGroup } from "./placement.ts";
 export { type ProgressBar, progressBar } from "./progress.ts";
-export { Queue, QueueActor } from "./queue.ts";
+export { Queue, QueueActor, type QueueOptions, type QueueWaitOptions } from "./queue.ts";
 export { remote } from "./remote.ts";
-export { inspectSerializability, registerSerializer } from "./serializers.ts";
+export { inspectSerializability, registerSerializer, type SerializabilityReport } from "./serializers.ts";
 export type * from "./types.ts";

@@ -35,6 +35,17 @@ function expectRef(value: unknown, call: string): Ref {
 }
 
 // The public types say what each call takes and gives; the code below works on the one class behind all refs.
+/**
+ * The value of a ref, or of several: an array or tuple of refs gives an array or tuple of values, in order. Each `get`
+ * gives a value of its own; arrays of 64 KiB and more are views of the stored object, private when they are written to.
+ *
+ * Inside a task it gives the task's CPU to others while it waits.
+ *
+ * @throws TaskError with the user's error as `cause`; GetTimeoutError, WorkerDiedError, ActorDiedError, ObjectLostError
+ * and others for what became of the object; the first error of several refs rejects.
+ * @throws RefReleasedError, InvalidOptionError at the call.
+ * @example const [a, b] = await get([first, second] as const, { timeoutMs: 10_000 });
+ */
 export const get = ((target: unknown, options?: unknown) => {
   const current = client();
   const settings = options === undefined ? undefined : normalizeGetOptions(options);
@@ -51,18 +62,34 @@ export const get = ((target: unknown, options?: unknown) => {
   return current.getAll(refs, limits);
 }) as GetFunction;
 
+/**
+ * Stores a value and gives its ref. It is copied before this returns. When memory is full it waits, blocking, for at
+ * most `putTimeoutMs` (10 s), and then uses the disk.
+ *
+ * @throws SerializationError for a value that cannot be shipped; ObjectStoreFullError when the disk is used up too;
+ * InvalidOptionError for a ref.
+ * @example const matrix = put(new Float64Array(1_000_000)); await get(rows.map((row) => work.remote(matrix, row)));
+ */
 export const put = ((value: unknown, options?: unknown) => {
   const current = client();
   if (options !== undefined) normalizePutOptions(options);
   return current.put(value) as unknown as ObjectRef;
 }) as PutFunction;
 
+/** As `put`, but waits for room without blocking the thread. */
 export const putAsync = (async (value: unknown, options?: unknown) => {
   const current = client();
   if (options !== undefined) normalizePutOptions(options);
   return (await current.putAsync(value)) as unknown as ObjectRef;
 }) as PutAsyncFunction;
 
+/**
+ * An object that is written in place, without any copy: write to `view`, then `seal()`.
+ *
+ * @param bytes a whole number of at least 1.
+ * @throws ObjectStoreFullError as `put`; InvalidOptionError.
+ * @example using target = create(800_000_000); fill(target.view); const ref = target.seal();
+ */
 export const create: CreateFunction = (bytes) => {
   if (!Number.isSafeInteger(bytes) || bytes < 1) {
     throw new InvalidOptionError(`create() takes a whole number of bytes, at least 1, and got ${describeGiven(bytes)}`);
@@ -75,6 +102,14 @@ const describeGiven = (bytes: unknown): string =>
 
 let lastWait = 0;
 
+/**
+ * Says which refs are ready, that is, have a value or an error, as soon as `numReturns` of them are; a stream is ready
+ * when it has a next ref or has ended. Fetches no value and throws no task's error.
+ *
+ * @param waitables an array, each once.
+ * @throws InvalidOptionError for an empty array, something twice, or something that is neither ref nor stream.
+ * @example const { ready, pending } = await wait(refs, { numReturns: 2, timeoutMs: 1_000 });
+ */
 export const wait = (async (items: unknown, options?: unknown) => {
   const current = client();
   if (!Array.isArray(items)) throw new InvalidOptionError(`wait() takes an array, and got ${nameOf(items)}`);
@@ -92,6 +127,13 @@ export const wait = (async (items: unknown, options?: unknown) => {
   });
 }) as unknown as WaitFunction;
 
+/**
+ * Ends a task, a call of an actor, or a stream; its ref rejects with `TaskCancelledError` at once. What has not started
+ * is dropped. What runs gets its `signal` aborted and is interrupted, without harm to its process or its actor. Does
+ * nothing to what has finished.
+ *
+ * @throws InvalidOptionError for `force` on a call of an actor: use `kill`.
+ */
 export const cancel = (async (target: unknown, options?: unknown) => {
   const current = client();
   const settings = normalizeCancelOptions(options);
@@ -107,6 +149,7 @@ export const cancel = (async (target: unknown, options?: unknown) => {
   await current.cancel(ref, settings);
 }) as CancelFunction;
 
+/** Lets go of refs now, instead of when they are collected. With an object's last ref its memory is free. */
 export const release: ReleaseFunction = (...refs) => {
   for (const each of refs) {
     const ref = expectRef(each, "release()");
@@ -114,8 +157,14 @@ export const release: ReleaseFunction = (...refs) => {
   }
 };
 
+/** Whether a value is a ref. */
 export const isObjectRef = ((value: unknown) => value instanceof Ref) as unknown as IsObjectRefFunction;
 
+/**
+ * Ends an actor at once, without its `[onShutdown]`. Calls that it has not answered reject with `ActorDiedError`. With
+ * `noRestart: false` it counts as a crash, after which it may be restarted. Resolves when it has taken
+ * effect, also for an actor that has ended before.
+ */
 export const kill: KillFunction = async (target, options) => {
   const current = client();
   const { noRestart } = normalizeKillOptions(options);
@@ -123,6 +172,12 @@ export const kill: KillFunction = async (target, options) => {
   await current.port.query("kill-actor", { actorId: handleState(handle).actorId, noRestart });
 };
 
+/**
+ * Why something waits, failed or was slow, in sentences with numbers.
+ *
+ * @param target a ref, a stream or an actor's handle.
+ * @example console.log((await explain(ref)).sentences.join("\n"));
+ */
 export const explain: ExplainFunction = async (target) => {
   const subject: unknown = target;
   if (subject instanceof Ref || subject instanceof RefStream || subject instanceof Handle)

@@ -13,8 +13,8 @@ import {
   normalizePutOptions,
   normalizeTaskOptions,
   normalizeWaitOptions,
-  refusePlacementGroup,
 } from "./options.ts";
+import { getPlacementGroup, placementGroup } from "./placement.ts";
 
 /** The message of the InvalidOptionError that `call` throws. */
 function refusal(call: () => unknown): string {
@@ -324,7 +324,10 @@ describe("options of the calls on objects", () => {
     expect(normalizePutOptions({ copies: 1 })).toEqual({ copies: 1 });
     expect(refusal(() => normalizePutOptions({ copies: 2 }))).toMatch(/"copies" is 2, which needs a cluster/);
     expect(refusal(() => normalizePutOptions({ copies: 0 }))).toMatch(/"copies" is 0; it must be/);
-    expect(refusal(refusePlacementGroup)).toMatch(/needs a cluster/);
+    expect(refusal(() => placementGroup([{ cpu: 1 }], { strategy: "SPREAD" }))).toMatch(
+      /placementGroup\(\) needs a cluster/,
+    );
+    expect(refusal(() => getPlacementGroup("trainers"))).toMatch(/getPlacementGroup\(\) needs a cluster/);
   });
 
   test("cancel and kill have their defaults", () => {

@@ -523,10 +523,3 @@ const killTable = { noRestart: aBoolean } as const satisfies CheckTable;
 export function normalizeKillOptions(options: unknown): { readonly noRestart: boolean } {
   return { noRestart: readOptions("kill()", killTable, options).noRestart ?? true };
 }
-
-/** Placement groups span machines, so on one machine the call itself is refused. */
-export function refusePlacementGroup(): never {
-  throw new InvalidOptionError(
-    "placementGroup() needs a cluster of several machines, and this version runs on one; give each task or actor its own numCpus, numGpus and resources",
-  );
-}

@@ -17,6 +17,7 @@ const BARS_MAX = 20;
 /** Begins with a control character, so that no program writes it by chance. */
 export const PROGRESS_MARK = "\u0001mobula-progress ";
 
+/** A bar on the terminal, made by `progressBar`. Disposing it closes it. */
 export interface ProgressBar extends Disposable {
   /** So many more are done. Default 1. */
   add(count?: number): void;

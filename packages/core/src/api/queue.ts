@@ -17,7 +17,7 @@ interface Waiter {
   readonly resolve: (done: boolean) => void;
 }
 
-/** The actor behind a {@link Queue}. Items travel in arrays, so that an item that is a ref stays one. */
+/** @internal The actor behind a {@link Queue}. Items travel in arrays, so that an item that is a ref stays one. */
 export class QueueActor<T> {
   readonly #maxSize: number;
   // Items before the head are gone; they are cut off in one go when they are half of the array.
@@ -116,10 +116,12 @@ function serveFirst(queue: Waiter[]): boolean {
   return true;
 }
 
+/** Options of a `Queue`: those of its actor, and its own. */
 export interface QueueOptions extends Omit<ActorOptions, "concurrencyGroups" | "methods" | "maxConcurrency"> {
   /** How many items it holds; 0 for no limit. Default 0. */
   readonly maxSize?: number;
 }
+/** How long putting into a queue or taking from it waits. */
 export interface QueueWaitOptions {
   /** Wait for room or for an item. Default true. */
   readonly block?: boolean;
@@ -129,9 +131,17 @@ export interface QueueWaitOptions {
 
 const waitTable = { block: aBoolean, timeoutMs: milliseconds(0) } as const;
 
-/** Has no private members, so that an instance can travel to other processes: it is its handle and a number. */
+/**
+ * A first-in-first-out queue for tasks and actors, kept by an actor of its own: pass it as an argument. Ends with its
+ * last holder, or by `shutdown()`.
+ *
+ * @example const queue = new Queue<string>({ maxSize: 100 }); produce.remote(queue); const first = await queue.get();
+ */
+// No private members, so that an instance can travel to other processes: it is its handle and a number.
 export class Queue<T> {
+  /** How many items it holds; 0 for no limit. */
   readonly maxSize: number;
+  /** The actor that keeps the items. */
   readonly actor: ActorHandle<QueueActor<T>>;
 
   /** @throws InvalidOptionError for a wrong `maxSize` or option of the actor. */
@@ -147,7 +157,11 @@ export class Queue<T> {
       .remote(this.maxSize);
   }
 
-  /** @throws QueueFullError when there is no room, in time or at once without `block`. */
+  /**
+   * Adds an item at the end.
+   *
+   * @throws QueueFullError when there is no room, in time or at once without `block`.
+   */
   async put(item: T, options?: QueueWaitOptions): Promise<void> {
     await putItems(this, [item], "put()", options);
   }
@@ -165,7 +179,11 @@ export class Queue<T> {
     if (all.length > 0) await putItems(this, all, "putAll()", options);
   }
 
-  /** @throws QueueEmptyError when there is no item, in time or at once without `block`. */
+  /**
+   * Takes the first item.
+   *
+   * @throws QueueEmptyError when there is no item, in time or at once without `block`.
+   */
   async get(options?: QueueWaitOptions): Promise<T> {
     const [item] = await getItems(this, 1, "get()", options);
     // One was asked for and one came; T may itself include undefined.
@@ -186,14 +204,17 @@ export class Queue<T> {
     return [...(await call(this.actor.drain.remote()))];
   }
 
+  /** How many items are in it now. */
   async size(): Promise<number> {
     return call(this.actor.size.remote());
   }
 
+  /** Whether there is no item now. */
   async isEmpty(): Promise<boolean> {
     return (await this.size()) === 0;
   }
 
+  /** Whether there is no room now. */
   async isFull(): Promise<boolean> {
     return this.maxSize > 0 && (await this.size()) >= this.maxSize;
   }

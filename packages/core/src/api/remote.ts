@@ -50,7 +50,14 @@ function makeRemote(target: unknown, options?: object): unknown {
   return RemoteFunctionImpl.make(callable, options);
 }
 
-/** Declared with the public signature; the implementation above tells functions from classes when it runs. */
+/**
+ * Makes a function or class remote: `fn.remote(...args)` submits a task, `Class.remote(...args)` creates an actor. Takes
+ * functions of every kind, closures and generators included; a generator gives an `ObjectRefStream`. What a
+ * function captures is copied when it is first submitted. May be called before `init`.
+ *
+ * @throws InvalidOptionError for a wrong option.
+ * @example const square = remote((x: number) => x * x); await get(square.remote(7));
+ */
 export const remote = makeRemote as unknown as RemoteFunctionFactory;
 
 // ── functions ────────────────────────────────────────────────────────────────────────────────────────────────────────

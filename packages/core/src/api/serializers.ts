@@ -1,7 +1,6 @@
 /** Values that the codec cannot ship by itself. */
-
 import { createFunctionCustomizer } from "../closure/mod.ts";
-import type { AnyClass as CodecClass, Serializer } from "../codec/mod.ts";
+import type { AnyClass as CodecClass, Problem, Serializer } from "../codec/mod.ts";
 import { inspectSerializability as inspect } from "../codec/mod.ts";
 import { findCurrent, registered } from "./current.ts";
 
@@ -19,8 +18,15 @@ export function registerSerializer<T extends object, D>(
   findCurrent()?.client.values.serializers.register(type as unknown as CodecClass, untyped);
 }
 
-/** Tells everything in a value that could not be shipped, in the words of the SerializationError. */
-export function inspectSerializability(value: unknown): ReturnType<typeof inspect> {
+/** What `inspectSerializability` found. */
+export interface SerializabilityReport {
+  /** Whether the value can be shipped. */
+  readonly ok: boolean;
+  readonly problems: readonly Problem[];
+}
+
+/** Tells everything in a value that could not be shipped, in the words of the SerializationError. Works before `init`. */
+export function inspectSerializability(value: unknown): SerializabilityReport {
   const current = findCurrent();
   if (current) return current.client.values.inspect(value);
   return inspect(value, { customizer: createFunctionCustomizer(), serializers: registered });

@@ -11,14 +11,16 @@ import type { ActorInfo, Explanation, NodeInfo } from "../wire/queries.ts";
 export type { ActorId, ActorInfo, Explanation, JobId, NodeId, NodeInfo, Resources, WorkerId };
 
 // `never` parameters accept every function, also in strict mode, and none of them can be called by mistake.
+/** Any function that can become a task. */
 export type AnyFunction = (...args: never[]) => unknown;
 /** A class that can be constructed; abstract ones cannot become actors. */
 export type AnyClass = new (...args: never[]) => object;
+/** A class of errors, as `retryExceptions` takes it. */
 export type ErrorClass = abstract new (...args: never[]) => Error;
 
 // ── refs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Exists in types only: what a ref is of. */
+/** @internal Exists in types only: what a ref is of. */
 export declare const refOf: unique symbol;
 
 /**
@@ -26,6 +28,7 @@ export declare const refOf: unique symbol;
  * it, store it, and `await get(ref)` where the value is needed. Disposing it releases it, as `release(ref)` does.
  */
 export interface ObjectRef<out T = unknown> extends Disposable {
+  /** @internal */
   readonly [refOf]: T;
   /** 28 bytes in hex: the task that makes the object and its place among the task's results. */
   readonly id: string;
@@ -36,6 +39,7 @@ export interface ObjectRef<out T = unknown> extends Disposable {
  * ahead. An error is the last ref, which rejects. Leaving `for await` early cancels the producer.
  */
 export interface ObjectRefStream<out T = unknown> extends AsyncIterable<ObjectRef<T>>, Disposable {
+  /** The id of the stream's own object: 28 bytes in hex. */
   readonly id: string;
   /** The next ref; leaves the stream open, unlike leaving `for await`. */
   next(): Promise<IteratorResult<ObjectRef<T>, undefined>>;
@@ -43,15 +47,19 @@ export interface ObjectRefStream<out T = unknown> extends AsyncIterable<ObjectRe
   values(): AsyncIterable<T>;
   /** Resolves when the producer has ended and rejects when it failed. */
   completed(): ObjectRef<void>;
+  /** Ends the producer, as `cancel(stream)` does. */
   cancel(): Promise<void>;
+  /** Iterates the refs. */
   [Symbol.asyncIterator](): AsyncIterator<ObjectRef<T>, undefined>;
 }
 
 /** An object that is written in place, in the store. Disposing it before `seal` aborts it. */
 export interface WritableObject extends Disposable {
+  /** Memory in the store, to write to. */
   readonly view: Uint8Array<ArrayBuffer>;
   /** Makes the object readable by others. Writing to `view` afterwards changes nothing that is stored. */
   seal(): ObjectRef<Uint8Array<ArrayBuffer>>;
+  /** Gives the memory back. Does nothing after `seal`. */
   abort(): void;
 }
 
@@ -62,6 +70,7 @@ export interface WritableObject extends Disposable {
  * directly, since a ref in an argument's place is resolved before the call: put it into an array or object.
  */
 export type Argument<T> = Exclude<T, ObjectRef> | ObjectRef<T>;
+/** What a call takes for parameters A: each as {@link Argument}. */
 export type Arguments<A extends readonly unknown[]> = { [K in keyof A]: Argument<A[K]> };
 
 type IsAny<T> = 0 extends 1 & T ? true : false;
@@ -154,14 +163,25 @@ export type RemoteCall<F, N extends number = 1> = Signatures<F, N>;
 
 /** A function that runs in a worker. Immutable: `options` gives another one. */
 export interface RemoteFunction<F extends AnyFunction = AnyFunction, N extends number = 1> {
-  /** Submits a task and returns at once; never throws for what the task does. */
+  /**
+   * Submits a task and returns at once; never throws for what the task does.
+   *
+   * @throws SerializationError for an argument or captured value that cannot be shipped; PendingTasksExceededError.
+   */
   readonly remote: RemoteCall<F, N>;
   /** The same function with some options changed. */
   options<M extends number = N>(overrides: TaskOptions<M>): RemoteFunction<F, M>;
 }
 
+/** A method of an actor, as a handle has it. */
 export interface RemoteMethod<F extends AnyFunction = AnyFunction, N extends number = 1> {
+  /**
+   * Calls the method and returns a ref at once.
+   *
+   * @throws PendingCallsExceededError when the actor's `maxPendingCalls` is reached; SerializationError.
+   */
   readonly remote: RemoteCall<F, N>;
+  /** The same method with some options changed. */
   options<M extends number = N>(overrides: MethodOptions<M>): RemoteMethod<F, M>;
 }
 
@@ -169,6 +189,7 @@ export interface RemoteMethod<F extends AnyFunction = AnyFunction, N extends num
 export interface RemoteClass<C extends AnyClass = AnyClass> {
   /** Creates an actor and returns its handle at once. */
   readonly remote: (...args: Arguments<ConstructorParameters<C>>) => ActorHandle<InstanceType<C>>;
+  /** The same class with some options changed. */
   options(overrides: ActorOptions<InstanceType<C>>): RemoteClass<C>;
 }
 
@@ -187,11 +208,12 @@ type MethodName<I> = {
       : never;
 }[keyof I];
 
-/** Exists in types only: what a handle is of. */
+/** @internal Exists in types only: what a handle is of. */
 export declare const handleOf: unique symbol;
 
 /** What every handle has, whatever its class. Disposing the last handle of an actor ends it. */
 export interface AnyActorHandle extends Disposable {
+  /** @internal */
   readonly [handleOf]: unknown;
 }
 
@@ -206,8 +228,9 @@ export type ActorHandle<I> = AnyActorHandle & {
 export interface RuntimeEnv {
   /** Environment variables, added to those of the node. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Working folder. Default: the node's. */
   readonly workingDir?: string;
-  /** For example `["--max-old-space-size=8192"]`. */
+  /** Options of Node.js, for example `["--max-old-space-size=8192"]`. */
   readonly nodeOptions?: readonly string[];
   /** Packages to install. Needs a cluster. */
   readonly npm?: readonly string[];
@@ -218,6 +241,7 @@ export interface RuntimeEnv {
 /** A value of a label: `"v"`, `"!v"`, `"in(a,b)"` or `"!in(a,b)"`. */
 export type LabelSelector = Readonly<Record<string, string>>;
 
+/** Where something runs. Everything but `"default"` and `"spread"` needs a cluster; on one machine those two are alike. */
 export type SchedulingStrategy =
   | "default"
   | "spread"
@@ -239,9 +263,11 @@ export interface PlacementOptions {
   readonly schedulingStrategy?: SchedulingStrategy;
   /** One selector, or several tried in order. Needs a cluster. */
   readonly labelSelector?: LabelSelector | readonly LabelSelector[];
+  /** Added to that of `init`, or of the task that submits. */
   readonly runtimeEnv?: RuntimeEnv;
 }
 
+/** Options of a task, for `remote(fn, options)` and `.options(overrides)`. */
 export interface TaskOptions<N extends number = 1> extends PlacementOptions {
   /** Shown in logs, the timeline and errors; default the function's name. */
   readonly name?: string;
@@ -265,20 +291,27 @@ export interface TaskOptions<N extends number = 1> extends PlacementOptions {
   readonly priority?: number;
 }
 
+/** Options of a method's calls, for `ActorOptions.methods` and `.options(overrides)`. */
 export interface MethodOptions<N extends number = 1> {
+  /** Accepted, and not shown anywhere yet. */
   readonly name?: string;
+  /** n > 1: the method returns n values and the call n refs. Default 1. */
   readonly numReturns?: N;
   /** How often a call is repeated when the actor died during it; -1 for ever. Default: the actor's. */
   readonly maxTaskRetries?: number;
+  /** Which errors of the method itself are retried, within `maxTaskRetries`. Default false. */
   readonly retryExceptions?: RetryExceptions;
+  /** Milliseconds before a retry. Default 0. */
   readonly retryDelayMs?: number;
-  /** Milliseconds after which the call rejects; the actor is not interrupted. */
+  /** Milliseconds after which the call rejects; the actor is not interrupted. Default: no limit. */
   readonly timeoutMs?: number;
+  /** One of the actor's `concurrencyGroups`. Default: its own concurrency, `maxConcurrency`. */
   readonly concurrencyGroup?: string;
   /** How many items a generator method may be ahead of its reader. Default 16. */
   readonly streamBufferItems?: number;
 }
 
+/** Options of an actor, for `remote(Class, options)` and `.options(overrides)`. */
 export interface ActorOptions<I = unknown> extends PlacementOptions {
   /** Others find the actor by this name, see `getActor`. */
   readonly name?: string;
@@ -306,66 +339,82 @@ export interface ActorOptions<I = unknown> extends PlacementOptions {
   readonly maxPendingCalls?: number;
   /** A process of its own, or one shared by many small actors. Default `"process"`. */
   readonly isolation?: "process" | "shared";
-  /** With `isolation: "shared"`. Default 2000. */
+  /** How many actors share a process, with `isolation: "shared"`. Default 2000. */
   readonly maxActorsPerWorker?: number;
 }
 
+/** Options of `init`. An unknown one is an `InvalidOptionError`. */
 export interface InitOptions {
-  /** `"local"` embedded (default), `"auto"` a standing node of this machine, `"inline"` this thread, or `"host:port"`. */
+  /**
+   * `"local"` embedded, `"auto"` a standing node of this machine, `"inline"` this thread;
+   * `"host:port"` needs a cluster. Default: `MOBULA_ADDRESS`, else `"local"`.
+   */
   readonly address?: "local" | "auto" | "inline" | (string & {});
-  /** Default: what the machine or its cgroup has. `memory` in bytes. */
+  /** What the node offers; `memory` in bytes. Default: what the machine or its cgroup has. */
   readonly resources?: Resources & { readonly cpu?: number; readonly gpu?: number; readonly memory?: number };
-  /** Default: 30 % of memory. */
+  /** Bytes of memory for objects, at least 1 MiB. Default: 30 % of memory. */
   readonly objectStoreBytes?: number;
+  /** Where objects go that do not fit into memory. Default: the run's own temporary folder. */
   readonly spillDirectory?: string;
+  /** Bytes on disk; 0 turns spilling off. Default: no limit but the disk's. */
   readonly spillBytesMax?: number;
-  /** Default: anonymous and the job's own. */
+  /** Where names of actors are looked up. Default: anonymous and the job's own. */
   readonly namespace?: string;
+  /** For people. Default: the program's path. */
   readonly jobName?: string;
+  /** For people and tools: kept with the job. Default: none. */
   readonly metadata?: Readonly<Record<string, string>>;
   /** Workers' output appears in the driver. Default true. */
   readonly logToDriver?: boolean;
+  /** What workers are started with, unless a task or actor says otherwise. */
   readonly runtimeEnv?: RuntimeEnv;
   /** Labels of this node. Needs a cluster. */
   readonly labels?: Readonly<Record<string, string>>;
-  /** After how long demand that no node can satisfy is an error. Default 10_000. */
+  /** Milliseconds after which demand that no node can ever meet is an `InfeasibleError`. Default 10_000. */
   readonly infeasibleTimeoutMs?: number;
-  /** How long `put` waits for room before it goes to disk. Default 10_000. */
+  /** Milliseconds that `put` waits for room in memory before it uses the disk. Default 10_000. */
   readonly putTimeoutMs?: number;
+  /** What happens when memory runs out: an idle worker is ended, or the largest, or the one with the newest work. */
   readonly memoryMonitor?: {
+    /** Share of memory in use above which a worker is ended, above 0 and at most 1. Default 0.95. */
     readonly threshold?: number;
+    /** Milliseconds between looks; sooner when memory is about to run out. Default 250. */
     readonly intervalMs?: number;
-    /** Counts the memory of workers only, against so many bytes, instead of everything against the machine's memory. */
+    /** Bytes. Counts the memory of workers only, against this, instead of everything against the machine's memory. */
     readonly limitBytes?: number;
   };
-  /** Default 1_000_000. */
+  /** How many submitted tasks may be unfinished; more throw `PendingTasksExceededError`. Default 1_000_000. */
   readonly maxPendingTasks?: number;
   /** A second `init` gives the same context instead of an error. Default false. */
   readonly ignoreReinit?: boolean;
-  /** Of a cluster; default `MOBULA_TOKEN`. */
+  /** Of a cluster. Default: `MOBULA_TOKEN`. */
   readonly token?: string;
 }
 
+/** Options of `get`. */
 export interface GetOptions {
-  /** Milliseconds; default: none. */
+  /** Milliseconds after which it rejects with `GetTimeoutError`. Default: no limit. */
   readonly timeoutMs?: number;
   /** Aborting it rejects with its reason. */
   readonly signal?: AbortSignal;
 }
+/** Options of `wait`; when its `timeoutMs` has passed it gives what is ready, instead of rejecting. */
 export interface WaitOptions extends GetOptions {
   /** How many must be ready. Default 1. */
   readonly numReturns?: number;
-  /** Also bring the values to this machine. Default true. */
+  /** Also bring the values to this machine; on one machine they are there. Default true. */
   readonly fetchLocal?: boolean;
 }
+/** Options of `cancel`. */
 export interface CancelOptions {
   /** Kill the task's worker; refused for actor calls. Default false. */
   readonly force?: boolean;
   /** Also what the task itself submitted. Default true. */
   readonly recursive?: boolean;
 }
+/** Options of `put`. */
 export interface PutOptions {
-  /** On different nodes. Needs a cluster above 1. Default 1. */
+  /** How many, on different nodes. Needs a cluster above 1. Default 1. */
   readonly copies?: number;
 }
 
@@ -373,7 +422,9 @@ export interface PutOptions {
 
 /** A running `init`. Disposing it is `shutdown`. */
 export interface Context extends AsyncDisposable {
+  /** Where the node is: the path of its socket, or `"inline"`. */
   readonly address: string;
+  /** None yet. */
   readonly dashboardUrl?: string;
   readonly jobId: JobId;
   readonly nodeId: NodeId;
@@ -382,39 +433,55 @@ export interface Context extends AsyncDisposable {
   timeline(file: string): Promise<void>;
 }
 
+/** What runs now, as `runtimeContext()` gives it. */
 export interface RuntimeContext<Self extends object = object> {
   readonly jobId: JobId;
-  /** None in the driver. */
+  /** 24 bytes in hex. None in the driver. */
   readonly taskId?: string;
+  /** Inside an actor. */
   readonly actorId?: ActorId;
   /** The actor's own handle. */
   readonly self?: ActorHandle<Self>;
   readonly nodeId: NodeId;
+  /** Null in the driver. */
   readonly workerId: WorkerId | null;
-  /** Counts from 0. */
+  /** Which attempt of the task this is; counts from 0. */
   readonly attempt: number;
   readonly namespace: string;
+  /** What the task or actor holds; memory in bytes. */
   readonly resources: Resources;
+  /** Ids of its GPUs, as `CUDA_VISIBLE_DEVICES` takes them. */
   readonly accelerators: { readonly gpu: readonly string[] };
   /** Aborted on cancel, timeout and shutdown. */
   readonly signal: AbortSignal;
+  /** Whether the actor was made again after its process died. */
   readonly wasRestarted: boolean;
   readonly placementGroup?: PlacementGroup;
 }
 
+/** Options of `placementGroup`. Needs a cluster. */
 export interface PlacementGroupOptions {
+  /** Bundles on few nodes or on many, if possible or without exception. */
   readonly strategy?: "PACK" | "SPREAD" | "STRICT_PACK" | "STRICT_SPREAD";
+  /** Others find the group by this name, see `getPlacementGroup`. */
   readonly name?: string;
+  /** `"owner"` ends with the job, `"detached"` when it is removed. */
   readonly lifetime?: "owner" | "detached";
+  /** One selector, or several tried in order. */
   readonly labelSelector?: LabelSelector | readonly LabelSelector[];
   /** A label key, for example `"rack"`: one value if the group fits, else the fewest. */
   readonly topology?: string;
 }
+/** Resources reserved together, on one or several nodes. Needs a cluster. */
 export interface PlacementGroup {
   readonly id: string;
+  /** What was asked for, in order. */
   readonly bundles: readonly Resources[];
+  /** A ref that is ready when the resources are reserved. */
   ready(): ObjectRef<void>;
+  /** Whether the resources were reserved within so many milliseconds. */
   wait(timeoutMs: number): Promise<boolean>;
+  /** Gives the resources back; resolves when they are free. */
   remove(): Promise<void>;
 }
 
@@ -425,38 +492,59 @@ export type Unwrapped<R extends readonly unknown[]> = {
   -readonly [K in keyof R]: R[K] extends ObjectRef<infer T> ? T : never;
 };
 
+/** The type of `remote`. */
 export interface RemoteFunctionFactory {
+  /** A class whose instances live in workers. */
   <C extends AnyClass>(classToHost: C, options?: ActorOptions<InstanceType<C>>): RemoteClass<C>;
+  /** A function that runs in workers. */
   <F extends AnyFunction, N extends number = 1>(fn: F, options?: TaskOptions<N>): RemoteFunction<F, N>;
 }
 
+/** The type of `get`. */
 export interface GetFunction {
+  /** The value of one ref. */
   <T>(ref: ObjectRef<T>, options?: GetOptions): Promise<T>;
+  /** The values of several refs, in order. */
   <const R extends readonly ObjectRef[]>(refs: R, options?: GetOptions): Promise<Unwrapped<R>>;
 }
 
+/** What `wait`, `cancel` and `explain` take. */
 export type Waitable = ObjectRef | ObjectRefStream;
+/** What `wait` gives: the very objects that were given, each list in their order. */
 export interface WaitResult<W> {
-  /** In the order given, as is `pending`; the very objects that were given. */
+  /** At most `numReturns` of those that have a value or have failed. */
   readonly ready: W[];
+  /** The others. */
   readonly pending: W[];
 }
+/** The type of `wait`. */
 export type WaitFunction = <W extends Waitable>(
   waitables: readonly W[],
   options?: WaitOptions,
 ) => Promise<WaitResult<W>>;
 
+/** The type of `put`. */
 export type PutFunction = <T>(value: [T] extends [ObjectRef] ? never : T, options?: PutOptions) => ObjectRef<T>;
+/** The type of `putAsync`. */
 export type PutAsyncFunction = <T>(
   value: [T] extends [ObjectRef] ? never : T,
   options?: PutOptions,
 ) => Promise<ObjectRef<T>>;
+/** The type of `create`. */
 export type CreateFunction = (bytes: number) => WritableObject;
+/** The type of `cancel`. */
 export type CancelFunction = (target: Waitable, options?: CancelOptions) => Promise<void>;
+/** The type of `release`. */
 export type ReleaseFunction = (...refs: readonly ObjectRef[]) => void;
+/** The type of `isObjectRef`. */
 export type IsObjectRefFunction = (value: unknown) => value is ObjectRef;
+/** The type of `kill`. */
 export type KillFunction = (handle: AnyActorHandle, options?: { readonly noRestart?: boolean }) => Promise<void>;
+/** The type of `getActor`. */
 export type GetActorFunction = <I>(name: string, options?: { readonly namespace?: string }) => Promise<ActorHandle<I>>;
+/** The type of `listActors`. */
 export type ListActorsFunction = (options?: { readonly allNamespaces?: boolean }) => Promise<readonly ActorInfo[]>;
+/** The type of `explain`. */
 export type ExplainFunction = (target: Waitable | AnyActorHandle | PlacementGroup) => Promise<Explanation>;
+/** The type of `runtimeContext`. */
 export type RuntimeContextFunction = <Self extends object = object>() => RuntimeContext<Self>;

@@ -52,7 +52,9 @@ export interface EncodeSession {
 
 /** Why a value cannot be shipped, in parts: where it is, what it is, what to do instead. */
 export interface Problem {
+  /** In JavaScript notation: `value.socket`. */
   readonly path: string;
+  /** For example `"a promise"`. */
   readonly type: string;
   readonly advice: string;
 }

@@ -2,6 +2,7 @@ export { decode, encode, inspectSerializability } from "./codec.ts";
 export {
   type Customizer,
   combineCustomizers,
+  type Problem,
   problemOf,
 } from "./custom.ts";
 export { decodeError, encodeError } from "./error-values.ts";

@@ -2,6 +2,7 @@ import { dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import type { BuildOptions, Metafile, Plugin } from "esbuild";
 import { InvalidOptionError } from "../base/errors.ts";
 
+/** Options of the plugin. */
 export interface MobulaPluginOptions {
   /**
    * Paths of the modules whose exports run as tasks and actors, relative to `absWorkingDir`. Default: every module of

@@ -2,33 +2,45 @@
 import type { ActorId, NodeId } from "../base/ids.ts";
 import type { Resources } from "../base/resources.ts";
 
+/** A node, as `nodes()` lists it. */
 export interface NodeInfo {
   readonly nodeId: NodeId;
+  /** For people. */
   readonly name: string;
+  /** On one machine always `"alive"`. */
   readonly state: "alive" | "draining" | "dead";
+  /** What it has; memory in bytes. */
   readonly resources: Resources;
+  /** What of it no task or actor holds now. */
   readonly available: Resources;
   readonly labels: Readonly<Record<string, string>>;
+  /** Bytes of objects in memory, of those on disk, and what the store can hold in memory. */
   readonly objectStore: { readonly usedBytes: number; readonly spilledBytes: number; readonly capacityBytes: number };
 }
 
+/** An actor, as `listActors()` lists it. */
 export interface ActorInfo {
   readonly actorId: ActorId;
+  /** Null for an actor without a name. */
   readonly name: string | null;
   readonly namespace: string;
   readonly className: string;
   readonly state: "pending" | "alive" | "restarting" | "dead";
+  /** Of the process that it lives in; null while it has none. */
   readonly pid: number | null;
   readonly restarts: number;
 }
 
 /** Why something waits, failed or was slow, in sentences with numbers. */
 export interface Explanation {
+  /** `"queued"`, `"running"` and so on; docs/debugging.md has the list. */
   readonly state: string;
-  /** Milliseconds since the epoch. */
+  /** Since when: milliseconds since the epoch. */
   readonly since: number;
   readonly sentences: readonly string[];
+  /** Ids of the objects, tasks or actors that it waits for. */
   readonly waitsFor: readonly string[];
+  /** What each node says to the demand. */
   readonly considered?: readonly { readonly nodeId: string; readonly verdict: string }[];
 }
 
