@@ -329,7 +329,7 @@ class RemoteClassImpl {
   private record(client: Client): ActorOptionsRecord {
     const { settings } = this;
     const runtimeEnv = inherit(client.runtimeEnv, settings.runtimeEnv);
-    return {
+    return shareOptions({
       getIfExists: settings.getIfExists,
       lifetime: settings.lifetime,
       resources: settings.resources,
@@ -339,8 +339,22 @@ class RemoteClassImpl {
       ...(settings.name !== undefined && { name: settings.name }),
       ...(settings.namespace !== undefined && { namespace: settings.namespace }),
       ...(runtimeEnv && { runtimeEnv }),
-    };
+    });
   }
+}
+
+const OPTIONS_KEPT_MAX = 1_000;
+const sharedOptions = new Map<string, ActorOptionsRecord>();
+
+/** Equal options become one object: what is said of many actors is then said once, all the way to their host. */
+function shareOptions(options: ActorOptionsRecord): ActorOptionsRecord {
+  if (options.name !== undefined) return options;
+  const key = JSON.stringify(options);
+  const known = sharedOptions.get(key);
+  if (known) return known;
+  if (sharedOptions.size >= OPTIONS_KEPT_MAX) sharedOptions.clear();
+  sharedOptions.set(key, options);
+  return options;
 }
 
 type ClassSpec = Pick<ActorSpec, "className" | "codeKey" | "code" | "host">;

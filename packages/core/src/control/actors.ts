@@ -771,6 +771,8 @@ function demandOf(actor: ActorRecord): Demand {
 
 /** On the wire, an option left out may come as null. */
 function withoutNulls(options: ActorOptionsRecord): ActorOptionsRecord {
+  // Actors that came together share their options, and go on sharing them.
+  if (!Object.values(options).some((value) => value === null || value === undefined)) return options;
   const entries = Object.entries(options).filter(([, value]) => value !== null && value !== undefined);
   // The same record without its empty fields, which are all optional ones.
   return Object.fromEntries(entries) as unknown as ActorOptionsRecord;

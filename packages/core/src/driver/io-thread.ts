@@ -3,14 +3,15 @@
  * dependent tasks dispatched, its leases returned and its timeouts kept.
  */
 import { receiveMessageOnPort, workerData } from "node:worker_threads";
-import { ConnectionLostError, MobulaError } from "../base/errors.ts";
-import type { JobId, ProcessId, Seq } from "../base/ids.ts";
+import { ConnectionLostError, InternalError, MobulaError } from "../base/errors.ts";
+import { HeapTrim } from "../base/heap-trim.ts";
+import type { ActorId, JobId, ProcessId, Seq } from "../base/ids.ts";
 import { keepBytes, OwnerRuntime, type ProgramEffects } from "../owner/mod.ts";
 import { connectUnix, type Peer } from "../transport/mod.ts";
 import { FrameReader, FrameWriter, type FromNode, isHotFrame, pack, type ToNode, unpack } from "../wire/mod.ts";
 import { mapClaims } from "../worker/mod.ts";
 import { RingConsumer, RingProducer } from "./ring.ts";
-import { ASK, readNested, readSeqs, TELL } from "./ring-messages.ts";
+import { type ActorKind, ASK, readNested, readSeqs, TELL } from "./ring-messages.ts";
 import { SpinRule } from "./spin.ts";
 import type { Asked, ThreadData, Told } from "./thread-messages.ts";
 
@@ -29,6 +30,8 @@ class IoThread {
   private readonly out = new FrameWriter();
   private readonly reader = new FrameReader();
   private readonly runtime: OwnerRuntime;
+  private readonly trim = new HeapTrim();
+  private readonly actorKinds: ActorKind[] = [];
   private node: Peer | undefined;
   /** Records that found no room, in order. */
   private readonly overflow: Buffer[] = [];
@@ -67,7 +70,7 @@ class IoThread {
   /** The node's connection, before it exists too. */
   private nodePort(): Pick<Peer, "send" | "flush"> {
     return {
-      send: (message: object) => this.node?.send(message),
+      send: (message) => this.node?.send(message),
       flush: () => this.node?.flush(),
     };
   }
@@ -82,6 +85,7 @@ class IoThread {
     do {
       this.consumer.stayAwake();
       const count = this.consumer.drain(this.handleRecord);
+      if (count > 0) this.trim.active();
       this.emptyLooks = count > 0 ? 0 : this.emptyLooks + 1;
       if ((count > 0 || isEvent) && this.spinsNow()) return;
       isMore = this.emptyLooks < DOZES ? this.consumer.doze() : this.consumer.sleep();
@@ -189,6 +193,16 @@ class IoThread {
         engine.consumed(stream, reader.uint());
         return;
       }
+      case ASK.createActor: {
+        const kind = this.actorKinds[reader.uint()];
+        if (!kind) throw new InternalError("an actor of a kind that was not told");
+        const num = reader.uint();
+        const actorId = reader.string() as ActorId;
+        const args = Buffer.from(reader.bin());
+        const nested = readNested(reader);
+        engine.actors.create({ ...kind, num, actorId, args, nested, deps: readSeqs(reader) });
+        return;
+      }
       case ASK.releaseActor:
         engine.actors.release(reader.uint());
         return;
@@ -212,6 +226,9 @@ class IoThread {
         return;
       case "method":
         engine.actors.registerMethod(asked.method);
+        return;
+      case "actor-kind":
+        this.actorKinds[asked.place] = asked.kind;
         return;
       case "create-actor":
         engine.actors.create(asked.creation);

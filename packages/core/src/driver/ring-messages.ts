@@ -1,6 +1,6 @@
 /** The records on the rings between a program's thread and its I/O thread: MessagePack, hot ones as arrays. */
 import type { ObjectKey, Seq } from "../base/ids.ts";
-import type { NestedRef } from "../owner/mod.ts";
+import type { ActorCreation, NestedRef } from "../owner/mod.ts";
 import type { FrameReader, FrameWriter } from "../wire/mod.ts";
 
 /** Program → owner. */
@@ -29,6 +29,8 @@ export const ASK = {
   unwant: 10,
   /** [11, first, count] */
   wantRun: 11,
+  /** [12, kind, num, actorId, args, nested, deps]: see {@link ActorKind}. */
+  createActor: 12,
 } as const;
 
 /** Owner → program. */
@@ -48,6 +50,10 @@ export const TELL = {
   /** [6, stream, bytes] */
   streamValue: 6,
 } as const;
+
+/** What actors that are made alike have in common, told once for all that follow; one for each place among a few. */
+export type ActorKind = Pick<ActorCreation, "options" | "spec" | "concurrency">;
+export const ACTOR_KINDS = 16;
 
 export function writeNested(out: FrameWriter, nested: readonly NestedRef[]): void {
   if (nested.length === 0) {

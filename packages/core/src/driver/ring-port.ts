@@ -7,7 +7,7 @@ import type { OwnerPort } from "../client/mod.ts";
 import type { ActorCreation, MethodTemplate, NestedRef, ProgramEffects, ProgramValue, Template } from "../owner/mod.ts";
 import { type Explanation, FrameReader, FrameWriter, isHotFrame, pack, type ToNode, unpack } from "../wire/mod.ts";
 import { RingConsumer, RingProducer } from "./ring.ts";
-import { ASK, TELL, writeNested, writeSeqs } from "./ring-messages.ts";
+import { ACTOR_KINDS, type ActorKind, ASK, TELL, writeNested, writeSeqs } from "./ring-messages.ts";
 import type { Asked, Told } from "./thread-messages.ts";
 
 /** The I/O thread never blocks for long; when it takes nothing for this long it is gone. */
@@ -26,6 +26,8 @@ export class RingPort implements OwnerPort {
   private readonly out = new FrameWriter();
   private readonly reader = new FrameReader();
   private readonly answers = new Map<number, { resolve(value: never): void; reject(error: Error): void }>();
+  private readonly actorKinds: ActorKind[] = [];
+  private nextKind = 0;
   private nextAnswer = 1;
   private awaited = 0;
   private isClosed = false;
@@ -213,7 +215,37 @@ export class RingPort implements OwnerPort {
   }
 
   createActor(creation: ActorCreation): void {
-    this.tell({ t: "create-actor", creation });
+    const { options, spec, num, actorId, args, nested, deps } = creation;
+    // The first of a class brings its code, and a name is one actor's.
+    if (spec.code.length > 0 || options.name !== undefined) {
+      this.tell({ t: "create-actor", creation });
+      return;
+    }
+    const place = this.placeOf(creation);
+    const { out } = this;
+    out.array(7);
+    out.uint(ASK.createActor);
+    out.uint(place);
+    out.uint(num);
+    out.string(actorId);
+    out.bin(args);
+    writeNested(out, nested);
+    writeSeqs(out, deps);
+    this.send();
+  }
+
+  /** Where the thread knows the kind of this actor; it is told of it when it does not. */
+  private placeOf({ options, spec, concurrency }: ActorKind): number {
+    const known = this.actorKinds.findIndex(
+      (kind) => kind.options === options && kind.spec.codeKey === spec.codeKey && kind.concurrency === concurrency,
+    );
+    if (known >= 0) return known;
+    const place = this.nextKind;
+    const kind = { options, spec, concurrency };
+    this.nextKind = (place + 1) % ACTOR_KINDS;
+    this.actorKinds[place] = kind;
+    this.tell({ t: "actor-kind", place, kind });
+    return place;
   }
 
   borrowActor(num: number, actorId: ActorId, className: string, concurrency: number, isGranted: boolean): void {

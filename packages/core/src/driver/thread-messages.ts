@@ -2,6 +2,7 @@
 import type { ActorId, Seq } from "../base/ids.ts";
 import type { ActorCreation, MethodTemplate, NestedRef, Template } from "../owner/mod.ts";
 import type { Hello, LogLines, StorePinned, ToNode, Welcome } from "../wire/mod.ts";
+import type { ActorKind } from "./ring-messages.ts";
 
 export type Asked =
   | { readonly t: "join"; readonly id: number; readonly socket: string; readonly hello: Hello }
@@ -9,6 +10,7 @@ export type Asked =
   | { readonly t: "drop-template"; readonly id: number }
   | { readonly t: "method"; readonly method: MethodTemplate }
   | { readonly t: "create-actor"; readonly creation: ActorCreation }
+  | { readonly t: "actor-kind"; readonly place: number; readonly kind: ActorKind }
   | {
       readonly t: "borrow-actor";
       readonly num: number;

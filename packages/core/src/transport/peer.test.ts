@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { FrameWriter, writeCold } from "../wire/mod.ts";
-import { listenUnix } from "./mod.ts";
+import { connectUnix, listenUnix } from "./mod.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "mobula-transport-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -37,5 +37,30 @@ test("what a process sent before it died is read, although writing to it fails",
   expect(signal).toBe("SIGKILL");
   expect(await end).toMatchObject({ code: "EPIPE" });
   expect(received).toEqual(Array.from({ length: 200 }, (_, number) => ({ t: "result", number })));
+  await listener.close();
+});
+
+test("cold messages that may be put together and hot frames arrive in the order in which they were written", async () => {
+  const received: unknown[] = [];
+  const { promise: ended, resolve: end } = Promise.withResolvers<unknown>();
+  const listener = await listenUnix(join(folder, "order.sock"), () => ({
+    onMessage: (message) => void received.push(message),
+    onHotFrame: (buffer, start, last) => void received.push([...buffer.subarray(start, last)]),
+    onClose: end,
+  }));
+  const peer = await connectUnix(listener.path, { onMessage() {}, onClose() {} });
+  const created = (incarnation: number): object => ({ t: "actor-created", actorId: "a", incarnation });
+  peer.send(created(0));
+  peer.send(created(1));
+  peer.out.begin();
+  peer.out.array(1);
+  peer.out.uint(7);
+  peer.out.end();
+  peer.send(created(2));
+  peer.send({ t: "collect" });
+  peer.send(created(3));
+  peer.close();
+  await ended;
+  expect(received).toEqual([created(0), created(1), [0x91, 7], created(2), { t: "collect" }, created(3)]);
   await listener.close();
 });

@@ -10,7 +10,7 @@
 import type { Socket } from "node:net";
 import { ConnectionLostError } from "../base/errors.ts";
 import { FRAME_BYTES_MAX } from "../base/limits.ts";
-import { FrameWriter, isHotFrame, unpack, writeCold } from "../wire/mod.ts";
+import { type Batch, Batcher, FrameWriter, isHotFrame, unbatch, unpack, writeCold } from "../wire/mod.ts";
 
 /** Up to this size a flush copies and keeps its buffer; above, the buffer itself is handed to the system. */
 const COPY_BYTES_MAX = 64 * 1024;
@@ -44,7 +44,8 @@ export interface Peer {
 }
 
 export class SocketPeer implements Peer {
-  readonly out = new FrameWriter();
+  private readonly frames = new FrameWriter();
+  private readonly batcher = new Batcher((message) => writeCold(this.frames, message));
   isClosed = false;
   /** Lowered until the peer has authenticated. */
   frameBytesMax = FRAME_BYTES_MAX;
@@ -95,13 +96,19 @@ export class SocketPeer implements Peer {
     if (writeMany) socket._writev = (chunks, done) => writeMany(chunks, survive(done));
   }
 
+  get out(): FrameWriter {
+    // Frames leave in the order in which they were given.
+    if (!this.batcher.isEmpty) this.batcher.flush();
+    return this.frames;
+  }
+
   get unsentBytes(): number {
     return this.socket.writableLength;
   }
 
   send(message: object): void {
     if (this.isClosed || this.isClosing) return;
-    writeCold(this.out, message);
+    this.batcher.send(message);
     this.schedule();
   }
 
@@ -198,7 +205,8 @@ export class SocketPeer implements Peer {
     if (typeof message !== "object" || message === null || typeof (message as { t?: unknown }).t !== "string") {
       throw new ConnectionLostError("a message without a type");
     }
-    this.handlers.onMessage(message as { t: string });
+    if ((message as { t: string }).t === "batch") unbatch(message as Batch, (one) => this.handlers.onMessage(one));
+    else this.handlers.onMessage(message as { t: string });
   }
 }
 
