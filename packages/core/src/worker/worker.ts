@@ -1,6 +1,7 @@
 /** A worker process: says hello to its node, listens for owners, runs what they send. */
 import { closeSync, openSync } from "node:fs";
 import { ConnectionLostError } from "../base/errors.ts";
+import { HeapTrim } from "../base/heap-trim.ts";
 import { type JobId, type NodeId, newProcessId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
 import type { ResourceUnits } from "../base/resources.ts";
@@ -96,6 +97,11 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
   };
   const tasks = new TaskRunner(client, runtime, claims, () => around);
   tasks.onStart = options.tagOutput;
+  const trim = new HeapTrim();
+  const active = (): void => {
+    gc?.active();
+    trim.active();
+  };
   const actors = new ActorHost({
     client,
     runtime,
@@ -105,10 +111,10 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     onStart: options.tagOutput,
     onEnded: (running) => {
       ended(running);
-      gc?.active();
+      active();
     },
   });
-  tasks.onIdle = () => gc?.active();
+  tasks.onIdle = active;
   waits.task = () => tasks.running;
   waits.onBlocked = (isBlocked) => tasks.blocked(isBlocked);
   tasks.onEnd = ended;

@@ -1,0 +1,86 @@
+/**
+ * Gives memory back that V8 keeps after a burst of work. The young generation of a process that was busy for a moment
+ * stays as large as it grew, tens of megabytes, until some later major collection, which an idle process never makes.
+ *
+ * For threads that run nobody's program, or nothing at the moment: when nothing has happened for a while, one collection
+ * that also shrinks the heap, at most once in half a minute, and only of a heap small enough for it to be short.
+ */
+const IDLE_MS = 2_000;
+const TRIM_EVERY_MS = 30_000;
+/** Less than this is not worth a collection. */
+const SLACK_BYTES_MIN = 6 * 2 ** 20;
+/** A larger heap would stand still for too long. */
+const USED_BYTES_MAX = 128 * 2 ** 20;
+
+export interface HeapState {
+  readonly usedBytes: number;
+  /** What V8 holds beyond that, and the young generation, whose contents are mostly garbage. */
+  readonly slackBytes: number;
+}
+
+export interface HeapTrimOptions {
+  /** Defaults: V8's, and the clock's. */
+  readonly heap?: () => HeapState;
+  readonly trim?: () => void;
+  readonly nowMs?: () => number;
+}
+
+export class HeapTrim {
+  private readonly heap: () => HeapState;
+  private readonly trim: () => void;
+  private readonly nowMs: () => number;
+  private timer: NodeJS.Timeout | undefined;
+  private wasActive = false;
+  private trimmedAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor({ heap = heapState, trim = shrinkHeap, nowMs = () => performance.now() }: HeapTrimOptions = {}) {
+    this.heap = heap;
+    this.trim = trim;
+    this.nowMs = nowMs;
+  }
+
+  /** Something happened. Cheap. */
+  active(): void {
+    this.wasActive = true;
+    this.timer ??= this.look(IDLE_MS);
+  }
+
+  close(): void {
+    clearTimeout(this.timer);
+  }
+
+  private look(afterMs: number): NodeJS.Timeout {
+    return setTimeout(() => {
+      this.timer = undefined;
+      if (this.wasActive) {
+        this.wasActive = false;
+        this.timer = this.look(IDLE_MS);
+        return;
+      }
+      const { usedBytes, slackBytes } = this.heap();
+      if (slackBytes < SLACK_BYTES_MIN || usedBytes > USED_BYTES_MAX) return;
+      const waitMs = this.trimmedAtMs + TRIM_EVERY_MS - this.nowMs();
+      if (waitMs > 0) {
+        this.timer = this.look(waitMs);
+        return;
+      }
+      this.trim();
+      this.trimmedAtMs = this.nowMs();
+    }, afterMs).unref();
+  }
+}
+
+// Loaded when first needed: a process that starts has no time for them.
+function heapState(): HeapState {
+  const { getHeapStatistics, getHeapSpaceStatistics } = process.getBuiltinModule("node:v8");
+  const { total_heap_size: total, used_heap_size: used } = getHeapStatistics();
+  const young = getHeapSpaceStatistics().find(({ space_name: name }) => name === "new_space");
+  return { usedBytes: used, slackBytes: total - used + (young?.space_used_size ?? 0) };
+}
+
+function shrinkHeap(): void {
+  process.getBuiltinModule("node:v8").setFlagsFromString("--expose-gc");
+  const gc: unknown = process.getBuiltinModule("node:vm").runInNewContext("gc");
+  // The kind of collection that V8 makes before it gives up is the one that shrinks every part of the heap.
+  if (typeof gc === "function") gc({ type: "major", execution: "sync", flavor: "last-resort" });
+}
