@@ -4,7 +4,7 @@
  */
 import { receiveMessageOnPort, workerData } from "node:worker_threads";
 import { ConnectionLostError, InternalError, MobulaError } from "../base/errors.ts";
-import { HeapTrim } from "../base/heap-trim.ts";
+import { HeapShrinker } from "../base/heap-shrinker.ts";
 import type { ActorId, JobId, ProcessId, Seq } from "../base/ids.ts";
 import { keepBytes, OwnerRuntime, type ProgramEffects } from "../owner/mod.ts";
 import { connectUnix, type Peer } from "../transport/mod.ts";
@@ -30,7 +30,7 @@ class IoThread {
   private readonly out = new FrameWriter();
   private readonly reader = new FrameReader();
   private readonly runtime: OwnerRuntime;
-  private readonly trim = new HeapTrim();
+  private readonly shrinker = new HeapShrinker();
   private readonly actorKinds: ActorKind[] = [];
   private node: Peer | undefined;
   /** Records that found no room, in order. */
@@ -85,7 +85,7 @@ class IoThread {
     do {
       this.consumer.stayAwake();
       const count = this.consumer.drain(this.handleRecord);
-      if (count > 0) this.trim.active();
+      if (count > 0) this.shrinker.active();
       this.emptyLooks = count > 0 ? 0 : this.emptyLooks + 1;
       if ((count > 0 || isEvent) && this.spinsNow()) return;
       isMore = this.emptyLooks < DOZES ? this.consumer.doze() : this.consumer.sleep();

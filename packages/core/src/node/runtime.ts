@@ -6,7 +6,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { unreachable } from "../base/assert.ts";
 import { ConnectionLostError, type MobulaError } from "../base/errors.ts";
-import { HeapTrim } from "../base/heap-trim.ts";
+import { HeapShrinker } from "../base/heap-shrinker.ts";
 import { type JobId, newWorkerId, type ProcessId, type WorkerId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
 import {
@@ -102,7 +102,7 @@ export class NodeRuntime {
   private readonly pool: WorkerPool;
   private readonly logs: Logs;
   private readonly events = new EventRing();
-  private readonly trim = new HeapTrim();
+  private readonly shrinker = new HeapShrinker();
   private readonly timeline: Timeline;
   private readonly monitor: MemoryMonitor;
   private readonly members = new Map<ProcessId, Member>();
@@ -264,7 +264,7 @@ export class NodeRuntime {
     clearInterval(this.controlTimer);
     this.stopTrimming();
     clearTimeout(this.tickTimer);
-    this.trim.close();
+    this.shrinker.close();
     this.monitor[Symbol.dispose]();
     await this.options.socket.close();
     await this.store.close();
@@ -380,7 +380,7 @@ export class NodeRuntime {
   // ── messages ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   private handle(from: ProcessId, message: Exclude<ToNode, Hello>): void {
-    this.trim.active();
+    this.shrinker.active();
     if (CONTROL_MESSAGES.has(message.t)) {
       this.control.handle(from, message as ControlMessage); // Their `t` is in the set.
       return;

@@ -97,7 +97,7 @@ export class CallLine {
 }
 
 /** A method, in all actors of the class here. */
-export interface HostedMethod {
+interface HostedMethod {
   /** With its class: what its runs are called. */
   readonly name: string;
   /** What they have taken. */

@@ -1,7 +1,7 @@
 /** A worker process: says hello to its node, listens for owners, runs what they send. */
 import { closeSync, openSync } from "node:fs";
 import { ConnectionLostError } from "../base/errors.ts";
-import { HeapTrim } from "../base/heap-trim.ts";
+import { HeapShrinker } from "../base/heap-shrinker.ts";
 import { type JobId, type NodeId, newProcessId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
 import type { ResourceUnits } from "../base/resources.ts";
@@ -97,10 +97,10 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
   };
   const tasks = new TaskRunner(client, runtime, claims, () => around);
   tasks.onStart = options.tagOutput;
-  const trim = new HeapTrim();
+  const shrinker = new HeapShrinker();
   const active = (): void => {
     gc?.active();
-    trim.active();
+    shrinker.active();
   };
   const actors = new ActorHost({
     client,

@@ -6,36 +6,36 @@
  * that also shrinks the heap, at most once in half a minute, and only of a heap small enough for it to be short.
  */
 const IDLE_MS = 2_000;
-const TRIM_EVERY_MS = 30_000;
+const SHRINK_EVERY_MS = 30_000;
 /** Less than this is not worth a collection. */
 const SLACK_BYTES_MIN = 6 * 2 ** 20;
 /** A larger heap would stand still for too long. */
 const USED_BYTES_MAX = 128 * 2 ** 20;
 
-export interface HeapState {
+interface HeapState {
   readonly usedBytes: number;
   /** What V8 holds beyond that, and the young generation, whose contents are mostly garbage. */
   readonly slackBytes: number;
 }
 
-export interface HeapTrimOptions {
+interface HeapShrinkerOptions {
   /** Defaults: V8's, and the clock's. */
   readonly heap?: () => HeapState;
-  readonly trim?: () => void;
+  readonly shrink?: () => void;
   readonly nowMs?: () => number;
 }
 
-export class HeapTrim {
+export class HeapShrinker {
   private readonly heap: () => HeapState;
-  private readonly trim: () => void;
+  private readonly shrink: () => void;
   private readonly nowMs: () => number;
   private timer: NodeJS.Timeout | undefined;
   private wasActive = false;
-  private trimmedAtMs = Number.NEGATIVE_INFINITY;
+  private shrunkAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor({ heap = heapState, trim = shrinkHeap, nowMs = () => performance.now() }: HeapTrimOptions = {}) {
+  constructor({ heap = heapState, shrink = shrinkNow, nowMs = () => performance.now() }: HeapShrinkerOptions = {}) {
     this.heap = heap;
-    this.trim = trim;
+    this.shrink = shrink;
     this.nowMs = nowMs;
   }
 
@@ -59,13 +59,13 @@ export class HeapTrim {
       }
       const { usedBytes, slackBytes } = this.heap();
       if (slackBytes < SLACK_BYTES_MIN || usedBytes > USED_BYTES_MAX) return;
-      const waitMs = this.trimmedAtMs + TRIM_EVERY_MS - this.nowMs();
+      const waitMs = this.shrunkAtMs + SHRINK_EVERY_MS - this.nowMs();
       if (waitMs > 0) {
         this.timer = this.look(waitMs);
         return;
       }
-      this.trim();
-      this.trimmedAtMs = this.nowMs();
+      this.shrink();
+      this.shrunkAtMs = this.nowMs();
     }, afterMs).unref();
   }
 }
@@ -78,7 +78,7 @@ function heapState(): HeapState {
   return { usedBytes: used, slackBytes: total - used + (young?.space_used_size ?? 0) };
 }
 
-function shrinkHeap(): void {
+function shrinkNow(): void {
   process.getBuiltinModule("node:v8").setFlagsFromString("--expose-gc");
   const gc: unknown = process.getBuiltinModule("node:vm").runInNewContext("gc");
   // The kind of collection that V8 makes before it gives up is the one that shrinks every part of the heap.
