@@ -27,7 +27,7 @@ import { dirname, join } from "node:path";
 import type { Plugin } from "esbuild";
 import { type BundleOptions, bundleFile, writeResolver } from "./bundle.ts";
 import { reachableDeclarations } from "./declarations.ts";
-import { lazyModules, slowModules } from "./lazy-modules.ts";
+import { lazyModules, looseModules, slowModules } from "./lazy-modules.ts";
 import { type ProgramName, programNames, writeProgram } from "./programs.ts";
 import { thirdPartyNotices } from "./third-party.ts";
 
@@ -50,6 +50,7 @@ async function main(): Promise<void> {
   mkdirSync(lib, { recursive: true });
   try {
     writeResolver(lib);
+    await bundleLooseModules();
     await bundleRuntime();
     for (const name of programNames) await bundleProgram(name);
     await bundleCli();
@@ -71,13 +72,19 @@ async function bundle(options: Omit<BundleOptions, "resolveDir">): Promise<void>
   for (const name of await bundleFile({ ...options, resolveDir: source })) bundledPackages.add(name);
 }
 
+async function bundleLooseModules(): Promise<void> {
+  for (const [name, path] of looseModules) {
+    await bundle({ outfile: join(lib, path), entry: `export * from ${JSON.stringify(name)};\n` });
+  }
+}
+
 /** One bundle for everything users import: parts that few need are evaluated when they are first asked for. */
 async function bundleRuntime(): Promise<void> {
   const members = doors.map(({ member, module }) => `  get ${member}() { return require("./${module}"); },`);
   await bundle({
     outfile: join(lib, "runtime.main.cjs"),
     entry: `module.exports = {\n${members.join("\n")}\n};\n`,
-    plugins: [lazyModules(["koffi", ...slowModules])],
+    plugins: [lazyModules(slowModules)],
   });
 }
 
@@ -114,7 +121,7 @@ async function bundleCli(): Promise<void> {
   await bundle({
     outfile: join(lib, "cli.main.cjs"),
     entry: `import "./bin/mobula.ts";\n`,
-    plugins: [lazyModules(["koffi", ...slowModules])],
+    plugins: [lazyModules(slowModules)],
   });
   const path = join(out, "cli.cjs");
   writeFileSync(

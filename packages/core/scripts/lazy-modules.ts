@@ -3,8 +3,11 @@ import type { Plugin } from "esbuild";
 
 const require = createRequire(import.meta.url);
 
-/** Modules of Node.js that take milliseconds to load, and that a start may not need. */
-export const slowModules = ["node:crypto", "node:zlib", "node:inspector", "node:fs/promises"];
+/** Modules that take milliseconds to load, and that a start may not need. */
+export const slowModules = ["acorn", "koffi", "node:crypto", "node:zlib", "node:inspector", "node:fs/promises"];
+
+/** Packages that lie beside the bundles as files of their own, so that a process which never uses them never reads them. */
+export const looseModules: ReadonlyMap<string, string> = new Map([["acorn", "./acorn.cjs"]]);
 
 /**
  * Loads the named modules when one of their exports is first used, not when the bundle starts. Native packages cannot
@@ -28,7 +31,7 @@ export function lazyModules(names: readonly string[]): Plugin {
 function lazyModule(name: string): string {
   const exported = Object.keys(require(name) as object).filter((key) => key !== "default" && key !== "__esModule");
   return `let loaded;
-const load = () => (loaded ??= require("node:module").createRequire(__filename)(${JSON.stringify(name)}));
+const load = () => (loaded ??= require("node:module").createRequire(__filename)(${JSON.stringify(looseModules.get(name) ?? name)}));
 for (const key of ${JSON.stringify(exported)}) Object.defineProperty(exports, key, { enumerable: true, get: () => load()[key] });
 `;
 }

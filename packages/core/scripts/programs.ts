@@ -13,6 +13,13 @@ const snapshotPrograms: ReadonlySet<ProgramName> = new Set(["worker"]);
 /** Building a snapshot ends in a crash when one of these is loaded in it. */
 const notInSnapshots = ["node:sqlite", "node:http", "node:https", "node:http2", "node:tls"];
 
+/** What a worker may never need: it starts more often than anything else. */
+const unusedInWorkers = ["node:child_process", "node:timers/promises", "node:v8", "node:vm", "node:worker_threads"];
+
+function lazyIn(name: ProgramName): string[] {
+  return name === "worker" ? [...slowModules, ...unusedInWorkers, ...notInSnapshots] : [...slowModules, "node:sqlite"];
+}
+
 const importHeader = `const __mobulaImport = (specifier, options) => require("node:module").createRequire(__filename)("./import.cjs")(specifier, options);`;
 
 export interface ProgramOptions {
@@ -36,7 +43,7 @@ export async function writeProgram(options: ProgramOptions): Promise<Set<string>
     entry,
     resolveDir,
     header: inSnapshot ? importHeader : "",
-    plugins: [...plugins, lazyModules(["koffi", ...(inSnapshot ? notInSnapshots : [...slowModules, "node:sqlite"])])],
+    plugins: [...plugins, lazyModules(lazyIn(name))],
   });
   if (inSnapshot) writeFileSync(outfile, routeDynamicImports(readFileSync(outfile, "utf8"), "__mobulaImport"));
   await bundleFile({

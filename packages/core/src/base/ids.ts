@@ -5,7 +5,7 @@
  * Inside the runtime an object is (owner, seq): the process that owns it and a number that process chose. The
  * 28-byte form is built only when a person or a protocol asks for it.
  */
-import { randomBytes } from "node:crypto";
+import { randomBytes } from "./random.ts";
 
 declare const brand: unique symbol;
 type Branded<T, Name extends string> = T & { readonly [brand]: Name };

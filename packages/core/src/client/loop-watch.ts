@@ -2,6 +2,7 @@
  * Notices a program that waits for each task before it submits the next, so that its tasks run one after the other.
  * Only a tight loop counts: a server that handles a request now and then looks the same but for the pauses.
  */
+import { monotonicMs } from "../base/clock.ts";
 
 const LOOP_MS = 2;
 const ROUNDS = 200;
@@ -20,7 +21,7 @@ export class LoopWatch {
   /** @param isAlone nothing else was pending. */
   submitted(seq: number, isAlone: boolean): void {
     if (this.isTold) return;
-    if (!isAlone || performance.now() - this.settledAtMs > LOOP_MS) this.rounds = 0;
+    if (!isAlone || monotonicMs() - this.settledAtMs > LOOP_MS) this.rounds = 0;
     this.lastSeq = seq;
   }
 
@@ -32,6 +33,6 @@ export class LoopWatch {
   }
 
   settled(): void {
-    if (!this.isTold) this.settledAtMs = performance.now();
+    if (!this.isTold) this.settledAtMs = monotonicMs();
   }
 }

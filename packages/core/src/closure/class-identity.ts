@@ -2,7 +2,7 @@
  * One class is one class in a process, however often and in whichever submission it arrives; and a class that comes
  * home is the class that left. Functions that are only called have no such identity: every submission has its own.
  */
-import { randomBytes } from "node:crypto";
+import { randomBytes } from "../base/random.ts";
 import type { AnyFunction } from "./inspector.ts";
 
 // Made when first needed, so that a process started from a snapshot does not share it with the others.

@@ -88,16 +88,17 @@ export function draftUnit(program: ProgramIndex, site: Site, name: string): Unit
 }
 
 function hashOf(text: string): string {
-  return createHash("sha256").update(text).digest("base64url").slice(0, 22);
+  return createHash("sha256").update(text).digest("base64url").slice(0, HASH_CHARS);
 }
+const HASH_CHARS = 22;
 
-/** Tells a unit's text from its hash. */
-export function isUnitText(hashOrText: string): boolean {
-  return hashOrText.startsWith("[");
-}
+/** A unit as it stands inside a value: its hash first, so that a receiver need not compute it. */
+export const writeUnit = (unit: CodeUnit): string => unit.hash + unit.text;
 
-export function unitOfText(text: string): CodeUnit {
-  return parseUnit(hashOf(text), text);
+/** The inverse of {@link writeUnit}; undefined for a hash alone. */
+export function readUnit(written: string): CodeUnit | undefined {
+  if (written.length <= HASH_CHARS) return undefined;
+  return parseUnit(written.slice(0, HASH_CHARS), written.slice(HASH_CHARS));
 }
 
 export function parseUnit(hash: string, text: string): CodeUnit {

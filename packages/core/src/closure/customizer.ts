@@ -6,7 +6,7 @@ import { promisify, types } from "node:util";
 import { InternalError } from "../base/errors.ts";
 import { type Begun, type Customizer, type CustomNode, type EncodeSession, refusal } from "../codec/custom.ts";
 import { beginBound } from "./bound.ts";
-import { type CodeUnit, isUnitText, parseUnit, unitOfText } from "./code-unit.ts";
+import { type CodeUnit, parseUnit, readUnit, writeUnit } from "./code-unit.ts";
 import { encodeFunction, encodeImport, encodeIntrinsic, encodeLayer, encodePrototype } from "./encode-function.ts";
 import type { AnyFunction } from "./inspector.ts";
 import { type IntrinsicPath, intrinsicAt, intrinsicObjectPath } from "./intrinsics.ts";
@@ -103,15 +103,17 @@ export class FunctionCustomizer implements Customizer {
     await this.#reader.importModules(urls);
   }
 
-  #unit(hashOrText: string): CodeUnit {
-    let unit = this.#units.get(hashOrText);
-    if (!unit && isUnitText(hashOrText)) {
-      unit = unitOfText(hashOrText);
-      this.#units.set(hashOrText, unit);
-      this.#units.set(unit.hash, unit);
-    }
+  /** @param written its hash, or all of it. */
+  #unit(written: string): CodeUnit {
+    let unit = this.#units.get(written);
     if (unit) return unit;
-    throw new InternalError(`code unit ${hashOrText} has not arrived; its sender must add it before the value`);
+    unit = readUnit(written);
+    if (unit) {
+      this.#units.set(written, unit);
+      this.#units.set(unit.hash, unit);
+      return unit;
+    }
+    throw new InternalError(`code unit ${written} has not arrived; its sender must add it before the value`);
   }
 
   // ── leaving ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -192,5 +194,5 @@ function embedUnit(head: unknown[], session: EncodeSession): void {
   const unit = capture.units.get(String(head[0]));
   if (!unit || capture.embedded.has(unit.hash)) return;
   capture.embedded.add(unit.hash);
-  head[0] = unit.text;
+  head[0] = writeUnit(unit);
 }

@@ -3,6 +3,7 @@
  * dependent tasks dispatched, its leases returned and its timeouts kept.
  */
 import { receiveMessageOnPort, workerData } from "node:worker_threads";
+import { setClockOffset } from "../base/clock.ts";
 import { ConnectionLostError, InternalError, MobulaError } from "../base/errors.ts";
 import { HeapShrinker } from "../base/heap-shrinker.ts";
 import type { ActorId, JobId, ProcessId, Seq } from "../base/ids.ts";
@@ -285,6 +286,7 @@ class IoThread {
           switch (from.t) {
             case "welcome":
               isWelcome = true;
+              setClockOffset(from.clockOffsetMs);
               this.tell({ t: "joined", id: asked.id, welcome: from });
               return;
             case "refused":

@@ -3,9 +3,9 @@
  * nothing is left of it when its processes are gone. Workers and owners open it through the node's `/proc/<pid>/fd`.
  */
 
-import { randomBytes } from "node:crypto";
 import { closeSync, existsSync, ftruncateSync, openSync, unlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { randomBytes } from "../base/random.ts";
 import type { ClaimsInfo } from "../wire/messages.ts";
 
 const CLAIM_PAGE_BYTES = 4096;

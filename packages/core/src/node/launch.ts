@@ -3,7 +3,6 @@
  * program's first result.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { randomBytes } from "node:crypto";
 import { closeSync, openSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
@@ -11,6 +10,7 @@ import type { Duplex, Readable } from "node:stream";
 import { ConnectionLostError, errorFromCode } from "../base/errors.ts";
 import { newNodeId } from "../base/ids.ts";
 import { INFEASIBLE_TIMEOUT_MS, PUT_TIMEOUT_MS } from "../base/limits.ts";
+import { randomBytes } from "../base/random.ts";
 import { nodeCommand, type ProcessCommand } from "../bin/snapshot.ts";
 import { logLevel, MEMORY_MONITOR_DEFAULTS, NODE_VARIABLE, type NodeConfig } from "./config.ts";
 import { Tail } from "./log-lines.ts";

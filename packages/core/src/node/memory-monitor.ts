@@ -1,4 +1,5 @@
 /** Looks at the memory again and again and ends workers before the kernel ends something at random. */
+import { monotonicMs } from "../base/clock.ts";
 import type { WorkerId } from "../base/ids.ts";
 import type { MemoryMonitorConfig } from "./config.ts";
 import { formatBytes } from "./death.ts";
@@ -38,7 +39,7 @@ export class MemoryMonitor implements Disposable {
   private readonly ended = new Set<WorkerId>();
   private askedAtMs = Number.NEGATIVE_INFINITY;
   private previous: MemorySample;
-  private previousAtMs = performance.now();
+  private previousAtMs = monotonicMs();
   private timer: NodeJS.Timeout | undefined;
 
   constructor(options: MemoryMonitorOptions) {
@@ -73,7 +74,7 @@ export class MemoryMonitor implements Disposable {
 
   private look(): void {
     const { threshold, intervalMs } = this.options.config;
-    const now = performance.now();
+    const now = monotonicMs();
     const sample = this.sample();
     if (sample.usedBytes > sample.totalBytes * threshold * NOTE_SIZES_FROM) this.noteSizes();
     if (isOver(sample, threshold * PRESSURE_FROM) && now - this.askedAtMs >= PRESSURE_EVERY_MS) {

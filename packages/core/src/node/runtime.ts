@@ -5,6 +5,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { unreachable } from "../base/assert.ts";
+import { clockOffsetMs, monotonicMs } from "../base/clock.ts";
 import { ConnectionLostError, type MobulaError } from "../base/errors.ts";
 import { HeapShrinker } from "../base/heap-shrinker.ts";
 import { type JobId, newWorkerId, type ProcessId, type WorkerId } from "../base/ids.ts";
@@ -142,7 +143,7 @@ export class NodeRuntime {
       spillDirectory,
       spillBytesMax: config.spillBytesMax ?? Number.MAX_SAFE_INTEGER,
       putTimeoutMs: config.putTimeoutMs,
-      now: () => performance.now(),
+      now: monotonicMs,
       log: (message) => log.write("warn", message),
       requestCollect: (processIds) => {
         for (const id of processIds) runtime?.send(id, { t: "collect" });
@@ -313,6 +314,7 @@ export class NodeRuntime {
         version: WIRE_VERSION,
         nodeId: this.config.nodeId,
         epoch: this.control.epoch,
+        clockOffsetMs: clockOffsetMs(),
         capacity: this.engine.pool.total,
         store: this.store.info,
       });

@@ -5,7 +5,7 @@
  * `owner.json` names the process that the run belongs to, by pid and start time. `pids` lists the node's workers, a
  * line each, so that those of a node that was killed can be ended too.
  */
-import { randomBytes } from "node:crypto";
+
 import {
   appendFileSync,
   chmodSync,
@@ -21,6 +21,7 @@ import { connect } from "node:net";
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { InvalidOptionError } from "../base/errors.ts";
+import { randomBytes } from "../base/random.ts";
 
 const PREFIX = "session-";
 const OWNER_FILE = "owner.json";

@@ -6,7 +6,7 @@ import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
-import type { WorkerId } from "../base/ids.ts";
+import { newProcessId, type WorkerId } from "../base/ids.ts";
 import { type ProcessCommand, workerCommand } from "../bin/snapshot.ts";
 import type { ClaimsInfo, RuntimeEnv, WorkerConfig } from "../wire/messages.ts";
 import { NODE_VARIABLE, type NodeConfig, WORKER_VARIABLE } from "./config.ts";
@@ -57,6 +57,8 @@ export function spawnWorker({ config, workerId, claims, runtimeEnv, command }: S
     : workerCommand({ nodeOptions });
   const workerConfig: WorkerConfig = {
     workerId,
+    // Made here: loading the random generator takes a new process milliseconds.
+    processId: newProcessId(),
     nodeSocket: config.nodeSocket,
     token: config.token,
     address: workerSocketOf(config.sessionDir, workerId),

@@ -3,6 +3,7 @@
  */
 
 import { unreachable } from "../base/assert.ts";
+import { wallMs } from "../base/clock.ts";
 import { type ErrorKind, errorFromCode } from "../base/errors.ts";
 import type { JobId, ProcessId, Seq, WorkerId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
@@ -146,14 +147,9 @@ export class OwnerRuntime {
     });
   }
 
-  /** Milliseconds of a clock that never goes back. */
-  now(): number {
-    return performance.timeOrigin + performance.now();
-  }
-
   /** Call before handing anything to the engine. */
   enter(): OwnerEngine {
-    this.engine.at(this.now());
+    this.engine.at(wallMs());
     return this.engine;
   }
 
@@ -168,7 +164,7 @@ export class OwnerRuntime {
     // What the turn itself schedules is part of the turn.
     this.isFlushScheduled = true;
     this.options.beforeFlush?.();
-    this.engine.at(this.now());
+    this.engine.at(wallMs());
     this.engine.flush();
     this.finishTurn();
     this.isFlushScheduled = false;
@@ -185,7 +181,7 @@ export class OwnerRuntime {
   private watch(): void {
     if (this.timer || !this.engine.isActive) return;
     this.timer = setInterval(() => {
-      this.engine.at(this.now());
+      this.engine.at(wallMs());
       this.engine.tick();
       this.finishTurn();
       if (!this.engine.isActive) {
@@ -220,7 +216,7 @@ export class OwnerRuntime {
 
   /** What this owner knows of a wait, completed by what the node and the system know. */
   async explain(target: { readonly seq: Seq } | { readonly actor: number }): Promise<Explanation> {
-    const nowMs = this.now();
+    const nowMs = wallMs();
     const engine = this.enter();
     // The node is asked after it was told of everything that waits.
     engine.flush();

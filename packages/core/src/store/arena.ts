@@ -3,10 +3,10 @@
  * container's small /dev/shm does not matter), a file in /dev/shm unlinked at once, an ordinary file in the session's
  * folder. Other processes open it through `/proc/<pid>/fd/<n>`, which the kernel allows to the same user only.
  */
-import { randomBytes } from "node:crypto";
+
 import { closeSync, ftruncateSync, openSync, readdirSync, statfsSync, statSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
-import { InvalidOptionError, MobulaError } from "../base/mod.ts";
+import { InvalidOptionError, MobulaError, randomBytes } from "../base/mod.ts";
 import { describeBytes } from "./holders.ts";
 import { createMemfd } from "./memory.ts";
 import { isProcessAlive } from "./process-alive.ts";

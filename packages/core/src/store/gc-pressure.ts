@@ -9,6 +9,7 @@
  */
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
+import { monotonicMs } from "../base/mod.ts";
 
 /** Half of the tenth of the store that may be dead: finalisers need a turn to run, and a few processes share it. */
 const GROWTH_SHARE = 0.05;
@@ -96,7 +97,7 @@ export function createGcPolicy(capacityBytes: number): GcPolicy {
 
 export interface GcPressureOptions {
   readonly capacityBytes: number;
-  /** Milliseconds; default `performance.now`. */
+  /** Milliseconds; default the monotonic clock. */
   readonly now?: () => number;
   /** Runs a major collection; default V8's. */
   readonly collect?: () => void;
@@ -119,8 +120,9 @@ export interface GcPressure {
 }
 
 export function createGcPressure(options: GcPressureOptions): GcPressure {
-  const now = options.now ?? (() => performance.now());
-  const collect = options.collect ?? majorCollector();
+  const now = options.now ?? monotonicMs;
+  // Made with the first collection: until then most processes never need it.
+  const collect = options.collect ?? (() => majorCollector()());
   const policy = createGcPolicy(options.capacityBytes);
   let timer: NodeJS.Timeout | undefined;
   let timerAtMs = Number.POSITIVE_INFINITY;

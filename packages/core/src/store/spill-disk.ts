@@ -3,10 +3,11 @@
  * happens to the node. Dead parts of a file are punched out, and a file without live objects is closed. All of it runs
  * off the event loop; a failing disk makes a batch fail as a whole and harms nothing that is in memory.
  */
-import { randomBytes } from "node:crypto";
+
 import { read, write } from "node:fs";
 import { type FileHandle, open, statfs, unlink } from "node:fs/promises";
 import { join } from "node:path";
+import { randomBytes } from "../base/mod.ts";
 import type { DiskSlot } from "./engine-events.ts";
 import { PAGE_BYTES, punchHole, roundUpToPages } from "./memory.ts";
 

@@ -326,6 +326,8 @@ export interface Welcome {
   readonly nodeId: NodeId;
   /** Grows with every restart of control; what carries an older one is stale. */
   readonly epoch: number;
+  /** What turns the machine's monotonic clock into the time of day. */
+  readonly clockOffsetMs: number;
   readonly capacity: ResourceUnits;
   readonly store: StoreInfo;
 }
@@ -350,6 +352,7 @@ export interface ClaimsInfo {
 /** Given to a worker process at its start, as JSON in the environment variable MOBULA_WORKER. */
 export interface WorkerConfig {
   readonly workerId: WorkerId;
+  readonly processId: ProcessId;
   readonly nodeSocket: string;
   readonly token: string;
   /** The socket it must listen on. */

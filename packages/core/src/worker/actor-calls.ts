@@ -4,6 +4,7 @@
  * so with a concurrency of 1 calls never overlap; a stream is the exception: it goes on beside the calls that follow.
  */
 import { setTimeout as delay } from "node:timers/promises";
+import { monotonicMs } from "../base/clock.ts";
 import type { Seq } from "../base/ids.ts";
 import { type Client, runAs } from "../client/mod.ts";
 import { guardKey, type OwnerRuntime, type WorkerClaims } from "../owner/mod.ts";
@@ -94,7 +95,7 @@ export class ActorCalls {
 
   /** Many short calls in a row must hold back neither their results nor the event loop. */
   private shareTurn(actor: HostedActor, line: CallLine, connection: OwnerConnection): void {
-    const now = performance.now();
+    const now = monotonicMs();
     if (this.turnStartedAt === 0) {
       this.turnStartedAt = now;
       this.flushedAt = now;
@@ -155,8 +156,8 @@ export class ActorCalls {
 
   private run(actor: HostedActor, open: OpenCall): Promise<void> | undefined {
     const { call, running } = open;
-    const startedAt = performance.now();
-    const micros = (): number => Math.max(0, Math.round((performance.now() - startedAt) * 1000));
+    const startedAt = monotonicMs();
+    const micros = (): number => Math.max(0, Math.round((monotonicMs() - startedAt) * 1000));
     let value: unknown;
     try {
       if (running.cancelled) throw running.cancelled;

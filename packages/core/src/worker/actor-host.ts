@@ -3,6 +3,7 @@
  * shutdown hook; their calls are in actor-calls.ts.
  */
 import { setTimeout as delay } from "node:timers/promises";
+import { monotonicMs } from "../base/clock.ts";
 import type { ActorId, Seq, WorkerId } from "../base/ids.ts";
 import { type Client, failureOf, runAs, type SerializerList } from "../client/mod.ts";
 import type { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
@@ -224,12 +225,12 @@ export class ActorHost {
 
   /** The worker may be ended as soon as the actor is said to have exited, so what it owes has to be out. */
   private async sent(): Promise<void> {
-    const deadline = performance.now() + UNSENT_MS;
+    const deadline = monotonicMs() + UNSENT_MS;
     const isUnsent = (): boolean => {
       for (const { peer } of this.calls.connections) if (!peer.isClosed && peer.unsentBytes > 0) return true;
       return false;
     };
-    while (isUnsent() && performance.now() < deadline) await delay(UNSENT_POLL_MS);
+    while (isUnsent() && monotonicMs() < deadline) await delay(UNSENT_POLL_MS);
   }
 
   // ── calls ────────────────────────────────────────────────────────────────────────────────────────────────────────

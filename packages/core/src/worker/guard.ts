@@ -7,6 +7,7 @@
  * The guard costs about 50 µs, so only functions that have shown to take long, or have not run yet, are guarded.
  */
 import { Script } from "node:vm";
+import { monotonicMs } from "../base/clock.ts";
 import { leaveExecution } from "../client/mod.ts";
 import type { WorkerClaims } from "../owner/mod.ts";
 
@@ -69,8 +70,8 @@ export function runGuarded<T>(claims: WorkerClaims, key: number, fn: () => T): T
 
 /** Waits for a signal that was announced: it ends the script that this runs in. Returns when it does not come. */
 function meetSignal(): void {
-  const deadline = performance.now() + ANNOUNCED_SIGNAL_MS;
-  while (performance.now() < deadline);
+  const deadline = monotonicMs() + ANNOUNCED_SIGNAL_MS;
+  while (monotonicMs() < deadline);
 }
 
 /**

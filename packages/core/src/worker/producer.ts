@@ -5,6 +5,7 @@
  * later: a system call for each would cost more than the items.
  */
 import { setImmediate } from "node:timers/promises";
+import { monotonicMs } from "../base/clock.ts";
 import { GUARD_FROM_MICROS } from "./guard.ts";
 import type { ResultWriter } from "./results.ts";
 import type { Running } from "./running.ts";
@@ -50,7 +51,7 @@ export class Producer {
   /** Returns the number of items. @throws what the generator throws, or the cancellation. */
   async run(generator: AnyGenerator): Promise<number> {
     let count = 0;
-    let yieldedAt = performance.now();
+    let yieldedAt = monotonicMs();
     let flushedAt = yieldedAt;
     for (;;) {
       while (count - this.consumed > this.bufferItems && !this.running.cancelled) {
@@ -63,10 +64,10 @@ export class Producer {
         await generator.return?.(undefined);
         throw this.running.cancelled;
       }
-      const startedAt = performance.now();
+      const startedAt = monotonicMs();
       const isGuarded = this.guard && (count < 2 || this.peakMicros > GUARD_FROM_MICROS);
       const step = isGuarded && this.guard ? this.guard(() => generator.next()) : generator.next();
-      const endedAt = performance.now();
+      const endedAt = monotonicMs();
       this.peakMicros = Math.max(this.peakMicros * PEAK_KEPT, (endedAt - startedAt) * 1000);
       const item = step instanceof Promise ? await step : (step as IteratorResult<unknown>);
       if (item.done) return count;
@@ -80,7 +81,7 @@ export class Producer {
       }
       if ((endedAt - yieldedAt) * 1000 > YIELD_MICROS) {
         await setImmediate();
-        yieldedAt = performance.now();
+        yieldedAt = monotonicMs();
       }
     }
   }

@@ -4,6 +4,7 @@
  * A task is this worker's once its claim word says so; until then its owner may take it back. While a task waits for
  * other objects, those behind it are given back, so that they can run elsewhere.
  */
+import { monotonicMs } from "../base/clock.ts";
 import { WorkerDiedError } from "../base/errors.ts";
 import type { Seq } from "../base/ids.ts";
 import { type Client, runAs } from "../client/mod.ts";
@@ -90,7 +91,7 @@ export class TaskRunner {
   }
 
   private continue(): void {
-    const startedAt = performance.now();
+    const startedAt = monotonicMs();
     let flushedAt = startedAt;
     for (;;) {
       const task = this.queue[this.head];
@@ -106,7 +107,7 @@ export class TaskRunner {
         pending.then(() => this.continue());
         return;
       }
-      const now = performance.now();
+      const now = monotonicMs();
       if ((now - flushedAt) * 1000 > FLUSH_MICROS) {
         task.connection.peer.flush();
         flushedAt = now;
@@ -142,7 +143,7 @@ export class TaskRunner {
     if (preparing) {
       return preparing.then(
         () => this.run(task, running),
-        (error: unknown) => this.finish(task, running, performance.now(), () => this.fail(task, running, 0, error)),
+        (error: unknown) => this.finish(task, running, monotonicMs(), () => this.fail(task, running, 0, error)),
       );
     }
     return this.run(task, running);
@@ -155,7 +156,7 @@ export class TaskRunner {
   }
 
   private run(task: TaskMessage, running: Running): Promise<void> | undefined {
-    const startedAt = performance.now();
+    const startedAt = monotonicMs();
     let value: unknown;
     try {
       if (running.cancelled) throw running.cancelled;
@@ -253,7 +254,7 @@ export class TaskRunner {
   }
 
   private finish(task: TaskMessage, running: Running, startedAt: number, report: (micros: number) => void): void {
-    const micros = Math.max(0, Math.round((performance.now() - startedAt) * 1000));
+    const micros = Math.max(0, Math.round((monotonicMs() - startedAt) * 1000));
     const { template } = task;
     template.runs++;
     template.runMicros += (micros - template.runMicros) / Math.min(template.runs, 8);

@@ -1,8 +1,9 @@
 /** A worker process: says hello to its node, listens for owners, runs what they send. */
 import { closeSync, openSync } from "node:fs";
+import { setClockOffset } from "../base/clock.ts";
 import { ConnectionLostError } from "../base/errors.ts";
 import { HeapShrinker } from "../base/heap-shrinker.ts";
-import { type JobId, type NodeId, newProcessId } from "../base/ids.ts";
+import type { JobId, NodeId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import { Client, DirectPort } from "../client/mod.ts";
@@ -38,7 +39,7 @@ export function mapClaims(info: ClaimsInfo): Int32Array | undefined {
 }
 
 export async function runWorker(config: WorkerConfig, options: WorkerProcessOptions): Promise<void> {
-  const processId = newProcessId();
+  const { processId } = config;
   const claimWords = config.claims ? mapClaims(config.claims) : undefined;
   const claims = claimWords ? new WorkerClaims(claimWords) : undefined;
   let lease: { readonly resources: ResourceUnits; readonly gpus: readonly string[] } = { resources: {}, gpus: [] };
@@ -123,6 +124,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     if (runtime.onNodeMessage(message)) return;
     switch (message.t) {
       case "welcome":
+        setClockOffset(message.clockOffsetMs);
         client.nodeId = message.nodeId;
         store = message.store;
         gc = createGcPressure({

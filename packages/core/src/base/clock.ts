@@ -1,0 +1,25 @@
+/**
+ * Time, without the global `performance`, whose first use loads a module of Node.js that takes milliseconds: every
+ * worker would pay for it at its start.
+ */
+
+/** Milliseconds of a clock that never goes back and that all processes of a machine share; it counts from any moment. */
+export function monotonicMs(): number {
+  const [seconds, nanoseconds] = process.hrtime();
+  return seconds * 1e3 + nanoseconds / 1e6;
+}
+
+let offset: number | undefined;
+
+/** What {@link wallMs} adds to the monotonic clock. The processes of a node use the node's, so that their times compare. */
+export function clockOffsetMs(): number {
+  offset ??= Date.now() - monotonicMs();
+  return offset;
+}
+
+export function setClockOffset(offsetMs: number): void {
+  offset = offsetMs;
+}
+
+/** Milliseconds since 1970, with fractions: never going back, and comparable among the processes of a node. */
+export const wallMs = (): number => clockOffsetMs() + monotonicMs();
