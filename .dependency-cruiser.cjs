@@ -24,7 +24,7 @@ const contracts = `${root}(wire/(messages|queries)|codec/custom)\\.ts$`;
 /** What a program in `bin` runs: it loads nothing before it must, so it is not behind a door. */
 const mains = `${root}[^/]+/(main|io-thread|copy-helper-thread)\\.ts$`;
 /** How processes are started; these files import no room. */
-const launching = `${root}bin/(entries|snapshot|cache-directory)\\.ts$`;
+const launching = `${root}bin/(entries|code-cache-names|cache-directory)\\.ts$`;
 
 const direction = rooms.flatMap((line, index) =>
   line.map((room) => {
@@ -69,8 +69,8 @@ module.exports = {
       comment: "a pure engine takes events and the time, and gives commands: no clock, socket, disk or process",
       from: {
         path: `${root}(scheduler/|owner/|base/|[^/]+/[^/]*engine[^/]*\\.ts$)`,
-        // The owner's runtime runs the engine on real sockets, and says what processes do.
-        pathNot: "\\.(test|bench|test-d)\\.ts$|owner/(runtime|process-state)\\.ts$",
+        // The owner's runtime runs the engine on real sockets, and says what processes do. Random bytes stand for crypto's.
+        pathNot: "\\.(test|bench|test-d)\\.ts$|owner/(runtime|process-state)\\.ts$|base/random\\.ts$",
       },
       to: { dependencyTypes: ["core"], pathNot: "^(node:)?(util|assert|crypto)$" },
     },

@@ -93,7 +93,8 @@ async function bundleProgram(name: ProgramName): Promise<void> {
     ? `import { register } from "mobula-build:register";\nimport * as api from "./api/mod.ts";\nregister(api);\n`
     : "";
   const entry = `${register}import "./bin/${name}.ts";\n`;
-  const packages = await writeProgram({ folder: lib, name, entry, resolveDir: source, plugins: [registerModule()] });
+  const plugins = name === "worker" ? [registerModule(), withoutDriver()] : [registerModule()];
+  const packages = await writeProgram({ folder: lib, name, entry, resolveDir: source, plugins });
   for (const bundled of packages) bundledPackages.add(bundled);
 }
 
@@ -111,6 +112,21 @@ function registerModule(): Plugin {
         contents: `export function register(api) {
   globalThis[${RUNTIME_SYMBOL}] = { api };
 }`,
+        loader: "js",
+      }));
+    },
+  };
+}
+
+/** In a worker `init` refuses before it comes to the driver, which is a third of the API's code. */
+function withoutDriver(): Plugin {
+  return {
+    name: "mobula-without-driver",
+    setup(setup) {
+      setup.onResolve({ filter: /\/driver\/mod\.ts$/ }, () => ({ path: "driver", namespace: "mobula-without" }));
+      setup.onLoad({ filter: /./, namespace: "mobula-without" }, () => ({
+        contents: `const refuse = () => { throw new Error("a worker has no driver"); };
+export { refuse as startDriver, refuse as startInline };`,
         loader: "js",
       }));
     },

@@ -4,14 +4,13 @@ import type { Plugin } from "esbuild";
 const require = createRequire(import.meta.url);
 
 /** Modules that take milliseconds to load, and that a start may not need. */
-export const slowModules = ["acorn", "koffi", "node:crypto", "node:zlib", "node:inspector", "node:fs/promises"];
+export const slowModules = ["acorn", "node:crypto", "node:zlib", "node:inspector", "node:fs/promises"];
 
 /** Packages that lie beside the bundles as files of their own, so that a process which never uses them never reads them. */
 export const looseModules: ReadonlyMap<string, string> = new Map([["acorn", "./acorn.cjs"]]);
 
 /**
- * Loads the named modules when one of their exports is first used, not when the bundle starts. Native packages cannot
- * be loaded while a startup snapshot is built, some built-in modules cannot be part of one, and a process that never
+ * Loads the named modules when one of their exports is first used, not when the bundle starts: a process that never
  * uses them starts sooner.
  */
 export function lazyModules(names: readonly string[]): Plugin {

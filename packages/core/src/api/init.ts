@@ -73,7 +73,7 @@ async function start(settings: ReturnType<typeof normalizeInitOptions>): Promise
       putTimeoutMs: settings.putTimeoutMs,
       memoryMonitor: settings.memoryMonitor,
       workerExecArgv: inheritedExecArgv(),
-      onStderr: (text) => board.printAbove(() => process.stderr.write(text)),
+      onStderr: (text) => board().printAbove(() => process.stderr.write(text)),
       ...(settings.objectStoreBytes !== undefined && { objectStoreBytes: settings.objectStoreBytes }),
       ...(settings.spillDirectory !== undefined && { spillDirectory: settings.spillDirectory }),
       ...(settings.spillBytesMax !== undefined && { spillBytesMax: settings.spillBytesMax }),
@@ -128,7 +128,7 @@ function printLog(lines: LogLines["lines"]): void {
     if (takeProgressLine(text)) continue;
     // The first such line was printed when it came; this one stands for those of other workers since.
     const times = repeated > 0 ? ` [${repeated} more time${repeated === 1 ? "" : "s"} from other workers]` : "";
-    board.printAbove(() => process[stream].write(`(${name === "" ? "" : `${name} `}pid=${pid}) ${text}${times}\n`));
+    board().printAbove(() => process[stream].write(`(${name === "" ? "" : `${name} `}pid=${pid}) ${text}${times}\n`));
   }
 }
 

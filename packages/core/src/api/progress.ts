@@ -4,6 +4,7 @@
  * and prints what that does not take through {@link ProgressBoard.printAbove}, so that text and bars do not mix.
  */
 import type { Writable } from "node:stream";
+import { monotonicMs } from "../base/clock.ts";
 import { InvalidOptionError } from "../base/errors.ts";
 import { core } from "./core-port.ts";
 
@@ -50,7 +51,7 @@ export function progressBar(total: number | undefined, label: string): ProgressB
   }
   const id = `${process.pid}.${++barsMade}`;
   const isDriver = core().isDriverProcess();
-  const send = isDriver ? (state: BarState) => board.update(state) : sendFromWorker;
+  const send = isDriver ? (state: BarState) => board().update(state) : sendFromWorker;
   let done = 0;
   let closed = false;
   let sentAtMs = Number.NEGATIVE_INFINITY;
@@ -59,12 +60,12 @@ export function progressBar(total: number | undefined, label: string): ProgressB
   const sendNow = () => {
     clearTimeout(timer);
     timer = undefined;
-    sentAtMs = performance.now();
+    sentAtMs = monotonicMs();
     send({ id, label, total: total ?? null, done, closed });
   };
   const changed = () => {
     if (closed) return;
-    const waitMs = sentAtMs + UPDATE_MS - performance.now();
+    const waitMs = sentAtMs + UPDATE_MS - monotonicMs();
     if (waitMs <= 0) sendNow();
     else timer ??= setTimeout(sendNow, waitMs).unref();
   };
@@ -102,7 +103,7 @@ export function takeProgressLine(line: string): boolean {
     // Cut off by the end of its process: there is nothing in it that could be shown.
     return true;
   }
-  if (isBarState(state)) board.update(state);
+  if (isBarState(state)) board().update(state);
   return true;
 }
 
@@ -138,7 +139,7 @@ export class ProgressBoard {
   readonly #bars = new Map<string, Drawn>();
   #linesOnScreen = 0;
 
-  constructor(screen: Screen, nowMs: () => number = () => performance.now()) {
+  constructor(screen: Screen, nowMs: () => number = monotonicMs) {
     this.#screen = screen;
     this.#nowMs = nowMs;
   }
@@ -215,4 +216,8 @@ function format(value: number): string {
 }
 
 /** The driver's own bars, on standard error so that piped results stay clean. */
-export const board = new ProgressBoard(process.stderr satisfies Writable & Screen);
+export function board(): ProgressBoard {
+  driverBoard ??= new ProgressBoard(process.stderr satisfies Writable & Screen);
+  return driverBoard;
+}
+let driverBoard: ProgressBoard | undefined;

@@ -1,4 +1,4 @@
-/** The folder of what Mobula computes once a machine and user: startup snapshots and compiled code. */
+/** The folder of what Mobula computes once a machine and user: compiled code. */
 import { lstatSync, mkdirSync } from "node:fs";
 import { constants, enableCompileCache, flushCompileCache } from "node:module";
 import { homedir } from "node:os";
@@ -25,6 +25,24 @@ export function cacheDirectory(): string | undefined {
 
 /** By then a process has loaded what it starts with. */
 const FLUSH_AFTER_MS = 1_000;
+/** Names the cache that a process was started with by this package, not by the user. */
+const OWN_CACHE_VARIABLE = "MOBULA_COMPILE_CACHE";
+
+const ownCache = (): string | undefined => {
+  const directory = cacheDirectory();
+  return directory === undefined ? undefined : join(directory, "compile");
+};
+let environment: Readonly<Record<string, string>> | undefined;
+
+/** What gives a process the compile cache from its first module on. An explicit `NODE_COMPILE_CACHE` wins. */
+export function compileCacheEnvironment(): Readonly<Record<string, string>> {
+  if (process.env.NODE_COMPILE_CACHE !== undefined) return {};
+  if (!environment) {
+    const own = ownCache();
+    environment = own === undefined ? {} : { NODE_COMPILE_CACHE: own, [OWN_CACHE_VARIABLE]: own };
+  }
+  return environment;
+}
 
 /**
  * Keeps the compiled form of the modules this process loads for the next one, TypeScript with its types already
@@ -32,10 +50,17 @@ const FLUSH_AFTER_MS = 1_000;
  * signal, so it is written once they have started.
  */
 export function useCompileCache(): void {
-  const directory = cacheDirectory();
-  if (directory === undefined && process.env.NODE_COMPILE_CACHE === undefined) return;
-  const own = directory === undefined ? undefined : join(directory, "compile");
-  const { status } = enableCompileCache(process.env.NODE_COMPILE_CACHE ?? own);
-  const { ENABLED, ALREADY_ENABLED } = constants.compileCacheStatus;
-  if (status === ENABLED || status === ALREADY_ENABLED) setTimeout(flushCompileCache, FLUSH_AFTER_MS).unref();
+  const { NODE_COMPILE_CACHE: given, [OWN_CACHE_VARIABLE]: own } = process.env;
+  if (own === undefined) {
+    const directory = given ?? ownCache();
+    if (directory === undefined) return;
+    const { status } = enableCompileCache(directory);
+    const { ENABLED, ALREADY_ENABLED } = constants.compileCacheStatus;
+    if (status !== ENABLED && status !== ALREADY_ENABLED) return;
+  } else {
+    // Programs that this one starts are not ours.
+    if (given === own) delete process.env.NODE_COMPILE_CACHE;
+    delete process.env[OWN_CACHE_VARIABLE];
+  }
+  setTimeout(flushCompileCache, FLUSH_AFTER_MS).unref();
 }

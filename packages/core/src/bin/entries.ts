@@ -5,9 +5,11 @@
  * the published package it is `dist/lib/<name>.cjs`, one bundle a program. Every bundle lies in that one folder, so a
  * program finds its neighbours beside itself in both layouts.
  */
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { startupSnapshot } from "node:v8";
-import { useCompileCache } from "./cache-directory.ts";
+import { cacheDirectory, useCompileCache } from "./cache-directory.ts";
+import { CODE_CACHE_VARIABLE } from "./code-cache-names.ts";
 
 export type EntryName = "node" | "worker" | "io-thread" | "copy-thread" | "tidy";
 
@@ -32,33 +34,47 @@ export function entryPath(name: EntryName): EntryProgram {
   };
 }
 
-/** What a program is told by the environment when a freshly built snapshot is being tried out. */
-export const SNAPSHOT_PROBE_VARIABLE = "MOBULA_SNAPSHOT_PROBE";
-export const SNAPSHOT_PROBE_ANSWER = "mobula-snapshot-works";
+/** A process to start: `spawn(execPath, args)`. */
+export interface ProcessCommand {
+  readonly execPath: string;
+  /** Options of Node.js, then the program's path. */
+  readonly args: readonly string[];
+}
 
-/**
- * Runs an entry program's `main`: at once, or, when the program is being frozen into a V8 startup snapshot, each time
- * a process starts from that snapshot.
- *
- * Module-level code runs when the snapshot is built. What differs between processes (pid, environment, arguments,
- * clocks, random seeds, open files, loaded native libraries) must therefore be read in `main` or later.
- * `process.argv` is the same in both cases: `[node, path of the program, ...arguments]`.
- */
+/** How to start a program as a process, with options of Node.js: the driver's {@link inheritedExecArgv}, heap limits. */
+export function processCommand(name: EntryName, nodeOptions: readonly string[] = []): ProcessCommand {
+  const { path, execArgv } = entryPath(name);
+  return { execPath: process.execPath, args: [...execArgv, ...nodeOptions, path] };
+}
+
+/** The file that keeps the compiled code of a program when it is started with these options; see code-cache.ts. */
+export function codeCachePath(name: EntryName, nodeOptions: readonly string[]): string | undefined {
+  const directory = isSource ? undefined : cacheDirectory();
+  if (directory === undefined) return undefined;
+  const { path } = entryPath(name);
+  build ??= readFileSync(join(dirname(path), "build-id"), "utf8").slice(0, BUILD_CHARS);
+  // V8 takes code only from a process with the same options.
+  const start = hash(JSON.stringify([path, nodeOptions, process.env.NODE_OPTIONS]));
+  return join(directory, "code", `${start}-${build}-${process.version}-${process.arch}.cache`);
+}
+
+export const codeCacheEnvironment = (path: string | undefined): Readonly<Record<string, string>> =>
+  path === undefined ? {} : { [CODE_CACHE_VARIABLE]: path };
+
+let build: string | undefined;
+const BUILD_CHARS = 16;
+
+/** FNV-1a: tells names apart, without loading `node:crypto`. */
+function hash(text: string): string {
+  let value = 0x811c9dc5;
+  for (let at = 0; at < text.length; at++) value = Math.imul(value ^ text.charCodeAt(at), 0x01000193);
+  return (value >>> 0).toString(16).padStart(8, "0");
+}
+
+/** Runs an entry program's `main`. A rejection has no handler here on purpose: it ends the process with the error. */
 export function runEntry(main: () => void | Promise<void>): void {
-  if (!startupSnapshot.isBuildingSnapshot()) {
-    useCompileCache();
-    void main();
-    return;
-  }
-  startupSnapshot.setDeserializeMainFunction(() => {
-    if (process.env[SNAPSHOT_PROBE_VARIABLE] === "1") {
-      process.stdout.write(SNAPSHOT_PROBE_ANSWER);
-      return;
-    }
-    useCompileCache();
-    // A rejection has no handler here on purpose: it ends the process with the error, as in a plain start.
-    void main();
-  });
+  useCompileCache();
+  void main();
 }
 
 /** Options that decide how user modules are found and loaded, and that take their value as `--x=v` or as the next argument. */

@@ -2,9 +2,10 @@
 
 import { useWorkerClient } from "../api/mod.ts";
 import { InvalidOptionError } from "../base/errors.ts";
-import { dieWithParent } from "../store/mod.ts";
+import { dieWithParent, useNativePath } from "../store/mod.ts";
 import type { WorkerConfig } from "../wire/mod.ts";
 import { failExecution, installOutputTags, runWorker, tagOutput } from "../worker/mod.ts";
+import { ENDING } from "./code-cache-names.ts";
 import { runEntry } from "./entries.ts";
 
 runEntry(async () => {
@@ -18,8 +19,13 @@ runEntry(async () => {
   process.on("unhandledRejection", (error) => {
     if (!failExecution(error)) console.error("a promise of a task was rejected and nobody handled it:", error);
   });
+  if (config.nativePath !== undefined) useNativePath(config.nativePath);
   installOutputTags();
-  await runWorker(config, { onClient: useWorkerClient, tagOutput });
+  await runWorker(config, {
+    onClient: useWorkerClient,
+    tagOutput,
+    onEnding: () => process.emit(ENDING as never),
+  });
   // A node that was killed cannot end a worker in an endless loop, which does not see its connection close.
   if (!dieWithParent(config.nodePid)) process.kill(process.pid, "SIGKILL");
 });

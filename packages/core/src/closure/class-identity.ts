@@ -5,7 +5,7 @@
 import { randomBytes } from "../base/random.ts";
 import type { AnyFunction } from "./inspector.ts";
 
-// Made when first needed, so that a process started from a snapshot does not share it with the others.
+// Made when first needed: most processes send no class.
 let processToken: string | undefined;
 let issued = 0;
 const ids = new WeakMap<AnyFunction, string>();

@@ -11,7 +11,7 @@ import { encodeFunction, encodeImport, encodeIntrinsic, encodeLayer, encodeProto
 import type { AnyFunction } from "./inspector.ts";
 import { type IntrinsicPath, intrinsicAt, intrinsicObjectPath } from "./intrinsics.ts";
 import { Layer, type LiveLayer, linkLayers, openLayer } from "./layer.ts";
-import { ImportedBinding, type ImportHow, type ImportModule, ModuleReader, useImporter } from "./modules.ts";
+import { ImportedBinding, type ImportHow, ModuleReader } from "./modules.ts";
 import {
   TAG_BOUND,
   TAG_EXPORT,
@@ -36,11 +36,9 @@ export interface FunctionCustomizerOptions {
   readonly unitsApart?: boolean;
   /**
    * Modules that this process has without importing them, by address: its own runtime, which a worker started from a
-   * bundle or snapshot must not load a second time.
+   * bundle must not load a second time.
    */
   readonly knownModules?: ReadonlyMap<string, unknown>;
-  /** How to import a module by address, where `import()` itself does not work (code loaded from a snapshot). */
-  readonly importModule?: ImportModule;
 }
 
 /** Code and modules that an encoded submission needs at its receiver. */
@@ -78,7 +76,6 @@ export class FunctionCustomizer implements Customizer {
   constructor(options: FunctionCustomizerOptions = {}) {
     this.#unitsApart = options.unitsApart ?? false;
     this.#reader = new ModuleReader(options.knownModules);
-    if (options.importModule) useImporter(options.importModule);
   }
 
   /** Makes a unit known, so that values whose code it is can arrive. */

@@ -150,9 +150,12 @@ function addMembers(value: unknown, path: IntrinsicPath): void {
 
 /** Public built-in modules that are loaded, by address. */
 function loadedBuiltins(): [string, object][] {
-  // Undocumented, but there since Node.js 0.x; its entries look like "NativeModule fs".
+  // Undocumented, but there since Node.js 0.x; its entries look like "NativeModule fs". Internal bindings are listed
+  // too, some under the name of a module that is not loaded: asking for that would load it.
   const { moduleLoadList } = process as { moduleLoadList?: readonly string[] };
-  const loaded = new Set(moduleLoadList?.map((entry) => entry.split(" ").at(-1)));
+  const prefix = "NativeModule ";
+  const modules = moduleLoadList?.filter((entry) => entry.startsWith(prefix)) ?? [];
+  const loaded = new Set(modules.map((entry) => entry.slice(prefix.length)));
   return builtinModules.flatMap((name): [string, object][] => {
     const bare = name.replace("node:", "");
     if (!loaded.has(bare) || bare.startsWith("_")) return [];

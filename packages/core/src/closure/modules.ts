@@ -133,20 +133,17 @@ export function resolveRequire(specifier: string, parent: string): string {
 
 let required: NodeJS.Require | undefined;
 
-/** Made when first needed: in a process that starts from a snapshot, this file was loaded in another process. */
 function here(): NodeJS.Require {
   required ??= createRequire(import.meta.url);
   return required;
 }
 
-export type ImportModule = (url: string, options?: ImportCallOptions) => Promise<unknown>;
+type ImportModule = (url: string, options?: ImportCallOptions) => Promise<unknown>;
 
-let importModule: ImportModule = (url, options) => (options === undefined ? import(url) : import(url, { ...options }));
-
-/** Replaces `import()`, which does not work in code that was loaded from a snapshot. */
-export function useImporter(importer: ImportModule): void {
-  importModule = importer;
-}
+/** In a bundle `import()` needs a file of its own, see bin/code-cache.ts. */
+const importModule: ImportModule = import.meta.url.endsWith(".ts")
+  ? (url, options) => (options === undefined ? import(url) : import(url, { ...options }))
+  : (url, options) => (here()("./import.cjs") as ImportModule)(url, options && { ...options });
 
 /** `module.exports` of a CommonJS module that has been loaded; undefined if it is not one. */
 export function loadedCommonJs(url: string): { exports: unknown } | undefined {

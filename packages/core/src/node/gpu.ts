@@ -4,8 +4,8 @@
  */
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import koffi from "koffi";
 import { InvalidOptionError } from "../base/errors.ts";
+import { koffi } from "../store/mod.ts";
 
 const NVIDIA_SMI_TIMEOUT_MS = 10_000;
 const UUID_BYTES = 96;
@@ -64,7 +64,7 @@ interface Device {
 
 function fromNvml(library: string, log: (message: string) => void): Device[] | undefined {
   try {
-    const nvml = koffi.load(library);
+    const nvml = koffi().load(library);
     const call = (declaration: string) => nvml.func(declaration) as (...args: unknown[]) => number;
     const check = (what: string, code: number): void => {
       if (code !== 0) throw new Error(`${what} gave ${code}`);

@@ -11,7 +11,8 @@ import { ConnectionLostError, errorFromCode } from "../base/errors.ts";
 import { newNodeId } from "../base/ids.ts";
 import { INFEASIBLE_TIMEOUT_MS, PUT_TIMEOUT_MS } from "../base/limits.ts";
 import { randomBytes } from "../base/random.ts";
-import { nodeCommand, type ProcessCommand } from "../bin/snapshot.ts";
+import { compileCacheEnvironment } from "../bin/cache-directory.ts";
+import { codeCacheEnvironment, codeCachePath, type ProcessCommand, processCommand } from "../bin/entries.ts";
 import { logLevel, MEMORY_MONITOR_DEFAULTS, NODE_VARIABLE, type NodeConfig } from "./config.ts";
 import { Tail } from "./log-lines.ts";
 import type { NodeNews } from "./main.ts";
@@ -23,7 +24,7 @@ export interface LaunchOptions extends Partial<Omit<NodeConfig, "sessionDir" | "
   /** Where sessions lie; default the user's folder in the system's temporary one. */
   readonly base?: string;
   /** How to start it; tests start a program of their own. */
-  readonly command?: Pick<ProcessCommand, "execPath" | "args">;
+  readonly command?: ProcessCommand;
   /** Default 30,000. */
   readonly readyTimeoutMs?: number;
   /** Given what an embedded node writes to standard error, as MOBULA_LOG asks for. */
@@ -70,7 +71,7 @@ export async function launchNode(options: LaunchOptions = {}): Promise<LaunchedN
   const config = configOf(options, sessionDir);
   let child: ChildProcess;
   try {
-    child = startProcess(config, options.command ?? nodeCommand());
+    child = startProcess(config, options.command ?? processCommand("node"));
   } catch (error) {
     removeSession(sessionDir);
     throw error;
@@ -99,7 +100,7 @@ function configOf(options: LaunchOptions, sessionDir: string): NodeConfig {
   };
 }
 
-function startProcess(config: NodeConfig, command: Pick<ProcessCommand, "execPath" | "args">): ChildProcess {
+function startProcess(config: NodeConfig, command: ProcessCommand): ChildProcess {
   // A standing node outlives its launcher: what it writes must have somewhere to go.
   const stderr = config.standing ? openSync(join(logFolderOf(config.sessionDir), "node.stderr"), "a", 0o600) : "pipe";
   try {
@@ -108,7 +109,12 @@ function startProcess(config: NodeConfig, command: Pick<ProcessCommand, "execPat
       // A group of its own: the terminal's Ctrl-C is for the driver, which ends the node in order.
       detached: true,
       cwd: config.standing ? "/" : undefined,
-      env: { ...process.env, [NODE_VARIABLE]: JSON.stringify(config) },
+      env: {
+        ...process.env,
+        ...compileCacheEnvironment(),
+        ...codeCacheEnvironment(codeCachePath("node", [])),
+        [NODE_VARIABLE]: JSON.stringify(config),
+      },
     });
   } finally {
     if (typeof stderr === "number") closeSync(stderr);

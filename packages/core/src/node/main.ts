@@ -4,7 +4,6 @@ import { Socket } from "node:net";
 import { join } from "node:path";
 import { MobulaError } from "../base/errors.ts";
 import { newWorkerId } from "../base/ids.ts";
-import { prepareSnapshot } from "../bin/snapshot.ts";
 import type { StateStore } from "../control/mod.ts";
 import { ClaimPages } from "./claims.ts";
 import { cpuCount, type NodeConfig, readNodeConfig } from "./config.ts";
@@ -22,9 +21,6 @@ const HURRIED_STOP_MS = 1_500;
 const DRIVER_CHECK_MS = 500;
 /** An orderly stop gives actors 30 s for their shutdown hooks; what takes longer is cut short. */
 const ORDERLY_STOP_MS = 38_000;
-
-/** By then a program has its first workers, and a short one has ended. */
-const SNAPSHOT_AFTER_MS = 1_000;
 
 /** What the node says on its lifeline, a JSON line each. */
 export type NodeNews =
@@ -66,7 +62,6 @@ export async function runNode(options: { readonly command?: SpawnOptions["comman
     });
     ending.watch(runtime);
     lifeline.say({ kind: "ready" });
-    ending.beforeEnd(prepareWorkers(log));
     ending.atEnd(startReaper(config.sessionDir, (message) => log.write("warn", message)));
     void sweepSessions(join(config.sessionDir, "..")).then(
       (removed) => removed.length > 0 && log.write("info", `removed what dead runs left: ${removed.join(", ")}`),
@@ -78,23 +73,6 @@ export async function runNode(options: { readonly command?: SpawnOptions["comman
     lifeline.say({ kind: "failed", code: known?.code ?? "INTERNAL", errorKind: known?.kind ?? "internal", message });
     endProcess(config);
   }
-}
-
-/** Builds what lets the next workers start faster. Returns what ends it, and resolves when nothing is left of it. */
-function prepareWorkers(log: NodeLog): () => Promise<void> {
-  const ending = new AbortController();
-  const { signal } = ending;
-  const onFailure = (reason: unknown): void =>
-    log.write("info", `workers start without a snapshot: ${reason instanceof Error ? reason.message : reason}`);
-  let work: Promise<unknown> = Promise.resolve();
-  const timer = setTimeout(() => {
-    work = prepareSnapshot("worker", { signal, onFailure });
-  }, SNAPSHOT_AFTER_MS);
-  return async () => {
-    clearTimeout(timer);
-    ending.abort();
-    await work;
-  };
 }
 
 function startFirstWorkers(config: NodeConfig, claims: ClaimPages, command: SpawnOptions["command"]): StartedWorker[] {
@@ -156,7 +134,6 @@ class Ending {
   private runtime: NodeRuntime | undefined;
   private isEnding = false;
   private isHurried = false;
-  private endBackground: () => Promise<void> = async () => {};
   private endReaper: () => void = () => {};
 
   constructor(config: NodeConfig, lifeline: Lifeline) {
@@ -181,11 +158,6 @@ class Ending {
     }, DRIVER_CHECK_MS).unref();
   }
 
-  /** What runs in the background is ended first. */
-  beforeEnd(end: () => Promise<void>): void {
-    this.endBackground = end;
-  }
-
   /** The last thing but one: nothing is left to tidy up. */
   atEnd(end: () => void): void {
     this.endReaper = end;
@@ -205,7 +177,7 @@ class Ending {
       return;
     }
     if (wasEnding && atOnce) runtime.killWorkers();
-    else void Promise.allSettled([this.endBackground(), runtime.stop(atOnce)]).then(() => this.finish());
+    else void runtime.stop(atOnce).finally(() => this.finish());
   }
 
   private finish(): void {

@@ -7,7 +7,8 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { newProcessId, type WorkerId } from "../base/ids.ts";
-import { type ProcessCommand, workerCommand } from "../bin/snapshot.ts";
+import { compileCacheEnvironment } from "../bin/cache-directory.ts";
+import { codeCacheEnvironment, codeCachePath, type ProcessCommand, processCommand } from "../bin/entries.ts";
 import type { ClaimsInfo, RuntimeEnv, WorkerConfig } from "../wire/messages.ts";
 import { NODE_VARIABLE, type NodeConfig, WORKER_VARIABLE } from "./config.ts";
 import { recordWorker } from "./session-folder.ts";
@@ -29,7 +30,8 @@ export interface StartedWorker {
   readonly process: WorkerProcess;
   readonly claims: ClaimsInfo | undefined;
   readonly startedAtMs: number;
-  readonly fromSnapshot: boolean;
+  /** Compiled code that it was given to start with. */
+  readonly codeCache: string | undefined;
   /** Why there is no process, once that is known. */
   failure(): Error | undefined;
 }
@@ -38,23 +40,30 @@ export interface SpawnOptions {
   readonly config: NodeConfig;
   readonly workerId: WorkerId;
   readonly claims: ClaimsInfo | undefined;
+  readonly nativePath?: string | undefined;
   readonly runtimeEnv?: RuntimeEnv | undefined;
   /** Tests start a program of their own. */
-  readonly command?: ((nodeOptions: readonly string[]) => Pick<ProcessCommand, "execPath" | "args">) | undefined;
+  readonly command?: ((nodeOptions: readonly string[]) => ProcessCommand) | undefined;
 }
 
 export const workerSocketOf = (sessionDir: string, workerId: WorkerId): string => join(sessionDir, `w-${workerId}`);
 
 /** @throws what spawn throws at once (a folder that does not exist arrives as an `error` event of the process). */
-export function spawnWorker({ config, workerId, claims, runtimeEnv, command }: SpawnOptions): StartedWorker {
+export function spawnWorker({
+  config,
+  workerId,
+  claims,
+  nativePath,
+  runtimeEnv,
+  command,
+}: SpawnOptions): StartedWorker {
   const nodeOptions = [
     `--max-old-space-size=${OLD_SPACE_MIB}`,
     ...config.workerExecArgv,
     ...(runtimeEnv?.nodeOptions ?? []),
   ];
-  const { execPath, args, fromSnapshot } = command
-    ? { ...command(nodeOptions), fromSnapshot: false }
-    : workerCommand({ nodeOptions });
+  const { execPath, args } = command?.(nodeOptions) ?? processCommand("worker", nodeOptions);
+  const codeCache = command ? undefined : codeCachePath("worker", nodeOptions);
   const workerConfig: WorkerConfig = {
     workerId,
     // Made here: loading the random generator takes a new process milliseconds.
@@ -63,6 +72,7 @@ export function spawnWorker({ config, workerId, claims, runtimeEnv, command }: S
     token: config.token,
     address: workerSocketOf(config.sessionDir, workerId),
     nodePid: process.pid,
+    ...(nativePath === undefined ? {} : { nativePath }),
     ...(claims ? { claims } : {}),
     ...(runtimeEnv ? { runtimeEnv } : {}),
   };
@@ -73,6 +83,8 @@ export function spawnWorker({ config, workerId, claims, runtimeEnv, command }: S
     detached: true,
     env: {
       ...inherited,
+      ...compileCacheEnvironment(),
+      ...codeCacheEnvironment(codeCache),
       ...(NODE_OPTIONS ? { NODE_OPTIONS: keepOptions(NODE_OPTIONS) } : {}),
       ...runtimeEnv?.env,
       [WORKER_VARIABLE]: JSON.stringify(workerConfig),
@@ -87,7 +99,7 @@ export function spawnWorker({ config, workerId, claims, runtimeEnv, command }: S
     recordWorker(config.sessionDir, child.pid);
     adjustOomScore(child.pid);
   }
-  return { workerId, process: child, claims, startedAtMs: Date.now(), fromSnapshot, failure: () => failure };
+  return { workerId, process: child, claims, startedAtMs: Date.now(), codeCache, failure: () => failure };
 }
 
 function keepOptions(options: string): string {

@@ -2,9 +2,9 @@
  * A Unix socket with calls that block this thread, for a `put` that must be done when it returns. Node's own sockets
  * answer only between turns of the event loop.
  */
-import koffi from "koffi";
 import { ConnectionLostError, InvalidOptionError } from "../base/mod.ts";
 import { lastError } from "./memory.ts";
+import { koffi } from "./native.ts";
 
 const linux = process.platform === "linux";
 const AF_UNIX = 1;
@@ -18,7 +18,7 @@ const SUN_PATH_BYTES = linux ? 108 : 104;
 
 /** Bound when first used; see memory.ts. */
 function bind() {
-  const libc = koffi.load(null);
+  const libc = koffi().load(null);
   // The prototypes are the proof of these types.
   return {
     socket: libc.func("int socket(int domain, int type, int protocol)") as unknown as (

@@ -6,8 +6,8 @@
  * ArrayBuffer has been collected. That duty is `mapping.ts`'s.
  */
 import { readFileSync } from "node:fs";
-import koffi from "koffi";
 import { InternalError } from "../base/mod.ts";
+import { koffi } from "./native.ts";
 
 /** Everything in the store starts and ends at multiples of this. */
 export const PAGE_BYTES = 4096;
@@ -39,50 +39,61 @@ interface ForeignFunction {
   async(...args: readonly unknown[]): void;
 }
 
-/** Bound when first used: a native library cannot be part of a startup snapshot, and many processes never need it. */
-function bind() {
-  // koffi types every foreign function as returning any; the prototypes below are the proof of the types given here.
-  const libc = koffi.load(null);
-  const declare = (prototype: string): ForeignFunction => libc.func(prototype) as unknown as ForeignFunction;
-  return {
-    mmap: declare("intptr_t mmap(intptr_t address, size_t length, int prot, int flags, int fd, int64_t offset)"),
-    munmap: declare("int munmap(intptr_t address, size_t length)"),
-    memcpyOut: declare("intptr_t memcpy(_Out_ void *to, intptr_t from, size_t length)"),
-    memcpy: declare("intptr_t memcpy(intptr_t to, intptr_t from, size_t length)"),
-    addressOf: declare("intptr_t memcpy(void *to, const void *from, size_t length)"),
-    strerror: libc.func("const char *strerror(int code)") as unknown as (code: number) => string,
-    madvise: linux ? declare("int madvise(intptr_t address, size_t length, int advice)") : undefined,
-    fallocate: linux ? declare("int fallocate(int fd, int mode, int64_t offset, int64_t length)") : undefined,
-    memfdCreate: linux ? declare("int memfd_create(const char *name, unsigned int flags)") : undefined,
-    mallocTrim: mallocTrimOf(libc),
-    prctl: linux ? declare("int prctl(int option, unsigned long argument)") : undefined,
+/** Each is bound when it is first called: a declaration takes a tenth of a millisecond, and a process needs few. */
+function declare(prototype: string): () => ForeignFunction {
+  let bound: ForeignFunction | undefined;
+  return () => {
+    // koffi types every foreign function as returning any; the prototypes below are the proof of the types given here.
+    bound ??= libc().func(prototype) as unknown as ForeignFunction;
+    return bound;
   };
 }
 
-/** Undefined where the C library has none: musl, macOS. */
-function mallocTrimOf(libc: ReturnType<typeof koffi.load>): (() => void) | undefined {
-  try {
-    const trim = libc.func("int malloc_trim(size_t pad)") as unknown as (pad: number) => number;
-    return () => void trim(0);
-  } catch {
-    return undefined;
-  }
+let library: ReturnType<ReturnType<typeof koffi>["load"]> | undefined;
+function libc(): NonNullable<typeof library> {
+  library ??= koffi().load(null);
+  return library;
 }
 
-let bound: ReturnType<typeof bind> | undefined;
-const calls = (): ReturnType<typeof bind> => {
-  bound ??= bind();
-  return bound;
+const linuxOnly = (prototype: string): (() => ForeignFunction | undefined) =>
+  linux ? declare(prototype) : () => undefined;
+
+let trim: ((pad: number) => void) | undefined | false;
+
+/** Undefined where the C library has none: musl, macOS. */
+function mallocTrim(): ((pad: number) => void) | undefined {
+  if (trim === undefined) {
+    try {
+      trim = libc().func("int malloc_trim(size_t pad)") as unknown as (pad: number) => void;
+    } catch {
+      trim = false;
+    }
+  }
+  return trim || undefined;
+}
+
+const calls = {
+  mmap: declare("intptr_t mmap(intptr_t address, size_t length, int prot, int flags, int fd, int64_t offset)"),
+  munmap: declare("int munmap(intptr_t address, size_t length)"),
+  memcpyOut: declare("intptr_t memcpy(_Out_ void *to, intptr_t from, size_t length)"),
+  memcpy: declare("intptr_t memcpy(intptr_t to, intptr_t from, size_t length)"),
+  addressOf: declare("intptr_t memcpy(void *to, const void *from, size_t length)"),
+  strerror: declare("const char *strerror(int code)"),
+  madvise: linuxOnly("int madvise(intptr_t address, size_t length, int advice)"),
+  fallocate: linuxOnly("int fallocate(int fd, int mode, int64_t offset, int64_t length)"),
+  memfdCreate: linuxOnly("int memfd_create(const char *name, unsigned int flags)"),
+  mallocTrim,
+  prctl: linuxOnly("int prctl(int option, unsigned long argument)"),
 };
 
 /** Binds now, which takes milliseconds, what would be bound at the first call. */
 export function bindEarly(): void {
-  calls();
+  for (const bind of Object.values(calls)) bind();
 }
 
 /** The C library's heap gives its unused pages back to the system, where it can. */
 export function trimHeap(): void {
-  calls().mallocTrim?.();
+  calls.mallocTrim()?.(0);
 }
 
 /** A system call said no; `errno` is the system's number, `code` its name ("ENOSPC"). */
@@ -91,7 +102,7 @@ export class SystemCallError extends Error {
   readonly code: string;
 
   constructor(call: string, errno: number) {
-    super(`${call}: ${calls().strerror(errno)}`);
+    super(`${call}: ${calls.strerror()(errno)}`);
     this.name = "SystemCallError";
     this.errno = errno;
     this.code = errnoName(errno);
@@ -99,12 +110,12 @@ export class SystemCallError extends Error {
 }
 
 function errnoName(errno: number): string {
-  for (const [name, value] of Object.entries(koffi.os.errno)) if (value === errno) return name;
+  for (const [name, value] of Object.entries(koffi().os.errno)) if (value === errno) return name;
   return `E${errno}`;
 }
 
 /** The error of the call that has just failed; reads errno, so nothing may come between. */
-export const lastError = (call: string): SystemCallError => new SystemCallError(call, koffi.errno());
+export const lastError = (call: string): SystemCallError => new SystemCallError(call, koffi().errno());
 
 /** Maps a range of a file for everybody to see. */
 export function mapShared(fd: number, offset: number, length: number): Address {
@@ -127,31 +138,30 @@ export function remapAnonymous(address: Address, length: number): void {
 }
 
 function map(address: Address, length: number, flags: number, fd: number, offset: number): Address {
-  const { mmap, madvise } = calls();
-  const mapped = mmap(address, length, PROT_READ_WRITE, flags, fd, offset);
+  const mapped = calls.mmap()(address, length, PROT_READ_WRITE, flags, fd, offset);
   if (mapped === -1) throw lastError("mmap");
   // A child made by fork would otherwise share or copy these pages, and a large dirty one makes spawn slow.
-  madvise?.(mapped, length, MADV_DONTFORK);
+  calls.madvise()?.(mapped, length, MADV_DONTFORK);
   return mapped;
 }
 
 export function unmap(address: Address, length: number): void {
-  if (calls().munmap(address, length) !== 0) throw lastError("munmap");
+  if (calls.munmap()(address, length) !== 0) throw lastError("munmap");
 }
 
 /** The bytes at an address as an ArrayBuffer, without copying; see the head of this file. */
-export const viewAt = (address: Address, length: number): ArrayBuffer => koffi.view(BigInt(address), length);
+export const viewAt = (address: Address, length: number): ArrayBuffer => koffi().view(BigInt(address), length);
 
 /** A copy of the bytes at an address. */
 export function copyFrom(address: Address, length: number): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(length);
-  if (length > 0) calls().memcpyOut(bytes, address, length);
+  if (length > 0) calls.memcpyOut()(bytes, address, length);
   return bytes;
 }
 
 /** Copies between addresses; the ranges must not overlap. */
 export function copyMemory(to: Address, from: Address, length: number): void {
-  if (length > 0) calls().memcpy(to, from, length);
+  if (length > 0) calls.memcpy()(to, from, length);
 }
 
 /**
@@ -160,13 +170,13 @@ export function copyMemory(to: Address, from: Address, length: number): void {
  */
 export function addressOf(bytes: Uint8Array): Address {
   if (bytes.byteLength < STABLE_BYTES_MIN) throw new InternalError("addressOf: too small to stay in place");
-  return calls().addressOf(bytes, bytes, 0);
+  return calls.addressOf()(bytes, bytes, 0);
 }
 const STABLE_BYTES_MIN = 4096;
 
 /** Makes pages of a shared mapping present, on another thread. Resolves false where the kernel cannot. */
 export function populate(address: Address, length: number): Promise<boolean> {
-  const { madvise } = calls();
+  const madvise = calls.madvise();
   if (!madvise) return Promise.resolve(false);
   return new Promise((resolve) => {
     madvise.async(address, length, MADV_POPULATE_WRITE, (_error: unknown, result: number) => resolve(result === 0));
@@ -184,7 +194,7 @@ export function punchHole(fd: number, offset: number, length: number): Promise<v
 }
 
 function fallocate(fd: number, mode: number, offset: number, length: number): Promise<void> {
-  const call = calls().fallocate;
+  const call = calls.fallocate();
   if (!call) return Promise.reject(Object.assign(new Error("fallocate: not on this system"), { code: "EOPNOTSUPP" }));
   return new Promise((resolve, reject) => {
     call.async(fd, mode, offset, length, (error: Error | null, result: number) => {
@@ -198,7 +208,7 @@ function fallocate(fd: number, mode: number, offset: number, length: number): Pr
 
 /** An anonymous file in memory that vanishes with its last user, also after kill -9. Linux only. */
 export function createMemfd(name: string): number {
-  const { memfdCreate } = calls();
+  const memfdCreate = calls.memfdCreate();
   if (!memfdCreate) throw Object.assign(new Error("memfd_create: not on this system"), { code: "ENOSYS" });
   const fd = memfdCreate(name, MFD_CLOEXEC);
   if (fd < 0) throw lastError("memfd_create");
@@ -211,7 +221,7 @@ export function createMemfd(name: string): number {
  * at all, the answer is the only help.
  */
 export function dieWithParent(parentPid: number): boolean {
-  calls().prctl?.(PR_SET_PDEATHSIG, SIGKILL);
+  calls.prctl()?.(PR_SET_PDEATHSIG, SIGKILL);
   return process.ppid === parentPid;
 }
 

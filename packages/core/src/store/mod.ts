@@ -6,4 +6,5 @@ export { createGcPressure, type GcPressure, type GcPressureOptions } from "./gc-
 export { describeBytes } from "./holders.ts";
 export type { StoredBytes } from "./mappings.ts";
 export { dieWithParent, mapSharedWords, trimHeap } from "./memory.ts";
+export { koffi, nativePath, useNativePath } from "./native.ts";
 export { type StoreServer, type StoreServerEvent, type StoreServerOptions, startStore } from "./server.ts";

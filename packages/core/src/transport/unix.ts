@@ -23,7 +23,8 @@ export async function listenUnix(path: string, accept: (peer: SocketPeer) => Pee
   });
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    server.listen(path, () => resolve());
+    server.once("listening", () => resolve());
+    listen(server, path);
   });
   return {
     path,
@@ -33,6 +34,16 @@ export async function listenUnix(path: string, accept: (peer: SocketPeer) => Pee
         server.close(() => resolve());
       }),
   };
+}
+
+/**
+ * `server.listen` loads `node:cluster` and all that it needs, to ask whether this is one of its processes, which a
+ * process of the runtime is not. What comes after that question has a name too.
+ */
+function listen(server: Server, path: string): void {
+  const { _listen2: listenHere } = server as Server & { _listen2?(path: string, port: number, type: number): void };
+  if (listenHere) listenHere.call(server, path, -1, -1);
+  else server.listen(path);
 }
 
 const noHandlers: PeerHandlers = { onMessage() {}, onClose() {} };

@@ -358,6 +358,8 @@ export interface WorkerConfig {
   /** The socket it must listen on. */
   readonly address: string;
   readonly nodePid: number;
+  /** Where the native library lies that processes share memory with, if the node knows. */
+  readonly nativePath?: string;
   readonly claims?: ClaimsInfo;
   /** What the process was started with; what it submits starts from the same. */
   readonly runtimeEnv?: RuntimeEnv;

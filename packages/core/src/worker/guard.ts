@@ -12,7 +12,7 @@ import { leaveExecution } from "../client/mod.ts";
 import type { WorkerClaims } from "../owner/mod.ts";
 
 const HOOK = Symbol.for("mobula.guarded");
-/** Compiled when first needed: scripts cannot be part of a startup snapshot. */
+/** Compiled when first needed. */
 let script: Script | undefined;
 /** A signal that was announced arrives within this time, or its sender is gone. */
 const ANNOUNCED_SIGNAL_MS = 1_000;

@@ -2,9 +2,10 @@
  * Tags what a worker prints with the name of what runs, in band, so that the node can tell lines apart. The tag is
  * written only before the first output under a new name: a task that prints nothing costs nothing.
  */
+import { InternalError } from "../base/errors.ts";
 
 let current = "";
-let written = { stdout: "", stderr: "" };
+const made = new Set<NodeJS.WriteStream>();
 
 const mark = (name: string): string => `\x1b]mobula;${name.replaceAll(/\p{Cc}/gu, " ")}\x07`;
 
@@ -12,18 +13,41 @@ export function tagOutput(name: string): void {
   current = name;
 }
 
-/** Call once, before user code runs. */
+/** Call once, before user code runs. The streams are made when somebody prints: that takes a millisecond each. */
 export function installOutputTags(): void {
-  written = { stdout: "", stderr: "" };
   for (const name of ["stdout", "stderr"] as const) {
-    const stream = process[name];
-    const write = stream.write.bind(stream) as typeof stream.write;
-    stream.write = ((...args: Parameters<typeof stream.write>) => {
-      if (written[name] !== current) {
-        written[name] = current;
-        write(mark(current));
-      }
-      return write(...args);
-    }) as typeof stream.write;
+    const own = Object.getOwnPropertyDescriptor(process, name);
+    if (!own?.get) throw new InternalError(`this Node.js has no getter of process.${name}`);
+    const make = own.get.bind(process) as () => NodeJS.WriteStream;
+    let stream: NodeJS.WriteStream | undefined;
+    Object.defineProperty(process, name, {
+      configurable: true,
+      enumerable: true,
+      get: () => {
+        stream ??= tagged(make());
+        return stream;
+      },
+    });
   }
+}
+
+function tagged(stream: NodeJS.WriteStream): NodeJS.WriteStream {
+  let written = "";
+  const write = stream.write.bind(stream) as typeof stream.write;
+  stream.write = ((...args: Parameters<typeof stream.write>) => {
+    if (written !== current) {
+      written = current;
+      write(mark(current));
+    }
+    return write(...args);
+  }) as typeof stream.write;
+  made.add(stream);
+  return stream;
+}
+
+/** Calls back when everything that was printed has left. */
+export function whenPrinted(then: () => void): void {
+  let open = made.size;
+  if (open === 0) then();
+  for (const stream of made) stream.write("", () => --open === 0 && then());
 }

@@ -14,6 +14,7 @@ import type { ClaimsInfo, FromNode, StoreInfo, ToNode, WorkerConfig } from "../w
 import { ActorHost } from "./actor-host.ts";
 import { OwnerConnection } from "./connection.ts";
 import { shielded } from "./guard.ts";
+import { whenPrinted } from "./output.ts";
 import type { Running, Surroundings } from "./running.ts";
 import { TaskRunner } from "./task-runner.ts";
 import { Waits } from "./waits.ts";
@@ -23,6 +24,8 @@ export interface WorkerProcessOptions {
   readonly onClient: (client: Client) => void;
   /** Tags what the process prints from now on. */
   readonly tagOutput: (name: string) => void;
+  /** The node has asked it to end in order. */
+  readonly onEnding: () => void;
 }
 
 /** Maps a page of claim words; undefined where it cannot be had, which costs only the ability to take tasks back early. */
@@ -157,7 +160,8 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
         client.openedStore?.trim();
         return;
       case "goodbye":
-        endPrinted();
+        options.onEnding();
+        whenPrinted(endNow);
         return;
       default:
         return;
@@ -196,11 +200,6 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
 /** GPUs that a lease gives are the ones that CUDA shows, hardware or not. */
 function showDevices(gpus: readonly string[]): void {
   process.env.CUDA_VISIBLE_DEVICES = gpus.join(",");
-}
-
-/** Ends once everything that was printed has left; the node waits for that a moment. */
-function endPrinted(): void {
-  process.stdout.write("", () => process.stderr.write("", () => endNow()));
 }
 
 /** `process.exit` can deadlock while views of the store are collected; a signal cannot. */

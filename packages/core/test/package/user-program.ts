@@ -38,7 +38,7 @@ await shutdown();
 console.log(product === "42" ? "OK" : product);
 `;
 
-/** A module that waits at its top level, and a program that uses what is hard in a process started from a snapshot. */
+/** A module that waits at its top level, and a program that does what is hard in a worker. */
 export const waitingModule = `import { remote, get } from "mobula";
 await new Promise((resolve) => setTimeout(resolve, 1));
 export const ready = true;
@@ -47,16 +47,16 @@ export async function nested(x: number): Promise<number> {
   return get(remote((y: number) => y * factor).remote(7));
 }
 `;
-export const snapshotProgram = `import { readFileSync } from "node:fs";
+export const hardProgram = `import { once } from "node:events";
+import { Worker } from "node:worker_threads";
 import { get, init, put, remote, shutdown } from "mobula";
 import { nested } from "./waits.ts";
 await init({ resources: { cpu: 2 } });
-const look = remote((bytes: Uint8Array) => [
-  readFileSync("/proc/self/cmdline", "utf8").includes("--snapshot-blob"),
-  bytes.length,
-]);
-const results = await get([look.remote(put(new Uint8Array(1_000_000))), remote(nested).remote(6)]);
-await new Promise((resolve) => setTimeout(resolve, Number(process.argv[2] ?? 0)));
+const look = remote((bytes: Uint8Array) => bytes.length);
+const thread = remote(async () => {
+  const worker = new Worker("for (const name of ['net', 'http', 'v8', 'crypto']) require(name)", { eval: true });
+  return (await once(worker, "exit"))[0];
+});
+console.log(JSON.stringify(await get([look.remote(put(new Uint8Array(1_000_000))), remote(nested).remote(6), thread.remote()])));
 await shutdown();
-console.log(JSON.stringify(results));
 `;
