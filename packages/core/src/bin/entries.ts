@@ -24,7 +24,7 @@ export interface EntryProgram {
 const SOURCE_CONDITION = "mobula-source";
 
 /** True in a checkout that runs its TypeScript directly, false in the built package. */
-export const isSource: boolean = import.meta.url.endsWith(".ts");
+const isSource: boolean = import.meta.url.endsWith(".ts");
 
 /** The program `name` in the layout this code itself runs in. */
 export function entryPath(name: EntryName): EntryProgram {

@@ -3,7 +3,7 @@
  * dependent tasks dispatched, its leases returned and its timeouts kept.
  */
 import { receiveMessageOnPort, workerData } from "node:worker_threads";
-import { setClockOffset } from "../base/clock.ts";
+import { monotonicMs, setClockOffset } from "../base/clock.ts";
 import { ConnectionLostError, InternalError, MobulaError } from "../base/errors.ts";
 import { HeapShrinker } from "../base/heap-shrinker.ts";
 import type { ActorId, JobId, ProcessId, Seq } from "../base/ids.ts";
@@ -95,7 +95,7 @@ class IoThread {
   }
 
   private spinsNow(): boolean {
-    const now = performance.now();
+    const now = monotonicMs();
     this.spinRule.active(now);
     if (!this.isSpinWorthwhile(now)) return false;
     if (!this.isSpinning) setImmediate(this.spin);
@@ -109,7 +109,7 @@ class IoThread {
 
   /** One turn of the event loop, which looks at the sockets without waiting for them. */
   private readonly spin = (): void => {
-    const isOver = !this.isSpinWorthwhile(performance.now());
+    const isOver = !this.isSpinWorthwhile(monotonicMs());
     if (!isOver && this.consumer.isEmpty) {
       setImmediate(this.spin);
       return;
