@@ -5,6 +5,8 @@
  * For threads that run nobody's program, or nothing at the moment: when nothing has happened for a while, one collection
  * that also shrinks the heap, at most once in half a minute, and only of a heap small enough for it to be short.
  */
+import { monotonicMs } from "./clock.ts";
+
 const IDLE_MS = 2_000;
 const SHRINK_EVERY_MS = 30_000;
 /** Less than this is not worth a collection. */
@@ -33,7 +35,7 @@ export class HeapShrinker {
   private wasActive = false;
   private shrunkAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor({ heap = heapState, shrink = shrinkNow, nowMs = () => performance.now() }: HeapShrinkerOptions = {}) {
+  constructor({ heap = heapState, shrink = shrinkNow, nowMs = monotonicMs }: HeapShrinkerOptions = {}) {
     this.heap = heap;
     this.shrink = shrink;
     this.nowMs = nowMs;
