@@ -33,7 +33,7 @@ export class SimLink implements WorkerLink {
     this.worker = world.workers.get(address.workerId);
     this.toWorker = new Channel(world);
     this.toOwner = new Channel(world);
-    if (this.worker?.words) this.claims = new OwnerClaims(this.worker.words, address.pid, owner.id, () => false);
+    if (this.worker?.words) this.claims = new OwnerClaims(this.worker.words, address.pid, owner.named, () => false);
     if (this.worker?.process.isAlive) this.worker.links.add(this);
     else this.workerGone();
   }

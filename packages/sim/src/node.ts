@@ -1,9 +1,10 @@
 /** The node's process: the lease engine and control as in production, their commands carried out in virtual time. */
-import type { ProcessId, ResourceUnits, WorkerId } from "../../core/src/base/mod.ts";
+import type { JobId, ProcessId, ResourceUnits, WorkerId } from "../../core/src/base/mod.ts";
 import { CONTROL_MESSAGES, type Control, type ControlMessage, createControl } from "../../core/src/control/mod.ts";
+import { adopt, cancelUnheld } from "../../core/src/owner/mod.ts";
 import { LeaseEngine, type SchedulerCommand, type SchedulerEvent } from "../../core/src/scheduler/mod.ts";
-import type { FromNode, ToNode, WorkerDeath } from "../../core/src/wire/mod.ts";
-import { NODE_ID, type SimProcess } from "./process.ts";
+import type { FromNode, TaskHandover, ToNode, WorkerDeath } from "../../core/src/wire/mod.ts";
+import { NODE_ID, SimProcess } from "./process.ts";
 import { SimWorker } from "./worker.ts";
 import type { World } from "./world.ts";
 
@@ -20,6 +21,9 @@ export class SimNode {
   readonly world: World;
   readonly control: Control;
   private readonly leases: LeaseEngine;
+  private readonly deputies = new Map<ProcessId, SimProcess>();
+  /** Tasks, in the whole run. */
+  handedOver = 0;
   private readonly deaths = new Map<ProcessId, WorkerDeath>();
   /** Everything in use, kept apart from the engine that decides about it. */
   private readonly granted = new Map<string, Granted>();
@@ -113,7 +117,11 @@ export class SimNode {
   /** Everything it sent has been read. */
   disconnected(process: SimProcess): void {
     const death = this.deaths.get(process.id);
-    this.control.processGone(process.id, death?.intended === "idle" || death?.intended === "retired");
+    const isRetired = death?.intended === "idle" || death?.intended === "retired";
+    this.control.processGone(process.id, isRetired);
+    const deputy = this.deputies.get(process.id);
+    this.deputies.delete(process.id);
+    if (!isRetired) deputy?.turn((engine) => cancelUnheld(engine, (key) => this.control.isHeldBeside(key, deputy.id)));
     if (death === undefined) {
       this.step({ kind: "client-left", clientId: process.id });
       return;
@@ -133,6 +141,14 @@ export class SimNode {
       return;
     }
     switch (message.t) {
+      case "task-handover":
+        this.adopt(from, message);
+        break;
+      case "template-drop":
+        this.deputies.get(from.id)?.turn(({ tasks }) => {
+          for (const id of message.ids) tasks.unregister(id);
+        });
+        break;
       case "lease-demand": {
         const { shape, wanted, demand } = message;
         this.step({ kind: "demand-changed", clientId: from.id, shape, wanted, demand });
@@ -163,6 +179,27 @@ export class SimNode {
       default:
         break;
     }
+  }
+
+  // ── what was handed over ───────────────────────────────────────────────────────────────────────────────────────
+
+  private deputyOf(giver: SimProcess, jobId: JobId): SimProcess {
+    let deputy = this.deputies.get(giver.id);
+    if (!deputy) {
+      deputy = new SimProcess(this.world, { deputyOf: giver });
+      this.deputies.set(giver.id, deputy);
+      this.control.processJoined({ processId: deputy.id, role: "worker" });
+      this.step({ kind: "client-joined", clientId: deputy.id, jobId, isDeputy: true });
+    }
+    return deputy;
+  }
+
+  private adopt(from: SimProcess, message: TaskHandover): void {
+    const deputy = this.deputyOf(from, message.jobId);
+    deputy.turn((engine) => {
+      adopt(engine, deputy, { self: deputy.id, giver: from.id }, message);
+      this.handedOver += message.tasks.length;
+    });
   }
 
   private blocked(from: SimProcess, isBlocked: boolean): void {

@@ -1,6 +1,6 @@
 /** A process with an owner engine: a driver, or a worker. Its connection to the node, its turns, and its death. */
 import type { JobId, NodeId, ProcessId, WorkerId } from "../../core/src/base/mod.ts";
-import { type OwnerEffects, OwnerEngine } from "../../core/src/owner/mod.ts";
+import { DEPUTY_SEQS_FROM, type OwnerEffects, OwnerEngine } from "../../core/src/owner/mod.ts";
 import type { FromNode, ToNode, WorkerAddress } from "../../core/src/wire/mod.ts";
 import { SimLink } from "./link.ts";
 import { Program } from "./program.ts";
@@ -17,7 +17,11 @@ export class SimProcess {
   readonly program: Program;
   /** A driver's own; workers make no actors in these runs. */
   readonly jobId: JobId;
+  readonly deputyOf: SimProcess | undefined;
+  /** Whose numbers its objects have. */
+  readonly named: ProcessId;
   isAlive = true;
+  private leasedFor: JobId | undefined;
   /** What the node sends that is not for the owner engine. */
   onMessage: (message: FromNode) => void = () => {};
   private readonly toNodeChannel: Channel;
@@ -25,14 +29,25 @@ export class SimProcess {
   private readonly links = new Map<WorkerId, SimLink>();
   private isTicking = false;
 
-  constructor(world: World) {
+  /**
+   * @param options.handsOver a worker: what it submits may go to its node.
+   * @param options.deputyOf what that worker handed over is seen through here, in the node's process.
+   */
+  constructor(world: World, options: { readonly handsOver?: boolean; readonly deputyOf?: SimProcess } = {}) {
     this.world = world;
     this.id = world.prng.hex(12) as ProcessId;
+    this.deputyOf = options.deputyOf;
+    this.named = options.deputyOf?.id ?? this.id;
     this.jobId = world.prng.hex(4) as JobId;
     this.pid = world.newPid();
     this.toNodeChannel = new Channel(world);
     this.fromNodeChannel = new Channel(world);
-    this.engine = new OwnerEngine(this.id, this.effects());
+    this.engine = new OwnerEngine(this.named, this.effects(), {
+      handsOver: options.handsOver ?? false,
+      ...(this.deputyOf && { engineSeqsFrom: DEPUTY_SEQS_FROM }),
+    });
+    const { handover } = this.engine;
+    if (handover) handover.jobId = () => this.leasedFor ?? this.jobId;
     this.program = new Program(this);
     world.processes.set(this.id, this);
   }
@@ -68,6 +83,11 @@ export class SimProcess {
     this.engine.at(this.world.clock.nowMs);
     run(this.engine);
     this.program.digest();
+    const { handover } = this.engine;
+    if (handover) {
+      if (this.world.prng.chance(this.world.chances.handover)) handover.handOver();
+      else handover.keep();
+    }
     this.engine.flush();
     this.tickWhileActive();
   }
@@ -82,10 +102,15 @@ export class SimProcess {
   }
 
   toNode(message: ToNode): void {
+    if (this.deputyOf) {
+      this.world.node?.receive(this, message);
+      return;
+    }
     this.toNodeChannel.send(() => this.world.node?.receive(this, message));
   }
 
   fromNode(message: FromNode): void {
+    if (message.t === "lease-begin" || message.t === "actor-start") this.leasedFor = message.jobId;
     this.fromNodeChannel.send(() =>
       this.turn((engine) => {
         if (!engine.onNodeMessage(message)) this.onMessage(message);

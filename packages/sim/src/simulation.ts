@@ -17,6 +17,7 @@ export interface SimulationResult {
   readonly virtualSeconds: number;
   readonly workers: number;
   readonly crashes: number;
+  readonly handedOver: number;
   readonly storedObjects: number;
   readonly deadActors: number;
 }
@@ -26,7 +27,7 @@ const ENDING_MS = 180_000;
 
 /** @throws Error that names the seed, the time and the invariant that was broken. */
 export function simulate({ seed, steps }: SimulationOptions): SimulationResult {
-  const world = new World(seed, { crash: 0.03, driverCrash: 0.002, delayMsMax: 40 });
+  const world = new World(seed, { crash: 0.03, driverCrash: 0.002, handover: 0.4, delayMsMax: 40 });
   const run = new Run(world, steps);
   try {
     return { seed, steps, ...run.toEnd() };
@@ -83,6 +84,7 @@ class Run {
       virtualSeconds: Math.round((world.clock.nowMs - this.startedMs) / 1000),
       workers: world.workers.size,
       crashes: this.crashes,
+      handedOver: node.handedOver,
       storedObjects: world.store.sealedCount,
       deadActors: node.control.stats().actors.dead,
     };

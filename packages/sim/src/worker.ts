@@ -57,7 +57,7 @@ export class SimWorker {
   constructor(world: World, workerId: WorkerId) {
     this.world = world;
     this.workerId = workerId;
-    this.process = new SimProcess(world);
+    this.process = new SimProcess(world, { handsOver: true });
     this.claims = new WorkerClaims(this.words);
     this.host = new ActorHost(this);
     this.address = {
@@ -169,7 +169,7 @@ export class SimWorker {
     this.checkArguments(item);
     const { program } = this.process;
     const { prng, clock } = this.world;
-    const result = objectKey(item.link.owner.id, item.seq);
+    const result = objectKey(item.link.owner.named, item.seq);
     const children = Array.from({ length: item.plan.children }, () => program.submit(randomPlan(prng, false), result));
     const finish = (): void => {
       if (item.isCancelled) this.refuse(item);
@@ -218,7 +218,7 @@ export class SimWorker {
           typeof ref === "number" ? objectKey(this.process.id, ref) : ref,
         )
       : [];
-    const result = objectKey(link.owner.id, item.seq);
+    const result = objectKey(link.owner.named, item.seq);
     const nested = engine.objects.useNested(candidates.filter((key) => this.world.isOlder(key, result)));
     if (nested.length > 0) {
       engine.objects.publishNested(nested);

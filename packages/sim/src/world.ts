@@ -39,6 +39,8 @@ export interface Chances {
   readonly crash: number;
   /** Of the second driver's death, at each of its steps. */
   readonly driverCrash: number;
+  /** Of handing over what was not sent, at the end of each turn of a worker. */
+  readonly handover: number;
   readonly delayMsMax: number;
 }
 

@@ -789,6 +789,23 @@ describe("questions about actors", () => {
   });
 });
 
+describe("waits", () => {
+  test("who waits for a call that is queued in an actor waits for the actor", () => {
+    const s = setUp();
+    alive(s, A, 1);
+    const host = processId("a1");
+    const queued = keyOf(s.driver, 1);
+    s.control.handle(s.driver, { t: "object-publish", objects: [{ key: queued, actor: A }] });
+    s.takeSent();
+    s.control.handle(host, {
+      t: "wait-report",
+      started: [{ waitId: 1, by: `actor:${A}`, slots: 1, name: "Counter.add", on: [`task:${queued}`] }],
+      ended: [],
+    });
+    expect(s.takeSent(host)).toMatchObject([{ t: "deadlock", waitId: 1 }]);
+  });
+});
+
 describe("a standing node's restart", () => {
   const entriesOf = (s: Harness): { key: string; value: Uint8Array }[] => {
     const map = new Map<string, Uint8Array | null>(s.persisted.map(({ key, value }) => [key, value]));

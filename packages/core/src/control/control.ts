@@ -1,7 +1,13 @@
 /** Puts the engines together and gives each event to those it concerns. */
-import { objectKeyOwner } from "../base/ids.ts";
-import { type ActorId, type JobId, type MobulaError, type ProcessId, unreachable } from "../base/mod.ts";
-import type { Answer, Query, StoreKey } from "../wire/messages.ts";
+import {
+  type ActorId,
+  type JobId,
+  type MobulaError,
+  type ObjectKey,
+  type ProcessId,
+  unreachable,
+} from "../base/mod.ts";
+import type { Answer, Query, StoreKey, WaitReport } from "../wire/messages.ts";
 import { pack } from "../wire/mod.ts";
 import type { Queries } from "../wire/queries.ts";
 import { explainActor, listActors } from "./actor-queries.ts";
@@ -52,6 +58,15 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
   });
   const waits = createDeadlockFinder();
 
+  /** A call that is queued in its actor waits for nothing itself: who waits for its result waits for the actor. */
+  const namingActors = ({ started, ended }: WaitReport): Pick<WaitReport, "started" | "ended"> => {
+    const named = (on: string): string => {
+      const maker = on.startsWith(TASK_PARTY) ? directory.makerOf(on.slice(TASK_PARTY.length) as ObjectKey) : undefined;
+      return maker === undefined ? on : `actor:${actors.canonical(maker as string as ObjectKey)}`;
+    };
+    return { started: started.map((wait) => ({ ...wait, on: wait.on.map(named) })), ended };
+  };
+
   const persist = (changes: readonly StateChange[], done: (error: MobulaError | undefined) => void): void =>
     effects.persist(changes, (error) => handle(() => done(error)));
 
@@ -89,8 +104,8 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
         break;
       case "object-cancel": {
         // Of an owner that is gone nothing is left to cancel: its refs have failed.
-        const owner = objectKeyOwner(message.key);
-        if (isAlive(owner)) effects.send(owner, message);
+        const to = directory.publisherOf(message.key);
+        if (isAlive(to)) effects.send(to, message);
         break;
       }
       case "hold-grant":
@@ -125,7 +140,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
         actors.exited(from, message);
         break;
       case "wait-report":
-        for (const deadlock of waits.report(from, message)) effects.send(from, deadlock);
+        for (const deadlock of waits.report(from, namingActors(message))) effects.send(from, deadlock);
         break;
       default:
         unreachable(message);
@@ -263,6 +278,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
       });
     },
 
+    isHeldBeside: directory.isHeldBeside,
     storedAmong: (keys) => directory.storedAmong(keys),
 
     stats() {
@@ -275,5 +291,6 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
 
 /** Jobs whose namespace is remembered, those that run not counted. */
 const NAMESPACES_MAX = 10_000;
+const TASK_PARTY = "task:";
 const JOB_ID_START = 24;
 const jobOf = (actorId: ActorId): JobId => actorId.slice(JOB_ID_START) as JobId;

@@ -46,6 +46,44 @@ describe("the directory of escaped refs", () => {
     expect(s.takeSent(s.borrower)).toEqual([{ t: "object-state", key, value }]);
   });
 
+  test("what was handed over is delivered by who took it over, also when the owner is gone", () => {
+    const s = setUp();
+    const deputy = s.join("e");
+    const giver = s.join("f");
+    const key = keyOf(giver, 1);
+    s.publish(giver, key);
+    s.publish(deputy, key);
+    s.grant(deputy, s.borrower, key);
+    s.ask(s.borrower, key);
+    s.control.handle(s.borrower, { t: "object-cancel", key, force: false, isRecursive: true });
+    expect(s.takeSent(deputy)).toMatchObject([{ t: "object-cancel", key }]);
+    expect([s.control.isHeldBeside(key, deputy), s.control.isHeldBeside(key, s.borrower)]).toEqual([true, true]);
+    s.control.processGone(giver);
+    expect(s.takeSent(s.borrower)).toEqual([]);
+    s.publish(deputy, key, inline("x"));
+    s.unpublish(deputy, key);
+    expect(s.takeSent(s.borrower)).toEqual([{ t: "object-state", key, value: inline("x") }]);
+    s.drop(s.borrower, key);
+    expect(s.control.stats().objects).toBe(0);
+    expect(s.takeSent()).toEqual([]);
+  });
+
+  test("an error that was handed over and that nobody asked for is told with its last hold", () => {
+    const s = setUp();
+    const deputy = s.join("e");
+    const [read, unread] = [keyOf(s.borrower, 1), keyOf(s.borrower, 2)];
+    const error: ValueRecord = { at: "error", bytes: Buffer.from("why"), nested: [] };
+    for (const key of [read, unread]) {
+      s.publish(deputy, key, error);
+      s.grant(deputy, s.borrower, key);
+      s.unpublish(deputy, key);
+    }
+    s.ask(s.borrower, read);
+    s.drop(s.borrower, read);
+    s.drop(s.borrower, unread);
+    expect(s.takeSent(deputy)).toEqual([{ t: "object-unread", key: unread, bytes: error.bytes }]);
+  });
+
   test("who asks before the owner has published is parked", () => {
     const s = setUp();
     const key = keyOf(s.owner, 1);

@@ -7,8 +7,8 @@
  * 3. Whoever is sent a value is granted one hold on each key the value mentions, in the same step.
  * 4. When the owner is gone, what it still had to deliver becomes OWNER_DIED; values that are there live on while held.
  */
-import { type ObjectKey, objectKeyOwner, type ProcessId } from "../base/mod.ts";
-import type { ObjectState, StoreKey, ValueRecord } from "../wire/messages.ts";
+import { type ActorId, type ObjectKey, objectKeyOwner, type ProcessId } from "../base/mod.ts";
+import type { ObjectPublish, ObjectState, ObjectUnread, StoreKey, ValueRecord } from "../wire/messages.ts";
 import { packFailure } from "../wire/mod.ts";
 import type { HoldTable } from "./holds.ts";
 import type { HeldKey } from "./keys.ts";
@@ -19,6 +19,12 @@ const DROPPED_KEYS_MAX = 20_000;
 interface ObjectRecord {
   /** False while only others have spoken of it. */
   isPublished: boolean;
+  /** Who delivers the value: its owner, or the one that sees through what the owner handed over. */
+  publisher: ProcessId;
+  /** A call of this actor makes it. */
+  actor: ActorId | undefined;
+  /** Somebody has asked for the value. */
+  isServed: boolean;
   /** The owner has not unpublished it. */
   isOwnerHolding: boolean;
   value: ValueRecord | undefined;
@@ -26,7 +32,7 @@ interface ObjectRecord {
 }
 
 export interface DirectoryOut {
-  send(to: ProcessId, message: ObjectState): void;
+  send(to: ProcessId, message: ObjectState | ObjectUnread): void;
   free(key: StoreKey): void;
   isAlive(process: ProcessId): boolean;
   /** The key that counts: an actor that was asked for under another id has one. */
@@ -34,13 +40,19 @@ export interface DirectoryOut {
 }
 
 export interface Directory {
-  publish(from: ProcessId, objects: readonly { readonly key: ObjectKey; readonly value?: ValueRecord }[]): void;
+  publish(from: ProcessId, objects: ObjectPublish["objects"]): void;
   unpublish(from: ProcessId, keys: readonly ObjectKey[]): void;
   subscribe(from: ProcessId, keys: readonly ObjectKey[]): void;
   /** Its subscriptions end, and what it owned and had not delivered fails. */
   processGone(process: ProcessId): void;
   /** The last hold on an object is gone. */
   unheld(key: ObjectKey): void;
+  /** Whom an order about the object is for: the owner, or the one that it handed its task over to. */
+  publisherOf(key: ObjectKey): ProcessId;
+  /** The actor whose call will make the object. */
+  makerOf(key: ObjectKey): ActorId | undefined;
+  /** Somebody besides this process holds it. */
+  isHeldBeside(key: ObjectKey, process: ProcessId): boolean;
   /** Of these places in the store, the ones that hold published values. */
   storedAmong(keys: ReadonlySet<StoreKey>): readonly StoreKey[];
   stats(): { readonly objects: number; readonly parkedObjects: number };
@@ -76,6 +88,7 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
   function serveWaiters(key: ObjectKey, record: ObjectRecord, value: ValueRecord): void {
     const waiters = record.waiters;
     record.waiters = [];
+    if (waiters.length > 0) record.isServed = true;
     for (const waiter of waiters) {
       removeFrom(waitingFor, waiter, key);
       serve(waiter, key, value);
@@ -85,9 +98,18 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
   function recordOf(key: ObjectKey): ObjectRecord {
     let record = records.get(key);
     if (record === undefined) {
-      record = { isPublished: false, isOwnerHolding: false, value: undefined, waiters: [] };
+      const publisher = objectKeyOwner(key);
+      record = {
+        isPublished: false,
+        publisher,
+        actor: undefined,
+        isServed: false,
+        isOwnerHolding: false,
+        value: undefined,
+        waiters: [],
+      };
       records.set(key, record);
-      addTo(awaited, objectKeyOwner(key), key);
+      addTo(awaited, publisher, key);
     }
     return record;
   }
@@ -96,7 +118,7 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
   function setValue(key: ObjectKey, record: ObjectRecord, value: ValueRecord): void {
     const before = record.value;
     record.value = value;
-    removeFrom(awaited, objectKeyOwner(key), key);
+    removeFrom(awaited, record.publisher, key);
     for (const nested of value.nested) holds.pin(out.canonical(nested));
     if (before !== undefined) dropValue(before, value);
     serveWaiters(key, record, value);
@@ -109,12 +131,13 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
   }
 
   function publish(from: ProcessId, key: ObjectKey, value: ValueRecord | undefined): void {
-    if (removeFrom(unwanted, objectKeyOwner(key), key)) {
-      if (value === undefined) addTo(unwanted, objectKeyOwner(key), key);
+    if (removeFrom(unwanted, from, key)) {
+      if (value === undefined) addTo(unwanted, from, key);
       else if (value.at === "stored") out.free(value.key);
       return;
     }
     const record = recordOf(key);
+    if (record.publisher !== from) handOver(key, record, from);
     if (!record.isPublished) {
       record.isPublished = true;
       record.isOwnerHolding = true;
@@ -122,6 +145,16 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
       holds.add(key, from, 1);
     }
     if (value !== undefined) setValue(key, record, value);
+  }
+
+  /** From now on another delivers it, with the owner's hold. */
+  function handOver(key: ObjectKey, record: ObjectRecord, to: ProcessId): void {
+    if (record.isOwnerHolding) {
+      holds.add(key, to, 1);
+      holds.add(key, record.publisher, -1);
+    }
+    if (removeFrom(awaited, record.publisher, key)) addTo(awaited, to, key);
+    record.publisher = to;
   }
 
   function rememberDropped(key: ObjectKey): void {
@@ -135,13 +168,17 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
 
   return {
     publish(from, objects) {
-      for (const { key, value } of objects) publish(from, key, value);
+      for (const { key, value, actor } of objects) {
+        publish(from, key, value);
+        const record = records.get(key);
+        if (record && actor) record.actor = actor;
+      }
     },
 
     unpublish(from, keys) {
       for (const key of keys) {
         const record = records.get(key);
-        if (!record?.isOwnerHolding) continue;
+        if (!record?.isOwnerHolding || record.publisher !== from) continue;
         record.isOwnerHolding = false;
         holds.add(key, from, -1);
       }
@@ -149,10 +186,12 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
 
     subscribe(from, keys) {
       for (const key of keys) {
-        const value = records.get(key)?.value;
-        if (value !== undefined) serve(from, key, value);
-        else if (dropped.has(key)) serve(from, key, lost(key));
-        else if (!out.isAlive(objectKeyOwner(key))) serve(from, key, ownerDied(key));
+        const record = records.get(key);
+        if (record?.value !== undefined) {
+          record.isServed = true;
+          serve(from, key, record.value);
+        } else if (dropped.has(key)) serve(from, key, lost(key));
+        else if (!out.isAlive(record?.publisher ?? objectKeyOwner(key))) serve(from, key, ownerDied(key));
         else {
           recordOf(key).waiters.push(from);
           addTo(waitingFor, from, key);
@@ -183,14 +222,25 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
         if (!out.isAlive(objectKeyOwner(key))) holds.forget(key);
         return;
       }
+      const { publisher, value } = record;
       records.delete(key);
-      if (removeFrom(awaited, objectKeyOwner(key), key)) addTo(unwanted, objectKeyOwner(key), key);
+      if (removeFrom(awaited, publisher, key)) addTo(unwanted, publisher, key);
+      // What an owner publishes it tells its program of itself.
+      if (value?.at === "error" && !record.isServed && publisher !== objectKeyOwner(key))
+        out.send(publisher, { t: "object-unread", key, bytes: value.bytes });
       rememberDropped(key);
       // Whoever waits for something it does not hold has made a mistake, but is not left waiting.
       if (record.waiters.length > 0) serveWaiters(key, record, lost(key));
       if (record.value !== undefined) dropValue(record.value);
       holds.forget(key);
     },
+
+    publisherOf: (key) => records.get(key)?.publisher ?? objectKeyOwner(key),
+    makerOf(key) {
+      const record = records.get(key);
+      return record?.value === undefined ? record?.actor : undefined;
+    },
+    isHeldBeside: (key, process) => holds.isHeldBeside(key, process),
 
     storedAmong(keys) {
       const found: StoreKey[] = [];

@@ -28,6 +28,8 @@ export interface HoldTable {
   pin(key: HeldKey): void;
   unpin(key: HeldKey): void;
   isHeld(key: HeldKey): boolean;
+  /** Something besides this process holds it. */
+  isHeldBeside(key: HeldKey, process: ProcessId): boolean;
   /** What one process holds of a key; for explanations and tests. */
   countOf(key: HeldKey, process: ProcessId): number;
   /** Everything the process held is given back. */
@@ -95,6 +97,13 @@ export function createHolds(unheld: (key: HeldKey) => void): HoldTable {
     isHeld(key) {
       const entry = entries.get(key);
       return entry !== undefined && (entry.holders > 0 || entry.pins > 0);
+    },
+
+    isHeldBeside(key, process) {
+      const entry = entries.get(key);
+      if (entry === undefined) return false;
+      const mine = (sums.get(process)?.get(key) ?? 0) > 0 ? 1 : 0;
+      return entry.pins > 0 || entry.holders > mine;
     },
 
     countOf: (key, process) => sums.get(process)?.get(key) ?? 0,

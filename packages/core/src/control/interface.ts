@@ -3,7 +3,7 @@
  * engine: it never awaits, and its only clock is `nowMs`. Everything it does to the world is a call of `ControlEffects`,
  * made synchronously while it handles an event.
  */
-import type { JobId, MobulaError, NodeId, ProcessId, WorkerId } from "../base/mod.ts";
+import type { JobId, MobulaError, NodeId, ObjectKey, ProcessId, WorkerId } from "../base/mod.ts";
 import type {
   ActorAnnounce,
   ActorCreate,
@@ -171,6 +171,8 @@ export interface Control {
   /** Puts back what a state store remembers of an earlier run; before the first process joins. */
   restore(entries: readonly { readonly key: string; readonly value: Uint8Array }[]): void;
 
+  /** Something besides this process holds the object: another process, or a value that is kept. */
+  isHeldBeside(key: ObjectKey, processId: ProcessId): boolean;
   /** Of these places in the store, the ones that hold published values. */
   storedAmong(keys: ReadonlySet<StoreKey>): readonly StoreKey[];
   stats(): ControlStats;

@@ -8,9 +8,9 @@ import { ConnectionLostError, InternalError, MobulaError } from "../base/errors.
 import { HeapShrinker } from "../base/heap-shrinker.ts";
 import type { ActorId, JobId, ProcessId, Seq } from "../base/ids.ts";
 import { keepBytes, OwnerRuntime, type ProgramEffects } from "../owner/mod.ts";
+import { mapClaims } from "../store/mod.ts";
 import { connectUnix, type Peer } from "../transport/mod.ts";
 import { FrameReader, FrameWriter, type FromNode, isHotFrame, pack, type ToNode, unpack } from "../wire/mod.ts";
-import { mapClaims } from "../worker/mod.ts";
 import { RingConsumer, RingProducer } from "./ring.ts";
 import { type ActorKind, ASK, readNested, readSeqs, TELL } from "./ring-messages.ts";
 import { SpinRule } from "./spin.ts";

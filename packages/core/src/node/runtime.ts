@@ -29,6 +29,7 @@ import type { ClaimPages } from "./claims.ts";
 import type { NodeConfig } from "./config.ts";
 import { acceptConnections } from "./connections.ts";
 import { describeExit } from "./death.ts";
+import { Deputies } from "./deputies.ts";
 import type { EarlySocket } from "./early-socket.ts";
 import { EventRing } from "./event-ring.ts";
 import { trimHeapWhenGrown } from "./heap-trim.ts";
@@ -110,8 +111,26 @@ export class NodeRuntime {
   private readonly requests = new Map<number, ActorWorkerRequest>();
   /** What a worker does now, for people and for the memory monitor; none: it is idle. */
   private readonly duties = new Map<WorkerId, Duty>();
+  private readonly deputies = new Deputies({
+    joined: (deputy, jobId) => {
+      this.control.processJoined({ processId: deputy, role: "worker" });
+      this.feed({ kind: "client-joined", clientId: deputy, jobId, isDeputy: true });
+    },
+    left: (deputy) => {
+      this.feed({ kind: "client-left", clientId: deputy });
+      this.control.processGone(deputy);
+      this.orphans.processGone(deputy);
+      this.timeline.processGone(deputy);
+    },
+    handle: (from, message) => this.handle(from, message as Exclude<ToNode, Hello>), // An owner never says hello.
+    send: (to, message) => this.send(to, message),
+    isHeldBeside: (key, process) => this.control.isHeldBeside(key, process),
+  });
   private readonly orphans = new Orphans({
-    owners: () => [...this.members.values()].flatMap(({ role, processId }) => (role === "tool" ? [] : [processId])),
+    owners: () => [
+      ...[...this.members.values()].flatMap(({ role, processId }) => (role === "tool" ? [] : [processId])),
+      ...this.deputies.ids(),
+    ],
     send: (to, message) => this.send(to, message),
     published: (keys) => this.control.storedAmong(keys),
     free: (keys) => this.store.free(keys),
@@ -191,8 +210,10 @@ export class NodeRuntime {
     });
     this.timeline = new Timeline({
       ring: this.events,
-      workers: () =>
-        [...this.members.values()].filter(({ role }) => role === "worker").map(({ processId }) => processId),
+      workers: () => [
+        ...[...this.members.values()].filter(({ role }) => role === "worker").map(({ processId }) => processId),
+        ...this.deputies.ids(),
+      ],
       send: (to, message) => this.send(to, message),
     });
     const state = options.state ?? createMemoryState();
@@ -262,6 +283,7 @@ export class NodeRuntime {
     if (atOnce) this.logs.flush();
     else await this.logs.drain();
     for (const { peer } of this.members.values()) peer.flush();
+    this.deputies.close();
     clearInterval(this.controlTimer);
     this.stopTrimming();
     clearTimeout(this.tickTimer);
@@ -364,6 +386,7 @@ export class NodeRuntime {
       this.timeline.processGone(processId);
       const isRetired = death.intended === "idle" || death.intended === "max-calls";
       this.control.processGone(processId, isRetired);
+      this.deputies.giverGone(processId, isRetired);
       this.orphans.processGone(processId);
       this.makers.set(processId, workerId);
       this.store.processGone(processId);
@@ -388,6 +411,12 @@ export class NodeRuntime {
       return;
     }
     switch (message.t) {
+      case "task-handover":
+        this.deputies.handOver(from, message);
+        return;
+      case "template-drop":
+        this.deputies.dropTemplates(from, message);
+        return;
       case "lease-demand": {
         const { shape, demand, wanted } = message;
         this.feed({ kind: "demand-changed", clientId: from, shape, demand, wanted });
@@ -441,7 +470,9 @@ export class NodeRuntime {
   }
 
   private send(to: ProcessId, message: FromNode): void {
-    this.members.get(to)?.peer.send(message);
+    const member = this.members.get(to);
+    if (member) member.peer.send(message);
+    else this.deputies.deliver(to, message);
   }
 
   private sendLines(jobId: JobId, message: FromNode): boolean {

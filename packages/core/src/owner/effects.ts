@@ -23,6 +23,8 @@ export interface ProgramEffects {
   streamEnd(stream: Seq, count: number): void;
   /** A failed task whose error nobody has asked for was let go. */
   unreadFailure(name: string, bytes: Uint8Array): void;
+  /** The same for one that others may still ask for: who sees their holds go says whether somebody has. */
+  escapedFailure?(key: ObjectKey, name: string): void;
   warn(code: string, message: string): void;
   /** How much of the object store is kept for refs of this process; told when it has changed, at most once a turn. */
   kept(bytes: number): void;

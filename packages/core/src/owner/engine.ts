@@ -19,21 +19,32 @@ import {
 } from "../wire/mod.ts";
 import { ActorTable } from "./actors.ts";
 import type { OwnerEffects } from "./effects.ts";
+import { Handover } from "./handover.ts";
 import { keepValue } from "./kept-bytes.ts";
 import { ObjectTable } from "./objects.ts";
 import { TASK_STATE, type TaskRecord, type WorkerLink } from "./records.ts";
 import { TaskTable } from "./tasks.ts";
 
+export interface OwnerEngineOptions {
+  /** This engine runs on a thread that runs user code: see handover.ts. */
+  readonly handsOver?: boolean;
+  /** Where its own numbers begin, when another engine numbers for the same owner. */
+  readonly engineSeqsFrom?: number;
+}
+
 export class OwnerEngine {
   readonly objects: ObjectTable;
   readonly tasks: TaskTable;
   readonly actors: ActorTable;
+  /** In a worker: what it does not wait for goes to its node. */
+  readonly handover: Handover | undefined;
   private readonly effects: OwnerEffects;
 
-  constructor(self: ProcessId, effects: OwnerEffects) {
+  constructor(self: ProcessId, effects: OwnerEffects, options: OwnerEngineOptions = {}) {
     this.effects = effects;
-    this.objects = new ObjectTable(self, effects);
+    this.objects = new ObjectTable(self, effects, options.engineSeqsFrom);
     this.tasks = new TaskTable(effects, this.objects);
+    if (options.handsOver) this.handover = new Handover(effects, this.objects, this.tasks);
     this.actors = new ActorTable(effects, this.objects, this.tasks);
     this.tasks.leases.askBack = (lease, seqs) => {
       const { out } = lease.link;
@@ -89,8 +100,19 @@ export class OwnerEngine {
         this.objects.onObjectState(message.key, message.value);
         return true;
       case "object-cancel":
-        this.cancel(objectKeySeq(message.key), message.force, message.isRecursive);
+        if (this.objects.find(objectKeySeq(message.key)))
+          this.cancel(objectKeySeq(message.key), message.force, message.isRecursive);
         return true;
+      case "handed-ended":
+        this.tasks.endedCount += message.count;
+        this.handover?.ended(message.count);
+        return true;
+      case "handed-notice": {
+        const { notice } = message;
+        if (notice.kind === "warning") this.effects.warn(notice.code, notice.message);
+        else this.effects.unreadFailure(notice.name, notice.bytes);
+        return true;
+      }
       case "store-pinned":
         return this.objects.onPinned(message);
       case "actor-state":
@@ -243,6 +265,11 @@ export class OwnerEngine {
     const record = this.objects.find(seq);
     if (record?.foreignKey !== undefined && !record.value) {
       this.effects.toNode({ t: "object-cancel", key: record.foreignKey, force, isRecursive });
+      return true;
+    }
+    if (!record && this.handover && this.handover.pending > 0) {
+      // Its ref is gone; it may be among what was handed over.
+      this.effects.toNode({ t: "object-cancel", key: this.objects.ownKey(seq), force, isRecursive });
       return true;
     }
     const task = record?.task;

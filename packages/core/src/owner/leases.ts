@@ -96,6 +96,24 @@ export class LeaseTable {
     this.touch(shape);
   }
 
+  get hasQueued(): boolean {
+    return this.byId.some(({ queue }) => queue.size > 0);
+  }
+
+  /** Takes the queued tasks that `isMovable` names out of their queues. */
+  takeQueued(isMovable: (task: TaskRecord) => boolean): TaskRecord[] {
+    const taken: TaskRecord[] = [];
+    for (const shape of this.byId) {
+      const { queue } = shape;
+      if (queue.size === 0) continue;
+      const kept: TaskRecord[] = [];
+      for (let task = queue.shift(); task; task = queue.shift()) (isMovable(task) ? taken : kept).push(task);
+      for (const task of kept) queue.push(task);
+      this.touch(shape);
+    }
+    return taken;
+  }
+
   touch(shape: Shape): void {
     if (shape.isDirty) return;
     shape.isDirty = true;

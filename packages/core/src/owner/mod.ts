@@ -2,8 +2,9 @@ export type { ActorCreation } from "./actors.ts";
 export { guardKey, OwnerClaims, WorkerClaims } from "./claims.ts";
 export type { OwnerEffects, ProgramEffects } from "./effects.ts";
 export { OwnerEngine } from "./engine.ts";
+export { adopt, cancelUnheld, type Handover } from "./handover.ts";
 export { keepBytes } from "./kept-bytes.ts";
-export type { ProgramValue } from "./objects.ts";
+export { DEPUTY_SEQS_FROM, type ProgramValue } from "./objects.ts";
 export type {
   MethodTemplate,
   NestedRef,

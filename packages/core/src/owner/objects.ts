@@ -9,6 +9,7 @@
 import { assert } from "../base/assert.ts";
 import type { ErrorKind } from "../base/errors.ts";
 import {
+  type ActorId,
   isObjectKey,
   type ObjectKey,
   objectKey,
@@ -26,6 +27,8 @@ import { SeqTable } from "./seq-table.ts";
 
 /** Object numbers from here on are chosen by the engine; below, by the program's side. */
 const ENGINE_SEQS_FROM = 2 ** 40;
+/** The same for the engine that sees handed over tasks through: it numbers for the same owner. */
+export const DEPUTY_SEQS_FROM = 2 ** 41;
 /** What a ref of another owner counts as kept, whatever its value takes: it should go back when it is needed no more. */
 const BORROWED_BYTES = 64;
 /** A value as the program hands it over: refs inside are named as the program names them. */
@@ -53,15 +56,18 @@ export class ObjectTable {
   private readonly pinning = new Map<number, ObjectRecord[]>();
   private keptBytes = 0;
   private keptBytesTold = 0;
-  private nextEngineSeq = ENGINE_SEQS_FROM;
+  private nextEngineSeq: number;
   private freed: number[] = [];
+  /** Foreign refs to ask the node for. */
+  private asked: ObjectKey[] = [];
   private unpublished: ObjectKey[] = [];
   listener: ObjectListener | undefined;
   /** Called when a handle is about to leave. */
   onActorLeaves: ((key: ObjectKey) => void) | undefined;
 
-  constructor(self: ProcessId, effects: OwnerEffects) {
+  constructor(self: ProcessId, effects: OwnerEffects, engineSeqsFrom = ENGINE_SEQS_FROM) {
     this.self = self;
+    this.nextEngineSeq = engineSeqsFrom;
     this.effects = effects;
     this.holds = new HoldTable(
       (key) => {
@@ -104,7 +110,12 @@ export class ObjectTable {
 
   /** For objects that the program has not numbered: items of streams. */
   createUnnumbered(task: TaskRecord): ObjectRecord {
-    return this.create(this.nextEngineSeq++ as Seq, task);
+    return this.create(this.takeSeq(), task);
+  }
+
+  /** A number for a record that the program has not numbered. */
+  takeSeq(): Seq {
+    return this.nextEngineSeq++ as Seq;
   }
 
   /** A ref of another owner that the program has read from a value, under a number of its own. */
@@ -260,6 +271,13 @@ export class ObjectTable {
     }
   }
 
+  /** Tasks and calls that have not ended, of the returns that somebody needs. */
+  pendingTasks(): ReadonlySet<TaskRecord> {
+    const pending = new Set<TaskRecord>();
+    for (const { task } of this.records.values()) if (task && task.state !== TASK_STATE.done) pending.add(task);
+    return pending;
+  }
+
   /** Of these places in the store, the ones that hold values known here. */
   storedAmong(keys: ReadonlySet<StoreKey>): readonly StoreKey[] {
     const found: StoreKey[] = [];
@@ -315,8 +333,10 @@ export class ObjectTable {
     }
     this.freeValue(record);
     // Whoever holds a published ref reads it elsewhere.
-    if (value?.at === "error" && task && !record.isRead && !isPublished)
-      this.effects.unreadFailure(task.name, value.bytes);
+    if (value?.at === "error" && task && !record.isRead) {
+      if (isPublished) this.effects.escapedFailure?.(this.keyOf(record), task.name);
+      else this.effects.unreadFailure(task.name, value.bytes);
+    }
     if (task) this.listener?.returnDropped(task);
   }
 
@@ -359,6 +379,10 @@ export class ObjectTable {
     return record.foreignKey ?? objectKey(this.self, record.seq);
   }
 
+  ownKey(seq: Seq): ObjectKey {
+    return objectKey(this.self, seq);
+  }
+
   /** Own numbers and foreign keys to keys, each used once more, until `holds.drop`. */
   useNested(nested: readonly NestedRef[]): readonly ObjectKey[] {
     if (nested.length === 0) return NO_KEYS;
@@ -380,7 +404,7 @@ export class ObjectTable {
       if (value) this.publishNested(value.nested);
       this.effects.toNode({
         t: "object-publish",
-        objects: [value ? { key, value: this.publishable(value) } : { key }],
+        objects: [value ? { key, value: this.publishable(value) } : { key, ...makerOf(record) }],
       });
     }
   }
@@ -390,7 +414,32 @@ export class ObjectTable {
     return plainValue(value);
   }
 
-  private ownRecord(key: ObjectKey): ObjectRecord | undefined {
+  /**
+   * The task that makes it is handed over to the node: from now on it is a ref of another owner, under its old name, of
+   * which the node grants this process one hold. To be followed by {@link followUp} when the node has been told.
+   */
+  giveAway(record: ObjectRecord): void {
+    const key = this.keyOf(record);
+    // That use is the hold table's own from now on.
+    if (this.holds.isUsed(key)) record.uses--;
+    record.foreignKey = key;
+    record.task = undefined;
+    // Who publishes it from now on has the owner's hold too.
+    record.isPublished = false;
+    this.keep(record, BORROWED_BYTES);
+    this.holds.receive([key]);
+    if (record.uses <= 0) this.finish(record);
+  }
+
+  /** Asks for the value of what was given away, if it is waited for here. */
+  followUp(record: ObjectRecord): void {
+    const isAwaited =
+      record.isWanted || record.isWatched || record.dependents?.some(({ state }) => state !== TASK_STATE.done);
+    if (isAwaited && this.records.get(record.seq) === record) this.subscribe(record);
+  }
+
+  /** The record of this owner's own object, while it has one. */
+  ownRecord(key: ObjectKey): ObjectRecord | undefined {
     if (!isObjectKey(key) || objectKeyOwner(key) !== this.self) return undefined;
     const record = this.records.get(objectKeySeq(key));
     return record?.foreignKey === undefined ? record : undefined;
@@ -405,7 +454,7 @@ export class ObjectTable {
       return;
     }
     this.subscribed.set(key, [record]);
-    this.effects.toNode({ t: "object-subscribe", keys: [key] });
+    this.asked.push(key);
   }
 
   /** The directory's answer: the value of a foreign ref, its nested refs granted to this process. */
@@ -428,6 +477,10 @@ export class ObjectTable {
       this.keptBytesTold = this.keptBytes;
       this.effects.kept(this.keptBytes);
     }
+    if (this.asked.length > 0) {
+      this.effects.toNode({ t: "object-subscribe", keys: this.asked });
+      this.asked = [];
+    }
     const returned = this.holds.takeReturned();
     if (returned.length > 0) this.effects.toNode({ t: "hold-release", holds: returned });
     if (this.unpublished.length > 0) {
@@ -440,5 +493,8 @@ export class ObjectTable {
     }
   }
 }
+
+const makerOf = ({ task }: ObjectRecord): { readonly actor?: ActorId } =>
+  task?.actor ? { actor: task.actor.actorId } : {};
 
 const NO_KEYS: readonly ObjectKey[] = Object.freeze([]);

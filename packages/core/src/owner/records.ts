@@ -101,9 +101,12 @@ export class ObjectRecord {
     this.flags = isSet ? this.flags | bit : this.flags & ~bit;
   }
 
-  /** Set for a ref that another process owns: this record only caches its value. */
+  /** Set for a ref that another process owns, or whose task was handed over: this record only caches its value. */
   get foreignKey(): ObjectKey | undefined {
     return this.rarities?.foreignKey;
+  }
+  set foreignKey(key: ObjectKey) {
+    this.rare().foreignKey = key;
   }
 
   /** The program waits for the value. */

@@ -20,7 +20,7 @@ import {
 } from "../wire/mod.ts";
 import { type MapClaims, OwnerClaims } from "./claims.ts";
 import type { OwnerEffects, ProgramEffects } from "./effects.ts";
-import { OwnerEngine } from "./engine.ts";
+import { OwnerEngine, type OwnerEngineOptions } from "./engine.ts";
 import { explainActor, explainObject, type OwnerExplanation, type Question } from "./explain.ts";
 import { describeProcess } from "./process-state.ts";
 import type { ClaimTable, WorkerLink } from "./records.ts";
@@ -31,7 +31,11 @@ const NODE_QUERY = "query";
 const EVENTS_SENT_EVERY_MS = 250;
 
 export interface OwnerRuntimeOptions {
+  /** By which its objects are named. */
   readonly self: ProcessId;
+  /** By which it holds and leases; default `self`. */
+  readonly processId?: ProcessId;
+  readonly engine?: OwnerEngineOptions;
   readonly jobId: () => JobId | undefined;
   readonly node: Pick<Peer, "send" | "flush">;
   readonly mapClaims?: MapClaims;
@@ -121,6 +125,7 @@ export class OwnerRuntime {
       streamValue: (stream, bytes) => this.program?.streamValue(stream, bytes),
       streamEnd: (stream, count) => this.program?.streamEnd(stream, count),
       unreadFailure: (name, bytes) => this.program?.unreadFailure(name, bytes),
+      escapedFailure: (key, name) => this.program?.escapedFailure?.(key, name),
       kept: (bytes) => this.program?.kept(bytes),
       warn: (code, message) => this.program?.warn(code, message),
       toNode: (message) => this.toNode(message),
@@ -140,7 +145,9 @@ export class OwnerRuntime {
         this.eventTimer ??= setTimeout(this.sendEvents, EVENTS_SENT_EVERY_MS).unref();
       },
     };
-    this.engine = new OwnerEngine(options.self, effects);
+    this.engine = new OwnerEngine(options.self, effects, options.engine);
+    const { handover } = this.engine;
+    if (handover) handover.jobId = () => options.jobId() ?? ("" as JobId);
     this.events = new EventRecorder({
       pid: process.pid,
       send: (batch) => this.toNode({ t: "events", batch }),
@@ -312,7 +319,7 @@ export class OwnerRuntime {
 
   close(): void {
     clearInterval(this.timer);
-    clearTimeout(this.eventTimer);
+    this.sendEvents();
     for (const link of this.links.values()) link.close();
   }
 
@@ -337,7 +344,8 @@ export class OwnerRuntime {
         peer.send({
           t: "owner-hello",
           version: WIRE_VERSION,
-          processId: this.options.self,
+          processId: this.options.processId ?? this.options.self,
+          owner: this.options.self,
           jobId: this.options.jobId(),
         });
         link.opened(peer);

@@ -539,6 +539,7 @@ describe("holds", () => {
     owner.engine.objects.borrow(2 as Seq, foreign);
     owner.want(2);
     owner.engine.objects.watch(2 as Seq);
+    owner.flush();
     expect(owner.takeAsked().filter(({ t }) => t === "object-subscribe")).toHaveLength(1);
     owner.engine.onNodeMessage({
       t: "object-state",

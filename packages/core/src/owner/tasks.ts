@@ -17,6 +17,7 @@ import {
   writeValues,
 } from "../wire/mod.ts";
 import type { OwnerEffects, TaskOutcome } from "./effects.ts";
+import type { Handover } from "./handover.ts";
 import { type KeptBytes, writeKept } from "./kept-bytes.ts";
 import { LeaseTable } from "./leases.ts";
 import type { ObjectTable } from "./objects.ts";
@@ -59,6 +60,8 @@ export class TaskTable {
   /** Settled for the program, but their workers have not let go of them: cancelled. */
   private readonly interrupted = new Set<TaskRecord>();
   calls: CallQueue | undefined;
+  /** Told of tasks that wait, where they may be handed over. */
+  handover: Handover | undefined;
   /** Tasks and calls that ended, since the start: the program counts what is pending by it. */
   endedCount = 0;
   nowMs = 0;
@@ -74,8 +77,10 @@ export class TaskTable {
       dependencyReady: (task) => {
         if (--task.missing > 0) return;
         task.readyAfterMicros = Math.round((this.nowMs - task.submittedAtMs) * 1000);
-        if (task.state === TASK_STATE.waiting) this.enqueue(task);
-        else if (task.state === TASK_STATE.queued && task.actor) this.calls?.ready(task);
+        if (task.state === TASK_STATE.waiting) {
+          this.handover?.waiting.delete(task);
+          this.enqueue(task);
+        } else if (task.state === TASK_STATE.queued && task.actor) this.calls?.ready(task);
       },
       returnDropped: (task) => this.returnDropped(task),
       rebuild: (task) => this.rebuild(task),
@@ -103,6 +108,7 @@ export class TaskTable {
     const registered = this.templates.get(id);
     if (!registered) return;
     this.templates.delete(id);
+    this.handover?.unregistered(id);
     if (!registered.captured) return;
     registered.captured.isDropped = true;
     this.letGoOfCaptured(registered);
@@ -136,6 +142,7 @@ export class TaskTable {
     const task = new TaskRecord(seq, registered, args, this.useDeps(deps), this.objects.useNested(nested), this.nowMs);
     if (registered.captured) registered.captured.tasks++;
     this.prepare(task, template.numReturns, template.isStream);
+    this.handover?.submitted(task);
     if (task.missing === 0) this.enqueue(task);
   }
 
@@ -365,6 +372,7 @@ export class TaskTable {
   private requeue(task: TaskRecord): void {
     task.state = TASK_STATE.waiting;
     for (const dep of task.deps) if (this.objects.dependOn(dep, task)) task.missing++;
+    if (task.missing > 0) this.handover?.waiting.add(task);
     if (task.missing === 0) this.enqueue(task);
   }
 
@@ -421,6 +429,7 @@ export class TaskTable {
     if (task.state === TASK_STATE.done) return;
     task.state = TASK_STATE.done;
     this.endedCount++;
+    this.handover?.waiting.delete(task);
     if (task.actor) this.calls?.ended(task);
     for (const record of task.returns) this.objects.taskEnded(record);
     if (keepLineage && this.maxRetries(task) !== 0) {
@@ -433,11 +442,22 @@ export class TaskTable {
       this.returnDropped(task);
       return;
     }
+    this.endedHere(task);
+    // A value that cannot be lost needs its task no more; an error's is named when nobody reads it.
+    for (const record of task.returns) if (record.value?.at === "inline") record.task = undefined;
+  }
+
+  /** It is somebody else's from now on. */
+  givenAway(task: TaskRecord): void {
+    task.state = TASK_STATE.done;
+    this.endedHere(task);
+    task.returns = [];
+  }
+
+  private endedHere(task: TaskRecord): void {
     this.forget(task);
     for (const dep of task.deps) this.objects.dropUse(dep);
     task.deps = NO_DEPS;
-    // A value that cannot be lost needs its task no more; an error's is named when nobody reads it.
-    for (const record of task.returns) if (record.value?.at === "inline") record.task = undefined;
   }
 
   private forget(task: TaskRecord): void {

@@ -2,7 +2,15 @@
  * An owner engine with everything around it written down: what it asks of the node, tells the program, and sends to
  * workers, whose side of the claim words is at hand. Time stands still unless a test moves it.
  */
-import { type LeaseId, newNodeId, newProcessId, type ObjectKey, objectKey, type Seq } from "../base/ids.ts";
+import {
+  type LeaseId,
+  newNodeId,
+  newProcessId,
+  type ObjectKey,
+  objectKey,
+  type ProcessId,
+  type Seq,
+} from "../base/ids.ts";
 import {
   FrameReader,
   FrameWriter,
@@ -18,7 +26,7 @@ import {
   writeValue,
 } from "../wire/mod.ts";
 import { OwnerClaims, WorkerClaims } from "./claims.ts";
-import { OwnerEngine } from "./engine.ts";
+import { OwnerEngine, type OwnerEngineOptions } from "./engine.ts";
 import type { NestedRef, Template, WorkerLink } from "./records.ts";
 
 const FRAME_HEADER_BYTES = 4;
@@ -97,7 +105,7 @@ export class TestWorker implements WorkerLink {
 }
 
 export class TestOwner {
-  readonly self = newProcessId();
+  readonly self: ProcessId;
   readonly hasClaims: boolean;
   readonly engine: OwnerEngine;
   readonly workers: TestWorker[] = [];
@@ -110,25 +118,31 @@ export class TestOwner {
   private readonly writer = new FrameWriter();
   private readonly reader = new FrameReader();
 
-  constructor(options: { readonly hasClaims?: boolean } = {}) {
+  constructor(options: { readonly hasClaims?: boolean } & OwnerEngineOptions & { readonly self?: ProcessId } = {}) {
+    this.self = options.self ?? newProcessId();
     this.hasClaims = options.hasClaims ?? true;
-    this.engine = new OwnerEngine(this.self, {
-      value: (seq, value) => void this.told.push(`value ${seq} ${describe(value)}`),
-      pinned: (seq, pinned) => void this.told.push(`pinned ${seq} key ${pinned.key}`),
-      ready: (seq) => void this.told.push(`ready ${seq}`),
-      streamItem: (stream) => void this.told.push(`kept item of ${stream}`),
-      streamValue: (stream, bytes) => void this.told.push(`item [${[...bytes]}] of ${stream}`),
-      streamEnd: (stream, count) => void this.told.push(`end of ${stream} after ${count}`),
-      unreadFailure: (name) => void this.told.push(`unread ${name}`),
-      warn: (code) => void this.told.push(`warn ${code}`),
-      kept() {},
-      toNode: (message) => void this.toNode.push(message),
-      link: (address) => this.link(address),
-      unlink() {},
-      pin: (key) => void this.pinned.push(key),
-      killWorker: (address) => void this.killed.push(address.workerId),
-      taskEvent() {},
-    });
+    this.engine = new OwnerEngine(
+      this.self,
+      {
+        value: (seq, value) => void this.told.push(`value ${seq} ${describe(value)}`),
+        pinned: (seq, pinned) => void this.told.push(`pinned ${seq} key ${pinned.key}`),
+        ready: (seq) => void this.told.push(`ready ${seq}`),
+        streamItem: (stream) => void this.told.push(`kept item of ${stream}`),
+        streamValue: (stream, bytes) => void this.told.push(`item [${[...bytes]}] of ${stream}`),
+        streamEnd: (stream, count) => void this.told.push(`end of ${stream} after ${count}`),
+        escapedFailure: (_key, name) => void this.told.push(`escaped ${name}`),
+        unreadFailure: (name) => void this.told.push(`unread ${name}`),
+        warn: (code) => void this.told.push(`warn ${code}`),
+        kept() {},
+        toNode: (message) => void this.toNode.push(message),
+        link: (address) => this.link(address),
+        unlink() {},
+        pin: (key) => void this.pinned.push(key),
+        killWorker: (address) => void this.killed.push(address.workerId),
+        taskEvent() {},
+      },
+      options,
+    );
     this.engine.at(this.nowMs);
   }
 

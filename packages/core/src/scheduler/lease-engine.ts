@@ -105,7 +105,9 @@ export class LeaseEngine {
     const { tables } = this;
     switch (event.kind) {
       case "client-joined":
-        if (!tables.clients.has(event.clientId)) tables.addClient(event.clientId, tables.job(event.jobId));
+        if (!tables.clients.has(event.clientId)) {
+          tables.addClient(event.clientId, tables.job(event.jobId), event.isDeputy);
+        }
         return;
       case "client-left": {
         const client = tables.clients.get(event.clientId);

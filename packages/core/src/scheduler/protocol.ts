@@ -9,7 +9,13 @@ import type { Demand, RuntimeEnv } from "../wire/messages.ts";
  * A client is a process that submits tasks: a driver, or a worker whose task submits more.
  */
 export type SchedulerEvent =
-  | { readonly kind: "client-joined"; readonly clientId: ProcessId; readonly jobId: JobId }
+  /** `isDeputy`: it submits what workers of the job have handed over, and does not keep the job by being there. */
+  | {
+      readonly kind: "client-joined";
+      readonly clientId: ProcessId;
+      readonly jobId: JobId;
+      readonly isDeputy?: boolean;
+    }
   | { readonly kind: "client-left"; readonly clientId: ProcessId }
   | {
       readonly kind: "demand-changed";

@@ -16,6 +16,8 @@ export interface Job extends Flow {
 export interface Client extends Flow {
   readonly id: ProcessId | undefined;
   readonly job: Job;
+  /** Submits what workers have handed over to the node; being there, it does not keep the job. */
+  readonly isDeputy: boolean;
   readonly asks: Map<number | string, Ask>;
 }
 

@@ -32,8 +32,8 @@ export class Tables {
     return job;
   }
 
-  addClient(id: ProcessId, job: Job): Client {
-    const client: Client = { id, job, asks: new Map(), usage: 0, rate: 0, order: this.nextOrder++ };
+  addClient(id: ProcessId, job: Job, isDeputy = false): Client {
+    const client: Client = { id, job, isDeputy, asks: new Map(), usage: 0, rate: 0, order: this.nextOrder++ };
     this.clients.set(id, client);
     job.clients.add(client);
     return client;
@@ -43,7 +43,7 @@ export class Tables {
   controlClient(job: Job): Client {
     let client = this.controlClients.get(job.id);
     if (!client) {
-      client = { id: undefined, job, asks: new Map(), usage: 0, rate: 0, order: this.nextOrder++ };
+      client = { id: undefined, job, isDeputy: false, asks: new Map(), usage: 0, rate: 0, order: this.nextOrder++ };
       this.controlClients.set(job.id, client);
     }
     return client;
@@ -104,7 +104,8 @@ export class Tables {
   /** A job is over when nobody submits for it, nothing is held for it and no actor of it is left. */
   isOver(job: Job): boolean {
     if (job.requests > 0) return false;
-    for (const { id } of job.clients) {
+    for (const { id, isDeputy } of job.clients) {
+      if (isDeputy) continue;
       // A worker without work submits nothing: it does not keep its job.
       const worker = id === undefined ? undefined : this.workersByClient.get(id);
       if (!worker || worker.state === "leased" || worker.state === "hosting") return false;

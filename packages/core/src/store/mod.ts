@@ -1,10 +1,11 @@
 export type { Backing } from "./arena.ts";
+export { mapClaims } from "./claim-pages.ts";
 export { openStoreClient, type StoreClient, type StoreClientOptions, type WritableAllocation } from "./client.ts";
 export { runCopyThread } from "./copy-helper-thread.ts";
 export type { StoreStats } from "./engine-events.ts";
 export { createGcPressure, type GcPressure, type GcPressureOptions } from "./gc-pressure.ts";
 export { describeBytes } from "./holders.ts";
 export type { StoredBytes } from "./mappings.ts";
-export { dieWithParent, mapSharedWords, trimHeap } from "./memory.ts";
+export { dieWithParent, trimHeap } from "./memory.ts";
 export { koffi, nativePath, useNativePath } from "./native.ts";
 export { type StoreServer, type StoreServerEvent, type StoreServerOptions, startStore } from "./server.ts";

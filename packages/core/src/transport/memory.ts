@@ -33,6 +33,10 @@ export class MemoryPeer implements Peer {
     });
   }
 
+  waitForRoom(): void {
+    // There is always room.
+  }
+
   flush(): void {
     if (this.out.isEmpty) return;
     const bytes = this.out.takeCopy();

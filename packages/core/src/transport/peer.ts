@@ -37,10 +37,17 @@ export interface Peer {
   /** Makes sure that what was written leaves at the end of this turn. */
   schedule(): void;
   flush(): void;
+  /** From now on a flush returns only when the system has taken everything: the thread may not come back for long. */
+  waitForRoom(): void;
   /** Sends what is pending, then closes. */
   close(): void;
   /** Closes at once. */
   destroy(error?: Error): void;
+}
+
+/** The part of a socket that Node.js does not document, present for pipes and TCP alike. */
+interface WithHandle {
+  readonly _handle?: { setBlocking?(isBlocking: boolean): number };
 }
 
 export class SocketPeer implements Peer {
@@ -50,10 +57,11 @@ export class SocketPeer implements Peer {
   /** Lowered until the peer has authenticated. */
   frameBytesMax = FRAME_BYTES_MAX;
   handlers: PeerHandlers;
-  private readonly socket: Socket;
+  private readonly socket: Socket & WithHandle;
   private isScheduled = false;
   private isReceiving = false;
   private isClosing = false;
+  private waitsForRoom = false;
   /** Set by a write that failed: why, for when the last of what was sent here has been read. */
   private writeFailure: Error | undefined;
   /** The beginning of a frame whose end has not arrived. */
@@ -130,7 +138,15 @@ export class SocketPeer implements Peer {
       this.out.position = 0;
       return;
     }
+    // While something still leaves in the background, order is kept by not forcing anything past it.
+    const handle = this.waitsForRoom && this.unsentBytes === 0 ? this.socket._handle : undefined;
+    handle?.setBlocking?.(true);
     this.socket.write(this.out.position <= COPY_BYTES_MAX ? this.out.takeCopy() : this.out.take());
+    handle?.setBlocking?.(false);
+  }
+
+  waitForRoom(): void {
+    this.waitsForRoom = true;
   }
 
   close(): void {

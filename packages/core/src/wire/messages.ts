@@ -7,7 +7,7 @@
  */
 
 import type { ErrorKind } from "../base/errors.ts";
-import type { ActorId, JobId, LeaseId, NodeId, ObjectKey, ProcessId, WorkerId } from "../base/ids.ts";
+import type { ActorId, JobId, LeaseId, NodeId, ObjectKey, ProcessId, Seq, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 
 // ── values ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -107,7 +107,12 @@ export interface Blocked {
 /** "These refs of mine may now be asked for." With a value when it is known. Comes before the message that carries them. */
 export interface ObjectPublish {
   readonly t: "object-publish";
-  readonly objects: readonly { readonly key: ObjectKey; readonly value?: ValueRecord }[];
+  readonly objects: readonly {
+    readonly key: ObjectKey;
+    readonly value?: ValueRecord;
+    /** A call of this actor makes it: who waits for it waits for the actor, also while the call is queued. */
+    readonly actor?: ActorId;
+  }[];
 }
 /** The owner no longer needs its own hold on a published ref; others may still. */
 export interface ObjectUnpublish {
@@ -139,6 +144,49 @@ export interface ObjectCancel {
   readonly key: ObjectKey;
   readonly force: boolean;
   readonly isRecursive: boolean;
+}
+// Handing over: what a worker submits and does not wait for is its node's to see through. See owner/handover.ts.
+
+/** A function with its options, as the tasks that are handed over name it. */
+export interface HandedTemplate {
+  readonly id: number;
+  readonly name: string;
+  readonly code: Uint8Array;
+  readonly nested: readonly ObjectKey[];
+  readonly demand: Demand;
+  readonly numReturns: number;
+  readonly isStream: boolean;
+  readonly streamBufferItems: number;
+  readonly maxRetries: number;
+  readonly retryDelayMs: number;
+  readonly timeoutMs: number;
+  readonly maxCalls: number;
+}
+export interface HandedTask {
+  readonly seq: Seq;
+  readonly template: number;
+  readonly attempt: number;
+  readonly failures: number;
+  readonly args: Uint8Array;
+  /** Small values as they are; everything else is published, or was handed over before. */
+  readonly deps: readonly (ObjectKey | ValueRecord)[];
+  readonly nested: readonly ObjectKey[];
+}
+/**
+ * "These tasks of mine are yours." Their returns keep their names; the sender is granted a hold on each. It holds all
+ * keys that are named here until this has been read.
+ */
+export interface TaskHandover {
+  readonly t: "task-handover";
+  readonly jobId: JobId;
+  /** Those that were not sent before. */
+  readonly templates: readonly HandedTemplate[];
+  readonly tasks: readonly HandedTask[];
+}
+/** No task that is handed over will name these again. */
+export interface TemplateDrop {
+  readonly t: "template-drop";
+  readonly ids: readonly number[];
 }
 /** Objects whose last reference is gone: their place in the store may be reused. */
 export interface StoreFree {
@@ -301,6 +349,8 @@ export type ToNode =
   | HoldRelease
   | ObjectSubscribe
   | ObjectCancel
+  | TaskHandover
+  | TemplateDrop
   | StoreFree
   | StorePin
   | StoreUnpin
@@ -414,6 +464,24 @@ export interface ObjectState {
   readonly key: ObjectKey;
   readonly value: ValueRecord;
 }
+/** The last hold on an error is gone and nobody had asked for it; said to who sees handed over tasks through. */
+export interface ObjectUnread {
+  readonly t: "object-unread";
+  readonly key: ObjectKey;
+  readonly bytes: Uint8Array;
+}
+/** So many of the tasks that were handed over have ended since this was last said. */
+export interface HandedEnded {
+  readonly t: "handed-ended";
+  readonly count: number;
+}
+/** What the owner of a task that was handed over would have told its program. */
+export interface HandedNotice {
+  readonly t: "handed-notice";
+  readonly notice:
+    | { readonly kind: "unread-failure"; readonly name: string; readonly bytes: Uint8Array }
+    | { readonly kind: "warning"; readonly code: string; readonly message: string };
+}
 /** An object is in memory at `offset`, and stays until unpinned. `error` is a packed error (lost, disk failed). */
 export interface StorePinned {
   readonly t: "store-pinned";
@@ -507,6 +575,9 @@ export type FromNode =
   | LeaseBegin
   | ObjectState
   | ObjectCancel
+  | ObjectUnread
+  | HandedEnded
+  | HandedNotice
   | StorePinned
   | StoreOrphans
   | ActorState

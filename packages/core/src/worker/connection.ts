@@ -6,6 +6,7 @@ import type { OwnerRuntime } from "../owner/mod.ts";
 import type { Peer, PeerHandlers } from "../transport/mod.ts";
 import { FrameReader, readKeys, readValues, TEMPLATE_FLAGS, TO_WORKER } from "../wire/mod.ts";
 import type { ActorHost } from "./actor-host.ts";
+import type { Habit } from "./attention.ts";
 import { ResultWriter } from "./results.ts";
 import type { RetryRule } from "./retry-rule.ts";
 import type { TaskRunner } from "./task-runner.ts";
@@ -22,6 +23,8 @@ export class WorkerTemplate {
   readonly streamBufferItems: number;
   fn: AnyFunction | undefined;
   retry: RetryRule = false;
+  /** Whether it looks after what it submits. */
+  readonly habit: Habit = { trust: 0 };
   runs = 0;
   /** Moving average of a run. */
   runMicros = 0;
@@ -80,7 +83,10 @@ export interface NamedActor {
 
 export interface OwnerHello {
   readonly t: "owner-hello";
+  /** Who holds what is sent to this owner. */
   readonly processId: ProcessId;
+  /** By whom its tasks are named. */
+  readonly owner: ProcessId;
 }
 
 export class OwnerConnection implements PeerHandlers {
@@ -120,9 +126,10 @@ export class OwnerConnection implements PeerHandlers {
 
   onMessage(message: { readonly t: string }): void {
     if (message.t !== "owner-hello") throw new ConnectionLostError(`an unexpected message: ${message.t}`);
-    const { processId } = message as OwnerHello;
-    if (typeof processId !== "string") throw new ConnectionLostError("an owner did not say who it is");
-    this.ownerId = processId;
+    const { processId, owner } = message as OwnerHello;
+    if (typeof processId !== "string" || typeof owner !== "string")
+      throw new ConnectionLostError("an owner did not say who it is");
+    this.ownerId = owner;
     this.writer = new ResultWriter(this.client, this.runtime, this.peer, processId);
   }
 

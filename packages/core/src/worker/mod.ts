@@ -5,4 +5,4 @@ export { installOutputTags, tagOutput } from "./output.ts";
 export { failExecution, type Surroundings } from "./running.ts";
 export { TaskRunner } from "./task-runner.ts";
 export { Waits } from "./waits.ts";
-export { mapClaims, runWorker } from "./worker.ts";
+export { runWorker } from "./worker.ts";

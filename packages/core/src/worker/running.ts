@@ -3,6 +3,7 @@ import { InvalidOptionError, type MobulaError, TaskCancelledError, TaskTimeoutEr
 import { type ActorId, objectKey, type Seq, taskIdHex, type WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import { type Client, currentExecution, type Execution, type Handle } from "../client/mod.ts";
+import type { Habit } from "./attention.ts";
 import type { OwnerConnection } from "./connection.ts";
 
 /** What the place it runs in lends every execution. */
@@ -30,6 +31,8 @@ export class Running implements Execution {
   private controller: AbortController | undefined;
   private children: Set<Seq> | undefined;
   private cancelListeners: Set<(error: Error) => void> | undefined;
+  /** Of its function, where that is known better than by its name: see attention.ts. */
+  habit: Habit | undefined;
   cancelled: MobulaError | undefined;
   /** Ends it with this error although its own promise has not settled; absent when there is nothing to go on without. */
   abandon?: (error: unknown) => void;

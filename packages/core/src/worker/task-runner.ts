@@ -135,6 +135,7 @@ export class TaskRunner {
     // What has finished must not wait for one that may take long.
     if (isPrompt || runs < 2 || peakMicros > LONG_MICROS) task.connection.peer.flush();
     const running = new Running(task.template.name, task.seq, task.attempt, task.connection, this.around());
+    running.habit = task.template.habit;
     this.current = running;
     this.onStart?.(running.name);
     const { fetched } = task;

@@ -1,17 +1,17 @@
 /** A worker process: says hello to its node, listens for owners, runs what they send. */
-import { closeSync, openSync } from "node:fs";
 import { setClockOffset } from "../base/clock.ts";
 import { ConnectionLostError } from "../base/errors.ts";
 import { HeapShrinker } from "../base/heap-shrinker.ts";
 import type { JobId, NodeId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
 import type { ResourceUnits } from "../base/resources.ts";
-import { Client, DirectPort } from "../client/mod.ts";
+import { Client } from "../client/mod.ts";
 import { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
-import { createGcPressure, type GcPressure, mapSharedWords, openStoreClient } from "../store/mod.ts";
+import { createGcPressure, type GcPressure, mapClaims, openStoreClient } from "../store/mod.ts";
 import { connectUnix, listenUnix } from "../transport/mod.ts";
-import type { ClaimsInfo, FromNode, StoreInfo, ToNode, WorkerConfig } from "../wire/mod.ts";
+import type { FromNode, StoreInfo, ToNode, WorkerConfig } from "../wire/mod.ts";
 import { ActorHost } from "./actor-host.ts";
+import { Attention, WorkerPort } from "./attention.ts";
 import { OwnerConnection } from "./connection.ts";
 import { shielded } from "./guard.ts";
 import { whenPrinted } from "./output.ts";
@@ -28,19 +28,6 @@ export interface WorkerProcessOptions {
   readonly onEnding: () => void;
 }
 
-/** Maps a page of claim words; undefined where it cannot be had, which costs only the ability to take tasks back early. */
-export function mapClaims(info: ClaimsInfo): Int32Array | undefined {
-  let fd: number | undefined;
-  try {
-    fd = openSync(info.path, "r+");
-    return mapSharedWords(fd, info.offset, info.bytes);
-  } catch {
-    return undefined;
-  } finally {
-    if (fd !== undefined) closeSync(fd);
-  }
-}
-
 export async function runWorker(config: WorkerConfig, options: WorkerProcessOptions): Promise<void> {
   const { processId } = config;
   const claimWords = config.claims ? mapClaims(config.claims) : undefined;
@@ -54,13 +41,23 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     onMessage: (message) => handle(message as FromNode),
     onClose: () => endNow(),
   });
+  // What is handed over has left when the call that submits it returns, whatever the program does next.
+  node.waitForRoom();
   const toNode = (message: ToNode): void => node.send(message);
   const waits = new Waits(() => runtime, toNode);
-  const runtime = new OwnerRuntime({ self: processId, jobId: () => client.jobId, node, mapClaims });
+  const attention = new Attention(() => runtime);
+  const runtime: OwnerRuntime = new OwnerRuntime({
+    self: processId,
+    engine: { handsOver: true },
+    jobId: () => client.jobId,
+    node,
+    mapClaims,
+    beforeFlush: () => attention.decide(),
+  });
   const client: Client = new Client(
     {
       processId,
-      port: new DirectPort(runtime),
+      port: new WorkerPort(runtime, attention),
       shield: shielded,
       openStore: () => {
         if (!store) throw new ConnectionLostError("the node has not said where its object store is");
@@ -81,7 +78,10 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
   client.runtimeEnv = config.runtimeEnv;
   options.onClient(client);
 
-  const waiting: Surroundings["waiting"] = (change, running, seqs) => waits.change(change, running, seqs);
+  const waiting: Surroundings["waiting"] = (change, running, seqs) => {
+    waits.change(change, running, seqs);
+    if (running.waits === 0) attention.goesOn(running);
+  };
   const around: Surroundings = {
     client,
     get resources() {
@@ -96,6 +96,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
   };
   const ended = (running: Running): void => {
     waits.ended(running);
+    attention.ended();
     // What runs next may keep this thread for long: others are to have what this one leased and left idle.
     if (runtime.enter().tasks.leases.giveBackIdle()) runtime.flushNow();
   };

@@ -255,6 +255,32 @@ export class Keeper {
 }
 
 /** Calls another of its kind, which may call back. */
+/** Hands a letter to whoever waits for it. Make it with a `maxConcurrency` of 2. */
+export class Mailbox {
+  #letter = Promise.withResolvers<ObjectRef<string>[]>();
+  send(letter: ObjectRef<string>[]): void {
+    this.#letter.resolve(letter);
+  }
+  receive(): Promise<ObjectRef<string>[]> {
+    return this.#letter.promise;
+  }
+}
+
+/** Waits for a ref that somebody else owns. */
+export class Reader {
+  async read(boxed: { readonly from: ActorHandle<Mailbox> }): Promise<string> {
+    const [letter] = await get(boxed.from.receive.remote());
+    try {
+      return letter ? await get(letter) : "nothing came";
+    } catch (error) {
+      return (error as Error).name;
+    }
+  }
+  reply(): string {
+    return "a reply";
+  }
+}
+
 export class Caller {
   #other: ActorHandle<Caller> | undefined;
 

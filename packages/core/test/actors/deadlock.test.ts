@@ -1,6 +1,6 @@
 import { get, init, remote, shutdown } from "mobula";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { Caller } from "./classes.ts";
+import { Caller, Mailbox, Reader } from "./classes.ts";
 
 const DEADLOCK_MS = 2_000;
 
@@ -43,6 +43,16 @@ test("an actor that waits for itself", async () => {
   const a = remote(Caller).remote();
   await get(a.meet.remote({ other: a }));
   expect(await get(a.askSafely.remote(1))).toBe("DeadlockError");
+});
+
+test("an actor that waits for a ref of another process, which a call that is queued in it would make", async () => {
+  const mailbox = remote(Mailbox, { maxConcurrency: 2 }).remote();
+  const reader = remote(Reader).remote();
+  const read = reader.read.remote({ from: mailbox });
+  const reply = reader.reply.remote();
+  await get(mailbox.send.remote([reply]));
+  expect(await get(read)).toBe("DeadlockError");
+  expect(await get(reply)).toBe("a reply");
 });
 
 test("with room for more calls the same cycle is none", async () => {

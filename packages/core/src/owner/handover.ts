@@ -1,0 +1,239 @@
+/**
+ * Handing over: tasks of a worker that its node sees through, because the thread of the worker, which runs user code,
+ * may be busy for seconds.
+ *
+ * 1. What the program waits for when a turn of the event loop ends stays here: the thread is idle until it is there.
+ *    Everything else that was not sent is handed over, and so is all of it before the program goes on.
+ * 2. A task takes its record along: function, arguments, and the values or names of the arguments that are refs. Its
+ *    returns keep their names. Here they are refs of another owner from then on, and held as such.
+ * 3. The node runs the same owner engine for each worker that handed something over, under a name of its own among the
+ *    holders (`adopt`). It publishes all returns, so whoever has the ref asks the directory.
+ * 4. When the worker dies, its holds go. What others hold is still made; the rest is cancelled.
+ *
+ * Streams and actor calls stay: both need their owner's attention anyway.
+ */
+import { assert } from "../base/assert.ts";
+import type { JobId, ObjectKey, ProcessId, Seq } from "../base/ids.ts";
+import type { HandedTask, HandedTemplate, TaskHandover, ValueRecord } from "../wire/mod.ts";
+import type { OwnerEffects } from "./effects.ts";
+import type { OwnerEngine } from "./engine.ts";
+import { bytesOf, plainValue } from "./kept-bytes.ts";
+import type { ObjectTable } from "./objects.ts";
+import { type ObjectRecord, type Registered, TASK_STATE, type TaskRecord } from "./records.ts";
+import type { TaskTable } from "./tasks.ts";
+
+/** Tasks, and bytes of their arguments, in one message, so that the node has turns in between. */
+const TASKS_MAX = 100;
+const BYTES_MAX = 256 * 1024;
+
+export class Handover {
+  /** Their arguments are not there. */
+  readonly waiting = new Set<TaskRecord>();
+  /** The job of what is submitted here; set by the runtime. */
+  jobId: () => JobId = () => "" as JobId;
+  /** Handed over and not known to have ended. */
+  pending = 0;
+  private readonly effects: OwnerEffects;
+  private readonly objects: ObjectTable;
+  private readonly tasks: TaskTable;
+  /** Submitted since it was last decided who sees them through. */
+  private recent: TaskRecord[] = [];
+  private readonly sentTemplates = new Set<number>();
+
+  constructor(effects: OwnerEffects, objects: ObjectTable, tasks: TaskTable) {
+    this.effects = effects;
+    this.objects = objects;
+    this.tasks = tasks;
+    tasks.handover = this;
+  }
+
+  submitted(task: TaskRecord): void {
+    this.recent.push(task);
+    if (task.missing > 0) this.waiting.add(task);
+  }
+
+  /** No task will name the function again. */
+  unregistered(id: number): void {
+    if (this.sentTemplates.delete(id)) this.effects.toNode({ t: "template-drop", ids: [id] });
+  }
+
+  /** Something was submitted since the last decision. */
+  get hasUndecided(): boolean {
+    return this.recent.length > 0;
+  }
+
+  /** Tasks have not ended, here or at the node. */
+  get isUnderWay(): boolean {
+    return this.pending > 0 || this.waiting.size > 0 || this.tasks.sent.size > 0 || this.tasks.leases.hasQueued;
+  }
+
+  /**
+   * Of what was submitted since the last decision, every argument is there, or the program waits for the ends of it all.
+   */
+  get isCovered(): boolean {
+    const { recent } = this;
+    if (this.waiting.size === 0) return true;
+    if (recent.every((task) => isOver(task) || isWanted(task))) return true;
+    const covered = new Set<TaskRecord>();
+    const toVisit = recent.filter(isWanted);
+    for (let task = toVisit.pop(); task; task = toVisit.pop()) {
+      if (covered.has(task)) continue;
+      covered.add(task);
+      for (const dep of task.deps) if (dep.task && !dep.value) toVisit.push(dep.task);
+    }
+    return recent.every((task) => isOver(task) || covered.has(task));
+  }
+
+  /** What was submitted until now stays here, unless the program goes on before it has been sent. */
+  keep(): void {
+    if (this.recent.length > 0) this.recent = [];
+  }
+
+  /** Hands over everything that was not sent; false when there was nothing. */
+  handOver(): boolean {
+    this.keep();
+    const tasks = this.tasks.leases.takeQueued(isMovable);
+    for (const task of this.waiting) {
+      if (task.state === TASK_STATE.waiting && !isMovable(task)) continue;
+      this.waiting.delete(task);
+      if (task.state === TASK_STATE.waiting) tasks.push(task);
+    }
+    // Arguments before those that take them.
+    tasks.sort((a, b) => a.seq - b.seq);
+    let templates: HandedTemplate[] = [];
+    let handed: HandedTask[] = [];
+    let bytes = 0;
+    const givenAway: ObjectRecord[] = [];
+    const send = (): void => {
+      const jobId = this.jobId();
+      if (handed.length > 0) this.effects.toNode({ t: "task-handover", jobId, templates, tasks: handed });
+      templates = [];
+      handed = [];
+      bytes = 0;
+    };
+    for (const task of tasks) {
+      const { registered } = task;
+      if (!registered) continue;
+      const template = this.templateOf(registered);
+      if (template) templates.push(template);
+      const record = this.recordOf(task, registered);
+      handed.push(record);
+      bytes += record.args.length + (template?.code.length ?? 0);
+      for (const dep of record.deps) if (typeof dep !== "string" && dep.at !== "stored") bytes += dep.bytes.length;
+      for (const each of task.returns) {
+        givenAway.push(each);
+        this.objects.giveAway(each);
+      }
+      this.tasks.givenAway(task);
+      if (handed.length >= TASKS_MAX || bytes >= BYTES_MAX) send();
+    }
+    send();
+    for (const record of givenAway) this.objects.followUp(record);
+    this.pending += tasks.length;
+    return tasks.length > 0;
+  }
+
+  /** The node says that so many have ended. */
+  ended(count: number): void {
+    this.pending -= count;
+  }
+
+  private templateOf({ template, captured }: Registered): HandedTemplate | undefined {
+    if (this.sentTemplates.has(template.id)) return undefined;
+    this.sentTemplates.add(template.id);
+    const nested = captured?.keys ?? [];
+    this.objects.publishNested(nested);
+    return { ...template, nested };
+  }
+
+  private recordOf(task: TaskRecord, { template }: Registered): HandedTask {
+    this.objects.publishNested(task.nested);
+    return {
+      seq: task.seq,
+      template: template.id,
+      attempt: task.attempt,
+      failures: task.failures,
+      args: bytesOf(task.args),
+      deps: task.deps.map((dep) => this.argument(dep)),
+      nested: task.nested,
+    };
+  }
+
+  private argument(dep: ObjectRecord): ObjectKey | ValueRecord {
+    const { value } = dep;
+    if (value && value.at !== "stored" && value.nested.length === 0) return plainValue(value);
+    const key = this.objects.keyOf(dep);
+    this.objects.publishNested([key]);
+    return key;
+  }
+}
+
+const isOver = (task: TaskRecord): boolean => task.state === TASK_STATE.done || task.state === TASK_STATE.sent;
+const isWanted = (task: TaskRecord): boolean => task.returns.some((record) => record.isWanted);
+
+/** One that a lost copy is made again by stays with those who have the others. */
+const isMovable = (task: TaskRecord): boolean =>
+  task.registered !== undefined && !task.stream && task.returns.every((record) => !record.value);
+
+/**
+ * Takes over what `giver` has handed over. To be called before anything else that it sent after it: the keys that the
+ * tasks name are held by the giver until then, and are granted to this engine, which is called `self` among the
+ * holders, by itself.
+ */
+export function adopt(
+  engine: OwnerEngine,
+  effects: Pick<OwnerEffects, "toNode">,
+  { self, giver }: { readonly self: ProcessId; readonly giver: ProcessId },
+  { templates, tasks }: TaskHandover,
+): void {
+  const { objects } = engine;
+  /** Takes a hold on each key, and keeps it until `use` has made uses of them. */
+  const withHolds = (keys: readonly ObjectKey[], use: () => void): void => {
+    if (keys.length > 0) {
+      effects.toNode({ t: "hold-grant", to: self, keys });
+      objects.holds.receive(keys);
+    }
+    use();
+    objects.holds.drop(keys);
+  };
+  for (const template of templates) withHolds(template.nested, () => engine.tasks.register(template));
+  for (const task of tasks) {
+    const { seq, attempt, failures, args, deps, nested } = task;
+    const keys = [...deps.filter((dep) => typeof dep === "string"), ...nested];
+    withHolds(keys, () => {
+      const borrowed: Seq[] = [];
+      const seqs = deps.map((dep) => {
+        const own = typeof dep === "string" ? objects.ownRecord(dep) : undefined;
+        if (own) return own.seq;
+        const at = objects.takeSeq();
+        if (typeof dep === "string") objects.borrow(at, dep);
+        else objects.setValue(objects.create(at), dep);
+        borrowed.push(at);
+        return at;
+      });
+      engine.tasks.submit(seq, task.template, args, seqs, nested);
+      const submitted = objects.get(seq).task;
+      assert(submitted, "a record that was made for a task has it");
+      submitted.attempt = attempt;
+      submitted.failures = failures;
+      for (const at of borrowed) objects.release(at);
+      const returns = submitted.returns.map((each) => objects.keyOf(each));
+      objects.publishNested(returns);
+      effects.toNode({ t: "hold-grant", to: giver, keys: returns });
+      for (const key of returns) {
+        const own = objects.ownRecord(key);
+        if (own) objects.dropUse(own);
+      }
+    });
+  }
+}
+
+/** The giver is gone, and its holds with it: what nobody holds is not made any more. */
+export function cancelUnheld({ objects, tasks }: OwnerEngine, isHeld: (key: ObjectKey) => boolean): void {
+  // Newest first: when a task goes, its arguments may be needed no more.
+  for (const task of [...objects.pendingTasks()].sort((a, b) => b.seq - a.seq)) {
+    if (task.returns.some((record) => record.uses > 0 || isHeld(objects.keyOf(record)))) continue;
+    const message = `${task.name} was cancelled, because the process that submitted it is gone`;
+    tasks.cancel(task, false, true, { code: "TASK_CANCELLED", kind: "cancelled", message });
+  }
+}
