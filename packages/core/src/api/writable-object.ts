@@ -1,6 +1,8 @@
 /** `create(bytes)`: an object that is written where it will be read. */
 import { ObjectStoreFullError, RefReleasedError } from "../base/errors.ts";
+import { INLINE_BYTES_MAX } from "../base/limits.ts";
 import type { Client } from "../client/mod.ts";
+import { headOfBytes } from "../codec/mod.ts";
 import type { WritableAllocation } from "../store/mod.ts";
 import type { ObjectRef, WritableObject } from "./types.ts";
 
@@ -13,19 +15,17 @@ export class WritableObjectImpl implements WritableObject {
 
   constructor(client: Client, bytes: number, callSite: string) {
     this.client = client;
-    const layout = client.values.bytesLayout(bytes);
     const { store } = client;
-    this.size = layout?.byteLength ?? bytes;
-    if (!store || !layout) {
+    if (!store || bytes < INLINE_BYTES_MAX) {
+      this.size = bytes;
       this.view = new Uint8Array(bytes);
       return;
     }
-    this.allocation = client.run(() => {
-      const allocation = store.create(layout.byteLength, callSite);
-      layout.writeHead(allocation.bytes);
-      return allocation;
-    });
-    this.view = this.allocation.bytes.subarray(layout.offset, layout.offset + bytes);
+    const head = headOfBytes(bytes);
+    this.size = head.length + bytes;
+    this.allocation = client.run(() => store.create(this.size, callSite));
+    this.allocation.bytes.set(head);
+    this.view = this.allocation.bytes.subarray(head.length);
   }
 
   seal(): ObjectRef<Uint8Array<ArrayBuffer>> {

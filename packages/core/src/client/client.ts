@@ -249,9 +249,7 @@ export class Client {
   private putPacked(packed: Shippable, site: string): Ref {
     const { store } = this;
     if (packed.byteLength <= INLINE_BYTES_MAX || !store) return this.putInline(packed);
-    const key = store.put(packed.byteLength, site, (target) =>
-      packed.writeInto(target, (into, offset, source) => store.copy(into.subarray(offset), source)),
-    );
+    const key = store.put(packed.byteLength, site, (target) => packed.writeInto(target));
     return this.putStored(packed, key);
   }
 

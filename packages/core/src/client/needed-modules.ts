@@ -7,7 +7,7 @@
  * is being decoded.
  */
 import { BUFFER_ALIGNMENT_BYTES } from "../base/limits.ts";
-import type { ByteSource, CopyInto, Packed } from "../codec/mod.ts";
+import type { ByteSource, ByteTarget, Packed } from "../codec/mod.ts";
 import { pack, unpack } from "../wire/mod.ts";
 
 const MARK = 0xc1;
@@ -17,7 +17,7 @@ const PREFIX_BYTES = 8;
 export interface Shippable {
   readonly byteLength: number;
   readonly nested: readonly object[];
-  writeInto(target: Uint8Array, copy?: CopyInto): void;
+  writeInto(target: ByteTarget): void;
   toBytes(): Uint8Array;
 }
 
@@ -36,13 +36,14 @@ export class ValueWithModules implements Shippable {
     this.byteLength = this.start + packed.byteLength;
   }
 
-  writeInto(target: Uint8Array, copy?: CopyInto): void {
+  writeInto(target: ByteTarget): void {
     const { head, start } = this;
-    target.fill(0, 0, start);
-    target[0] = MARK;
-    new DataView(target.buffer, target.byteOffset).setUint32(4, head.length, true);
-    target.set(head, PREFIX_BYTES);
-    this.packed.writeInto(target.subarray(start), copy);
+    const prefix = Buffer.alloc(start);
+    prefix[0] = MARK;
+    prefix.writeUInt32LE(head.length, 4);
+    prefix.set(head, PREFIX_BYTES);
+    target.set(prefix, 0);
+    this.packed.writeInto(target, start);
   }
 
   toBytes(): Uint8Array {

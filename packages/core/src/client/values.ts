@@ -61,14 +61,6 @@ export interface EncodedArgs {
   readonly held: readonly Ref[];
 }
 
-export interface BytesLayout {
-  readonly byteLength: number;
-  /** Where the bytes begin. */
-  readonly offset: number;
-  /** Writes everything but the bytes. */
-  writeHead(target: Uint8Array): void;
-}
-
 export type SerializerList = ReturnType<SerializerRegistry["list"]>;
 
 const NONE: readonly never[] = Object.freeze([]);
@@ -122,21 +114,6 @@ export class Values {
       customizer: this.customizer,
       serializers: this.serializers,
     });
-  }
-
-  /** The shape of a stored `Uint8Array` whose bytes are written later; undefined when it is too small to be stored. */
-  bytesLayout(bytes: number): BytesLayout | undefined {
-    if (bytes < INLINE_BYTES_MAX) return undefined;
-    // Fresh memory that is never touched costs address space only.
-    const packed = this.encode(new Uint8Array(bytes), "value");
-    return {
-      byteLength: packed.byteLength,
-      offset: packed.byteLength - bytes,
-      writeHead: (target) =>
-        packed.writeInto(target, (into, offset, source) => {
-          if (source.length !== bytes) into.set(source, offset);
-        }),
-    };
   }
 
   encodeArgs(args: readonly unknown[]): EncodedArgs {

@@ -148,7 +148,7 @@ function shareSegment(records: readonly ViewRecord[], start: number, end: number
 }
 
 /** Kind, segment, offset and length in it, and for a resizable buffer its maximum; big-endian like all of MessagePack. */
-function writeNote(
+export function writeNote(
   out: Output,
   kind: number,
   segment: number,

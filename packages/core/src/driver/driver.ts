@@ -127,17 +127,22 @@ async function join(options: DriverOptions, io: IoThread, launched: LaunchedNode
     },
   });
   const gc: GcPressure = createGcPressure({ capacityBytes: info.store.arenaBytes });
-  const onHeldBytes = (change: number): void => gc.changed(change);
   const client = new Client(
     {
       processId,
       port,
       maxPendingTasks: options.maxPendingTasks,
       openStore: () =>
-        openStoreClient({ info: info.store, processId, onUnpinned: (keys) => port.unpin(keys), onHeldBytes }),
+        openStoreClient({
+          info: info.store,
+          processId,
+          onUnpinned: (keys) => port.unpin(keys),
+          // A view is in the hands of the get that made it.
+          onHeldBytes: (change) => gc.changed(change, true),
+        }),
       onUnreadFailure: options.onUnreadFailure,
       onWarning: options.onWarning,
-      onHeldBytes,
+      onHeldBytes: (change) => gc.changed(change),
     },
     { jobId, nodeId: info.nodeId, namespace },
   );

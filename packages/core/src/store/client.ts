@@ -7,18 +7,28 @@
  * 3. The arena is mapped once, shared, and only to write to; it stays mapped because its page tables are what makes a
  *    warm put fast. Nothing that a program can reach points into that mapping: `create` has mappings of its own.
  */
-import { ConnectionLostError, errorFromCode, InternalError, InvalidOptionError, type ProcessId } from "../base/mod.ts";
+import {
+  assert,
+  ConnectionLostError,
+  errorFromCode,
+  InternalError,
+  InvalidOptionError,
+  type ProcessId,
+} from "../base/mod.ts";
 import type { StoreInfo, StoreKey, StorePinned } from "../wire/messages.ts";
 import { type AsyncChannel, openAsyncChannel } from "./async-channel.ts";
 import { type BlockingSocket, connectBlocking } from "./blocking-socket.ts";
-import { createCopyHelper } from "./copy-helper.ts";
+import { createCopyHelper, LARGE_COPY_BYTES_MIN } from "./copy-helper.ts";
 import { createMappings, openStoreFiles, type StoredBytes } from "./mappings.ts";
 import {
   type Address,
+  copyTo,
   mapShared,
+  moveMapping,
   populate,
   remapAnonymous,
   remapPrivate,
+  reserveLike,
   roundUpToPages,
   unmap,
   viewAt,
@@ -50,6 +60,11 @@ export interface WritableAllocation {
   abort(): void;
 }
 
+/** Where the bytes of one object go; nothing may be written to it after the call that it was given to. */
+export interface WriteTarget {
+  set(source: Uint8Array, offset?: number): void;
+}
+
 export interface StoreClient {
   /**
    * Room for an object, to be filled in place.
@@ -58,16 +73,14 @@ export interface StoreClient {
    */
   create(byteLength: number, callSite: string): WritableAllocation;
   /**
-   * Stores `byteLength` bytes, which `write` puts into `target`; it must not keep `target`. Returns when the object is
-   * sealed; blocks while the node makes room.
+   * Stores `byteLength` bytes, which `write` puts into `target`. Returns when the object is sealed; blocks while the
+   * node makes room.
    *
    * @throws as `create`; what `write` throws is thrown on, and the place given back.
    */
-  put(byteLength: number, callSite: string, write: (target: Uint8Array<ArrayBuffer>) => void): StoreKey;
+  put(byteLength: number, callSite: string, write: (target: WriteTarget) => void): StoreKey;
   /** The same, but waits for room without blocking the thread. */
-  putAsync(byteLength: number, callSite: string, write: (target: Uint8Array<ArrayBuffer>) => void): Promise<StoreKey>;
-  /** `target.set(source)`, with two threads when that is faster. */
-  copy(target: Uint8Array, source: Uint8Array): void;
+  putAsync(byteLength: number, callSite: string, write: (target: WriteTarget) => void): Promise<StoreKey>;
   /** Reads an object that the node has pinned for this process. Call `done()` on the result when it is decoded. */
   map(pinned: StorePinned): StoredBytes;
   /** Gives an unused slab back: the node is short of memory, or this process idle. */
@@ -86,9 +99,15 @@ export interface StoreClient {
 }
 
 const ANSWER_TIMEOUT_MS = 60_000;
-/** Views of the arena are reused, because V8 charges every new one to its heap: windows of this size, half overlapping. */
-const WINDOW_BYTES = 32 * 2 ** 20;
-const WINDOWS_MAX = 8;
+
+/** Where an object goes. */
+interface Place {
+  readonly offset: number;
+  /** Some of its pages do not exist yet. Not said of slabs, which another thread prepares. */
+  readonly isFresh: boolean;
+}
+
+interface GrantedRange extends ByteRange, Place {}
 
 export function openStoreClient(options: StoreClientOptions): StoreClient {
   const { info, processId } = options;
@@ -130,48 +149,54 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
     onHeldBytes: options.onHeldBytes ?? (() => {}),
     ...(options.mappingsMax === undefined ? {} : { countMax: options.mappingsMax }),
   });
-  const copyHelper = createCopyHelper();
+  const copyHelper = createCopyHelper(arenaBytes);
   /** How to abort what `create` made and nobody sealed. */
   const writing = new Set<() => void>();
 
   // ── where to write ─────────────────────────────────────────────────────────────────────────────────────────────────
 
   let arenaAddress: Address | undefined;
-  /** Least recently used first. */
-  const windows = new Map<string, ArrayBuffer>();
 
-  function writeTarget(offset: number, byteLength: number): Uint8Array<ArrayBuffer> {
+  function mapArena(): Address {
     arenaAddress ??= mapShared(files.locate(0).fd, 0, arenaBytes);
-    const half = WINDOW_BYTES / 2;
-    let start = Math.floor(offset / half) * half;
-    let length = Math.min(WINDOW_BYTES, arenaBytes - start);
-    if (offset + byteLength > start + length) {
-      start = offset;
-      length = roundUpToPages(byteLength);
-    }
-    const name = `${start}+${length}`;
-    const window = windows.get(name) ?? viewAt(arenaAddress + start, length);
-    windows.delete(name);
-    windows.set(name, window);
-    for (const oldest of windows.keys()) {
-      if (windows.size <= WINDOWS_MAX) break;
-      windows.delete(oldest);
-    }
-    return new Uint8Array(window, offset - start, byteLength);
+    return arenaAddress;
+  }
+
+  /** A target for one object. It has no memory that a program could keep: bytes are copied by address. */
+  function openTarget(byteLength: number, write: (source: Uint8Array, at: number) => void): WriteTarget & Disposable {
+    let isOpen = true;
+    return {
+      set(source, at = 0) {
+        assert(isOpen, "written to an object that has been sealed");
+        assert(at >= 0 && at + source.byteLength <= byteLength, "written past the end of an object");
+        write(source, at);
+      },
+      [Symbol.dispose]() {
+        isOpen = false;
+      },
+    };
+  }
+
+  function writeArena({ offset, isFresh }: Place, byteLength: number, write: (target: WriteTarget) => void): void {
+    const { fd } = files.locate(0);
+    const arena = mapArena();
+    using target = openTarget(byteLength, (source, at) => {
+      if (source.byteLength < LARGE_COPY_BYTES_MIN) copyTo(arena + offset + at, source);
+      else copyHelper.copy(source, { arena, offset: offset + at, fd, isFresh });
+    });
+    write(target);
   }
 
   /** What the disk file holds is rare: a mapping for the one write. */
-  function writeOverflow(offset: number, byteLength: number, write: (target: Uint8Array<ArrayBuffer>) => void): void {
+  function writeOverflow({ offset }: Place, byteLength: number, write: (target: WriteTarget) => void): void {
     const { fd, position } = files.locate(offset);
     const length = roundUpToPages(byteLength);
     const address = mapShared(fd, position, length);
-    const view = viewAt(address, length);
     try {
-      write(new Uint8Array(view, 0, byteLength));
+      using target = openTarget(byteLength, (source, at) => copyTo(address + at, source));
+      write(target);
     } finally {
-      // The writer may have kept its target, against the rule: its address stays valid, but no longer leads to the store.
-      remapAnonymous(address, length);
-      mappings.adopt(view, address, length, () => {});
+      unmap(address, length);
     }
   }
 
@@ -209,33 +234,35 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
     const answer = awaitAnswer(nextSlabRequest, 0);
     nextSlabRequest = undefined;
     // Refused means that memory is short: the object at hand asks for itself, and waits its turn.
-    return answer[0] === "granted" ? useSlab({ offset: answer[2], bytes: answer[3] }) : undefined;
+    return answer[0] === "granted" ? useSlab(granted(answer)) : undefined;
   }
 
-  function placeInSlab(byteLength: number): number | undefined {
+  function placeInSlab(byteLength: number): Place | undefined {
     const offset = slab?.allocate(byteLength) ?? takePrefetchedSlab()?.allocate(byteLength);
-    if (offset === undefined || !slab || nextSlabRequest !== undefined) return offset;
-    const left = slab.rest()?.bytes ?? 0;
-    if (left < slab.range.bytes / 2) nextSlabRequest = askForRange(0, nextSlabBytes(byteLength, lastSlabBytes), "");
-    return offset;
+    if (offset === undefined) return undefined;
+    if (slab && nextSlabRequest === undefined) {
+      const left = slab.rest()?.bytes ?? 0;
+      if (left < slab.range.bytes / 2) nextSlabRequest = askForRange(0, nextSlabBytes(byteLength, lastSlabBytes), "");
+    }
+    return { offset, isFresh: false };
   }
 
-  function placed(range: ByteRange, byteLength: number): number {
+  function placed(range: GrantedRange, byteLength: number): Place {
     if (byteLength > SLAB_OBJECT_BYTES_MAX || range.offset >= arenaBytes || range.bytes === roundUpToPages(byteLength))
-      return range.offset;
-    return useSlab(range).allocate(byteLength) ?? range.offset;
+      return range;
+    return { offset: useSlab(range).allocate(byteLength) ?? range.offset, isFresh: false };
   }
 
   const wishFor = (byteLength: number): number =>
     byteLength > SLAB_OBJECT_BYTES_MAX ? byteLength : nextSlabBytes(byteLength, lastSlabBytes);
 
-  function allocate(byteLength: number, callSite: string): number {
+  function allocate(byteLength: number, callSite: string): Place {
     if (!Number.isSafeInteger(byteLength) || byteLength < 1)
       throw new InvalidOptionError(`an object of ${byteLength} bytes; it takes a whole number of at least 1`);
     if (closed) throw new ConnectionLostError("the object store's client is closed");
     if (byteLength <= SLAB_OBJECT_BYTES_MAX) {
-      const offset = placeInSlab(byteLength);
-      if (offset !== undefined) return offset;
+      const place = placeInSlab(byteLength);
+      if (place) return place;
     }
     return placed(
       granted(awaitAnswer(askForRange(byteLength, wishFor(byteLength), callSite), putTimeoutMs)),
@@ -248,16 +275,12 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
     giveBack(offset, roundUpToPages(byteLength));
   }
 
-  function fill(
-    offset: number,
-    byteLength: number,
-    callSite: string,
-    write: (target: Uint8Array<ArrayBuffer>) => void,
-  ): StoreKey {
+  function fill(place: Place, byteLength: number, callSite: string, write: (target: WriteTarget) => void): StoreKey {
+    const { offset } = place;
     if (closed) throw new ConnectionLostError("the object store's client is closed");
     try {
-      if (offset >= arenaBytes) writeOverflow(offset, byteLength, write);
-      else write(writeTarget(offset, byteLength));
+      if (offset >= arenaBytes) writeOverflow(place, byteLength, write);
+      else writeArena(place, byteLength, write);
     } catch (error) {
       release(offset, byteLength);
       throw error;
@@ -269,10 +292,22 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
 
   // ── writing in place ───────────────────────────────────────────────────────────────────────────────────────────────
 
-  function mapRange(offset: number, byteLength: number): Address {
+  /**
+   * A mapping of its own to write to, and how to take it out of the writer's reach again. In the arena it borrows the
+   * pages that this process has mapped already, and gives them back with those it has mapped meanwhile: to take a
+   * mapping down costs time for each page, as much as a sixth of a copy, and to fault them in again much more.
+   */
+  function mapRange(offset: number, byteLength: number): { readonly address: Address; putBack(): void } {
     const { fd, position } = files.locate(offset);
+    const length = roundUpToPages(byteLength);
     try {
-      return mapShared(fd, position, roundUpToPages(byteLength));
+      if (offset >= arenaBytes) return { address: mapShared(fd, position, length), putBack() {} };
+      const home = mapArena() + offset;
+      const address = reserveLike(home, length);
+      if (moveMapping(home, address, length))
+        return { address, putBack: () => void moveMapping(address, home, length) };
+      unmap(address, length);
+      return { address: mapShared(fd, position, length), putBack() {} };
     } catch (error) {
       release(offset, byteLength);
       throw error;
@@ -283,15 +318,17 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
   function beginWriting(made: {
     readonly offset: number;
     readonly byteLength: number;
-    readonly address: Address;
+    readonly mapped: ReturnType<typeof mapRange>;
     readonly callSite: string;
   }): { seal(): StoreKey; abort(): void; collected(): void } {
-    const { offset, byteLength, address, callSite } = made;
+    const { offset, byteLength, mapped, callSite } = made;
+    const { address } = mapped;
     let key: StoreKey = 0;
     const length = roundUpToPages(byteLength);
     let state: "being written" | "sealed" | "aborted" = "being written";
     function abort(): void {
       if (state !== "being written") return;
+      mapped.putBack();
       remapAnonymous(address, length);
       state = "aborted";
       writing.delete(abort);
@@ -304,6 +341,7 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
           throw new InvalidOptionError(`the object cannot be sealed: it is ${state} already`);
         // First out of reach for this process's writes, then known to others.
         const { fd, position } = files.locate(offset);
+        mapped.putBack();
         remapPrivate(address, fd, position, length);
         state = "sealed";
         writing.delete(abort);
@@ -343,14 +381,14 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
       nextSlabRequest = undefined;
       if (answer[0] === "granted") giveBack(answer[2], answer[3]);
     }
-    windows.clear();
   }
 
   return {
     create(byteLength, callSite) {
-      const offset = allocate(byteLength, callSite);
-      const address = mapRange(offset, byteLength);
-      const steps = beginWriting({ offset, byteLength, address, callSite });
+      const { offset } = allocate(byteLength, callSite);
+      const mapped = mapRange(offset, byteLength);
+      const { address } = mapped;
+      const steps = beginWriting({ offset, byteLength, mapped, callSite });
       const view = viewAt(address, byteLength);
       mappings.adopt(view, address, roundUpToPages(byteLength), steps.collected);
       return { bytes: new Uint8Array(view), seal: steps.seal, abort: steps.abort };
@@ -363,14 +401,12 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
     async putAsync(byteLength, callSite, write) {
       if (byteLength <= SLAB_OBJECT_BYTES_MAX && !closed) {
         const offset = slab?.allocate(byteLength);
-        if (offset !== undefined) return fill(offset, byteLength, callSite, write);
+        if (offset !== undefined) return fill({ offset, isFresh: false }, byteLength, callSite, write);
       }
       channel ??= openAsyncChannel(info.socketPath, processId);
       const range = granted(await channel.allocate(byteLength, wishFor(byteLength), callSite));
       return fill(placed(range, byteLength), byteLength, callSite, write);
     },
-
-    copy: copyHelper.copy,
 
     map: mappings.open,
 
@@ -402,10 +438,10 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
   };
 }
 
-function granted(answer: FromStore): ByteRange {
+function granted(answer: FromStore): GrantedRange {
   switch (answer[0]) {
     case "granted":
-      return { offset: answer[2], bytes: answer[3] };
+      return { offset: answer[2], bytes: answer[3], isFresh: answer[4] };
     case "refused":
       throw errorFromCode(answer[2], answer[3], answer[4]);
     case "welcome":

@@ -1,37 +1,25 @@
 /**
  * The parked half of `copy-helper.ts`. It shares the process's memory, so that addresses are all it needs: the main
- * thread waits until it is done, and neither side's buffers can move or vanish meanwhile.
+ * thread waits while this one is inside a copy, and neither side's buffers can move or vanish meanwhile.
  */
 import { workerData } from "node:worker_threads";
-import {
-  copyShare,
-  STATE_BUSY,
-  STATE_DONE,
-  STATE_READY,
-  STATE_STARTING,
-  STATE_STOP,
-  STATE_WORD,
-} from "./copy-share.ts";
+import { copier, copyShareOf, INSIDE_WORD, STATE_BUSY, STATE_IDLE, STATE_STOP, STATE_WORD } from "./copy-share.ts";
 import { bindEarly } from "./memory.ts";
 
 export function runCopyThread(): void {
-  const words = new Int32Array(workerData as SharedArrayBuffer);
-  // The other side waits for every copy, so nothing is left for the first one.
+  // Structured clone keeps it shared: copy-helper.ts starts this thread with exactly this.
+  const share = copyShareOf(workerData as SharedArrayBuffer);
+  const { words } = share;
   bindEarly();
-  // Not over a "stop" that came while this thread was starting.
-  Atomics.compareExchange(words, STATE_WORD, STATE_STARTING, STATE_READY);
-  for (let run = true; run; ) {
-    Atomics.wait(words, STATE_WORD, STATE_READY);
-    Atomics.wait(words, STATE_WORD, STATE_DONE);
-    switch (Atomics.load(words, STATE_WORD)) {
-      case STATE_BUSY:
-        copyShare(words);
-        Atomics.store(words, STATE_WORD, STATE_DONE);
-        Atomics.notify(words, STATE_WORD);
-        break;
-      case STATE_STOP:
-        run = false;
-        break;
-    }
+  const copyBlocks = copier(share, { writesFile: false });
+  for (let state = Atomics.load(words, STATE_WORD); state !== STATE_STOP; state = Atomics.load(words, STATE_WORD)) {
+    if (state === STATE_BUSY) {
+      // First in, then a look whether there is still anything to do: the other side closes first and then looks in.
+      Atomics.store(words, INSIDE_WORD, 1);
+      if (Atomics.load(words, STATE_WORD) === STATE_BUSY) copyBlocks();
+      Atomics.store(words, INSIDE_WORD, 0);
+      Atomics.notify(words, INSIDE_WORD);
+      Atomics.wait(words, STATE_WORD, STATE_BUSY);
+    } else Atomics.wait(words, STATE_WORD, STATE_IDLE);
   }
 }

@@ -1,82 +1,101 @@
 /**
- * Large copies with two threads: this one and a helper that is parked between copies. One core cannot saturate memory;
- * measured 23 GB/s against 12. The helper starts with the first large copy (which does not wait for it: a thread takes
- * some 30 ms) and costs 17 MB, so it ends when it has had nothing to do for a while.
+ * Large copies into the arena with two threads: this one and a helper that is parked between copies. One core cannot
+ * saturate memory. The helper joins when it gets a core, and this thread never waits for one that has not: it starts
+ * with the first large copy, which takes it some 30 ms, and costs 17 MB, so it ends when it has had nothing to do for a
+ * while.
  */
 import { Worker } from "node:worker_threads";
 import { entryPath } from "../bin/entries.ts";
-import { copyShare, SHARE_BYTES, STATE_BUSY, STATE_STARTING, STATE_STOP, STATE_WORD, setShare } from "./copy-share.ts";
+import {
+  type CopyJob,
+  copier,
+  copyShareOf,
+  INSIDE_WORD,
+  newCopyShare,
+  STATE_BUSY,
+  STATE_IDLE,
+  STATE_STOP,
+  STATE_WORD,
+  setJob,
+} from "./copy-share.ts";
 import { addressOf } from "./memory.ts";
+import { streamCopyCode } from "./stream-copy.ts";
 
-/** Below this the handshake costs more than it saves. */
-const SHARED_COPY_BYTES_MIN = 8 * 2 ** 20;
+/** Below this the bytes had better stay in the cache, and waking a thread costs more than it saves. */
+export const LARGE_COPY_BYTES_MIN = 8 * 2 ** 20;
 const IDLE_MS = 10_000;
-/** The helper has at most one piece left when this thread has none; a second means that it will never answer. */
+/** The helper has at most one block left when this thread has none; a second means that it will never answer. */
 const HELPER_TIMEOUT_MS = 10_000;
 
 export interface CopyHelper {
-  /** `target.set(source)`, faster when it is large. The two must be of equal length and must not overlap. */
-  copy(target: Uint8Array, source: Uint8Array): void;
-  readonly isRunning: boolean;
+  /** Copies all of `source`, at least {@link LARGE_COPY_BYTES_MIN}, to its place in the arena. */
+  copy(source: Uint8Array, place: Omit<CopyJob, "from" | "length" | "code">): void;
   close(): void;
 }
 
-export function createCopyHelper(): CopyHelper {
-  let helper: { readonly worker: Worker; readonly words: Int32Array<SharedArrayBuffer> } | undefined;
+export function createCopyHelper(arenaBytes: number): CopyHelper {
+  const memory = newCopyShare(arenaBytes);
+  const share = copyShareOf(memory);
+  const { words } = share;
+  const copyBlocks = copier(share, { writesFile: true });
+  let helper: Worker | undefined;
   let idleTimer: NodeJS.Timeout | undefined;
   let unavailable = false;
 
   function start(): void {
-    const words = new Int32Array(new SharedArrayBuffer(SHARE_BYTES));
     const { path, execArgv } = entryPath("copy-thread");
-    const worker = new Worker(path, { workerData: words.buffer, execArgv, stdin: false, name: "mobula-copy" });
+    const worker = new Worker(path, { workerData: memory, execArgv, stdin: false, name: "mobula-copy" });
     worker.unref();
-    const started = { worker, words };
     // Where threads cannot start (no memory) one thread copies alone.
     worker.on("error", () => {
       unavailable = true;
-      if (helper === started) helper = undefined;
+      if (helper === worker) helper = undefined;
     });
-    helper = started;
+    helper = worker;
   }
 
   function stop(): void {
     clearTimeout(idleTimer);
     idleTimer = undefined;
     if (!helper) return;
-    Atomics.store(helper.words, STATE_WORD, STATE_STOP);
-    Atomics.notify(helper.words, STATE_WORD);
+    const stopping = helper;
     helper = undefined;
+    tell(STATE_STOP);
+    // A next one must not begin before this one has read that it is to stop.
+    unavailable = true;
+    stopping.once("exit", () => {
+      Atomics.store(words, STATE_WORD, STATE_IDLE);
+      unavailable = false;
+    });
+  }
+
+  function tell(state: number): void {
+    Atomics.store(words, STATE_WORD, state);
+    Atomics.notify(words, STATE_WORD);
+  }
+
+  /** It must be out before this goes on: it writes to memory that the caller is about to seal. */
+  function awaitHelper(): void {
+    while (Atomics.load(words, INSIDE_WORD) === 1) {
+      if (Atomics.wait(words, INSIDE_WORD, 1, HELPER_TIMEOUT_MS) === "timed-out")
+        throw new Error("the copying thread does not answer");
+    }
   }
 
   return {
-    copy(target, source) {
-      if (source.byteLength < SHARED_COPY_BYTES_MIN || unavailable) {
-        target.set(source);
-        return;
-      }
-      if (!helper) start();
+    copy(source, place) {
+      if (!helper && !unavailable) start();
       if (idleTimer) idleTimer.refresh();
       else {
         idleTimer = setTimeout(stop, IDLE_MS);
         idleTimer.unref();
       }
-      if (!helper || Atomics.load(helper.words, STATE_WORD) === STATE_STARTING) {
-        target.set(source);
-        return;
-      }
-      const { words } = helper;
-      setShare(words, addressOf(target), addressOf(source), source.byteLength);
-      Atomics.store(words, STATE_WORD, STATE_BUSY);
-      Atomics.notify(words, STATE_WORD);
-      copyShare(words);
-      // It must be done before this returns: it writes to memory that the caller is about to seal.
-      if (Atomics.wait(words, STATE_WORD, STATE_BUSY, HELPER_TIMEOUT_MS) === "timed-out") {
-        throw new Error("the copying thread does not answer");
-      }
-    },
-    get isRunning() {
-      return helper !== undefined;
+      setJob(share, { ...place, from: addressOf(source), length: source.byteLength, code: streamCopyCode() });
+      if (helper) tell(STATE_BUSY);
+      copyBlocks();
+      if (!helper) return;
+      tell(STATE_IDLE);
+      awaitHelper();
     },
     close: stop,
   };

@@ -1,34 +1,99 @@
-/** One large copy that two threads work on: pieces are claimed one by one, so that a slow thread holds nobody up. */
-import { copyMemory } from "./memory.ts";
+/**
+ * One large copy into the arena that two threads work on, block by block of it: blocks are claimed one at a time, so
+ * that a thread which is held up holds nobody up.
+ *
+ * A block whose pages are in this thread's page table is copied to. Another one is not left to one fault a page: its
+ * pages are mapped at once first, or, where they do not exist yet, written through the file, for then the kernel need
+ * not clear what is about to be overwritten. Only one thread does that: writers of one file wait for each other.
+ */
+import { type Address, PAGE_BYTES, populateNow, writeAt } from "./memory.ts";
+import { type Copy, streamCopy } from "./stream-copy.ts";
 
-/** Words of the shared block; the addresses are float64 so that they fit as plain numbers. */
+export const BLOCK_BYTES = 2 ** 20;
+
+/** Words of the shared block. */
 export const STATE_WORD = 0;
-const NEXT_PIECE_WORD = 1;
-const FIELDS_OFFSET_BYTES = 8;
-export const SHARE_BYTES = FIELDS_OFFSET_BYTES + 3 * 8;
+/** Whether the helper is at work, on this copy or just leaving it. */
+export const INSIDE_WORD = 1;
+const NEXT_BLOCK_WORD = 2;
+const WORDS = 4;
 
-export const STATE_STARTING = 0;
-export const STATE_READY = 1;
-export const STATE_BUSY = 2;
-export const STATE_DONE = 3;
-export const STATE_STOP = 4;
+export const STATE_IDLE = 0;
+export const STATE_BUSY = 1;
+export const STATE_STOP = 2;
 
-const PIECE_BYTES = 2 ** 20;
+const FIELDS = 7;
+/** A file write that takes longer than this is waiting for another process's. */
+const WRITE_PATIENCE_MS = 2;
 
-const fieldsOf = (words: Int32Array<SharedArrayBuffer>): Float64Array =>
-  new Float64Array(words.buffer, FIELDS_OFFSET_BYTES, 3);
-
-export function setShare(words: Int32Array<SharedArrayBuffer>, to: number, from: number, length: number): void {
-  fieldsOf(words).set([to, from, length]);
-  Atomics.store(words, NEXT_PIECE_WORD, 0);
+export interface CopyJob {
+  /** Where the arena is mapped. */
+  readonly arena: Address;
+  /** Where in the arena, in bytes. */
+  readonly offset: number;
+  readonly from: Address;
+  readonly length: number;
+  readonly fd: number;
+  /** Some of its pages do not exist yet. */
+  readonly isFresh: boolean;
+  /** See {@link streamCopy}. */
+  readonly code: Address;
 }
 
-/** Copies pieces until none is left unclaimed. */
-export function copyShare(words: Int32Array<SharedArrayBuffer>): void {
-  const [to = 0, from = 0, length = 0] = fieldsOf(words);
-  for (;;) {
-    const start = Atomics.add(words, NEXT_PIECE_WORD, 1) * PIECE_BYTES;
-    if (start >= length) return;
-    copyMemory(to + start, from + start, Math.min(PIECE_BYTES, length - start));
-  }
+/** What the threads share. */
+export interface CopyShare {
+  readonly words: Int32Array<SharedArrayBuffer>;
+  readonly fields: Float64Array<SharedArrayBuffer>;
+  /** 1 for each block of the arena whose pages this process has mapped. */
+  readonly mapped: Uint8Array<SharedArrayBuffer>;
+}
+
+export function newCopyShare(arenaBytes: number): SharedArrayBuffer {
+  return new SharedArrayBuffer(WORDS * 4 + FIELDS * 8 + Math.ceil(arenaBytes / BLOCK_BYTES));
+}
+
+export function copyShareOf(memory: SharedArrayBuffer): CopyShare {
+  return {
+    words: new Int32Array(memory, 0, WORDS),
+    fields: new Float64Array(memory, WORDS * 4, FIELDS),
+    mapped: new Uint8Array(memory, WORDS * 4 + FIELDS * 8),
+  };
+}
+
+export function setJob({ words, fields, mapped }: CopyShare, job: CopyJob): void {
+  const { arena, offset, from, length, fd, isFresh, code } = job;
+  fields.set([arena, offset, from, length, fd, Number(isFresh), code]);
+  if (isFresh) mapped.fill(0, Math.floor(offset / BLOCK_BYTES), Math.ceil((offset + length) / BLOCK_BYTES));
+  Atomics.store(words, NEXT_BLOCK_WORD, Math.floor(offset / BLOCK_BYTES));
+}
+
+/** Makes the function that copies blocks until none is left unclaimed. */
+export function copier(share: CopyShare, options: { readonly writesFile: boolean }): () => void {
+  const { words, fields, mapped } = share;
+  let copy: Copy | undefined;
+  return () => {
+    const [arena = 0, offset = 0, from = 0, length = 0, fd = 0, isFresh = 0, code = 0] = fields;
+    copy ??= streamCopy(code);
+    let writesFile = options.writesFile && isFresh === 1;
+    for (;;) {
+      const block = Atomics.add(words, NEXT_BLOCK_WORD, 1);
+      const start = Math.max(offset, block * BLOCK_BYTES);
+      const end = Math.min(offset + length, (block + 1) * BLOCK_BYTES);
+      if (start >= end) return;
+      const source = from + start - offset;
+      if (mapped[block] === 0) {
+        if (writesFile) {
+          const startedMs = performance.now();
+          const isWritten = writeAt(fd, source, end - start, start);
+          writesFile = isWritten && performance.now() - startedMs < WRITE_PATIENCE_MS;
+          if (isWritten) continue;
+        }
+        const firstPage = start - (start % PAGE_BYTES);
+        // Where the kernel cannot, the copy faults its pages in.
+        const isMapped = populateNow(arena + firstPage, Math.ceil((end - firstPage) / PAGE_BYTES) * PAGE_BYTES);
+        if (isMapped && end - start === BLOCK_BYTES) mapped[block] = 1;
+      }
+      copy(arena + start, source, end - start);
+    }
+  };
 }

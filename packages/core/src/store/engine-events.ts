@@ -76,6 +76,8 @@ export type StoreCommand =
       readonly processId: ProcessId;
       readonly offset: number;
       readonly bytes: number;
+      /** Some of its pages do not exist yet. */
+      readonly isFresh: boolean;
     }
   | { readonly kind: "refuse"; readonly requestId: RequestId; readonly error: StoreFailure }
   | {

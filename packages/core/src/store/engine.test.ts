@@ -70,11 +70,11 @@ describe("store engine", () => {
   it("a slab is granted as wished while memory is plentiful, and no larger than needed when it is not", () => {
     const { step, put } = engineOf({ pages: 1_000, spillBytesMax: 0 });
     expect(step(allocate(1, 2, A, 20))).toEqual([
-      { kind: "grant", requestId: 1, processId: A, offset: 0, bytes: 20 * PAGE },
+      { kind: "grant", requestId: 1, processId: A, offset: 0, bytes: 20 * PAGE, isFresh: true },
     ]);
     put(keyOf(1, 1), 800);
     expect(step(allocate(2, 2, A, 20))).toEqual([
-      { kind: "grant", requestId: 2, processId: A, offset: 820 * PAGE, bytes: 2 * PAGE },
+      { kind: "grant", requestId: 2, processId: A, offset: 820 * PAGE, bytes: 2 * PAGE, isFresh: false },
     ]);
   });
 

@@ -118,6 +118,8 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
   let lastTickMs = 0;
   /** Bytes granted of late; halved at each tick. The measure of how much to prepare ahead. */
   let recentDemandBytes = 0;
+  /** Room was given since memory was last prepared ahead. */
+  let isPopulateDue = false;
   let wakeMs = Number.POSITIVE_INFINITY;
   let spilledBytesTotal = 0;
   let restoredBytesTotal = 0;
@@ -129,12 +131,13 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
   const toOffset = (start: number): number => start * PAGE_BYTES;
   const inArena = (start: number): boolean => start < arenaPages;
 
-  function takeArena(pages: number): number | undefined {
+  function takeArena(pages: number): { readonly start: number; readonly isFresh: boolean } | undefined {
     const start = arena.allocate(pages);
     if (start === undefined) return undefined;
+    const isFresh = !residency.isPresent(start, pages);
     residency.touched(start, pages);
     recentDemandBytes += pages * PAGE_BYTES;
-    return start;
+    return { start, isFresh };
   }
 
   function freePages(start: number, pages: number, nowMs: number): void {
@@ -381,17 +384,17 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
     let pages = waiting.pages;
     if (arena.freePages > arenaPages * PLENTY_SHARE)
       pages = Math.max(pages, Math.min(waiting.wishPages, Math.floor(arenaPages * SLAB_SHARE)));
-    let start = takeArena(pages);
-    if (start === undefined && pages > waiting.pages) {
+    let taken = takeArena(pages);
+    if (!taken && pages > waiting.pages) {
       pages = waiting.pages;
-      start = takeArena(pages);
+      taken = takeArena(pages);
     }
-    if (start === undefined) return false;
-    give(waiting, start, pages);
+    if (!taken) return false;
+    give(waiting, taken.start, pages, taken.isFresh);
     return true;
   }
 
-  function give(waiting: Waiting, start: number, pages: number): void {
+  function give(waiting: Waiting, start: number, pages: number, isFresh: boolean): void {
     const { object, requestId } = waiting;
     if (object) {
       assert(object.slot && object.start === undefined, "restore of an object that is not only on disk");
@@ -406,6 +409,7 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
         processId: waiting.processId,
         offset: toOffset(start),
         bytes: pages * PAGE_BYTES,
+        isFresh,
       });
     }
   }
@@ -445,7 +449,7 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
       }
       return;
     }
-    give(waiting, start, waiting.pages);
+    give(waiting, start, waiting.pages, false);
   }
 
   function refuseFull(waiting: Waiting, disk: { readonly code: string; readonly message: string } | undefined): void {
@@ -663,7 +667,7 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
         return;
       case "allocate-requested":
         requestAllocation(event, nowMs);
-        populateAhead();
+        isPopulateDue = true;
         return;
       case "request-abandoned":
         queue = queue.filter((waiting) => waiting.requestId !== event.requestId);
@@ -675,6 +679,9 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
         return;
       case "sealed":
         sealed(event, nowMs);
+        // Not while it was written: the system would clear pages ahead with what the writer needs, its locks and cores.
+        if (isPopulateDue) populateAhead();
+        isPopulateDue = false;
         return;
       case "given-back":
         if (unsealed.carve(event.processId, event.offset / PAGE_BYTES, event.bytes / PAGE_BYTES)) {

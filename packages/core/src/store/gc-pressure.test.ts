@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { createGcPolicy, createGcPressure } from "./gc-pressure.ts";
+import { createGcPolicy, createGcPressure, IDLE_MS } from "./gc-pressure.ts";
 
 const CAPACITY = 1_000;
 
@@ -15,6 +15,16 @@ describe("garbage collection for the store's sake", () => {
     policy.settled();
     expect(policy.due(0)).toBeUndefined();
     policy.changed(51);
+    expect(policy.due(0)).toBe("growth");
+  });
+
+  it("is not due because of a view that has just been made, however large, but with the next one", () => {
+    const policy = createGcPolicy(CAPACITY);
+    policy.active(0);
+    policy.changed(800, true);
+    expect(policy.due(0)).toBeUndefined();
+    expect(policy.nextCheckMs(0)).toBe(IDLE_MS);
+    policy.changed(800, true);
     expect(policy.due(0)).toBe("growth");
   });
 

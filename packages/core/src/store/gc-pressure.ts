@@ -20,8 +20,8 @@ export type GcCause = "growth" | "asked" | "idle";
 
 /** The policy, without clock or collector. Times in milliseconds of one clock. */
 export interface GcPolicy {
-  /** Bytes behind refs and views have grown, or shrunk. */
-  changed(bytes: number): void;
+  /** Bytes behind refs and views have grown, or shrunk; `areInUse`: those that have come are certainly alive. */
+  changed(bytes: number, areInUse?: boolean): void;
   asked(): void;
   /** Something of the program ran: it may have let go of what it held. */
   active(nowMs: number): void;
@@ -39,6 +39,8 @@ export function createGcPolicy(capacityBytes: number): GcPolicy {
   let heldBytes = 0;
   /** What was held after the last collection. */
   let floorBytes = 0;
+  /** What came last, if it is in use: to collect because of it alone would find nothing. */
+  let newestBytes = 0;
   let wanted = false;
   let lastActiveMs = Number.NEGATIVE_INFINITY;
   /** Whether anything was taken hold of since the last collection in idleness. */
@@ -46,11 +48,15 @@ export function createGcPolicy(capacityBytes: number): GcPolicy {
   let allowedFromMs = Number.NEGATIVE_INFINITY;
 
   const growthMax = capacityBytes * GROWTH_SHARE;
+  const hasGrown = (): boolean => heldBytes - newestBytes - floorBytes > growthMax;
 
   return {
-    changed(bytes) {
+    changed(bytes, areInUse = false) {
       heldBytes += bytes;
-      if (bytes > 0) idleCollectDue = true;
+      if (bytes > 0) {
+        idleCollectDue = true;
+        newestBytes = areInUse ? bytes : 0;
+      }
       if (heldBytes === 0) idleCollectDue = false;
       floorBytes = Math.min(floorBytes, heldBytes);
     },
@@ -68,7 +74,7 @@ export function createGcPolicy(capacityBytes: number): GcPolicy {
       }
       if (nowMs < allowedFromMs) return undefined;
       if (wanted) return "asked";
-      if (heldBytes - floorBytes > growthMax) return "growth";
+      if (hasGrown()) return "growth";
       if (!idleCollectDue || nowMs - lastActiveMs < IDLE_MS) return undefined;
       idleCollectDue = false;
       return "idle";
@@ -85,7 +91,7 @@ export function createGcPolicy(capacityBytes: number): GcPolicy {
     },
     nextCheckMs(nowMs) {
       if (heldBytes === 0) return Number.POSITIVE_INFINITY;
-      if (wanted || heldBytes - floorBytes > growthMax) return Math.max(nowMs, allowedFromMs);
+      if (wanted || hasGrown()) return Math.max(nowMs, allowedFromMs);
       if (idleCollectDue) return Math.max(allowedFromMs, lastActiveMs + IDLE_MS);
       return Number.POSITIVE_INFINITY;
     },
@@ -107,7 +113,7 @@ export interface GcPressureOptions {
 
 export interface GcPressure {
   /** Bytes behind refs and views have grown (positive) or shrunk. Cheap; may collect, at once, when they have grown. */
-  changed(bytes: number): void;
+  changed(bytes: number, areInUse?: boolean): void;
   /** The node sent `Collect`. */
   asked(): void;
   /** Something of the program ran, and may have let go of what it held. Cheap. */
@@ -178,8 +184,8 @@ export function createGcPressure(options: GcPressureOptions): GcPressure {
   }
 
   return {
-    changed(bytes) {
-      policy.changed(bytes);
+    changed(bytes, areInUse) {
+      policy.changed(bytes, areInUse);
       if (bytes <= 0) return;
       policy.active(now());
       check();

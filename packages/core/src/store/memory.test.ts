@@ -9,15 +9,18 @@ import {
   mapPrivate,
   mapShared,
   mapSharedWords,
+  moveMapping,
   PAGE_BYTES,
   punchHole,
   remapAnonymous,
   remapPrivate,
+  reserveLike,
   reserveRange,
   trimHeap,
   unmap,
   viewAt,
 } from "./memory.ts";
+import { streamCopy, streamCopyCode } from "./stream-copy.ts";
 
 const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
 const hasGlibc = header.glibcVersionRuntime !== undefined;
@@ -101,5 +104,61 @@ describe("memory", () => {
     trimHeap();
     expect(before - process.memoryUsage.rss()).toBeGreaterThan(32 * 2 ** 20);
     expect(kept.every((bytes) => bytes[255] === 1)).toBe(true);
+  });
+});
+
+describe("moving a mapping", () => {
+  it("keeps bytes and pages together, there and back, and both places stay mapped", () => {
+    using file = memfd(1024);
+    const length = 1024 * PAGE_BYTES;
+    const home = mapShared(file.fd, 0, length);
+    new Uint8Array(viewAt(home, length)).fill(1);
+    const from = home + 3 * PAGE_BYTES;
+    const size = length - 7 * PAGE_BYTES;
+    const away = reserveLike(from, size);
+    expect(Math.abs(away - from) % (2 * 2 ** 20)).toBe(0);
+    expect(moveMapping(from, away, size)).toBe(true);
+    const bytes = new Uint8Array(viewAt(away, size));
+    expect(bytes.every((byte) => byte === 1)).toBe(true);
+    bytes.fill(2);
+    expect(moveMapping(away, from, size)).toBe(true);
+    remapPrivate(away, file.fd, 3 * PAGE_BYTES, size);
+    expect(bytes.every((byte) => byte === 2)).toBe(true);
+    bytes.fill(3);
+    expect(copyFrom(home, length)).toEqual(
+      new Uint8Array(length)
+        .fill(2)
+        .fill(1, 0, 3 * PAGE_BYTES)
+        .fill(1, length - 4 * PAGE_BYTES),
+    );
+    unmap(home, length);
+    unmap(away, size);
+  });
+});
+
+describe("copying past the caches", () => {
+  it.each([0, 1, 15, 63, 64, 65, 4096, 1_000_003])(
+    "copies %i bytes from and to any place, and nothing else",
+    (length) => {
+      const copy = streamCopy(streamCopyCode());
+      const source = new Uint8Array(2_000_000).map((_, index) => index * 31);
+      for (const [to, from] of [
+        [0, 0],
+        [1, 0],
+        [16, 5],
+        [63, 64],
+        [100, 3],
+      ] as const) {
+        const target = new Uint8Array(2_000_000).fill(7);
+        copy(addressOf(target) + to, addressOf(source) + from, length);
+        const expected = new Uint8Array(2_000_000).fill(7);
+        expected.set(source.subarray(from, from + length), to);
+        expect(Buffer.compare(target, expected)).toBe(0);
+      }
+    },
+  );
+
+  it("runs its own instructions on x86-64", () => {
+    expect(streamCopyCode() !== 0).toBe(process.arch === "x64");
   });
 });

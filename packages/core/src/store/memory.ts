@@ -20,12 +20,16 @@ export type Address = number;
 
 const linux = process.platform === "linux";
 const PROT_READ_WRITE = 1 | 2;
+const PROT_READ_EXECUTE = 1 | 4;
 const MAP_SHARED = 1;
 const MAP_PRIVATE = 2;
 const MAP_FIXED = 0x10;
 const MAP_ANONYMOUS = linux ? 0x20 : 0x1000;
 /** Private mappings reserve no swap: a get of 800 MB must not count as 800 MB that might be written. */
 const MAP_NORESERVE = linux ? 0x4000 : 0x40;
+const MREMAP_MAYMOVE = 1;
+const MREMAP_FIXED = 2;
+const MREMAP_DONTUNMAP = 4;
 const MADV_DONTFORK = 10;
 const MADV_POPULATE_WRITE = 23;
 const MFD_CLOEXEC = 1;
@@ -77,12 +81,16 @@ const calls = {
   munmap: declare("int munmap(intptr_t address, size_t length)"),
   memcpyOut: declare("intptr_t memcpy(_Out_ void *to, intptr_t from, size_t length)"),
   memcpy: declare("intptr_t memcpy(intptr_t to, intptr_t from, size_t length)"),
+  memcpyIn: declare("intptr_t memcpy(intptr_t to, const void *from, size_t length)"),
   addressOf: declare("intptr_t memcpy(void *to, const void *from, size_t length)"),
+  mprotect: declare("int mprotect(intptr_t address, size_t length, int prot)"),
+  pwrite: declare("intptr_t pwrite(int fd, intptr_t from, size_t length, int64_t offset)"),
   strerror: declare("const char *strerror(int code)"),
   madvise: linuxOnly("int madvise(intptr_t address, size_t length, int advice)"),
   fallocate: linuxOnly("int fallocate(int fd, int mode, int64_t offset, int64_t length)"),
   memfdCreate: linuxOnly("int memfd_create(const char *name, unsigned int flags)"),
   mallocTrim,
+  mremap: linuxOnly("intptr_t mremap(intptr_t from, size_t length, size_t newLength, int flags, intptr_t to)"),
   prctl: linuxOnly("int prctl(int option, unsigned long argument)"),
 };
 
@@ -145,6 +153,28 @@ function map(address: Address, length: number, flags: number, fd: number, offset
   return mapped;
 }
 
+/** Address space that nothing else is given, as far from a multiple of {@link TABLE_BYTES} as `like` is. */
+export function reserveLike(like: Address, length: number): Address {
+  const size = length + TABLE_BYTES;
+  const start = map(0, size, MAP_PRIVATE | MAP_NORESERVE | MAP_ANONYMOUS, -1, 0);
+  const address = start + ((((like - start) % TABLE_BYTES) + TABLE_BYTES) % TABLE_BYTES);
+  if (address > start) unmap(start, address - start);
+  if (address + length < start + size) unmap(address + length, start + size - address - length);
+  return address;
+}
+/** What one page of the kernel's page tables maps. */
+const TABLE_BYTES = 2 * 2 ** 20;
+
+/**
+ * Maps at `to` what is mapped at `from`, and moves the page tables there too: whole ones, when both lie alike (see
+ * {@link reserveLike}), so that it costs no time for each page. What is mapped at `from` stays mapped, without its pages.
+ * False where the kernel cannot.
+ */
+export function moveMapping(from: Address, to: Address, length: number): boolean {
+  const flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
+  return calls.mremap()?.(from, length, length, flags, to) === to;
+}
+
 export function unmap(address: Address, length: number): void {
   if (calls.munmap()(address, length) !== 0) throw lastError("munmap");
 }
@@ -164,6 +194,31 @@ export function copyMemory(to: Address, from: Address, length: number): void {
   if (length > 0) calls.memcpy()(to, from, length);
 }
 
+/** Copies a typed array's bytes to an address. */
+export function copyTo(to: Address, bytes: Uint8Array): void {
+  if (bytes.byteLength > 0) calls.memcpyIn()(to, bytes, bytes.byteLength);
+}
+
+/** Writes bytes at an address through a file; false when it did not take all of them. */
+export function writeAt(fd: number, from: Address, length: number, position: number): boolean {
+  for (let done = 0; done < length; ) {
+    const written = calls.pwrite()(fd, from + done, length - done, position + done);
+    if (written <= 0) return false;
+    done += written;
+  }
+  return true;
+}
+
+/** Memory of its own that holds these instructions and that nobody can write any more; undefined where that is denied. */
+export function makeExecutable(code: Uint8Array): Address | undefined {
+  const length = roundUpToPages(code.byteLength);
+  const address = map(0, length, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  copyTo(address, code);
+  if (calls.mprotect()(address, length, PROT_READ_EXECUTE) === 0) return address;
+  unmap(address, length);
+  return undefined;
+}
+
 /**
  * Where a typed array's bytes are. Only good until the thread's JavaScript goes on after a wait: V8 may move small
  * arrays. Callers pass at least {@link STABLE_BYTES_MIN} bytes and use the address before they return.
@@ -174,7 +229,12 @@ export function addressOf(bytes: Uint8Array): Address {
 }
 const STABLE_BYTES_MIN = 4096;
 
-/** Makes pages of a shared mapping present, on another thread. Resolves false where the kernel cannot. */
+/** Makes pages of a shared mapping present and maps them; false where the kernel cannot. */
+export function populateNow(address: Address, length: number): boolean {
+  return calls.madvise()?.(address, length, MADV_POPULATE_WRITE) === 0;
+}
+
+/** The same on another thread. */
 export function populate(address: Address, length: number): Promise<boolean> {
   const madvise = calls.madvise();
   if (!madvise) return Promise.resolve(false);

@@ -1,6 +1,12 @@
 export type { Backing } from "./arena.ts";
 export { mapClaims } from "./claim-pages.ts";
-export { openStoreClient, type StoreClient, type StoreClientOptions, type WritableAllocation } from "./client.ts";
+export {
+  openStoreClient,
+  type StoreClient,
+  type StoreClientOptions,
+  type WritableAllocation,
+  type WriteTarget,
+} from "./client.ts";
 export { runCopyThread } from "./copy-helper-thread.ts";
 export type { StoreStats } from "./engine-events.ts";
 export { createGcPressure, type GcPressure, type GcPressureOptions } from "./gc-pressure.ts";

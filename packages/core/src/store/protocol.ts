@@ -32,7 +32,8 @@ export type FromStore =
       overflowPath: string,
       putTimeoutMs: number,
     ]
-  | readonly ["granted", requestId: number, offset: number, bytes: number]
+  /** Of a fresh range some pages do not exist yet. */
+  | readonly ["granted", requestId: number, offset: number, bytes: number, isFresh: boolean]
   | readonly ["refused", requestId: number, code: string, kind: ErrorKind, message: string];
 
 export function encodeFrame(message: ToStore | FromStore): Uint8Array {

@@ -14,6 +14,8 @@ const STEP_BLOCKS = 16;
 export interface Residency {
   /** The range was given to somebody, who will write to it. */
   touched(start: number, pages: number): void;
+  /** Whether all of the range has memory behind it, as far as is known. */
+  isPresent(start: number, pages: number): boolean;
   freed(start: number, pages: number, nowMs: number): void;
   /** Free ranges to give back to the system; the caller must keep them from being allocated meanwhile. */
   punchable(allocator: PageAllocator, nowMs: number): readonly PageRange[];
@@ -70,6 +72,8 @@ export function createResidency(totalPages: number): Residency {
 
   return {
     touched: mark,
+    isPresent: (start, pages) =>
+      present.subarray(firstBlock(start), endBlock(start, pages)).every((flag) => flag === 1),
     freed(start, pages, nowMs) {
       freedAtMs.fill(nowMs, firstBlock(start), endBlock(start, pages));
     },

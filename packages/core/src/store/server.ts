@@ -198,7 +198,7 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
   }
 
   const answerGrant = (grant: StoreCommand & { readonly kind: "grant" }): void =>
-    answer(grant.requestId, (id) => ["granted", id, grant.offset, grant.bytes]);
+    answer(grant.requestId, (id) => ["granted", id, grant.offset, grant.bytes, grant.isFresh]);
 
   // ── memory and disk ────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -157,9 +157,7 @@ export class ResultWriter {
     const nested = this.grant(this.client.values.nested(packed));
     const { store } = this.client;
     if (packed.byteLength <= INLINE_BYTES_MAX || !store) return { at: "inline", bytes: packed.toBytes(), nested };
-    const key = store.put(packed.byteLength, `result of task ${seq}`, (target) =>
-      packed.writeInto(target, (into, offset, source) => store.copy(into.subarray(offset), source)),
-    );
+    const key = store.put(packed.byteLength, `result of task ${seq}`, (target) => packed.writeInto(target));
     return { at: "stored", key, size: packed.byteLength, nodes: [this.client.nodeId as NodeId], nested };
   }
 

@@ -65,7 +65,8 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
           info: store,
           processId,
           onUnpinned: (keys) => toNode({ t: "store-unpin", keys }),
-          onHeldBytes: (change) => gc?.changed(change),
+          // A view is in the hands of the get that made it.
+          onHeldBytes: (change) => gc?.changed(change, true),
         });
       },
       onUnreadFailure: (name, error) => console.error(`task ${name} failed and nobody read its result:`, error),
