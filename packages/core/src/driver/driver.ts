@@ -139,6 +139,7 @@ async function join(options: DriverOptions, io: IoThread, launched: LaunchedNode
           onUnpinned: (keys) => port.unpin(keys),
           // A view is in the hands of the get that made it.
           onHeldBytes: (change) => gc.changed(change, true),
+          onWarning: options.onWarning,
         }),
       onUnreadFailure: options.onUnreadFailure,
       onWarning: options.onWarning,

@@ -19,6 +19,7 @@ import type { StoreInfo, StoreKey, StorePinned } from "../wire/messages.ts";
 import { type AsyncChannel, openAsyncChannel } from "./async-channel.ts";
 import { type BlockingSocket, connectBlocking } from "./blocking-socket.ts";
 import { createCopyHelper, LARGE_COPY_BYTES_MIN } from "./copy-helper.ts";
+import { describeBytes } from "./holders.ts";
 import { createMappings, openStoreFiles, type StoredBytes } from "./mappings.ts";
 import {
   type Address,
@@ -43,6 +44,8 @@ export interface StoreClientOptions {
   readonly onUnpinned: (keys: readonly StoreKey[]) => void;
   /** Bytes that this process's views keep from being reused have grown or (negative) shrunk; see gc-pressure.ts. */
   readonly onHeldBytes?: (change: number) => void;
+  /** Something that works, at a cost that a person should know of; each once. */
+  readonly onWarning?: (code: string, message: string) => void;
   /**
    * Longest wait of one blocking call past the node's putTimeoutMs: the node answers long before, with an error if
    * need be. Default 60_000.
@@ -141,12 +144,22 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
   let nextKey = firstKey;
 
   const files = openStoreFiles(info.arenaPath, arenaBytes, overflowPath);
+  let hasWarned = false;
+  function warnOfPrivateRead(bytes: number): void {
+    if (hasWarned) return;
+    hasWarned = true;
+    options.onWarning?.(
+      "read-from-disk",
+      `an object of ${describeBytes(bytes)} was read from disk into memory of process ${process.pid}, because neither the object store's memory nor its disk has room for it: every reader pays that memory, and the time of the disk, again. Release refs and views that are no longer needed, or give init a larger objectStoreBytes or spillBytesMax`,
+    );
+  }
   const mappings = createMappings({
     files,
     onUnpinned: (keys) => {
       if (!closed) options.onUnpinned(keys);
     },
     onHeldBytes: options.onHeldBytes ?? (() => {}),
+    onReadSpilled: warnOfPrivateRead,
     ...(options.mappingsMax === undefined ? {} : { countMax: options.mappingsMax }),
   });
   const copyHelper = createCopyHelper(arenaBytes);

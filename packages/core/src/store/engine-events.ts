@@ -88,6 +88,13 @@ export type StoreCommand =
       readonly size: number;
       readonly error?: StoreFailure;
     }
+  /** Pinned where it is, on disk: the process reads it from there into memory of its own. */
+  | {
+      readonly kind: "pinned-on-disk";
+      readonly processId: ProcessId;
+      readonly key: StoreKey;
+      readonly slot: DiskSlot;
+    }
   /** Ask these processes to collect garbage: the cheapest relief. */
   | { readonly kind: "collect"; readonly processIds: readonly ProcessId[] }
   /** Write these objects into one file, in this order; the ranges stay untouched until the answer. */

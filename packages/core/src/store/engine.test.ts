@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { ProcessId } from "../base/mod.ts";
 import { createStoreEngine, KEYS_PER_CLIENT, type StoreEngine, type StoreEngineOptions } from "./engine.ts";
-import type { StoreCommand, StoreEvent } from "./engine-events.ts";
+import type { DiskSlot, StoreCommand, StoreEvent } from "./engine-events.ts";
 
 const PAGE = 4096;
 const A = "a".repeat(24) as ProcessId;
@@ -19,6 +19,7 @@ function engineOf(options: Partial<StoreEngineOptions> & { readonly pages: numbe
     capacityBytes: options.pages * PAGE,
     spillBytesMax: 1_000 * PAGE,
     putTimeoutMs: 1_000,
+    sharesFiles: false,
     managesResidency: false,
     ...options,
   });
@@ -225,6 +226,34 @@ describe("store engine", () => {
     expect(engine.stats().restoredBytesTotal).toBe(10 * PAGE);
   });
 
+  it("an object that finds room nowhere is read where it lies on disk, and its copy there stays as long as it is read", () => {
+    const { engine, step, put } = engineOf({ pages: 100, spillBytesMax: 30 * PAGE, sharesFiles: true });
+    for (let count = 1; count <= 10; count++) put(keyOf(1, count), 10);
+    step({ kind: "process-gone", processId: A });
+    const [spill] = step(allocate(1, 1, B), 1_000).filter((command) => command.kind === "spill");
+    const slots = (spill?.objects ?? []).map((object, index) => ({
+      fileId: 1,
+      offset: index * PAGE,
+      bytes: object.bytes,
+    }));
+    expect(slots).toHaveLength(3);
+    step({ kind: "spilled", batchId: 1, slots });
+    // All that is left in memory is in use, and all that is free is taken.
+    for (let count = 4; count <= 10; count++) step({ kind: "pin-requested", processId: B, keys: [keyOf(1, count)] });
+    step(allocate(2, 29, B));
+    const key = keyOf(1, 1);
+    expect(step({ kind: "pin-requested", processId: B, keys: [key] })).toEqual([]);
+    const late = step({ kind: "tick" }, 2_000);
+    expect(late).toContainEqual({ kind: "pinned-on-disk", processId: B, key, slot: slots[0] });
+    expect(step({ kind: "freed", keys: [key] })).toEqual([]);
+    expect(engine.stats().spilledBytes).toBe(30 * PAGE);
+    expect(step({ kind: "unpinned", processId: B, keys: [key] })).toContainEqual({
+      kind: "drop-slots",
+      slots: [slots[0]],
+    });
+    expect(engine.stats().spilledBytes).toBe(20 * PAGE);
+  });
+
   it("an object spilled while a process pinned it stays where it is, and later leaves memory without being written", () => {
     const { engine, step, put } = engineOf({ pages: 100 });
     for (let count = 1; count <= 10; count++) put(keyOf(1, count), 10);
@@ -314,6 +343,7 @@ describe("store engine", () => {
           capacityBytes: 100 * PAGE,
           spillBytesMax: 200 * PAGE,
           putTimeoutMs: 500,
+          sharesFiles: true,
           managesResidency: false,
         });
         let now = 0;
@@ -326,6 +356,9 @@ describe("store engine", () => {
         const sealed = new Map<number, number>();
         /** Where pinned objects are, by key: their pins and range. */
         const pins: { key: number; processId: ProcessId; offset: number; size: number }[] = [];
+        /** Who reads a copy on disk. */
+        let diskPins: { key: number; processId: ProcessId; slot: string }[] = [];
+        const nameOf = (slot: DiskSlot): string => `${slot.fileId}:${slot.offset}`;
         let nextFile = 1;
         const readers = (): { offset: number; end: number; what: string }[] => [
           ...granted.map((range) => ({ offset: range.offset, end: range.offset + range.bytes, what: "granted" })),
@@ -341,11 +374,17 @@ describe("store engine", () => {
             else if (command.kind === "pinned" && !command.error) pins.push(command);
             else if (command.kind === "spill") spills.push(command);
             else if (command.kind === "restore") {
-              expect(disk.has(`${command.slot.fileId}:${command.slot.offset}`)).toBe(true);
+              expect(disk.has(nameOf(command.slot))).toBe(true);
               restores.push(command.key);
+            } else if (command.kind === "pinned-on-disk") {
+              expect(disk.has(nameOf(command.slot))).toBe(true);
+              diskPins.push({ ...command, slot: nameOf(command.slot) });
             } else if (command.kind === "reserve-fallback") overflowReserved.push(command);
             else if (command.kind === "drop-slots")
-              for (const slot of command.slots) expect(disk.delete(`${slot.fileId}:${slot.offset}`)).toBe(true);
+              for (const slot of command.slots) {
+                expect(diskPins.map((pin) => pin.slot)).not.toContain(nameOf(slot));
+                expect(disk.delete(nameOf(slot))).toBe(true);
+              }
           }
           const ranges = readers().sort((a, b) => a.offset - b.offset);
           for (let index = 1; index < ranges.length; index++) {
@@ -357,7 +396,7 @@ describe("store engine", () => {
           for (const spill of spills.splice(0)) {
             const fileId = nextFile++;
             const slots = spill.objects.map((object, index) => ({ fileId, offset: index, bytes: object.bytes }));
-            for (const slot of slots) disk.add(`${slot.fileId}:${slot.offset}`);
+            for (const slot of slots) disk.add(nameOf(slot));
             run({ kind: "spilled", batchId: spill.batchId, slots });
           }
           for (const key of restores.splice(0)) run({ kind: "restored", key });
@@ -386,7 +425,8 @@ describe("store engine", () => {
             });
           } else if (kind === 5 && key !== undefined) run({ kind: "pin-requested", processId, keys: [key] });
           else if (kind === 6) {
-            const [pin] = pins.splice(pick % Math.max(1, pins.length), 1);
+            const list = pick % 3 === 0 ? diskPins : pins;
+            const [pin] = list.splice(pick % Math.max(1, list.length), 1);
             if (pin) run({ kind: "unpinned", processId: pin.processId, keys: [pin.key] });
           } else if (kind === 7 && key !== undefined) {
             sealed.delete(key);
@@ -403,8 +443,10 @@ describe("store engine", () => {
           run({ kind: "tick" });
         }
         run({ kind: "freed", keys: [...sealed.keys()] });
-        run({ kind: "process-gone", processId: A });
-        run({ kind: "process-gone", processId: B });
+        for (const processId of [A, B]) {
+          diskPins = diskPins.filter((pin) => pin.processId !== processId);
+          run({ kind: "process-gone", processId });
+        }
         pins.length = 0;
         granted.length = 0;
         finishDisk();

@@ -35,6 +35,8 @@ const DISK_RETRY_MS = 1_000;
 const TICK_MS = 5_000;
 /** Planning looks at every idle object: when it finds nothing, the next look waits this long. */
 const PLAN_PAUSE_MS = 20;
+/** How long a restore waits for memory: there are other ways to read the object, which cost less than more waiting. */
+const RESTORE_PATIENCE_MS = 2_000;
 /** How many requests that cannot be helped are passed over in one step. */
 const QUEUE_TURNS_MAX = 8;
 const POPULATE_AHEAD_BYTES = 256 * 2 ** 20;
@@ -44,6 +46,8 @@ export interface StoreEngineOptions {
   /** Bytes on disk that spilled and overflowing objects may take together; 0 for no disk at all. */
   readonly spillBytesMax: number;
   readonly putTimeoutMs: number;
+  /** Other processes can read the files of spilled objects. */
+  readonly sharesFiles: boolean;
   /** The arena can be populated and punched. */
   readonly managesResidency: boolean;
 }
@@ -72,6 +76,8 @@ interface StoredObject {
   readonly pins: Map<ProcessId, number>;
   /** Processes whose pin waits for the restore. */
   readonly pinWaiters: ProcessId[];
+  /** Those with a pin that read the copy on disk: it must stay as long as they have one. */
+  readonly diskReaders: Set<ProcessId>;
   freed: boolean;
 }
 
@@ -222,8 +228,19 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
       pages: object.pages,
       wishPages: object.pages,
       callSite: object.callSite,
-      deadlineMs: nowMs + options.putTimeoutMs,
+      deadlineMs: nowMs + Math.min(options.putTimeoutMs, RESTORE_PATIENCE_MS),
     });
+  }
+
+  /** The last resort: neither memory nor disk has room for an object that was asked for, which lies on disk. */
+  function pinOnDisk(object: StoredObject): void {
+    const { key, slot } = object;
+    assert(slot, "pinned an object on disk that is not there");
+    for (const processId of object.pinWaiters.splice(0)) {
+      object.pins.set(processId, (object.pins.get(processId) ?? 0) + 1);
+      object.diskReaders.add(processId);
+      commands.push({ kind: "pinned-on-disk", processId, key, slot });
+    }
   }
 
   function failPinWaiters(object: StoredObject, error: StoreFailure): void {
@@ -275,7 +292,10 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
     const held = object?.pins.get(processId);
     if (!object || held === undefined) return;
     if (held > count) object.pins.set(processId, held - count);
-    else object.pins.delete(processId);
+    else {
+      object.pins.delete(processId);
+      object.diskReaders.delete(processId);
+    }
     if (object.pins.size > 0) return;
     becameIdle(object);
     forgetIfUnused(object, nowMs);
@@ -305,6 +325,7 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
       moving: undefined,
       pins: event.pinned ? new Map([[processId, 1]]) : new Map(),
       pinWaiters: [],
+      diskReaders: new Set(),
       freed: false,
     };
     client.lastKey = key;
@@ -466,7 +487,8 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
     const error: StoreFailure = { code: diskFault ? "DISK_FULL" : "STORE_FULL", kind: "exhausted", message };
     if (waiting.object) {
       waiting.object.moving = undefined;
-      failPinWaiters(waiting.object, error);
+      if (options.sharesFiles) pinOnDisk(waiting.object);
+      else failPinWaiters(waiting.object, error);
     } else if (waiting.requestId !== undefined) commands.push({ kind: "refuse", requestId: waiting.requestId, error });
   }
 
@@ -481,7 +503,8 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
   function dropSpareSlots(bytes: number): boolean {
     for (const object of objects.values()) {
       if (diskBytes() + bytes <= options.spillBytesMax) return true;
-      if (object.slot && object.start !== undefined && !object.moving) dropSlot(object);
+      if (object.slot && object.start !== undefined && !object.moving && object.diskReaders.size === 0)
+        dropSlot(object);
     }
     return diskBytes() + bytes <= options.spillBytesMax;
   }

@@ -7,14 +7,16 @@
  * no address is ever left showing another object's bytes. At exit neither is done: the kernel unmaps, the node notices.
  */
 import { closeSync, openSync } from "node:fs";
-import { assert, InternalError } from "../base/mod.ts";
+import { assert, errorFromCode, InternalError } from "../base/mod.ts";
 import type { StoreKey, StorePinned } from "../wire/messages.ts";
 import {
   type Address,
   copyFrom,
+  mapAnonymous,
   mapPrivate,
   mappingCountMax,
   PAGE_BYTES,
+  readAt,
   roundUpToPages,
   unmap,
   viewAt,
@@ -74,6 +76,8 @@ export interface MappingsOptions {
   readonly onUnpinned: (keys: readonly StoreKey[]) => void;
   /** Bytes that views have begun (positive) or ceased (negative) to keep. */
   readonly onHeldBytes: (change: number) => void;
+  /** An object found no room in the store and is read into memory of this process. */
+  readonly onReadSpilled: (bytes: number) => void;
   /** Past this many mappings views are copies; default half of the kernel's limit. */
   readonly countMax?: number;
 }
@@ -122,6 +126,25 @@ export function createMappings(options: MappingsOptions): Mappings {
     options.onHeldBytes(mapping.length);
   }
 
+  function mapStored(offset: number, length: number): Address {
+    const { fd, position } = options.files.locate(offset);
+    return mapPrivate(fd, position, length);
+  }
+
+  /** An object that finds no room in memory, read from the disk into memory of this process. */
+  function readSpilled({ file, offset, size }: StorePinned, length: number): Address {
+    const fd = openSync(file ?? "", "r");
+    options.onReadSpilled(size);
+    try {
+      const address = mapAnonymous(length);
+      if (readAt(fd, address, size, offset)) return address;
+      unmap(address, length);
+      throw errorFromCode("OBJECT_LOST", "lost", "a stored object's copy on disk cannot be read; make it again");
+    } finally {
+      closeSync(fd);
+    }
+  }
+
   function unpin(key: StoreKey): void {
     unpinned.push(key);
     if (unpinned.length > 1) return;
@@ -135,7 +158,6 @@ export function createMappings(options: MappingsOptions): Mappings {
   return {
     open(pinned) {
       assert(!pinned.error, "an object that could not be pinned has no bytes");
-      const { fd, position } = options.files.locate(pinned.offset);
       const length = roundUpToPages(pinned.size);
       let mapping: Mapping | undefined;
       let isDone = false;
@@ -143,7 +165,7 @@ export function createMappings(options: MappingsOptions): Mappings {
       function mapped(): Mapping {
         assert(!isDone, "read of a stored object after its decoding has ended");
         if (!mapping) {
-          const address = mapPrivate(fd, position, length);
+          const address = pinned.file === undefined ? mapStored(pinned.offset, length) : readSpilled(pinned, length);
           mapping = { address, length, liveViews: 0, inUse: true, held: false, onEnded: () => unpin(pinned.key) };
           live.add(mapping);
         }

@@ -84,6 +84,7 @@ const calls = {
   memcpyIn: declare("intptr_t memcpy(intptr_t to, const void *from, size_t length)"),
   addressOf: declare("intptr_t memcpy(void *to, const void *from, size_t length)"),
   mprotect: declare("int mprotect(intptr_t address, size_t length, int prot)"),
+  pread: declare("intptr_t pread(int fd, intptr_t to, size_t length, int64_t offset)"),
   pwrite: declare("intptr_t pwrite(int fd, intptr_t from, size_t length, int64_t offset)"),
   strerror: declare("const char *strerror(int code)"),
   madvise: linuxOnly("int madvise(intptr_t address, size_t length, int advice)"),
@@ -128,6 +129,11 @@ export const lastError = (call: string): SystemCallError => new SystemCallError(
 /** Maps a range of a file for everybody to see. */
 export function mapShared(fd: number, offset: number, length: number): Address {
   return map(0, length, MAP_SHARED, fd, offset);
+}
+
+/** Fresh memory that belongs to no file. */
+export function mapAnonymous(length: number): Address {
+  return map(0, length, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
 /** Maps a range copy-on-write: what this process writes nobody else sees, and nothing reaches the file. */
@@ -209,10 +215,20 @@ export function writeAt(fd: number, from: Address, length: number, position: num
   return true;
 }
 
+/** Reads from a file to an address; false when it did not give all of the bytes. */
+export function readAt(fd: number, to: Address, length: number, position: number): boolean {
+  for (let done = 0; done < length; ) {
+    const got = calls.pread()(fd, to + done, length - done, position + done);
+    if (got <= 0) return false;
+    done += got;
+  }
+  return true;
+}
+
 /** Memory of its own that holds these instructions and that nobody can write any more; undefined where that is denied. */
 export function makeExecutable(code: Uint8Array): Address | undefined {
   const length = roundUpToPages(code.byteLength);
-  const address = map(0, length, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const address = mapAnonymous(length);
   copyTo(address, code);
   if (calls.mprotect()(address, length, PROT_READ_EXECUTE) === 0) return address;
   unmap(address, length);

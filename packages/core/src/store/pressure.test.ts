@@ -28,6 +28,7 @@ describe("a store under pressure", () => {
     const directory = mkdtempSync(join(tmpdir(), "mobula-spill-"));
     const volume = folderVolume(directory);
     const counting: SpillVolume = {
+      sharesFiles: volume.sharesFiles,
       fullness: () => volume.fullness(),
       async createFile() {
         const file = await volume.createFile();
@@ -55,6 +56,7 @@ describe("a store under pressure", () => {
 
   it("a disk that is full loses nothing: puts fail with the disk's words and the biggest holders, objects stay readable", async () => {
     const full: SpillVolume = {
+      sharesFiles: false,
       createFile: async () => failing("ENOSPC", "no space left on device"),
       fullness: async () => 0.1,
     };
@@ -76,6 +78,7 @@ describe("a store under pressure", () => {
 
   it("an object whose disk copy cannot be read is lost, and says why", async () => {
     const broken: SpillVolume = {
+      sharesFiles: false,
       createFile: async () => ({ ...failing("EIO", "input/output error"), write: async () => {} }),
       fullness: async () => 0,
     };
@@ -83,6 +86,28 @@ describe("a store under pressure", () => {
     const child = await harness.child();
     const made = await child.call("putMany", 60, MIB);
     await expect(child.call("read", made[0].key)).rejects.toThrow(/OBJECT_LOST|input\/output error/);
+  });
+
+  it("an object on disk for which neither memory nor disk has room is read from its file, with a warning of the cost", async () => {
+    await using harness = await startHarness({ capacityBytes: 32 * MIB, putTimeoutMs: 300, spillBytesMax: 24 * MIB });
+    const child = await harness.child();
+    const other = await harness.child();
+    const key = await child.call("putPattern", 16 * MIB, 7);
+    // It leaves memory for the next, which is then held there.
+    await other.call("keepView", await other.call("put", 28 * MIB, 1));
+    expect(harness.server.stats()).toMatchObject({ spilledBytes: 16 * MIB, pinnedBytes: 28 * MIB });
+    expect(await child.call("checkOne", key, 16 * MIB, 7)).toBe(true);
+    expect(await child.call("checkOne", key, 16 * MIB, 7)).toBe(true);
+    expect(harness.events.filter((event) => event.kind === "read-from-disk")).toHaveLength(2);
+    expect(await child.call("warnings")).toEqual([
+      expect.stringMatching(/^read-from-disk: an object of 16 MiB was read from disk into memory of process \d+/),
+    ]);
+    harness.server.free([key]);
+    await child.call("dropView");
+    await until(
+      () => harness.server.stats().spilledBytes,
+      (bytes) => bytes === 0,
+    );
   });
 
   it("past 95 % of the disk nothing is spilled", async () => {
@@ -270,7 +295,7 @@ function failing(code: string, message: string): SpillFile {
   const fail = async (): Promise<never> => {
     throw Object.assign(new Error(message), { code });
   };
-  return { write: fail, read: fail, discard: async () => {}, close: async () => {} };
+  return { write: fail, read: fail, discard: async () => {}, close: async () => {}, path: "" };
 }
 
 /** Memory that the arena's file has. */

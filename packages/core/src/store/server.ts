@@ -45,6 +45,7 @@ export type StoreServerEvent =
   | { readonly kind: "spilled"; readonly bytes: number; readonly objects: number; readonly tookMs: number }
   | { readonly kind: "spill-failed"; readonly code: string; readonly message: string }
   | { readonly kind: "restored"; readonly bytes: number; readonly tookMs: number }
+  | { readonly kind: "read-from-disk"; readonly bytes: number }
   | { readonly kind: "restore-failed"; readonly message: string }
   | { readonly kind: "collect-requested"; readonly processes: number };
 
@@ -96,6 +97,7 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
     capacityBytes: arenaBytes,
     spillBytesMax: overflow ? options.spillBytesMax : 0,
     putTimeoutMs: options.putTimeoutMs,
+    sharesFiles: disk.sharesFiles,
     managesResidency: arena.backing !== "file" && process.platform === "linux",
   });
 
@@ -155,6 +157,13 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
       case "pinned": {
         const { processId, key, offset, size, error } = command;
         options.onPinned(processId, { t: "store-pinned", key, offset, size, ...(error ? { error } : {}) });
+        return;
+      }
+      case "pinned-on-disk": {
+        const { processId, key, slot } = command;
+        const file = disk.pathOf(slot);
+        options.onEvent?.({ kind: "read-from-disk", bytes: slot.bytes });
+        options.onPinned(processId, { t: "store-pinned", key, offset: slot.offset, size: slot.bytes, file });
         return;
       }
       case "collect":

@@ -7,7 +7,7 @@
 import { read, write } from "node:fs";
 import { type FileHandle, open, statfs, unlink } from "node:fs/promises";
 import { join } from "node:path";
-import { randomBytes } from "../base/mod.ts";
+import { assert, randomBytes } from "../base/mod.ts";
 import type { DiskSlot } from "./engine-events.ts";
 import { PAGE_BYTES, punchHole, roundUpToPages } from "./memory.ts";
 
@@ -18,10 +18,14 @@ export interface SpillFile {
   /** Gives a range's blocks back to the disk, where that can be done. */
   discard(position: number, bytes: number): Promise<void>;
   close(): Promise<void>;
+  /** Where other processes of the same user open it, as long as this one has it open. */
+  readonly path: string;
 }
 
 /** The disk that is written to; tests put a failing one here. */
 export interface SpillVolume {
+  /** Its files have a {@link SpillFile.path}. */
+  readonly sharesFiles: boolean;
   createFile(): Promise<SpillFile>;
   /** 0..1, how full the disk is. */
   fullness(): Promise<number>;
@@ -38,6 +42,9 @@ export interface SpillDisk {
   write(objects: readonly { readonly from: MemoryPlace; readonly bytes: number }[]): Promise<readonly DiskSlot[]>;
   read(slot: DiskSlot, to: MemoryPlace): Promise<void>;
   drop(slots: readonly DiskSlot[]): void;
+  /** The file that the slot is in, for other processes to open. */
+  pathOf(slot: DiskSlot): string;
+  readonly sharesFiles: boolean;
   close(): Promise<void>;
 }
 
@@ -104,6 +111,13 @@ export function createSpillDisk(volume: SpillVolume, log: (message: string) => v
       }
     },
 
+    pathOf(slot) {
+      const entry = files.get(slot.fileId);
+      assert(entry, "a slot in a spill file that is closed");
+      return entry.file.path;
+    },
+    sharesFiles: volume.sharesFiles,
+
     drop(slots) {
       for (const slot of slots) {
         const entry = files.get(slot.fileId);
@@ -129,6 +143,8 @@ export function createSpillDisk(volume: SpillVolume, log: (message: string) => v
 /** Files in an ordinary folder. */
 export function folderVolume(directory: string): SpillVolume {
   return {
+    // A file without a name can only be reached through /proc.
+    sharesFiles: process.platform === "linux",
     async createFile() {
       const path = join(directory, `mobula-store-${process.pid}-${randomBytes(6).toString("hex")}`);
       const handle = await open(path, "wx+", 0o600);
@@ -158,6 +174,7 @@ function fileOf(handle: FileHandle): SpillFile {
       }
     },
     close: () => handle.close(),
+    path: `/proc/${process.pid}/fd/${handle.fd}`,
   };
 }
 

@@ -488,6 +488,8 @@ export interface StorePinned {
   readonly key: StoreKey;
   readonly offset: number;
   readonly size: number;
+  /** Memory has no room for it: the receiver reads it from this file, at `offset`, into memory of its own. */
+  readonly file?: string;
   readonly error?: { readonly code: string; readonly kind: ErrorKind; readonly message: string };
 }
 export interface ActorState {

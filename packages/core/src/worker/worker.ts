@@ -54,6 +54,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     mapClaims,
     beforeFlush: () => attention.decide(),
   });
+  const onWarning = (_code: string, message: string): void => console.error(`mobula: ${message}`);
   const client: Client = new Client(
     {
       processId,
@@ -67,10 +68,11 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
           onUnpinned: (keys) => toNode({ t: "store-unpin", keys }),
           // A view is in the hands of the get that made it.
           onHeldBytes: (change) => gc?.changed(change, true),
+          onWarning,
         });
       },
       onUnreadFailure: (name, error) => console.error(`task ${name} failed and nobody read its result:`, error),
-      onWarning: (_code, message) => console.error(`mobula: ${message}`),
+      onWarning,
       onHeldBytes: (change) => gc?.changed(change),
     },
     { jobId: "00000000" as JobId, nodeId: "" as NodeId, namespace: "" },
