@@ -205,8 +205,9 @@ export class Client {
 
   private collected(seq: Seq): void {
     // A number is released once for each of its refs; an explicit release leaves a mark for the finaliser.
-    if (this.releasedBefore.delete(seq)) return;
-    this.letGo(seq);
+    if (this.releasedBefore.delete(seq) || this.isClosed) return;
+    this.waits.released(seq);
+    this.port.releaseCollected(seq);
   }
 
   private letGo(seq: Seq): void {

@@ -89,6 +89,10 @@ export class DirectPort implements OwnerPort {
     this.runtime.engine.objects.retain(seq);
   }
 
+  releaseCollected(seq: Seq): void {
+    this.release(seq);
+  }
+
   release(seq: Seq): void {
     this.runtime.enter().objects.release(seq);
     this.runtime.schedule();

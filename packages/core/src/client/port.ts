@@ -33,6 +33,8 @@ export interface OwnerPort {
   borrow(seq: Seq, key: ObjectKey): void;
   retain(seq: Seq): void;
   release(seq: Seq): void;
+  /** The same of a ref that was found dead: it may wait for others of its kind to the end of the turn. */
+  releaseCollected(seq: Seq): void;
   want(seqs: readonly Seq[]): void;
   /** The same for `count` objects from `first` on. */
   wantRun(first: Seq, count: number): void;

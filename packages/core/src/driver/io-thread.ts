@@ -6,7 +6,7 @@ import { receiveMessageOnPort, workerData } from "node:worker_threads";
 import { monotonicMs, setClockOffset } from "../base/clock.ts";
 import { ConnectionLostError, InternalError, MobulaError } from "../base/errors.ts";
 import { HeapShrinker } from "../base/heap-shrinker.ts";
-import type { ActorId, JobId, ProcessId, Seq } from "../base/ids.ts";
+import type { ActorId, JobId, ObjectKey, ProcessId, Seq } from "../base/ids.ts";
 import { keepBytes, OwnerRuntime, type ProgramEffects } from "../owner/mod.ts";
 import { mapClaims } from "../store/mod.ts";
 import { connectUnix, type Peer } from "../transport/mod.ts";
@@ -158,7 +158,7 @@ class IoThread {
         return;
       }
       case ASK.release:
-        engine.objects.release(reader.uint() as Seq);
+        for (let field = 1; field < fields; field++) engine.objects.release(reader.uint() as Seq);
         return;
       case ASK.want:
         for (let field = 1; field < fields; field++) engine.objects.want(reader.uint() as Seq);
@@ -185,8 +185,11 @@ class IoThread {
         engine.objects.retain(reader.uint() as Seq);
         return;
       case ASK.borrow: {
-        const seq = reader.uint() as Seq;
-        engine.objects.borrow(seq, reader.string() as never);
+        const first = reader.uint();
+        for (let index = 0; index < fields - 2; index++) {
+          // The other side writes keys, and nothing else, as strings.
+          engine.objects.borrow((first + index) as Seq, reader.string() as ObjectKey);
+        }
         return;
       }
       case ASK.consumed: {

@@ -9,7 +9,7 @@ export const ASK = {
   submit: 0,
   /** [1, seq, actor, method, args, nested, deps] */
   call: 1,
-  /** [2, seq] */
+  /** [2, seq…] */
   release: 2,
   /** [3, seq…] */
   want: 3,
@@ -19,7 +19,7 @@ export const ASK = {
   put: 5,
   /** [6, seq] */
   retain: 6,
-  /** [7, seq, key] */
+  /** [7, first, key…]: numbered one after the other */
   borrow: 7,
   /** [8, stream, count] */
   consumed: 8,

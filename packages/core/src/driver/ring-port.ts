@@ -14,6 +14,8 @@ import type { Asked, Told } from "./thread-messages.ts";
 const STUCK_MS = 30_000;
 /** Records handled in one turn, so that the program's own events have their turn too. */
 const TURN = 4_096;
+/** Refs in one record: a few ten KiB, so that it fits the ring. */
+const GATHERED_MAX = 512;
 
 export class RingPort implements OwnerPort {
   program: ProgramEffects | undefined;
@@ -24,6 +26,12 @@ export class RingPort implements OwnerPort {
   private readonly bell: MessagePort;
   private readonly apart: MessagePort;
   private readonly out = new FrameWriter();
+  /** The fields of the record that {@link gather} is making, how many they are, and its beginning. */
+  private readonly gathering = new FrameWriter();
+  private gathered = 0;
+  private gatheredKind: number = ASK.release;
+  private gatheredFirst = 0;
+  private readonly head = new FrameWriter();
   private readonly reader = new FrameReader();
   private readonly answers = new Map<number, { resolve(value: never): void; reject(error: Error): void }>();
   private readonly actorKinds: ActorKind[] = [];
@@ -67,11 +75,45 @@ export class RingPort implements OwnerPort {
   // ── asking ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   private send(): void {
-    const { out, producer } = this;
+    const { out } = this;
     const end = out.position;
     out.position = 0;
+    if (this.gathered > 0) this.sendGathered();
+    this.push(out.buffer, end);
+  }
+
+  /**
+   * Refs that a value brings, and refs that a collection finds dead, come in thousands, one call each: those that follow
+   * each other travel in one record, which leaves before any other and at the end of the turn's synchronous part.
+   */
+  private gather(kind: typeof ASK.borrow | typeof ASK.release): FrameWriter {
+    if (this.gathered > 0 && (this.gatheredKind !== kind || this.gathered === GATHERED_MAX)) this.sendGathered();
+    if (this.gathered === 0) {
+      this.gatheredKind = kind;
+      queueMicrotask(this.sendGathered);
+    }
+    this.gathered++;
+    return this.gathering;
+  }
+
+  private readonly sendGathered = (): void => {
+    const { gathered, gathering } = this;
+    if (gathered === 0) return;
+    this.gathered = 0;
+    const { head } = this;
+    head.position = 0;
+    head.array(gathered + (this.gatheredKind === ASK.borrow ? 2 : 1));
+    head.uint(this.gatheredKind);
+    if (this.gatheredKind === ASK.borrow) head.uint(this.gatheredFirst);
+    head.raw(gathering.buffer, 0, gathering.position);
+    gathering.position = 0;
+    this.push(head.buffer, head.position);
+  };
+
+  private push(bytes: Buffer, end: number): void {
+    const { producer } = this;
     if (this.isClosed) return;
-    while (!producer.push(out.buffer, 0, end)) {
+    while (!producer.push(bytes, 0, end)) {
       if (!producer.waitForRoom(STUCK_MS))
         throw new ConnectionLostError(`the I/O thread took nothing for ${STUCK_MS} ms`);
     }
@@ -86,6 +128,7 @@ export class RingPort implements OwnerPort {
   }
 
   flush(): void {
+    this.sendGathered();
     this.producer.nudge();
   }
 
@@ -136,12 +179,10 @@ export class RingPort implements OwnerPort {
   }
 
   borrow(seq: Seq, key: ObjectKey): void {
-    const { out } = this;
-    out.array(3);
-    out.uint(ASK.borrow);
-    out.uint(seq);
+    if (this.gatheredKind === ASK.borrow && seq !== this.gatheredFirst + this.gathered) this.sendGathered();
+    const out = this.gather(ASK.borrow);
+    if (this.gathered === 1) this.gatheredFirst = seq;
     out.string(key);
-    this.send();
   }
 
   retain(seq: Seq): void {
@@ -150,6 +191,10 @@ export class RingPort implements OwnerPort {
 
   release(seq: Seq): void {
     this.sendSeq(ASK.release, seq);
+  }
+
+  releaseCollected(seq: Seq): void {
+    this.gather(ASK.release).uint(seq);
   }
 
   releaseActor(num: number): void {
