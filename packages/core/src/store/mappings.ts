@@ -120,6 +120,10 @@ export function createMappings(options: MappingsOptions): Mappings {
   function addView(mapping: Mapping, view: ArrayBuffer): void {
     registry.register(view, mapping);
     mapping.liveViews++;
+  }
+
+  /** Before the view is made: V8 charges it at once; see view-charge.ts. */
+  function hold(mapping: Mapping): void {
     if (mapping.held) return;
     mapping.held = true;
     heldBytes += mapping.length;
@@ -189,6 +193,7 @@ export function createMappings(options: MappingsOptions): Mappings {
           if (size === 0) return new ArrayBuffer(0);
           const from = mapped();
           if (live.size > countMax) return copyFrom(from.address + offset, size).buffer;
+          hold(from);
           const buffer = viewAt(from.address + offset, size);
           addView(from, buffer);
           return buffer;
@@ -209,6 +214,7 @@ export function createMappings(options: MappingsOptions): Mappings {
     adopt(view, address, length, onEnded) {
       const mapping: Mapping = { address, length, liveViews: 0, inUse: false, held: false, onEnded };
       live.add(mapping);
+      hold(mapping);
       addView(mapping, view);
     },
 

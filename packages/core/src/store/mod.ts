@@ -15,3 +15,4 @@ export type { StoredBytes } from "./mappings.ts";
 export { dieWithParent, trimHeap } from "./memory.ts";
 export { koffi, nativePath, useNativePath } from "./native.ts";
 export { type StoreServer, type StoreServerEvent, type StoreServerOptions, startStore } from "./server.ts";
+export { createViewCharge } from "./view-charge.ts";

@@ -7,7 +7,7 @@ import { WIRE_VERSION } from "../base/limits.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import { Client } from "../client/mod.ts";
 import { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
-import { createGcPressure, type GcPressure, mapClaims, openStoreClient } from "../store/mod.ts";
+import { createGcPressure, createViewCharge, type GcPressure, mapClaims, openStoreClient } from "../store/mod.ts";
 import { connectUnix, listenUnix } from "../transport/mod.ts";
 import type { FromNode, StoreInfo, ToNode, WorkerConfig } from "../wire/mod.ts";
 import { ActorHost } from "./actor-host.ts";
@@ -54,6 +54,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     mapClaims,
     beforeFlush: () => attention.decide(),
   });
+  const viewCharge = createViewCharge();
   const onWarning = (_code: string, message: string): void => console.error(`mobula: ${message}`);
   const client: Client = new Client(
     {
@@ -67,7 +68,10 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
           processId,
           onUnpinned: (keys) => toNode({ t: "store-unpin", keys }),
           // A view is in the hands of the get that made it.
-          onHeldBytes: (change) => gc?.changed(change, true),
+          onHeldBytes: (change) => {
+            viewCharge.changed(change);
+            gc?.changed(change, true);
+          },
           onWarning,
         });
       },
