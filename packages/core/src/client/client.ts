@@ -58,6 +58,10 @@ export interface GetOptions {
   readonly signal?: AbortSignal;
 }
 
+/** From this size on the message costs little beside the copy; of smaller objects some may gather. */
+const TELL_RELEASES_BYTES = 2 ** 20;
+const TELL_RELEASES_COUNT = 32;
+
 export class Client {
   readonly processId: ProcessId;
   readonly port: OwnerPort;
@@ -89,6 +93,7 @@ export class Client {
   private readonly waits = new WaitTable((seqs) => this.port.watch(seqs));
   private readonly streams = new Map<Seq, StreamState>();
   private readonly releasedBefore = new Set<Seq>();
+  private untoldReleases = 0;
   private storeClient: StoreClient | undefined;
   private readonly refRegistry = new FinalizationRegistry<Seq>((seq) => this.collected(seq));
   private readonly handleRegistry = new FinalizationRegistry<number>((num) => this.letGoOfActor(num));
@@ -200,6 +205,7 @@ export class Client {
     if (ref.local !== undefined && !ref.isReady) return;
     ref.local = undefined;
     this.releasedBefore.add(ref.seq);
+    this.untoldReleases++;
     this.letGo(ref.seq);
   }
 
@@ -250,8 +256,20 @@ export class Client {
   private putPacked(packed: Shippable, site: string): Ref {
     const { store } = this;
     if (packed.byteLength <= INLINE_BYTES_MAX || !store) return this.putInline(packed);
+    this.tellReleases(packed.byteLength);
     const key = store.put(packed.byteLength, site, (target) => packed.writeInto(target));
     return this.putStored(packed, key);
+  }
+
+  /**
+   * A loop of puts that releases what it made before has no turn of the event loop between: without this the node would
+   * not hear of any release until the loop ends, and the loop would fill the store with its dead.
+   */
+  private tellReleases(bytesToPut: number): void {
+    if (this.untoldReleases === 0) return;
+    if (bytesToPut < TELL_RELEASES_BYTES && this.untoldReleases < TELL_RELEASES_COUNT) return;
+    this.untoldReleases = 0;
+    this.port.flush();
   }
 
   putAsync(value: unknown): Promise<Ref> {

@@ -72,4 +72,29 @@ describe("spilling", () => {
     expect((await get(put(new Uint8Array(20 * MIB)))).length).toBe(20 * MIB);
     release(other);
   });
+
+  test("a loop in one turn that releases what it put before never fills the store, in the driver and in a task", async () => {
+    await init({ resources: { cpu: 1 }, objectStoreBytes: STORE, spillBytesMax: 0, putTimeoutMs: 10_000 });
+    const loop = (bytes: number): void => {
+      const value = new Uint8Array(bytes);
+      for (let made = 0; made < 3 * STORE; made += bytes) release(put(value));
+    };
+    const loopInTask = remote(loop);
+    for (const bytes of [12 * MIB, 2 * MIB, MIB / 4]) {
+      loop(bytes);
+      await get(loopInTask.remote(bytes));
+    }
+  });
+
+  test("a spilled object that finds no room is read from disk all the same, by the driver and by a task", async () => {
+    await init({ resources: { cpu: 1 }, objectStoreBytes: STORE, spillBytesMax: 40 * MIB, putTimeoutMs: 300 });
+    const value = pattern(3, 30 * MIB);
+    const spilled = put(value);
+    const held = await get(put(pattern(4, 60 * MIB)));
+    const sumOf = remote(checksum);
+    expect(checksum(await get(spilled))).toBe(checksum(value));
+    expect(await get(sumOf.remote(spilled))).toBe(checksum(value));
+    expect(checksum(held)).toBe(checksum(pattern(4, 60 * MIB)));
+    release(spilled);
+  });
 });
