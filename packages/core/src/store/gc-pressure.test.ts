@@ -24,6 +24,8 @@ describe("garbage collection for the store's sake", () => {
     policy.changed(800, true);
     expect(policy.due(0)).toBeUndefined();
     expect(policy.nextCheckMs(0)).toBe(IDLE_MS);
+    policy.changed(1);
+    expect(policy.due(0)).toBeUndefined();
     policy.changed(800, true);
     expect(policy.due(0)).toBe("growth");
   });

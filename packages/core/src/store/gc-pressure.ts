@@ -20,7 +20,7 @@ export type GcCause = "growth" | "asked" | "idle";
 
 /** The policy, without clock or collector. Times in milliseconds of one clock. */
 export interface GcPolicy {
-  /** Bytes behind refs and views have grown, or shrunk; `areInUse`: those that have come are certainly alive. */
+  /** Bytes behind refs and views have grown, or shrunk; `areInUse`: of views, of which the newest is alive. */
   changed(bytes: number, areInUse?: boolean): void;
   asked(): void;
   /** Something of the program ran: it may have let go of what it held. */
@@ -39,7 +39,7 @@ export function createGcPolicy(capacityBytes: number): GcPolicy {
   let heldBytes = 0;
   /** What was held after the last collection. */
   let floorBytes = 0;
-  /** What came last, if it is in use: to collect because of it alone would find nothing. */
+  /** The last that came into use, while it may be: to collect because of it alone would find nothing. */
   let newestBytes = 0;
   let wanted = false;
   let lastActiveMs = Number.NEGATIVE_INFINITY;
@@ -53,10 +53,8 @@ export function createGcPolicy(capacityBytes: number): GcPolicy {
   return {
     changed(bytes, areInUse = false) {
       heldBytes += bytes;
-      if (bytes > 0) {
-        idleCollectDue = true;
-        newestBytes = areInUse ? bytes : 0;
-      }
+      if (bytes > 0) idleCollectDue = true;
+      if (areInUse) newestBytes = bytes > 0 ? bytes : Math.max(0, newestBytes + bytes);
       if (heldBytes === 0) idleCollectDue = false;
       floorBytes = Math.min(floorBytes, heldBytes);
     },
