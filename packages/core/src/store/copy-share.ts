@@ -9,7 +9,7 @@
 import { type Address, PAGE_BYTES, populateNow, writeAt } from "./memory.ts";
 import { type Copy, streamCopy } from "./stream-copy.ts";
 
-export const BLOCK_BYTES = 2 ** 20;
+const BLOCK_BYTES = 2 ** 20;
 
 /** Words of the shared block. */
 export const STATE_WORD = 0;
@@ -41,7 +41,7 @@ export interface CopyJob {
 }
 
 /** What the threads share. */
-export interface CopyShare {
+interface CopyShare {
   readonly words: Int32Array<SharedArrayBuffer>;
   readonly fields: Float64Array<SharedArrayBuffer>;
   /** 1 for each block of the arena whose pages this process has mapped. */

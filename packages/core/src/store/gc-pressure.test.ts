@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { createGcPolicy, createGcPressure, IDLE_MS } from "./gc-pressure.ts";
+import { createGcPolicy, createGcPressure } from "./gc-pressure.ts";
 
 const CAPACITY = 1_000;
 
@@ -23,7 +23,7 @@ describe("garbage collection for the store's sake", () => {
     policy.active(0);
     policy.changed(800, true);
     expect(policy.due(0)).toBeUndefined();
-    expect(policy.nextCheckMs(0)).toBe(IDLE_MS);
+    expect(policy.nextCheckMs(0)).toBe(300);
     policy.changed(1);
     expect(policy.due(0)).toBeUndefined();
     policy.changed(800, true);

@@ -17,14 +17,14 @@ export const OTHERS_GROWTH_BYTES_MAX = 256 * 2 ** 20;
 const CHECK_MS = 100;
 const FLAG = "external-memory-accounted-in-global-limit";
 
-export interface ViewChargeOptions {
+interface ViewChargeOptions {
   /** All bytes outside the heap that V8 knows of; default V8's own count. */
   readonly externalBytes?: () => number;
   readonly collect?: () => void;
   readonly setFlag?: (flag: string) => void;
 }
 
-export interface ViewCharge {
+interface ViewCharge {
   /** Bytes of views are about to be made (positive), or have been collected. */
   changed(bytes: number): void;
   /** Looks after memory that is not of views; a timer calls it while there are large views. */
