@@ -18,6 +18,7 @@ export interface DeputiesOptions {
   /** Handles what a deputy says as if it had come from a process. */
   handle(from: ProcessId, message: ToNode): void;
   send(to: ProcessId, message: FromNode): void;
+  pidOf(giver: ProcessId): number | undefined;
   isHeldBeside(key: ObjectKey, process: ProcessId): boolean;
 }
 
@@ -95,7 +96,9 @@ class Deputy {
     this.giver = giver;
     this.options = options;
     this.onEnd = onEnd;
+    const pid = options.pidOf(giver);
     this.runtime = new OwnerRuntime({
+      ...(pid !== undefined && { pid }),
       self: giver,
       processId: this.id,
       engine: { engineSeqsFrom: DEPUTY_SEQS_FROM },

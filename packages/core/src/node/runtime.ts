@@ -60,6 +60,7 @@ export interface NodeRuntimeOptions {
 interface Member {
   readonly processId: ProcessId;
   readonly role: Hello["role"];
+  readonly pid: number;
   readonly peer: Peer;
   readonly jobId: JobId | undefined;
   readonly workerId: WorkerId | undefined;
@@ -124,6 +125,7 @@ export class NodeRuntime {
     },
     handle: (from, message) => this.handle(from, message as Exclude<ToNode, Hello>), // An owner never says hello.
     send: (to, message) => this.send(to, message),
+    pidOf: (giver) => this.members.get(giver)?.pid,
     isHeldBeside: (key, process) => this.control.isHeldBeside(key, process),
   });
   private readonly orphans = new Orphans({
@@ -320,6 +322,7 @@ export class NodeRuntime {
     this.members.set(processId, {
       processId,
       role,
+      pid: hello.pid,
       peer,
       jobId: job?.jobId,
       workerId: role === "worker" ? workerId : undefined,

@@ -36,6 +36,8 @@ export interface OwnerRuntimeOptions {
   /** By which it holds and leases; default `self`. */
   readonly processId?: ProcessId;
   readonly engine?: OwnerEngineOptions;
+  /** Of the process that submits, for the timeline; default this one's. */
+  readonly pid?: number;
   readonly jobId: () => JobId | undefined;
   readonly node: Pick<Peer, "send" | "flush">;
   readonly mapClaims?: MapClaims;
@@ -149,7 +151,7 @@ export class OwnerRuntime {
     const { handover } = this.engine;
     if (handover) handover.jobId = () => options.jobId() ?? ("" as JobId);
     this.events = new EventRecorder({
-      pid: process.pid,
+      pid: options.pid ?? process.pid,
       send: (batch) => this.toNode({ t: "events", batch }),
     });
   }

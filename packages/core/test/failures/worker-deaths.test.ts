@@ -205,14 +205,35 @@ describe("while it owns what others hold", () => {
     release(large, small);
   });
 
-  test("a result that its task had not finished is OWNER_DIED, and nobody waits for ever", async () => {
+  test("a task that it had handed over is finished for who holds its result", async () => {
     const task = remote(
       () => {
-        const never = remote(async () => {
-          await new Promise(() => {});
+        const slow = remote(async () => {
+          await new Promise((resolve) => setTimeout(resolve, 300));
+          return 5;
         });
         setTimeout(() => process.kill(process.pid, "SIGKILL"), 100);
-        return [never.remote()];
+        return [slow.remote()];
+      },
+      { maxRetries: 0 },
+    );
+    const [inner] = await get(task.remote());
+    if (!inner) throw new Error("a ref was returned");
+    expect(await get(inner)).toBe(5);
+  });
+
+  test("the result of a call that it had made is OWNER_DIED, and nobody waits for ever", async () => {
+    const task = remote(
+      () => {
+        const actor = remote(
+          class {
+            never(): Promise<void> {
+              return new Promise(() => {});
+            }
+          },
+        ).remote();
+        setTimeout(() => process.kill(process.pid, "SIGKILL"), 100);
+        return [actor.never.remote()];
       },
       { maxRetries: 0 },
     );
