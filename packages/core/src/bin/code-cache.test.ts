@@ -60,6 +60,17 @@ test("code of another program is refused and replaced", async () => {
   expect(readFileSync(cache).equals(other)).toBe(false);
 });
 
+test("damaged code is not used, and replaced", async () => {
+  const cache = join(folder, "code/1-a.cache");
+  await start(cache, "written");
+  const damaged = readFileSync(cache).map((byte, at) => (at > 100 && at % 97 === 0 ? byte ^ 0x5a : byte));
+  writeFileSync(cache, damaged);
+  expect(await start(cache, "written")).toEqual(["function", true, null]);
+  expect(readFileSync(cache).equals(damaged)).toBe(false);
+  writeFileSync(cache, "");
+  expect(await start(cache, "written")).toEqual(["function", true, null]);
+});
+
 test("the code of older builds is removed, that of other programs is not", async () => {
   for (const name of ["1-a", "2-a", "1-b"]) await start(join(folder, `code/${name}.cache`), "written");
   expect(readdirSync(join(folder, "code")).sort()).toEqual(["1-b.cache", "2-a.cache"]);

@@ -7,8 +7,8 @@
  * whether they have compiled much more, and write that: what most programs use is soon in it.
  *
  * V8 itself refuses data of another version, other flags or another length of source; the name of the file stands for
- * the build. `import()` does not work in code that is run so: `import.cjs` in the same folder does it. It is written aside and renamed, so that nobody reads half of it. Should it be damaged all the same, the
- * process dies of it, and the node, which sees that, deletes it.
+ * the build. `import()` does not work in code that is run so: `import.cjs` in the same folder does it. It is written aside and renamed, so that nobody reads half of it. V8 would run damaged code,
+ * so a checksum stands behind it.
  */
 import {
   closeSync,
@@ -24,6 +24,7 @@ import {
 import { createRequire } from "node:module";
 import { basename, dirname, join } from "node:path";
 import { Script } from "node:vm";
+import { crc32 } from "node:zlib";
 import { CODE_CACHE_VARIABLE, ENDING } from "./code-cache-names.ts";
 
 /** When the cache is written: it takes some milliseconds, which a start would feel. */
@@ -32,6 +33,7 @@ const LOOK_AGAIN_AFTER_MS = 10_000;
 /** One process in so many looks again, and writes what is larger than before by this factor. */
 const ONE_IN = 8;
 const WORTH_WRITING = 1.01;
+const CHECKSUM_BYTES = 4;
 
 type Wrapper = (exports: object, require: NodeJS.Require, module: object, filename: string, dirname: string) => void;
 
@@ -40,7 +42,8 @@ export function runBundle(path: string): void {
   const { [CODE_CACHE_VARIABLE]: cachePath } = process.env;
   // Programs that this one starts have caches of their own, or none.
   delete process.env[CODE_CACHE_VARIABLE];
-  const cachedData = cachePath === undefined ? undefined : readCache(cachePath);
+  const file = cachePath === undefined ? undefined : readCache(cachePath);
+  const cachedData = file && wholeData(file);
   const source = readFileSync(path, "utf8");
   const script = new Script(`(function (exports, require, module, __filename, __dirname) {${source}\n})`, {
     filename: path,
@@ -56,7 +59,7 @@ export function runBundle(path: string): void {
     script,
     path: cachePath,
     usedBytes: isUsed ? cachedData.length : 0,
-    refused: isUsed ? undefined : cachedData,
+    refused: isUsed ? undefined : file,
   };
   if (!isUsed) setTimeout(() => save(cache), SAVE_AFTER_MS).unref();
   if (Math.random() >= 1 / ONE_IN) return;
@@ -81,18 +84,29 @@ function readCache(path: string): Buffer | undefined {
   }
 }
 
+/** What V8 wrote, if it is as it was written. */
+function wholeData(file: Buffer): Buffer | undefined {
+  const bytes = file.length - CHECKSUM_BYTES;
+  if (bytes <= 0) return undefined;
+  const data = file.subarray(0, bytes);
+  return crc32(data) === file.readUInt32LE(bytes) ? data : undefined;
+}
+
 function save({ script, path, usedBytes, refused }: Cache): void {
   const data = script.createCachedData();
   // Another process may have been first.
   const there = readCache(path);
   const isOurs = there !== undefined && !(refused && there.equals(refused));
   if (data.length <= Math.max(usedBytes, isOurs ? there.length : 0) * WORTH_WRITING) return;
+  const checksum = Buffer.alloc(CHECKSUM_BYTES);
+  checksum.writeUInt32LE(crc32(data));
+  const bytes = Buffer.concat([data, checksum]);
   const temporary = `${path}.${process.pid}.tmp`;
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     const file = openSync(temporary, "wx", 0o600);
     try {
-      for (let at = 0; at < data.length; ) at += writeSync(file, data, at);
+      for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at);
       // Renamed before its bytes were on the disk, a power failure could leave a file of zeros.
       fsyncSync(file);
     } finally {

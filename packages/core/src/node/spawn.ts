@@ -30,8 +30,6 @@ export interface StartedWorker {
   readonly process: WorkerProcess;
   readonly claims: ClaimsInfo | undefined;
   readonly startedAtMs: number;
-  /** Compiled code that it was given to start with. */
-  readonly codeCache: string | undefined;
   /** Why there is no process, once that is known. */
   failure(): Error | undefined;
 }
@@ -99,7 +97,7 @@ export function spawnWorker({
     recordWorker(config.sessionDir, child.pid);
     adjustOomScore(child.pid);
   }
-  return { workerId, process: child, claims, startedAtMs: Date.now(), codeCache, failure: () => failure };
+  return { workerId, process: child, claims, startedAtMs: Date.now(), failure: () => failure };
 }
 
 function keepOptions(options: string): string {

@@ -4,7 +4,6 @@
  * A worker is dead when its process has ended, its connection is closed (so everything it sent was handled) and its
  * output has been read; the last two are waited for only a moment, since a process that it started may hold them.
  */
-import { rmSync } from "node:fs";
 import type { ProcessId, WorkerId } from "../base/ids.ts";
 import { nativePath } from "../store/mod.ts";
 import type { Peer } from "../transport/mod.ts";
@@ -19,8 +18,6 @@ import { type SpawnOptions, type StartedWorker, spawnWorker, workerSocketOf } fr
 /** A process that has not said hello by then hangs. */
 const START_TIMEOUT_MS = 30_000;
 const SETTLE_MS = 150;
-/** How Node.js ends on damaged code, before a worker says anything. */
-const CRASHES: ReadonlySet<string> = new Set(["SIGSEGV", "SIGTRAP", "SIGILL", "SIGABRT", "SIGBUS"]);
 
 export interface WorkerRecord {
   readonly workerId: WorkerId;
@@ -224,8 +221,6 @@ export class WorkerPool {
 
   private ended(worker: Supervised, code: number | null, signal: NodeJS.Signals | null): void {
     worker.exit = { code, signal };
-    const { codeCache } = worker.started;
-    if (codeCache !== undefined && !worker.processId && CRASHES.has(signal ?? "")) rmSync(codeCache, { force: true });
     clearTimeout(worker.deadline);
     // What the worker started is in its group and does not outlive it.
     this.signal(worker, "SIGKILL");
