@@ -7,8 +7,8 @@
  * whether they have compiled much more, and write that: what most programs use is soon in it.
  *
  * V8 itself refuses data of another version, other flags or another length of source; the name of the file stands for
- * the build. `import()` does not work in code that is run so: `import.cjs` in the same folder does it. It is written aside and renamed, so that nobody reads half of it. V8 would run damaged code,
- * so a checksum stands behind it.
+ * the build, a checksum for the bytes, which V8 would run whatever they are. It is written aside and renamed, so that
+ * nobody reads half of it. `import()` does not work in code that is run so: `import.cjs` in the same folder does it.
  */
 import {
   closeSync,
