@@ -39,6 +39,8 @@ export class ActorCalls {
   private readonly open = new Map<OwnerConnection, Map<Seq, OpenCall>>();
   private readonly rules = new WeakMap<WorkerMethod, unknown>();
   private nextNumber = 0;
+  /** When the call that was looked at last had begun to run, or had run. */
+  private at = 0;
   private turnStartedAt = 0;
   private flushedAt = 0;
 
@@ -71,6 +73,7 @@ export class ActorCalls {
       line.running++;
       const pending = this.begin(actor, call);
       if (pending) {
+        this.at = monotonicMs();
         void pending.then(() => {
           line.running--;
           this.advance(actor, line);
@@ -95,7 +98,7 @@ export class ActorCalls {
 
   /** Many short calls in a row must hold back neither their results nor the event loop. */
   private shareTurn(actor: HostedActor, line: CallLine, connection: OwnerConnection): void {
-    const now = monotonicMs();
+    const now = this.at;
     if (this.turnStartedAt === 0) {
       this.turnStartedAt = now;
       this.flushedAt = now;
@@ -117,9 +120,13 @@ export class ActorCalls {
 
   /** Starts a call; a promise unless it gave its place back at once. */
   private begin(actor: HostedActor, call: CallMessage): Promise<void> | undefined {
-    const running = this.newRunning(actor, call, 0);
+    const method = actor.type.method(call.method.name);
+    const running = new Running(method.name, call.seq, call.attempt, call.connection, actor);
+    const ofCaller = this.open.get(call.connection) ?? new Map<Seq, OpenCall>();
     const open: OpenCall = {
       call,
+      method,
+      ofCaller,
       running,
       producer: undefined,
       failures: 0,
@@ -129,13 +136,8 @@ export class ActorCalls {
     };
     this.options.onStart?.(running.name);
     actor.opens(open);
-    this.open.get(call.connection)?.set(call.seq, open);
+    ofCaller.set(call.seq, open);
     return this.attempt(actor, open);
-  }
-
-  private newRunning(actor: HostedActor, call: CallMessage, failures: number): Running {
-    const { name } = actor.type.method(call.method.name);
-    return new Running(name, call.seq, call.attempt + failures, call.connection, actor);
   }
 
   private attempt(actor: HostedActor, open: OpenCall): Promise<void> | undefined {
@@ -157,11 +159,12 @@ export class ActorCalls {
   private run(actor: HostedActor, open: OpenCall): Promise<void> | undefined {
     const { call, running } = open;
     const startedAt = monotonicMs();
+    this.at = startedAt;
     const micros = (): number => Math.max(0, Math.round((monotonicMs() - startedAt) * 1000));
     let value: unknown;
     try {
       if (running.cancelled) throw running.cancelled;
-      value = this.invoke(actor, call, running, micros);
+      value = this.invoke(actor, open, startedAt);
     } catch (error) {
       return this.failed(actor, open, micros(), error);
     }
@@ -170,7 +173,8 @@ export class ActorCalls {
       return undefined;
     }
     if (!isThenable(value)) {
-      this.finish(actor, open, () => this.succeed(open, micros(), value));
+      const ranMicros = Math.max(0, Math.round((this.at - startedAt) * 1000));
+      this.finish(actor, open, () => this.succeed(open, ranMicros, value));
       return undefined;
     }
     return this.settle(running, value, {
@@ -182,20 +186,20 @@ export class ActorCalls {
     });
   }
 
-  private invoke(actor: HostedActor, call: CallMessage, running: Running, micros: () => number): unknown {
+  private invoke(actor: HostedActor, { call, running, method }: OpenCall, startedAt: number): unknown {
     const { client, claims } = this.options;
     const { name } = call.method;
     const args = decodeArguments(client, call);
     const fn = actor.instance?.[name];
     if (typeof fn !== "function") throw new TypeError(`actor ${actor.className} has no method ${name}`);
-    const cost = actor.type.method(name);
     const run = (): unknown => runAs(running, () => fn.apply(actor.instance, args));
-    const isGuarded = claims && (cost.runs < 2 || cost.micros > GUARD_FROM_MICROS);
+    const isGuarded = claims && (method.runs < 2 || method.micros > GUARD_FROM_MICROS);
     try {
       return isGuarded ? runGuarded(claims, guardKey(call.connection.ownerId, call.seq), run) : run();
     } finally {
-      cost.runs++;
-      cost.micros += (micros() - cost.micros) / Math.min(cost.runs, 8);
+      this.at = monotonicMs();
+      method.runs++;
+      method.micros += ((this.at - startedAt) * 1000 - method.micros) / Math.min(method.runs, 8);
     }
   }
 
@@ -263,7 +267,7 @@ export class ActorCalls {
     const { method } = call;
     if (!open.isExiting && !actor.isDropped && this.mayRetry(open, error)) {
       open.failures++;
-      open.running = this.newRunning(actor, call, open.failures);
+      open.running = new Running(running.name, call.seq, call.attempt + open.failures, call.connection, actor);
       running.ended();
       if (call.deps.length > 0) call.fetched = fetchValues(this.options.runtime, call.deps);
       return delay(method.retryDelayMs).then(() => this.attempt(actor, open));
@@ -297,7 +301,7 @@ export class ActorCalls {
     }
     running.ended();
     actor.closes(open);
-    this.open.get(call.connection)?.delete(call.seq);
+    open.ofCaller.delete(call.seq);
     releaseRefs(this.options.runtime, call);
     this.options.onEnded?.(running);
     if (actor.ending !== undefined) this.options.onProgress(actor);

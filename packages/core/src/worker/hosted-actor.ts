@@ -23,6 +23,9 @@ export interface CallMessage extends WithArguments {
 /** A call that has started and has not been answered. */
 export interface OpenCall {
   readonly call: CallMessage;
+  readonly method: HostedMethod;
+  /** All open calls of its caller. */
+  readonly ofCaller: Map<Seq, OpenCall>;
   running: Running;
   producer: Producer | undefined;
   /** Attempts that failed in this worker. */

@@ -29,7 +29,8 @@ export class Running implements Execution {
   readonly connection: OwnerConnection;
   private readonly around: Surroundings;
   private controller: AbortController | undefined;
-  private children: Set<Seq> | undefined;
+  /** Numbers of what it submitted, as runs that follow each other: first and end, first and end. */
+  private children: number[] | undefined;
   private cancelListeners: Set<(error: Error) => void> | undefined;
   /** Of its function, where that is known better than by its name: see attention.ts. */
   habit: Habit | undefined;
@@ -97,8 +98,11 @@ export class Running implements Execution {
   }
 
   submitted(seq: Seq): void {
-    this.children ??= new Set();
-    this.children.add(seq);
+    this.children ??= [];
+    const { children } = this;
+    const last = children.length - 1;
+    if (children[last] === seq) children[last] = seq + 1;
+    else children.push(seq, seq + 1);
   }
 
   waiting(change: 1 | -1, seqs: readonly Seq[]): void {
@@ -131,7 +135,13 @@ export class Running implements Execution {
     this.controller?.abort(this.cancelled);
     this.rejectWaits(this.cancelled);
     if (!isRecursive) return;
-    for (const child of this.children ?? []) this.around.client.port.cancel(child, false, true);
+    const { children = [] } = this;
+    for (let run = 0; run < children.length; run += 2) {
+      const end = children[run + 1] ?? 0;
+      for (let child = children[run] ?? end; child < end; child++) {
+        this.around.client.port.cancel(child as Seq, false, true);
+      }
+    }
   }
 
   /** It has ended: nothing it submitted is its child any more. */

@@ -105,7 +105,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     waits.ended(running);
     attention.ended();
     // What runs next may keep this thread for long: others are to have what this one leased and left idle.
-    if (runtime.enter().tasks.leases.giveBackIdle()) runtime.flushNow();
+    if (runtime.engine.tasks.leases.isActive && runtime.enter().tasks.leases.giveBackIdle()) runtime.flushNow();
   };
   const tasks = new TaskRunner(client, runtime, claims, () => around);
   tasks.onStart = options.tagOutput;
