@@ -185,8 +185,12 @@ export function createGcPressure(options: GcPressureOptions): GcPressure {
     changed(bytes, areInUse) {
       policy.changed(bytes, areInUse);
       if (bytes <= 0) return;
-      policy.active(now());
-      check();
+      const nowMs = now();
+      policy.active(nowMs);
+      // A view is being made: whoever waits for it need not wait for a collection too, which can free nothing before
+      // the turn ends.
+      if (!areInUse) check();
+      else if (!settling) plan(nowMs);
     },
     asked() {
       policy.asked();

@@ -87,7 +87,7 @@ describe("spilling", () => {
   });
 
   test("a spilled object that finds no room is read from disk all the same, by the driver and by a task", async () => {
-    await init({ resources: { cpu: 1 }, objectStoreBytes: STORE, spillBytesMax: 40 * MIB, putTimeoutMs: 300 });
+    await init({ resources: { cpu: 1 }, objectStoreBytes: STORE, spillBytesMax: 40 * MIB });
     const value = pattern(3, 30 * MIB);
     const spilled = put(value);
     const held = await get(put(pattern(4, 60 * MIB)));
