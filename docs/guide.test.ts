@@ -48,6 +48,11 @@ beforeAll(() => {
   }
 });
 
+/** The first program that a person sees; it is compiled only, because it needs a gigabyte. */
+const [readme = ""] = [...readFileSync(join(root, "README.md"), "utf8").matchAll(/^```ts\n(.*?)^```$/gms)].map(
+  ([, block]) => block,
+);
+
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 test("the guide has sections with code", () => {
@@ -55,14 +60,16 @@ test("the guide has sections with code", () => {
   expect(prelude).toContain("await init(");
 });
 
-test("its programs compile", async () => {
+test("its programs compile, and that of the README", async () => {
+  expect(readme).toContain("await init(");
+  writeFileSync(join(folder, "readme.ts"), readme);
   const config = join(folder, "tsconfig.json");
   writeFileSync(
     config,
     JSON.stringify({
       extends: "../../tsconfig.json",
       compilerOptions: { noUnusedLocals: false },
-      include: ["section-*.ts"],
+      include: ["section-*.ts", "readme.ts"],
     }),
   );
   const tsc = join(root, "node_modules/typescript/bin/tsc");

@@ -13,8 +13,8 @@ export interface Outcome {
   readonly seconds: number;
 }
 
-/** @param onBatch called after each batch that was read. */
-export function runBaseline(listing: Listing, threshold: number, onBatch: () => void = () => {}): Outcome {
+/** @param onRead called with the number of files of each batch that was read. */
+export function runBaseline(listing: Listing, threshold: number, onRead: (files: number) => void = () => {}): Outcome {
   const startedAtMs = performance.now();
   const [bands = []] = dealBands(1);
   const table = new BucketTable(bands);
@@ -31,7 +31,7 @@ export function runBaseline(listing: Listing, threshold: number, onBatch: () => 
     batchOf.fill(batch.index, batch.first, batch.first + batch.files.length);
     bytesRead += result.bytesRead;
     filesUnreadable += result.filesUnreadable;
-    onBatch();
+    onRead(batch.files.length);
   }
   const place = (file: number) => {
     const batch = batchOf[file] ?? 0;

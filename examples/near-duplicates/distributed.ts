@@ -12,6 +12,7 @@
 import {
   type ActorHandle,
   asCompleted,
+  clusterResources,
   get,
   init,
   isError,
@@ -38,6 +39,8 @@ const FILLS_MAX = 20;
 const FILES_MAX = 2 ** 21;
 
 export interface DistributedOutcome extends Outcome {
+  /** How many the machine offers. */
+  readonly cpus: number;
   /** From `init` until the first task could be submitted. */
   readonly startSeconds: number;
   readonly tasks: number;
@@ -76,7 +79,8 @@ export async function runDistributed(listing: Listing, options: RunOptions): Pro
     const startedAtMs = performance.now();
     const result = await run(listing, options);
     const seconds = (performance.now() - startedAtMs) / 1000;
-    return { ...result, seconds, startSeconds: (startedAtMs - initAtMs) / 1000 };
+    const { cpu = 1 } = await clusterResources();
+    return { ...result, cpus: cpu, seconds, startSeconds: (startedAtMs - initAtMs) / 1000 };
   } finally {
     await shutdown();
   }
@@ -85,7 +89,7 @@ export async function runDistributed(listing: Listing, options: RunOptions): Pro
 async function run(
   listing: Listing,
   { threshold, withChaos, withProgress }: RunOptions,
-): Promise<Omit<DistributedOutcome, "seconds" | "startSeconds">> {
+): Promise<Omit<DistributedOutcome, "cpus" | "seconds" | "startSeconds">> {
   const batches = makeBatches(listing.files);
   const counters: Counters = { tasks: 0, actorCalls: 0, bytesRead: 0, bytesViewed: 0, filesUnreadable: 0 };
   const chaos = withChaos ? createChaos(bucketPids) : undefined;
@@ -124,7 +128,8 @@ async function sketchAll(
     const [report, signatures, sets] = sketch.remote(folder, batch);
     byReport.set(report, { batch, signatures, sets });
   }
-  using bar = withProgress ? progressBar(batches.length, "sketching") : undefined;
+  const files = batches.reduce((sum, batch) => sum + batch.files.length, 0);
+  using bar = withProgress ? progressBar(files, "reading files") : undefined;
   const reports = [...byReport.keys()] as ObjectRef<Awaited<ReturnType<typeof sketchBatch>>[0]>[];
   const adds: ObjectRef<number>[] = [];
   let done = 0;
@@ -136,7 +141,7 @@ async function sketchAll(
     counters.tasks++;
     counters.bytesRead += report.bytesRead;
     counters.filesUnreadable += report.filesUnreadable;
-    bar?.add();
+    bar?.add(sketched?.batch.files.length);
     await chaos?.sketched(++done, batches.length, report.pid);
   }
   await countAdds(adds, counters);
@@ -237,7 +242,7 @@ async function compareAll(
       return [compare.remote(task.places, ...sets), task] as const;
     }),
   );
-  using bar = withProgress ? progressBar(plan.length, "comparing") : undefined;
+  using bar = withProgress ? progressBar(pairs.length / 2, "comparing pairs") : undefined;
   const similar: SimilarPair[] = [];
   let done = 0;
   for await (const ref of asCompleted(taskOf.keys())) {
@@ -250,7 +255,7 @@ async function compareAll(
     }
     counters.tasks++;
     counters.bytesViewed += bytesViewed;
-    bar?.add();
+    bar?.add(similarities.length);
     chaos?.compared(++done, plan.length, pid);
   }
   return similar;

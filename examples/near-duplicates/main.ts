@@ -3,7 +3,7 @@ import { progressBar } from "mobula";
 import { type Outcome, runBaseline } from "./baseline.ts";
 import { HELP, readCommand } from "./command-line.ts";
 import { runDistributed } from "./distributed.ts";
-import { type Listing, listFiles, makeBatches, UsageError } from "./files.ts";
+import { type Listing, listFiles, UsageError } from "./files.ts";
 import { agree, asData, asIntroduction, asText, type Results } from "./report.ts";
 
 const THRESHOLD = 0.8;
@@ -35,8 +35,8 @@ async function main(): Promise<void> {
 }
 
 function baselineWithProgress(listing: Listing, withProgress: boolean): Outcome {
-  using bar = withProgress ? progressBar(makeBatches(listing.files).length, "one process") : undefined;
-  return runBaseline(listing, THRESHOLD, () => bar?.add());
+  using bar = withProgress ? progressBar(listing.files.length, "one process") : undefined;
+  return runBaseline(listing, THRESHOLD, (files) => bar?.add(files));
 }
 
 try {

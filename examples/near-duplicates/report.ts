@@ -46,14 +46,17 @@ export function asText(results: Results): string {
   row("bytes wasted", size(wasted));
   row("pairs compared exactly", count(pairsCompared));
   if (distributed !== undefined) {
-    const { tasks, actorCalls, bytesViewed, seconds, startSeconds, kills } = distributed;
+    const { cpus, tasks, actorCalls, bytesViewed, seconds, startSeconds, kills } = distributed;
     row("tasks run", `${count(tasks)} (and ${count(actorCalls)} actor calls)`);
     row("tasks per second", count(tasks / seconds));
     row("bytes moved without copying", size(bytesViewed));
     if (kills.tasks + kills.actors > 0) {
       row("killed with SIGKILL", `${kills.tasks} workers of tasks, ${kills.actors} of actors`);
     }
-    row("time, all CPUs", `${seconds.toFixed(2)} s (and ${startSeconds.toFixed(2)} s to start)`);
+    row(
+      `time, ${count(cpus)} CPU${cpus === 1 ? "" : "s"}`,
+      `${seconds.toFixed(2)} s (and ${startSeconds.toFixed(2)} s to start)`,
+    );
   }
   if (baseline !== undefined) row("time, one process", `${baseline.seconds.toFixed(2)} s`);
   if (baseline !== undefined && distributed !== undefined) {

@@ -76,6 +76,7 @@ describe("the one-process run", () => {
     };
     const distributed = {
       ...outcome,
+      cpus: 2,
       startSeconds: 0.25,
       tasks: 123_456,
       actorCalls: 654_321,
