@@ -28,11 +28,11 @@ afterEach(() => {
 
 test("memory is given back once, when nothing has happened for a while", () => {
   shrinker.active();
-  vi.advanceTimersByTime(3_900);
+  vi.advanceTimersByTime(1_900);
   shrinker.active();
-  vi.advanceTimersByTime(1_999);
+  vi.advanceTimersByTime(999);
   expect(shrinks).toBe(0);
-  vi.advanceTimersByTime(2_001);
+  vi.advanceTimersByTime(1_001);
   expect(shrinks).toBe(1);
   slackMib = 20;
   vi.advanceTimersByTime(600_000);

@@ -7,7 +7,7 @@
  */
 import { monotonicMs } from "./clock.ts";
 
-const IDLE_MS = 2_000;
+const IDLE_MS = 1_000;
 const SHRINK_EVERY_MS = 30_000;
 /** Less than this is not worth a collection. */
 const SLACK_BYTES_MIN = 6 * 2 ** 20;
