@@ -41,13 +41,12 @@ for await (const [n, prime] of map(isPrime, naturals(), { concurrency: 16 })) {
 }
 console.log("primes", primes);
 
-// asCompleted yields refs in the order in which they finish.
-const later = remote(async (ms: number) => {
-  await new Promise((resolve) => setTimeout(resolve, ms));
-  return ms;
-});
+// asCompleted yields refs in the order in which they finish, not in the order in which they are given.
+const square = remote((n: number) => n * n);
+const nine = square.remote(3);
+const eightyOne = square.remote(nine);
 const order: number[] = [];
-for await (const ref of asCompleted([later.remote(300), later.remote(1)])) order.push(await get(ref));
+for await (const ref of asCompleted([eightyOne, nine])) order.push(await get(ref));
 console.log("finished in the order", order);
 
 await shutdown();
