@@ -29,7 +29,5 @@ export default defineConfig({
     hookTimeout: 60_000,
     // Each file starts processes of its own on two cores: a second file at once makes deadlines of behaviour miss.
     maxWorkers: 1,
-    // Known fault, see docs/design/progress-one-machine.md: now and then a task behind a long one is not taken back.
-    retry: 2,
   },
 });

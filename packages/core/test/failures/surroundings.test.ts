@@ -1,7 +1,6 @@
 /** Machines that lack something, disks that are full, other users, leftovers, Ctrl-C. */
 import { execFileSync } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "vitest";
 import { Program, type ProgramOptions, pidsRunning } from "./programs.ts";
 
@@ -174,7 +173,7 @@ describe("Ctrl-C", () => {
     program.interrupt();
     await program.line("rejected");
     // What the first one began goes on in the background until the second.
-    await delay(500);
+    await program.prints(/careful is ending/);
     expect(program.family().length).toBeGreaterThan(1);
     const before = performance.now();
     program.interrupt();

@@ -1,8 +1,8 @@
 /** A worker that dies at each stage of a task's life, in each way in which a process can die. */
-import { setTimeout as delay } from "node:timers/promises";
 import { cancel, get, init, nodes, type ObjectRef, put, release, remote, runtimeContext, shutdown, wait } from "mobula";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { isEmpty, until } from "../memory/store-state.ts";
+import { eventually, isAlive, newFolder, raise, raised } from "../tasks/helpers.ts";
 
 const MIB = 2 ** 20;
 const collect = globalThis.gc ?? (() => {});
@@ -15,12 +15,13 @@ afterAll(() => shutdown());
 afterEach(async () => {
   collect();
   await until(isEmpty);
-  for (const deadline = performance.now() + 5_000; ; await delay(20)) {
-    const [node] = await nodes();
-    if (node?.available.cpu === 2) return;
-    if (performance.now() > deadline) throw new Error(`still taken: ${JSON.stringify(node)}`);
-  }
+  await eventually(async () => (await nodes())[0]?.available.cpu === 2, "no CPU is taken");
 });
+
+async function killed(pid: number): Promise<void> {
+  process.kill(pid, "SIGKILL");
+  await eventually(() => !isAlive(pid), `process ${pid} is gone`);
+}
 
 /** The error with which a promise rejects, and that it does. */
 const failureOf = (promise: Promise<unknown>): Promise<Error & { code: string; kind: string; cause?: unknown }> =>
@@ -44,10 +45,8 @@ describe("while it runs", () => {
   test("without retries left the error has the signal and the worker's last words", async () => {
     const task = remote(
       async () => {
-        process.stderr.write("these are my last words\n");
-        await new Promise((resolve) => setTimeout(resolve, 50));
+        await new Promise<void>((resolve) => process.stderr.write("these are my last words\n", () => resolve()));
         process.kill(process.pid, "SIGKILL");
-        await new Promise(() => {});
       },
       { maxRetries: 1, name: "doomed" },
     );
@@ -80,7 +79,7 @@ describe("while it runs", () => {
   test("a stray rejection fails the task that runs; an exception that nothing catches ends its worker, with the words in the error", async () => {
     const reject = remote(async () => {
       void Promise.reject(new RangeError("stray"));
-      await new Promise((resolve) => setTimeout(resolve, 10_000));
+      await new Promise(() => {});
     });
     const rejected = await failureOf(get(reject.remote()));
     expect(rejected).toMatchObject({ code: "TASK_FAILED", cause: { name: "RangeError", message: "stray" } });
@@ -89,7 +88,7 @@ describe("while it runs", () => {
         setTimeout(() => {
           throw new TypeError("thrown in a timer");
         }, 5);
-        await new Promise((resolve) => setTimeout(resolve, 10_000));
+        await new Promise(() => {});
       },
       { maxRetries: 0 },
     );
@@ -138,13 +137,11 @@ describe("before and after it runs", () => {
   });
 
   test("a stored result survives the worker that made it", async () => {
-    const task = remote((index: number) => {
-      setTimeout(() => process.kill(process.pid, "SIGKILL"), 20);
-      return new Uint8Array(MIB).fill(index);
-    });
-    const refs = [1, 2, 3].map((index) => task.remote(index));
+    const task = remote((index: number) => [process.pid, new Uint8Array(MIB).fill(index)], { numReturns: 2 });
+    const made = [1, 2, 3].map((index) => task.remote(index) as unknown as [ObjectRef<number>, ObjectRef<Uint8Array>]);
+    const refs = made.map(([, bytes]) => bytes);
     await wait(refs, { numReturns: 3 });
-    await delay(100);
+    for (const pid of new Set(await get(made.map(([ref]) => ref)))) await killed(pid);
     expect((await get(refs)).map((bytes) => bytes[MIB - 1])).toEqual([1, 2, 3]);
     release(...refs);
   });
@@ -154,10 +151,7 @@ describe("while it streams", () => {
   test("items come once and in order over the death of their producer, stored ones too", async () => {
     const produce = remote(async function* (count: number) {
       for (let index = 0; index < count; index++) {
-        if (index === 7 && runtimeContext().attempt === 0) {
-          await new Promise((resolve) => setTimeout(resolve, 50));
-          process.kill(process.pid, "SIGKILL");
-        }
+        if (index === 7 && runtimeContext().attempt === 0) process.kill(process.pid, "SIGKILL");
         yield index % 2 === 0 ? index : new Uint8Array(200_000).fill(index);
       }
     });
@@ -172,7 +166,6 @@ describe("while it streams", () => {
       async function* () {
         yield 1;
         yield 2;
-        await new Promise((resolve) => setTimeout(resolve, 50));
         process.kill(process.pid, "SIGKILL");
         yield 3;
       },
@@ -191,87 +184,86 @@ describe("while it streams", () => {
 
 describe("while it owns what others hold", () => {
   test("objects that it put and returned refs of outlive it", async () => {
-    const task = remote(() => {
-      setTimeout(() => process.kill(process.pid, "SIGKILL"), 30);
-      return [put(new Uint8Array(MIB).fill(4)), put({ small: 5 })] as [
-        ObjectRef<Uint8Array>,
-        ObjectRef<{ small: number }>,
-      ];
-    });
-    const [large, small] = await get(task.remote());
-    await delay(150);
+    const task = remote(
+      () =>
+        [process.pid, put(new Uint8Array(MIB).fill(4)), put({ small: 5 })] as [
+          number,
+          ObjectRef<Uint8Array>,
+          ObjectRef<{ small: number }>,
+        ],
+    );
+    const [pid, large, small] = await get(task.remote());
+    await killed(pid);
     expect((await get(large))[3]).toBe(4);
     expect(await get(small)).toEqual({ small: 5 });
     release(large, small);
   });
 
   test("a task that it had handed over is finished for who holds its result", async () => {
-    const task = remote(
-      () => {
-        const slow = remote(async () => {
-          await new Promise((resolve) => setTimeout(resolve, 300));
-          return 5;
-        });
-        setTimeout(() => process.kill(process.pid, "SIGKILL"), 100);
-        return [slow.remote()];
-      },
-      { maxRetries: 0 },
-    );
-    const [inner] = await get(task.remote());
-    if (!inner) throw new Error("a ref was returned");
+    const folder = newFolder();
+    const task = remote((where: string) => {
+      const slow = remote(async () => {
+        await raised(where, "go");
+        return 5;
+      });
+      return [process.pid, slow.remote()] as [number, ObjectRef<number>];
+    });
+    const [pid, inner] = await get(task.remote(folder));
+    await killed(pid);
+    raise(folder, "go");
     expect(await get(inner)).toBe(5);
   });
 
   test("the result of a call that it had made is OWNER_DIED, and nobody waits for ever", async () => {
-    const task = remote(
-      () => {
-        const actor = remote(
-          class {
-            never(): Promise<void> {
-              return new Promise(() => {});
-            }
-          },
-        ).remote();
-        setTimeout(() => process.kill(process.pid, "SIGKILL"), 100);
-        return [actor.never.remote()];
-      },
-      { maxRetries: 0 },
-    );
-    const [inner] = await get(task.remote());
-    if (!inner) throw new Error("a ref was returned");
-    const error = await failureOf(get(inner));
+    const task = remote(() => {
+      const actor = remote(
+        class {
+          never(): Promise<void> {
+            return new Promise(() => {});
+          }
+        },
+      ).remote();
+      return [process.pid, actor.never.remote()] as [number, ObjectRef<void>];
+    });
+    const [pid, inner] = await get(task.remote());
+    const failure = failureOf(get(inner));
+    await killed(pid);
+    const error = await failure;
     expect(error).toMatchObject({ code: "OWNER_DIED", kind: "lost" });
   });
 
   test("what a dead task had submitted does not go on", async () => {
     const parent = remote(
-      async () => {
+      async (where: string) => {
         const child = remote(async () => {
+          raise(where, "child runs");
           await new Promise(() => {});
         });
         const ref = child.remote();
-        await new Promise((resolve) => setTimeout(resolve, 200));
+        await raised(where, "child runs");
         process.kill(process.pid, "SIGKILL");
         return await get(ref);
       },
       { maxRetries: 0 },
     );
-    expect(await failureOf(get(parent.remote()))).toMatchObject({ code: "WORKER_DIED" });
+    expect(await failureOf(get(parent.remote(newFolder())))).toMatchObject({ code: "WORKER_DIED" });
     // afterEach sees that both CPUs are free again.
   });
 });
 
 describe("endless loops", () => {
   test("a cancel breaks the loop and keeps the worker; force kills it", async () => {
-    const loop = remote(() => {
+    const folder = newFolder();
+    const loop = remote((where: string, name: string) => {
+      raise(where, name);
       for (;;);
     });
-    const cancelled = loop.remote();
-    await delay(100);
+    const cancelled = loop.remote(folder, "first");
+    await raised(folder, "first");
     await cancel(cancelled);
     expect(await failureOf(get(cancelled))).toMatchObject({ code: "TASK_CANCELLED" });
-    const forced = loop.remote();
-    await delay(100);
+    const forced = loop.remote(folder, "second");
+    await raised(folder, "second");
     await cancel(forced, { force: true });
     expect(await failureOf(get(forced))).toMatchObject({ code: "TASK_CANCELLED" });
   });

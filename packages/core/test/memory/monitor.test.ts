@@ -1,6 +1,7 @@
 /** Tasks that eat memory end alone, and the error says how much they used. */
 import { get, init, nodes, put, remote, runtimeContext, shutdown } from "mobula";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { newFolder, raise, raised } from "../tasks/helpers.ts";
 
 const MIB = 2 ** 20;
 
@@ -34,12 +35,15 @@ const eat = async (): Promise<number> => {
 
 describe("the memory monitor", () => {
   test("a task that eats a gigabyte a second dies alone; the one beside it and the store go on", async () => {
-    const beside = remote(async (rounds: number) => {
-      for (let round = 0; round < rounds; round++) await new Promise((resolve) => setTimeout(resolve, 20));
+    const folder = newFolder();
+    const beside = remote(async (where: string) => {
+      raise(where, "runs");
+      await raised(where, "go");
       return process.pid;
     });
     const stored = put(new Uint8Array(8 * MIB).fill(3));
-    const companion = beside.remote(100);
+    const companion = beside.remote(folder);
+    await raised(folder, "runs");
     const error = await failureOf(get(remote(eat, { maxRetries: 0, name: "eater" }).remote()));
     expect(error).toMatchObject({ code: "OUT_OF_MEMORY", kind: "exhausted" });
     expect(error.message).toMatch(/eater was ended on worker/);
@@ -48,6 +52,7 @@ describe("the memory monitor", () => {
     expect(usedBytes).toBeGreaterThan(500 * MIB);
     expect(usedBytes).toBeLessThan(2_000 * MIB);
     expect(error.message).toMatch(/Use less memory at a time/);
+    raise(folder, "go");
     expect(await get(companion)).toBeGreaterThan(0);
     expect((await get(stored))[MIB]).toBe(3);
     expect((await nodes())[0]?.state).toBe("alive");

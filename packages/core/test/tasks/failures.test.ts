@@ -1,4 +1,4 @@
-import { get, init, type ObjectRef, remote, runtimeContext, shutdown } from "mobula";
+import { get, init, nodes, type ObjectRef, remote, runtimeContext, shutdown } from "mobula";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   blockUntil,
@@ -188,8 +188,9 @@ describe("timeoutMs", () => {
     const quick = remote(() => "in time", { timeoutMs: 600 });
     const blocks = [block.remote(folder), block.remote(folder)];
     const refs = Array.from({ length: 20 }, () => quick.remote());
-    const { setTimeout: delay } = await import("node:timers/promises");
-    await delay(900);
+    // One that needs no CPU begins after they were submitted; when its time is up, they have waited longer than theirs.
+    const clock = remote(() => new Promise(() => {}), { timeoutMs: 600, numCpus: 0 });
+    expect((await errorOf(clock.remote())).code).toBe("TASK_TIMEOUT");
     raise(folder, "go");
     await get(blocks);
     expect(new Set(await get(refs))).toEqual(new Set(["in time"]));
@@ -227,8 +228,7 @@ describe("maxCalls", () => {
   test("calls are counted although the worker was idle in between", async () => {
     const pid = remote(() => process.pid, { maxCalls: 2 });
     const first = await get(pid.remote());
-    const { setTimeout: delay } = await import("node:timers/promises");
-    await delay(700);
+    await eventually(async () => (await nodes())[0]?.available.cpu === 2, "its lease has gone back");
     const more = [await get(pid.remote()), await get(pid.remote()), await get(pid.remote())];
     expect(more.filter((each) => each === first).length).toBeLessThanOrEqual(1);
     expect(new Set(more).size).toBeGreaterThan(1);

@@ -1,6 +1,6 @@
 import { get, init, isObjectRef, type ObjectRef, put, release, remote, runtimeContext, shutdown } from "mobula";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { blockUntil, errorOf, newFolder, raise } from "./helpers.ts";
+import { blockUntil, errorOf, newFolder, raise, raised } from "./helpers.ts";
 
 beforeAll(async () => {
   await init({ objectStoreBytes: 64 * 2 ** 20, resources: { cpu: 2, slots: 1 } });
@@ -209,16 +209,23 @@ describe("errors", () => {
   });
 
   test("a rejection after the task has ended does no harm", async () => {
-    const late = remote(() => {
-      setTimeout(() => void Promise.reject(new Error("late")), 5);
+    const folder = newFolder();
+    const late = remote((where: string) => {
+      setTimeout(() => {
+        raise(where, "rejected");
+        void Promise.reject(new Error("late"));
+      }, 5);
       return process.pid;
     });
-    const pid = await get(late.remote());
-    const alive = remote(async () => {
-      await new Promise((resolve) => setTimeout(resolve, 30));
+    const pid = await get(late.remote(folder));
+    await raised(folder, "rejected");
+    // Two that wait for each other run in the two workers.
+    const alive = remote(async (where: string, mine: string, other: string) => {
+      raise(where, mine);
+      await raised(where, other);
       return process.pid;
     });
-    expect(await get([alive.remote(), alive.remote()])).toContain(pid);
+    expect(await get([alive.remote(folder, "a", "b"), alive.remote(folder, "b", "a")])).toContain(pid);
   });
 
   interface DetailedCause extends Error {

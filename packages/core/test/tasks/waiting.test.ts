@@ -1,4 +1,3 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { explain, get, init, map, type ObjectRef, put, release, remote, shutdown, wait } from "mobula";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { blockUntil, errorOf, eventually, newFolder, note, notes, raise, raised } from "./helpers.ts";
@@ -205,6 +204,8 @@ describe("order and limits", () => {
       (where: string, isLong: boolean) => {
         if (isLong) {
           note(where, "long");
+          const until = performance.now() + 20;
+          while (performance.now() < until);
           blockUntil(where, "go");
         }
         return isLong;
@@ -214,7 +215,6 @@ describe("order and limits", () => {
     // Known to be quick, so that many are sent ahead; seen by both workers to be long, so that results do not wait for the next.
     const long = [sometimes.remote(folder, true), sometimes.remote(folder, true)];
     await eventually(() => notes(folder).length === 2, "both workers run a long one");
-    await delay(20);
     raise(folder, "go");
     await get(long);
     await get(Array.from({ length: 300 }, () => sometimes.remote(folder, false)));
