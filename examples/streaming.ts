@@ -41,12 +41,13 @@ for await (const [n, prime] of map(isPrime, naturals(), { concurrency: 16 })) {
 }
 console.log("primes", primes);
 
-// asCompleted yields refs in the order in which they finish, not in the order in which they are given.
-const square = remote((n: number) => n * n);
-const nine = square.remote(3);
-const eightyOne = square.remote(nine);
-const order: number[] = [];
-for await (const ref of asCompleted([eightyOne, nine])) order.push(await get(ref));
-console.log("finished in the order", order);
+// asCompleted yields refs as they finish: the first can be used while the slowest runs.
+const later = remote(async (ms: number) => {
+  await new Promise((resolve) => setTimeout(resolve, ms));
+  return ms;
+});
+let slept = 0;
+for await (const ref of asCompleted([300, 1, 20].map((ms) => later.remote(ms)))) slept += await get(ref);
+console.log("slept", slept, "ms in all");
 
 await shutdown();

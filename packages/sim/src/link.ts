@@ -18,6 +18,9 @@ export class SimLink implements WorkerLink {
   readonly knownTemplates = new Set<number>();
   readonly knownMethods = new Set<number>();
   readonly knownActors = new Map<number, number>();
+  namedLease = 0;
+  /** As the worker has read it. */
+  lease = 0;
   readonly claims: OwnerClaims | undefined;
   isBroken = false;
   /** What the worker's side has been told: templates' and methods' numbers of returns, and actors' ids, by number. */

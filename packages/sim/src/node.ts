@@ -163,6 +163,15 @@ export class SimNode {
           retire: message.retire ?? false,
         });
         break;
+      case "lease-idle":
+      case "lease-ended":
+        for (const { process, workerId } of this.world.workers.values()) {
+          if (process !== from) continue;
+          const { leaseId } = message;
+          if (message.t === "lease-ended") this.step({ kind: "lease-ended", workerId, leaseId });
+          else this.step({ kind: "lease-idle", workerId, leaseId, idle: message.idle });
+        }
+        break;
       case "blocked":
         this.blocked(from, message.blocked);
         break;
@@ -237,6 +246,15 @@ export class SimNode {
       }
       case "revoke-lease":
         this.send(command.clientId, { t: "lease-revoked", leaseId: command.leaseId });
+        break;
+      case "end-lease": {
+        const worker = world.workers.get(command.workerId);
+        if (worker) this.send(worker.process.id, { t: "lease-end", leaseId: command.leaseId });
+        break;
+      }
+      case "reclaim-lease":
+        this.granted.delete(`lease ${command.leaseId}`);
+        this.send(command.clientId, { t: "lease-reclaimed", shape: command.shape, leaseId: command.leaseId });
         break;
       case "lose-lease": {
         const worker = world.workers.get(command.workerId);

@@ -15,6 +15,7 @@ import {
   writeValues,
 } from "../../core/src/wire/mod.ts";
 import { ActorHost } from "./actor-host.ts";
+import { SimLease } from "./lease.ts";
 import type { SimLink } from "./link.ts";
 import { decodePlan, type Plan, randomPlan } from "./plan.ts";
 import { NODE_ID, SimProcess } from "./process.ts";
@@ -50,6 +51,7 @@ export class SimWorker {
   readonly words = new Int32Array(new SharedArrayBuffer(4 * CLAIM_WORDS));
   readonly links = new Set<SimLink>();
   readonly host: ActorHost;
+  private readonly lease = new SimLease(this);
   private readonly claims: WorkerClaims;
   private readonly queue: Item[] = [];
   private running: Item | undefined;
@@ -67,7 +69,10 @@ export class SimWorker {
       pid: this.process.pid,
       address: `/sim/${workerId}`,
     };
-    this.process.onMessage = (message) => this.host.onMessage(message);
+    this.process.onMessage = (message) => {
+      this.lease.onMessage(message);
+      this.host.onMessage(message);
+    };
     world.workers.set(workerId, this);
   }
 
@@ -95,10 +100,20 @@ export class SimWorker {
       case TO_WORKER.task: {
         const [seq, attempt, template, slot, sequence] = [0, 0, 0, 0, 0].map(() => reader.uint());
         const numReturns = link.numReturns.get(template ?? -1) ?? 1;
-        this.queue.push(this.arrived(link, reader, { seq, attempt, slot, sequence, numReturns }));
-        this.next();
+        const item = this.arrived(link, reader, { seq, attempt, slot, sequence, numReturns });
+        this.queue.push(item);
+        if (this.lease.hasEnded(link.lease)) {
+          if (item.slot === 0 || this.claims.giveBack(item.slot, item.sequence)) this.giveBack(link, item.seq);
+          else this.over(this.queue.pop() ?? item);
+        } else {
+          this.lease.becameBusy();
+          this.next();
+        }
         break;
       }
+      case TO_WORKER.lease:
+        link.lease = reader.uint();
+        break;
       case TO_WORKER.actor: {
         const num = reader.uint();
         link.actors.set(num, { actorId: reader.string(), incarnation: reader.uint() });
@@ -151,7 +166,10 @@ export class SimWorker {
   private next(): void {
     while (this.running === undefined) {
       const item = this.queue.shift();
-      if (item === undefined) return;
+      if (item === undefined) {
+        this.lease.becameIdle();
+        return;
+      }
       // The owner may have taken it back meanwhile.
       if (!this.claim(item)) this.over(item);
       else {

@@ -317,6 +317,10 @@ export class InlineNode {
       case "revoke-lease":
         this.options.toDriver({ t: "lease-revoked", leaseId: command.leaseId });
         return;
+      case "end-lease":
+      case "reclaim-lease":
+        // Executors share the owner's thread, and say nothing of being idle.
+        return;
       case "lose-lease": {
         const death = this.deaths.get(command.workerId);
         if (death) this.options.toDriver({ t: "lease-lost", leaseId: command.leaseId, death });

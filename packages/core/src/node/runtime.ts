@@ -432,6 +432,20 @@ export class NodeRuntime {
         this.feed({ kind: "lease-returned", clientId: from, leaseId, retire });
         return;
       }
+      case "lease-idle": {
+        const { leaseId, idle } = message;
+        const workerId = this.members.get(from)?.workerId;
+        if (workerId) this.feed({ kind: "lease-idle", workerId, leaseId, idle });
+        return;
+      }
+      case "lease-ended": {
+        const { leaseId } = message;
+        const workerId = this.members.get(from)?.workerId;
+        if (!workerId) return;
+        if (this.engine.workerOf(leaseId) === workerId) this.duties.delete(workerId);
+        this.feed({ kind: "lease-ended", workerId, leaseId });
+        return;
+      }
       case "blocked": {
         const workerId = this.members.get(from)?.workerId;
         if (workerId) this.feed({ kind: "worker-blocked", workerId, blocked: message.blocked });
@@ -538,6 +552,12 @@ export class NodeRuntime {
       }
       case "revoke-lease":
         this.send(command.clientId, { t: "lease-revoked", leaseId: command.leaseId });
+        return;
+      case "end-lease":
+        this.pool.get(command.workerId)?.peer?.send({ t: "lease-end", leaseId: command.leaseId });
+        return;
+      case "reclaim-lease":
+        this.send(command.clientId, { t: "lease-reclaimed", shape: command.shape, leaseId: command.leaseId });
         return;
       case "lose-lease": {
         const death = this.deaths.get(command.workerId);

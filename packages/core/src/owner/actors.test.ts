@@ -25,6 +25,7 @@ class FakeLink implements WorkerLink {
   readonly knownTemplates = new Set<number>();
   readonly knownMethods = new Set<number>();
   readonly knownActors = new Map<number, number>();
+  namedLease = 0;
   readonly words = new Int32Array(new SharedArrayBuffer(4096));
   readonly claims: OwnerClaims;
   readonly worker = new WorkerClaims(this.words);

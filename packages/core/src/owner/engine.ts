@@ -88,6 +88,9 @@ export class OwnerEngine {
       case "lease-revoked":
         this.tasks.leases.revoked(message.leaseId);
         return true;
+      case "lease-reclaimed":
+        this.tasks.leases.reclaimed(message);
+        return true;
       case "lease-lost": {
         const lease = this.tasks.leases.find(message.leaseId);
         if (lease) this.tasks.leases.died(lease, message.death);

@@ -220,6 +220,57 @@ describe("giving back", () => {
     ).toEqual([3, 4]);
   });
 
+  test("of a lease that its worker ended, what had not begun is ours again, and results still count", () => {
+    const { owner, worker } = idle();
+    owner.register(1);
+    submitMany(owner, 2, 3);
+    owner.flush();
+    const tasks = worker.takeTasks();
+    owner.want(2, 3, 4);
+    owner.start(worker, at(tasks, 0));
+    // This one the worker is giving back; its word comes after the node's.
+    expect(worker.words.giveBack(at(tasks, 1).slot, at(tasks, 1).sequence)).toBe(true);
+    owner.reclaim(1);
+    submitMany(owner, 5, 1);
+    owner.flush();
+    expect(worker.takeTasks()).toEqual([]);
+    const other = owner.grant(2, 1);
+    expect(other.takeTasks().map(({ seq, attempt }) => [seq, attempt])).toEqual([
+      [4, 0],
+      [5, 0],
+    ]);
+    owner.ok(worker, at(tasks, 0));
+    owner.returned(worker, 3);
+    owner.flush();
+    expect(owner.takeTold()).toEqual(["value 2 [2]"]);
+    expect(other.takeTasks().map(({ seq }) => seq)).toEqual([3]);
+    // The node knows: nothing goes back.
+    expect(owner.takeAsked().filter(({ t }) => t === "lease-return")).toEqual([]);
+  });
+
+  test("what was on its way to a worker that died after it had ended the lease loses nothing", () => {
+    const { owner, worker } = idle();
+    owner.submit(2);
+    owner.flush();
+    const task = only(worker.takeTasks());
+    expect(worker.words.giveBack(task.slot, task.sequence)).toBe(true);
+    owner.reclaim(1);
+    owner.closeLink(worker);
+    expect(only(owner.grant(2, 1).takeTasks())).toMatchObject({ seq: 2, attempt: 0 });
+  });
+
+  test("the lease is named to its worker before the first task under it", () => {
+    const { owner, worker } = idle();
+    owner.revoke(1);
+    submitMany(owner, 2, 2);
+    expect(owner.grant(7, 0)).toBe(worker);
+    expect(worker.take().map((sent) => (sent.kind === "lease" ? `lease ${sent.leaseId}` : sent.kind))).toEqual([
+      "lease 7",
+      "task",
+      "task",
+    ]);
+  });
+
   test("an idle lease that is called back goes at once; one that is unknown changes nothing", () => {
     const { owner } = idle();
     owner.revoke(1);

@@ -8,7 +8,7 @@
  */
 import type { LeaseId } from "../base/ids.ts";
 import { LEASE_IDLE_MS } from "../base/limits.ts";
-import type { Demand, LeaseGranted, WorkerDeath } from "../wire/mod.ts";
+import type { Demand, LeaseGranted, LeaseReclaimed, WorkerDeath } from "../wire/mod.ts";
 import type { OwnerEffects } from "./effects.ts";
 import { Fifo } from "./queue.ts";
 import { type Lease, type Shape, TASK_STATE, type TaskRecord, type WorkerLink } from "./records.ts";
@@ -239,7 +239,7 @@ export class LeaseTable {
 
   private tellWanted(shape: Shape): void {
     const held = shape.leases.length;
-    const wanted = Math.min(shape.queue.size + shape.inFlight, held + WANTED_AHEAD);
+    const wanted = wantedOf(shape);
     const missing = Math.max(0, wanted - held);
     const missingTold = Math.max(0, shape.wantedTold - held);
     // The node was told of idle leases that are in use again: it must not take them for spare ones.
@@ -268,6 +268,7 @@ export class LeaseTable {
       progressAtMs: this.nowMs,
       idleSinceMs: this.nowMs,
       isRevoked: false,
+      isReclaimed: false,
       askedBackTo: undefined,
       isRetiring: false,
       death: undefined,
@@ -285,6 +286,21 @@ export class LeaseTable {
     this.touch(lease.shape);
   }
 
+  /** What the worker has begun ends, and what it is giving back arrives; the rest is ours again. */
+  reclaimed({ leaseId, shape: shapeId }: LeaseReclaimed): void {
+    const lease = this.leases.get(leaseId);
+    if (lease) {
+      lease.isRevoked = true;
+      lease.isReclaimed = true;
+      this.takeBack([...lease.inFlight.values()], lease);
+      if (lease.link.isBroken) this.lose(lease);
+    }
+    const shape = this.byId[shapeId];
+    if (!shape) return;
+    this.sayWanted(shape, wantedOf(shape));
+    this.touch(shape);
+  }
+
   /**
    * The worker is gone, says the node. What it had said before may not be here yet: its tasks are lost when its
    * connection has ended too.
@@ -296,7 +312,8 @@ export class LeaseTable {
 
   /** The node will say what became of the worker, if it has not. */
   onLinkClosed(link: WorkerLink): void {
-    for (const lease of this.leases.values()) if (lease.link === link && lease.death) this.lose(lease);
+    for (const lease of this.leases.values())
+      if (lease.link === link && (lease.death || lease.isReclaimed)) this.lose(lease);
   }
 
   /** Tasks that have not started lose nothing, and go before others again. */
@@ -311,6 +328,7 @@ export class LeaseTable {
 
   private giveBack(lease: Lease): void {
     this.drop(lease);
+    if (lease.isReclaimed) return;
     if (lease.isRetiring) {
       // Before the number: the node must not take the worker for an idle one that others may have.
       this.effects.toNode({ t: "lease-return", leaseId: lease.id, retire: true });
@@ -353,8 +371,14 @@ export class LeaseTable {
       }
       return;
     }
-    for (const task of later.reverse()) {
-      if (task.claimSlot > 0 && claims.takeBack(task.claimSlot, task.claimSequence)) this.returned(task, lease);
+    this.takeBack(later, lease);
+  }
+
+  /** Those whose claim words say that they have not begun, newest first: the first is to be the first again. */
+  private takeBack(tasks: TaskRecord[], lease: Lease): void {
+    const { claims } = lease.link;
+    for (const task of tasks.reverse()) {
+      if (task.claimSlot > 0 && claims?.takeBack(task.claimSlot, task.claimSequence)) this.returned(task, lease);
     }
   }
 
@@ -396,6 +420,9 @@ export class LeaseTable {
     return this.leases.values();
   }
 }
+
+const wantedOf = ({ queue, inFlight, leases }: Shape): number =>
+  Math.min(queue.size + inFlight, leases.length + WANTED_AHEAD);
 
 const expected = (micros: number): number =>
   Number.isNaN(micros) ? UNKNOWN_COST_MICROS : Math.max(COST_MICROS_MIN, micros);

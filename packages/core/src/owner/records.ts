@@ -392,6 +392,8 @@ export interface WorkerLink {
   readonly knownTemplates: Set<number>;
   readonly knownMethods: Set<number>;
   readonly knownActors: Map<number, number>;
+  /** The lease that was last named on it; 0 for none. */
+  namedLease: number;
   readonly claims: ClaimTable | undefined;
   /** Set when the connection has ended; nothing sent afterwards arrives. */
   isBroken: boolean;
@@ -427,6 +429,8 @@ export interface Lease {
   idleSinceMs: number;
   /** Others wait for it: take no more work and give it back when empty. */
   isRevoked: boolean;
+  /** The worker has ended it: what it has not begun of it, it never will. */
+  isReclaimed: boolean;
   /** The last of the tasks that a worker without claim words was asked to give back. */
   askedBackTo: TaskRecord | undefined;
   /** Set when the worker must not be used again. */

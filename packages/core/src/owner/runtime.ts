@@ -53,6 +53,7 @@ class Link implements WorkerLink {
   readonly knownTemplates = new Set<number>();
   readonly knownMethods = new Set<number>();
   readonly knownActors = new Map<number, number>();
+  namedLease = 0;
   readonly claims: ClaimTable | undefined;
   isBroken = false;
   readonly whenClosed: (() => void)[] = [];

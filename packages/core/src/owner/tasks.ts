@@ -194,6 +194,14 @@ export class TaskTable {
     const { link } = lease;
     const { template, captured } = registered;
     const { out } = link;
+    if (link.namedLease !== lease.id) {
+      link.namedLease = lease.id;
+      out.begin();
+      out.array(2);
+      out.uint(TO_WORKER.lease);
+      out.uint(lease.id);
+      out.end();
+    }
     if (!link.knownTemplates.has(template.id)) {
       link.knownTemplates.add(template.id);
       if (captured) {

@@ -43,6 +43,7 @@ export type Sent =
   | SentTask
   | { readonly kind: "cancel"; readonly seq: number; readonly code: string; readonly isRecursive: boolean }
   | { readonly kind: "ack"; readonly seq: number; readonly consumed: number }
+  | { readonly kind: "lease"; readonly leaseId: number }
   | { readonly kind: "take-back"; readonly seqs: readonly number[] };
 
 export class TestWorker implements WorkerLink {
@@ -51,6 +52,7 @@ export class TestWorker implements WorkerLink {
   readonly knownTemplates = new Set<number>();
   readonly knownMethods = new Set<number>();
   readonly knownActors = new Map<number, number>();
+  namedLease = 0;
   readonly claims: OwnerClaims | undefined;
   /** The worker's side of the words. */
   readonly words: WorkerClaims;
@@ -85,6 +87,9 @@ export class TestWorker implements WorkerLink {
         }
         case TO_WORKER.cancel:
           sent.push({ kind: "cancel", seq: frame.uint(), code: frame.string(), isRecursive: frame.bool() });
+          break;
+        case TO_WORKER.lease:
+          sent.push({ kind: "lease", leaseId: frame.uint() });
           break;
         case TO_WORKER.streamAck:
           sent.push({ kind: "ack", seq: frame.uint(), consumed: frame.uint() });
@@ -244,6 +249,12 @@ export class TestOwner {
 
   revoke(leaseId: number): void {
     this.engine.onNodeMessage({ t: "lease-revoked", leaseId: leaseId as LeaseId });
+    this.flush();
+  }
+
+  /** Its worker, which had nothing to do, has ended it. */
+  reclaim(leaseId: number): void {
+    this.engine.onNodeMessage({ t: "lease-reclaimed", shape: 0, leaseId: leaseId as LeaseId });
     this.flush();
   }
 

@@ -40,6 +40,17 @@ const events: fc.Arbitrary<SchedulerEvent> = fc.oneof(
     leaseId: fc.integer({ min: 1, max: 30 }).map(leaseId),
     retire: fc.boolean(),
   }),
+  fc.record({
+    kind: fc.constant("lease-idle" as const),
+    workerId: workerIds,
+    leaseId: fc.integer({ min: 1, max: 30 }).map(leaseId),
+    idle: fc.boolean(),
+  }),
+  fc.record({
+    kind: fc.constant("lease-ended" as const),
+    workerId: workerIds,
+    leaseId: fc.integer({ min: 1, max: 30 }).map(leaseId),
+  }),
   fc.constant({ kind: "workers-started" as const, workerIds: [workerId("early1")] }),
   workerIds.map((id) => ({ kind: "worker-ready" as const, workerId: id, clientId: client(`p-${id}`) })),
   fc.record({ kind: fc.constant("worker-died" as const), workerId: workerIds, detail: fc.constant("died") }),

@@ -226,6 +226,37 @@ describe("who goes first", () => {
     expect(kinds(commands)).toContain("revoke-lease");
   });
 
+  test("an idle worker ends its lease when somebody waits, since its owner may hear nothing for long", () => {
+    const engine = engineWith({ cpu: 1 });
+    joined(engine, 1);
+    const idle = (now: number, isIdle = true, worker = "early1") =>
+      engine.step({ kind: "lease-idle", workerId: workerId(worker), leaseId: leaseId(1), idle: isIdle }, now);
+    engine.step({ kind: "demand-changed", clientId: A, shape: 1, demand: demandOf({ cpu: 1 }), wanted: 1 }, 0);
+    expect(idle(10)).toEqual([]);
+    engine.step({ kind: "client-joined", clientId: B, jobId: job("j1") }, 11);
+    const revoked = engine.step(
+      { kind: "demand-changed", clientId: B, shape: 1, demand: demandOf({ cpu: 1 }), wanted: 1 },
+      12,
+    );
+    expect(revoked).toEqual([
+      { kind: "revoke-lease", clientId: A, leaseId: 1 },
+      { kind: "end-lease", workerId: "early1", leaseId: 1 },
+    ]);
+    // It had work again, and refused; once it is idle again, it is asked again.
+    expect([idle(13, false), idle(20, true, "w9"), idle(23)]).toEqual([
+      [],
+      [],
+      [{ kind: "end-lease", workerId: "early1", leaseId: 1 }],
+    ]);
+    // The owner's number counted the lease: it is not granted to it again.
+    const ended = engine.step({ kind: "lease-ended", workerId: workerId("early1"), leaseId: leaseId(1) }, 24);
+    expect(ended).toEqual([
+      { kind: "reclaim-lease", clientId: A, shape: 1, leaseId: 1 },
+      expect.objectContaining({ kind: "grant-lease", clientId: B, leaseId: 2, workerId: "early1" }),
+    ]);
+    expect(engine.step({ kind: "lease-returned", clientId: A, leaseId: leaseId(1), retire: false }, 25)).toEqual([]);
+  });
+
   test("a second job gets half of the CPUs from a job that holds them all", () => {
     const engine = engineWith({ cpu: 4 });
     joined(engine, 4, [

@@ -124,6 +124,28 @@ export class LeaseEngine {
         if (event.retire || lease.worker.hasUsedGpu) stop(lease.worker, "retired", out);
         return;
       }
+      case "lease-idle": {
+        const lease = this.leaseOn(event);
+        if (!lease || lease.isIdle === event.idle) return;
+        lease.isIdle = event.idle;
+        if (lease.isIdle && lease.isRevoked)
+          out.push({ kind: "end-lease", workerId: event.workerId, leaseId: event.leaseId });
+        return;
+      }
+      case "lease-ended": {
+        const lease = this.leaseOn(event);
+        if (!lease) return;
+        const { client, shape } = lease.ask;
+        if (client.id !== undefined) {
+          // Clients of leases name their shapes by numbers.
+          out.push({ kind: "reclaim-lease", clientId: client.id, shape: shape as number, leaseId: event.leaseId });
+        }
+        // It had no use for it, or it would be granted again at once; the owner says its number anew when it hears.
+        lease.ask.wanted = Math.max(0, lease.ask.wanted - 1);
+        this.endLease(lease, nowMs);
+        if (lease.worker.hasUsedGpu) stop(lease.worker, "retired", out);
+        return;
+      }
       case "workers-started":
         for (const id of event.workerIds) if (!tables.workers.has(id)) this.plan.add(id, "", undefined, nowMs);
         return;
@@ -163,6 +185,17 @@ export class LeaseEngine {
       default:
         unreachable(event);
     }
+  }
+
+  private leaseOn({
+    workerId,
+    leaseId,
+  }: {
+    readonly workerId: WorkerId;
+    readonly leaseId: LeaseId;
+  }): Holding | undefined {
+    const lease = this.tables.leases.get(leaseId);
+    return lease?.worker.id === workerId ? lease : undefined;
   }
 
   private changeDemand(event: SchedulerEvent & { kind: "demand-changed" }, nowMs: number): void {
@@ -340,6 +373,7 @@ export class LeaseEngine {
       const { id } = lease.ask.client;
       if (id === undefined || lease.leaseId === undefined) continue;
       out.push({ kind: "revoke-lease", clientId: id, leaseId: lease.leaseId });
+      if (lease.isIdle) out.push({ kind: "end-lease", workerId: lease.worker.id, leaseId: lease.leaseId });
     }
     let blocked = 0;
     for (const worker of tables.workers.values()) if (worker.lease?.isBlocked) blocked++;
@@ -359,6 +393,7 @@ export class LeaseEngine {
       allocation,
       isBlocked: false,
       isRevoked: false,
+      isIdle: false,
       grantedAtMs: nowMs,
       leaseId,
       request,

@@ -30,6 +30,15 @@ export type SchedulerEvent =
       readonly leaseId: LeaseId;
       readonly retire: boolean;
     }
+  /** The worker has had nothing to do for a while, or has again. */
+  | {
+      readonly kind: "lease-idle";
+      readonly workerId: WorkerId;
+      readonly leaseId: LeaseId;
+      readonly idle: boolean;
+    }
+  /** The worker has ended the lease, see the command `end-lease`. */
+  | { readonly kind: "lease-ended"; readonly workerId: WorkerId; readonly leaseId: LeaseId }
   /** A worker process was started without the engine's order: the first ones, before the engine was loaded. */
   | { readonly kind: "workers-started"; readonly workerIds: readonly WorkerId[] }
   | { readonly kind: "worker-ready"; readonly workerId: WorkerId; readonly clientId: ProcessId }
@@ -62,6 +71,10 @@ export type SchedulerCommand =
       readonly gpus: readonly string[];
     }
   | { readonly kind: "revoke-lease"; readonly clientId: ProcessId; readonly leaseId: LeaseId }
+  /** Its worker, which is idle, is to end it: the owner's thread may be busy for long. */
+  | { readonly kind: "end-lease"; readonly workerId: WorkerId; readonly leaseId: LeaseId }
+  /** Its worker has ended it: the owner is to know. */
+  | { readonly kind: "reclaim-lease"; readonly clientId: ProcessId; readonly shape: number; readonly leaseId: LeaseId }
   | {
       readonly kind: "lose-lease";
       readonly clientId: ProcessId;

@@ -2,7 +2,7 @@
  * Which leases are called back. First as many as run beyond the CPUs there are: tasks that went on after they had
  * waited took CPUs which others had got meanwhile, and no new task may start on them.
  *
- * Then for what waits without room, in this order: those that their owner has no use for,
+ * Then for what waits without room, in this order: those that their owner has no use for or whose worker is idle,
  * those of lower priority in the same job, and those of whoever is above its share, see `fairness.ts`. Never more than
  * makes room; a lease that was called back already counts as room to come.
  */
@@ -55,7 +55,7 @@ function pickDebtor(tables: Tables): Holding | undefined {
   let best: Holding | undefined;
   for (const lease of tables.leases.values()) {
     if (lease.isRevoked || lease.isBlocked || (lease.allocation.units.cpu ?? 0) === 0) continue;
-    const surplus = Number(isSurplus(lease.ask)) - Number(best !== undefined && isSurplus(best.ask));
+    const surplus = Number(isSpare(lease)) - Number(best !== undefined && isSpare(best));
     if (!best || surplus > 0 || (surplus === 0 && isBetterVictim(lease, best))) best = lease;
   }
   return best;
@@ -78,15 +78,16 @@ function pickVictim(tables: Tables, ask: Ask, lacking: readonly string[]): Holdi
 }
 
 function victimRank(lease: Holding, ask: Ask): number {
-  if (isSurplus(lease.ask)) return 3;
+  if (isSpare(lease)) return 3;
   // What a waiting task keeps is not given up: it could not go on.
   if (lease.isBlocked || !isOverShare(lease, ask)) return 0;
   const isLower = lease.ask.client.job === ask.client.job && lease.ask.priority < ask.priority;
   return isLower ? 2 : 1;
 }
 
-/** Its owner holds more leases of this shape than it says it can use. */
-function isSurplus(ask: Ask): boolean {
+/** Its worker has nothing to do, or its owner holds more leases of this shape than it says it can use. */
+function isSpare({ isIdle, ask }: Holding): boolean {
+  if (isIdle) return true;
   let kept = 0;
   for (const lease of ask.held) if (!lease.isRevoked) kept++;
   return kept > ask.wanted;

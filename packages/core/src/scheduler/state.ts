@@ -55,6 +55,8 @@ export interface Holding {
   allocation: Allocation;
   isBlocked: boolean;
   isRevoked: boolean;
+  /** Its worker says that it has nothing to do. */
+  isIdle: boolean;
   readonly grantedAtMs: number;
   readonly leaseId: LeaseId | undefined;
   readonly request: Request | undefined;

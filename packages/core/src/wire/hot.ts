@@ -33,6 +33,8 @@ export const TO_WORKER = {
   takeBack: 7,
   /** [8, template] no task will name it again; said of those that hold refs. */
   forgetTemplate: 8,
+  /** [9, leaseId] the tasks that follow were sent under this lease; those of one that has ended come back unstarted. */
+  lease: 9,
 } as const;
 
 /** Worker → owner. */

@@ -102,6 +102,18 @@ export interface Blocked {
   readonly blocked: boolean;
 }
 
+/** The worker of a lease has had nothing to do for a while, or has again. Sent on changes only. */
+export interface LeaseIdle {
+  readonly t: "lease-idle";
+  readonly leaseId: LeaseId;
+  readonly idle: boolean;
+}
+/** The worker of a lease ended it, as the node asked: what its owner still sends comes back to that one unstarted. */
+export interface LeaseEnded {
+  readonly t: "lease-ended";
+  readonly leaseId: LeaseId;
+}
+
 // The directory of escaped refs: those that left their owner inside a value. See control/README.md.
 
 /** "These refs of mine may now be asked for." With a value when it is known. Comes before the message that carries them. */
@@ -343,6 +355,8 @@ export type ToNode =
   | LeaseDemand
   | LeaseReturn
   | Blocked
+  | LeaseIdle
+  | LeaseEnded
   | ObjectPublish
   | ObjectUnpublish
   | HoldGrant
@@ -436,6 +450,15 @@ export interface LeaseRevoked {
   readonly t: "lease-revoked";
   readonly leaseId: LeaseId;
 }
+/**
+ * Its worker, which had nothing to do, ended it: what was sent and not begun is given back. The node has taken one off
+ * the number of leases that the owner could use, which is to be said anew.
+ */
+export interface LeaseReclaimed {
+  readonly t: "lease-reclaimed";
+  readonly shape: number;
+  readonly leaseId: LeaseId;
+}
 /** The worker is gone, and the lease with it. */
 export interface LeaseLost {
   readonly t: "lease-lost";
@@ -449,6 +472,11 @@ export interface LeaseRefused {
   readonly reason: "infeasible" | "elsewhere";
   readonly message: string;
   readonly nodeId?: NodeId;
+}
+/** To a worker: end this lease, if you have nothing to do. Its owner may not hear for long that others wait. */
+export interface LeaseEnd {
+  readonly t: "lease-end";
+  readonly leaseId: LeaseId;
 }
 /** To a worker: from now on you work under this lease (for this job, with these devices). */
 export interface LeaseBegin {
@@ -573,8 +601,10 @@ export type FromNode =
   | LeaseGranted
   | LeaseRevoked
   | LeaseLost
+  | LeaseReclaimed
   | LeaseRefused
   | LeaseBegin
+  | LeaseEnd
   | ObjectState
   | ObjectCancel
   | ObjectUnread

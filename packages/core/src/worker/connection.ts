@@ -92,6 +92,8 @@ export interface OwnerHello {
 export class OwnerConnection implements PeerHandlers {
   readonly peer: Peer;
   ownerId = "" as ProcessId;
+  /** Under which its tasks come: 0 while none was named, as inline. */
+  lease = 0;
   private readonly client: Client;
   private readonly runtime: OwnerRuntime;
   private readonly tasks: TaskRunner;
@@ -232,6 +234,9 @@ export class OwnerConnection implements PeerHandlers {
           failuresMax: reader.uint(),
           retryDelayMs: reader.uint(),
         });
+        return;
+      case TO_WORKER.lease:
+        this.lease = reader.uint();
         return;
       case TO_WORKER.cancel: {
         const seq = reader.uint() as Seq;

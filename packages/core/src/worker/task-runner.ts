@@ -57,8 +57,11 @@ export class TaskRunner {
   private broken: Running | undefined;
   private current: Running | undefined;
   private producer: Producer | undefined;
-  /** Called when nothing is left to run. */
+  /** Called when something is there to run, and when nothing is left. */
+  onBusy: (() => void) | undefined;
   onIdle: (() => void) | undefined;
+  /** Whether tasks of this connection are to be given back: its lease has ended. */
+  isRefused: ((connection: OwnerConnection) => boolean) | undefined;
   /** Called when a task has ended: it waits for nothing any more. */
   onEnd: ((running: Running) => void) | undefined;
   /** Called before a task runs, with its name: for the tags of its output. */
@@ -75,7 +78,15 @@ export class TaskRunner {
     return this.current;
   }
 
+  get isIdle(): boolean {
+    return !this.isRunning && this.queue.length === 0;
+  }
+
   push(task: TaskMessage): void {
+    if (this.isRefused?.(task.connection)) {
+      this.giveBack([task]);
+      return;
+    }
     if (task.deps.length > 0) task.fetched = fetchValues(this.runtime, task.deps);
     this.queue.push(task);
   }
@@ -86,7 +97,9 @@ export class TaskRunner {
       if (this.isBlocked) this.giveBackUnstarted();
       return;
     }
+    if (this.queue.length === 0) return;
     this.isRunning = true;
+    this.onBusy?.();
     this.continue();
   }
 

@@ -14,6 +14,7 @@ import { ActorHost } from "./actor-host.ts";
 import { Attention, WorkerPort } from "./attention.ts";
 import { OwnerConnection } from "./connection.ts";
 import { shielded } from "./guard.ts";
+import { LeaseWatch } from "./lease-watch.ts";
 import { whenPrinted } from "./output.ts";
 import type { Running, Surroundings } from "./running.ts";
 import { TaskRunner } from "./task-runner.ts";
@@ -126,7 +127,13 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
       active();
     },
   });
-  tasks.onIdle = active;
+  const leaseWatch = new LeaseWatch(toNode, () => tasks.isIdle);
+  tasks.onBusy = () => leaseWatch.becameBusy();
+  tasks.onIdle = () => {
+    leaseWatch.becameIdle();
+    active();
+  };
+  tasks.isRefused = ({ lease }) => leaseWatch.hasEnded(lease);
   waits.task = () => tasks.running;
   waits.onBlocked = (isBlocked) => tasks.blocked(isBlocked);
   tasks.onEnd = ended;
@@ -150,6 +157,10 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
         client.namespace = message.namespace;
         lease = { resources: message.resources, gpus: message.gpus };
         showDevices(message.gpus);
+        leaseWatch.begin(message.leaseId);
+        return;
+      case "lease-end":
+        leaseWatch.end(message.leaseId);
         return;
       case "actor-start":
         client.jobId = message.jobId;

@@ -1,6 +1,6 @@
 import { get, init, type ObjectRef, remote, shutdown, wait } from "mobula";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { newFolder, note, notes } from "./helpers.ts";
+import { blockUntil, newFolder, note, notes, raise, raised } from "./helpers.ts";
 
 const COMPUTES_MS = 2_500;
 
@@ -61,4 +61,21 @@ test("retries and deadlines are kept while the driver computes", async () => {
   expect(times).toHaveLength(4);
   expect((times[3] ?? 0) - (times[0] ?? 0)).toBeLessThan(COMPUTES_MS);
   for (const ref of [failing, endless, after]) await expect(get(ref)).rejects.toThrow();
+});
+
+test("a parent that has its child's result and computes holds no CPU of the child's", async () => {
+  const folder = newFolder();
+  const parent = remote(async (where: string) => {
+    const value = await get(square.remote(3));
+    // The node hears that it goes on, and nothing after that.
+    for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate);
+    raise(where, "computes");
+    blockUntil(where, "go");
+    return value;
+  });
+  const computing = parent.remote(folder);
+  await raised(folder, "computes");
+  expect(await get(square.remote(4))).toBe(16);
+  raise(folder, "go");
+  expect(await get(computing)).toBe(9);
 });

@@ -1,0 +1,69 @@
+/**
+ * The lease that this worker works under, seen from here. Its owner gives it back when it is idle, unless the owner's
+ * thread is busy: a task that got its child's result and computes. So the worker tells its node when it has had nothing
+ * to do for a while, and ends the lease itself when the node asks because others wait. Tasks that were sent under a
+ * lease that has ended are given back unstarted.
+ */
+import type { LeaseId } from "../base/ids.ts";
+import type { ToNode } from "../wire/mod.ts";
+
+const IDLE_MS = 10;
+
+export class LeaseWatch {
+  private readonly toNode: (message: ToNode) => void;
+  /** Whether there is nothing to do. */
+  private readonly isIdle: () => boolean;
+  private lease: LeaseId | undefined;
+  /** The last one that ended in this way. The node counts its leases up. */
+  private ended = 0;
+  private idleSinceMs = 0;
+  private isTold = false;
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(toNode: (message: ToNode) => void, isIdle: () => boolean) {
+    this.toNode = toNode;
+    this.isIdle = isIdle;
+  }
+
+  begin(lease: LeaseId): void {
+    this.lease = lease;
+    this.isTold = false;
+    if (this.isIdle()) this.becameIdle();
+  }
+
+  /** The node asks; something may have come meanwhile. */
+  end(lease: LeaseId): void {
+    if (this.lease !== lease || !this.isIdle()) return;
+    this.ended = lease;
+    this.lease = undefined;
+    this.toNode({ t: "lease-ended", leaseId: lease });
+  }
+
+  hasEnded(lease: number): boolean {
+    return lease <= this.ended;
+  }
+
+  becameIdle(): void {
+    this.idleSinceMs = performance.now();
+    // One timer serves many short pauses.
+    if (this.lease !== undefined && !this.isTold) this.timer ??= setTimeout(this.look, IDLE_MS).unref();
+  }
+
+  becameBusy(): void {
+    if (!this.isTold || this.lease === undefined) return;
+    this.isTold = false;
+    this.toNode({ t: "lease-idle", leaseId: this.lease, idle: false });
+  }
+
+  private readonly look = (): void => {
+    this.timer = undefined;
+    if (this.lease === undefined || this.isTold || !this.isIdle()) return;
+    const leftMs = this.idleSinceMs + IDLE_MS - performance.now();
+    if (leftMs > 0) {
+      this.timer = setTimeout(this.look, Math.ceil(leftMs)).unref();
+      return;
+    }
+    this.isTold = true;
+    this.toNode({ t: "lease-idle", leaseId: this.lease, idle: true });
+  };
+}
