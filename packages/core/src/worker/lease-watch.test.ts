@@ -9,7 +9,7 @@ let told: ToNode[] = [];
 let watch: LeaseWatch;
 
 beforeEach(() => {
-  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "hrtime"] });
   isIdle = true;
   told = [];
   watch = new LeaseWatch(

@@ -4,6 +4,7 @@
  * to do for a while, and ends the lease itself when the node asks because others wait. Tasks that were sent under a
  * lease that has ended are given back unstarted.
  */
+import { monotonicMs } from "../base/clock.ts";
 import type { LeaseId } from "../base/ids.ts";
 import type { ToNode } from "../wire/mod.ts";
 
@@ -44,7 +45,7 @@ export class LeaseWatch {
   }
 
   becameIdle(): void {
-    this.idleSinceMs = performance.now();
+    this.idleSinceMs = monotonicMs();
     // One timer serves many short pauses.
     if (this.lease !== undefined && !this.isTold) this.timer ??= setTimeout(this.look, IDLE_MS).unref();
   }
@@ -58,7 +59,7 @@ export class LeaseWatch {
   private readonly look = (): void => {
     this.timer = undefined;
     if (this.lease === undefined || this.isTold || !this.isIdle()) return;
-    const leftMs = this.idleSinceMs + IDLE_MS - performance.now();
+    const leftMs = this.idleSinceMs + IDLE_MS - monotonicMs();
     if (leftMs > 0) {
       this.timer = setTimeout(this.look, Math.ceil(leftMs)).unref();
       return;
