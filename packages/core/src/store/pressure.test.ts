@@ -89,7 +89,11 @@ describe("a store under pressure", () => {
   });
 
   it("an object on disk for which neither memory nor disk has room is read from its file, with a warning of the cost", async () => {
-    await using harness = await startHarness({ capacityBytes: 32 * MIB, putTimeoutMs: 10_000, spillBytesMax: 24 * MIB });
+    await using harness = await startHarness({
+      capacityBytes: 32 * MIB,
+      putTimeoutMs: 10_000,
+      spillBytesMax: 24 * MIB,
+    });
     const child = await harness.child();
     const other = await harness.child();
     const key = await child.call("putPattern", 16 * MIB, 7);
