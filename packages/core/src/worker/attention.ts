@@ -11,6 +11,7 @@
  * Known limits: a function that was always quick and computes on for the first time holds back what it has submitted in
  * that turn. Calls to an actor that this process has not heard of, and streams, wait for the thread.
  */
+import { monotonicMs } from "../base/clock.ts";
 import type { ObjectKey, Seq } from "../base/ids.ts";
 import { currentExecution, DirectPort, type Execution, type OwnerPort } from "../client/mod.ts";
 import type { Handover, OwnerRuntime } from "../owner/mod.ts";
@@ -92,7 +93,7 @@ export class Attention {
     this.runtime().flushNow();
     this.isWithinTurn = false;
     // What that took was not the program's time.
-    this.lookedAtMs = performance.now();
+    this.lookedAtMs = monotonicMs();
   }
 
   /** Runs before the engine sends anything. */
@@ -108,7 +109,7 @@ export class Attention {
 
   /** The program called the runtime, or its turn ended. */
   private looked(): void {
-    const now = performance.now();
+    const now = monotonicMs();
     const awayMs = now - this.lookedAtMs;
     if (this.current && awayMs > QUICK_MS) {
       // On a busy machine others run meanwhile: what counts is what this thread did.
@@ -143,7 +144,7 @@ export class Attention {
         this.handover?.handOver();
         this.flushWithinTurn();
       }
-      this.lookedAtMs = performance.now();
+      this.lookedAtMs = monotonicMs();
       this.current = habit;
       this.runtime().schedule();
     });
