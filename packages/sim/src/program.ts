@@ -52,6 +52,7 @@ export class Program {
     engine.actors.registerMethod({
       id: METHOD,
       name: "work",
+      displayName: "",
       numReturns: 1,
       isStream: false,
       streamBufferItems: 16,

@@ -293,7 +293,7 @@ export interface TaskOptions<N extends number = 1> extends PlacementOptions {
 
 /** Options of a method's calls, for `ActorOptions.methods` and `.options(overrides)`. */
 export interface MethodOptions<N extends number = 1> {
-  /** Accepted, and not shown anywhere yet. */
+  /** Shown in logs, the timeline and errors; default the class and the method, `Class.method`. */
   readonly name?: string;
   /** n > 1: the method returns n values and the call n refs. Default 1. */
   readonly numReturns?: N;

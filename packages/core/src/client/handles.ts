@@ -9,6 +9,7 @@ import type { Client } from "./client.ts";
 /** Settings of one method that travel with a handle. */
 export interface MethodMeta {
   readonly isGenerator: boolean;
+  /** What its calls are called where they are shown. */
   readonly name: string | undefined;
   readonly group: string;
   /** -1 for ever. */

@@ -57,6 +57,7 @@ function registrationOf(client: Client, name: string, method: MethodMeta, numRet
   client.port.method({
     id,
     name,
+    displayName: method.name ?? "",
     numReturns,
     isStream: method.isGenerator,
     streamBufferItems: method.streamBufferItems,

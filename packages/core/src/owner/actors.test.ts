@@ -101,6 +101,7 @@ beforeEach(() => {
     engine.actors.registerMethod({
       id,
       name: "add",
+      displayName: "",
       numReturns: 1,
       isStream: false,
       streamBufferItems: 16,

@@ -307,10 +307,11 @@ export class ActorTable {
     if (!link.knownMethods.has(method.id)) {
       link.knownMethods.add(method.id);
       out.begin();
-      out.array(9);
+      out.array(10);
       out.uint(TO_WORKER.method);
       out.uint(method.id);
       out.string(method.name);
+      out.string(method.displayName);
       out.uint(method.numReturns);
       out.string(method.group);
       out.bin(method.retry);

@@ -48,6 +48,8 @@ export interface Captured {
 export interface MethodTemplate {
   readonly id: number;
   readonly name: string;
+  /** What its calls are called where they are shown; empty for the class and the method. */
+  readonly displayName: string;
   readonly numReturns: number;
   readonly isStream: boolean;
   readonly streamBufferItems: number;
@@ -351,7 +353,7 @@ export class TaskRecord {
 
   get name(): string {
     if (this.registered) return this.registered.template.name;
-    return `${this.actor?.className ?? "actor"}.${this.method?.name ?? "method"}`;
+    return this.method?.displayName || `${this.actor?.className ?? "actor"}.${this.method?.name ?? "method"}`;
   }
 }
 

@@ -19,8 +19,9 @@ export const TO_WORKER = {
   /** [2, actor, actorId, incarnation] names an actor by a number on this connection. */
   actor: 2,
   /**
-   * [3, method, name, numReturns, group, retry, streamBufferItems, failuresMax, retryDelayMs]. streamBufferItems is 0
-   * for a method that is no generator; failuresMax is 0 for no limit, else one more than the retries.
+   * [3, method, name, displayName, numReturns, group, retry, streamBufferItems, failuresMax, retryDelayMs]. displayName
+   * is empty for the class and the method; streamBufferItems is 0 for a method that is no generator; failuresMax is 0
+   * for no limit, else one more than the retries.
    */
   method: 3,
   /** [4, seq, attempt, actor, method, claimSlot, claimSequence, args, nested, deps] */

@@ -121,7 +121,7 @@ export class ActorCalls {
   /** Starts a call; a promise unless it gave its place back at once. */
   private begin(actor: HostedActor, call: CallMessage): Promise<void> | undefined {
     const method = actor.type.method(call.method.name);
-    const running = new Running(method.name, call.seq, call.attempt, call.connection, actor);
+    const running = new Running(call.method.displayName || method.name, call.seq, call.attempt, call.connection, actor);
     const ofCaller = this.open.get(call.connection) ?? new Map<Seq, OpenCall>();
     const open: OpenCall = {
       call,
@@ -253,9 +253,9 @@ export class ActorCalls {
 
   private succeed({ call, running }: OpenCall, micros: number, value: unknown): undefined {
     const { results } = call.connection;
-    const { numReturns, name } = call.method;
+    const { numReturns } = call.method;
     try {
-      results.answer(call, micros, value, numReturns, name);
+      results.answer(call, micros, value, numReturns, running.name);
     } catch (error) {
       results.error(call.seq, call.attempt, micros, running.cancelled ?? error, running.name, false);
     }

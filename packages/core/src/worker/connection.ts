@@ -64,6 +64,8 @@ export class WorkerTemplate {
 
 export interface WorkerMethod {
   readonly name: string;
+  /** Empty: the class and the method. */
+  readonly displayName: string;
   readonly numReturns: number;
   readonly group: string;
   readonly retry: Uint8Array;
@@ -227,6 +229,7 @@ export class OwnerConnection implements PeerHandlers {
       case TO_WORKER.method:
         this.methods.set(reader.uint(), {
           name: reader.string(),
+          displayName: reader.string(),
           numReturns: reader.uint(),
           group: reader.string(),
           retry: Uint8Array.from(reader.bin()),

@@ -123,6 +123,27 @@ describe("values and errors", () => {
     expect(await get(counter.get.remote())).toBe(7);
   });
 
+  test("a method's name is what its calls are called in errors and explanations", async () => {
+    const type = remote(Counter, { methods: { fail: { name: "giving up" }, count: { name: "counting" } } });
+    const counter = type.remote();
+    expect((await errorOf(counter.fail.remote("no"))).message).toMatch(/^giving up failed \(.*\): no$/);
+    const named = counter.fail.options({ name: "only this once" });
+    expect((await errorOf(named.remote("no"))).message).toMatch(/^only this once failed/);
+    expect((await errorOf(counter.failLater.remote("no"))).message).toMatch(/^Counter\.failLater failed/);
+    // A handle that was passed on says the same of its methods.
+    const fail = remote((boxed: { to: typeof counter }) => get(boxed.to.fail.remote("no")));
+    expect((await errorOf(fail.remote({ to: counter }))).message).toContain("giving up failed");
+    const gate = newGate();
+    const waiting = counter.addBehind.options({ name: "waiting at the gate" }).remote(gate);
+    await waitingAt(gate, 1);
+    expect((await explain(waiting)).sentences.join(" ")).toMatch(/^waiting at the gate was sent to/);
+    const late = counter.add.options({ name: "too late", timeoutMs: 20 }).remote();
+    expect((await errorOf(late)).message).toMatch(/^too late did not finish within its timeoutMs/);
+    gate.open.remote();
+    expect(await get(waiting)).toBe(1);
+    expect((await explain(waiting)).sentences.join(" ")).toContain("waiting at the gate ran");
+  });
+
   test("a failed argument fails the call, and the actor goes on", async () => {
     const counter = remote(Counter).remote();
     const bad = remote((): number => {

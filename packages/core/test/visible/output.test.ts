@@ -19,6 +19,7 @@ describe("output of workers", () => {
     expect(prefixed(loud.out, "speak")).toEqual(["to standard output", "no line end"]);
     expect(prefixed(loud.err, "speak")).toEqual(["to standard error"]);
     expect(prefixed(loud.out, "Talker.talk")).toEqual(["from an actor"]);
+    expect(prefixed(loud.out, "speech")).toEqual(["from an actor"]);
   });
 
   test("a line that several workers print comes once, and once more with a count", () => {

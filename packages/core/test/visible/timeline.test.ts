@@ -31,10 +31,10 @@ test.each(["local", "inline"])("%s: stages of every task and call, and the arrow
   const runs = traceEvents.filter(({ ph, cat }) => ph === "X" && cat !== "submit");
   expect(runs.map(({ name }) => name).sort()).toEqual([
     "Adder.add",
-    "Adder.add",
     "chained",
     "failing",
     "napping",
+    "one more",
     "outer",
     "spinning",
     "spinning",
