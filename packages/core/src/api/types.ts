@@ -335,7 +335,10 @@ export interface ActorOptions<I = unknown> extends PlacementOptions {
   readonly methods?: unknown extends I
     ? Readonly<Record<string, Omit<MethodOptions, "numReturns">>>
     : { readonly [K in MethodName<I>]?: Omit<MethodOptions, "numReturns"> };
-  /** How many calls of one caller may be pending; more throw `PendingCallsExceededError`. -1: no limit. Default -1. */
+  /**
+   * How many calls of one caller may be pending; more throw `PendingCallsExceededError`. A call that gives a stream is
+   * pending until its generator has ended. -1: no limit. Default -1.
+   */
   readonly maxPendingCalls?: number;
   /** A process of its own, or one shared by many small actors. Default `"process"`. */
   readonly isolation?: "process" | "shared";

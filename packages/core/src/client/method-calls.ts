@@ -1,7 +1,7 @@
 /** Calls of actors' methods: settings become a registered method once, calls are submitted with it. */
 import { PendingCallsExceededError } from "../base/errors.ts";
 import type { Client } from "./client.ts";
-import { type BoundMethod, type Handle, type MethodMeta, usableHandle } from "./handles.ts";
+import { type BoundMethod, type Handle, type HandleState, type MethodMeta, usableHandle } from "./handles.ts";
 import type { Ref } from "./refs.ts";
 
 /** Merges per-call overrides into a method's settings; set by the api room, which knows the options. */
@@ -89,15 +89,23 @@ function call(
   const seq = client.takeSeqs(numReturns);
   client.countSubmission(seq);
   client.port.call(seq, state.num, registration, encoded.args, encoded.deps, encoded.nested);
-  if (method.isGenerator) return client.trackStream(seq, method.streamBufferItems);
+  if (method.isGenerator) {
+    const stream = client.trackStream(seq, method.streamBufferItems);
+    // Its completion, which does not keep the stream itself: one that the program drops is given up, and ends.
+    if (maxPendingCalls >= 0) countPending(client, state, stream.completed());
+    return stream;
+  }
   const first = client.track(seq);
   first.isCall = true;
-  if (maxPendingCalls >= 0) {
-    state.pendingCalls++;
-    client.onReady(first, () => state.pendingCalls--);
-  }
+  if (maxPendingCalls >= 0) countPending(client, state, first);
   if (numReturns === 1) return first;
   return trackMore(client, first, numReturns);
+}
+
+/** The call is one more that is pending, until `end` has a value or an error. */
+function countPending(client: Client, state: HandleState, end: Ref): void {
+  state.pendingCalls++;
+  client.onReady(end, () => state.pendingCalls--);
 }
 
 /** The other refs of a call with several returns. */

@@ -1,4 +1,4 @@
-import { cancel, explain, get, init, put, remote, shutdown, wait } from "mobula";
+import { cancel, explain, get, init, type ObjectRefStream, put, remote, shutdown, wait } from "mobula";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { AnyName, Counter, type DetailedError, Grouped, Recorder } from "./classes.ts";
 import { errorOf, eventually, newGate, waitingAt } from "./helpers.ts";
@@ -106,6 +106,53 @@ describe("concurrency", () => {
         return undefined;
       }
     }, "a call is accepted again");
+  });
+
+  test("maxPendingCalls counts a stream until its generator has ended, however it ends", async () => {
+    const type = remote(Counter, { maxPendingCalls: 1 });
+    const ways = async (): Promise<string[]> => {
+      const counter = type.remote();
+      const accepted: string[] = [];
+      const expectPending = (): void => {
+        try {
+          counter.get.remote();
+        } catch (error) {
+          if ((error as { code?: string }).code === "PENDING_CALLS") return;
+          throw error;
+        }
+        throw new Error(`a stream was not counted as pending after: ${accepted.join(", ")}`);
+      };
+      const ended = async (stream: ObjectRefStream<number>, how: string): Promise<void> => {
+        await wait([stream.completed()]);
+        await get(counter.get.remote());
+        accepted.push(how);
+      };
+
+      const read = counter.count.options({ streamBufferItems: 1 }).remote(20);
+      expectPending();
+      let taken = 0;
+      for await (const _ of read.values()) if (++taken < 10) expectPending();
+      await ended(read, "read to its end");
+
+      const cancelled = counter.count.options({ streamBufferItems: 1 }).remote(1_000);
+      await cancelled.next();
+      expectPending();
+      await cancel(cancelled);
+      await ended(cancelled, "cancelled");
+
+      const left = counter.count.options({ streamBufferItems: 1 }).remote(1_000);
+      for await (const _ of left.values()) break;
+      await ended(left, "left");
+
+      const failing = counter.countThenFail.remote(1);
+      expectPending();
+      await ended(failing, "failed");
+      return accepted;
+    };
+    const all = ["read to its end", "cancelled", "left", "failed"];
+    expect(await ways()).toEqual(all);
+    // Where the owner is on the same thread.
+    expect(await get(remote(ways).remote())).toEqual(all);
   });
 });
 
