@@ -271,6 +271,22 @@ describe("init options", () => {
     );
   });
 
+  test("inline, what the program's own process would have to change for is refused", () => {
+    const inline = (runtimeEnv: object): string =>
+      refusal(() => normalizeInitOptions({ address: "inline", runtimeEnv }));
+    expect(inline({ env: { A: "1" } })).toMatch(
+      /^init\(\) option "runtimeEnv\.env" is an object with A; .*"inline".*one environment.* or use address "local"$/,
+    );
+    expect(inline({ workingDir: "/tmp" })).toMatch(/"runtimeEnv\.workingDir" is "\/tmp"/);
+    expect(inline({ nodeOptions: ["--expose-gc"] })).toMatch(/"runtimeEnv\.nodeOptions"/);
+    expect(
+      refusal(() => normalizeInitOptions({ runtimeEnv: { workingDir: "/tmp" } }, { MOBULA_ADDRESS: "inline" })),
+    ).toMatch(/"runtimeEnv\.workingDir"/);
+    // What asks for nothing is no reason to refuse.
+    const nothing = { env: {}, nodeOptions: [] };
+    expect(normalizeInitOptions({ address: "inline", runtimeEnv: nothing }).address).toBe("inline");
+  });
+
   test.each([
     [{ address: "host:6380" }, /"address" is "host:6380", which needs a cluster/],
     [{ address: "somewhere" }, /"address" is "somewhere"; it must be "local", "auto", "inline" or "host:port"/],

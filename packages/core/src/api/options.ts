@@ -111,6 +111,22 @@ const runtimeEnv: Check<RuntimeEnv> = fieldsOf({
   setup: needsCluster("prepare the machine before the program starts"),
 });
 
+/**
+ * For `address: "inline"`, where tasks and actors run in the program's own process.
+ *
+ * @throws InvalidOptionError naming the first thing that `given` would change of it.
+ */
+export function refuseInline(call: string, given: RuntimeEnv | undefined): void {
+  for (const [field, value] of Object.entries(given ?? {})) {
+    if (typeof value === "object" && Object.keys(value).length === 0) continue;
+    refuse(
+      { call, option: `runtimeEnv.${field}` },
+      value,
+      'left out with address "inline": everything runs in this process, which has one environment, one working folder and the options that node was started with. Start the program itself with them, or use address "local"',
+    );
+  }
+}
+
 const numReturns = wholeNumber(1);
 
 // ── tasks ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -441,12 +457,14 @@ export function normalizeInitOptions(
 ): InitSettings {
   const read = readOptions("init()", initTable, options);
   const fromEnvironment = environment.MOBULA_ADDRESS || undefined;
+  const chosen =
+    read.address ??
+    (fromEnvironment === undefined
+      ? "local"
+      : address(fromEnvironment, { call: "init()", option: "address (from MOBULA_ADDRESS)" }));
+  if (chosen === "inline") refuseInline("init()", read.runtimeEnv);
   return {
-    address:
-      read.address ??
-      (fromEnvironment === undefined
-        ? "local"
-        : address(fromEnvironment, { call: "init()", option: "address (from MOBULA_ADDRESS)" })),
+    address: chosen,
     resources: read.resources ?? {},
     objectStoreBytes: read.objectStoreBytes,
     spillDirectory: read.spillDirectory,

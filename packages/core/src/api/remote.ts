@@ -24,6 +24,7 @@ import {
   normalizeActorOptions,
   normalizeMethodOptions,
   normalizeTaskOptions,
+  refuseInline,
   type TaskSettings,
 } from "./options.ts";
 import type { AnyClass, AnyFunction, RemoteFunctionFactory, RetryExceptions } from "./types.ts";
@@ -166,7 +167,7 @@ class RemoteFunctionImpl {
       name,
       code: code.bytes,
       nested: code.nested,
-      demand: demandOf(name, settings, inherit(client.runtimeEnv, settings.runtimeEnv)),
+      demand: demandOf(name, settings, environmentOf(client, "remote()", settings)),
       numReturns: settings.numReturns,
       isStream: this.isStream,
       streamBufferItems: settings.streamBufferItems,
@@ -189,7 +190,16 @@ const templateRegistry = new FinalizationRegistry<{ client: Client; id: number }
 });
 
 /** What a task or actor says, on top of what its job (or the task that submits it) was started with. */
-function inherit(base: RuntimeEnv | undefined, own: RuntimeEnv | undefined): RuntimeEnv | undefined {
+function environmentOf(
+  client: Client,
+  call: string,
+  { runtimeEnv: own }: TaskSettings | ActorSettings,
+): RuntimeEnv | undefined {
+  if (client.isInline) {
+    refuseInline(call, own);
+    return undefined;
+  }
+  const { runtimeEnv: base } = client;
   if (!base || !own) return own ?? base;
   return { ...base, ...own, env: { ...base.env, ...own.env } };
 }
@@ -328,7 +338,7 @@ class RemoteClassImpl {
 
   private record(client: Client): ActorOptionsRecord {
     const { settings } = this;
-    const runtimeEnv = inherit(client.runtimeEnv, settings.runtimeEnv);
+    const runtimeEnv = environmentOf(client, "remote(class)", settings);
     return shareOptions({
       getIfExists: settings.getIfExists,
       lifetime: settings.lifetime,

@@ -224,7 +224,10 @@ export type ActorHandle<I> = AnyActorHandle & {
 
 // ── options ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** What a worker's process is started with. */
+/**
+ * What a worker's process is started with. With `address: "inline"` there is none: a call that asks for any of it throws
+ * an `InvalidOptionError`, and so does `init`.
+ */
 export interface RuntimeEnv {
   /** Environment variables, added to those of the node. */
   readonly env?: Readonly<Record<string, string>>;

@@ -43,6 +43,8 @@ export interface ClientOptions {
   readonly processId: ProcessId;
   readonly port: OwnerPort;
   readonly maxPendingTasks?: number;
+  /** Tasks and actors run in this process, with its environment. */
+  readonly isInline?: boolean;
   /** Opens the object store when it is first needed; absent inline, where everything stays in messages. */
   readonly openStore?: () => StoreClient;
   /** Runs what user code asks of the runtime so that no cancel breaks it off halfway; in workers. */
@@ -117,6 +119,11 @@ export class Client {
       putLarge: (packed) => this.putPacked(packed, callSite()),
     });
     this.port.program = this.programEffects();
+  }
+
+  /** Tasks and actors run in this process: nothing of it can be theirs alone. */
+  get isInline(): boolean {
+    return this.options.isInline === true;
   }
 
   /** Everything that a program asks of the runtime goes through here: see `ClientOptions.shield`. */

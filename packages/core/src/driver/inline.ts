@@ -53,6 +53,7 @@ export function startInline(options: InlineOptions): Driver {
     {
       processId,
       port: new DirectPort(runtime),
+      isInline: true,
       maxPendingTasks: options.maxPendingTasks,
       onUnreadFailure: options.onUnreadFailure,
       onWarning: options.onWarning,

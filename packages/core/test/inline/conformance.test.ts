@@ -2,6 +2,7 @@
 import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { get, init, remote, shutdown } from "mobula";
 import { describe, expect, test } from "vitest";
 
 interface Outcome {
@@ -38,4 +39,29 @@ describe.each(["inline", "local"])("%s", (address) => {
     expect(outcomes.map(({ name }) => name)).toContain("onShutdown runs at shutdown");
     expect(code, stderr).toBe(0);
   });
+});
+
+test("inline, a call that asks for an environment of its own is refused, and others are not", async () => {
+  const where = remote(() => process.cwd(), { runtimeEnv: { workingDir: "/tmp" } });
+  class Reader {
+    read(): string | undefined {
+      return process.env.OF_ITS_OWN;
+    }
+  }
+  const type = remote(Reader, { runtimeEnv: { env: { OF_ITS_OWN: "1" } } });
+  await init({ address: "inline" });
+  try {
+    const refused = (option: string) =>
+      expect.objectContaining({ code: "INVALID_OPTION", message: expect.stringContaining(option) });
+    // The second call as much as the first.
+    for (let call = 0; call < 2; call++) {
+      expect(() => where.remote()).toThrow(refused('remote() option "runtimeEnv.workingDir" is "/tmp"'));
+      expect(() => type.remote()).toThrow(refused('remote(class) option "runtimeEnv.env"'));
+    }
+    expect(await get(where.options({ runtimeEnv: {} }).remote())).toBe(process.cwd());
+    using reader = type.options({ runtimeEnv: {} }).remote();
+    expect(await get(reader.read.remote())).toBeUndefined();
+  } finally {
+    await shutdown();
+  }
 });
