@@ -73,6 +73,16 @@ describe("holds", () => {
     expect(settled()).toEqual([]);
   });
 
+  test("a key that a value pins before settling is not reported, and the pin's end is", () => {
+    const { holds, settled } = create();
+    holds.add(KEY, owner, 1);
+    holds.add(KEY, owner, -1);
+    holds.pin(KEY);
+    expect(settled()).toEqual([]);
+    holds.unpin(KEY);
+    expect(settled()).toEqual([KEY]);
+  });
+
   test("merging keys adds up what each process holds", () => {
     const { holds, settled } = create();
     holds.add(KEY, owner, 1);

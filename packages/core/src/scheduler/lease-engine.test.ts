@@ -211,6 +211,35 @@ describe("who goes first", () => {
     expect(grants(commands)).toEqual([expect.objectContaining({ shape: 2 })]);
   });
 
+  test("of what waits, higher priority goes first, whoever asked first and has had least", () => {
+    const engine = engineWith({ cpu: 1 });
+    joined(engine, 1, [
+      [A, "j1"],
+      [B, "j1"],
+    ]);
+    const ask = (id: typeof A, shape: number, priority: number): void => {
+      const demand = demandOf({ cpu: 1 }, { priority });
+      engine.step({ kind: "demand-changed", clientId: id, shape, demand, wanted: 1 }, 0);
+    };
+    ask(A, 1, 20);
+    ask(B, 1, -10);
+    ask(A, 2, 0);
+    ask(A, 3, 10);
+    const served: unknown[] = [];
+    for (let lease = 1; lease <= 3; lease++) {
+      // The one that was served wants no more.
+      const [client, shape] = lease === 1 ? [A, 1] : (served.at(-1) as [typeof A, number]);
+      engine.step({ kind: "demand-changed", clientId: client, shape, wanted: 0 }, lease * 500);
+      const returned = { kind: "lease-returned", clientId: client, leaseId: leaseId(lease), retire: false } as const;
+      for (const grant of grants(engine.step(returned, lease * 500))) served.push([grant.clientId, grant.shape]);
+    }
+    expect(served).toEqual([
+      [A, 3],
+      [A, 2],
+      [B, 1],
+    ]);
+  });
+
   test("an idle lease whose owner wants nothing is called back as soon as somebody waits", () => {
     const engine = engineWith({ cpu: 1 });
     joined(engine, 1, [
