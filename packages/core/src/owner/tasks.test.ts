@@ -241,6 +241,24 @@ describe("retries", () => {
     expect(owner.takeTold()).toEqual(["value 1 OUT_OF_MEMORY"]);
   });
 
+  test("each time that memory ran out it waits twice as long, a minute at most", () => {
+    const { owner, worker } = withWorker({ maxRetries: -1 });
+    owner.submit(1);
+    let at = worker;
+    let sent = send(owner, worker);
+    const waits = [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000];
+    for (const [index, waitMs] of waits.entries()) {
+      owner.start(at, sent);
+      owner.lose(index + 1, at, { outOfMemory: "it used 3 GiB" });
+      owner.pass(waitMs - 10);
+      at = owner.grant(index + 2, index + 1);
+      expect(at.takeTasks(), `after ${waitMs - 10} ms`).toEqual([]);
+      owner.pass(10);
+      sent = only(at.takeTasks());
+    }
+    expect(sent.attempt).toBe(waits.length);
+  });
+
   test("an exception to retry waits for the delay", () => {
     const { owner, worker } = withWorker({ retryDelayMs: 200 });
     owner.submit(1);

@@ -118,6 +118,25 @@ describe("store engine", () => {
     expect(engine.stats()).toMatchObject({ usedBytes: 4 * PAGE, objects: 0 });
   });
 
+  it("a process that seals under a key of before, its own or another's, is expelled, and the object stays as it was", () => {
+    const { engine, step } = engineOf({ pages: 1_000 });
+    step(allocate(1, 4, A, 4));
+    step(allocate(2, 4, B, 4));
+    const seal = (processId: ProcessId, key: number, page: number) =>
+      step({ kind: "sealed", processId, key, offset: page * PAGE, bytes: PAGE, callSite: "", pinned: false });
+    expect(seal(A, keyOf(1, 2), 0)).toEqual([]);
+    for (const [processId, key, page] of [
+      [A, keyOf(1, 2), 1],
+      [A, keyOf(1, 1), 1],
+      [B, keyOf(1, 3), 4],
+    ] as const)
+      expect(seal(processId, key, page), `${key}`).toMatchObject([{ kind: "expel", processId }]);
+    expect(engine.stats()).toMatchObject({ objects: 1, unsealedBytes: 7 * PAGE });
+    expect(step({ kind: "pin-requested", processId: B, keys: [keyOf(1, 2)] })).toMatchObject([
+      { kind: "pinned", processId: B, offset: 0, size: PAGE },
+    ]);
+  });
+
   it("a pin that comes before the news of the seal is answered when it comes", () => {
     const { step } = engineOf({ pages: 100 });
     expect(step({ kind: "pin-requested", processId: B, keys: [keyOf(1, 1)] })).toEqual([]);

@@ -23,6 +23,14 @@ describe("a store under pressure", () => {
     );
   });
 
+  it("an object that is read from the disk in several pieces comes back whole, whatever its size", async () => {
+    await using harness = await startHarness({ capacityBytes: 32 * MIB, putTimeoutMs: 10_000 });
+    const child = await harness.child();
+    const made = await child.call("putMany", 12, 5 * MIB + 4_320);
+    expect(harness.server.stats().spilledBytesTotal).toBeGreaterThan(20 * MIB);
+    expect(await child.call("checkMany", made)).toBe(0);
+  });
+
   it("writes many objects into one file and closes the file when the last of them is gone", async () => {
     const files: { open: boolean }[] = [];
     const directory = mkdtempSync(join(tmpdir(), "mobula-spill-"));
