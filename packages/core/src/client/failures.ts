@@ -1,8 +1,10 @@
 /** Failures as they travel, to the errors that a program catches; and back. */
 import { inspect } from "node:util";
-import { errorFromCode, MobulaError, SerializationError } from "../base/errors.ts";
+import { errorFromCode, MobulaError } from "../base/errors.ts";
+import { shippableError } from "../codec/mod.ts";
 import type { NestedRef } from "../owner/mod.ts";
 import { type FailureRecord, packFailure, unpackFailure } from "../wire/mod.ts";
+import type { Shippable } from "./needed-modules.ts";
 import type { Values } from "./values.ts";
 
 function errorFromFailure(failure: FailureRecord, values: Values): MobulaError {
@@ -36,20 +38,35 @@ function hideRuntimeFrames(error: unknown): void {
   }
 }
 
-/** What user code threw, with `where` it ran, ready to travel. What cannot be shipped travels as its description. */
+/** How many parts that were left out a message names. */
+const LEFT_OUT_SHOWN_MAX = 8;
+
+/**
+ * What user code threw, with `where` it ran, ready to travel. Something in it that cannot be shipped is left out, and
+ * named in the message.
+ */
 export function failureOf(thrown: unknown, name: string, where: string, values: Values): PackedFailure {
   const text = thrown instanceof Error ? thrown.message : inspect(thrown, { depth: 1 });
   const base = { code: "TASK_FAILED", kind: "task", language: "js" } as const;
   hideRuntimeFrames(thrown);
-  const message = `${name} failed (${where}): ${text}`;
+  const { packed, leftOut } = packThrown(thrown, values);
+  const message = `${name} failed (${where}): ${text}${told(leftOut)}`;
+  return { bytes: packFailure({ ...base, message, cause: packed.toBytes() }), nested: values.nested(packed) };
+}
+
+function packThrown(thrown: unknown, values: Values): { packed: Shippable; leftOut: readonly string[] } {
   try {
-    const packed = values.encode(thrown, "error");
-    return { bytes: packFailure({ ...base, message, cause: packed.toBytes() }), nested: values.nested(packed) };
-  } catch (error) {
-    const described = new Error(
-      `${inspect(thrown, { depth: 2 })}\n(described, because the error itself cannot be shipped: ${error instanceof SerializationError ? error.message : String(error)})`,
-    );
-    if (thrown instanceof Error && thrown.stack) described.stack = thrown.stack;
-    return { bytes: packFailure({ ...base, message, cause: values.encode(described, "error").toBytes() }), nested: [] };
+    return { packed: values.encode(thrown, "error"), leftOut: [] };
+  } catch {
+    // What is in the way is found part by part, and named.
+    const { error, leftOut } = shippableError(thrown, (value, path) => void values.encode(value, path));
+    return { packed: values.encode(error, "error"), leftOut };
   }
+}
+
+function told(leftOut: readonly string[]): string {
+  if (leftOut.length === 0) return "";
+  const shown = leftOut.slice(0, LEFT_OUT_SHOWN_MAX).join("; ");
+  const more = leftOut.length - LEFT_OUT_SHOWN_MAX;
+  return ` (left out, because it cannot be shipped: ${shown}${more > 0 ? `; and ${more} more` : ""})`;
 }

@@ -5,7 +5,7 @@ export {
   type Problem,
   problemOf,
 } from "./custom.ts";
-export { decodeError, encodeError } from "./error-values.ts";
+export { shippableError } from "./error-values.ts";
 export type { ByteSource } from "./input.ts";
 export { type ByteTarget, headOfBytes, type Packed } from "./packed.ts";
 export { type AnyClass, type Serializer, SerializerRegistry } from "./serializers.ts";

@@ -155,8 +155,8 @@ describe("results", () => {
 describe("errors", () => {
   class Refusal extends Error {
     readonly status: number;
-    constructor(message: string, status: number) {
-      super(message);
+    constructor(message: string, status: number, options?: ErrorOptions) {
+      super(message, options);
       this.status = status;
     }
   }
@@ -175,6 +175,57 @@ describe("errors", () => {
     expect(error.message).toMatch(/^guarded failed .*pid \d+, attempt 0.*: no$/s);
     expect(error.cause).toBeInstanceOf(Refusal);
     expect(error.cause).toMatchObject({ message: "no", status: 403, cause: new RangeError("deeper") });
+  });
+
+  test("a field that cannot be shipped is left out and named, and the rest of the error arrives", async () => {
+    class RequestError extends Error {
+      override name = "RequestError";
+      readonly code = "ECONNRESET";
+      readonly config: { readonly url: string };
+      readonly request: unknown;
+      constructor(message: string, url: string, request: unknown) {
+        super(message);
+        this.config = { url };
+        this.request = { socket: request };
+      }
+    }
+    const request = async (url: string): Promise<never> => {
+      const { Socket } = await import("node:net");
+      throw new Refusal("gave up", 502, { cause: new RequestError("socket hang up", url, new Socket()) });
+    };
+    const error = await errorOf(remote(request, { name: "requesting" }).remote("http://a"));
+    expect(error.message).toMatch(
+      /^requesting failed \(.*\): gave up \(left out, because it cannot be shipped: error\.cause\.request\.socket, a socket \(Socket\)\)$/,
+    );
+    expect(error.cause).toBeInstanceOf(Refusal);
+    expect(error.cause).toMatchObject({ message: "gave up", status: 502 });
+    const cause = (error.cause as Error).cause as RequestError;
+    expect(cause).toBeInstanceOf(RequestError);
+    expect(cause).toMatchObject({
+      name: "RequestError",
+      message: "socket hang up",
+      code: "ECONNRESET",
+      config: { url: "http://a" },
+    });
+    expect(cause.stack).toContain("values.test.ts");
+    expect("request" in cause).toBe(false);
+  });
+
+  test("an error whose class cannot be shipped has its name, its fields and what it derives from", async () => {
+    const fail = remote((): number => {
+      class Sealed extends RangeError {
+        readonly #seal = Promise.resolve();
+        readonly at = 5;
+        broken(): Promise<void> {
+          return this.#seal;
+        }
+      }
+      throw new Sealed("no");
+    });
+    const error = await errorOf(fail.remote());
+    expect(error.message).toMatch(/: no \(left out, because it cannot be shipped: its class Sealed /);
+    expect(error.cause).toBeInstanceOf(RangeError);
+    expect(error.cause).toMatchObject({ name: "Sealed", message: "no", at: 5 });
   });
 
   test("what is thrown need not be an error", async () => {
