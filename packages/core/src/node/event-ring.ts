@@ -19,7 +19,8 @@ export class EventRing {
       this.droppedBatches++;
       return;
     }
-    this.batches.push(batch);
+    // A batch from this process may be a small part of the buffer that it was packed in.
+    this.batches.push(batch.length < batch.buffer.byteLength ? Uint8Array.from(batch) : batch);
     this.bytes += batch.length;
     while (this.bytes > this.bytesMax) {
       this.bytes -= this.batches.shift()?.length ?? 0;

@@ -221,6 +221,13 @@ describe("events", () => {
     ring.push(new Uint8Array(11));
     expect([ring.all().length, ring.droppedBatches]).toEqual([2, 4]);
   });
+
+  test("a batch in the ring keeps nothing beside it alive", () => {
+    const ring = new EventRing();
+    ring.push(new Uint8Array(1_000).subarray(10, 20).fill(7));
+    expect(ring.all()).toEqual([new Uint8Array(10).fill(7)]);
+    expect(ring.all()[0]?.buffer.byteLength).toBe(10);
+  });
 });
 
 describe("files", () => {
