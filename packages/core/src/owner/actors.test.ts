@@ -158,6 +158,19 @@ const codeOf = (seq: number): string | undefined => {
   return value.at === "error" ? unpackFailure(value.bytes).code : "ok";
 };
 
+describe("many calls of one actor", () => {
+  test("at most a thousand are on their way; each answer makes room for the next one, in order", () => {
+    for (let seq = 10; seq < 1_210; seq++) call(seq);
+    const link = hear("alive", 0, 1);
+    const sent = link.takeCalls().map(([seq]) => seq);
+    expect(sent).toEqual(Array.from({ length: 1_000 }, (_, at) => 10 + at));
+    answerOk(link, 10);
+    answerOk(link, 500);
+    expect(link.takeCalls().map(([seq]) => seq)).toEqual([1_010, 1_011]);
+    expect([10, 11, 500].map(codeOf)).toEqual(["ok", undefined, "ok"]);
+  });
+});
+
 describe("when an actor's process dies", () => {
   test("calls that had started are unavailable, the others go again in order", () => {
     for (const seq of [10, 11, 12]) call(seq);

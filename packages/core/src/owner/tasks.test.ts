@@ -65,6 +65,28 @@ describe("arguments", () => {
       { t: "hold-grant", to: worker.address.processId, keys: [owner.key(1)] },
     ]);
   });
+
+  test("refs that a function has captured are granted once to each worker, before it is sent the function", () => {
+    const { owner, worker } = withWorker();
+    owner.put(1);
+    owner.register(2, { nested: [1 as Seq] });
+    owner.takeAsked();
+    const grants = () => owner.takeAsked().filter(({ t }) => t === "hold-grant");
+    const grantTo = ({ address }: TestWorker) => [{ t: "hold-grant", to: address.processId, keys: [owner.key(1)] }];
+    owner.submit(2, 2);
+    const first = send(owner, worker);
+    expect(grants()).toEqual(grantTo(worker));
+    owner.start(worker, first);
+    owner.ok(worker, first);
+    owner.submit(3, 2);
+    const second = send(owner, worker);
+    expect(grants()).toEqual([]);
+    owner.start(worker, second);
+    owner.lose(1, worker);
+    const next = owner.grant(2, 1);
+    expect(next.takeTasks()).toHaveLength(1);
+    expect(grants()).toEqual(grantTo(next));
+  });
 });
 
 describe("results", () => {
