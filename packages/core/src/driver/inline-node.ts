@@ -20,7 +20,7 @@ import {
   type JobInfo,
   persistThrough,
 } from "../control/mod.ts";
-import { EventRing, type Machine } from "../node/mod.ts";
+import { EventRing, LeaseLoop, type Machine } from "../node/mod.ts";
 import { LeaseEngine, type SchedulerCommand, type SchedulerEvent } from "../scheduler/mod.ts";
 import {
   type ActorStart,
@@ -55,7 +55,6 @@ export interface InlineNodeOptions {
 
 const NAME = "inline";
 const CONTROL_TICK_MS = 250;
-const TICK_MS_MIN = 5;
 
 export class InlineNode {
   private readonly options: InlineNodeOptions;
@@ -64,10 +63,8 @@ export class InlineNode {
   private readonly executors = new Map<WorkerId, InlineExecutor>();
   private readonly byProcess = new Map<ProcessId, InlineExecutor>();
   private readonly deaths = new Map<WorkerId, WorkerDeath>();
-  private readonly queued: SchedulerEvent[] = [];
+  private readonly loop: LeaseLoop;
   private readonly events = new EventRing();
-  private isStepping = false;
-  private tickTimer: NodeJS.Timeout | undefined;
   private readonly controlTimer: NodeJS.Timeout;
 
   constructor(options: InlineNodeOptions) {
@@ -80,6 +77,7 @@ export class InlineNode {
       newWorkerId,
       nodeName: NAME,
     });
+    this.loop = new LeaseLoop(this.engine, (command) => this.obey(command));
     const state = createMemoryState();
     this.control = createControl(
       {
@@ -129,7 +127,7 @@ export class InlineNode {
 
   close(): void {
     clearInterval(this.controlTimer);
-    clearTimeout(this.tickTimer);
+    this.loop.close();
     for (const executor of this.executors.values()) executor.end();
     this.executors.clear();
   }
@@ -278,23 +276,7 @@ export class InlineNode {
   // ── the lease engine ───────────────────────────────────────────────────────────────────────────────────────────────
 
   private feed(event: SchedulerEvent): void {
-    this.queued.push(event);
-    if (this.isStepping) return;
-    this.isStepping = true;
-    try {
-      for (let next = this.queued.shift(); next; next = this.queued.shift()) {
-        for (const command of this.engine.step(next, Date.now())) this.obey(command);
-      }
-    } finally {
-      this.isStepping = false;
-    }
-    const now = Date.now();
-    const atMs = this.engine.nextTickMs(now);
-    clearTimeout(this.tickTimer);
-    if (atMs === undefined) return;
-    this.tickTimer = setTimeout(() => this.feed({ kind: "tick" }), Math.max(TICK_MS_MIN, atMs - now));
-    // What waits keeps the process alive through the control timer.
-    this.tickTimer.unref();
+    this.loop.feed(event);
   }
 
   private obey(command: SchedulerCommand): void {

@@ -33,6 +33,7 @@ import { Deputies } from "./deputies.ts";
 import type { EarlySocket } from "./early-socket.ts";
 import { EventRing } from "./event-ring.ts";
 import { trimHeapWhenGrown } from "./heap-trim.ts";
+import { LeaseLoop } from "./lease-loop.ts";
 import { Logs } from "./logs.ts";
 import { describeMachine, type Machine } from "./machine.ts";
 import { MemoryMonitor } from "./memory-monitor.ts";
@@ -77,7 +78,6 @@ const SHUTDOWN_GRACE_MS = 1_000;
 /** How long the first worker has the machine for itself. */
 const FIRST_WORKER_MS = 200;
 const CONTROL_TICK_MS = 250;
-const TICK_MS_MIN = 5;
 /** How long a worker may take to end by itself, by why it should. */
 const GRACE_MS: Readonly<Record<StopReason, number>> = {
   idle: 2_000,
@@ -142,12 +142,10 @@ export class NodeRuntime {
   private readonly namespaces = new Map<JobId, string>();
   /** Deaths whose events are being handled. */
   private readonly deaths = new Map<WorkerId, WorkerDeath>();
-  private readonly queued: SchedulerEvent[] = [];
+  private readonly loop: LeaseLoop;
   /** Workers that were ordered before the first one was ready, for it is the one that a first task waits for. */
   private ordered: (SchedulerCommand & { kind: "start-worker" })[] | undefined = [];
-  private isStepping = false;
   private isStopping = false;
-  private tickTimer: NodeJS.Timeout | undefined;
   private readonly controlTimer: NodeJS.Timeout;
   private readonly stopTrimming = trimHeapWhenGrown();
 
@@ -197,6 +195,7 @@ export class NodeRuntime {
       nodeName: config.name,
       isShared: config.standing,
     });
+    this.loop = new LeaseLoop(this.engine, (command) => this.obey(command));
     this.logs = new Logs({
       sessionDir: config.sessionDir,
       nowMs: Date.now,
@@ -288,7 +287,7 @@ export class NodeRuntime {
     this.deputies.close();
     clearInterval(this.controlTimer);
     this.stopTrimming();
-    clearTimeout(this.tickTimer);
+    this.loop.close();
     this.shrinker.close();
     this.monitor[Symbol.dispose]();
     await this.options.socket.close();
@@ -503,27 +502,8 @@ export class NodeRuntime {
 
   // ── the lease engine ───────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** One event after another: what a command leads to is handled when the commands of this event are done. */
   private feed(event: SchedulerEvent): void {
-    this.queued.push(event);
-    if (this.isStepping) return;
-    this.isStepping = true;
-    try {
-      for (let next = this.queued.shift(); next; next = this.queued.shift()) {
-        for (const command of this.engine.step(next, Date.now())) this.obey(command);
-      }
-    } finally {
-      this.isStepping = false;
-    }
-    this.scheduleTick();
-  }
-
-  private scheduleTick(): void {
-    const now = Date.now();
-    const atMs = this.engine.nextTickMs(now);
-    clearTimeout(this.tickTimer);
-    if (atMs === undefined) return;
-    this.tickTimer = setTimeout(() => this.feed({ kind: "tick" }), Math.max(TICK_MS_MIN, atMs - now));
+    this.loop.feed(event);
   }
 
   private obey(command: SchedulerCommand): void {
