@@ -1,7 +1,7 @@
 /** `npm run bench`: see README.md. */
 import { readFile, writeFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import corePackage from "../packages/core/package.json" with { type: "json" };
 import { type CommandLine, parseCommandLine, USAGE } from "./cli.ts";
 import { benchmarkPage } from "./harness/document.ts";
@@ -11,6 +11,7 @@ import { type BenchmarkReport, type RowReport, reportRows } from "./harness/repo
 import { runSession } from "./harness/runner.ts";
 import type { SideCommand } from "./harness/side.ts";
 import { tableCells, textTable } from "./harness/table.ts";
+import { compileSide } from "./mobula/compile.ts";
 import { piscinaCommand, rayCommand } from "./peers/install.ts";
 import type { Session, SideName } from "./plan/plan.ts";
 import { allSessions } from "./plan/sessions.ts";
@@ -22,7 +23,7 @@ const QUICK_STORE_BYTES = 256 * 2 ** 20;
 const nodeSide = (name: string, script: string, version: string): SideCommand => ({
   name,
   command: process.execPath,
-  args: [join(import.meta.dirname, script)],
+  args: [resolve(import.meta.dirname, script)],
   version: `${version} (Node.js ${process.version})`,
 });
 
@@ -44,7 +45,9 @@ async function measure(line: CommandLine, sessions: readonly Session[]): Promise
   };
   const machine = describeMachine();
   const sides = new Map<SideName, SideCommand>();
-  if (!line.withoutMobula) sides.set("mobula", nodeSide("mobula", "mobula/side.ts", `Mobula ${corePackage.version}`));
+  if (!line.withoutMobula) {
+    sides.set("mobula", nodeSide("mobula", await compileSide(), `Mobula ${corePackage.version}`));
+  }
   for (const peer of line.peers) sides.set(peer, await (peer === "ray" ? rayCommand : piscinaCommand)(progress));
   const options = {
     cpus: Math.min(CPUS_MAX, availableParallelism()),
