@@ -7,6 +7,8 @@ import { runInNewContext } from "node:vm";
 import { listActors, nodes } from "mobula";
 import { descendants, openFiles, ownBytes } from "./processes.ts";
 
+/** An idle node gives back what V8 keeps after a burst, every half a minute at most. */
+export const SETTLED_MS = 35_000;
 /** Idle processes give back what they held within a second or so; a busy machine may take longer. */
 const REST_MS_MAX = 20_000;
 /** Heaps grow until their next collection; a leak grows on. */
@@ -27,9 +29,10 @@ export interface Rest {
 /**
  * Waits until nothing is held any more, and measures.
  *
+ * @param settleMs how long nothing happens before it measures.
  * @throws Error that says what is still there.
  */
-export async function rest(): Promise<Rest> {
+export async function rest(settleMs: number): Promise<Rest> {
   const deadline = performance.now() + REST_MS_MAX;
   for (;;) {
     collect();
@@ -38,6 +41,7 @@ export async function rest(): Promise<Rest> {
     if (performance.now() > deadline) throw new Error(`${held}, ${REST_MS_MAX / 1000} s after the last use`);
     await delay(100);
   }
+  await delay(settleMs);
   // What finalisers let go of is garbage for the next collection.
   for (let round = 0; round < 3; round++) {
     collect();
