@@ -17,7 +17,7 @@ interface Waiter {
   readonly resolve: (done: boolean) => void;
 }
 
-/** @internal The actor behind a {@link Queue}. Items travel in arrays, so that an item that is a ref stays one. */
+/** @hidden The actor behind a {@link Queue}. Items travel in arrays, so that an item that is a ref stays one. */
 export class QueueActor<T> {
   readonly #maxSize: number;
   // Items before the head are gone; they are cut off in one go when they are half of the array.

@@ -20,7 +20,7 @@ export type ErrorClass = abstract new (...args: never[]) => Error;
 
 // ── refs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** @internal Exists in types only: what a ref is of. */
+/** @hidden Exists in types only: what a ref is of. */
 export declare const refOf: unique symbol;
 
 /**
@@ -28,7 +28,7 @@ export declare const refOf: unique symbol;
  * it, store it, and `await get(ref)` where the value is needed. Disposing it releases it, as `release(ref)` does.
  */
 export interface ObjectRef<out T = unknown> extends Disposable {
-  /** @internal */
+  /** @hidden */
   readonly [refOf]: T;
   /** 28 bytes in hex: the task that makes the object and its place among the task's results. */
   readonly id: string;
@@ -208,12 +208,12 @@ type MethodName<I> = {
       : never;
 }[keyof I];
 
-/** @internal Exists in types only: what a handle is of. */
+/** @hidden Exists in types only: what a handle is of. */
 export declare const handleOf: unique symbol;
 
 /** What every handle has, whatever its class. Disposing the last handle of an actor ends it. */
 export interface AnyActorHandle extends Disposable {
-  /** @internal */
+  /** @hidden */
   readonly [handleOf]: unknown;
 }
 
