@@ -17,6 +17,8 @@ const GROWTH_BYTES_MIN = 30 * 2 ** 20;
 const OPEN_FILES_GROWTH_MAX = 5;
 /** Idle workers may wait for their next use: each has two pipes, two connections and a log file with the node. */
 const FILES_PER_WORKER = 5;
+/** For each worker that has handed tasks over, the node keeps a connection to each worker that ran one of them. */
+const handoverFiles = (workers: number): number => workers ** 2;
 
 export interface Rest {
   readonly driverBytes: number;
@@ -79,7 +81,8 @@ export function growth(before: Rest, after: Rest): string[] {
     }
     const files = after[`${who}Files`] - before[`${who}Files`];
     const ofWorkers = Math.max(0, after.workers - before.workers) * FILES_PER_WORKER;
-    if (files > OPEN_FILES_GROWTH_MAX + ofWorkers) found.push(`the ${who} has ${files} more open files`);
+    const ofHandovers = who === "node" ? handoverFiles(after.workers) : 0;
+    if (files > OPEN_FILES_GROWTH_MAX + ofWorkers + ofHandovers) found.push(`the ${who} has ${files} more open files`);
   }
   return found;
 }
