@@ -6,6 +6,7 @@
  * pages are mapped at once first, or, where they do not exist yet, written through the file, for then the kernel need
  * not clear what is about to be overwritten. Only one thread does that: writers of one file wait for each other.
  */
+import { monotonicMs } from "../base/clock.ts";
 import { type Address, PAGE_BYTES, populateNow, writeAt } from "./memory.ts";
 import { type Copy, streamCopy } from "./stream-copy.ts";
 
@@ -83,9 +84,9 @@ export function copier(share: CopyShare, options: { readonly writesFile: boolean
       const source = from + start - offset;
       if (mapped[block] === 0) {
         if (writesFile) {
-          const startedMs = performance.now();
+          const startedMs = monotonicMs();
           const isWritten = writeAt(fd, source, end - start, start);
-          writesFile = isWritten && performance.now() - startedMs < WRITE_PATIENCE_MS;
+          writesFile = isWritten && monotonicMs() - startedMs < WRITE_PATIENCE_MS;
           if (isWritten) continue;
         }
         const firstPage = start - (start % PAGE_BYTES);
