@@ -56,6 +56,7 @@ export class MemoryPeer implements Peer {
       at = end;
     }
     handlers.onBatchEnd?.();
+    other.flush();
   }
 
   close(): void {

@@ -20,7 +20,7 @@ export interface PeerHandlers {
   onMessage(message: { readonly t: string }): void;
   /** A hot frame, in place: valid only during the call. Without this handler, hot frames end the connection. */
   onHotFrame?(buffer: Buffer, start: number, end: number): void;
-  /** All frames of one read have been handed out. */
+  /** All frames of one read have been handed out. What was written to the peer by then leaves when this returns. */
   onBatchEnd?(): void;
   /** Called exactly once, whoever ended the connection; `error` says why when it was not a plain close. */
   onClose(error: Error | undefined): void;

@@ -152,7 +152,6 @@ export class OwnerConnection implements PeerHandlers {
 
   onBatchEnd(): void {
     this.tasks.drain();
-    this.peer.flush();
   }
 
   onClose(): void {
