@@ -1,27 +1,21 @@
 /** What an owner knows of its objects, tasks, actors and leases. Plain records; the rules are in the files beside it. */
 
 import type { ActorId, LeaseId, ObjectKey, Seq } from "../base/ids.ts";
-import type { ActorState, Demand, FrameWriter, ValueRecord, WorkerAddress, WorkerDeath } from "../wire/mod.ts";
+import type {
+  ActorState,
+  Demand,
+  FrameWriter,
+  HandedTemplate,
+  ValueRecord,
+  WorkerAddress,
+  WorkerDeath,
+} from "../wire/mod.ts";
 import { KeptBytes, WHOLE } from "./kept-bytes.ts";
 
 /** A function with its options, registered once; calls name it by number. */
-export interface Template {
-  readonly id: number;
-  readonly name: string;
-  /** Packed function, sent once to each worker that runs it. */
-  readonly code: Uint8Array;
-  /** Refs and handles that the function has captured. */
+export interface Template extends Omit<HandedTemplate, "nested"> {
+  /** As the program names them. */
   readonly nested: readonly NestedRef[];
-  readonly demand: Demand;
-  readonly numReturns: number;
-  readonly isStream: boolean;
-  readonly streamBufferItems: number;
-  /** -1 for ever. */
-  readonly maxRetries: number;
-  readonly retryDelayMs: number;
-  readonly timeoutMs: number;
-  /** The worker ends after so many calls; 0 for never. */
-  readonly maxCalls: number;
 }
 
 /** A template as the engine keeps it: with the queue it feeds and what its runs have taken. */

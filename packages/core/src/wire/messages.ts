@@ -163,15 +163,19 @@ export interface ObjectCancel {
 export interface HandedTemplate {
   readonly id: number;
   readonly name: string;
+  /** Packed function, sent once to each worker that runs it. */
   readonly code: Uint8Array;
+  /** Refs and handles that the function has captured. */
   readonly nested: readonly ObjectKey[];
   readonly demand: Demand;
   readonly numReturns: number;
   readonly isStream: boolean;
   readonly streamBufferItems: number;
+  /** -1 for ever. */
   readonly maxRetries: number;
   readonly retryDelayMs: number;
   readonly timeoutMs: number;
+  /** The worker ends after so many calls; 0 for never. */
   readonly maxCalls: number;
 }
 export interface HandedTask {
