@@ -320,7 +320,7 @@ export class ActorTable {
       out.uint(method.retryDelayMs);
       out.end();
     }
-    this.tasks.handOver(task, link);
+    this.tasks.beginSending(task, link);
     task.state = TASK_STATE.sent;
     task.sentAtMs = this.tasks.nowMs;
     actor.inFlight.set(task.seq, task);

@@ -221,7 +221,7 @@ export class TaskTable {
       writeKeys(out, captured ? captured.keys : NO_KEYS);
       out.end();
     }
-    this.handOver(task, link);
+    this.beginSending(task, link);
     if (template.timeoutMs > 0) this.limited.add(task);
     out.begin();
     out.array(9);
@@ -234,7 +234,7 @@ export class TaskTable {
   }
 
   /** A task or call is about to be sent: it has a claim word, and the worker holds the refs in its arguments. */
-  handOver(task: TaskRecord, link: WorkerLink): void {
+  beginSending(task: TaskRecord, link: WorkerLink): void {
     task.claimSlot = link.claims?.acquire() ?? NO_CLAIM;
     task.claimSequence = task.claimSlot > 0 && link.claims ? link.claims.sequenceOf(task.claimSlot) : 0;
     this.grantNested(task, link);
