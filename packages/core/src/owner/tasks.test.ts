@@ -24,6 +24,16 @@ function withWorker(options: Parameters<TestOwner["register"]>[1] = {}): { owner
   return { owner, worker };
 }
 
+/** The same, with tasks 1 and 2 sent to the worker. */
+function withTwoSent(options: Parameters<TestOwner["register"]>[1] = {}) {
+  const { owner, worker } = withWorker(options);
+  owner.submit(1);
+  owner.submit(2);
+  owner.flush();
+  const [first, second] = worker.takeTasks() as [SentTask, SentTask];
+  return { owner, worker, first, second };
+}
+
 const send = (owner: TestOwner, worker: TestWorker): SentTask => {
   owner.flush();
   return only(worker.takeTasks());
@@ -163,11 +173,7 @@ describe("results", () => {
 
 describe("retries", () => {
   test("a started task of a dead worker is an attempt, one not begun is none", () => {
-    const { owner, worker } = withWorker({ maxRetries: 0 });
-    owner.submit(1);
-    owner.submit(2);
-    owner.flush();
-    const [first, second] = worker.takeTasks() as [SentTask, SentTask];
+    const { owner, worker, first, second } = withTwoSent({ maxRetries: 0 });
     owner.start(worker, first);
     owner.want(1, 2);
     owner.lose(1, worker);
@@ -193,11 +199,7 @@ describe("retries", () => {
   });
 
   test("what a worker had finished before it died counts, although the node is the first to tell of its death", () => {
-    const { owner, worker } = withWorker({ maxRetries: 0 });
-    owner.submit(1);
-    owner.submit(2);
-    owner.flush();
-    const [first, second] = worker.takeTasks() as [SentTask, SentTask];
+    const { owner, worker, first, second } = withTwoSent({ maxRetries: 0 });
     owner.start(worker, first);
     owner.start(worker, second);
     owner.want(1, 2);
@@ -212,11 +214,7 @@ describe("retries", () => {
   });
 
   test("an answer of a worker that has lost the task changes nothing, although it is the same attempt", () => {
-    const { owner, worker } = withWorker();
-    owner.submit(1);
-    owner.submit(2);
-    owner.flush();
-    const [first, second] = worker.takeTasks() as [SentTask, SentTask];
+    const { owner, worker, first, second } = withTwoSent();
     owner.start(worker, first);
     owner.lose(1, worker);
     const next = owner.grant(2, 1);
@@ -230,11 +228,7 @@ describe("retries", () => {
   });
 
   test("what a worker was giving back when it died had not begun", () => {
-    const { owner, worker } = withWorker({ maxRetries: 0 });
-    owner.submit(1);
-    owner.submit(2);
-    owner.flush();
-    const [first, second] = worker.takeTasks() as [SentTask, SentTask];
+    const { owner, worker, first, second } = withTwoSent({ maxRetries: 0 });
     owner.start(worker, first);
     expect(worker.words.giveBack(second.slot, second.sequence)).toBe(true);
     owner.want(2);
@@ -359,11 +353,7 @@ describe("cancelling", () => {
   });
 
   test("force kills the worker, after taking back what had not begun there", () => {
-    const { owner, worker } = withWorker({ maxRetries: 0 });
-    owner.submit(1);
-    owner.submit(2);
-    owner.flush();
-    const [first, second] = worker.takeTasks() as [SentTask, SentTask];
+    const { owner, worker, first, second } = withTwoSent({ maxRetries: 0 });
     owner.start(worker, first);
     owner.cancel(1, true);
     expect(owner.killed).toEqual([worker.address.workerId]);

@@ -9,6 +9,10 @@ const A = "a".repeat(24) as ProcessId;
 const B = "b".repeat(24) as ProcessId;
 const keyOf = (client: number, count: number): number => client * KEYS_PER_CLIENT + count;
 
+/** Where a file would hold them, each in a page of its own. */
+const slotsOf = (objects: readonly { readonly bytes: number }[]): DiskSlot[] =>
+  objects.map(({ bytes }, index) => ({ fileId: 1, offset: index * PAGE, bytes }));
+
 function engineOf(options: Partial<StoreEngineOptions> & { readonly pages: number }): {
   readonly engine: StoreEngine;
   step(event: StoreEvent, nowMs?: number): readonly StoreCommand[];
@@ -219,7 +223,7 @@ describe("store engine", () => {
     expect(spill).toMatchObject({ kind: "spill" });
     expect(step(allocate(2, 1))).toEqual([]);
     if (spill?.kind !== "spill") return;
-    const slots = spill.objects.map((object, index) => ({ fileId: 1, offset: index * PAGE, bytes: object.bytes }));
+    const slots = slotsOf(spill.objects);
     const grants = step({ kind: "spilled", batchId: spill.batchId, slots }).filter(
       (command) => command.kind === "grant",
     );
@@ -231,11 +235,7 @@ describe("store engine", () => {
     for (let count = 1; count <= 10; count++) put(keyOf(1, count), 10);
     step({ kind: "process-gone", processId: A });
     const [spill] = step(allocate(1, 1, B), 1_000).filter((command) => command.kind === "spill");
-    const slots = (spill?.objects ?? []).map((object, index) => ({
-      fileId: 1,
-      offset: index * PAGE,
-      bytes: object.bytes,
-    }));
+    const slots = slotsOf(spill?.objects ?? []);
     step({ kind: "spilled", batchId: 1, slots });
     const key = keyOf(1, 1);
     const [restore] = step({ kind: "pin-requested", processId: B, keys: [key] });
@@ -250,11 +250,7 @@ describe("store engine", () => {
     for (let count = 1; count <= 10; count++) put(keyOf(1, count), 10);
     step({ kind: "process-gone", processId: A });
     const [spill] = step(allocate(1, 1, B), 1_000).filter((command) => command.kind === "spill");
-    const slots = (spill?.objects ?? []).map((object, index) => ({
-      fileId: 1,
-      offset: index * PAGE,
-      bytes: object.bytes,
-    }));
+    const slots = slotsOf(spill?.objects ?? []);
     expect(slots).toHaveLength(3);
     step({ kind: "spilled", batchId: 1, slots });
     // All that is left in memory is in use, and all that is free is taken.
@@ -280,11 +276,7 @@ describe("store engine", () => {
     const [spill] = step(allocate(1, 1), 1_000).filter((command) => command.kind === "spill");
     const key = spill?.objects[0]?.key ?? 0;
     step({ kind: "pin-requested", processId: A, keys: [key] });
-    const slots = (spill?.objects ?? []).map((object, index) => ({
-      fileId: 1,
-      offset: index * PAGE,
-      bytes: object.bytes,
-    }));
+    const slots = slotsOf(spill?.objects ?? []);
     step({ kind: "spilled", batchId: 1, slots });
     const before = engine.stats();
     expect(before.pinnedBytes).toBe(10 * PAGE);
