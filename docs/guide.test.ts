@@ -91,7 +91,7 @@ test("its build script bundles a program that runs", async () => {
   expect(stdout, stderr).toBe(sections[0]?.output);
 });
 
-describe.concurrent("its programs print what it says", () => {
+describe("its programs print what it says", () => {
   test.each(sections.map((section, index) => ({ ...section, index })))("$title", async ({ index, output }) => {
     const { stdout, stderr } = await run(process.execPath, ["--conditions=mobula-source", fileOf(index)], {
       timeout: 50_000,

@@ -85,7 +85,7 @@ export class Client {
   private readonly loopWatch = new LoopWatch((rounds) =>
     this.options.onWarning(
       "get-in-a-loop",
-      `${rounds} tasks in a row were each waited for before the next was submitted, so they ran one at a time: submit them all, then get() the list of refs, or use map()`,
+      `${rounds} tasks were each waited for before the next was submitted, so they ran one at a time: submit them all, then get() the list of refs, or use map()`,
     ),
   );
   private nextSeq = 1;

@@ -36,16 +36,20 @@ test("tasks in flight together, results of earlier tasks, and a few rounds are n
   expect([together, earlier, few]).toEqual([0, 0, 0]);
 });
 
-test("rounds with pauses between them are a program's business", () => {
+test.each([
+  { title: "rounds with pauses between them are a program's business", every: 1, told: 0 },
+  { title: "a pause after every third round is a program's too", every: 3, told: 0 },
+  { title: "a pause now and then is the machine's", every: 10, told: 1 },
+])("$title", ({ every, told }) => {
   vi.useFakeTimers({ toFake: ["hrtime"] });
   try {
-    const told = run(1_000, (watch, seq) => {
+    const count = run(1_000, (watch, seq) => {
       watch.submitted(seq, true);
       watch.waitsFor(seq);
       watch.settled();
-      vi.advanceTimersByTime(10);
+      if (seq % every === 0) vi.advanceTimersByTime(10);
     });
-    expect(told).toBe(0);
+    expect(count).toBe(told);
   } finally {
     vi.useRealTimers();
   }
