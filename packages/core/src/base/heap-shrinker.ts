@@ -21,6 +21,8 @@ interface HeapState {
 }
 
 interface HeapShrinkerOptions {
+  /** Gives back what is free outside V8's heap, also when V8's own is not worth a collection. Default: nothing. */
+  readonly trim?: () => void;
   /** Defaults: V8's, and the clock's. */
   readonly heap?: () => HeapState;
   readonly shrink?: () => void;
@@ -30,14 +32,16 @@ interface HeapShrinkerOptions {
 export class HeapShrinker {
   private readonly heap: () => HeapState;
   private readonly shrink: () => void;
+  private readonly trim: (() => void) | undefined;
   private readonly nowMs: () => number;
   private timer: NodeJS.Timeout | undefined;
   private wasActive = false;
   private shrunkAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor({ heap = heapState, shrink = shrinkNow, nowMs = monotonicMs }: HeapShrinkerOptions = {}) {
+  constructor({ heap = heapState, shrink = shrinkNow, trim, nowMs = monotonicMs }: HeapShrinkerOptions = {}) {
     this.heap = heap;
     this.shrink = shrink;
+    this.trim = trim;
     this.nowMs = nowMs;
   }
 
@@ -60,13 +64,15 @@ export class HeapShrinker {
         return;
       }
       const { usedBytes, slackBytes } = this.heap();
-      if (slackBytes < SLACK_BYTES_MIN || usedBytes > USED_BYTES_MAX) return;
+      const isWorthIt = slackBytes >= SLACK_BYTES_MIN && usedBytes <= USED_BYTES_MAX;
+      if (!isWorthIt && this.trim === undefined) return;
       const waitMs = this.shrunkAtMs + SHRINK_EVERY_MS - this.nowMs();
       if (waitMs > 0) {
         this.timer = this.look(waitMs);
         return;
       }
-      this.shrink();
+      if (isWorthIt) this.shrink();
+      this.trim?.();
       this.shrunkAtMs = this.nowMs();
     }, afterMs).unref();
   }

@@ -32,7 +32,7 @@ import { describeExit } from "./death.ts";
 import { Deputies } from "./deputies.ts";
 import type { EarlySocket } from "./early-socket.ts";
 import { EventRing } from "./event-ring.ts";
-import { trimHeapWhenGrown } from "./heap-trim.ts";
+import { trimHeapSoon, trimHeapWhenGrown } from "./heap-trim.ts";
 import { LeaseLoop } from "./lease-loop.ts";
 import { Logs } from "./logs.ts";
 import { describeMachine, type Machine } from "./machine.ts";
@@ -105,7 +105,7 @@ export class NodeRuntime {
   private readonly pool: WorkerPool;
   private readonly logs: Logs;
   private readonly events = new EventRing();
-  private readonly shrinker = new HeapShrinker();
+  private readonly shrinker = new HeapShrinker({ trim: trimHeapSoon });
   private readonly timeline: Timeline;
   private readonly monitor: MemoryMonitor;
   private readonly members = new Map<ProcessId, Member>();

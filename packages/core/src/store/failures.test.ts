@@ -156,9 +156,11 @@ describe("failures of the machine", () => {
   });
 
   it("a folder whose path is too long for a socket is refused in words", async () => {
-    const directory = join(temporary(), "x".repeat(100));
+    const parent = temporary();
+    const directory = join(parent, "x".repeat(100));
     mkdirSync(directory);
     await expect(startHarness({ capacityBytes: MIB, directory })).rejects.toThrow(/too long for a socket/);
+    rmSync(parent, { recursive: true });
   });
 });
 

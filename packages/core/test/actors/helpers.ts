@@ -1,9 +1,8 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { get, type ObjectRef, remote } from "mobula";
-import { afterAll } from "vitest";
+import { newFolder } from "../new-folder.ts";
 import { Gate, type GateHandle } from "./classes.ts";
 
 const POLL_MS = 10;
@@ -44,17 +43,8 @@ export const isAlive = (pid: number): boolean => {
   }
 };
 
-const folders: string[] = [];
-afterAll(() => {
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
-});
-
 /** Gone when the test file has run. */
-export function newFile(): string {
-  const folder = mkdtempSync(join(tmpdir(), "mobula-actors-"));
-  folders.push(folder);
-  return join(folder, "notes");
-}
+export const newFile = (): string => join(newFolder(), "notes");
 
 export const linesOf = (file: string): string[] =>
   existsSync(file) ? readFileSync(file, "utf8").trimEnd().split("\n") : [];

@@ -2,7 +2,8 @@
 import { cancel, get, init, nodes, type ObjectRef, put, release, remote, runtimeContext, shutdown, wait } from "mobula";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { isEmpty, until } from "../memory/store-state.ts";
-import { eventually, isAlive, newFolder, raise, raised } from "../tasks/helpers.ts";
+import { newFolder } from "../new-folder.ts";
+import { eventually, isAlive, raise, raised } from "../tasks/helpers.ts";
 
 const MIB = 2 ** 20;
 const collect = globalThis.gc ?? (() => {});

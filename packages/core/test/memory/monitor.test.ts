@@ -1,7 +1,8 @@
 /** Tasks that eat memory end alone, and the error says how much they used. */
 import { get, init, nodes, put, remote, runtimeContext, shutdown } from "mobula";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { newFolder, raise, raised } from "../tasks/helpers.ts";
+import { newFolder } from "../new-folder.ts";
+import { raise, raised } from "../tasks/helpers.ts";
 
 const MIB = 2 ** 20;
 

@@ -1,6 +1,7 @@
 import { get, init, type ObjectRef, remote, shutdown, wait } from "mobula";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { blockUntil, newFolder, note, notes, raise, raised } from "./helpers.ts";
+import { newFolder } from "../new-folder.ts";
+import { blockUntil, note, notes, raise, raised } from "./helpers.ts";
 
 const COMPUTES_MS = 2_500;
 

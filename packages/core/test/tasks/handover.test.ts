@@ -1,6 +1,7 @@
 import { cancel, get, init, type ObjectRef, remote, runtimeContext, shutdown } from "mobula";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { blockUntil, errorOf, eventually, isRaised, newFolder, note, notes, raise, raised } from "./helpers.ts";
+import { newFolder } from "../new-folder.ts";
+import { blockUntil, errorOf, eventually, isRaised, note, notes, raise, raised } from "./helpers.ts";
 
 const STAGE = 333;
 

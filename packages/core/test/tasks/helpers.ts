@@ -1,14 +1,11 @@
 /** Signals between a test and its tasks, as files: they work in synchronous code and outlive a killed worker. */
-import { appendFileSync, existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { get, type ObjectRef } from "mobula";
 
 const POLL_MS = 5;
 const EVENTUALLY_MS = 15_000;
-
-export const newFolder = (): string => mkdtempSync(join(tmpdir(), "mobula-tasks-"));
 
 export const raise = (folder: string, flag: string): void => writeFileSync(join(folder, flag), "");
 

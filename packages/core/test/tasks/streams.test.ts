@@ -1,6 +1,7 @@
 import { get, init, type ObjectRef, remote, runtimeContext, shutdown, wait } from "mobula";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { blockUntil, errorOf, eventually, isRaised, newFolder, note, notes, raise, raised } from "./helpers.ts";
+import { newFolder } from "../new-folder.ts";
+import { blockUntil, errorOf, eventually, isRaised, note, notes, raise, raised } from "./helpers.ts";
 
 beforeAll(async () => {
   await init({ objectStoreBytes: 64 * 2 ** 20, resources: { cpu: 2 } });

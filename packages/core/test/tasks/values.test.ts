@@ -1,6 +1,7 @@
 import { get, init, isObjectRef, type ObjectRef, put, release, remote, runtimeContext, shutdown } from "mobula";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { blockUntil, errorOf, newFolder, raise, raised } from "./helpers.ts";
+import { newFolder } from "../new-folder.ts";
+import { blockUntil, errorOf, raise, raised } from "./helpers.ts";
 
 beforeAll(async () => {
   await init({ objectStoreBytes: 64 * 2 ** 20, resources: { cpu: 2, slots: 1 } });

@@ -1,6 +1,7 @@
 import { explain, get, init, map, type ObjectRef, put, release, remote, shutdown, wait } from "mobula";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
-import { blockUntil, errorOf, eventually, newFolder, note, notes, raise, raised } from "./helpers.ts";
+import { newFolder } from "../new-folder.ts";
+import { blockUntil, errorOf, eventually, note, notes, raise, raised } from "./helpers.ts";
 
 const PENDING_MAX = 2_000;
 
