@@ -55,6 +55,7 @@ const OWNER_HEX = 24;
 /** The name of object `seq` of `owner` on the wire and in tables that hold objects of several owners. */
 export const objectKey = (owner: ProcessId, seq: Seq): ObjectKey => `${owner}.${seq.toString(36)}` as ObjectKey;
 export const objectKeyOwner = (key: ObjectKey): ProcessId => key.slice(0, OWNER_HEX) as ProcessId;
+export const isOwnedBy = (key: ObjectKey, owner: ProcessId): boolean => key.startsWith(owner);
 export const objectKeySeq = (key: ObjectKey): Seq => Number.parseInt(key.slice(OWNER_HEX + 1), 36) as Seq;
 /** False for the id of an actor, whose handles are held in the same tables. */
 export const isObjectKey = (key: ObjectKey): boolean => key[OWNER_HEX] === ".";

@@ -11,11 +11,11 @@ import {
 } from "../base/errors.ts";
 import {
   type ActorId,
+  isOwnedBy,
   type JobId,
   type NodeId,
   type ObjectKey,
   objectKey,
-  objectKeyOwner,
   objectKeySeq,
   type ProcessId,
   type Seq,
@@ -192,7 +192,7 @@ export class Client {
   }
 
   private adoptRef(key: ObjectKey): Ref {
-    if (objectKeyOwner(key) === this.processId) {
+    if (isOwnedBy(key, this.processId)) {
       const seq = objectKeySeq(key);
       this.port.retain(seq);
       return this.track(seq);

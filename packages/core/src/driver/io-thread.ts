@@ -182,7 +182,7 @@ class IoThread {
         return;
       }
       case ASK.retain:
-        engine.objects.retain(reader.uint() as Seq);
+        for (let field = 1; field < fields; field++) engine.objects.retain(reader.uint() as Seq);
         return;
       case ASK.borrow: {
         const first = reader.uint();

@@ -16,6 +16,7 @@ const STUCK_MS = 30_000;
 const TURN = 4_096;
 /** Refs in one record: a few ten KiB, so that it fits the ring. */
 const GATHERED_MAX = 512;
+type GatheredKind = typeof ASK.borrow | typeof ASK.retain | typeof ASK.release;
 
 export class RingPort implements OwnerPort {
   program: ProgramEffects | undefined;
@@ -29,7 +30,7 @@ export class RingPort implements OwnerPort {
   /** The fields of the record that {@link gather} is making, how many they are, and its beginning. */
   private readonly gathering = new FrameWriter();
   private gathered = 0;
-  private gatheredKind: number = ASK.release;
+  private gatheredKind: GatheredKind = ASK.release;
   private gatheredFirst = 0;
   private readonly head = new FrameWriter();
   private readonly reader = new FrameReader();
@@ -86,7 +87,7 @@ export class RingPort implements OwnerPort {
    * Refs that a value brings, and refs that a collection finds dead, come in thousands, one call each: those that follow
    * each other travel in one record, which leaves before any other and at the end of the turn's synchronous part.
    */
-  private gather(kind: typeof ASK.borrow | typeof ASK.release): FrameWriter {
+  private gather(kind: GatheredKind): FrameWriter {
     if (this.gathered > 0 && (this.gatheredKind !== kind || this.gathered === GATHERED_MAX)) this.sendGathered();
     if (this.gathered === 0) {
       this.gatheredKind = kind;
@@ -186,7 +187,7 @@ export class RingPort implements OwnerPort {
   }
 
   retain(seq: Seq): void {
-    this.sendSeq(ASK.retain, seq);
+    this.gather(ASK.retain).uint(seq);
   }
 
   release(seq: Seq): void {

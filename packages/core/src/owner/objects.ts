@@ -11,9 +11,9 @@ import type { ErrorKind } from "../base/errors.ts";
 import {
   type ActorId,
   isObjectKey,
+  isOwnedBy,
   type ObjectKey,
   objectKey,
-  objectKeyOwner,
   objectKeySeq,
   type ProcessId,
   type Seq,
@@ -440,7 +440,7 @@ export class ObjectTable {
 
   /** The record of this owner's own object, while it has one. */
   ownRecord(key: ObjectKey): ObjectRecord | undefined {
-    if (!isObjectKey(key) || objectKeyOwner(key) !== this.self) return undefined;
+    if (!isObjectKey(key) || !isOwnedBy(key, this.self)) return undefined;
     const record = this.records.get(objectKeySeq(key));
     return record?.foreignKey === undefined ? record : undefined;
   }
