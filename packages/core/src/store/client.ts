@@ -32,7 +32,6 @@ import {
   reserveLike,
   roundUpToPages,
   unmap,
-  viewAt,
 } from "./memory.ts";
 import { createFrameReader, encodeFrame, type FromStore, type ToStore } from "./protocol.ts";
 import { type ByteRange, createSlab, nextSlabBytes, SLAB_OBJECT_BYTES_MAX, type Slab } from "./slab.ts";
@@ -402,9 +401,8 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
       const mapped = mapRange(offset, byteLength);
       const { address } = mapped;
       const steps = beginWriting({ offset, byteLength, mapped, callSite });
-      const view = viewAt(address, byteLength);
-      mappings.adopt(view, address, roundUpToPages(byteLength), steps.collected);
-      return { bytes: new Uint8Array(view), seal: steps.seal, abort: steps.abort };
+      const bytes = new Uint8Array(mappings.adopt(address, byteLength, steps.collected));
+      return { bytes, seal: steps.seal, abort: steps.abort };
     },
 
     put(byteLength, callSite, write) {

@@ -3,8 +3,9 @@
  *
  * Every get makes its own private copy-on-write mapping of exactly the object's pages, and every buffer handed out is
  * an ArrayBuffer of its own inside it. Those ArrayBuffers are the pin: V8 keeps one alive as long as any typed array on
- * it, `subarray`s included. When the last is collected, the mapping goes first and the pin is given back after, so that
- * no address is ever left showing another object's bytes. At exit neither is done: the kernel unmaps, the node notices.
+ * it, `subarray`s included. When the last is collected, and its memory was not moved to another ArrayBuffer
+ * (`transfer`) or that one was collected too, the mapping goes first and the pin is given back after, so that no address
+ * is ever left showing another object's bytes. At exit neither is done: the kernel unmaps, the node notices.
  */
 import { closeSync, openSync } from "node:fs";
 import { assert, errorFromCode, InternalError } from "../base/mod.ts";
@@ -21,6 +22,7 @@ import {
   unmap,
   viewAt,
 } from "./memory.ts";
+import { type BufferHold, viewBufferAt } from "./view-buffer.ts";
 
 /** A stored object, pinned in memory, to decode from. */
 export interface StoredBytes {
@@ -70,6 +72,16 @@ interface Mapping {
   readonly onEnded: () => void;
 }
 
+/** A buffer that was handed out. */
+interface View {
+  readonly mapping: Mapping;
+  readonly hold: BufferHold;
+}
+
+/** How soon to look again whether memory of collected buffers is released: at first, and at last. */
+const RELEASE_CHECK_MS_MIN = 1;
+const RELEASE_CHECK_MS_MAX = 1000;
+
 export interface MappingsOptions {
   readonly files: StoreFiles;
   /** Pins that are no longer needed, gathered over a turn of the event loop. */
@@ -84,8 +96,8 @@ export interface MappingsOptions {
 
 export interface Mappings {
   open(pinned: StorePinned): StoredBytes;
-  /** Takes over a mapping that `view` shows: it is unmapped, and `onEnded` called, when nothing can reach the view. */
-  adopt(view: ArrayBuffer, address: Address, length: number, onEnded: () => void): void;
+  /** Shows a mapping, and takes it over: it is unmapped, and `onEnded` called, when nothing can reach the view. */
+  adopt(address: Address, byteLength: number, onEnded: () => void): ArrayBuffer;
   readonly count: number;
   readonly heldBytes: number;
   /**
@@ -101,10 +113,30 @@ export function createMappings(options: MappingsOptions): Mappings {
   let heldBytes = 0;
   let unpinned: StoreKey[] = [];
 
-  const registry = new FinalizationRegistry<Mapping>((mapping) => {
+  const registry = new FinalizationRegistry<View>((view) => {
+    if (endIfReleased(view)) return;
+    unreleased.add(view);
+    checkReleased(RELEASE_CHECK_MS_MIN);
+  });
+  /** Collected, but V8 has not swept them yet, or their memory was moved to another ArrayBuffer. */
+  const unreleased = new Set<View>();
+  let releaseTimer: NodeJS.Timeout | undefined;
+
+  function endIfReleased({ mapping, hold }: View): boolean {
+    if (!hold.isReleased()) return false;
     mapping.liveViews--;
     endIfUnused(mapping);
-  });
+    return true;
+  }
+
+  function checkReleased(afterMs: number): void {
+    clearTimeout(releaseTimer);
+    releaseTimer = setTimeout(() => {
+      for (const view of unreleased) if (endIfReleased(view)) unreleased.delete(view);
+      if (unreleased.size > 0) checkReleased(Math.min(2 * afterMs, RELEASE_CHECK_MS_MAX));
+    }, afterMs);
+    releaseTimer.unref();
+  }
 
   function endIfUnused(mapping: Mapping): void {
     if (mapping.liveViews > 0 || mapping.inUse) return;
@@ -117,17 +149,17 @@ export function createMappings(options: MappingsOptions): Mappings {
     mapping.onEnded();
   }
 
-  function addView(mapping: Mapping, view: ArrayBuffer): void {
-    registry.register(view, mapping);
+  function makeView(mapping: Mapping, offset: number, size: number): ArrayBuffer {
+    if (!mapping.held) {
+      mapping.held = true;
+      heldBytes += mapping.length;
+      // Before the view is made: V8 may charge it at once; see view-charge.ts.
+      options.onHeldBytes(mapping.length);
+    }
+    const { buffer, hold } = viewBufferAt(mapping.address + offset, size);
+    registry.register(buffer, { mapping, hold });
     mapping.liveViews++;
-  }
-
-  /** Before the view is made: V8 charges it at once; see view-charge.ts. */
-  function hold(mapping: Mapping): void {
-    if (mapping.held) return;
-    mapping.held = true;
-    heldBytes += mapping.length;
-    options.onHeldBytes(mapping.length);
+    return buffer;
   }
 
   function mapStored(offset: number, length: number): Address {
@@ -193,10 +225,7 @@ export function createMappings(options: MappingsOptions): Mappings {
           if (size === 0) return new ArrayBuffer(0);
           const from = mapped();
           if (live.size > countMax) return copyFrom(from.address + offset, size).buffer;
-          hold(from);
-          const buffer = viewAt(from.address + offset, size);
-          addView(from, buffer);
-          return buffer;
+          return makeView(from, offset, size);
         },
         done() {
           if (isDone) return;
@@ -211,11 +240,11 @@ export function createMappings(options: MappingsOptions): Mappings {
       };
     },
 
-    adopt(view, address, length, onEnded) {
+    adopt(address, byteLength, onEnded) {
+      const length = roundUpToPages(byteLength);
       const mapping: Mapping = { address, length, liveViews: 0, inUse: false, held: false, onEnded };
       live.add(mapping);
-      hold(mapping);
-      addView(mapping, view);
+      return makeView(mapping, 0, byteLength);
     },
 
     get count() {

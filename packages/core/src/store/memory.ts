@@ -82,6 +82,7 @@ const calls = {
   memcpyOut: declare("intptr_t memcpy(_Out_ void *to, intptr_t from, size_t length)"),
   memcpy: declare("intptr_t memcpy(intptr_t to, intptr_t from, size_t length)"),
   memcpyIn: declare("intptr_t memcpy(intptr_t to, const void *from, size_t length)"),
+  dlsym: declare("intptr_t dlsym(intptr_t library, const char *name)"),
   addressOf: declare("intptr_t memcpy(void *to, const void *from, size_t length)"),
   mprotect: declare("int mprotect(intptr_t address, size_t length, int prot)"),
   pread: declare("intptr_t pread(int fd, intptr_t to, size_t length, int64_t offset)"),
@@ -233,6 +234,15 @@ export function makeExecutable(code: Uint8Array): Address | undefined {
   if (calls.mprotect()(address, length, PROT_READ_EXECUTE) === 0) return address;
   unmap(address, length);
   return undefined;
+}
+
+/** Where a function lies that this process's program or libraries export; 0 where none do. */
+export const addressOfSymbol = (name: string): Address => calls.dlsym()(0, name);
+
+/** The function at an address. Its caller answers for the types. */
+export function functionAt<F>(address: Address, result: string, parameters: readonly string[]): F {
+  const { decode, proto } = koffi();
+  return decode(BigInt(address), proto(result, [...parameters])) as F;
 }
 
 /**

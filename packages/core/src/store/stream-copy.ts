@@ -7,8 +7,7 @@
  *
  * Elsewhere, and where the system lets nobody make memory executable, `memcpy` does it.
  */
-import { type Address, copyMemory, makeExecutable } from "./memory.ts";
-import { koffi } from "./native.ts";
+import { type Address, copyMemory, functionAt, makeExecutable } from "./memory.ts";
 
 /** Copies between addresses that do not overlap. */
 export type Copy = (to: Address, from: Address, length: number) => void;
@@ -50,7 +49,7 @@ export function streamCopyCode(): Address {
 export function streamCopy(code: Address): Copy {
   if (code === 0) return copyMemory;
   // The listing above is the proof of the type.
-  const stream = koffi().decode(BigInt(code), koffi().proto("void", ["intptr_t", "intptr_t", "size_t"])) as Copy;
+  const stream = functionAt<Copy>(code, "void", ["intptr_t", "intptr_t", "size_t"]);
   return (to, from, length) => {
     const head = Math.min(length, (LINE_BYTES - (to % LINE_BYTES)) % LINE_BYTES);
     const body = length - head - ((length - head) % LINE_BYTES);

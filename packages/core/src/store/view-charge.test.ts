@@ -8,6 +8,7 @@ function charge(): ReturnType<typeof createViewCharge> & {
 } {
   const seen = { flags: [] as string[], external: 0, collections: 0 };
   const made = createViewCharge({
+    areCharged: () => true,
     externalBytes: () => seen.external,
     collect: () => {
       seen.collections++;

@@ -1,6 +1,6 @@
 /**
- * What V8 thinks of views. It charges the length of every ArrayBuffer from outside to its heap, dead ones until they
- * are collected, and begins a collection with each 64 MiB that have come since the last: a process that gets one large
+ * What V8 thinks of views, where they are Node-API's (view-buffer.ts has better ones). It charges the length of every
+ * ArrayBuffer from outside to its heap, dead ones until they are collected, and begins a collection with each 64 MiB that have come since the last: a process that gets one large
  * object after the other collects once for each, for memory that is not its own and that the store looks after anyway
  * (gc-pressure.ts). V8 can weigh such bytes against its whole limit instead, which it does by itself from 14.8 on.
  *
@@ -9,6 +9,7 @@
  */
 import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { majorCollector } from "./gc-pressure.ts";
+import { areViewsCharged } from "./view-buffer.ts";
 
 /** Views of fewer bytes than this cause no collection that would not come anyway. */
 export const RELAX_BYTES_MIN = 32 * 2 ** 20;
@@ -18,6 +19,8 @@ const CHECK_MS = 100;
 const FLAG = "external-memory-accounted-in-global-limit";
 
 interface ViewChargeOptions {
+  /** Whether it does charge them. */
+  readonly areCharged?: () => boolean;
   /** All bytes outside the heap that V8 knows of; default V8's own count. */
   readonly externalBytes?: () => number;
   readonly collect?: () => void;
@@ -34,6 +37,7 @@ interface ViewCharge {
 
 /** For processes whose heap limit is far above what they may use. */
 export function createViewCharge(options: ViewChargeOptions = {}): ViewCharge {
+  const areCharged = options.areCharged ?? areViewsCharged;
   const externalBytes = options.externalBytes ?? (() => getHeapStatistics().external_memory);
   const collect = options.collect ?? (() => majorCollector()());
   const setFlag = options.setFlag ?? setFlagsFromString;
@@ -71,7 +75,7 @@ export function createViewCharge(options: ViewChargeOptions = {}): ViewCharge {
   return {
     changed(bytes) {
       const isLarge = viewBytes + bytes >= RELAX_BYTES_MIN;
-      if (!timer && isLarge && canRelax) {
+      if (!timer && isLarge && canRelax && areCharged()) {
         // V8 does not know of the new ones yet.
         floorBytes = otherBytes();
         relax();

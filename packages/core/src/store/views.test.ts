@@ -1,18 +1,38 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Child, type Harness, MIB, startHarness, until } from "./fixtures/harness.ts";
+import { areViewsCharged } from "./view-buffer.ts";
 
-describe("views of stored objects", () => {
+describe.each(["v8", "node-api"])("views of stored objects, made by %s", (maker) => {
+  const env = { MOBULA_STORE_VIEWS: maker };
   let harness: Harness;
   let child: Child;
   beforeAll(async () => {
     harness = await startHarness({ capacityBytes: 512 * MIB });
-    child = await harness.child();
+    child = await harness.child([], env);
   });
   afterAll(() => harness[Symbol.asyncDispose]());
 
   it("a subarray that outlives the view it came from still reads its own object's bytes", async () => {
     expect(await child.call("subarrayOutlivesParent")).toEqual({ intact: true, held: MIB });
     await child.call("dropView");
+  });
+
+  // Of buffers that Node-API made nobody can learn it.
+  describe.skipIf(maker === "node-api" || areViewsCharged())("whose memory is moved to another ArrayBuffer", () => {
+    it("keep their place as long as that one lives", async () => {
+      expect(await child.call("transferredOutlivesView")).toEqual({ intact: true, held: 2 * MIB });
+      await untilNothingIsHeld();
+    });
+
+    it("keep it while that one lives in another thread, and until that has ended", async () => {
+      expect(await child.call("transferredToThread")).toEqual({ intact: true, held: MIB });
+      await untilNothingIsHeld();
+    });
+
+    async function untilNothingIsHeld(): Promise<void> {
+      await child.call("dropView");
+      while ((await child.call("heldBytes")) > 0) await new Promise(setImmediate);
+    }
   });
 
   it("two gets in one process are independent, and a third sees what was stored", async () => {
@@ -26,7 +46,7 @@ describe("views of stored objects", () => {
   it("a place used again after collection never shows what a view wrote privately", async () => {
     // Small, so that the next objects must lie where the first one lay.
     await using small = await startHarness({ capacityBytes: 16 * MIB });
-    const alone = await small.child();
+    const alone = await small.child([], env);
     expect(await alone.call("reuseAfterCollection")).toEqual([5, 1]);
   });
 
@@ -52,7 +72,7 @@ describe("views of stored objects", () => {
   });
 
   it("another process keeps its view though the object is freed, and the place comes back when it lets go", async () => {
-    const other = await harness.child();
+    const other = await harness.child([], env);
     const key = await child.call("put", 64 * MIB, 5);
     await other.call("keepView", key);
     const before = harness.server.stats().usedBytes;
@@ -85,7 +105,7 @@ describe("views of stored objects", () => {
 
   it("an 800 MB object is mapped in a few milliseconds, not copied", async () => {
     await using big = await startHarness({ capacityBytes: 1024 * MIB });
-    const worker = await big.child(["--max-old-space-size=65536"]);
+    const worker = await big.child(["--max-old-space-size=65536"], env);
     const key = await worker.call("put", 800 * MIB, 3);
     const times: number[] = [];
     for (let round = 0; round < 5; round++) times.push((await worker.call("timeOfGet", key)).tookMs);
