@@ -181,9 +181,11 @@ export class OwnerEngine {
         }
         // The first of them is to be the first again.
         for (const task of returned.reverse()) {
-          this.tasks.unsent(task);
           if (task.lease) this.tasks.leases.returned(task, task.lease);
-          else if (task.actor) this.actors.requeue(task);
+          else if (task.actor) {
+            this.tasks.unsent(task);
+            this.actors.requeue(task);
+          }
         }
         return;
       }

@@ -36,6 +36,8 @@ export interface LeaseListener {
   send(task: TaskRecord, lease: Lease): void;
   /** The worker died with this task on it, which is to be detached; `started` when it may have begun to run. */
   attemptLost(task: TaskRecord, lease: Lease, started: boolean): void;
+  /** It is no longer on its way to a worker, nor in one. */
+  unsent(task: TaskRecord): void;
 }
 
 export class LeaseTable {
@@ -348,8 +350,9 @@ export class LeaseTable {
     this.touch(lease.shape);
   }
 
-  /** Tasks that the worker gave back unstarted, because what runs there waits. */
+  /** A task that the worker gave back unstarted, because what runs there waits, or that was taken back. */
   returned(task: TaskRecord, lease: Lease): void {
+    this.listener.unsent(task);
     lease.isStuck = true;
     this.detach(task, lease);
     if (task.state === TASK_STATE.sent) this.enqueue(task, lease.shape, true);

@@ -329,6 +329,20 @@ describe("cancelling", () => {
     expect(owner.killed).toEqual([]);
   });
 
+  test("one that was taken back from behind a long one leaves nothing to watch over when it is cancelled", () => {
+    const { owner, worker } = withWorker();
+    owner.submit(1);
+    owner.submit(2);
+    owner.flush();
+    const [first] = worker.takeTasks() as [SentTask];
+    owner.start(worker, first);
+    owner.pass(50);
+    expect(owner.cancel(2)).toBe(true);
+    owner.ok(worker, first);
+    owner.pass(5_000);
+    expect(owner.engine.isActive).toBe(false);
+  });
+
   test("a pending task can be cancelled although its ref is gone, and its error is no news", () => {
     const { owner, worker } = withWorker();
     owner.submit(1);

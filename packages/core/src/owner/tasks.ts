@@ -72,6 +72,7 @@ export class TaskTable {
     this.leases = new LeaseTable(effects, {
       send: (task, lease) => this.send(task, lease),
       attemptLost: (task, lease, started) => this.attemptLost(task, lease, started),
+      unsent: (task) => this.unsent(task),
     });
     objects.listener = {
       dependencyReady: (task) => {
@@ -573,11 +574,6 @@ export class TaskTable {
       const { lease } = task;
       if (task.actor) {
         this.expireCall(task);
-        continue;
-      }
-      if (task.state !== TASK_STATE.sent) {
-        // It was taken back, and is limited again when it is sent again.
-        this.limited.delete(task);
         continue;
       }
       // The time of a task begins when it does, not when it was sent to wait behind others.
