@@ -52,15 +52,16 @@ export async function runLoad({ seconds, seed, killsPerOperation, print }: LoadO
     });
     await Promise.all(lanes);
   };
-  const reporting = setInterval(
-    () => print(`${((performance.now() - startedAtMs) / 1_000).toFixed(0)} s: ${total(counts)} operations`),
-    REPORT_MS,
-  );
+  const report = (what = ""): void =>
+    print(`${((performance.now() - startedAtMs) / 1_000).toFixed(0)} s: ${total(counts)} operations${what}`);
+  const reporting = setInterval(() => report(), REPORT_MS);
   try {
     await phase(0, warmMs, false);
+    report("; resting, to be measured");
     const warm = await rest(settleMs);
     await phase(1, seconds * 1_000, true);
     killer.stop();
+    report("; resting, to be measured");
     const grown = growth(warm, await rest(settleMs));
     if (grown.length > 0) throw new Error(grown.join("; "));
   } finally {

@@ -28,6 +28,10 @@ export class EventRing {
     }
   }
 
+  get keptBytes(): number {
+    return this.bytes;
+  }
+
   /** Oldest first. */
   all(): readonly Uint8Array[] {
     return this.batches;

@@ -66,7 +66,7 @@ function availableResources(engine: LeaseEngine): Readonly<Record<string, number
   return fromUnits(Object.fromEntries(units));
 }
 
-function nodeInfo({ config, engine, store }: QueryContext): NodeInfo {
+function nodeInfo({ config, engine, store, timeline }: QueryContext): NodeInfo {
   const { usedBytes, unsealedBytes, spilledBytes, capacityBytes } = store.stats();
   return {
     nodeId: config.nodeId,
@@ -77,6 +77,7 @@ function nodeInfo({ config, engine, store }: QueryContext): NodeInfo {
     labels: {},
     // What processes have leased to put objects into holds none yet: it is no more in use than what is free.
     objectStore: { usedBytes: usedBytes - unsealedBytes, spilledBytes, capacityBytes },
+    events: timeline.kept,
   };
 }
 

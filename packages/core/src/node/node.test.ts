@@ -305,6 +305,7 @@ describe("questions", () => {
         name: "n1",
         state: "alive",
         objectStore: expect.objectContaining({ usedBytes: expect.any(Number) }),
+        events: { keptBytes: expect.any(Number), droppedBatches: 0 },
       }),
     ]);
     expect((await driver.query("nonsense", null)).error).toMatchObject({

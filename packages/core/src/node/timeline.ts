@@ -1,7 +1,7 @@
 /** Collects events for a timeline: what the ring holds, after every process that can answer has sent the rest. */
 import type { ProcessId } from "../base/ids.ts";
 import type { FromNode } from "../wire/messages.ts";
-import type { Queries } from "../wire/queries.ts";
+import type { NodeInfo, Queries } from "../wire/queries.ts";
 import type { EventRing } from "./event-ring.ts";
 
 /** A worker that computes cannot answer; what it has not sent yet is missing then. */
@@ -26,6 +26,11 @@ export class Timeline {
 
   constructor(options: TimelineOptions) {
     this.options = options;
+  }
+
+  get kept(): NodeInfo["events"] {
+    const { keptBytes, droppedBatches } = this.options.ring;
+    return { keptBytes, droppedBatches };
   }
 
   async collect(): Promise<Queries["timeline"]["result"]> {

@@ -16,6 +16,8 @@ export interface NodeInfo {
   readonly labels: Readonly<Record<string, string>>;
   /** Bytes of objects in memory, of those on disk, and what the store can hold in memory. */
   readonly objectStore: { readonly usedBytes: number; readonly spilledBytes: number; readonly capacityBytes: number };
+  /** Bytes of events that are kept for the timeline, at most 32 MiB, and how many batches made room for newer ones. */
+  readonly events: { readonly keptBytes: number; readonly droppedBatches: number };
 }
 
 /** An actor, as `listActors()` lists it. */
