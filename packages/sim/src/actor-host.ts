@@ -34,7 +34,9 @@ export class ActorHost {
     this.checkIsOnlyOne(start);
     const hosted: Hosted = { start, queue: [], isMade: false, running: undefined, stop: undefined };
     this.actors.set(start.actorId, hosted);
+    process.engine.actors.hosts(start.actorId);
     const held: readonly ObjectKey[] = start.spec.nested ?? [];
+    world.arrive(held);
     process.engine.objects.holds.receive(held);
     for (const dep of start.spec.deps) {
       if (dep.at === "stored" && !world.store.isLive(dep.key)) {
@@ -48,7 +50,7 @@ export class ActorHost {
         if (this.actors.get(start.actorId) !== hosted) return;
         const { actorId, incarnation } = start;
         if (world.prng.chance(0.05)) {
-          this.actors.delete(actorId);
+          this.forget(actorId);
           const error = packFailure({ code: "TASK_FAILED", kind: "task", message: "its constructor threw" });
           process.toNode({ t: "actor-created", actorId, incarnation, error });
           return;
@@ -80,6 +82,7 @@ export class ActorHost {
     if (actor === undefined) throw new Error(`a call of an actor ${num} that was not named`);
     const hosted = this.actors.get(actor.actorId as ActorId);
     item.actorNum = num;
+    item.actorId = actor.actorId as ActorId;
     // An actor that is no more: its caller hears of its fate from the node.
     if (hosted?.start.incarnation !== actor.incarnation) {
       this.worker.over(item);
@@ -109,10 +112,25 @@ export class ActorHost {
     });
   }
 
+  /** Its own handle, while it may still pass it on. */
+  selfOf({ actorId }: Item): readonly ObjectKey[] {
+    const hosted = actorId === undefined ? undefined : this.actors.get(actorId);
+    return hosted === undefined || hosted.stop !== undefined ? [] : [hosted.start.actorId as string as ObjectKey];
+  }
+
   private stop(message: ActorStop): void {
     const hosted = this.actors.get(message.actorId);
     if (hosted === undefined) return;
-    const { world } = this.worker;
+    const { world, process } = this.worker;
+    if (message.reason === "out-of-scope" && hosted.stop === undefined) {
+      const { actorId, incarnation } = hosted.start;
+      const how = process.engine.actors.keepsAlive(actorId);
+      if (how !== undefined) {
+        process.toNode({ t: "actor-held", actorId, incarnation, isUnderWay: how === "under way" });
+        return;
+      }
+      world.endsOutOfScope(actorId, process);
+    }
     // One that is stuck in its shutdown: only its supervisor's deadline helps.
     if (message.timeoutMs > 0 && world.prng.chance(0.03)) return;
     if (message.timeoutMs === 0) this.exit(hosted, message.reason);
@@ -127,13 +145,18 @@ export class ActorHost {
   private exit(hosted: Hosted, reason: string): void {
     const { actorId, incarnation } = hosted.start;
     if (this.actors.get(actorId) !== hosted) return;
-    this.actors.delete(actorId);
+    this.forget(actorId);
     for (const item of [...hosted.queue, ...(hosted.running ? [hosted.running] : [])]) {
       this.worker.over(item);
       this.worker.actorGone(item.link, item.actorNum, incarnation);
     }
     hosted.queue.length = 0;
     this.worker.process.toNode({ t: "actor-exited", actorId, incarnation, reason });
+  }
+
+  private forget(actorId: ActorId): void {
+    this.actors.delete(actorId);
+    this.worker.process.engine.actors.hostsNoMore(actorId);
   }
 
   withdraw(isIt: (item: Item) => boolean): Item | undefined {

@@ -12,6 +12,8 @@ export interface Plan {
   readonly keeps: boolean;
   /** Puts refs into its result. */
   readonly returnsRefs: boolean;
+  /** Of a call: the actor puts its own handle into its result and the arguments of what it submits. */
+  readonly passesSelf: boolean;
 }
 
 export function randomPlan(prng: Prng, mayHaveChildren: boolean): Plan {
@@ -22,6 +24,7 @@ export function randomPlan(prng: Prng, mayHaveChildren: boolean): Plan {
     waits: prng.chance(0.7),
     keeps: prng.chance(0.3),
     returnsRefs: prng.chance(0.4),
+    passesSelf: prng.chance(0.5),
   };
 }
 

@@ -1,5 +1,5 @@
 /** A worker process: runs leased tasks one at a time, and hosts actors (actor-host.ts). */
-import { type ObjectKey, objectKey, type Seq, type WorkerId } from "../../core/src/base/mod.ts";
+import { type ActorId, type ObjectKey, objectKey, type Seq, type WorkerId } from "../../core/src/base/mod.ts";
 import { WorkerClaims } from "../../core/src/owner/mod.ts";
 import {
   type FrameReader,
@@ -39,8 +39,9 @@ export interface Item {
   isCancelled: boolean;
   stopWaiting: (() => void) | undefined;
   isOver: boolean;
-  /** Of a call: how its caller names the actor. */
+  /** Of a call: how its caller names the actor, and its id. */
   actorNum: number;
+  actorId: ActorId | undefined;
 }
 
 export class SimWorker {
@@ -145,6 +146,7 @@ export class SimWorker {
     const nested = readKeys(reader);
     const deps = readValues(reader);
     const held = [...nested, ...deps.flatMap((dep) => dep.nested)];
+    this.world.arrive(held);
     this.process.engine.objects.holds.receive(held);
     return {
       link,
@@ -160,6 +162,7 @@ export class SimWorker {
       stopWaiting: undefined,
       isOver: false,
       actorNum: 0,
+      actorId: undefined,
     };
   }
 
@@ -188,7 +191,9 @@ export class SimWorker {
     const { program } = this.process;
     const { prng, clock } = this.world;
     const result = objectKey(item.link.owner.named, item.seq);
-    const children = Array.from({ length: item.plan.children }, () => program.submit(randomPlan(prng, false), result));
+    const children = Array.from({ length: item.plan.children }, () =>
+      program.submit(randomPlan(prng, false), result, item.plan.passesSelf ? this.host.selfOf(item) : []),
+    );
     const finish = (): void => {
       if (item.isCancelled) this.refuse(item);
       else if (!item.isOver) this.succeed(item);
@@ -236,6 +241,7 @@ export class SimWorker {
           typeof ref === "number" ? objectKey(this.process.id, ref) : ref,
         )
       : [];
+    if (plan.passesSelf) candidates.push(...this.host.selfOf(item));
     const result = objectKey(link.owner.named, item.seq);
     const nested = engine.objects.useNested(candidates.filter((key) => this.world.isOlder(key, result)));
     if (nested.length > 0) {

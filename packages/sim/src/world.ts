@@ -23,6 +23,7 @@ export type Invariant =
   | "an owner that lives delivers"
   | "at most one incarnation of an actor is alive"
   | "names are unique"
+  | "an actor with a handle is not ended"
   | "every actor ends with its last handle"
   | "what was granted comes back";
 
@@ -59,6 +60,8 @@ export class World {
    * then its handle may turn out to be one of any other actor of that name.
    */
   private readonly births = new Map<string, number>();
+  /** Actors that ended because nobody had a handle. */
+  private readonly outOfScope = new Set<string>();
   /** Set once, by the simulation. */
   node: SimNode | undefined;
   private nextPid = 1_000;
@@ -78,6 +81,25 @@ export class World {
 
   isBorn(key: ObjectKey | ActorId): boolean {
     return this.births.has(key);
+  }
+
+  /** A host agrees to end an actor because nobody has a handle: so nobody else has, and none is under way. */
+  endsOutOfScope(actorId: ActorId, host: SimProcess): void {
+    this.outOfScope.add(actorId);
+    for (const process of this.processes.values()) {
+      if (process === host || !process.isAlive) continue;
+      if (process.engine.objects.holds.isUsed(actorId as string as ObjectKey)) {
+        this.fail("an actor with a handle is not ended", `${actorId}, which ${process.id} has a handle of`);
+      }
+    }
+  }
+
+  /** These have arrived, inside a value or a call. */
+  arrive(keys: readonly ObjectKey[]): void {
+    for (const key of keys) {
+      if (this.outOfScope.has(key))
+        this.fail("an actor with a handle is not ended", `${key}, a handle of which arrives`);
+    }
   }
 
   newPid(): number {

@@ -446,7 +446,7 @@ export interface RuntimeContext<Self extends object = object> {
   readonly taskId?: string;
   /** Inside an actor. */
   readonly actorId?: ActorId;
-  /** The actor's own handle. */
+  /** Inside an actor: its own handle, to be passed on. It does not keep the actor alive; one that others have of it does. */
   readonly self?: ActorHandle<Self>;
   readonly nodeId: NodeId;
   /** Null in the driver. */

@@ -18,8 +18,11 @@ export type Phase = "named" | "saving" | "placing" | "resting" | "starting" | "r
 
 /** What an actor that still runs has been told. */
 export type Ending =
-  /** To end in order; `cause` is why. */
-  | { readonly kind: "stop"; readonly cause: DeathCause }
+  /**
+   * To end in order; `cause` is why. `isRefusable`: because nobody is seen to hold it, and its host, which knows of
+   * handles that are under way, has not agreed yet.
+   */
+  | { readonly kind: "stop"; readonly cause: DeathCause; readonly isRefusable: boolean }
   /** To end at once, for good. */
   | { readonly kind: "kill"; readonly cause: DeathCause }
   /** To end at once, and to start again if it may. */
@@ -55,6 +58,8 @@ export interface ActorRecord {
   subscribers: { readonly process: ProcessId; readonly as: ActorId }[];
   /** Called when a kill has taken effect. */
   onKilled: (() => void)[];
+  /** Who asks for its name while its host may still refuse to end it; undefined for nobody. */
+  lookups: (() => void)[] | undefined;
   /** Ids that getIfExists made for it. */
   aliases: ActorId[];
 }

@@ -569,6 +569,7 @@ describe("names", () => {
     s.release(s.driver, A);
     s.create(B, { name: "x", getIfExists: true });
     expect(s.takeRequests()).toEqual([]);
+    s.control.handle(processId("a1"), { t: "actor-stopping", actorId: A, incarnation: 0 });
     expect(s.query("get-actor", { name: "x", namespace: "main" })).toMatchObject({
       error: { code: "ACTOR_NOT_FOUND" },
     });

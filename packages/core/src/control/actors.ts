@@ -5,6 +5,8 @@
  * 2. Its host dies: it is made again in a new incarnation while `maxRestarts` lasts; else it is dead, with the cause.
  * 3. It ends in order (exitActor, last handle gone, owner died, shutdown): its host runs the hook and says so, and is
  *    killed when it takes too long. It is killed: its process is, or a shared host drops it at once.
+ *    That nobody holds it is what is seen here: a handle that the actor itself has passed on may be under way, so its host
+ *    may refuse to end it (`ActorHeld`). It lives on then; if still nobody holds it, its host is asked again.
  * 4. Whoever subscribed hears of every change; a dead actor's name is free.
  */
 import { ACTOR_SHUTDOWN_MS, type ActorId, type MobulaError, type ProcessId, type WorkerId } from "../base/mod.ts";
@@ -13,6 +15,7 @@ import type {
   ActorCreate,
   ActorCreated,
   ActorExited,
+  ActorHeld,
   ActorOptionsRecord,
   ActorSpec,
   ActorState,
@@ -77,6 +80,8 @@ export interface Actors {
   kill(actorId: ActorId, noRestart: boolean, onKilled?: () => void): void;
   created(from: ProcessId, message: ActorCreated): void;
   stopping(from: ProcessId, message: Pick<ActorStopping, "actorId" | "incarnation">): void;
+  /** Its host does not end it, although nobody is seen to hold it. */
+  held(from: ProcessId, message: Pick<ActorHeld, "actorId" | "incarnation" | "isUnderWay">): void;
   exited(from: ProcessId, message: ActorExited): void;
   /** The last handle is gone. */
   unheld(actorId: ActorId): void;
@@ -90,8 +95,8 @@ export interface Actors {
   /** The id that counts, for one that getIfExists made. */
   canonical(key: HeldKey): HeldKey;
   get(actorId: ActorId): ActorRecord | undefined;
-  /** A living actor by its name; not one that is ending. */
-  find(namespace: string, name: string): ActorRecord | undefined;
+  /** A living actor by its name, not one that is ending; told later if it is not known yet whether it ends. */
+  find(namespace: string, name: string, found: (actor: ActorRecord | undefined) => void): void;
   /** Who has the name that this actor waits for. */
   holderOf(actor: ActorRecord): ActorRecord | undefined;
   all(): Iterable<ActorRecord>;
@@ -109,6 +114,8 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
   const byWorker = new Map<WorkerId, Set<ActorRecord>>();
   const byRequest = new Map<number, ActorRecord>();
   const timed = new Set<ActorRecord>();
+  /** Nobody is seen to hold them, and their hosts said that handles are under way: asked again at the next tick. */
+  const unheldYet = new Set<ActorRecord>();
   const askedTooEarly = new Map<ActorId, { readonly processes: ProcessId[]; readonly deadlineMs: number }>();
   /** Those that their creators will tell of when the arguments of their constructors are there. */
   const announced = new Map<ActorId, ProcessId>();
@@ -352,11 +359,13 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
     actor.ending = undefined;
     living--;
     removeFrom(byCreator, actor.creator, actor);
+    unheldYet.delete(actor);
     unpinSpec(actor);
     codes.drop(actor.spec.codeKey);
     if (actor.options.lifetime === "detached") holds.unpin(actor.actorId);
     actor.spec = emptySpec(actor.spec.className);
     releaseName(actor);
+    answerLookups(actor);
     tellAll(actor);
     for (const { process } of actor.subscribers) removeFrom(bySubscriber, process, actor);
     actor.subscribers = [];
@@ -383,10 +392,21 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
     }
     if (!isHolder || key === undefined) return;
     names.delete(key);
+    claimQueued(key);
+  }
+
+  /** It is known now who has the name. */
+  function claimQueued(key: string): void {
     const queue = nameQueues.get(key);
     if (queue === undefined) return;
     nameQueues.delete(key);
     for (const next of queue) if (next.phase === "named") claimName(next);
+  }
+
+  function answerLookups(actor: ActorRecord): void {
+    const lookups = actor.lookups ?? [];
+    actor.lookups = undefined;
+    for (const again of lookups) again();
   }
 
   function bury(actor: ActorRecord): void {
@@ -407,13 +427,16 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
   // ── ending ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   function stop(actor: ActorRecord, reason: "out-of-scope" | "owner-died" | "shutdown", cause: DeathCause): void {
-    if (isEnding(actor)) return;
+    const isRefusable = reason === "out-of-scope";
+    // For any other reason it ends whatever its host knows.
+    if (isEnding(actor) && (isRefusable || !isRefusing(actor))) return;
     if (actor.worker === undefined) {
       die(actor, cause);
       return;
     }
     const isBeingKilled = actor.ending?.kind === "restart";
-    actor.ending = { kind: isBeingKilled ? "kill" : "stop", cause };
+    actor.ending = isBeingKilled ? { kind: "kill", cause } : { kind: "stop", cause, isRefusable };
+    if (!isRefusable) answerLookups(actor);
     if (isBeingKilled) return;
     // While others live in the same worker, one that is busy is given its time.
     const isAlone = actor.host === undefined ? reason !== "out-of-scope" : reason === "shutdown";
@@ -424,6 +447,10 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
       reason,
       timeoutMs: shutdownMs,
     });
+  }
+
+  function outOfScope(actor: ActorRecord): void {
+    if (actor.phase !== "dead") stop(actor, "out-of-scope", outOfScopeCause(actor));
   }
 
   function kill(actor: ActorRecord, noRestart: boolean, onKilled: () => void): void {
@@ -438,11 +465,12 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
       return;
     }
     actor.onKilled.push(onKilled);
-    const before = actor.ending;
+    const before = isRefusing(actor) ? undefined : actor.ending;
     // Once it is told to end for good, a milder order changes nothing but the haste.
     if (before?.kind === "kill" || (before?.kind === "restart" && !noRestart)) return;
     if (before?.kind === "stop") actor.ending = { kind: "kill", cause: before.cause };
     else actor.ending = noRestart ? { kind: "kill", cause } : { kind: "restart" };
+    answerLookups(actor);
     if (before?.kind === "restart") return;
     if (actor.host === undefined) {
       setDeadline(actor, undefined);
@@ -492,6 +520,7 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
       youngDeaths: 0,
       subscribers: [],
       onKilled: [],
+      lookups: undefined,
       aliases: [],
     };
   }
@@ -511,17 +540,22 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
     return kept !== undefined;
   }
 
+  function find(namespace: string, name: string, found: (actor: ActorRecord | undefined) => void): void {
+    const actor = names.get(nameKey(namespace, name));
+    if (actor !== undefined && isRefusing(actor)) {
+      actor.lookups ??= [];
+      actor.lookups.push(() => find(namespace, name, found));
+    } else found(actor === undefined || isEnding(actor) ? undefined : actor);
+  }
+
   return {
     codes,
     canonical,
+    find,
     get: lookUp,
     all: () => records.values(),
     holderOf: ({ namespace, options: { name } }) =>
       name === undefined ? undefined : names.get(nameKey(namespace, name)),
-    find(namespace, name) {
-      const actor = names.get(nameKey(namespace, name));
-      return actor === undefined || isEnding(actor) ? undefined : actor;
-    },
 
     announce(from, { actorId, className, cause }) {
       if (lookUp(actorId) !== undefined || !out.isAlive(from)) return;
@@ -610,24 +644,43 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
     stopping(from, { actorId, incarnation }) {
       const actor = records.get(actorId);
       if (!isCurrent(actor, from, incarnation) || actor.ending?.kind !== "stop") return;
+      actor.ending = { ...actor.ending, isRefusable: false };
       setDeadline(actor, out.nowMs() + shutdownMs + STOP_GRACE_MS);
+      answerLookups(actor);
+    },
+
+    held(from, { actorId, incarnation, isUnderWay }) {
+      const actor = records.get(actorId);
+      if (!isCurrent(actor, from, incarnation) || !isRefusing(actor)) return;
+      actor.ending = undefined;
+      setDeadline(actor, undefined);
+      // What the host had sent before has been read by now, with all that it grants.
+      if (!holds.isHeld(actorId) && !isUnderWay) {
+        outOfScope(actor);
+        return;
+      }
+      if (isUnderWay) unheldYet.add(actor);
+      if (actor.phase === "running") tellAll(actor);
+      const { name } = actor.options;
+      if (name !== undefined) claimQueued(nameKey(actor.namespace, name));
+      answerLookups(actor);
     },
 
     exited(from, { actorId, incarnation, reason }) {
       const actor = records.get(actorId);
       if (!isCurrent(actor, from, incarnation)) return;
       const message = `${describeActor(actor)} has ended: ${reason}`;
-      if (actor.ending?.kind === "restart") {
+      const { ending } = actor;
+      if (ending?.kind === "restart" && holds.isHeld(actorId)) {
         detach(actor, false);
         again(actor, false, { code: "ACTOR_DIED", message: `${describeActor(actor)} was killed, and may not restart` });
-      } else die(actor, actor.ending?.cause ?? { code: "ACTOR_DIED", message });
+      } else if (ending === undefined || ending.kind === "restart") die(actor, { code: "ACTOR_DIED", message });
+      else die(actor, ending.cause);
     },
 
     unheld(actorId) {
       const actor = records.get(actorId);
-      if (actor === undefined || actor.phase === "dead") return;
-      const message = `${describeActor(actor)} has ended: its last handle is gone`;
-      stop(actor, "out-of-scope", { code: "ACTOR_DIED", message });
+      if (actor) outOfScope(actor);
     },
 
     workerReady(requestId, worker, gpus) {
@@ -675,8 +728,11 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
         if (worker === undefined) {
           // It waited for resources in there and has not been started: it looks for another place.
           place(actor);
-        } else if (ending?.kind === "stop" || ending?.kind === "kill") {
+        } else if (ending?.kind === "kill" || (ending?.kind === "stop" && !ending.isRefusable)) {
           die(actor, ending.cause, true);
+        } else if (!holds.isHeld(actor.actorId)) {
+          // What was under way from there has arrived, or went with it.
+          die(actor, outOfScopeCause(actor), true);
         } else {
           const isYoung = ending === undefined && out.nowMs() - actor.startedMs < YOUNG_DEATH_MS;
           again(actor, isYoung, causeOfCrash(actor, death));
@@ -715,6 +771,9 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
         if (actor.phase === "resting") place(actor);
         else if (actor.worker !== undefined) out.killWorker(actor.worker.workerId, "an actor did not stop in time");
       }
+      const toAsk = [...unheldYet];
+      unheldYet.clear();
+      for (const actor of toAsk) if (!holds.isHeld(actor.actorId)) outOfScope(actor);
       for (const [actorId, early] of askedTooEarly) {
         if (early.deadlineMs > nowMs || announced.has(actorId)) continue;
         askedTooEarly.delete(actorId);
@@ -757,6 +816,9 @@ const jobOf = (actorId: ActorId): ActorRecord["jobId"] => actorId.slice(JOB_ID_S
 const isEnding = (actor: ActorRecord): boolean =>
   actor.phase === "dead" || actor.ending?.kind === "stop" || actor.ending?.kind === "kill";
 
+/** It was told to end because nobody is seen to hold it, and may refuse. */
+const isRefusing = ({ ending }: ActorRecord): boolean => ending?.kind === "stop" && ending.isRefusable;
+
 function demandOf(actor: ActorRecord): Demand {
   const { resources, runtimeEnv } = actor.options;
   const sorted = Object.entries(resources).sort(([a], [b]) => (a < b ? -1 : 1));
@@ -781,6 +843,11 @@ function withoutNulls(options: ActorOptionsRecord): ActorOptionsRecord {
 const killedCause = (actor: ActorRecord): DeathCause => ({
   code: "ACTOR_DIED",
   message: `${describeActor(actor)} was killed`,
+});
+
+const outOfScopeCause = (actor: ActorRecord): DeathCause => ({
+  code: "ACTOR_DIED",
+  message: `${describeActor(actor)} has ended: its last handle is gone`,
 });
 
 /** Of one that was never made. */

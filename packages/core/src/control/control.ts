@@ -136,6 +136,9 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
       case "actor-stopping":
         actors.stopping(from, message);
         break;
+      case "actor-held":
+        actors.held(from, message);
+        break;
       case "actor-exited":
         actors.exited(from, message);
         break;
@@ -155,17 +158,19 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
     switch (method) {
       case "get-actor": {
         const { name, namespace } = query.params as Queries["get-actor"]["params"];
-        const actor = actors.find(namespace, name);
-        if (actor === undefined) {
-          refuse("ACTOR_NOT_FOUND", `no actor "${name}" lives in namespace "${namespace}"`);
-          return;
-        }
-        // As with values: what is sent is granted in the same step.
-        holds.add(actor.actorId, to, 1);
-        reply({
-          actorId: actor.actorId,
-          className: actor.spec.className,
-          host: actors.codes.hostOf(actor.spec.codeKey),
+        actors.find(namespace, name, (actor) => {
+          if (!isAlive(to)) return;
+          if (actor === undefined) {
+            refuse("ACTOR_NOT_FOUND", `no actor "${name}" lives in namespace "${namespace}"`);
+            return;
+          }
+          // As with values: what is sent is granted in the same step.
+          holds.add(actor.actorId, to, 1);
+          reply({
+            actorId: actor.actorId,
+            className: actor.spec.className,
+            host: actors.codes.hostOf(actor.spec.codeKey),
+          });
         });
         return;
       }

@@ -9,6 +9,7 @@ import type {
   ActorCreate,
   ActorCreated,
   ActorExited,
+  ActorHeld,
   ActorKill,
   ActorState,
   ActorStopping,
@@ -45,6 +46,7 @@ export type ControlMessage =
   | ActorKill
   | ActorCreated
   | ActorStopping
+  | ActorHeld
   | ActorExited
   | WaitReport;
 
@@ -63,6 +65,7 @@ export const CONTROL_MESSAGES: ReadonlySet<string> = new Set<ControlMessage["t"]
   "actor-kill",
   "actor-created",
   "actor-stopping",
+  "actor-held",
   "actor-exited",
   "wait-report",
 ]);

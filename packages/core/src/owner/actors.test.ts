@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from "vitest";
-import { type ActorId, newActorId, newProcessId, type ProcessId, type Seq } from "../base/ids.ts";
+import { type ActorId, newActorId, newProcessId, type ObjectKey, type ProcessId, type Seq } from "../base/ids.ts";
 import {
   type ActorState,
   FrameReader,
@@ -14,7 +14,7 @@ import {
 } from "../wire/mod.ts";
 import { OwnerClaims, WorkerClaims } from "./claims.ts";
 import { OwnerEngine } from "./engine.ts";
-import type { WorkerLink } from "./records.ts";
+import type { NestedRef, Template, WorkerLink } from "./records.ts";
 
 const EMPTY = new Uint8Array(0);
 const FRAME_HEADER_BYTES = 4;
@@ -373,5 +373,79 @@ describe("creation", () => {
     engine.objects.onObjectState(key, { at: "error", bytes, nested: [] });
     expect(announced()).toMatchObject([{}, { actorId: created, cause: { code: "ACTOR_DIED" } }]);
     expect(toNode.some((message) => message.t === "actor-create")).toBe(false);
+  });
+});
+
+describe("an actor that lives here, when its node sees nobody hold it", () => {
+  const SELF = 9;
+  const key = (): ObjectKey => actorId as string as ObjectKey;
+  const template: Template = {
+    id: 1,
+    name: "f",
+    code: EMPTY,
+    nested: [],
+    demand: { key: "cpu:1", resources: { cpu: 10_000 }, priority: 0, name: "f" },
+    numReturns: 1,
+    isStream: false,
+    streamBufferItems: 16,
+    maxRetries: 3,
+    retryDelayMs: 0,
+    timeoutMs: 0,
+    maxCalls: 0,
+  };
+
+  beforeEach(() => {
+    engine.actors.release(1);
+    engine.flush();
+    engine.actors.hosts(actorId);
+    engine.actors.borrowSelf(SELF, actorId, "Counter", 1);
+    engine.tasks.register(template);
+    toNode = [];
+  });
+
+  test("is kept by nothing when it has kept its handle to itself, and called itself", () => {
+    engine.actors.call(1 as Seq, SELF, 1, EMPTY, [], []);
+    expect(engine.actors.keepsAlive(actorId)).toBeUndefined();
+    expect(engine.actors.find(SELF)?.actorId).toBe(actorId);
+  });
+
+  test("is kept by a task that has its handle, until that has ended", () => {
+    engine.tasks.submit(1 as Seq, 1, EMPTY, [], [key()]);
+    expect(engine.actors.keepsAlive(actorId)).toBe("under way");
+    engine.cancel(1 as Seq, false, false);
+    expect(engine.actors.keepsAlive(actorId)).toBeUndefined();
+  });
+
+  test("is kept by what a task's arguments lead to, and by what its function has captured", () => {
+    const put = (seq: number, nested: readonly NestedRef[]): void =>
+      engine.objects.put(seq as Seq, { at: "inline", bytes: EMPTY, nested });
+    put(1, [key()]);
+    put(2, [1 as Seq]);
+    put(3, [2 as Seq]);
+    // A cycle that nobody else has part in.
+    expect(engine.actors.keepsAlive(actorId)).toBeUndefined();
+    engine.tasks.submit(4 as Seq, 1, EMPTY, [3 as Seq], []);
+    expect(engine.actors.keepsAlive(actorId)).toBe("under way");
+    engine.cancel(4 as Seq, false, false);
+    expect(engine.actors.keepsAlive(actorId)).toBeUndefined();
+    engine.tasks.register({ ...template, id: 2, nested: [key()] });
+    expect(engine.actors.keepsAlive(actorId)).toBeUndefined();
+    engine.tasks.submit(5 as Seq, 2, EMPTY, [], []);
+    expect(engine.actors.keepsAlive(actorId)).toBe("under way");
+  });
+
+  test("is kept once by what has left, because the node had not read it then", () => {
+    engine.objects.put(1 as Seq, { at: "inline", bytes: EMPTY, nested: [key()] });
+    engine.objects.publishNested([engine.objects.ownKey(1 as Seq)]);
+    expect(toNode).toMatchObject([{ t: "object-publish" }]);
+    expect(engine.actors.keepsAlive(actorId)).toBe("left");
+    expect(engine.actors.keepsAlive(actorId)).toBeUndefined();
+  });
+
+  test("its own handle that came back is given back with its last use, whatever handle it names itself by", () => {
+    engine.objects.holds.receive([key()]);
+    engine.objects.holds.drop([key()]);
+    engine.flush();
+    expect(toNode).toEqual([{ t: "hold-release", holds: [[actorId, 1]] }]);
   });
 });

@@ -12,6 +12,7 @@ import {
   TO_WORKER,
   unpackFailure,
 } from "../wire/mod.ts";
+import { carries } from "./carries.ts";
 import type { OwnerEffects } from "./effects.ts";
 import { bytesOf, type KeptBytes, plainValue } from "./kept-bytes.ts";
 import type { ObjectTable } from "./objects.ts";
@@ -56,13 +57,19 @@ export class ActorTable {
   private readonly codes = new Map<string, { readonly code: Uint8Array; readonly host: Uint8Array }>();
   private readonly methods = new Map<number, MethodTemplate>();
   private readonly creations = new Map<TaskRecord, { options: ActorOptionsRecord; spec: CreationSpec }>();
+  /** Actors that live in this process; true for those whose handles have left since their node was last told so. */
+  private readonly hosted = new Map<ObjectKey, boolean>();
+  private readonly selfNums = new Set<number>();
   private dirty = new Set<ActorRecord>();
 
   constructor(effects: OwnerEffects, objects: ObjectTable, tasks: TaskTable) {
     this.effects = effects;
     this.objects = objects;
     this.tasks = tasks;
-    objects.onActorLeaves = (key) => this.announce(this.byId.get(key as string as ActorId));
+    objects.onActorLeaves = (key) => {
+      this.announce(this.byId.get(key as string as ActorId));
+      if (this.hosted.has(key)) this.hosted.set(key, true);
+    };
     tasks.calls = {
       ready: (task) => this.ready(task),
       ended: (task) => this.ended(task),
@@ -98,6 +105,7 @@ export class ActorTable {
         isSubscribed: false,
         isAnnounced: false,
         warnedBacklog: false,
+        selfHandles: 0,
       };
       this.byId.set(actorId, actor);
       this.byOwnNum.set(num, actor);
@@ -112,6 +120,12 @@ export class ActorTable {
     this.objects.holds.use(actorKey(actorId));
   }
 
+  /** The handle by which an actor that is hosted here names itself. It holds nothing: see {@link keepsAlive}. */
+  borrowSelf(num: number, actorId: ActorId, className: string, concurrency: number): void {
+    this.record(num, actorId, className, concurrency).selfHandles++;
+    this.selfNums.add(num);
+  }
+
   /** A looked-up handle comes with a hold of its own. */
   received(actorId: ActorId): void {
     this.objects.holds.receive([actorKey(actorId)]);
@@ -123,12 +137,40 @@ export class ActorTable {
     const actor = this.byNum.get(num);
     if (!actor) return;
     this.byNum.delete(num);
-    this.objects.holds.drop([actorKey(actor.actorId)]);
+    if (this.selfNums.delete(num)) actor.selfHandles--;
+    else this.objects.holds.drop([actorKey(actor.actorId)]);
     this.retireIfUnused(actor);
   }
 
+  // ── actors that live here ──────────────────────────────────────────────────────────────────────────────────────
+
+  hosts(actorId: ActorId): void {
+    this.hosted.set(actorKey(actorId), false);
+  }
+
+  hostsNoMore(actorId: ActorId): void {
+    this.hosted.delete(actorKey(actorId));
+  }
+
+  /**
+   * Whether an actor that lives here is not to end, although its node sees nobody hold it: it has passed its own handle on.
+   * - "left": what the node has read since may say who has it. It is told so after all of that, and decides again.
+   * - "under way": the handle is in tasks or calls of this process that have not ended, wherever they are.
+   */
+  keepsAlive(actorId: ActorId): "left" | "under way" | undefined {
+    const key = actorKey(actorId);
+    const hasLeft = this.hosted.get(key) === true;
+    if (hasLeft) this.hosted.set(key, false);
+    if (this.objects.holds.isUsed(key)) {
+      const tasks = [...this.objects.pendingTasks(), ...this.creations.keys()];
+      if (carries(this.objects, tasks, key)) return "under way";
+    }
+    return hasLeft ? "left" : undefined;
+  }
+
   private retireIfUnused(actor: ActorRecord): void {
-    if (this.objects.holds.isUsed(actorKey(actor.actorId)) || actor.queue.size + actor.inFlight.size > 0) return;
+    if (this.objects.holds.isUsed(actorKey(actor.actorId)) || actor.selfHandles > 0) return;
+    if (actor.queue.size + actor.inFlight.size > 0) return;
     this.byId.delete(actor.actorId);
     this.byOwnNum.delete(actor.num);
     if (actor.isSubscribed) this.effects.toNode({ t: "actor-unsubscribe", actorId: actor.actorId });

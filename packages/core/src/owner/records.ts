@@ -486,6 +486,8 @@ export interface ActorRecord {
   /** The node knows that it is to come, because a handle left before its creation was sent. */
   isAnnounced: boolean;
   warnedBacklog: boolean;
+  /** Handles by which the actor, which is hosted here, names itself: they keep it in this table, and do not hold it. */
+  selfHandles: number;
 }
 
 export interface ActorCause {

@@ -310,6 +310,16 @@ export interface ActorStopping {
   readonly actorId: ActorId;
   readonly incarnation: number;
 }
+/**
+ * From the host: it does not end the actor that {@link ActorStop} says nobody holds, because the actor has passed its own
+ * handle on. All that it has sent before was said earlier on this connection; `isUnderWay`: some of it has yet to be sent.
+ */
+export interface ActorHeld {
+  readonly t: "actor-held";
+  readonly actorId: ActorId;
+  readonly incarnation: number;
+  readonly isUnderWay: boolean;
+}
 /** From the host: the actor ended itself (exitActor, or after {@link ActorStop}). */
 export interface ActorExited {
   readonly t: "actor-exited";
@@ -380,6 +390,7 @@ export type ToNode =
   | ActorKill
   | ActorCreated
   | ActorStopping
+  | ActorHeld
   | ActorExited
   | WaitReport
   | Query

@@ -5,7 +5,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { monotonicMs } from "../base/clock.ts";
 import type { ActorId, Seq, WorkerId } from "../base/ids.ts";
-import { type Client, failureOf, runAs, type SerializerList } from "../client/mod.ts";
+import { type Client, failureOf, Handle, runAs, type SerializerList } from "../client/mod.ts";
 import type { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
 import { type ActorStart, type ActorStop, type ToNode, unpack } from "../wire/mod.ts";
 import { ActorCalls } from "./actor-calls.ts";
@@ -64,6 +64,12 @@ export class ActorHost {
       waiting,
       ...(workerId !== undefined && { workerId }),
       exit: (actor, running) => this.exit(actor, running),
+      selfHandle: ({ actorId, type }) => {
+        const meta = Handle.metaFrom(type.settings.meta);
+        const num = client.takeNum();
+        runtime.engine.actors.borrowSelf(num, actorId, meta.className, meta.concurrency);
+        return client.trackHandle(num, actorId, meta);
+      },
     };
     this.calls = new ActorCalls({
       client,
@@ -87,6 +93,7 @@ export class ActorHost {
     const hosted = this.classOf(message);
     const actor = new HostedActor(message, hosted, this.environment);
     this.actors.set(actorId, actor);
+    runtime.engine.actors.hosts(actorId);
     const { holds } = runtime.engine.objects;
     const nested = spec.nested ?? [];
     holds.receive(nested);
@@ -165,6 +172,7 @@ export class ActorHost {
     const actor = this.actors.get(message.actorId);
     if (!actor || actor.isEnding) return;
     const { reason } = message;
+    if (reason === "out-of-scope" && this.isPassedOn(actor)) return;
     actor.ending ??= reason;
     actor.lastNumber = -1;
     if (reason === "killed") {
@@ -178,6 +186,17 @@ export class ActorHost {
     if (reason !== "out-of-scope") for (const { running } of actor.open) running.cancel("TASK_CANCELLED", true);
     setTimeout(() => void this.end(actor, message.timeoutMs), DRAIN_MS).unref();
     this.endWhenDrained(actor, message.timeoutMs);
+  }
+
+  /**
+   * Nobody is seen to hold it. What it passed on of itself may not have been seen yet; from the moment that this says no, it
+   * is ending, and a handle that it passes on afterwards is one of an actor that has ended.
+   */
+  private isPassedOn({ actorId, incarnation }: HostedActor): boolean {
+    const how = this.options.runtime.enter().actors.keepsAlive(actorId);
+    if (!how) return false;
+    this.options.toNode({ t: "actor-held", actorId, incarnation, isUnderWay: how === "under way" });
+    return true;
   }
 
   private endWhenDrained(actor: HostedActor, hookMs = HOOK_MS): void {
@@ -218,7 +237,10 @@ export class ActorHost {
 
   /** Takes it out; its callers hear that nothing more comes. */
   private remove(actor: HostedActor): void {
-    if (this.actors.get(actor.actorId) === actor) this.actors.delete(actor.actorId);
+    if (this.actors.get(actor.actorId) === actor) {
+      this.actors.delete(actor.actorId);
+      this.options.runtime.engine.actors.hostsNoMore(actor.actorId);
+    }
     this.calls.drop(actor);
     actor.releaseSelf();
   }

@@ -1,7 +1,7 @@
 /** What a worker knows of an actor that it hosts, and of the calls in it. */
 import type { ActorId, Seq, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
-import { type Client, Handle } from "../client/mod.ts";
+import { type Client, type Handle, handleState } from "../client/mod.ts";
 import { type ActorStart, pack } from "../wire/mod.ts";
 import type { WithArguments } from "./arguments.ts";
 import type { NamedActor, OwnerConnection, WorkerMethod } from "./connection.ts";
@@ -143,6 +143,8 @@ export interface ActorEnvironment {
   readonly workerId?: WorkerId;
   readonly waiting: Surroundings["waiting"];
   exit(actor: HostedActor, running: Running): void;
+  /** A handle by which the actor names itself, which does not keep it alive. */
+  selfHandle(actor: HostedActor): Handle;
 }
 
 /** One of what may be thousands in a process: what it does not need yet is not made. */
@@ -243,7 +245,7 @@ export class HostedActor implements Surroundings {
   }
 
   self(): Handle {
-    this.handle ??= this.client.adoptHandle(this.actorId, Handle.metaFrom(this.type.settings.meta), false);
+    if (!this.handle || handleState(this.handle).isReleased) this.handle = this.environment.selfHandle(this);
     return this.handle;
   }
 

@@ -136,6 +136,19 @@ export class Counter {
   self(): unknown {
     return runtimeContext<Counter>().self;
   }
+  /** Has its own handle kept once `when` is there, and does not wait for it. */
+  introduceTo({ keeper, when }: { readonly keeper: ActorHandle<Keeper>; readonly when: ObjectRef<unknown> }): void {
+    const { self } = runtimeContext<Counter>();
+    if (self) void keeper.keep.remote({ handle: self }, when);
+  }
+  /** Reads its own handle from somebody who keeps it, and lets go of it. */
+  async meetItself({ keeper }: { readonly keeper: ActorHandle<Keeper> }): Promise<boolean> {
+    const { self } = runtimeContext<Counter>();
+    const { handle } = await get(keeper.kept.remote());
+    const isAnother = handle !== self;
+    handle?.[Symbol.dispose]();
+    return isAnother;
+  }
   async exit(): Promise<void> {
     await exitActor();
   }
@@ -241,8 +254,11 @@ export class Broken {
 export class Keeper {
   #kept: ActorHandle<Counter> | undefined;
 
-  keep(boxed: { readonly handle: ActorHandle<Counter> }): void {
+  keep(boxed: { readonly handle: ActorHandle<Counter> }, _when?: unknown): void {
     this.#kept = boxed.handle;
+  }
+  kept(): { readonly handle: ActorHandle<Counter> | undefined } {
+    return { handle: this.#kept };
   }
   async addToKept(): Promise<number> {
     if (!this.#kept) throw new Error("nothing is kept");

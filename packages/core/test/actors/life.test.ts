@@ -360,4 +360,36 @@ describe("scope", () => {
     self[Symbol.dispose]();
     await processEnds(pid);
   });
+
+  for (const isolation of ["process", "shared"] as const) {
+    test(`one that an actor passes on of itself keeps it, also while it waits to be sent (${isolation})`, async () => {
+      const handle = remote(Counter, { isolation }).remote();
+      const { actorId } = await get(handle.context.remote());
+      const state = async (): Promise<string | undefined> =>
+        (await listActors()).find((info) => info.actorId === actorId)?.state;
+      const keeper = remote(Keeper).remote();
+      const gate = newGate();
+      const when = gate.pass.remote();
+      await get(handle.introduceTo.remote({ keeper, when }));
+      handle[Symbol.dispose]();
+      // The node has heard that nobody holds it, and its host has had a turn.
+      expect(await state()).toBe("alive");
+      await get(keeper.dropKept.remote());
+      gate.open.remote();
+      await eventually(async () => (await get(keeper.kept.remote())).handle, "the handle is kept");
+      expect(await get(keeper.addToKept.remote())).toBe(1);
+      await get(keeper.dropKept.remote());
+      await eventually(async () => (await state()) === "dead", "the actor ends");
+    });
+  }
+
+  test("an actor's own handle that came back to it does not keep it", async () => {
+    const { handle, pid } = await newCounter();
+    const keeper = remote(Keeper).remote();
+    await get(keeper.keep.remote({ handle }));
+    expect(await get(handle.meetItself.remote({ keeper }))).toBe(true);
+    await get(keeper.dropKept.remote());
+    handle[Symbol.dispose]();
+    await processEnds(pid);
+  });
 });
