@@ -1,7 +1,7 @@
 /** The node's process: the lease engine and control as in production, their commands carried out in virtual time. */
 import type { JobId, ProcessId, ResourceUnits, WorkerId } from "../../core/src/base/mod.ts";
 import { CONTROL_MESSAGES, type Control, type ControlMessage, createControl } from "../../core/src/control/mod.ts";
-import { adopt, cancelUnheld } from "../../core/src/owner/mod.ts";
+import { adopt, cancelUnheld, saysWhoDelivers } from "../../core/src/owner/mod.ts";
 import { LeaseEngine, type SchedulerCommand, type SchedulerEvent } from "../../core/src/scheduler/mod.ts";
 import type { FromNode, TaskHandover, ToNode, WorkerDeath } from "../../core/src/wire/mod.ts";
 import { NODE_ID, SimProcess } from "./process.ts";
@@ -22,8 +22,11 @@ export class SimNode {
   readonly control: Control;
   private readonly leases: LeaseEngine;
   private readonly deputies = new Map<ProcessId, SimProcess>();
-  /** Tasks, in the whole run. */
+  /** Of each process, that say who delivers what. */
+  private readonly messages = new Map<ProcessId, number>();
+  /** Tasks, in the whole run; those that were taken among them. */
   handedOver = 0;
+  taken = 0;
   private readonly deaths = new Map<ProcessId, WorkerDeath>();
   /** Everything in use, kept apart from the engine that decides about it. */
   private readonly granted = new Map<string, Granted>();
@@ -61,6 +64,8 @@ export class SimNode {
 
   private tick(): void {
     this.control.tick();
+    for (const { process } of this.world.workers.values())
+      if (process.isAlive && this.world.prng.chance(this.world.chances.taken)) this.takeLog(process);
     this.step({ kind: "tick" });
     this.world.clock.schedule(TICK_MS, () => this.tick());
   }
@@ -135,6 +140,7 @@ export class SimNode {
 
   receive(from: SimProcess, message: ToNode): void {
     const { store } = this.world;
+    if (saysWhoDelivers(message)) this.messages.set(from.id, (this.messages.get(from.id) ?? 0) + 1);
     if (message.t === "actor-create" && !this.world.isBorn(message.actorId)) this.world.born(message.actorId);
     if (CONTROL_MESSAGES.has(message.t)) {
       this.control.handle(from.id, message as ControlMessage);
@@ -201,6 +207,16 @@ export class SimNode {
       this.step({ kind: "client-joined", clientId: deputy.id, jobId, isDeputy: true });
     }
     return deputy;
+  }
+
+  /** Its thread does not come back. */
+  takeLog(from: SimProcess): void {
+    const taken = from.takeLog(this.messages.get(from.id) ?? 0);
+    if (!taken) return;
+    this.taken += taken.handover.tasks.length;
+    const objects = taken.unpublished.map((key) => ({ key }));
+    if (objects.length > 0) this.control.handle(from.id, { t: "object-publish", objects });
+    this.adopt(from, taken.handover);
   }
 
   private adopt(from: SimProcess, message: TaskHandover): void {

@@ -1,6 +1,15 @@
 /** A process with an owner engine: a driver, or a worker. Its connection to the node, its turns, and its death. */
 import type { JobId, NodeId, ProcessId, WorkerId } from "../../core/src/base/mod.ts";
-import { DEPUTY_SEQS_FROM, type OwnerEffects, OwnerEngine } from "../../core/src/owner/mod.ts";
+import {
+  DEPUTY_SEQS_FROM,
+  type Handover,
+  type OwnerEffects,
+  OwnerEngine,
+  readLog,
+  SubmissionLog,
+  type TakenLog,
+  WatchedLog,
+} from "../../core/src/owner/mod.ts";
 import type { FromNode, ToNode, WorkerAddress } from "../../core/src/wire/mod.ts";
 import { SimLink } from "./link.ts";
 import { Program } from "./program.ts";
@@ -8,6 +17,8 @@ import { Channel, type World } from "./world.ts";
 
 export const NODE_ID = "a0de".padEnd(32, "0") as NodeId;
 const TICK_MS = 10;
+/** So small that it is full at times. */
+const LOG_BYTES = 4_096;
 
 export class SimProcess {
   readonly world: World;
@@ -28,6 +39,8 @@ export class SimProcess {
   private readonly fromNodeChannel: Channel;
   private readonly links = new Map<WorkerId, SimLink>();
   private isTicking = false;
+  private readonly logWords: Int32Array;
+  private readonly watchedLog: WatchedLog;
 
   /**
    * @param options.handsOver a worker: what it submits may go to its node.
@@ -42,12 +55,17 @@ export class SimProcess {
     this.pid = world.newPid();
     this.toNodeChannel = new Channel(world);
     this.fromNodeChannel = new Channel(world);
+    this.logWords = new Int32Array(options.handsOver ? LOG_BYTES / Int32Array.BYTES_PER_ELEMENT : 0);
+    this.watchedLog = new WatchedLog(this.logWords);
     this.engine = new OwnerEngine(this.named, this.effects(), {
       handsOver: options.handsOver ?? false,
       ...(this.deputyOf && { engineSeqsFrom: DEPUTY_SEQS_FROM }),
     });
     const { handover } = this.engine;
-    if (handover) handover.jobId = () => this.leasedFor ?? this.jobId;
+    if (handover) {
+      handover.jobId = () => this.leasedFor ?? this.jobId;
+      handover.openLog = () => new SubmissionLog(this.logWords, () => {});
+    }
     this.program = new Program(this);
     world.processes.set(this.id, this);
   }
@@ -81,15 +99,33 @@ export class SimProcess {
   turn(run: (engine: OwnerEngine) => void): void {
     if (!this.isAlive) return;
     this.engine.at(this.world.clock.nowMs);
+    const { handover } = this.engine;
+    handover?.enter();
     run(this.engine);
     this.program.digest();
-    const { handover } = this.engine;
     if (handover) {
-      if (this.world.prng.chance(this.world.chances.handover)) handover.handOver();
+      if (handover.isUnlogged || this.world.prng.chance(this.world.chances.handover)) handover.handOver();
       else handover.keep();
+      // Its program may compute before the engine has sent anything, or at any time after.
+      if (this.world.prng.chance(0.5)) this.blockUntilTaken(handover);
     }
     this.engine.flush();
+    handover?.leave();
     this.tickWhileActive();
+  }
+
+  private blockUntilTaken(handover: Handover): void {
+    handover.leave();
+    this.world.node?.takeLog(this);
+    handover.enter();
+  }
+
+  /** What it has submitted and not sent, if its program runs. */
+  takeLog(messages: number): TakenLog | undefined {
+    if (this.watchedLog.messages !== messages) return undefined;
+    const end = this.watchedLog.take();
+    if (end === undefined) return undefined;
+    return readLog(Buffer.from(this.logWords.buffer, 0, end), this.id);
   }
 
   private tickWhileActive(): void {

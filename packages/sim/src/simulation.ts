@@ -18,6 +18,7 @@ export interface SimulationResult {
   readonly workers: number;
   readonly crashes: number;
   readonly handedOver: number;
+  readonly taken: number;
   readonly storedObjects: number;
   readonly deadActors: number;
 }
@@ -27,7 +28,7 @@ const ENDING_MS = 180_000;
 
 /** @throws Error that names the seed, the time and the invariant that was broken. */
 export function simulate({ seed, steps }: SimulationOptions): SimulationResult {
-  const world = new World(seed, { crash: 0.03, driverCrash: 0.002, handover: 0.4, delayMsMax: 40 });
+  const world = new World(seed, { crash: 0.03, driverCrash: 0.002, handover: 0.2, taken: 0.3, delayMsMax: 40 });
   const run = new Run(world, steps);
   try {
     return { seed, steps, ...run.toEnd() };
@@ -85,6 +86,7 @@ class Run {
       workers: world.workers.size,
       crashes: this.crashes,
       handedOver: node.handedOver,
+      taken: node.taken,
       storedObjects: world.store.sealedCount,
       deadActors: node.control.stats().actors.dead,
     };

@@ -42,6 +42,8 @@ export interface Chances {
   readonly driverCrash: number;
   /** Of handing over what was not sent, at the end of each turn of a worker. */
   readonly handover: number;
+  /** Of taking what a worker has submitted and not sent, at each tick of the node. */
+  readonly taken: number;
   readonly delayMsMax: number;
 }
 

@@ -41,6 +41,7 @@ import type { NodeLog } from "./node-log.ts";
 import { answerQuery } from "./node-queries.ts";
 import { Orphans } from "./orphans.ts";
 import type { SpawnOptions, StartedWorker } from "./spawn.ts";
+import { SubmissionWatch } from "./submission-watch.ts";
 import { Timeline } from "./timeline.ts";
 import { WorkerPool } from "./worker-pool.ts";
 
@@ -127,6 +128,10 @@ export class NodeRuntime {
     send: (to, message) => this.send(to, message),
     pidOf: (giver) => this.members.get(giver)?.pid,
     isHeldBeside: (key, process) => this.control.isHeldBeside(key, process),
+  });
+  private readonly submissions = new SubmissionWatch({
+    publish: (owner, keys) => this.handle(owner, { t: "object-publish", objects: keys.map((key) => ({ key })) }),
+    handOver: (giver, message) => this.deputies.handOver(giver, message),
   });
   private readonly orphans = new Orphans({
     owners: () => [
@@ -256,7 +261,10 @@ export class NodeRuntime {
       socket: this.options.socket,
       token: this.config.token,
       onHello: (hello, peer) => this.welcome(hello, peer),
-      onMessage: (from, message) => this.handle(from, message),
+      onMessage: (from, message) => {
+        this.submissions.heard(from, message);
+        this.handle(from, message);
+      },
       onClose: (processId, error) => this.disconnected(processId, error),
       onFailure: (processId, error) =>
         this.log.write("error", `a message of process ${processId} failed: ${(error as Error).stack ?? String(error)}`),
@@ -284,6 +292,7 @@ export class NodeRuntime {
     if (atOnce) this.logs.flush();
     else await this.logs.drain();
     for (const { peer } of this.members.values()) peer.flush();
+    this.submissions.close();
     this.deputies.close();
     clearInterval(this.controlTimer);
     this.stopTrimming();
@@ -326,6 +335,7 @@ export class NodeRuntime {
       jobId: job?.jobId,
       workerId: role === "worker" ? workerId : undefined,
     });
+    const log = role === "worker" ? this.submissions.add(processId) : undefined;
     const joined = role === "driver" && job ? { processId, role, job } : { processId, role };
     this.control.processJoined(joined, (error) => {
       if (error) {
@@ -341,6 +351,7 @@ export class NodeRuntime {
         clockOffsetMs: clockOffsetMs(),
         capacity: this.engine.pool.total,
         store: this.store.info,
+        ...(log && { log }),
       });
     });
     if (role === "driver" && job) this.feed({ kind: "client-joined", clientId: processId, jobId: job.jobId });
@@ -388,6 +399,7 @@ export class NodeRuntime {
       this.timeline.processGone(processId);
       const isRetired = death.intended === "idle" || death.intended === "max-calls";
       this.control.processGone(processId, isRetired);
+      this.submissions.remove(processId);
       this.deputies.giverGone(processId, isRetired);
       this.orphans.processGone(processId);
       this.makers.set(processId, workerId);
@@ -415,6 +427,9 @@ export class NodeRuntime {
     switch (message.t) {
       case "task-handover":
         this.deputies.handOver(from, message);
+        return;
+      case "log-opened":
+        this.submissions.watch(from);
         return;
       case "template-drop":
         this.deputies.dropTemplates(from, message);

@@ -392,6 +392,7 @@ export class ActorTable {
     if (!actor?.inFlight.delete(task.seq)) return;
     if (task.claimSlot > 0) actor.link?.claims?.release(task.claimSlot);
     task.claimSlot = NO_CLAIM;
+    task.claimSequence = 0;
     this.touch(actor);
     if (actor.inFlight.size > 0) return;
     if (actor.news) this.hear(actor, actor.news);

@@ -15,6 +15,7 @@ import {
   readValues,
   TO_OWNER,
   TO_WORKER,
+  type ToNode,
   type ValueRecord,
 } from "../wire/mod.ts";
 import { ActorTable } from "./actors.ts";
@@ -40,7 +41,10 @@ export class OwnerEngine {
   readonly handover: Handover | undefined;
   private readonly effects: OwnerEffects;
 
-  constructor(self: ProcessId, effects: OwnerEffects, options: OwnerEngineOptions = {}) {
+  constructor(self: ProcessId, outside: OwnerEffects, options: OwnerEngineOptions = {}) {
+    const effects = options.handsOver
+      ? { ...outside, toNode: (message: ToNode) => this.tell(outside, message) }
+      : outside;
     this.effects = effects;
     this.objects = new ObjectTable(self, effects, options.engineSeqsFrom);
     this.tasks = new TaskTable(effects, this.objects);
@@ -55,6 +59,11 @@ export class OwnerEngine {
       out.end();
       lease.link.schedule();
     };
+  }
+
+  private tell(outside: OwnerEffects, message: ToNode): void {
+    this.handover?.told(message);
+    outside.toNode(message);
   }
 
   get isActive(): boolean {

@@ -78,6 +78,29 @@ describe("a worker that hands over", () => {
     expect(task?.nested).toEqual([owner.key(2)]);
   });
 
+  test("sends arguments first also when they wait once more, because what they are made of was lost", () => {
+    const owner = worker();
+    owner.submit(1);
+    owner.submit(2, 1, [1]);
+    owner.submit(3, 1, [2]);
+    owner.flush();
+    const running = owner.grant(1, 0);
+    owner.results(running, only(running.takeTasks()), [stored(7)]);
+    owner.flush();
+    const second = only(running.takeTasks());
+    owner.want(1);
+    owner.engine.onNodeMessage({
+      t: "store-pinned",
+      key: 7,
+      offset: 0,
+      size: 0,
+      error: { code: "OBJECT_LOST", kind: "lost", message: "it is gone" },
+    });
+    owner.throws(running, second, true);
+    owner.engine.handover?.handOver();
+    expect(only(handedBy(owner)).tasks.map(({ seq }) => seq)).toEqual([1, 2, 3]);
+  });
+
   test("keeps what runs, streams, and a graph that the program waits for", () => {
     const owner = worker();
     owner.register(2, { isStream: true });

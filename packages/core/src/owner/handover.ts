@@ -2,8 +2,9 @@
  * Handing over: tasks of a worker that its node sees through, because the thread of the worker, which runs user code,
  * may be busy for seconds.
  *
- * 1. What the program waits for when a turn of the event loop ends stays here: the thread is idle until it is there.
- *    Everything else that was not sent is handed over, and so is all of it before the program goes on.
+ * 1. What was not sent lies in a log that the node takes when the thread does not come back (submission-log.ts). What
+ *    the log has no room for is sent to the node, and so are tasks whose arguments are not there, when a turn of the
+ *    event loop ends and the program does not wait for the ends of all that it submitted.
  * 2. A task takes its record along: function, arguments, and the values or names of the arguments that are refs. Its
  *    returns keep their names. Here they are refs of another owner from then on, and held as such.
  * 3. The node runs the same owner engine for each worker that handed something over, under a name of its own among the
@@ -14,12 +15,13 @@
  */
 import { assert } from "../base/assert.ts";
 import type { JobId, ObjectKey, ProcessId, Seq } from "../base/ids.ts";
-import type { HandedTask, HandedTemplate, TaskHandover, ValueRecord } from "../wire/mod.ts";
+import type { HandedTask, HandedTemplate, TaskHandover, ToNode, ValueRecord } from "../wire/mod.ts";
 import type { OwnerEffects } from "./effects.ts";
 import type { OwnerEngine } from "./engine.ts";
 import { bytesOf, plainValue } from "./kept-bytes.ts";
 import type { ObjectTable } from "./objects.ts";
 import { type ObjectRecord, type Registered, TASK_STATE, type TaskRecord } from "./records.ts";
+import { type LoggedArgument, packTemplate, type SubmissionLog, saysWhoDelivers } from "./submission-log.ts";
 import type { TaskTable } from "./tasks.ts";
 
 /** Tasks, and bytes of their arguments, in one message, so that the node has turns in between. */
@@ -31,14 +33,29 @@ export class Handover {
   readonly waiting = new Set<TaskRecord>();
   /** The job of what is submitted here; set by the runtime. */
   jobId: () => JobId = () => "" as JobId;
+  /** Opens the log when something is submitted for the first time; set by the runtime. */
+  openLog: () => SubmissionLog | undefined = () => undefined;
   /** Handed over and not known to have ended. */
   pending = 0;
+  /** Something that was submitted since the last look is not in the log: it should leave within the call. */
+  isUnlogged = false;
+  /** A stream was submitted, or something that a lost copy is made by: they stay. */
+  hasUnmovable = false;
+  /** What is in the log names refs of which the node has not been told: that should leave within the call. */
+  hasNews = false;
   private readonly effects: OwnerEffects;
   private readonly objects: ObjectTable;
   private readonly tasks: TaskTable;
   /** Submitted since it was last decided who sees them through. */
   private recent: TaskRecord[] = [];
+  private log: SubmissionLog | undefined;
+  private isLogOpened = false;
+  /** Own objects that tasks in the log name, and that are not published. */
+  private readonly named = new Map<TaskRecord, ObjectRecord[]>();
+  /** That say who delivers what. */
+  private messages = 0;
   private readonly sentTemplates = new Set<number>();
+  private readonly packedTemplates = new Map<number, Uint8Array>();
 
   constructor(effects: OwnerEffects, objects: ObjectTable, tasks: TaskTable) {
     this.effects = effects;
@@ -47,13 +64,59 @@ export class Handover {
     tasks.handover = this;
   }
 
+  /** The engine says something to the node. */
+  told(message: ToNode): void {
+    if (saysWhoDelivers(message)) this.messages++;
+  }
+
   submitted(task: TaskRecord): void {
     this.recent.push(task);
+    if (task.missing > 0) this.unsent(task);
+  }
+
+  /** It waits for its arguments, or its turn; also once more, after it had been sent. */
+  unsent(task: TaskRecord): void {
     if (task.missing > 0) this.waiting.add(task);
+    if (!isMovable(task)) {
+      this.hasUnmovable = true;
+      return;
+    }
+    if (task.loggedAt > 0) {
+      if (!this.named.has(task)) return;
+      // Its arguments are there: with their values it needs this process no more.
+      this.log?.remove(task);
+      this.named.delete(task);
+    }
+    if (!this.isLogOpened) {
+      this.isLogOpened = true;
+      this.log = this.openLog();
+    }
+    if (!this.note(task)) this.isUnlogged = true;
+  }
+
+  /** It was sent, or has ended. */
+  left(task: TaskRecord): void {
+    if (this.waiting.size > 0) this.waiting.delete(task);
+    if (this.named.size > 0) this.named.delete(task);
+    if (task.loggedAt > 0) this.log?.remove(task);
+  }
+
+  /** The program's code runs from here on. */
+  leave(): void {
+    const { log } = this;
+    if (log && log.size > 0) log.open(this.messages);
+  }
+
+  /** To be called before anything is done with tasks. */
+  enter(): void {
+    const { log } = this;
+    if (!log?.isOpen) return;
+    if (log.close()) this.taken(log);
   }
 
   /** No task will name the function again. */
   unregistered(id: number): void {
+    this.packedTemplates.delete(id);
     if (this.sentTemplates.delete(id)) this.effects.toNode({ t: "template-drop", ids: [id] });
   }
 
@@ -100,6 +163,7 @@ export class Handover {
     }
     // Arguments before those that take them.
     tasks.sort((a, b) => a.seq - b.seq);
+    this.isUnlogged = false;
     let templates: HandedTemplate[] = [];
     let handed: HandedTask[] = [];
     let bytes = 0;
@@ -124,6 +188,7 @@ export class Handover {
         givenAway.push(each);
         this.objects.giveAway(each);
       }
+      this.left(task);
       this.tasks.givenAway(task);
       if (handed.length >= TASKS_MAX || bytes >= BYTES_MAX) send();
     }
@@ -131,6 +196,80 @@ export class Handover {
     for (const record of givenAway) this.objects.followUp(record);
     this.pending += tasks.length;
     return tasks.length > 0;
+  }
+
+  /** An entry in the log; false when it has no room. */
+  private note(task: TaskRecord): boolean {
+    const { log, objects } = this;
+    const { registered } = task;
+    if (!log || !registered || !this.noteTemplate(log, registered)) return false;
+    if (task.nested.length > 0) this.publish(task.nested);
+    const named: ObjectRecord[] = [];
+    const deps = task.deps.map((dep): LoggedArgument => {
+      const { value } = dep;
+      if (value && value.at !== "stored" && value.nested.length === 0) return plainValue(value);
+      const key = objects.keyOf(dep);
+      if (dep.foreignKey === undefined && !dep.isPublished) {
+        if (!value) {
+          named.push(dep);
+          return dep.seq;
+        }
+        this.publish([key]);
+      }
+      return key;
+    });
+    if (!log.add(task, registered.template.id, this.jobId(), deps)) return false;
+    if (named.length > 0) this.named.set(task, named);
+    return true;
+  }
+
+  private noteTemplate(log: SubmissionLog, { template, captured }: Registered): boolean {
+    const { id } = template;
+    if (this.sentTemplates.has(id) || log.templates.has(id)) return true;
+    const nested = captured?.keys ?? [];
+    if (nested.length > 0) this.publish(nested);
+    let packed = this.packedTemplates.get(id);
+    if (!packed) {
+      packed = packTemplate({ ...template, nested });
+      this.packedTemplates.set(id, packed);
+    }
+    return log.addTemplate(id, packed);
+  }
+
+  private publish(keys: readonly ObjectKey[]): void {
+    this.objects.publishNested(keys);
+    this.hasNews = true;
+  }
+
+  /** The node has taken these out of the log: what {@link handOver} does, but for the message. */
+  private taken(log: SubmissionLog): void {
+    const { objects } = this;
+    const tasks = this.tasks.leases.takeQueued((task) => task.loggedAt > 0);
+    for (const task of this.waiting) if (task.loggedAt > 0) tasks.push(task);
+    for (const id of log.templates) {
+      this.sentTemplates.add(id);
+      if (!this.tasks.isRegistered(id)) this.unregistered(id);
+    }
+    const givenAway = tasks.flatMap((task) => task.returns);
+    for (const record of givenAway) objects.giveAway(record);
+    // The node has published these in the name of this process.
+    for (const task of tasks)
+      objects.publishNested((this.named.get(task) ?? []).map((record) => objects.keyOf(record)));
+    for (const task of tasks) {
+      this.left(task);
+      this.tasks.givenAway(task);
+    }
+    for (const record of givenAway) objects.followUp(record);
+    this.pending += tasks.length;
+  }
+
+  /** Refs leave with the result of what submitted them: what makes them is not to end with this process. */
+  escaping(keys: readonly ObjectKey[]): void {
+    const isUnsent = (key: ObjectKey): boolean => {
+      const task = this.objects.ownRecord(key)?.task;
+      return task !== undefined && task.state < TASK_STATE.sent && isMovable(task);
+    };
+    if (keys.some(isUnsent)) this.handOver();
   }
 
   /** The node says that so many have ended. */

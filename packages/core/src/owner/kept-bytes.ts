@@ -77,6 +77,9 @@ export function keepValue(bytes: Buffer): ValueRecord {
 
 export const bytesOf = (kept: Uint8Array | KeptBytes): Uint8Array => (kept instanceof KeptBytes ? kept.bytes : kept);
 
+export const lengthOf = (kept: Uint8Array | KeptBytes): number =>
+  kept instanceof KeptBytes ? kept.end - kept.start : kept.length;
+
 export function writeKept(out: FrameWriter, kept: Uint8Array | KeptBytes): void {
   if (kept instanceof KeptBytes) {
     const { slab: from, start, end } = kept;

@@ -32,6 +32,10 @@ const TINY_MICROS = 100;
 const WANTED_AHEAD = 64;
 
 export interface LeaseListener {
+  /** It waits for its turn. */
+  queued(task: TaskRecord): void;
+  /** It is about to be sent. */
+  unqueued(task: TaskRecord): void;
   /** Writes the task's frame to the lease's worker. */
   send(task: TaskRecord, lease: Lease): void;
   /** The worker died with this task on it, which is to be detached; `started` when it may have begun to run. */
@@ -96,6 +100,7 @@ export class LeaseTable {
     if (first) shape.queue.unshift(task);
     else shape.queue.push(task);
     this.touch(shape);
+    this.listener.queued(task);
   }
 
   get hasQueued(): boolean {
@@ -172,6 +177,7 @@ export class LeaseTable {
     const isAlone = template.timeoutMs > 0 && !lease.link.claims;
     lease.backlogMicros += isAlone ? BACKLOG_MICROS_MAX : expected(cost.micros);
     if (template.maxCalls > 0 && this.countCall(lease.link, template.id) >= template.maxCalls) lease.isRetiring = true;
+    this.listener.unqueued(task);
     task.state = TASK_STATE.sent;
     task.lease = lease;
     task.sentAtMs = this.nowMs;
@@ -212,6 +218,7 @@ export class LeaseTable {
     if (task.claimSlot > 0) {
       lease.link.claims?.release(task.claimSlot);
       task.claimSlot = 0;
+      task.claimSequence = 0;
     }
     if (lease.inFlight.size === 0) {
       lease.isStuck = false;

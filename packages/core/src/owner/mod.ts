@@ -12,3 +12,11 @@ export type {
   WorkerLink,
 } from "./records.ts";
 export { OwnerRuntime } from "./runtime.ts";
+export {
+  LOG_HEADER_BYTES,
+  readLog,
+  SubmissionLog,
+  saysWhoDelivers,
+  type TakenLog,
+  WatchedLog,
+} from "./submission-log.ts";

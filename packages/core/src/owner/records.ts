@@ -243,6 +243,17 @@ export class TaskRecord {
     return this.rarities;
   }
 
+  /**
+   * Where its entry in the submission log is; 0 for none. It has one only while it was not sent, and a claim only while
+   * it is, so both have one place.
+   */
+  get loggedAt(): number {
+    return this.claimSlot === 0 ? this.claimSequence : 0;
+  }
+  set loggedAt(at: number) {
+    this.claimSequence = at;
+  }
+
   get registered(): Registered | undefined {
     // Of tasks it is a function, see the constructor.
     return this.actor === undefined ? (this.what as Registered) : undefined;

@@ -160,11 +160,14 @@ export class OwnerRuntime {
   /** Call before handing anything to the engine. */
   enter(): OwnerEngine {
     this.engine.at(wallMs());
+    this.engine.handover?.enter();
     return this.engine;
   }
 
   /** Sends what the engine has decided; at the latest at the end of this turn. */
   schedule(): void {
+    // Whoever called the engine may go on for long.
+    this.engine.handover?.leave();
     if (this.isFlushScheduled) return;
     this.isFlushScheduled = true;
     setImmediate(this.flushNow);
@@ -173,8 +176,8 @@ export class OwnerRuntime {
   readonly flushNow = (): void => {
     // What the turn itself schedules is part of the turn.
     this.isFlushScheduled = true;
+    this.enter();
     this.options.beforeFlush?.();
-    this.engine.at(wallMs());
     this.engine.flush();
     this.finishTurn();
     this.isFlushScheduled = false;
@@ -191,8 +194,7 @@ export class OwnerRuntime {
   private watch(): void {
     if (this.timer || !this.engine.isActive) return;
     this.timer = setInterval(() => {
-      this.engine.at(wallMs());
-      this.engine.tick();
+      this.enter().tick();
       this.finishTurn();
       if (!this.engine.isActive) {
         clearInterval(this.timer);
@@ -204,6 +206,11 @@ export class OwnerRuntime {
 
   toNode(message: ToNode): void {
     this.options.node.send(message);
+  }
+
+  /** What was said to the node leaves now. */
+  flushNode(): void {
+    this.options.node.flush();
   }
 
   private readonly sendEvents = (): void => {

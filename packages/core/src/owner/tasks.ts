@@ -70,6 +70,8 @@ export class TaskTable {
     this.effects = effects;
     this.objects = objects;
     this.leases = new LeaseTable(effects, {
+      queued: (task) => this.handover?.unsent(task),
+      unqueued: (task) => this.handover?.left(task),
       send: (task, lease) => this.send(task, lease),
       attemptLost: (task, lease, started) => this.attemptLost(task, lease, started),
       unsent: (task) => this.unsent(task),
@@ -102,6 +104,10 @@ export class TaskTable {
     const keys = this.objects.useNested(template.nested);
     const captured = keys.length > 0 ? { keys, links: new Set<WorkerLink>(), tasks: 0, isDropped: false } : undefined;
     this.templates.set(template.id, { template, shape: this.leases.shapeOf(template.demand), cost, captured });
+  }
+
+  isRegistered(id: number): boolean {
+    return this.templates.has(id);
   }
 
   /** No call will name it again; those under way keep what they need. */
@@ -381,8 +387,8 @@ export class TaskTable {
   private requeue(task: TaskRecord): void {
     task.state = TASK_STATE.waiting;
     for (const dep of task.deps) if (this.objects.dependOn(dep, task)) task.missing++;
-    if (task.missing > 0) this.handover?.waiting.add(task);
-    if (task.missing === 0) this.enqueue(task);
+    if (task.missing > 0) this.handover?.unsent(task);
+    else this.enqueue(task);
   }
 
   // ── ends ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -438,7 +444,7 @@ export class TaskTable {
     if (task.state === TASK_STATE.done) return;
     task.state = TASK_STATE.done;
     this.endedCount++;
-    this.handover?.waiting.delete(task);
+    this.handover?.left(task);
     if (task.actor) this.calls?.ended(task);
     for (const record of task.returns) this.objects.taskEnded(record);
     if (keepLineage && this.maxRetries(task) !== 0) {

@@ -12,7 +12,7 @@ export type { StoreStats } from "./engine-events.ts";
 export { createGcPressure, type GcPressure, type GcPressureOptions } from "./gc-pressure.ts";
 export { describeBytes } from "./holders.ts";
 export type { StoredBytes } from "./mappings.ts";
-export { dieWithParent, trimHeap } from "./memory.ts";
+export { createMemfd, dieWithParent, trimHeap } from "./memory.ts";
 export { koffi, nativePath, useNativePath } from "./native.ts";
 export { type StoreServer, type StoreServerEvent, type StoreServerOptions, startStore } from "./server.ts";
 export { createViewCharge } from "./view-charge.ts";

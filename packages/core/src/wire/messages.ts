@@ -199,6 +199,10 @@ export interface TaskHandover {
   readonly templates: readonly HandedTemplate[];
   readonly tasks: readonly HandedTask[];
 }
+/** A worker's submission log was opened, and the node did not watch it. */
+export interface LogOpened {
+  readonly t: "log-opened";
+}
 /** No task that is handed over will name these again. */
 export interface TemplateDrop {
   readonly t: "template-drop";
@@ -379,6 +383,7 @@ export type ToNode =
   | ObjectCancel
   | TaskHandover
   | TemplateDrop
+  | LogOpened
   | StoreFree
   | StorePin
   | StoreUnpin
@@ -409,6 +414,8 @@ export interface Welcome {
   readonly clockOffsetMs: number;
   readonly capacity: ResourceUnits;
   readonly store: StoreInfo;
+  /** A worker's: shared memory for what it has submitted and not sent. */
+  readonly log?: ClaimsInfo;
 }
 /** How to reach the store: a socket for blocking requests, and a file to map. */
 export interface StoreInfo {

@@ -1,15 +1,17 @@
 /**
  * Whether this thread is about to look after what it submits. User code runs here, and while it computes, nothing goes
- * on that the owner engine of this process keeps: see owner/handover.ts for what becomes of it then.
+ * on that the owner engine of this process keeps.
  *
- * 1. A function that was seen to come back to the event loop soon after it had submitted something is trusted to do so
- *    again: what it submits stays here, which is faster. Of one that is new, or computed on, everything leaves at once,
+ * 1. Tasks lie in the submission log, out of which the node takes them when this thread does not come back: see
+ *    owner/handover.ts. What the log has no room for is handed over within the call that submits it, and so is
+ *    everything when a program computes between its submissions, for the node then sees that it comes back.
+ * 2. Tasks whose arguments are not there are handed over when the turn ends, unless the program waits for them.
+ * 3. Calls of actors and streams cannot be handed over. Of a function that was seen to come back to the event loop soon
+ *    after it had submitted something they leave when it does, which is faster; of one that is new, or computed on,
  *    within the call.
- * 2. Tasks whose arguments are not there are handed over when the turn ends, unless the program waits for them, and
- *    before it goes on after a wait.
  *
- * Known limits: a function that was always quick and computes on for the first time holds back what it has submitted in
- * that turn. Calls to an actor that this process has not heard of, and streams, wait for the thread.
+ * Known limits: a function that was always quick and computes on for the first time holds back the calls of actors that
+ * it made in that turn. Calls to an actor that this process has not heard of, and streams, wait for the thread.
  */
 import { monotonicMs } from "../base/clock.ts";
 import type { ObjectKey, Seq } from "../base/ids.ts";
@@ -23,6 +25,12 @@ const QUICK_MS = 50;
 const AWAY_MS = 250;
 /** The thread's own time is asked for so often at most: it costs microseconds. */
 const CPU_ASKED_EVERY_MS = 20;
+/** A turn that has computed for so long between its submissions hands over. */
+const BETWEEN_MS = 20;
+/** Shorter gaps are what submitting takes. */
+const GAP_MS = 1;
+/** So much of it each submission makes up for: many in a row are no computing, whatever else the processor did. */
+const GAP_MS_EACH = 0.5;
 /** Quick turns until a function that was not is trusted again. */
 const TRUSTED_AFTER = 5;
 const METHODS_MAX = 10_000;
@@ -45,6 +53,7 @@ export class Attention {
   private cpuAtMs = 0;
   /** The program itself has the engine flushed: its turn goes on. */
   private isWithinTurn = false;
+  private betweenMs = 0;
   /** It is known in this turn that not everything is waited for. */
   private isUncovered = false;
 
@@ -68,13 +77,45 @@ export class Attention {
     return habit;
   }
 
-  /** The program has submitted something. */
-  asked(): void {
+  /** The program has submitted a task. */
+  submitted(): void {
+    const { handover } = this;
+    const isTrusted = this.asked();
+    if (!handover) return;
+    if (this.betweenMs > 0) this.betweenMs -= GAP_MS_EACH;
+    if (handover.isUnlogged || this.betweenMs > BETWEEN_MS) {
+      this.betweenMs = 0;
+      this.runtime().enter();
+      handover.handOver();
+      this.flushWithinTurn();
+    } else if (handover.hasUnmovable) {
+      handover.hasUnmovable = false;
+      if (!isTrusted) this.leaveNow();
+    } else if (handover.hasNews) {
+      handover.hasNews = false;
+      this.runtime().flushNode();
+    }
+  }
+
+  /** The program has called an actor, or created one. */
+  called(): void {
+    if (!this.asked()) this.leaveNow();
+  }
+
+  /** The call has left when this returns; so has what waits, before some of it is sent and waited for here. */
+  private leaveNow(): void {
+    const { handover } = this;
+    if (handover && handover.waiting.size > 0) {
+      this.runtime().enter();
+      handover.handOver();
+    }
+    this.flushWithinTurn();
+  }
+
+  private asked(): boolean {
     this.looked();
     this.current = this.habitOf(currentExecution());
-    if (this.current.trust > 0) return;
-    this.handover?.handOver();
-    this.flushWithinTurn();
+    return this.current.trust > 0;
   }
 
   /**
@@ -92,6 +133,7 @@ export class Attention {
     this.isWithinTurn = true;
     this.runtime().flushNow();
     this.isWithinTurn = false;
+    this.handover?.leave();
     // What that took was not the program's time.
     this.lookedAtMs = monotonicMs();
   }
@@ -102,6 +144,7 @@ export class Attention {
     if (!this.isWithinTurn) {
       this.judge();
       this.isUncovered = false;
+      this.betweenMs = 0;
       if (handover?.isCovered === false) handover.handOver();
     }
     handover?.keep();
@@ -111,6 +154,7 @@ export class Attention {
   private looked(): void {
     const now = monotonicMs();
     const awayMs = now - this.lookedAtMs;
+    if (this.current && awayMs > GAP_MS) this.betweenMs += awayMs;
     if (this.current && awayMs > QUICK_MS) {
       // On a busy machine others run meanwhile: what counts is what this thread did.
       if (awayMs > AWAY_MS || threadCpuMs() - this.cpuMs > QUICK_MS) this.isSlow = true;
@@ -137,13 +181,10 @@ export class Attention {
     const { handover } = this;
     if (!handover?.isUnderWay) return;
     const habit = this.habitOf(running);
-    const isTrusted = habit.trust > 0 && handover.waiting.size === 0;
+    const isTrusted = habit.trust > 0;
     // After what arrived with the end of its wait, and before its first line.
     queueMicrotask(() => {
-      if (!isTrusted) {
-        this.handover?.handOver();
-        this.flushWithinTurn();
-      }
+      if (!isTrusted) this.flushWithinTurn();
       this.lookedAtMs = monotonicMs();
       this.current = habit;
       this.runtime().schedule();
@@ -178,7 +219,7 @@ export class WorkerPort extends DirectPort {
     nested: readonly (Seq | ObjectKey)[],
   ): void {
     super.submit(seq, template, args, deps, nested);
-    this.attention.asked();
+    this.attention.submitted();
   }
 
   override call(
@@ -190,12 +231,12 @@ export class WorkerPort extends DirectPort {
     nested: readonly (Seq | ObjectKey)[],
   ): void {
     super.call(seq, actor, method, args, deps, nested);
-    this.attention.asked();
+    this.attention.called();
   }
 
   override createActor(creation: Parameters<OwnerPort["createActor"]>[0]): void {
     super.createActor(creation);
-    this.attention.asked();
+    this.attention.called();
   }
 
   override flush(): void {

@@ -151,6 +151,8 @@ export class OwnerConnection implements PeerHandlers {
   }
 
   onBatchEnd(): void {
+    // What begins to run now may keep the thread for long.
+    this.runtime.engine.handover?.leave();
     this.tasks.drain();
   }
 

@@ -164,8 +164,9 @@ export class ResultWriter {
   /** Refs inside a result can be asked for, and are held by its receiver, before they leave. */
   private grant(nested: readonly NestedRef[]): readonly ObjectKey[] {
     if (nested.length === 0) return NO_KEYS;
-    const { objects } = this.runtime.engine;
+    const { objects, handover } = this.runtime.enter();
     const keys = objects.useNested(nested);
+    handover?.escaping(keys);
     objects.publishNested(keys);
     this.runtime.toNode({ t: "hold-grant", to: this.owner, keys });
     objects.holds.drop(keys);

@@ -6,10 +6,10 @@ import type { JobId, NodeId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import { Client } from "../client/mod.ts";
-import { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
+import { OwnerRuntime, SubmissionLog, WorkerClaims } from "../owner/mod.ts";
 import { createGcPressure, createViewCharge, type GcPressure, mapClaims, openStoreClient } from "../store/mod.ts";
 import { connectUnix, listenUnix } from "../transport/mod.ts";
-import type { FromNode, StoreInfo, ToNode, WorkerConfig } from "../wire/mod.ts";
+import type { ClaimsInfo, FromNode, StoreInfo, ToNode, WorkerConfig } from "../wire/mod.ts";
 import { ActorHost } from "./actor-host.ts";
 import { Attention, WorkerPort } from "./attention.ts";
 import { OwnerConnection } from "./connection.ts";
@@ -35,6 +35,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
   const claims = claimWords ? new WorkerClaims(claimWords) : undefined;
   let lease: { readonly resources: ResourceUnits; readonly gpus: readonly string[] } = { resources: {}, gpus: [] };
   let store: StoreInfo | undefined;
+  let log: ClaimsInfo | undefined;
   let gc: GcPressure | undefined;
 
   let handle: (message: FromNode) => void = () => {};
@@ -55,6 +56,19 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     mapClaims,
     beforeFlush: () => attention.decide(),
   });
+  const { handover } = runtime.engine;
+  if (handover) {
+    handover.openLog = () => {
+      const words = log && mapClaims(log);
+      return (
+        words &&
+        new SubmissionLog(words, () => {
+          toNode({ t: "log-opened" });
+          node.flush();
+        })
+      );
+    };
+  }
   const viewCharge = createViewCharge();
   const onWarning = (_code: string, message: string): void => console.error(`mobula: ${message}`);
   const client: Client = new Client(
@@ -145,6 +159,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
         setClockOffset(message.clockOffsetMs);
         client.nodeId = message.nodeId;
         store = message.store;
+        log = message.log;
         gc = createGcPressure({
           capacityBytes: message.store.arenaBytes,
           onCollected: (cause) => {

@@ -200,8 +200,7 @@ describe("while it owns what others hold", () => {
     release(large, small);
   });
 
-  test("a task that it had handed over is finished for who holds its result", async () => {
-    const folder = newFolder();
+  test("a task that it had submitted and whose ref it returned is finished for who holds that", async () => {
     const task = remote((where: string) => {
       const slow = remote(async () => {
         await raised(where, "go");
@@ -209,10 +208,13 @@ describe("while it owns what others hold", () => {
       });
       return [process.pid, slow.remote()] as [number, ObjectRef<number>];
     });
-    const [pid, inner] = await get(task.remote(folder));
-    await killed(pid);
-    raise(folder, "go");
-    expect(await get(inner)).toBe(5);
+    for (let run = 0; run < 3; run++) {
+      const folder = newFolder();
+      const [pid, inner] = await get(task.remote(folder));
+      if (run === 2) await killed(pid);
+      raise(folder, "go");
+      expect(await get(inner)).toBe(5);
+    }
   });
 
   test("the result of a call that it had made is OWNER_DIED, and nobody waits for ever", async () => {

@@ -1,4 +1,4 @@
-import { cancel, get, init, type ObjectRef, remote, runtimeContext, shutdown } from "mobula";
+import { type ActorHandle, cancel, get, init, type ObjectRef, put, remote, runtimeContext, shutdown } from "mobula";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { newFolder } from "../new-folder.ts";
 import { blockUntil, errorOf, eventually, isRaised, note, notes, raise, raised } from "./helpers.ts";
@@ -71,14 +71,53 @@ describe("what a worker submits goes on while it computes", () => {
     expect(await get(actor.submitAndBlock.remote(newFolder()))).toBe(GRAPH_TOTAL);
   });
 
-  test("a function that computes after it has submitted something is not trusted the next time", async () => {
-    const outer = remote(async (where: string) => {
+  test("also of a function that always came back at once, and now computes for the first time", async () => {
+    const outer = remote(async (where: string, blocks: boolean) => {
       const beside = remote((place: string) => raise(place, "ran")).remote(where);
-      blockUntil(where, "ran");
-      computeFor(100);
+      if (blocks) blockUntil(where, "ran");
       await get(beside);
+      const chain = square.remote(square.remote(read.remote(3)));
+      const last = remote((place: string, _value: number) => raise(place, "chain ran")).remote(where, chain);
+      if (blocks) blockUntil(where, "chain ran");
+      await get([chain, last]);
     });
-    for (let run = 0; run < 3; run++) await get(outer.remote(newFolder()));
+    for (let run = 0; run < 20; run++) await get(outer.remote(newFolder(), false));
+    for (let run = 0; run < 3; run++) await get(outer.remote(newFolder(), true));
+  });
+
+  test("what it submits while it computes, bit by bit, runs meanwhile too", async () => {
+    const outer = remote(async (where: string) => {
+      const parts: ObjectRef<unknown>[] = [];
+      for (let part = 0; part < 10; part++) {
+        parts.push(remote((place: string) => note(place, "part")).remote(where));
+        computeFor(8);
+      }
+      while (notes(where).length < 3);
+      await get(parts);
+      return notes(where).length;
+    });
+    expect(await get(outer.remote(newFolder()))).toBe(10);
+  });
+
+  test("and what has arguments in the store, or refs and handles inside its own", async () => {
+    const outer = remote(async (where: string, box: ActorHandle<Box>) => {
+      const large = put(new Uint8Array(300_000).fill(1));
+      const own = read.remote(5);
+      const inside = remote(async (list: ObjectRef<number>[], bytes: Uint8Array) => {
+        return ((await get(list[0] as ObjectRef<number>)) as number) + bytes.length;
+      }).remote([own], large as never);
+      const told = remote(async (to: { box: ActorHandle<Box> }, place: string, value: number) => {
+        await get(to.box.put.remote([put(value)]));
+        raise(place, "told");
+      }).remote({ box }, where, inside);
+      blockUntil(where, "told");
+      await get(told);
+      return get(inside);
+    });
+    const box = remote(Box).remote();
+    expect(await get(outer.remote(newFolder(), box))).toBe(300_005);
+    const [value] = await get(box.take.remote());
+    expect(await get(value as ObjectRef<number>)).toBe(300_005);
   });
 
   test("one task beside which the worker computes runs meanwhile", async () => {
@@ -156,15 +195,17 @@ describe("what a worker submits goes on while it computes", () => {
         );
         const held = sum.remote(slow.remote(where), 1);
         forgotten.remote(where);
+        blockUntil(where, "held runs");
+        blockUntil(where, "forgotten runs");
         await get(into.put.remote([held]));
+        raise(where, "handed on");
         blockUntil(where, "die");
         process.kill(process.pid, "SIGKILL");
         blockUntil(where, "never");
       },
       { maxRetries: 0 },
     ).remote(folder, box);
-    await raised(folder, "held runs");
-    await raised(folder, "forgotten runs");
+    await raised(folder, "handed on");
     raise(folder, "die");
     expect((await errorOf(outer)).code).toBe("WORKER_DIED");
     await raised(folder, "told");
