@@ -23,12 +23,12 @@ import {
 } from "../base/ids.ts";
 import { INLINE_BYTES_MAX, MAX_PENDING_TASKS } from "../base/limits.ts";
 import type { ProgramEffects } from "../owner/mod.ts";
-import type { StoreClient, WritableAllocation } from "../store/mod.ts";
-import type { Explanation, Queries, RuntimeEnv, StorePinned, ValueRecord } from "../wire/mod.ts";
+import type { StoreClient, StoredBytes, WritableAllocation } from "../store/mod.ts";
+import type { Explanation, Queries, RuntimeEnv, StoreKey, StorePinned, ValueRecord } from "../wire/mod.ts";
 import { callSite } from "./call-site.ts";
 import { currentExecution } from "./execution.ts";
 import { errorFromBytes } from "./failures.ts";
-import { GetTable, PendingGet, RUN_LENGTH_MIN } from "./gets.ts";
+import { GetTable, type GetWaiter, PendingGet, RUN_LENGTH_MIN } from "./gets.ts";
 import { type BoundMethod, Handle, type HandleMeta, handleState, type MethodMeta } from "./handles.ts";
 import { LoopWatch } from "./loop-watch.ts";
 import { bindMethod } from "./method-calls.ts";
@@ -92,6 +92,8 @@ export class Client {
   private nextNum = 1;
   private nextRegistration = 1;
   private readonly gets = new GetTable();
+  /** Where values that were read from the store lie. */
+  private readonly viewed = new WeakMap<Ref, StoreKey>();
   private readonly waits = new WaitTable((seqs) => this.port.watch(seqs));
   private readonly streams = new Map<Seq, StreamState>();
   private readonly releasedBefore = new Set<Seq>();
@@ -410,7 +412,8 @@ export class Client {
         } catch (error) {
           get.fail(error);
         }
-      } else if (this.gets.add(ref.seq, { get, index })) wanted.push(ref.seq);
+      } else if (ref.wasViewed && this.viewAgain(ref, { get, index })) continue;
+      else if (this.gets.add(ref.seq, { get, index })) wanted.push(ref.seq);
     }
     if (wanted.length > 0) this.port.want(wanted);
     if (wanted.length > 0 || hasRuns) this.port.flush();
@@ -516,12 +519,30 @@ export class Client {
     // Each get is an independent value: the others map the object for themselves.
     for (const other of others) if (this.gets.add(seq, other)) this.port.want([seq]);
     const ref = first.get.refs[first.index];
-    if (ref) ref.isReady = true;
-    const source = store.map(pinned);
+    if (ref) {
+      ref.isReady = true;
+      ref.wasViewed = true;
+      this.viewed.set(ref, pinned.key);
+    }
+    this.read(store.map(pinned), first);
+  }
+
+  /** A value that this process has mapped is mapped once more, without asking; false when it is not. */
+  private viewAgain(ref: Ref, waiter: GetWaiter): boolean {
+    const key = this.viewed.get(ref);
+    const source = key === undefined ? undefined : this.store?.mapAgain(key);
+    if (!source) return false;
+    // In a turn of its own: a loop that gets all the time must let go of what it got before.
+    setImmediate(() => this.read(source, waiter));
+    return true;
+  }
+
+  private read(source: StoredBytes, { get, index }: GetWaiter): void {
     try {
-      first.get.fulfil(first.index, this.values.decode(source));
+      if (this.closedBy) get.fail(this.closedBy);
+      else if (!get.isSettled) get.fulfil(index, this.values.decode(source));
     } catch (error) {
-      first.get.fail(error);
+      get.fail(error);
     } finally {
       source.done();
     }

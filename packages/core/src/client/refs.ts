@@ -8,6 +8,7 @@ import type { Client } from "./client.ts";
 const READY = 1;
 const CALL = 2;
 const RELEASED = 4;
+const VIEWED = 8;
 
 /** How a ref stands to its owner's record. */
 export class Ref {
@@ -49,6 +50,14 @@ export class Ref {
   }
   set isReleased(isSet: boolean) {
     this.flag(RELEASED, isSet);
+  }
+
+  /** Its value was read from the store. */
+  get wasViewed(): boolean {
+    return (this.flags & VIEWED) !== 0;
+  }
+  set wasViewed(isSet: boolean) {
+    this.flag(VIEWED, isSet);
   }
 
   private flag(bit: number, isSet: boolean): void {

@@ -85,6 +85,8 @@ export interface StoreClient {
   putAsync(byteLength: number, callSite: string, write: (target: WriteTarget) => void): Promise<StoreKey>;
   /** Reads an object that the node has pinned for this process. Call `done()` on the result when it is decoded. */
   map(pinned: StorePinned): StoredBytes;
+  /** Reads once more what this process has mapped already, without asking the node; undefined when it has not. */
+  mapAgain(key: StoreKey): StoredBytes | undefined;
   /** Gives an unused slab back: the node is short of memory, or this process idle. */
   trim(): void;
   /** Bytes behind views that are alive. */
@@ -420,6 +422,7 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
     },
 
     map: mappings.open,
+    mapAgain: mappings.openAgain,
 
     trim,
 

@@ -72,6 +72,13 @@ interface Mapping {
   readonly onEnded: () => void;
 }
 
+/** An object that is open, and stays where it is: by how many, and how many pins the node counts for them, at most as many. */
+interface PinShare {
+  readonly pinned: StorePinned;
+  users: number;
+  pins: number;
+}
+
 /** A buffer that was handed out. */
 interface View {
   readonly mapping: Mapping;
@@ -95,7 +102,10 @@ export interface MappingsOptions {
 }
 
 export interface Mappings {
+  /** Uses up the pin that it is given. */
   open(pinned: StorePinned): StoredBytes;
+  /** The same without a pin, while the object is open; undefined when it is not. */
+  openAgain(key: StoreKey): StoredBytes | undefined;
   /** Shows a mapping, and takes it over: it is unmapped, and `onEnded` called, when nothing can reach the view. */
   adopt(address: Address, byteLength: number, onEnded: () => void): ArrayBuffer;
   readonly count: number;
@@ -110,6 +120,7 @@ export interface Mappings {
 export function createMappings(options: MappingsOptions): Mappings {
   const countMax = options.countMax ?? Math.floor(mappingCountMax() / 2);
   const live = new Set<Mapping>();
+  const shares = new Map<StoreKey, PinShare>();
   let heldBytes = 0;
   let unpinned: StoreKey[] = [];
 
@@ -181,7 +192,13 @@ export function createMappings(options: MappingsOptions): Mappings {
     }
   }
 
-  function unpin(key: StoreKey): void {
+  function endUse(key: StoreKey): void {
+    const share = shares.get(key);
+    assert(share, "an object that nobody has open has no use that could end");
+    share.users--;
+    if (share.users === 0) shares.delete(key);
+    if (share.pins <= share.users) return;
+    share.pins--;
     unpinned.push(key);
     if (unpinned.length > 1) return;
     setImmediate(() => {
@@ -191,53 +208,70 @@ export function createMappings(options: MappingsOptions): Mappings {
     });
   }
 
+  function openPinned(pinned: StorePinned): StoredBytes {
+    const length = roundUpToPages(pinned.size);
+    let mapping: Mapping | undefined;
+    let isDone = false;
+
+    function mapped(): Mapping {
+      assert(!isDone, "read of a stored object after its decoding has ended");
+      if (!mapping) {
+        const address = pinned.file === undefined ? mapStored(pinned.offset, length) : readSpilled(pinned, length);
+        mapping = { address, length, liveViews: 0, inUse: true, held: false, onEnded: () => endUse(pinned.key) };
+        live.add(mapping);
+      }
+      return mapping;
+    }
+    function checkRange(offset: number, size: number): void {
+      assert(
+        offset >= 0 && size >= 0 && offset + size <= pinned.size,
+        `bytes ${offset}+${size} of an object of ${pinned.size}`,
+      );
+    }
+
+    return {
+      byteLength: pinned.size,
+      copy(offset, size) {
+        checkRange(offset, size);
+        return size === 0 ? new Uint8Array(0) : copyFrom(mapped().address + offset, size);
+      },
+      view(offset, size) {
+        checkRange(offset, size);
+        if (size === 0) return new ArrayBuffer(0);
+        const from = mapped();
+        if (live.size > countMax) return copyFrom(from.address + offset, size).buffer;
+        return makeView(from, offset, size);
+      },
+      done() {
+        if (isDone) return;
+        isDone = true;
+        if (!mapping) {
+          endUse(pinned.key);
+          return;
+        }
+        mapping.inUse = false;
+        endIfUnused(mapping);
+      },
+    };
+  }
+
   return {
     open(pinned) {
       assert(!pinned.error, "an object that could not be pinned has no bytes");
-      const length = roundUpToPages(pinned.size);
-      let mapping: Mapping | undefined;
-      let isDone = false;
+      const share = shares.get(pinned.key);
+      if (share) {
+        share.users++;
+        share.pins++;
+      } else shares.set(pinned.key, { pinned, users: 1, pins: 1 });
+      return openPinned(pinned);
+    },
 
-      function mapped(): Mapping {
-        assert(!isDone, "read of a stored object after its decoding has ended");
-        if (!mapping) {
-          const address = pinned.file === undefined ? mapStored(pinned.offset, length) : readSpilled(pinned, length);
-          mapping = { address, length, liveViews: 0, inUse: true, held: false, onEnded: () => unpin(pinned.key) };
-          live.add(mapping);
-        }
-        return mapping;
-      }
-      function checkRange(offset: number, size: number): void {
-        assert(
-          offset >= 0 && size >= 0 && offset + size <= pinned.size,
-          `bytes ${offset}+${size} of an object of ${pinned.size}`,
-        );
-      }
-
-      return {
-        byteLength: pinned.size,
-        copy(offset, size) {
-          checkRange(offset, size);
-          return size === 0 ? new Uint8Array(0) : copyFrom(mapped().address + offset, size);
-        },
-        view(offset, size) {
-          checkRange(offset, size);
-          if (size === 0) return new ArrayBuffer(0);
-          const from = mapped();
-          if (live.size > countMax) return copyFrom(from.address + offset, size).buffer;
-          return makeView(from, offset, size);
-        },
-        done() {
-          if (isDone) return;
-          isDone = true;
-          if (!mapping) {
-            unpin(pinned.key);
-            return;
-          }
-          mapping.inUse = false;
-          endIfUnused(mapping);
-        },
-      };
+    openAgain(key) {
+      const share = shares.get(key);
+      // One that is read from its file would be read once more.
+      if (!share || share.pinned.file !== undefined) return undefined;
+      share.users++;
+      return openPinned(share.pinned);
     },
 
     adopt(address, byteLength, onEnded) {

@@ -39,6 +39,18 @@ describe.each(["v8", "node-api"])("views of stored objects, made by %s", (maker)
     expect(await child.call("twoGets")).toEqual({ a: 9, b: 1, again: 1 });
   });
 
+  it("an object is mapped again without asking while a view of it lives, and its place stays for the last of them", async () => {
+    const key = await child.call("put", MIB, 7);
+    expect(await child.call("mapAgain", key)).toEqual({ before: undefined, intact: true, asked: 1 });
+    const { pinnedBytes } = harness.server.stats();
+    await child.call("dropView");
+    await until(
+      () => harness.server.stats().pinnedBytes,
+      (bytes) => bytes <= pinnedBytes - MIB,
+    );
+    expect(await child.call("canMapAgain", key)).toBe(false);
+  });
+
   it("writing to one object's view changes neither the object made next to it nor its own copy", async () => {
     expect(await child.call("neighbours")).toEqual({ mine: true, second: true, other: [3, 2] });
   });
