@@ -16,7 +16,7 @@ export class SimLink implements WorkerLink {
   /** The worker's answers. */
   readonly back = new FrameWriter();
   readonly knownTemplates = new Set<number>();
-  readonly knownMethods = new Set<number>();
+  readonly knownMethods: WorkerLink["knownMethods"] = new Map();
   readonly knownActors = new Map<number, number>();
   namedLease = 0;
   /** As the worker has read it. */

@@ -137,16 +137,12 @@ export const wait = (async (items: unknown, options?: unknown) => {
 export const cancel = (async (target: unknown, options?: unknown) => {
   const current = client();
   const settings = normalizeCancelOptions(options);
-  if (target instanceof RefStream) {
-    await current.cancel(target, settings);
-    return;
-  }
-  const ref = expectRef(target, "cancel()");
-  ref.check(current);
-  if (settings.force && ref.isCall) {
+  const known = target instanceof RefStream ? target : expectRef(target, "cancel()");
+  if (known instanceof Ref) known.check(current);
+  if (settings.force && known.isCall) {
     throw new InvalidOptionError("cancel({ force: true }) is for tasks; a call of an actor is ended with kill(handle)");
   }
-  await current.cancel(ref, settings);
+  await current.cancel(known, settings);
 }) as CancelFunction;
 
 /** Lets go of refs now, instead of when they are collected. With an object's last ref its memory is free. */

@@ -25,6 +25,7 @@ import {
   normalizeMethodOptions,
   normalizeTaskOptions,
   refuseInline,
+  refuseStreamReturns,
   type TaskSettings,
 } from "./options.ts";
 import type { AnyClass, AnyFunction, RemoteFunctionFactory, RetryExceptions } from "./types.ts";
@@ -109,8 +110,9 @@ class RemoteFunctionImpl {
     this.fn = fn;
     this.given = given;
     this.settings = normalizeTaskOptions(given);
-    this.packed = packed ?? { client: undefined, serializersKnown: 0, codes: new Map() };
     this.isStream = isGeneratorFunction(fn);
+    if (this.isStream) refuseStreamReturns("remote()", this.settings.numReturns);
+    this.packed = packed ?? { client: undefined, serializersKnown: 0, codes: new Map() };
     this.remote = (...args) => this.submit(args);
   }
 
@@ -316,7 +318,10 @@ class RemoteClassImpl {
     const groups = Object.entries(settings.concurrencyGroups);
     let concurrency = settings.maxConcurrency;
     for (const [, calls] of groups) concurrency += calls;
-    const methods = packed.methods.map(({ name, isGenerator }) => {
+    // Methods that have settings and are not the class's are fields that it will have.
+    const named = new Map(Object.keys(settings.methods).map((name) => [name, false]));
+    for (const { name, isGenerator } of packed.methods) named.set(name, isGenerator);
+    const methods = [...named].map(([name, isGenerator]) => {
       const method = settings.methods[name] ?? settings.methodDefaults;
       return [name, methodMeta(client, method, isGenerator)] as const;
     });
@@ -325,6 +330,7 @@ class RemoteClassImpl {
       concurrency,
       groups: groups.map(([group]) => group),
       maxPendingCalls: settings.maxPendingCalls,
+      maxTaskRetries: settings.methodDefaults.maxTaskRetries,
       methods,
     });
     const host = packHostSettings({
@@ -425,6 +431,7 @@ setMethodOverrides((overrides, base, handle) => {
     },
     meta.groups,
   );
+  if (base.isGenerator) refuseStreamReturns("method options()", settings.numReturns);
   const merged = methodMeta(client, settings, base.isGenerator);
   // A rule that the call does not give is the class's.
   const isGiven = (overrides as { readonly retryExceptions?: unknown } | undefined)?.retryExceptions !== undefined;

@@ -30,6 +30,8 @@ export interface HandleMeta {
   readonly concurrency: number;
   readonly groups: readonly string[];
   readonly maxPendingCalls: number;
+  /** Of methods that are not listed: functions in the actor's fields. */
+  readonly assumed: MethodMeta;
   readonly methods: ReadonlyMap<string, MethodMeta>;
   /** Handles of this meta inherit from it. */
   readonly prototype: Handle;
@@ -40,6 +42,7 @@ interface PlainMeta {
   readonly concurrency: number;
   readonly groups: readonly string[];
   readonly maxPendingCalls: number;
+  readonly maxTaskRetries: number;
   readonly methods: readonly (readonly [string, MethodMeta])[];
 }
 
@@ -82,7 +85,8 @@ export class Handle {
     const plain = unpack(bytes) as PlainMeta;
     const prototype = Object.create(anyMethod) as Handle;
     const methods = new Map(plain.methods);
-    const meta: HandleMeta = { ...plain, methods, plain: Uint8Array.from(bytes), prototype };
+    const assumed = { ...ASSUMED_METHOD, maxRetries: plain.maxTaskRetries };
+    const meta: HandleMeta = { ...plain, methods, assumed, plain: Uint8Array.from(bytes), prototype };
     for (const [name, method] of methods) {
       Object.defineProperty(prototype, name, {
         configurable: true,
@@ -129,7 +133,7 @@ const anyMethod = new Proxy(Object.create(Handle.prototype) as Handle, {
   get(target, key, receiver) {
     if (typeof key !== "string" || key === "then" || key in target) return Reflect.get(target, key, receiver);
     if (!(receiver instanceof Handle) || receiver[STATE] === undefined) return undefined;
-    return boundMethod(receiver, key, ASSUMED_METHOD);
+    return boundMethod(receiver, key, receiver[STATE].meta.assumed);
   },
 });
 

@@ -24,9 +24,15 @@ export function bindMethod(
   method: MethodMeta,
   numReturns: number,
 ): BoundMethod {
-  const registration = client.run(() => registrationOf(client, name, method, numReturns));
+  const key = keyOf(name, method, numReturns);
+  const register = (): Registration => registrationOf(client, key, name, method, numReturns);
+  let registration = client.run(register);
   return {
-    remote: (...args) => client.run(() => call(client, handle, registration, method, numReturns, args)),
+    remote: (...args) =>
+      client.run(() => {
+        if (registration.key !== key) registration = register();
+        return call(client, handle, registration.id, method, numReturns, args);
+      }),
     options(overrides) {
       if (!mergeOverrides) throw new TypeError("method options are not available here");
       const merged = mergeOverrides(overrides, method, handle);
@@ -35,27 +41,56 @@ export function bindMethod(
   };
 }
 
-/** Methods registered with a client, by their settings: handles of one class share them. */
-const registrations = new WeakMap<Client, WeakMap<MethodMeta, Map<string, number>>>();
+/** What is registered for a method is named by all that it says, so that the same settings are registered once. */
+function keyOf(name: string, method: MethodMeta, numReturns: number): string {
+  let keys = keysOfMethods.get(method);
+  if (!keys) {
+    keys = new Map();
+    keysOfMethods.set(method, keys);
+  }
+  const call = `${numReturns} ${name}`;
+  let key = keys.get(call);
+  if (key === undefined) {
+    key = JSON.stringify([call, { ...method, retry: Buffer.from(method.retry).toString("latin1") }]);
+    keys.set(call, key);
+  }
+  return key;
+}
 
-function registrationOf(client: Client, name: string, method: MethodMeta, numReturns: number): number {
-  let ofClient = registrations.get(client);
-  if (!ofClient) {
-    ofClient = new WeakMap();
-    registrations.set(client, ofClient);
+const keysOfMethods = new WeakMap<MethodMeta, Map<string, string>>();
+
+/** A number under which the owner, and each worker that was sent a call with it, know a method and its settings. */
+interface Registration {
+  readonly id: number;
+  /** Of the settings that have the number now. */
+  key: string;
+}
+
+/** Settings that a program makes for each call, such as what is left until a deadline, must not add up. */
+const REGISTRATIONS_MAX = 1_000;
+const registrations = new WeakMap<Client, Map<string, Registration>>();
+
+function registrationOf(
+  client: Client,
+  key: string,
+  name: string,
+  method: MethodMeta,
+  numReturns: number,
+): Registration {
+  let byKey = registrations.get(client);
+  if (!byKey) {
+    byKey = new Map();
+    registrations.set(client, byKey);
   }
-  let ofMethod = ofClient.get(method);
-  if (!ofMethod) {
-    ofMethod = new Map();
-    ofClient.set(method, ofMethod);
-  }
-  const key = `${name} ${numReturns}`;
-  const known = ofMethod.get(key);
-  if (known !== undefined) return known;
-  const id = client.takeRegistration();
-  ofMethod.set(key, id);
+  const known = byKey.get(key);
+  if (known) return known;
+  const oldest = byKey.size < REGISTRATIONS_MAX ? undefined : byKey.values().next().value;
+  if (oldest) byKey.delete(oldest.key);
+  const registration = oldest ?? { id: client.takeRegistration(), key };
+  registration.key = key;
+  byKey.set(key, registration);
   client.port.method({
-    id,
+    id: registration.id,
     name,
     displayName: method.name ?? "",
     numReturns,
@@ -67,7 +102,7 @@ function registrationOf(client: Client, name: string, method: MethodMeta, numRet
     timeoutMs: method.timeoutMs,
     retry: method.retry,
   });
-  return id;
+  return registration;
 }
 
 function call(
@@ -91,6 +126,7 @@ function call(
   client.port.call(seq, state.num, registration, encoded.args, encoded.deps, encoded.nested);
   if (method.isGenerator) {
     const stream = client.trackStream(seq, method.streamBufferItems);
+    stream.completed().isCall = true;
     // Its completion, which does not keep the stream itself: one that the program drops is given up, and ends.
     if (maxPendingCalls >= 0) countPending(client, state, stream.completed());
     return stream;
@@ -99,7 +135,9 @@ function call(
   first.isCall = true;
   if (maxPendingCalls >= 0) countPending(client, state, first);
   if (numReturns === 1) return first;
-  return trackMore(client, first, numReturns);
+  const refs = trackMore(client, first, numReturns);
+  for (const ref of refs) ref.isCall = true;
+  return refs;
 }
 
 /** The call is one more that is pending, until `end` has a value or an error. */

@@ -63,6 +63,11 @@ export class RefStream implements AsyncIterable<Ref> {
     return this.completion.id;
   }
 
+  /** It is the result of an actor's call. */
+  get isCall(): boolean {
+    return this.completion.isCall;
+  }
+
   /** The next ref, or done. Refs come in order; the last one rejects when the generator threw. */
   next(): Promise<IteratorResult<Ref, undefined>> {
     return this.client.run(() => this.take());

@@ -23,7 +23,7 @@ class FakeLink implements WorkerLink {
   readonly address: WorkerAddress;
   readonly out = new FrameWriter();
   readonly knownTemplates = new Set<number>();
-  readonly knownMethods = new Set<number>();
+  readonly knownMethods: WorkerLink["knownMethods"] = new Map();
   readonly knownActors = new Map<number, number>();
   namedLease = 0;
   readonly words = new Int32Array(new SharedArrayBuffer(4096));

@@ -346,8 +346,8 @@ export class ActorTable {
       out.uint(actor.incarnation);
       out.end();
     }
-    if (!link.knownMethods.has(method.id)) {
-      link.knownMethods.add(method.id);
+    if (link.knownMethods.get(method.id) !== method) {
+      link.knownMethods.set(method.id, method);
       out.begin();
       out.array(10);
       out.uint(TO_WORKER.method);

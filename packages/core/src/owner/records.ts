@@ -397,7 +397,8 @@ export interface WorkerLink {
   schedule(): void;
   /** Templates and methods that this worker has been told of, and actors, each with the incarnation that was named. */
   readonly knownTemplates: Set<number>;
-  readonly knownMethods: Set<number>;
+  /** By number, which programs use again for other settings. */
+  readonly knownMethods: Map<number, MethodTemplate>;
   readonly knownActors: Map<number, number>;
   /** The lease that was last named on it; 0 for none. */
   namedLease: number;

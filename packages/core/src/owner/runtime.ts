@@ -51,7 +51,7 @@ export interface OwnerRuntimeOptions {
 class Link implements WorkerLink {
   readonly address: WorkerAddress;
   readonly knownTemplates = new Set<number>();
-  readonly knownMethods = new Set<number>();
+  readonly knownMethods: WorkerLink["knownMethods"] = new Map();
   readonly knownActors = new Map<number, number>();
   namedLease = 0;
   readonly claims: ClaimTable | undefined;

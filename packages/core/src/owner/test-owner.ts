@@ -50,7 +50,7 @@ export class TestWorker implements WorkerLink {
   readonly address: WorkerAddress;
   readonly out = new FrameWriter();
   readonly knownTemplates = new Set<number>();
-  readonly knownMethods = new Set<number>();
+  readonly knownMethods: WorkerLink["knownMethods"] = new Map();
   readonly knownActors = new Map<number, number>();
   namedLease = 0;
   readonly claims: OwnerClaims | undefined;

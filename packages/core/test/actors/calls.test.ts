@@ -8,6 +8,12 @@ beforeAll(async () => {
 });
 afterAll(() => shutdown());
 
+class Pair {
+  pair(): [string, string] {
+    return ["first", "second"];
+  }
+}
+
 const behind = remote(async (gate: ReturnType<typeof newGate>, value: number) => {
   await get(gate.pass.remote());
   return value;
@@ -268,6 +274,45 @@ describe("streams", () => {
   });
 });
 
+describe("a method that is a field", () => {
+  test("has what options say of it, and the actor's retries", async () => {
+    class Fields {
+      attempts = 0;
+      readonly slow = () => new Promise<never>(() => {});
+      readonly flaky = (): number => {
+        if (++this.attempts < 3) throw new Error("not yet");
+        return this.attempts;
+      };
+    }
+    const type = remote(Fields, {
+      maxTaskRetries: 2,
+      maxConcurrency: 2,
+      methods: { slow: { timeoutMs: 100, name: "the slow one" } },
+    });
+    const actor = type.remote();
+    const flaky = actor.flaky.options({ retryExceptions: true }).remote();
+    expect(await errorOf(actor.slow.remote())).toMatchObject({
+      code: "TASK_TIMEOUT",
+      message: expect.stringContaining("the slow one"),
+    });
+    expect(await get(flaky)).toBe(3);
+  });
+});
+
+describe("options of one call", () => {
+  test("hold for it although thousands of others were given since", async () => {
+    const counter = remote(Counter).remote();
+    const first = counter.fail.options({ name: "the first" });
+    const names = Array.from({ length: 2_500 }, (_, index) => `call ${index}`);
+    const messages = names.map(async (name) => (await errorOf(counter.fail.options({ name }).remote("x"))).message);
+    for (const [index, message] of (await Promise.all(messages)).entries()) {
+      expect(message).toContain(`${names[index]} failed`);
+    }
+    expect((await errorOf(first.remote("x"))).message).toContain("the first failed");
+    expect((await errorOf(counter.fail.remote("x"))).message).toContain("Counter.fail failed");
+  });
+});
+
 describe("retries of errors", () => {
   test("retryExceptions repeats a call in its place", async () => {
     const type = remote(Counter, { maxTaskRetries: 5, methods: { flaky: { retryExceptions: true } } });
@@ -325,11 +370,18 @@ describe("cancelling", () => {
     expect(await get(counter.pid.remote())).toBe(pid);
   });
 
-  test("force is refused", async () => {
+  test("force is refused, for streams and each of several returns too", async () => {
     const counter = remote(Counter).remote();
     const call = counter.add.remote();
-    await expect(cancel(call, { force: true })).rejects.toMatchObject({ code: "INVALID_OPTION" });
-    expect(await get(call)).toBe(1);
+    const [, second] = remote(Pair).remote().pair.options({ numReturns: 2 }).remote();
+    const stream = counter.count.remote(3);
+    for (const result of [call, second, stream]) {
+      await expect(cancel(result, { force: true })).rejects.toMatchObject({ code: "INVALID_OPTION" });
+    }
+    expect(await get([call, second])).toEqual([1, "second"]);
+    const values: number[] = [];
+    for await (const value of stream.values()) values.push(value);
+    expect(values).toEqual([0, 1, 2]);
   });
 
   test("timeoutMs rejects the call and interrupts nothing", async () => {
