@@ -84,7 +84,7 @@ export const runtimeContext = (() => {
       wasRestarted: false,
     } satisfies RuntimeContext;
   }
-  return {
+  const context = {
     ...base,
     taskId: execution.taskId,
     workerId: execution.workerId,
@@ -95,11 +95,11 @@ export const runtimeContext = (() => {
       return execution.signal();
     },
     wasRestarted: execution.wasRestarted,
-    ...(execution.actorId !== undefined && {
-      actorId: execution.actorId,
-      get self() {
-        return execution.self?.();
-      },
-    }),
   };
+  if (execution.actorId === undefined) return context;
+  // Defined and not spread: a handle of one's own keeps the actor, so it is made for those who ask for it.
+  return Object.defineProperties(context, {
+    actorId: { value: execution.actorId, enumerable: true },
+    self: { get: () => execution.self?.(), enumerable: true },
+  });
 }) as unknown as RuntimeContextFunction;

@@ -144,7 +144,8 @@ export function wholeNumber(
     if (typeof value === "number" && Number.isSafeInteger(value)) {
       if ((value >= min && value <= max) || value === extra?.value) return value;
     }
-    const range = max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`;
+    const isTooLarge = typeof value === "number" && value > max;
+    const range = max === Number.MAX_SAFE_INTEGER && !isTooLarge ? `of at least ${min}` : `from ${min} to ${max}`;
     const or = extra === undefined ? "" : `, or ${extra.value} ${extra.means}`;
     return refuse(at, value, `a whole number ${range}${or}`);
   };

@@ -222,6 +222,7 @@ describe("actor options", () => {
     [{ maxRetries: 1 }, /no option "maxRetries"/],
     [{ maxCalls: 1 }, /no option "maxCalls"/],
     [{ resources: { CPU: 1 } }, /use the option "numCpus"/],
+    [{ isolation: "shared", numGpus: 0.5 }, /"numGpus" is 0\.5; .*isolation "shared".* Use isolation "process"/],
   ])("%o is refused", (options, message) => {
     expect(refusal(() => normalizeActorOptions(options))).toMatch(message);
   });
@@ -304,6 +305,21 @@ describe("init options", () => {
     [{ numCpus: 2 }, /no option "numCpus"/],
   ])("%o is refused", (options, message) => {
     expect(refusal(() => normalizeInitOptions(options))).toMatch(message);
+  });
+
+  test.each([
+    { resources: { cpu: 1 } },
+    { objectStoreBytes: 2 ** 30 },
+    { spillDirectory: "/tmp" },
+    { spillBytesMax: 0 },
+    { infeasibleTimeoutMs: 1 },
+    { putTimeoutMs: 1 },
+    { memoryMonitor: { threshold: 0.5 } },
+  ])("a standing node has its own %o", (options) => {
+    const message = new RegExp(`"${Object.keys(options)[0]}" is .*address "auto".*mobula start`);
+    expect(refusal(() => normalizeInitOptions({ ...options, address: "auto" }))).toMatch(message);
+    expect(refusal(() => normalizeInitOptions(options, { MOBULA_ADDRESS: "auto" }))).toMatch(message);
+    expect(normalizeInitOptions({ address: "auto", namespace: "n", token: "t" }).address).toBe("auto");
   });
 
   test("a node's resources may be fractional where that means something", () => {

@@ -129,6 +129,17 @@ export function refuseInline(call: string, given: RuntimeEnv | undefined): void 
 
 const numReturns = wholeNumber(1);
 
+/** @throws InvalidOptionError when a generator, whose refs come in a stream, is to have a number of them. */
+export function refuseStreamReturns(call: string, given: number): void {
+  if (given > 1) {
+    refuse(
+      { call, option: "numReturns" },
+      given,
+      "left out for a generator, which gives a stream of refs: iterate it, or return an array from an ordinary function",
+    );
+  }
+}
+
 // ── tasks ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 const placementTable = {
@@ -340,6 +351,13 @@ export function normalizeActorOptions(options: unknown, base?: object): ActorSet
   if (read.getIfExists === true && read.name === undefined) {
     refuse({ call, option: "getIfExists" }, true, 'used with the option "name"');
   }
+  if (read.isolation === "shared" && (read.numGpus ?? 0) > 0) {
+    refuse(
+      { call, option: "numGpus" },
+      read.numGpus,
+      'left out with isolation "shared": actors in one process see the same devices. Use isolation "process"',
+    );
+  }
   const concurrencyGroups = read.concurrencyGroups ?? {};
   const methodDefaults: MethodSettings = { ...METHOD_DEFAULTS, maxTaskRetries: read.maxTaskRetries ?? 0 };
   const methods = Object.entries(read.methods ?? {}).map(([method, given]) => {
@@ -450,6 +468,28 @@ export interface InitSettings {
   readonly token: string | undefined;
 }
 
+const NODE_OPTIONS = [
+  "resources",
+  "objectStoreBytes",
+  "spillDirectory",
+  "spillBytesMax",
+  "infeasibleTimeoutMs",
+  "putTimeoutMs",
+  "memoryMonitor",
+] as const;
+
+/** What a node was started with holds for every program that joins it. */
+function refuseNodeOptions(given: Readonly<Record<string, unknown>>): void {
+  for (const option of NODE_OPTIONS) {
+    if (given[option] === undefined) continue;
+    refuse(
+      { call: "init()", option },
+      given[option],
+      'left out with address "auto": it belongs to the standing node. Give it to "mobula start", or use address "local"',
+    );
+  }
+}
+
 /** @param environment where `MOBULA_ADDRESS` and `MOBULA_TOKEN` give what the program leaves open. */
 export function normalizeInitOptions(
   options: unknown,
@@ -463,6 +503,7 @@ export function normalizeInitOptions(
       ? "local"
       : address(fromEnvironment, { call: "init()", option: "address (from MOBULA_ADDRESS)" }));
   if (chosen === "inline") refuseInline("init()", read.runtimeEnv);
+  if (chosen === "auto") refuseNodeOptions(read);
   return {
     address: chosen,
     resources: read.resources ?? {},

@@ -118,7 +118,8 @@ async function join(options: DriverOptions, io: IoThread, launched: LaunchedNode
     hello: {
       t: "hello",
       version: WIRE_VERSION,
-      token: options.token ?? at.token,
+      // A node of this program's own has a token that nobody else knows; the program's is for nodes that it joins.
+      token: launched?.token ?? options.token ?? at.token,
       language: "js",
       role: "driver",
       processId,

@@ -139,6 +139,13 @@ describe("others on the machine", () => {
   });
 });
 
+test("a token that is meant for a cluster does not keep a program from a node of its own", async () => {
+  const program = start("user", { env: { MOBULA_TOKEN: "of a cluster" } });
+  await program.line("ready");
+  program.kill();
+  await program.leavesNothing(2_000);
+});
+
 describe("leftovers of dead runs", () => {
   test("are swept at the next start, and what is not ours stays", async () => {
     const dead = start("busy");

@@ -27,6 +27,26 @@ describe("items", () => {
     expect(await collect(slowly.remote("abc").values())).toEqual(["a", "b", "c"]);
   });
 
+  test("a number of returns is refused at the call, for tasks and for methods", async () => {
+    const given = { numReturns: 2 } as object;
+    const refused = expect.objectContaining({
+      code: "INVALID_OPTION",
+      message: expect.stringMatching(/"numReturns" is 2; .*generator/),
+    });
+    function* pair() {
+      yield 1;
+      yield 2;
+    }
+    expect(() => remote(pair, given)).toThrow(refused);
+    class Pairs {
+      *pair() {
+        yield* [1, 2];
+      }
+    }
+    using pairs = remote(Pairs).remote();
+    expect(() => pairs.pair.options(given)).toThrow(refused);
+  });
+
   test("an empty stream ends at once, and its completion is a ref of nothing", async () => {
     const stream = count.remote(0);
     expect(await collect(stream)).toEqual([]);
