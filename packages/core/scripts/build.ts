@@ -80,10 +80,10 @@ async function bundleLooseModules(): Promise<void> {
 
 /** One bundle for everything users import: parts that few need are evaluated when they are first asked for. */
 async function bundleRuntime(): Promise<void> {
-  const members = doors.map(({ member, module }) => `  get ${member}() { return require("./${module}"); },`);
+  const members = doors.map(({ member, module }) => `  ${member}: noteOwnApi(require("./${module}")),`);
   await bundle({
     outfile: join(lib, "runtime.main.cjs"),
-    entry: `module.exports = {\n${members.join("\n")}\n};\n`,
+    entry: `const { noteOwnApi } = require("./bin/own-api.ts");\nmodule.exports = {\n${members.join("\n")}\n};\n`,
     plugins: [lazyModules(slowModules)],
   });
 }
@@ -109,9 +109,11 @@ function registerModule(): Plugin {
     setup(setup) {
       setup.onResolve({ filter: /^mobula-build:register$/ }, ({ path }) => ({ path, namespace: "mobula-build" }));
       setup.onLoad({ filter: /./, namespace: "mobula-build" }, () => ({
-        contents: `export function register(api) {
-  globalThis[${RUNTIME_SYMBOL}] = { api };
+        contents: `import { noteOwnApi } from "./bin/own-api.ts";
+export function register(api) {
+  globalThis[${RUNTIME_SYMBOL}] = { api: noteOwnApi(api) };
 }`,
+        resolveDir: source,
         loader: "js",
       }));
     },

@@ -15,14 +15,13 @@ export interface BundleOptions {
   readonly header?: string;
 }
 
-/** What `import.meta` offers, for code in a CommonJS file. Resolving as `import` does takes an ES module: `resolve.mjs`. */
+/** What `import.meta` offers, for code in a CommonJS file; what resolves as `import` does is in `resolve.mjs`. */
 const importMetaHeader = `const __mobulaUrl = require("node:url").pathToFileURL(__filename).href;
-const __mobulaResolve = (specifier) => require("node:module").createRequire(__filename)("./resolve.mjs").resolve(specifier);
 `;
 
-/** The file that bundles with `import.meta.resolve` in them need beside themselves. */
+/** The file that gives bundles `import.meta.resolve`, see closure/modules.ts. */
 export function writeResolver(folder: string): void {
-  writeFileSync(join(folder, "resolve.mjs"), "export const resolve = (specifier) => import.meta.resolve(specifier);\n");
+  writeFileSync(join(folder, "resolve.mjs"), "export const { resolve } = import.meta;\n");
 }
 
 /** Writes one CommonJS file with everything `entry` needs and returns the names of the npm packages inside it. */
@@ -41,7 +40,7 @@ export async function bundleFile({ outfile, entry, resolveDir, plugins, header }
       "import.meta.url": "__mobulaUrl",
       "import.meta.dirname": "__dirname",
       "import.meta.filename": "__filename",
-      "import.meta.resolve": "__mobulaResolve",
+      "import.meta.resolve": "undefined",
     },
     banner: { js: `${importMetaHeader}${header ?? ""}` },
     // Names stay, for stack traces. A process start reads and holds the text of its program.

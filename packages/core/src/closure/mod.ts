@@ -1,2 +1,3 @@
 export { collectCode, createFunctionCustomizer, FunctionCustomizer } from "./customizer.ts";
 export { moduleToImport } from "./modules.ts";
+export { noteApi } from "./origins.ts";

@@ -96,16 +96,22 @@ export function resolveImport(specifier: string, parent: string): string {
 
 /** `import.meta.resolve` resolves from this file only; a hook for the moment puts the right parent in its place. */
 function withParent(specifier: string, parent: string): string {
-  // Written out in full, so that the build finds it and puts a function in its place; tools may leave it out.
-  const resolve = import.meta.resolve as ((specifier: string) => string) | undefined;
-  if (!resolve) return resolveRequire(specifier, parent);
+  const resolve = importMetaResolve();
+  let found: string | undefined;
   const hooks = registerHooks({
-    resolve: (wanted, context, next) =>
-      wanted.startsWith(PROBE) ? next(specifier, { ...context, parentURL: parent }) : next(wanted, context),
+    resolve(wanted, context, next) {
+      if (!wanted.startsWith(PROBE)) return next(wanted, context);
+      if (resolve !== undefined) return next(specifier, { ...context, parentURL: parent });
+      const conditions = context.conditions.map((condition) => (condition === "require" ? "import" : condition));
+      found = next(specifier, { ...context, conditions, parentURL: parent }).url;
+      throw new InternalError("known now: there is nothing to load");
+    },
   });
   try {
-    return resolve(`${PROBE}${encodeURIComponent(specifier)}`);
+    const probe = `${PROBE}${encodeURIComponent(specifier)}`;
+    return String(resolve === undefined ? here()(probe) : resolve(probe));
   } catch (cause) {
+    if (found !== undefined) return found;
     if (/^(?:\.{0,2}\/|file:)/.test(specifier)) return new URL(specifier, parent).href;
     throw new SerializationError(
       `cannot find what "${specifier}", imported by ${parent}, means (${cause instanceof Error ? cause.message : cause})`,
@@ -114,6 +120,16 @@ function withParent(specifier: string, parent: string): string {
   } finally {
     hooks.deregister();
   }
+}
+
+/**
+ * A bundle has it in a file of its own. tsx and vite take it out of the modules that they transform, this one or that
+ * file: then `require` is asked, under the conditions of `import`.
+ */
+function importMetaResolve(): ImportMeta["resolve"] | undefined {
+  const own = import.meta.resolve as ImportMeta["resolve"] | undefined;
+  if (own !== undefined || import.meta.url.endsWith(".ts")) return own;
+  return (here()("./resolve.mjs") as Partial<ImportMeta>).resolve;
 }
 
 /** vite writes specifiers relative to its root, which is the working folder. */

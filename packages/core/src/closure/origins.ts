@@ -74,11 +74,25 @@ export function exportOfImported(fn: AnyFunction): ImportedBinding | undefined {
 
 function noteExports(url: string, namespace: unknown): void {
   if (typeof namespace !== "object" || namespace === null || !types.isModuleNamespaceObject(namespace)) return;
-  for (const name of Object.keys(namespace)) {
-    const value: unknown = Reflect.get(namespace, name);
+  noteFunctions(url, "export", namespace);
+}
+
+/**
+ * Tells where the functions and classes of an API are imported from. In a bundle V8 knows neither which of its functions
+ * a program can import nor under which address, and by value they would bring the state of the whole runtime along.
+ *
+ * @param url of a CommonJS module with these exports.
+ */
+export function noteApi(url: string, api: object): void {
+  noteFunctions(url, "require", api);
+}
+
+function noteFunctions(url: string, how: "export" | "require", exports: object): void {
+  for (const name of Object.keys(exports)) {
+    const value: unknown = Reflect.get(exports, name);
     // Objects are left alone: only captured imports of them are imported again.
     if (typeof value === "function" && !originOf.has(value) && !types.isProxy(value)) {
-      originOf.set(value, ImportedBinding.of(url, "export", name));
+      originOf.set(value, ImportedBinding.of(url, how, name));
     }
   }
 }

@@ -1,6 +1,9 @@
 /** A small program that uses the package as its README shows, in each module format; prints OK when all is right. */
 const body = (types: boolean) => `
   await init({ resources: { cpu: 2 } });
+  // Before anything of this program was shipped, so that nothing is known of what it imports.
+  const queue = new Queue${types ? "<number>" : ""}({ maxSize: 3 });
+  await queue.put(1);
   const factor = 3;
   const triple = remote((x${types ? ": number" : ""}) => x * factor);
   class Counter {
@@ -13,6 +16,18 @@ const body = (types: boolean) => `
     for (const byte of bytes) total += byte;
     return total;
   });
+  class TooMany extends MobulaError {}
+  const twice = remote(async (to${types ? ": Queue<number>" : ""}) => {
+    const [first, second] = await get([triple.remote(1), triple.remote(2)]);
+    await to.putAll([first, second]);
+    const own = new Queue();
+    await own.put(await own.size());
+    return new TooMany("INTERNAL", "internal", "not an error of ours");
+  });
+  const refused = await get(twice.remote(queue));
+  if (!(refused instanceof TooMany)) throw new Error("the error's class was lost");
+  const queued = await queue.getAll();
+  if (queued.join() !== "1,3,6") throw new Error(queued.join());
   const stored = put(new Uint8Array(1024 * 1024).fill(7));
   const results = await get([triple.remote(14), counter.add.remote(2), sum.remote(stored)]);
   const array = await get(stored);
@@ -21,7 +36,7 @@ const body = (types: boolean) => `
   if (array.length !== 1024 * 1024 || array[1000] !== 7) throw new Error("the stored array came back changed");
 `;
 
-const names = "init, remote, get, put, shutdown";
+const names = "init, remote, get, put, shutdown, MobulaError, Queue";
 
 export const esmProgram = `import { ${names} } from "mobula";\n${body(false)}\nconsole.log("OK");\n`;
 export const typescriptProgram = `import { ${names} } from "mobula";\n${body(true)}\nconsole.log("OK");\n`;
