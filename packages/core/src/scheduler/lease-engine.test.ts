@@ -165,6 +165,22 @@ describe("waiting tasks", () => {
     expect(new Set(chain).size).toBe(20);
   });
 
+  test.each([
+    [1, 1 + 1],
+    [4, 4 + 3],
+  ])("while tasks wait on all of %i CPUs, %i workers are started ahead", (cpu, ahead) => {
+    const world = new World(engineWith({ cpu }));
+    world.send({ kind: "tick" });
+    world.run(100);
+    world.send({ kind: "client-joined", clientId: A, jobId: job("j1") });
+    world.send({ kind: "demand-changed", clientId: A, shape: 1, demand: demandOf({ cpu: 1 }), wanted: cpu });
+    const granted = grants(world.commands);
+    expect(granted).toHaveLength(cpu);
+    for (const { workerId } of granted) world.send({ kind: "worker-blocked", workerId, blocked: true });
+    world.run(1_000);
+    expect(world.commands.filter(({ kind }) => kind === "start-worker")).toHaveLength(cpu + ahead);
+  });
+
   test("GPUs stay with a task that waits", () => {
     const engine = engineWith({ cpu: 1, gpu: 1 });
     joined(engine, 1);

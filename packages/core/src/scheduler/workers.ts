@@ -2,7 +2,8 @@
  * How many worker processes there should be, which of them serves a demand, and when one has to go.
  *
  * - As many as there are free CPUs wait ready, before anybody asks: a first task starts at once.
- * - While tasks wait for tasks of their own, a few more are started ahead, so that each level of nesting finds one.
+ * - While tasks wait for tasks of their own, a few more are started ahead, one fewer than there are CPUs: each level of
+ *   nesting finds one, and at the last level few were started for nothing.
  * - Idle ones beyond that are ended after {@link IDLE_WORKER_MS}.
  * - Few start at a time: starting is work for a CPU, and more at once only makes all of them late.
  */
@@ -180,7 +181,7 @@ export class WorkerPlan {
 
   private spareTarget(freeCpuUnits: number, blocked: number): number {
     const free = Math.min(this.cpus, Math.ceil(Math.max(0, freeCpuUnits) / UNITS_PER_ONE));
-    return free + Math.min(blocked, 2 * this.cpus);
+    return free + Math.min(blocked, Math.max(1, this.cpus - 1));
   }
 }
 

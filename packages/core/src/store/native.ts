@@ -12,11 +12,17 @@ let knownPath: string | undefined;
 /** Loaded when first used: it takes milliseconds, and some processes never need it. */
 export function koffi(): Koffi {
   if (!loaded) {
-    const load = createRequire(import.meta.url);
     // What koffi adds to its native part are warnings of what is deprecated.
-    loaded = (knownPath === undefined ? load("koffi") : load(knownPath)) as Koffi;
+    loaded = knownPath === undefined ? (createRequire(import.meta.url)("koffi") as Koffi) : open(knownPath);
   }
   return loaded;
+}
+
+/** What `require` does with such a file, without the search for it. */
+function open(path: string): Koffi {
+  const module = { exports: {} };
+  process.dlopen(module, path);
+  return module.exports as Koffi;
 }
 
 /** Where this process has found the native part; undefined while it has not loaded it. */
