@@ -4,6 +4,7 @@ import { InvalidOptionError } from "../base/errors.ts";
 import { newActorId } from "../base/ids.ts";
 import {
   type Client,
+  type EncodedArgs,
   Handle,
   type HandleMeta,
   handleState,
@@ -131,9 +132,21 @@ class RemoteFunctionImpl {
   }
 
   private submitTo(client: Client, args: readonly unknown[]): unknown {
-    if (this.registeredWith !== client || this.serializersKnown !== client.values.serializers.version) {
-      this.register(client);
+    if (this.registeredWith === client && this.serializersKnown === client.values.serializers.version) {
+      return this.submitRegistered(client, args);
     }
+    const wasPacked = this.packed.client === client;
+    this.register(client);
+    try {
+      return this.submitRegistered(client, args);
+    } catch (error) {
+      // A refused call captures nothing: the next one takes the values of its own time.
+      if (!wasPacked) this.forget(client);
+      throw error;
+    }
+  }
+
+  private submitRegistered(client: Client, args: readonly unknown[]): unknown {
     const { numReturns } = this.settings;
     const encoded = client.values.encodeArgs(args);
     const seq = client.takeSeqs(numReturns);
@@ -182,7 +195,14 @@ class RemoteFunctionImpl {
     this.template = template.id;
     this.registeredWith = client;
     this.serializersKnown = version;
-    templateRegistry.register(this, { client, id: template.id });
+    templateRegistry.register(this, { client, id: template.id }, this);
+  }
+
+  private forget(client: Client): void {
+    templateRegistry.unregister(this);
+    client.port.dropTemplate(this.template);
+    this.packed.codes.clear();
+    this.registeredWith = undefined;
   }
 }
 
@@ -278,10 +298,21 @@ class RemoteClassImpl {
   }
 
   private createWith(client: Client, args: readonly unknown[]): Handle {
+    const wasPacked = this.packed.client === client;
     const { code } = this.packedWith(client);
     const hosting = this.hostedWith(client);
     const { meta } = hosting;
-    const encoded = client.values.encodeArgs(args);
+    let encoded: EncodedArgs;
+    try {
+      encoded = client.values.encodeArgs(args);
+    } catch (error) {
+      // As with functions: a refused call captures nothing.
+      if (!wasPacked) {
+        this.packed.client = undefined;
+        hosting.client = undefined;
+      }
+      throw error;
+    }
     const num = client.takeNum();
     const actorId = newActorId(client.jobId);
     client.port.createActor({

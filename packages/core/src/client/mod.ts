@@ -8,4 +8,4 @@ export { setMethodOverrides, trackMore } from "./method-calls.ts";
 export type { OwnerPort } from "./port.ts";
 export { Ref } from "./refs.ts";
 export { RefStream } from "./streams.ts";
-export { type SerializerList, shipByCustomizer } from "./values.ts";
+export { type EncodedArgs, type SerializerList, shipByCustomizer } from "./values.ts";

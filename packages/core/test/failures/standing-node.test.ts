@@ -62,6 +62,18 @@ test("two drivers get the same share, however many tasks each has waiting", asyn
   await settles();
 });
 
+test("a driver that submits 1,000 tasks and computes for 5 s finds them done, and another had its share meanwhile", async () => {
+  const other = join("works", { args: ["50", "5000", "1"] });
+  await other.line("ready");
+  const computing = join("computes");
+  await computing.line("submitted");
+  expect(await computing.line("finished")).toBe(100);
+  // While the 1,000 ran, as many of the other's can have run.
+  expect(await other.line<number>("done")).toBeGreaterThan(500);
+  await Promise.all([computing.exitWithin(5_000), other.exitWithin(5_000)]);
+  await settles();
+});
+
 test("a detached actor lives on after its driver, and another driver finds it", async () => {
   const first = join("detaches");
   expect(await first.line("added")).toBe(1);

@@ -1,12 +1,18 @@
 import { get, init, isObjectRef, type ObjectRef, put, release, remote, runtimeContext, shutdown } from "mobula";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { newFolder } from "../new-folder.ts";
-import { blockUntil, errorOf, raise, raised } from "./helpers.ts";
+import { blockUntil, errorOf, note, notes, raise, raised } from "./helpers.ts";
 
 beforeAll(async () => {
   await init({ objectStoreBytes: 64 * 2 ** 20, resources: { cpu: 2, slots: 1 } });
 });
 afterAll(() => shutdown());
+
+class Placed {
+  where(): { actorId: string | undefined } {
+    return { actorId: runtimeContext().actorId };
+  }
+}
 
 const identity = remote((value: number) => value);
 const lengthOf = remote((bytes: Uint8Array) => bytes);
@@ -74,6 +80,31 @@ describe("arguments", () => {
     const ref = put(1);
     release(ref);
     expect(() => add.remote(ref, 1)).toThrow(expect.objectContaining({ code: "REF_RELEASED" }));
+  });
+});
+
+describe("captures", () => {
+  test("are taken at the first submission; a refused call captures nothing", async () => {
+    let factor = 1;
+    const times = remote((value: number) => value * factor);
+    class Multiplier {
+      readonly by = factor;
+      times(value: number): number {
+        return value * this.by * factor;
+      }
+    }
+    const type = remote(Multiplier);
+    const refused = expect.objectContaining({ code: "NOT_SERIALIZABLE" });
+    const notShippable = new WeakMap() as unknown as number;
+    expect(() => times.remote(notShippable)).toThrow(refused);
+    expect(() => (type as unknown as { remote(value: number): void }).remote(notShippable)).toThrow(refused);
+    factor = 10;
+    expect(await get(times.remote(1))).toBe(10);
+    using multiplier = type.remote();
+    expect(await get(multiplier.times.remote(1))).toBe(100);
+    factor = 1_000;
+    expect(() => times.remote(notShippable)).toThrow(refused);
+    expect(await get(times.remote(1))).toBe(10);
   });
 });
 
@@ -328,5 +359,27 @@ describe("options", () => {
     expect(context.taskId).toMatch(/^[0-9a-f]{48}$/);
     expect(context.actorId).toBeUndefined();
     expect(own.taskId).toBeUndefined();
+  });
+
+  test("ids have the lengths of Ray's, and stay the same over retries", async () => {
+    const folder = newFolder();
+    const twice = remote(
+      (where: string) => {
+        const { taskId, attempt } = runtimeContext();
+        note(where, `${taskId}`);
+        if (attempt === 0) process.kill(process.pid, "SIGKILL");
+        if (attempt === 1) throw new Error("again");
+        return taskId;
+      },
+      { retryExceptions: true },
+    );
+    const ref = twice.remote(folder);
+    const taskId = await get(ref);
+    expect(notes(folder)).toEqual([taskId, taskId, taskId]);
+    using actor = remote(Placed).remote();
+    const { actorId } = await get(actor.where.remote());
+    const bytes = [runtimeContext().jobId, actorId, taskId, ref.id].map((id) => `${id}`.length / 2);
+    expect(bytes).toEqual([4, 16, 24, 28]);
+    expect(ref.id.startsWith(`${taskId}`)).toBe(true);
   });
 });
