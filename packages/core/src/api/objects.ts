@@ -129,8 +129,8 @@ export const wait = (async (items: unknown, options?: unknown) => {
 
 /**
  * Ends a task, a call of an actor, or a stream; its ref rejects with `TaskCancelledError` at once. What has not started
- * is dropped. What runs gets its `signal` aborted and is interrupted, without harm to its process or its actor. Does
- * nothing to what has finished.
+ * is dropped. What runs gets its `signal` aborted, and its synchronous code is interrupted, without harm to its process
+ * or its actor; what follows an `await` has to heed the signal. Does nothing to what has finished.
  *
  * @throws InvalidOptionError for `force` on a call of an actor: use `kill`.
  */

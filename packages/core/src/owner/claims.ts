@@ -31,9 +31,10 @@ const TRIES_MAX = 8;
 const word = (sequence: number, state: number): number => (sequence << 2) | state;
 
 /** What the guard word calls a task or call: owners number theirs independently, and one worker serves many of them. */
-export function guardKey(owner: ProcessId, seq: Seq): number {
-  return (Number.parseInt(owner.slice(0, 7), 16) + seq) % 0x4000_0000;
-}
+export const guardKey = (owner: ProcessId, seq: Seq): number => guardKeyFrom(guardBase(owner), seq);
+/** What the keys of an owner begin from. */
+export const guardBase = (owner: ProcessId): number => Number.parseInt(owner.slice(0, 7), 16);
+export const guardKeyFrom = (base: number, seq: Seq): number => (base + seq) % 0x4000_0000;
 
 /** The owner's side of one worker's page. */
 export class OwnerClaims implements ClaimTable {
@@ -128,7 +129,8 @@ export class WorkerClaims {
   /** @param key of what runs, see {@link guardKey}. */
   enterGuard(key: number): void {
     this.guards = (this.guards + 1) & SEQUENCE_MASK;
-    Atomics.store(this.words, GUARD_TASK_WORD, key);
+    // The store that follows orders it.
+    this.words[GUARD_TASK_WORD] = key;
     Atomics.store(this.words, GUARD_WORD, word(this.guards, GUARD_RUNNING));
   }
 

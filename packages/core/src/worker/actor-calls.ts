@@ -5,14 +5,16 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { monotonicMs } from "../base/clock.ts";
+import { InternalError } from "../base/errors.ts";
 import type { Seq } from "../base/ids.ts";
 import { type Client, runAs } from "../client/mod.ts";
-import { guardKey, type OwnerRuntime, type WorkerClaims } from "../owner/mod.ts";
+import type { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
 import { NO_CLAIM } from "../wire/mod.ts";
 import { decodeArguments, dropArguments, fetchValues, receiveRefs, releaseRefs } from "./arguments.ts";
 import type { OwnerConnection, WorkerMethod } from "./connection.ts";
-import { GUARD_FROM_MICROS, Interrupted, runGuarded } from "./guard.ts";
+import { breakable, Interrupted, isGuarded, runGuarded } from "./guard.ts";
 import type { CallLine, CallMessage, HostedActor, OpenCall } from "./hosted-actor.ts";
+import { isWatchKept } from "./interrupt-watch.ts";
 import { type AnyGenerator, isGenerator, isThenable, Producer } from "./producer.ts";
 import { isRetryable } from "./retry-rule.ts";
 import { Running } from "./running.ts";
@@ -39,6 +41,13 @@ export class ActorCalls {
   private readonly open = new Map<OwnerConnection, Map<Seq, OpenCall>>();
   private readonly rules = new WeakMap<WorkerMethod, unknown>();
   private nextNumber = 0;
+  /** Lines with calls that may start now, in order. */
+  private readonly due: { readonly actor: HostedActor; readonly line: CallLine }[] = [];
+  private dueDone = 0;
+  /** The call whose method runs, in which actor, and since when. */
+  private invoked: OpenCall | undefined;
+  private invokedIn: HostedActor | undefined;
+  private invokedAt = 0;
   /** When the call that was looked at last had begun to run, or had run. */
   private at = 0;
   private turnStartedAt = 0;
@@ -58,12 +67,54 @@ export class ActorCalls {
     call.number = this.nextNumber++;
     const line = actor.lineOf(call.method.group);
     line.push(call);
-    this.advance(actor, line);
+    this.becomesDue(actor, line);
   }
 
-  /** Starts what may start. */
+  private becomesDue(actor: HostedActor, line: CallLine): void {
+    if (line.isDue) return;
+    line.isDue = true;
+    this.due.push({ actor, line });
+  }
+
+  /** Starts what may start; called when all frames of one read are in. */
+  drain(): void {
+    if (this.due.length === 0) return;
+    const { claims } = this.options;
+    if (!claims || !isWatchKept()) this.advanceDue();
+    else while (!breakable(claims, this.advanceDue)) this.brokenOff();
+  }
+
+  private readonly advanceDue = (): void => {
+    const { due } = this;
+    for (let next = due[this.dueDone]; next; next = due[this.dueDone]) {
+      this.dueDone++;
+      next.line.isDue = false;
+      this.advance(next.actor, next.line);
+    }
+    due.length = 0;
+    this.dueDone = 0;
+  };
+
+  /** A cancel broke the call that ran, and with it what followed in its line. */
+  private brokenOff(): void {
+    const { invoked: open, invokedIn: actor } = this;
+    if (!open || !actor) throw new InternalError("a cancel broke something, and no call was running");
+    const line = actor.lineOf(open.call.method.group);
+    const micros = this.returned(open, this.invokedAt);
+    void this.failed(actor, open, micros, new Interrupted());
+    line.running--;
+    this.becomesDue(actor, line);
+  }
+
+  /** Starts what may start of an actor that has just begun to live. */
   advanceAll(actor: HostedActor): void {
-    for (const line of actor.lines) this.advance(actor, line);
+    for (const line of actor.lines) this.goesOn(actor, line);
+  }
+
+  private goesOn(actor: HostedActor, line: CallLine): void {
+    if (!line.first() && actor.ending === undefined) return;
+    this.becomesDue(actor, line);
+    this.drain();
   }
 
   private advance(actor: HostedActor, line: CallLine): void {
@@ -76,7 +127,7 @@ export class ActorCalls {
         this.at = monotonicMs();
         void pending.then(() => {
           line.running--;
-          this.advance(actor, line);
+          this.goesOn(actor, line);
         });
       } else line.running--;
       this.shareTurn(actor, line, call.connection);
@@ -114,7 +165,7 @@ export class ActorCalls {
     line.isPaused = true;
     setImmediate(() => {
       line.isPaused = false;
-      this.advance(actor, line);
+      this.goesOn(actor, line);
     });
   }
 
@@ -186,21 +237,33 @@ export class ActorCalls {
     });
   }
 
-  private invoke(actor: HostedActor, { call, running, method }: OpenCall, startedAt: number): unknown {
+  private invoke(actor: HostedActor, open: OpenCall, startedAt: number): unknown {
+    const { call, running, method } = open;
     const { client, claims } = this.options;
     const { name } = call.method;
     const args = decodeArguments(client, call);
     const fn = actor.instance?.[name];
     if (typeof fn !== "function") throw new TypeError(`actor ${actor.className} has no method ${name}`);
     const run = (): unknown => runAs(running, () => fn.apply(actor.instance, args));
-    const isGuarded = claims && (method.runs < 2 || method.micros > GUARD_FROM_MICROS);
+    this.invoked = open;
+    this.invokedIn = actor;
+    this.invokedAt = startedAt;
     try {
-      return isGuarded ? runGuarded(claims, guardKey(call.connection.ownerId, call.seq), run) : run();
+      if (!claims || !isGuarded(method.runs, method.micros)) return run();
+      return runGuarded(claims, call.connection.guardKey(call.seq), run);
     } finally {
-      this.at = monotonicMs();
-      method.runs++;
-      method.micros += ((this.at - startedAt) * 1000 - method.micros) / Math.min(method.runs, 8);
+      this.returned(open, startedAt);
     }
+  }
+
+  private returned({ method }: OpenCall, startedAt: number): number {
+    this.invoked = undefined;
+    this.invokedIn = undefined;
+    this.at = monotonicMs();
+    const micros = (this.at - startedAt) * 1000;
+    method.runs++;
+    method.micros += (micros - method.micros) / Math.min(method.runs, 8);
+    return Math.max(0, Math.round(micros));
   }
 
   /** Ends with what comes first: the method's own end, or the reason to go on without it. */
@@ -240,9 +303,7 @@ export class ActorCalls {
     const { claims } = this.options;
     const { call, running } = open;
     const { connection, method, seq } = call;
-    const guard = claims
-      ? <T>(step: () => T): T => runGuarded(claims, guardKey(connection.ownerId, seq), step)
-      : undefined;
+    const guard = claims ? <T>(step: () => T): T => runGuarded(claims, connection.guardKey(seq), step) : undefined;
     // The owner knows the items by their numbers: those it has from an earlier attempt are not sent for twice.
     const producer = new Producer(running, connection.results, method.streamBufferItems, guard);
     open.producer = producer;

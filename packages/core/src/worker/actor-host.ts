@@ -270,6 +270,11 @@ export class ActorHost {
     call.connection.results.actorGone(num, incarnation);
   }
 
+  /** Starts what came; called when all frames of one read are in. */
+  drain(): void {
+    this.calls.drain();
+  }
+
   /** True when the call was one of an actor here. */
   cancel(connection: OwnerConnection, seq: Seq, code: string, isRecursive: boolean): boolean {
     if (this.calls.cancel(connection, seq, code, isRecursive)) return true;

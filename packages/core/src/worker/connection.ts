@@ -2,7 +2,7 @@
 import { ConnectionLostError } from "../base/errors.ts";
 import type { ActorId, ObjectKey, ProcessId, Seq } from "../base/ids.ts";
 import type { Client, SerializerList } from "../client/mod.ts";
-import type { OwnerRuntime } from "../owner/mod.ts";
+import { guardBase, guardKeyFrom, type OwnerRuntime } from "../owner/mod.ts";
 import type { Peer, PeerHandlers } from "../transport/mod.ts";
 import { FrameReader, readKeys, readValues, TEMPLATE_FLAGS, TO_WORKER } from "../wire/mod.ts";
 import type { ActorHost } from "./actor-host.ts";
@@ -94,6 +94,7 @@ export interface OwnerHello {
 export class OwnerConnection implements PeerHandlers {
   readonly peer: Peer;
   ownerId = "" as ProcessId;
+  private guardBase = 0;
   /** Under which its tasks come: 0 while none was named, as inline. */
   lease = 0;
   private readonly client: Client;
@@ -134,7 +135,13 @@ export class OwnerConnection implements PeerHandlers {
     if (typeof processId !== "string" || typeof owner !== "string")
       throw new ConnectionLostError("an owner did not say who it is");
     this.ownerId = owner;
+    this.guardBase = guardBase(owner);
     this.writer = new ResultWriter(this.client, this.runtime, this.peer, processId);
+  }
+
+  /** What one of its tasks or calls is called in the claim words while it runs. */
+  guardKey(seq: Seq): number {
+    return guardKeyFrom(this.guardBase, seq);
   }
 
   private newTemplate(name: string, code: Uint8Array, reader: FrameReader): WorkerTemplate {
@@ -154,6 +161,7 @@ export class OwnerConnection implements PeerHandlers {
     // What begins to run now may keep the thread for long.
     this.runtime.engine.handover?.leave();
     this.tasks.drain();
+    this.actors.drain();
   }
 
   onClose(): void {

@@ -53,6 +53,8 @@ export class CallLine {
   running = 0;
   /** The event loop gets its turn before the next call. */
   isPaused = false;
+  /** It is among those that are about to start what may start. */
+  isDue = false;
   private calls: (CallMessage | undefined)[] | undefined = undefined;
   private head = 0;
 

@@ -3,6 +3,7 @@
  * written only before the first output under a new name: a task that prints nothing costs nothing.
  */
 import { InternalError } from "../base/errors.ts";
+import { shielded } from "./guard.ts";
 
 let current = "";
 const made = new Set<NodeJS.WriteStream>();
@@ -34,13 +35,15 @@ export function installOutputTags(): void {
 function tagged(stream: NodeJS.WriteStream): NodeJS.WriteStream {
   let written = "";
   const write = stream.write.bind(stream) as typeof stream.write;
-  stream.write = ((...args: Parameters<typeof stream.write>) => {
-    if (written !== current) {
-      written = current;
-      write(mark(current));
-    }
-    return write(...args);
-  }) as typeof stream.write;
+  // A cancel that broke off a write would leave the stream in it, and nothing would be printed any more.
+  stream.write = ((...args: Parameters<typeof stream.write>) =>
+    shielded(() => {
+      if (written !== current) {
+        written = current;
+        write(mark(current));
+      }
+      return write(...args);
+    })) as typeof stream.write;
   made.add(stream);
   return stream;
 }

@@ -1,7 +1,7 @@
 /** Runs a generator as a stream: items leave as they come, at most so many ahead of the consumer. */
 import { setImmediate } from "node:timers/promises";
 import { monotonicMs } from "../base/clock.ts";
-import { GUARD_FROM_MICROS } from "./guard.ts";
+import { isGuarded } from "./guard.ts";
 import type { ResultWriter } from "./results.ts";
 import type { Running } from "./running.ts";
 
@@ -53,8 +53,8 @@ export class Producer {
         throw this.running.cancelled;
       }
       const startedAt = monotonicMs();
-      const isGuarded = this.guard && (count < 2 || this.stepMicros > GUARD_FROM_MICROS);
-      const step = isGuarded && this.guard ? this.guard(() => generator.next()) : generator.next();
+      const step =
+        this.guard && isGuarded(count, this.stepMicros) ? this.guard(() => generator.next()) : generator.next();
       const endedAt = monotonicMs();
       this.stepMicros = Math.max(this.stepMicros, (endedAt - startedAt) * 1000);
       const item = step instanceof Promise ? await step : (step as IteratorResult<unknown>);

@@ -5,10 +5,10 @@
  * other objects, those behind it are given back, so that they can run elsewhere.
  */
 import { monotonicMs } from "../base/clock.ts";
-import { WorkerDiedError } from "../base/errors.ts";
+import { InternalError, WorkerDiedError } from "../base/errors.ts";
 import type { Seq } from "../base/ids.ts";
 import { type Client, runAs } from "../client/mod.ts";
-import { guardKey, type OwnerRuntime, type WorkerClaims } from "../owner/mod.ts";
+import type { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
 import { NO_CLAIM } from "../wire/mod.ts";
 import {
   decodeArguments,
@@ -19,7 +19,8 @@ import {
   type WithArguments,
 } from "./arguments.ts";
 import type { OwnerConnection, WorkerTemplate } from "./connection.ts";
-import { GUARD_FROM_MICROS, Interrupted, runGuarded } from "./guard.ts";
+import { breakable, Interrupted, isGuarded, runGuarded } from "./guard.ts";
+import { isWatchKept } from "./interrupt-watch.ts";
 import { isGenerator, isThenable, Producer } from "./producer.ts";
 import { isRetryable } from "./retry-rule.ts";
 import { Running, type Surroundings } from "./running.ts";
@@ -56,6 +57,9 @@ export class TaskRunner {
   /** Broken by a signal, which came before the message that says why. */
   private broken: Running | undefined;
   private current: Running | undefined;
+  /** Whose function was called last, and when. */
+  private called: TaskMessage | undefined;
+  private calledAt = 0;
   private producer: Producer | undefined;
   /** Called when something is there to run, and when nothing is left. */
   onBusy: (() => void) | undefined;
@@ -104,6 +108,12 @@ export class TaskRunner {
   }
 
   private continue(): void {
+    const { claims } = this;
+    if (!claims || !isWatchKept()) this.runQueue();
+    else while (!breakable(claims, this.runQueue)) this.brokenOff();
+  }
+
+  private readonly runQueue = (): void => {
     const startedAt = monotonicMs();
     let flushedAt = startedAt;
     for (;;) {
@@ -135,6 +145,14 @@ export class TaskRunner {
     this.head = 0;
     this.isRunning = false;
     this.onIdle?.();
+  };
+
+  /** A cancel broke the task that ran, and with it the run of the queue. */
+  private brokenOff(): void {
+    const { called: task, current: running } = this;
+    if (!task || !running) throw new InternalError("a cancel broke something, and no task was running");
+    this.broken = running;
+    this.finish(task, running, this.calledAt, (micros) => this.fail(task, running, micros, new Interrupted()));
   }
 
   /** Runs one task; a promise when it did not end at once. */
@@ -171,6 +189,8 @@ export class TaskRunner {
 
   private run(task: TaskMessage, running: Running): Promise<void> | undefined {
     const startedAt = monotonicMs();
+    this.called = task;
+    this.calledAt = startedAt;
     let value: unknown;
     try {
       if (running.cancelled) throw running.cancelled;
@@ -199,10 +219,8 @@ export class TaskRunner {
     const { template } = task;
     const { fn } = template;
     if (!fn) throw new WorkerDiedError("the task's function was not loaded");
-    if (this.claims && (template.runs < 2 || template.runMicros > GUARD_FROM_MICROS)) {
-      return runGuarded(this.claims, guardKey(task.connection.ownerId, task.seq), () =>
-        runAs(running, () => fn(...args)),
-      );
+    if (this.claims && isGuarded(template.runs, template.runMicros)) {
+      return runGuarded(this.claims, task.connection.guardKey(task.seq), () => runAs(running, () => fn(...args)));
     }
     return runAs(running, () => fn(...args));
   }
@@ -236,7 +254,7 @@ export class TaskRunner {
       running,
       task.connection.results,
       task.template.streamBufferItems,
-      claims ? (step) => runGuarded(claims, guardKey(task.connection.ownerId, task.seq), step) : undefined,
+      claims ? (step) => runGuarded(claims, task.connection.guardKey(task.seq), step) : undefined,
     );
     this.producer = producer;
     try {
@@ -278,6 +296,7 @@ export class TaskRunner {
     else task.connection.peer.schedule();
     this.current = undefined;
     this.onEnd?.(running);
+    this.called = undefined;
     if (this.broken !== running) running.ended();
     releaseRefs(this.runtime, task);
   }

@@ -1,6 +1,8 @@
 import { cancel, explain, get, init, type ObjectRefStream, put, remote, shutdown, wait } from "mobula";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { AnyName, Counter, type DetailedError, Grouped, Recorder } from "./classes.ts";
+import { newFolder } from "../new-folder.ts";
+import { raised } from "../tasks/helpers.ts";
+import { AnyName, Counter, type DetailedError, Grouped, Moody, Recorder } from "./classes.ts";
 import { errorOf, eventually, newGate, waitingAt } from "./helpers.ts";
 
 beforeAll(async () => {
@@ -368,6 +370,20 @@ describe("cancelling", () => {
     expect(await errorOf(spinning)).toMatchObject({ code: "TASK_CANCELLED" });
     expect([41, 42]).toContain(await get(after));
     expect(await get(counter.pid.remote())).toBe(pid);
+  });
+
+  test("a method that was quick before and loops now is interrupted; calls around it, in the same actor, are not", async () => {
+    const moody = remote(Moody).remote();
+    const folder = newFolder();
+    await get(Array.from({ length: 200 }, () => moody.step.remote(folder, false)));
+    const before = Array.from({ length: 50 }, () => moody.step.remote(folder, false));
+    const stuck = moody.step.remote(folder, true);
+    const after = Array.from({ length: 50 }, () => moody.step.remote(folder, false));
+    await raised(folder, "loops");
+    await cancel(stuck);
+    expect(await errorOf(stuck)).toMatchObject({ code: "TASK_CANCELLED" });
+    expect(await get(before)).toEqual(Array.from({ length: 50 }, (_, at) => 201 + at));
+    expect(await get(after)).toEqual(Array.from({ length: 50 }, (_, at) => 252 + at));
   });
 
   test("force is refused, for streams and each of several returns too", async () => {

@@ -10,6 +10,7 @@ import {
   onStart,
   runtimeContext,
 } from "mobula";
+import { raise } from "../tasks/helpers.ts";
 
 /** Lets callers wait for a moment that a test chooses. Make it with a `maxConcurrency` above the number of waiters. */
 export class Gate {
@@ -317,5 +318,19 @@ export class Caller {
   }
   ping(): string {
     return "pong";
+  }
+}
+
+/** Counts its steps; one of them never ends. */
+export class Moody {
+  private steps = 0;
+
+  step(folder: string, isEndless: boolean): number {
+    this.steps++;
+    if (isEndless) {
+      raise(folder, "loops");
+      for (;;);
+    }
+    return this.steps;
   }
 }

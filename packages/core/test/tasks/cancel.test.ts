@@ -1,4 +1,4 @@
-import { cancel, get, init, type ObjectRef, put, remote, runtimeContext, shutdown } from "mobula";
+import { cancel, get, init, type ObjectRef, put, remote, runtimeContext, shutdown, wait } from "mobula";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { newFolder } from "../new-folder.ts";
 import { blockUntil, errorOf, eventually, isAlive, note, notes, raise, raised } from "./helpers.ts";
@@ -92,7 +92,8 @@ describe("while it runs", () => {
     const folder = newFolder();
     const patient = remote(async (where: string) => {
       const { signal } = runtimeContext();
-      raise(where, "runs");
+      // Once it waits: before, the cancel would break it.
+      queueMicrotask(() => raise(where, "runs"));
       await new Promise<void>((resolve) => {
         signal.addEventListener("abort", () => {
           note(where, (signal.reason as { code: string }).code);
@@ -112,7 +113,7 @@ describe("while it runs", () => {
     const folder = newFolder();
     const waiting = remote(async (where: string) => {
       const never = remote(async () => new Promise(() => {})).remote();
-      raise(where, "runs");
+      queueMicrotask(() => raise(where, "runs"));
       try {
         await get(never);
       } catch (error) {
@@ -138,15 +139,81 @@ describe("while it runs", () => {
     expect(await get(pidOf.remote())).toBe(Number(notes(folder)[0]));
   });
 
-  test("a function that was quick before and loops now can be cancelled too, by force at the latest", async () => {
+  test("a function that was quick before and loops now ends too, and harms nothing around it", async () => {
     const folder = newFolder();
-    const sometimes = remote((where: string, isEndless: boolean) => {
-      if (!isEndless) return 0;
+    const sometimes = remote((where: string, input: number) => {
+      if (input !== 500) return input;
       note(where, String(process.pid));
       for (;;);
     });
-    await get(Array.from({ length: 200 }, () => sometimes.remote(folder, false)));
-    const ref = sometimes.remote(folder, true);
+    await get(Array.from({ length: 200 }, (_, at) => sometimes.remote(folder, at)));
+    const refs = Array.from({ length: 1_000 }, (_, at) => sometimes.remote(folder, at));
+    const [stuck] = refs.splice(500, 1);
+    await eventually(() => notes(folder).length > 0, "it loops");
+    await cancel(stuck as ObjectRef);
+    expect((await errorOf(stuck as ObjectRef)).code).toBe("TASK_CANCELLED");
+    expect(await get(refs)).toEqual(Array.from({ length: 1_000 }, (_, at) => at).filter((at) => at !== 500));
+    expect(await get(pidOf.remote())).toBe(Number(notes(folder)[0]));
+    expect(notes(folder)).toHaveLength(1);
+  });
+
+  test("a cancel that comes when the task ends hits nothing else", async () => {
+    const spin = remote((micros: number) => {
+      const end = performance.now() + micros / 1_000;
+      while (performance.now() < end);
+      return process.pid;
+    });
+    const pid = await get(pidOf.remote());
+    for (let round = 0; round < 300; round++) {
+      const first = spin.remote(300);
+      const others = [spin.remote(50), spin.remote(50)];
+      await wait([first], { timeoutMs: 1 });
+      await cancel(first);
+      expect(await get(others)).toEqual([pid, pid]);
+    }
+  });
+
+  test("a loop that prints ends, and what is printed later still leaves", async () => {
+    const folder = newFolder();
+    const loop = remote((where: string) => {
+      note(where, String(process.pid));
+      for (;;) process.stdout.write("");
+    });
+    const print = remote(async () => {
+      await new Promise((resolve) => process.stdout.write("", resolve));
+      return process.pid;
+    });
+    for (let round = 1; round <= 5; round++) {
+      const ref = loop.remote(folder);
+      await eventually(() => notes(folder).length === round, "it loops");
+      await cancel(ref);
+      expect(await get(print.remote())).toBe(Number(notes(folder)[round - 1]));
+    }
+  });
+
+  test("a listener of the program for SIGINT changes nothing", async () => {
+    const folder = newFolder();
+    const loop = remote((where: string) => {
+      process.on("SIGINT", () => process.exit(1));
+      note(where, String(process.pid));
+      for (;;);
+    });
+    for (let round = 1; round <= 2; round++) {
+      const ref = loop.remote(folder);
+      await eventually(() => notes(folder).length === round, "it loops");
+      await cancel(ref);
+      expect(await get(pidOf.remote())).toBe(Number(notes(folder)[0]));
+    }
+  });
+
+  test("a loop after an await ends by force", async () => {
+    const folder = newFolder();
+    const loop = remote(async (where: string) => {
+      await null;
+      note(where, String(process.pid));
+      for (;;);
+    });
+    const ref = loop.remote(folder);
     await eventually(() => notes(folder).length > 0, "it loops");
     await cancel(ref, { force: true });
     expect((await errorOf(ref)).code).toBe("TASK_CANCELLED");

@@ -206,13 +206,15 @@ describe("ends", () => {
   test("a generator that hangs in synchronous code is interrupted, and its worker lives on", async () => {
     const folder = newFolder();
     const hang = remote(function* (where: string) {
-      yield process.pid;
+      // Steps that have been quick so far are interrupted as well.
+      for (let at = 0; at < 20; at++) yield process.pid;
       raise(where, "hangs");
       for (;;);
     });
     const stream = hang.remote(folder);
     const items = stream.values()[Symbol.asyncIterator]();
     const { value: pid } = await items.next();
+    for (let at = 1; at < 20; at++) await items.next();
     await raised(folder, "hangs");
     await stream.cancel();
     expect((await errorOf(items.next())).code).toBe("TASK_CANCELLED");
