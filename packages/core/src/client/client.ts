@@ -367,10 +367,12 @@ export class Client {
           reject(error);
         },
       );
-      this.ask(get);
+      const mustWait = this.ask(get);
       if (get.isSettled) return;
-      const pending = currentExecution() ? refs.filter((ref) => this.gets.has(ref.seq)).map((ref) => ref.seq) : [];
-      ended = this.beginWait(pending, (error) => get.fail(error));
+      if (mustWait) {
+        const pending = currentExecution() ? refs.filter((ref) => this.gets.has(ref.seq)).map((ref) => ref.seq) : [];
+        ended = this.beginWait(pending, (error) => get.fail(error));
+      }
       signal?.addEventListener("abort", abort, { once: true });
       if (options?.timeoutMs !== undefined)
         timer = setTimeout(() => this.timeOut(get, options.timeoutMs ?? 0), options.timeoutMs);
@@ -393,10 +395,12 @@ export class Client {
     };
   }
 
-  private ask(get: PendingGet): void {
+  /** False when all is here, if only in the next turn. */
+  private ask(get: PendingGet): boolean {
     const { refs } = get;
     const wanted: Seq[] = [];
     let hasRuns = false;
+    let mustWait = false;
     for (let index = 0; index < refs.length; index++) {
       const ref = refs[index];
       if (!ref) continue;
@@ -405,6 +409,7 @@ export class Client {
         this.gets.addRun(ref.seq, length, get, index);
         this.port.wantRun(ref.seq, length);
         hasRuns = true;
+        mustWait = true;
         index += length - 1;
       } else if (ref.local !== undefined) {
         try {
@@ -413,10 +418,14 @@ export class Client {
           get.fail(error);
         }
       } else if (ref.wasViewed && this.viewAgain(ref, { get, index })) continue;
-      else if (this.gets.add(ref.seq, { get, index })) wanted.push(ref.seq);
+      else {
+        mustWait = true;
+        if (this.gets.add(ref.seq, { get, index })) wanted.push(ref.seq);
+      }
     }
     if (wanted.length > 0) this.port.want(wanted);
     if (wanted.length > 0 || hasRuns) this.port.flush();
+    return mustWait;
   }
 
   private forget(get: PendingGet): void {
