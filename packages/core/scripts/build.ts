@@ -128,7 +128,8 @@ function withoutDriver(): Plugin {
       setup.onResolve({ filter: /\/driver\/mod\.ts$/ }, () => ({ path: "driver", namespace: "mobula-without" }));
       setup.onLoad({ filter: /./, namespace: "mobula-without" }, () => ({
         contents: `const refuse = () => { throw new Error("a worker has no driver"); };
-export { refuse as startDriver, refuse as startInline };`,
+export { refuse as startDriver, refuse as startInline };
+export const STOPPED = "";`,
         loader: "js",
       }));
     },

@@ -1,8 +1,8 @@
 /** `init` and `shutdown`. */
 import { setTimeout as delay } from "node:timers/promises";
-import { AlreadyInitializedError } from "../base/errors.ts";
+import { AlreadyInitializedError, isError } from "../base/errors.ts";
 import { inheritedExecArgv } from "../bin/entries.ts";
-import { type Driver, startDriver, startInline } from "../driver/mod.ts";
+import { type Driver, STOPPED, startDriver, startInline } from "../driver/mod.ts";
 import type { LogLines } from "../wire/mod.ts";
 import { findCurrent, setCurrent } from "./current.ts";
 import { normalizeInitOptions } from "./options.ts";
@@ -137,7 +137,7 @@ function hookSignals(driver: Driver): () => void {
   let count = 0;
   const onSignal = (signal: NodeJS.Signals): void => {
     if (process.listenerCount(signal) > 1) return;
-    count++;
+    if (count++ === 0) process.on("uncaughtException", outliveRejections);
     const end = (): void => {
       process.removeListener(signal, onSignal);
       process.kill(process.pid, signal);
@@ -151,4 +151,17 @@ function hookSignals(driver: Driver): () => void {
     process.removeListener("SIGINT", onSignal);
     process.removeListener("SIGTERM", onSignal);
   };
+}
+
+/**
+ * What an interrupted program waits for is rejected. Most programs do not catch that, and it must neither end them before
+ * their actors have ended in order, nor be shown as a fault: they then end by the signal.
+ */
+function outliveRejections(error: unknown): void {
+  for (let at = error; at instanceof Error; at = at.cause) {
+    if (isError(at, "CONNECTION_LOST") && at.message === STOPPED) return;
+  }
+  process.removeListener("uncaughtException", outliveRejections);
+  // Others may listen; without them it is what it would have been without us: the end.
+  if (process.listenerCount("uncaughtException") === 0) throw error;
 }

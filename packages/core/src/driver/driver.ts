@@ -44,7 +44,8 @@ export interface Driver {
 
 /** How long the last lines of a node that has ended may take through the I/O thread. */
 const LAST_LINES_MS = 1_000;
-const STOPPED = "shutdown() was called";
+/** What everything is rejected with that still waits when a driver stops. */
+export const STOPPED = "shutdown() was called";
 
 export async function startDriver(options: DriverOptions): Promise<Driver> {
   // The node's process first, which takes longest, and beside it the thread.

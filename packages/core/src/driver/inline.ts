@@ -14,7 +14,7 @@ import { describeMachine } from "../node/mod.ts";
 import { OwnerRuntime } from "../owner/mod.ts";
 import { MemoryPeer } from "../transport/mod.ts";
 import type { FromNode, ToNode } from "../wire/mod.ts";
-import type { Driver } from "./driver.ts";
+import { type Driver, STOPPED } from "./driver.ts";
 import { InlineExecutor } from "./inline-executor.ts";
 import { InlineNode } from "./inline-node.ts";
 import { writeTimeline } from "./timeline.ts";
@@ -75,7 +75,7 @@ export function startInline(options: InlineOptions): Driver {
   there.handlers = { onMessage: (message) => node.handle(message as ToNode), onClose() {} };
 
   const leave = (): void => {
-    client.close(new ConnectionLostError("shutdown() was called"));
+    client.close(new ConnectionLostError(STOPPED));
     runtime.close();
     here.destroy();
   };

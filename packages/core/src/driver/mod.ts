@@ -1,2 +1,2 @@
-export { type Driver, startDriver } from "./driver.ts";
+export { type Driver, STOPPED, startDriver } from "./driver.ts";
 export { startInline } from "./inline.ts";

@@ -174,6 +174,16 @@ describe("Ctrl-C", () => {
     await program.leavesNothing(200);
   });
 
+  test("a program that does not catch what it waits for ends in the same order, and shows no fault", async () => {
+    const program = start("interrupted", { args: ["200", "uncaught"] });
+    await program.line("ready");
+    program.interrupt();
+    await program.prints(/careful has ended/, 5_000);
+    expect(await program.exitWithin(5_000)).toEqual({ code: null, signal: "SIGINT" });
+    expect(program.stderr).toBe("");
+    await program.leavesNothing(200);
+  });
+
   test("a second one ends it at once", async () => {
     const program = start("interrupted", { args: ["20000"] });
     await program.line("ready");
