@@ -61,7 +61,10 @@ export function listFiles(folder: string, filesMax = Number.POSITIVE_INFINITY): 
       }
     }
   }
-  if (found.length === 0) throw new UsageError(`there is no file to compare in ${folder}`);
+  if (found.length === 0) {
+    const unread = foldersUnreadable === 0 ? "" : `; folders in it that cannot be read: ${foldersUnreadable}`;
+    throw new UsageError(`there is no file to compare in ${folder}${unread}`);
+  }
   found.sort((a, b) => (a.path < b.path ? -1 : 1));
   return { folder: root, files: found.slice(0, filesMax), foldersUnreadable, filesTooLarge };
 }

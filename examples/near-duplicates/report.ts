@@ -26,7 +26,7 @@ export function agree({ baseline, distributed }: Results): boolean | undefined {
 export function asIntroduction({ files, folder }: Listing, baselineOnly: boolean): string {
   const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
   const how = baselineOnly ? "in one process" : "on all CPUs, then in one process";
-  const start = `Comparing ${count(files.length)} files (${size(bytes)}) `;
+  const start = `Comparing ${counted(files.length, "file")} (${size(bytes)}) `;
   return `${start}${how}:\n${shorten(folder, COLUMNS)}`;
 }
 
@@ -40,14 +40,14 @@ export function asText(results: Results): string {
   const left: string[] = [];
   if (listing.filesTooLarge > 0) left.push(`${count(listing.filesTooLarge)} too large`);
   if (filesUnreadable > 0) left.push(`${count(filesUnreadable)} unreadable`);
-  if (listing.foldersUnreadable > 0) left.push(`${count(listing.foldersUnreadable)} unreadable folders`);
+  if (listing.foldersUnreadable > 0) left.push(counted(listing.foldersUnreadable, "unreadable folder"));
   if (left.length > 0) row("left out", left.join(", "));
   row("duplicate groups", `${count(groups.length)} (similarity of ${threshold} and more)`);
   row("bytes wasted", size(wasted));
   row("pairs compared exactly", count(pairsCompared));
   if (distributed !== undefined) {
     const { cpus, tasks, actorCalls, bytesViewed, seconds, startSeconds, kills } = distributed;
-    row("tasks run", `${count(tasks)} (and ${count(actorCalls)} actor calls)`);
+    row("tasks run", `${count(tasks)} (and ${counted(actorCalls, "actor call")})`);
     row("tasks per second", count(tasks / seconds));
     row("bytes moved without copying", size(bytesViewed));
     if (kills.tasks + kills.actors > 0) {
@@ -77,7 +77,7 @@ function groupTable(groups: readonly Group[]): string[] {
     `${tableNumbers(["files", "wasted", "similar"])}  first of them`,
     "-".repeat(COLUMNS),
     ...rows,
-    ...(more > 0 ? [`and ${count(more)} more groups (--json lists all)`] : []),
+    ...(more > 0 ? [`and ${counted(more, "more group")} (--json lists all)`] : []),
   ];
 }
 
@@ -116,6 +116,10 @@ export function asData(results: Results): unknown {
 
 function count(value: number): string {
   return Math.round(value).toLocaleString("en-US");
+}
+
+function counted(value: number, what: string): string {
+  return `${count(value)} ${what}${value === 1 ? "" : "s"}`;
 }
 
 function percent(share: number): string {

@@ -66,6 +66,13 @@ describe("the board on a terminal", () => {
     }
   });
 
+  test("a label that leaves no room for a bar is cut, and not the numbers", () => {
+    const terminal = screen(true, 40);
+    const board = new ProgressBoard(terminal, () => 1_000);
+    board.update({ ...bar, label: "a rather long label for a bar", done: 150 });
+    expect(shown(terminal.written)[0]).toMatch(/^a rather .*… {1,3}75% 150\/200 /);
+  });
+
   test("bars of processes that never close them do not pile up", () => {
     const terminal = screen(true);
     const board = new ProgressBoard(terminal, () => 0);

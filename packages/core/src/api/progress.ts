@@ -199,13 +199,13 @@ export class ProgressBoard {
     const seconds = Math.max(0.001, (nowMs - startedAtMs) / 1000);
     const rate = `${format(done / seconds)}/s`;
     const columns = Math.max(20, this.#screen.columns ?? 80) - 1;
-    if (total === null) return `${label} ${format(done)} ${rate}`.slice(0, columns);
+    if (total === null) return withLabel(label, `${format(done)} ${rate}`, columns);
     const share = total === 0 ? 1 : Math.min(1, Math.max(0, done / total));
     const numbers = `${Math.floor(share * 100)
       .toString()
       .padStart(3)}% ${format(done)}/${format(total)} ${rate}`;
     const width = Math.min(BAR_CHARS_MAX, columns - label.length - numbers.length - 4);
-    if (width < 5) return `${label} ${numbers}`.slice(0, columns);
+    if (width < 5) return withLabel(label, numbers, columns);
     const filled = Math.round(share * width);
     return `${label} [${"#".repeat(filled)}${"-".repeat(width - filled)}] ${numbers}`;
   }
@@ -221,3 +221,9 @@ export function board(): ProgressBoard {
   return driverBoard;
 }
 let driverBoard: ProgressBoard | undefined;
+
+/** The numbers are what changes: a label that is too long gives way to them. */
+function withLabel(label: string, numbers: string, columns: number): string {
+  const room = Math.max(1, columns - numbers.length - 1);
+  return `${label.length > room ? `${label.slice(0, room - 1)}…` : label} ${numbers}`.slice(0, columns);
+}

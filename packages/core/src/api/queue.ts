@@ -247,7 +247,8 @@ async function getItems<T>(
   const timeoutMs = waitMs(name, options);
   const items = await call(queue.actor.get.remote(count, timeoutMs));
   if (items !== null) return items;
-  throw new QueueEmptyError(`${name} found fewer than ${count} in the queue${within(timeoutMs)}`);
+  const found = count === 1 ? "nothing" : `fewer than ${count}`;
+  throw new QueueEmptyError(`${name} found ${found} in the queue${within(timeoutMs)}`);
 }
 
 function waitMs(name: string, options: QueueWaitOptions | undefined): number | null {

@@ -38,7 +38,7 @@ program
   .option("--memory <bytes>", "memory to offer to tasks that ask for it, e.g. 8GiB", bytes)
   .option("--object-store <bytes>", "size of the object store, e.g. 4GiB (default: 30 % of the memory)", bytes)
   .option("--spill-directory <folder>", "where objects go that do not fit (default: the session's folder)")
-  .option("--resource <name=amount>", "a resource of your own; may be repeated", resource, {})
+  .option("--resource <name=amount>", "a resource of your own; may be repeated", resource)
   .addHelpText(
     "after",
     "\nExamples:\n  $ mobula start\n  $ mobula start --cpus 2 --object-store 1GiB --resource licence=1",
@@ -93,7 +93,7 @@ interface StartOptions {
   readonly memory?: number;
   readonly objectStore?: number;
   readonly spillDirectory?: string;
-  readonly resource: Readonly<Record<string, number>>;
+  readonly resource?: Readonly<Record<string, number>>;
 }
 
 function amount(text: string): number {
@@ -111,7 +111,7 @@ function bytes(text: string): number {
   return Math.round(Number(match[1]) * 1024 ** power);
 }
 
-function resource(text: string, earlier: Readonly<Record<string, number>>): Record<string, number> {
+function resource(text: string, earlier: Readonly<Record<string, number>> = {}): Record<string, number> {
   const at = text.indexOf("=");
   const name = text.slice(0, Math.max(0, at)).trim();
   if (name === "" || ["cpu", "gpu", "memory"].includes(name)) {

@@ -9,9 +9,20 @@ import type { Values } from "./values.ts";
 
 function errorFromFailure(failure: FailureRecord, values: Values): MobulaError {
   const { code, kind, message, cause, because } = failure;
-  if (because) return errorFromCode(code, kind, message, { cause: errorFromFailure(because, values) });
-  if (cause) return errorFromCode(code, kind, message, { cause: values.decode(cause) });
-  return errorFromCode(code, kind, message);
+  if (because) return arrived(code, kind, message, { cause: errorFromFailure(because, values) });
+  if (cause) return arrived(code, kind, message, { cause: values.decode(cause) });
+  return arrived(code, kind, message);
+}
+
+/** Without frames: they would be those of the runtime where the answer arrived. The cause has the user's own. */
+function arrived(...[code, kind, message, options]: Parameters<typeof errorFromCode>): MobulaError {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
+  try {
+    return errorFromCode(code, kind, message, options);
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
+  }
 }
 
 export const errorFromBytes = (bytes: Uint8Array, values: Values): MobulaError =>

@@ -240,6 +240,8 @@ describe("errors", () => {
       config: { url: "http://a" },
     });
     expect(cause.stack).toContain("values.test.ts");
+    // The frames of the runtime that received it would say nothing.
+    expect(error.stack).toBe(`TaskError: ${error.message}`);
     expect("request" in cause).toBe(false);
   });
 
