@@ -51,7 +51,7 @@ describe("Queue", () => {
   test("without blocking, or when the time is over, full and empty are errors", async () => {
     const queue = new Queue<string>({ maxSize: 1 });
     await expect(queue.get({ block: false })).rejects.toMatchObject({ code: "QUEUE_EMPTY" });
-    await expect(queue.get({ timeoutMs: 1 })).rejects.toThrow(/fewer than 1 in the queue within 1 ms/);
+    await expect(queue.get({ timeoutMs: 1 })).rejects.toThrow(/nothing in the queue within 1 ms/);
     await queue.put("a");
     await expect(queue.put("b", { block: false })).rejects.toMatchObject({ code: "QUEUE_FULL" });
     await expect(queue.put("b", { timeoutMs: 1 })).rejects.toThrow(/no room for 1 in a queue of 1 within 1 ms/);
