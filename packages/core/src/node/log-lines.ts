@@ -1,17 +1,22 @@
 /**
  * A worker's output, cut into lines that carry the name of the task or actor that wrote them. The worker says the name
  * in the stream itself, `ESC ] mobula ; <name> BEL`, before the first output under it, so that name and text cannot
- * come apart; the mark is taken out here.
+ * come apart; the mark is taken out here. After the name may stand the ids of task and actor, each behind a `US`.
  */
 import { StringDecoder } from "node:string_decoder";
 
 export interface NamedLine {
   readonly name: string;
+  /** Of the task or call, and of its actor. */
+  readonly ids: readonly string[];
   readonly text: string;
 }
 
+const NO_IDS: readonly string[] = [];
+
 const MARK_START = "\x1b]mobula;";
 const MARK_END = "\x07";
+const FIELD = "\x1f";
 /** A line longer than this is cut: a program that prints no line ends must not fill the node's memory. */
 const LINE_LENGTH_MAX = 64 * 1024;
 const MARK_LENGTH_MAX = 512;
@@ -20,6 +25,7 @@ export class LineSplitter {
   private readonly decoder = new StringDecoder("utf8");
   private rest = "";
   private name = "";
+  private ids = NO_IDS;
 
   push(chunk: Buffer): NamedLine[] {
     return this.split(this.decoder.write(chunk));
@@ -28,7 +34,7 @@ export class LineSplitter {
   /** The last line, if it had no end. */
   finish(): NamedLine[] {
     const lines = this.split(this.decoder.end());
-    if (this.rest !== "") lines.push({ name: this.name, text: this.rest });
+    if (this.rest !== "") lines.push({ name: this.name, ids: this.ids, text: this.rest });
     this.rest = "";
     return lines;
   }
@@ -52,22 +58,24 @@ export class LineSplitter {
         }
         // What stands before the mark on the same line was written under the old name.
         if (line !== "") {
-          lines.push({ name: this.name, text: line });
+          lines.push({ name: this.name, ids: this.ids, text: line });
           line = "";
         }
-        this.name = pending.slice(mark + MARK_START.length, close);
+        const [name = "", ...ids] = pending.slice(mark + MARK_START.length, close).split(FIELD);
+        this.name = name;
+        this.ids = ids;
         pending = pending.slice(close + 1);
         continue;
       }
       if (end < 0) break;
       const full = line + pending.slice(0, end);
       line = "";
-      lines.push({ name: this.name, text: full.endsWith("\r") ? full.slice(0, -1) : full });
+      lines.push({ name: this.name, ids: this.ids, text: full.endsWith("\r") ? full.slice(0, -1) : full });
       pending = pending.slice(end + 1);
     }
     this.rest = line + pending;
     while (this.rest.length > LINE_LENGTH_MAX) {
-      lines.push({ name: this.name, text: this.rest.slice(0, LINE_LENGTH_MAX) });
+      lines.push({ name: this.name, ids: this.ids, text: this.rest.slice(0, LINE_LENGTH_MAX) });
       this.rest = this.rest.slice(LINE_LENGTH_MAX);
     }
     return lines;

@@ -112,7 +112,11 @@ export class Logs {
     const job = jobId ?? "-";
     const time = new Date(this.options.nowMs()).toISOString();
     source.file.write(
-      lines.map(({ name, text }) => `${time} ${job} ${pid} ${stream} ${name === "" ? "-" : name}: ${text}\n`).join(""),
+      lines
+        .map(
+          ({ name, ids, text }) => `${[time, job, pid, stream, ...ids, name === "" ? "-" : name].join(" ")}: ${text}\n`,
+        )
+        .join(""),
     );
     for (const { name, text } of lines) {
       if (stream === "stderr") source.tail.push(text);

@@ -18,10 +18,18 @@ const MIB = 2 ** 20;
 const workerId = (name: string): WorkerId => name as WorkerId;
 
 describe("lines with names", () => {
-  const split = (...chunks: (string | Buffer)[]) => {
+  const splitWhole = (...chunks: (string | Buffer)[]) => {
     const splitter = new LineSplitter();
     return [...chunks.flatMap((chunk) => splitter.push(Buffer.from(chunk))), ...splitter.finish()];
   };
+  const split = (...chunks: (string | Buffer)[]) => splitWhole(...chunks).map(({ name, text }) => ({ name, text }));
+
+  test("a mark may have ids of task and actor", () => {
+    expect(splitWhole("\x1b]mobula;f\x1ft1\x1fa1\x07one\n\x1b]mobula;g\x07two")).toEqual([
+      { name: "f", ids: ["t1", "a1"], text: "one" },
+      { name: "g", ids: [], text: "two" },
+    ]);
+  });
 
   test("a mark names what follows it and is taken out", () => {
     expect(split("before\n\x1b]mobula;square\x07one\ntwo\n\x1b]mobula;cube\x07three")).toEqual([

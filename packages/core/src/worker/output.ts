@@ -1,14 +1,22 @@
 /**
- * Tags what a worker prints with the name of what runs, in band, so that the node can tell lines apart. The tag is
- * written only before the first output under a new name: a task that prints nothing costs nothing.
+ * Tags what a worker prints with the name and ids of what runs, in band, so that the node can tell lines apart. The tag
+ * is written only before the first output of something else: a task that prints nothing costs nothing.
  */
 import { InternalError } from "../base/errors.ts";
+import { currentExecution } from "../client/mod.ts";
 import { shielded } from "./guard.ts";
+import { Running } from "./running.ts";
 
 let current = "";
 const made = new Set<NodeJS.WriteStream>();
 
-const mark = (name: string): string => `\x1b]mobula;${name.replaceAll(/\p{Cc}/gu, " ")}\x07`;
+/** See node/log-lines.ts. */
+function mark(writer: Running | string): string {
+  const name = (typeof writer === "string" ? writer : writer.name).replaceAll(/\p{Cc}/gu, " ");
+  const ids =
+    typeof writer === "string" ? [] : [writer.taskId, ...(writer.actorId === undefined ? [] : [writer.actorId])];
+  return `\x1b]mobula;${[name, ...ids].join("\x1f")}\x07`;
+}
 
 export function tagOutput(name: string): void {
   current = name;
@@ -33,14 +41,17 @@ export function installOutputTags(): void {
 }
 
 function tagged(stream: NodeJS.WriteStream): NodeJS.WriteStream {
-  let written = "";
+  let written: Running | string = "";
   const write = stream.write.bind(stream) as typeof stream.write;
   // A cancel that broke off a write would leave the stream in it, and nothing would be printed any more.
   stream.write = ((...args: Parameters<typeof stream.write>) =>
     shielded(() => {
-      if (written !== current) {
-        written = current;
-        write(mark(current));
+      const execution = currentExecution();
+      // What writes outside of any execution, a timer of a module for one, is most likely there for what started last.
+      const writer = execution instanceof Running ? execution : current;
+      if (written !== writer) {
+        written = writer;
+        write(mark(writer));
       }
       return write(...args);
     })) as typeof stream.write;

@@ -1,4 +1,7 @@
 /** What reaches the person in front of the driver: output of workers, progress, the node's own words, warnings. */
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { get, init, remote, runtimeContext, shutdown } from "mobula";
 import { beforeAll, describe, expect, test } from "vitest";
 import { type Ran, runProgram } from "./run-program.ts";
 
@@ -59,6 +62,43 @@ test("thousands of lines just before the end all arrive, in order", async () => 
   expect(code, err.join("\n")).toBe(0);
   const numbers = prefixed(out, "flood").map((line) => Number(line.split(" ")[1]));
   expect(numbers).toEqual(Array.from({ length: 5_000 }, (_, line) => line));
+});
+
+test("each line in the files has job, task and actor", async () => {
+  const context = await init({ resources: { cpu: 1 }, objectStoreBytes: 64 * 2 ** 20 });
+  try {
+    class Speaker {
+      speak(): (string | number | undefined)[] {
+        console.log("spoken by an actor");
+        const { taskId, actorId } = runtimeContext();
+        return [process.pid, taskId, actorId];
+      }
+    }
+    const say = remote(function say() {
+      console.log("spoken by a task");
+      return [process.pid, runtimeContext().taskId];
+    });
+    using speaker = remote(Speaker).remote();
+    const [ofTask, ofActor] = await get([say.remote(), speaker.speak.remote()] as const);
+    const lineOf = async (pid: unknown, text: string): Promise<string> => {
+      const file = join(dirname(context.address), "logs", `worker-${pid}.log`);
+      for (;;) {
+        const line = readFileSync(file, "utf8")
+          .split("\n")
+          .find((each) => each.endsWith(text));
+        if (line !== undefined) return line;
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+    };
+    expect(await lineOf(ofTask[0], "spoken by a task")).toContain(
+      ` ${context.jobId} ${ofTask[0]} stdout ${ofTask[1]} say: `,
+    );
+    expect(await lineOf(ofActor[0], "spoken by an actor")).toContain(
+      ` ${context.jobId} ${ofActor[0]} stdout ${ofActor[1]} ${ofActor[2]} Speaker.speak: `,
+    );
+  } finally {
+    await shutdown();
+  }
 });
 
 describe("warnings", () => {
