@@ -41,17 +41,17 @@ export function installOutputTags(): void {
 }
 
 function tagged(stream: NodeJS.WriteStream): NodeJS.WriteStream {
-  let written: Running | string = "";
+  let written = mark("");
   const write = stream.write.bind(stream) as typeof stream.write;
   // A cancel that broke off a write would leave the stream in it, and nothing would be printed any more.
   stream.write = ((...args: Parameters<typeof stream.write>) =>
     shielded(() => {
       const execution = currentExecution();
       // What writes outside of any execution, a timer of a module for one, is most likely there for what started last.
-      const writer = execution instanceof Running ? execution : current;
-      if (written !== writer) {
-        written = writer;
-        write(mark(writer));
+      const tag = mark(execution instanceof Running ? execution : current);
+      if (written !== tag) {
+        written = tag;
+        write(tag);
       }
       return write(...args);
     })) as typeof stream.write;

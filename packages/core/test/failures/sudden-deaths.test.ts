@@ -120,6 +120,13 @@ describe("the program ends", () => {
     await program.leavesNothing(100);
   });
 
+  test("without a shutdown it lives while a ref is awaited, and ends when the main module has", async () => {
+    const program = start("finishes");
+    expect(await program.line("done")).toBe("waited for");
+    expect(await program.exitWithin(2_000)).toEqual({ code: 0, signal: null });
+    await program.leavesNothing(2_000);
+  });
+
   test("init and shutdown follow each other in one process, and refs of an earlier init are refused", async () => {
     const program = start("again");
     const codes = await program.line<string[]>("codes", 30_000);
