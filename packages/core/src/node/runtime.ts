@@ -387,7 +387,8 @@ export class NodeRuntime {
   private workerDied(death: WorkerDeath, processId: ProcessId | undefined): void {
     const { workerId } = death;
     const how = death.outOfMemory ?? describeExit(death.exitCode, death.signal);
-    const isStillborn = processId === undefined && death.intended === undefined;
+    // While the node ends, those that start are ended too.
+    const isStillborn = processId === undefined && death.intended === undefined && !this.isStopping;
     const words = `worker ${death.pid} ended${isStillborn ? " before it was ready" : ""}: ${death.intended ?? how}`;
     if (isStillborn) this.log.write("warn", `${words}; ${death.stderrTail}`);
     else this.log.write(death.intended ? "debug" : "info", words);
