@@ -1,5 +1,5 @@
 /** What reaches the person in front of the driver: output of workers, progress, the node's own words, warnings. */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { get, init, remote, runtimeContext, shutdown } from "mobula";
 import { beforeAll, describe, expect, test } from "vitest";
@@ -83,9 +83,8 @@ test("each line in the files has job, task and actor", async () => {
     const lineOf = async (pid: unknown, text: string): Promise<string> => {
       const file = join(dirname(context.address), "logs", `worker-${pid}.log`);
       for (;;) {
-        const line = readFileSync(file, "utf8")
-          .split("\n")
-          .find((each) => each.endsWith(text));
+        const written = existsSync(file) ? readFileSync(file, "utf8") : "";
+        const line = written.split("\n").find((each) => each.endsWith(text));
         if (line !== undefined) return line;
         await new Promise((resolve) => setTimeout(resolve, 10));
       }
