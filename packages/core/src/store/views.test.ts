@@ -18,22 +18,24 @@ describe.each(["v8", "node-api"])("views of stored objects, made by %s", (maker)
   });
 
   // Of buffers that Node-API made nobody can learn it.
-  describe.skipIf(maker === "node-api" || areViewsCharged())("whose memory is moved to another ArrayBuffer", () => {
-    it("keep their place as long as that one lives", async () => {
-      expect(await child.call("transferredOutlivesView")).toEqual({ intact: true, held: 2 * MIB });
-      await untilNothingIsHeld();
-    });
+  if (maker !== "node-api" && !areViewsCharged()) {
+    describe("whose memory is moved to another ArrayBuffer", () => {
+      it("keep their place as long as that one lives", async () => {
+        expect(await child.call("transferredOutlivesView")).toEqual({ intact: true, held: 2 * MIB });
+        await untilNothingIsHeld();
+      });
 
-    it("keep it while that one lives in another thread, and until that has ended", async () => {
-      expect(await child.call("transferredToThread")).toEqual({ intact: true, held: MIB });
-      await untilNothingIsHeld();
-    });
+      it("keep it while that one lives in another thread, and until that has ended", async () => {
+        expect(await child.call("transferredToThread")).toEqual({ intact: true, held: MIB });
+        await untilNothingIsHeld();
+      });
 
-    async function untilNothingIsHeld(): Promise<void> {
-      await child.call("dropView");
-      while ((await child.call("heldBytes")) > 0) await new Promise(setImmediate);
-    }
-  });
+      async function untilNothingIsHeld(): Promise<void> {
+        await child.call("dropView");
+        while ((await child.call("heldBytes")) > 0) await new Promise(setImmediate);
+      }
+    });
+  }
 
   it("two gets in one process are independent, and a third sees what was stored", async () => {
     expect(await child.call("twoGets")).toEqual({ a: 9, b: 1, again: 1 });
@@ -121,6 +123,7 @@ describe.each(["v8", "node-api"])("views of stored objects, made by %s", (maker)
     const key = await worker.call("put", 800 * MIB, 3);
     const times: number[] = [];
     for (let round = 0; round < 5; round++) times.push((await worker.call("timeOfGet", key)).tookMs);
-    expect(Math.min(...times)).toBeLessThan(5);
+    // A copy takes at least 40.
+    expect(Math.min(...times)).toBeLessThan(15);
   });
 });
