@@ -302,6 +302,7 @@ export class Program {
 const template = (id: number, cpu: number, numReturns: number, maxRetries: number): Template => ({
   id,
   name: `task${id}`,
+  language: "js",
   code: EMPTY,
   nested: [],
   demand: { key: `cpu${cpu}`, resources: cpu === 0 ? {} : { cpu: cpu * 10_000 }, priority: 0, name: `task${id}` },

@@ -94,6 +94,7 @@ export class SimWorker {
       case TO_WORKER.template: {
         const id = reader.uint();
         reader.string();
+        reader.string();
         reader.bin();
         link.numReturns.set(id, reader.uint());
         break;

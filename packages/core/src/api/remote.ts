@@ -14,7 +14,7 @@ import {
   trackMore,
 } from "../client/mod.ts";
 import type { NestedRef, Template } from "../owner/mod.ts";
-import type { ActorOptionsRecord, ActorSpec, RuntimeEnv } from "../wire/mod.ts";
+import { type ActorOptionsRecord, type ActorSpec, LANGUAGE, type RuntimeEnv } from "../wire/mod.ts";
 import { packHostSettings } from "../worker/mod.ts";
 import { client as currentClient } from "./current.ts";
 import {
@@ -180,6 +180,7 @@ class RemoteFunctionImpl {
     const template: Template = {
       id: client.takeRegistration(),
       name,
+      language: LANGUAGE,
       code: code.bytes,
       nested: code.nested,
       demand: demandOf(name, settings, environmentOf(client, "remote()", settings)),
@@ -365,6 +366,7 @@ class RemoteClassImpl {
       methods,
     });
     const host = packHostSettings({
+      language: LANGUAGE,
       meta: meta.plain,
       maxConcurrency: settings.maxConcurrency,
       concurrencyGroups: settings.concurrencyGroups,

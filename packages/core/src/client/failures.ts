@@ -3,7 +3,7 @@ import { inspect } from "node:util";
 import { errorFromCode, MobulaError } from "../base/errors.ts";
 import { shippableError } from "../codec/mod.ts";
 import type { NestedRef } from "../owner/mod.ts";
-import { type FailureRecord, packFailure, unpackFailure } from "../wire/mod.ts";
+import { type FailureRecord, LANGUAGE, packFailure, unpackFailure } from "../wire/mod.ts";
 import type { Shippable } from "./needed-modules.ts";
 import type { Values } from "./values.ts";
 
@@ -58,7 +58,7 @@ const LEFT_OUT_SHOWN_MAX = 8;
  */
 export function failureOf(thrown: unknown, name: string, where: string, values: Values): PackedFailure {
   const text = thrown instanceof Error ? thrown.message : inspect(thrown, { depth: 1 });
-  const base = { code: "TASK_FAILED", kind: "task", language: "js" } as const;
+  const base = { code: "TASK_FAILED", kind: "task", language: LANGUAGE } as const;
   hideRuntimeFrames(thrown);
   const { packed, leftOut } = packThrown(thrown, values);
   const message = `${name} failed (${where}): ${text}${told(leftOut)}`;

@@ -11,7 +11,7 @@ import { entryPath } from "../bin/entries.ts";
 import { Client, nodeLostError } from "../client/mod.ts";
 import { type LaunchedNode, type LaunchOptions, launchNode, requireStandingNode } from "../node/mod.ts";
 import { createGcPressure, type GcPressure, openStoreClient } from "../store/mod.ts";
-import type { LogLines } from "../wire/mod.ts";
+import { LANGUAGE, type LogLines } from "../wire/mod.ts";
 import { newRing } from "./ring.ts";
 import { RingPort } from "./ring-port.ts";
 import type { ThreadData } from "./thread-messages.ts";
@@ -121,7 +121,7 @@ async function join(options: DriverOptions, io: IoThread, launched: LaunchedNode
       version: WIRE_VERSION,
       // A node of this program's own has a token that nobody else knows; the program's is for nodes that it joins.
       token: launched?.token ?? options.token ?? at.token,
-      language: "js",
+      language: LANGUAGE,
       role: "driver",
       processId,
       pid: process.pid,

@@ -380,6 +380,7 @@ describe("an actor that lives here, when its node sees nobody hold it", () => {
   const SELF = 9;
   const key = (): ObjectKey => actorId as string as ObjectKey;
   const template: Template = {
+    language: "js",
     id: 1,
     name: "f",
     code: EMPTY,

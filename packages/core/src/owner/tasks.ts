@@ -216,10 +216,11 @@ export class TaskTable {
         this.grant(captured.keys, link);
       }
       out.begin();
-      out.array(8);
+      out.array(9);
       out.uint(TO_WORKER.template);
       out.uint(template.id);
       out.string(template.name);
+      out.string(template.language);
       out.bin(template.code);
       out.uint(template.numReturns);
       const isPrompt = template.timeoutMs > 0 || template.maxRetries === 0;

@@ -187,6 +187,7 @@ export class TestOwner {
     this.engine.tasks.register({
       id,
       name: `f${id}`,
+      language: "js",
       code: NO_BYTES,
       nested: [],
       demand: { key: `cpu:1 priority:${priority}`, resources: { cpu: 10_000 }, priority, name: `f${id}` },

@@ -1,6 +1,7 @@
 /** The bytes of an error value: plain MessagePack that any process and language can make, with the user's error inside. */
 import type { ErrorKind } from "../base/errors.ts";
 import { pack, unpack } from "./cold.ts";
+import type { Language } from "./language.ts";
 
 export interface FailureRecord {
   readonly code: string;
@@ -11,7 +12,7 @@ export interface FailureRecord {
   /** The cause as another failure, when the runtime itself failed because of one. */
   readonly because?: FailureRecord;
   /** Language of the packed cause. */
-  readonly language?: "js" | "python";
+  readonly language?: Language;
 }
 
 export const packFailure = (failure: FailureRecord): Uint8Array => pack(failure);

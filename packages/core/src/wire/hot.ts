@@ -12,7 +12,7 @@ import type { FrameWriter } from "./msgpack-writer.ts";
 
 /** Owner → worker. */
 export const TO_WORKER = {
-  /** [0, template, name, code, numReturns, flags, streamBufferItems, nested] once for each connection, before the first task that needs it. */
+  /** [0, template, name, language, code, numReturns, flags, streamBufferItems, nested] once for each connection, before the first task that needs it. */
   template: 0,
   /** [1, seq, attempt, template, claimSlot, claimSequence, args, nested, deps] */
   task: 1,

@@ -9,6 +9,7 @@
 import type { ErrorKind } from "../base/errors.ts";
 import type { ActorId, JobId, LeaseId, NodeId, ObjectKey, ProcessId, Seq, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
+import type { Language } from "./language.ts";
 
 // ── values ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -47,7 +48,7 @@ export interface Hello {
   readonly t: "hello";
   readonly version: number;
   readonly token: string;
-  readonly language: "js" | "python";
+  readonly language: Language;
   readonly role: "driver" | "worker" | "tool";
   readonly processId: ProcessId;
   readonly pid: number;
@@ -163,6 +164,8 @@ export interface ObjectCancel {
 export interface HandedTemplate {
   readonly id: number;
   readonly name: string;
+  /** Of the function. */
+  readonly language: Language;
   /** Packed function, sent once to each worker that runs it. */
   readonly code: Uint8Array;
   /** Refs and handles that the function has captured. */

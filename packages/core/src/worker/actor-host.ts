@@ -7,7 +7,7 @@ import { monotonicMs } from "../base/clock.ts";
 import type { ActorId, Seq, WorkerId } from "../base/ids.ts";
 import { type Client, failureOf, Handle, runAs, type SerializerList } from "../client/mod.ts";
 import type { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
-import { type ActorStart, type ActorStop, type ToNode, unpack } from "../wire/mod.ts";
+import { type ActorStart, type ActorStop, checkLanguage, type ToNode, unpack } from "../wire/mod.ts";
 import { ActorCalls } from "./actor-calls.ts";
 import { decodeValue, fetchValues } from "./arguments.ts";
 import type { OwnerConnection } from "./connection.ts";
@@ -133,13 +133,14 @@ export class ActorHost {
     if (!hosted) {
       // Packed by api/remote.ts of the same version of this package.
       const settings = unpack(spec.host) as HostSettings;
-      hosted = new HostedClass(spec.className, this.loadClass(spec.code), settings);
+      hosted = new HostedClass(spec.className, this.loadClass(spec, settings), settings);
       this.classes.set(spec.codeKey, hosted);
     }
     return hosted;
   }
 
-  private async loadClass(code: Uint8Array): Promise<ActorClass> {
+  private async loadClass({ className, code }: ActorStart["spec"], { language }: HostSettings): Promise<ActorClass> {
+    checkLanguage(className, language);
     const { values } = this.options.client;
     await values.prepare(code);
     // Packed by api/remote.ts of the same version of this package.

@@ -4,7 +4,7 @@ import type { ActorId, ObjectKey, ProcessId, Seq } from "../base/ids.ts";
 import type { Client, SerializerList } from "../client/mod.ts";
 import { guardBase, guardKeyFrom, type OwnerRuntime } from "../owner/mod.ts";
 import type { Peer, PeerHandlers } from "../transport/mod.ts";
-import { FrameReader, readKeys, readValues, TEMPLATE_FLAGS, TO_WORKER } from "../wire/mod.ts";
+import { checkLanguage, FrameReader, readKeys, readValues, TEMPLATE_FLAGS, TO_WORKER } from "../wire/mod.ts";
 import type { ActorHost } from "./actor-host.ts";
 import type { Habit } from "./attention.ts";
 import { ResultWriter } from "./results.ts";
@@ -32,10 +32,12 @@ export class WorkerTemplate {
   peakMicros = 0;
   /** Refs and handles that the function has captured: held here as long as it can be called. */
   readonly nested: readonly ObjectKey[];
+  private readonly language: string;
   private readonly code: Uint8Array;
 
   constructor(
     name: string,
+    language: string,
     code: Uint8Array,
     numReturns: number,
     flags: number,
@@ -43,6 +45,7 @@ export class WorkerTemplate {
     nested: readonly ObjectKey[],
   ) {
     this.name = name;
+    this.language = language;
     this.nested = nested;
     this.code = code;
     this.numReturns = numReturns;
@@ -53,6 +56,7 @@ export class WorkerTemplate {
 
   async load(client: Client): Promise<void> {
     if (this.fn) return;
+    checkLanguage(this.name, this.language);
     await client.values.prepare(this.code);
     // A template is packed by the same version of this package: see api/remote-function.ts.
     const [fn, retry, serializers] = client.values.decode(this.code) as [AnyFunction, RetryRule, SerializerList?];
@@ -144,9 +148,10 @@ export class OwnerConnection implements PeerHandlers {
     return guardKeyFrom(this.guardBase, seq);
   }
 
-  private newTemplate(name: string, code: Uint8Array, reader: FrameReader): WorkerTemplate {
+  private newTemplate(reader: FrameReader): WorkerTemplate {
+    const [name, language, code] = [reader.string(), reader.string(), Uint8Array.from(reader.bin())];
     const [numReturns, flags, bufferItems] = [reader.uint(), reader.uint(), reader.uint()];
-    const template = new WorkerTemplate(name, code, numReturns, flags, bufferItems, readKeys(reader));
+    const template = new WorkerTemplate(name, language, code, numReturns, flags, bufferItems, readKeys(reader));
     if (template.nested.length > 0) this.runtime.engine.objects.holds.receive(template.nested);
     return template;
   }
@@ -218,9 +223,7 @@ export class OwnerConnection implements PeerHandlers {
       }
       case TO_WORKER.template: {
         const id = reader.uint();
-        const name = reader.string();
-        const code = Uint8Array.from(reader.bin());
-        this.templates.set(id, this.newTemplate(name, code, reader));
+        this.templates.set(id, this.newTemplate(reader));
         return;
       }
       case TO_WORKER.forgetTemplate: {

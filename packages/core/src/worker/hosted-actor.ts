@@ -2,7 +2,7 @@
 import type { ActorId, Seq, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import { type Client, type Handle, handleState } from "../client/mod.ts";
-import { type ActorStart, pack } from "../wire/mod.ts";
+import { type ActorStart, type Language, pack } from "../wire/mod.ts";
 import type { WithArguments } from "./arguments.ts";
 import type { NamedActor, OwnerConnection, WorkerMethod } from "./connection.ts";
 import type { Producer } from "./producer.ts";
@@ -39,6 +39,8 @@ export interface OpenCall {
 
 /** What the creator says about how to host it; packed into `ActorSpec.host`. */
 export interface HostSettings {
+  /** Of the class. */
+  readonly language: Language;
   readonly meta: Uint8Array;
   readonly maxConcurrency: number;
   readonly concurrencyGroups: Readonly<Record<string, number>>;

@@ -9,7 +9,14 @@ import { Client } from "../client/mod.ts";
 import { OwnerRuntime, SubmissionLog, WorkerClaims } from "../owner/mod.ts";
 import { createGcPressure, createViewCharge, type GcPressure, mapClaims, openStoreClient } from "../store/mod.ts";
 import { connectUnix, listenUnix } from "../transport/mod.ts";
-import type { ClaimsInfo, FromNode, StoreInfo, ToNode, WorkerConfig } from "../wire/mod.ts";
+import {
+  type ClaimsInfo,
+  type FromNode,
+  LANGUAGE,
+  type StoreInfo,
+  type ToNode,
+  type WorkerConfig,
+} from "../wire/mod.ts";
 import { ActorHost } from "./actor-host.ts";
 import { Attention, WorkerPort } from "./attention.ts";
 import { OwnerConnection } from "./connection.ts";
@@ -221,7 +228,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     t: "hello",
     version: WIRE_VERSION,
     token: config.token,
-    language: "js",
+    language: LANGUAGE,
     role: "worker",
     processId,
     pid: process.pid,
