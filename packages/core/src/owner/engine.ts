@@ -20,6 +20,7 @@ import {
 } from "../wire/mod.ts";
 import { ActorTable } from "./actors.ts";
 import type { OwnerEffects } from "./effects.ts";
+import { whyUnfinished } from "./explain.ts";
 import { Handover } from "./handover.ts";
 import { keepValue } from "./kept-bytes.ts";
 import { ObjectTable } from "./objects.ts";
@@ -48,6 +49,7 @@ export class OwnerEngine {
     this.effects = effects;
     this.objects = new ObjectTable(self, effects, options.engineSeqsFrom);
     this.tasks = new TaskTable(effects, this.objects);
+    this.tasks.whyUnfinished = (task) => whyUnfinished(this, task, this.tasks.nowMs);
     if (options.handsOver) this.handover = new Handover(effects, this.objects, this.tasks);
     this.actors = new ActorTable(effects, this.objects, this.tasks);
     this.tasks.leases.askBack = (lease, seqs) => {

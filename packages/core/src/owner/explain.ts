@@ -36,9 +36,15 @@ export function explainObject(engine: OwnerEngine, history: RunHistory, seq: Seq
   return explainRecord({ engine, history, nowMs }, record, DEPTH_MAX);
 }
 
+/** Sentences for an error that says that the task or call took too long. */
+export const whyUnfinished = (engine: OwnerEngine, task: TaskRecord, nowMs: number): string =>
+  explainTask({ engine, history: NO_HISTORY, nowMs }, task, DEPTH_MAX).sentences.join(" ");
+
+const NO_HISTORY: View["history"] = { find: () => undefined };
+
 interface View {
   readonly engine: OwnerEngine;
-  readonly history: RunHistory;
+  readonly history: Pick<RunHistory, "find">;
   readonly nowMs: number;
 }
 

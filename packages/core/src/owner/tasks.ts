@@ -60,6 +60,8 @@ export class TaskTable {
   /** Settled for the program, but their workers have not let go of them: cancelled. */
   private readonly interrupted = new Set<TaskRecord>();
   calls: CallQueue | undefined;
+  /** Sentences: what a task or call waits for, or where it runs. */
+  whyUnfinished: (task: TaskRecord) => string = () => "";
   /** Told of tasks that wait, where they may be handed over. */
   handover: Handover | undefined;
   /** Tasks and calls that ended, since the start: the program counts what is pending by it. */
@@ -591,8 +593,7 @@ export class TaskTable {
       const limit = task.registered?.template.timeoutMs ?? 0;
       if (limit <= 0 || this.nowMs - task.sentAtMs < limit) continue;
       this.limited.delete(task);
-      const message = `${task.name} did not finish within its timeoutMs of ${limit} ms`;
-      this.cancel(task, lease !== undefined, true, { code: "TASK_TIMEOUT", kind: "unavailable", message });
+      this.cancel(task, lease !== undefined, true, this.timeoutOf(task, limit));
     }
     for (const task of this.interrupted) {
       const link = task.lease?.link ?? task.actor?.link;
@@ -606,11 +607,16 @@ export class TaskTable {
     const limit = task.method?.timeoutMs ?? 0;
     if (task.state !== TASK_STATE.done) {
       if (this.nowMs - task.submittedAtMs < limit) return;
+      const failure = this.timeoutOf(task, limit);
       if (task.state === TASK_STATE.queued) this.calls?.withdraw(task);
-      const message = `${task.name} did not finish within its timeoutMs of ${limit} ms`;
-      this.fail(task, { code: "TASK_TIMEOUT", kind: "unavailable", message });
+      this.fail(task, failure);
     }
     this.limited.delete(task);
+  }
+
+  private timeoutOf(task: TaskRecord, limitMs: number): FailureRecord {
+    const message = `${task.name} did not finish within its timeoutMs of ${limitMs} ms: ${this.whyUnfinished(task)}`;
+    return { code: "TASK_TIMEOUT", kind: "unavailable", message };
   }
 
   limit(task: TaskRecord): void {

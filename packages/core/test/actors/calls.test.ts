@@ -193,7 +193,9 @@ describe("values and errors", () => {
     await waitingAt(gate, 1);
     expect((await explain(waiting)).sentences.join(" ")).toMatch(/^waiting at the gate was sent to/);
     const late = counter.add.options({ name: "too late", timeoutMs: 20 }).remote();
-    expect((await errorOf(late)).message).toMatch(/^too late did not finish within its timeoutMs/);
+    expect((await errorOf(late)).message).toMatch(
+      /^too late did not finish within its timeoutMs of 20 ms: too late was sent to .*waits there behind 1 call/,
+    );
     gate.open.remote();
     expect(await get(waiting)).toBe(1);
     expect((await explain(waiting)).sentences.join(" ")).toContain("waiting at the gate ran");

@@ -166,6 +166,7 @@ describe("timeoutMs", () => {
     );
     const error = await errorOf(slow.remote(folder));
     expect(error).toMatchObject({ code: "TASK_TIMEOUT", kind: "unavailable" });
+    expect(error.message).toMatch(/^slow did not finish within its timeoutMs of 100 ms: slow was sent to worker/);
     expect(error.message).toMatch(/slow.*100 ms/);
     const pid = Number(notes(folder)[0]);
     await eventually(() => !isAlive(pid), "its process ends");
