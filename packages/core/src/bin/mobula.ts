@@ -4,7 +4,6 @@ import { Command, InvalidArgumentError } from "commander";
 import { newProcessId, WIRE_VERSION } from "../base/mod.ts";
 import { findStandingNode, type StandingNode, startStandingNode, stopStandingNode } from "../node/mod.ts";
 import { connectUnix, type Peer } from "../transport/mod.ts";
-import { LANGUAGE } from "../wire/language.ts";
 import type { ActorInfo, NodeInfo } from "../wire/queries.ts";
 
 // The manifest lies two folders up both from `src/bin` and from `dist/lib`.
@@ -154,7 +153,7 @@ function ask(node: StandingNode): Promise<{ nodes: readonly NodeInfo[]; actors: 
           t: "hello",
           version: WIRE_VERSION,
           token: node.token,
-          language: LANGUAGE,
+          language: "js",
           role: "tool",
           processId: newProcessId(),
           pid: process.pid,
