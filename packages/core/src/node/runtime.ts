@@ -335,7 +335,7 @@ export class NodeRuntime {
       jobId: job?.jobId,
       workerId: role === "worker" ? workerId : undefined,
     });
-    const log = role === "worker" ? this.submissions.add(processId) : undefined;
+    const log = role === "worker" ? this.submissions.add(processId, hello.pid) : undefined;
     const joined = role === "driver" && job ? { processId, role, job } : { processId, role };
     this.control.processJoined(joined, (error) => {
       if (error) {

@@ -3,9 +3,10 @@
  * and handed over in its name when its thread does not come back.
  *
  * A log that was open at three looks in a row without the program having called the runtime in between is taken: after
- * 20 to 30 ms. Most turns take far less, and a busy machine must not make all of them look long.
+ * 20 to 30 ms. Most turns take far less, and a busy machine must not make all of them look long: what counts is how long
+ * the thread has run. One that waits for a core comes back sooner than the node could do its work for it.
  */
-import { closeSync, ftruncateSync, readSync } from "node:fs";
+import { closeSync, ftruncateSync, readFileSync, readSync } from "node:fs";
 import type { ObjectKey, ProcessId } from "../base/ids.ts";
 import { LOG_HEADER_BYTES, readLog, saysWhoDelivers, WatchedLog } from "../owner/mod.ts";
 import { createMemfd, mapClaims } from "../store/mod.ts";
@@ -13,6 +14,11 @@ import type { ClaimsInfo, TaskHandover, ToNode } from "../wire/messages.ts";
 
 const LOOK_EVERY_MS = 10;
 const LOOKS_UNTIL_TAKEN = 3;
+/** It has run for so long since the first of these looks. */
+const RAN_MS_MIN = 12;
+/** Or sleeps, and has not run between so many of them: for less, it may wait for threads that collect garbage with it. */
+const SLEEPING_LOOKS = 8;
+const SLEEPING_MS_MAX = 0.2;
 /** A log that was closed for so many looks is watched no more, until its worker asks for it. */
 const LOOKS_UNTIL_LEFT = 100;
 /** The file is sparse, and so is each log: only pages that were written take memory. */
@@ -28,6 +34,11 @@ export interface SubmissionWatchOptions {
 
 interface Watched {
   readonly slot: number;
+  readonly pid: number;
+  /** How long its thread had run at the first look that found the log open, and at the last. */
+  firstRanMs: number;
+  lastRanMs: number;
+  sleepingLooks: number;
   readonly log: WatchedLog;
   /** That say who delivers what, handled until now. */
   messages: number;
@@ -50,7 +61,7 @@ export class SubmissionWatch {
   }
 
   /** Memory for the log of a worker. */
-  add(worker: ProcessId): ClaimsInfo | undefined {
+  add(worker: ProcessId, pid: number): ClaimsInfo | undefined {
     if (this.fd === undefined) return undefined;
     const slot = this.free.pop() ?? this.nextSlot++;
     if (slot >= LOGS_MAX) return undefined;
@@ -59,7 +70,15 @@ export class SubmissionWatch {
     if (!words) return undefined;
     words.fill(0, 0, LOG_HEADER_BYTES / Int32Array.BYTES_PER_ELEMENT);
     this.words.set(slot, words);
-    this.logs.set(worker, { slot, log: new WatchedLog(words), messages: 0 });
+    this.logs.set(worker, {
+      slot,
+      pid,
+      firstRanMs: 0,
+      lastRanMs: 0,
+      sleepingLooks: 0,
+      log: new WatchedLog(words),
+      messages: 0,
+    });
     return info;
   }
 
@@ -83,7 +102,7 @@ export class SubmissionWatch {
       const known = this.logs.get(worker);
       if (!known) continue;
       const looks = known.log.look();
-      if (looks >= LOOKS_UNTIL_TAKEN) this.take(worker, known);
+      if (looks > 0 && isAway(known, looks)) this.take(worker, known);
       else if (looks <= -LOOKS_UNTIL_LEFT && known.log.leave()) this.watched.delete(worker);
     }
     if (this.watched.size > 0) return;
@@ -112,6 +131,39 @@ export class SubmissionWatch {
   close(): void {
     clearInterval(this.timer);
     if (this.fd !== undefined) closeSync(this.fd);
+  }
+}
+
+/** How long the main thread of a process has run; without Linux' /proc as if it always did. */
+function ranMs(pid: number): number {
+  const nanoseconds = Number.parseInt(readProc(`/proc/${pid}/schedstat`) ?? "", 10);
+  return Number.isNaN(nanoseconds) ? Number.POSITIVE_INFINITY : nanoseconds / 1e6;
+}
+
+function isAway(known: Watched, looks: number): boolean {
+  const { pid } = known;
+  const ran = ranMs(pid);
+  if (looks === 1) {
+    known.firstRanMs = ran;
+    known.sleepingLooks = 0;
+  } else known.sleepingLooks = ran - known.lastRanMs < SLEEPING_MS_MAX ? known.sleepingLooks + 1 : 0;
+  known.lastRanMs = ran;
+  if (looks < LOOKS_UNTIL_TAKEN) return false;
+  if (ran === Number.POSITIVE_INFINITY || ran - known.firstRanMs >= RAN_MS_MIN) return true;
+  return known.sleepingLooks >= SLEEPING_LOOKS && !isRunnable(pid);
+}
+
+function isRunnable(pid: number): boolean {
+  const stat = readProc(`/proc/${pid}/stat`);
+  return stat?.[stat.lastIndexOf(")") + 2] === "R";
+}
+
+function readProc(path: string): string | undefined {
+  try {
+    return readFileSync(path, "latin1");
+  } catch {
+    // No /proc, or the process has ended.
+    return undefined;
   }
 }
 
