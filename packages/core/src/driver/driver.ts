@@ -31,6 +31,9 @@ export interface DriverOptions {
   readonly onLog: (lines: LogLines["lines"]) => void;
 }
 
+/** An I/O thread that does not end by itself within this time is terminated. */
+const STUCK_MS = 1_000;
+
 export interface Driver {
   readonly client: Client;
   readonly address: string;
@@ -105,8 +108,12 @@ class IoThread {
 
   async stop(error: Error): Promise<void> {
     this.port.close(error);
-    await this.worker.terminate();
+    // It ends by itself: one that is terminated while a finaliser calls the system takes the process with it.
+    this.worker.ref();
+    this.worker.postMessage("stop");
+    const stuck = setTimeout(() => void this.worker.terminate(), STUCK_MS);
     await this.ended;
+    clearTimeout(stuck);
   }
 }
 
