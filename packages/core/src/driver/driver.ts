@@ -31,9 +31,6 @@ export interface DriverOptions {
   readonly onLog: (lines: LogLines["lines"]) => void;
 }
 
-/** An I/O thread that does not end by itself within this time is terminated. */
-const STUCK_MS = 1_000;
-
 export interface Driver {
   readonly client: Client;
   readonly address: string;
@@ -47,6 +44,8 @@ export interface Driver {
 
 /** How long the last lines of a node that has ended may take through the I/O thread. */
 const LAST_LINES_MS = 1_000;
+/** An I/O thread that does not end by itself within this time is terminated. */
+const STUCK_MS = 1_000;
 /** What everything is rejected with that still waits when a driver stops. */
 export const STOPPED = "shutdown() was called";
 

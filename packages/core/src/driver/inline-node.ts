@@ -261,7 +261,7 @@ export class InlineNode {
       available: this.available(),
       labels: {},
       objectStore: { usedBytes: 0, spilledBytes: 0, capacityBytes: 0 },
-      events: { keptBytes: this.events.keptBytes, droppedBatches: this.events.droppedBatches },
+      events: this.events.kept,
     };
   }
 

@@ -1,5 +1,7 @@
 /** The newest batches of events of all processes, bounded; what is lost is counted, never hidden. */
 
+import type { NodeInfo } from "../wire/queries.ts";
+
 /** All of it is the answer to one question, so it stays well below the largest message. */
 const BYTES_MAX = 32 * 2 ** 20;
 
@@ -28,8 +30,9 @@ export class EventRing {
     }
   }
 
-  get keptBytes(): number {
-    return this.bytes;
+  /** As `nodes()` shows it. */
+  get kept(): NodeInfo["events"] {
+    return { keptBytes: this.bytes, droppedBatches: this.droppedBatches };
   }
 
   /** Oldest first. */

@@ -22,6 +22,7 @@ import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { InvalidOptionError } from "../base/errors.ts";
 import { randomBytes } from "../base/random.ts";
+import { procStat } from "./proc-stat.ts";
 
 const PREFIX = "session-";
 const OWNER_FILE = "owner.json";
@@ -131,7 +132,7 @@ function killOrphans(workers: ReadonlyMap<number, string | undefined>): void {
   for (const name of namesIn("/proc")) {
     const pid = Number(name);
     if (!Number.isInteger(pid)) continue;
-    const fields = statFields(pid);
+    const fields = procStat(pid);
     const leader = Number(fields?.[3]);
     const started = workers.get(leader);
     if (started === undefined || pid === leader) continue;
@@ -209,7 +210,7 @@ function readOwner(path: string): { pid: number; started: string | null } | unde
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
-    return processState(pid) !== "Z";
+    return procStat(pid)?.[0] !== "Z";
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "EPERM";
   }
@@ -217,20 +218,8 @@ export function isAlive(pid: number): boolean {
 
 /** A process's start time in clock ticks since boot: with its pid it names it for good. Undefined: gone, or no /proc. */
 export function processStart(pid: number): string | undefined {
-  const fields = statFields(pid);
+  const fields = procStat(pid);
   return fields?.[0] === "Z" ? undefined : fields?.[19];
-}
-
-const processState = (pid: number): string | undefined => statFields(pid)?.[0];
-
-function statFields(pid: number): string[] | undefined {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, "utf8");
-    // The command's name, before the last parenthesis, may hold anything.
-    return text.slice(text.lastIndexOf(")") + 2).split(" ");
-  } catch {
-    return undefined; // Gone, or a system without /proc; the callers handle both.
-  }
 }
 
 function readLines(path: string): string[] {

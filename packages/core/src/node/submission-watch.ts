@@ -11,6 +11,7 @@ import type { ObjectKey, ProcessId } from "../base/ids.ts";
 import { LOG_HEADER_BYTES, readLog, saysWhoDelivers, WatchedLog } from "../owner/mod.ts";
 import { createMemfd, mapClaims } from "../store/mod.ts";
 import type { ClaimsInfo, TaskHandover, ToNode } from "../wire/messages.ts";
+import { procStat } from "./proc-stat.ts";
 
 const LOOK_EVERY_MS = 10;
 const LOOKS_UNTIL_TAKEN = 3;
@@ -136,7 +137,13 @@ export class SubmissionWatch {
 
 /** How long the main thread of a process has run; without Linux' /proc as if it always did. */
 function ranMs(pid: number): number {
-  const nanoseconds = Number.parseInt(readProc(`/proc/${pid}/schedstat`) ?? "", 10);
+  let nanoseconds: number;
+  try {
+    nanoseconds = Number.parseInt(readFileSync(`/proc/${pid}/schedstat`, "latin1"), 10);
+  } catch {
+    // No /proc, or the process has ended.
+    return Number.POSITIVE_INFINITY;
+  }
   return Number.isNaN(nanoseconds) ? Number.POSITIVE_INFINITY : nanoseconds / 1e6;
 }
 
@@ -150,21 +157,7 @@ function isAway(known: Watched, looks: number): boolean {
   known.lastRanMs = ran;
   if (looks < LOOKS_UNTIL_TAKEN) return false;
   if (ran === Number.POSITIVE_INFINITY || ran - known.firstRanMs >= RAN_MS_MIN) return true;
-  return known.sleepingLooks >= SLEEPING_LOOKS && !isRunnable(pid);
-}
-
-function isRunnable(pid: number): boolean {
-  const stat = readProc(`/proc/${pid}/stat`);
-  return stat?.[stat.lastIndexOf(")") + 2] === "R";
-}
-
-function readProc(path: string): string | undefined {
-  try {
-    return readFileSync(path, "latin1");
-  } catch {
-    // No /proc, or the process has ended.
-    return undefined;
-  }
+  return known.sleepingLooks >= SLEEPING_LOOKS && procStat(pid)?.[0] !== "R";
 }
 
 function openLogs(): number | undefined {

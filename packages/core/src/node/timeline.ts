@@ -29,8 +29,7 @@ export class Timeline {
   }
 
   get kept(): NodeInfo["events"] {
-    const { keptBytes, droppedBatches } = this.options.ring;
-    return { keptBytes, droppedBatches };
+    return this.options.ring.kept;
   }
 
   async collect(): Promise<Queries["timeline"]["result"]> {

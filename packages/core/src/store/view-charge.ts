@@ -1,8 +1,9 @@
 /**
  * What V8 thinks of views, where they are Node-API's (view-buffer.ts has better ones). It charges the length of every
- * ArrayBuffer from outside to its heap, dead ones until they are collected, and begins a collection with each 64 MiB that have come since the last: a process that gets one large
- * object after the other collects once for each, for memory that is not its own and that the store looks after anyway
- * (gc-pressure.ts). V8 can weigh such bytes against its whole limit instead, which it does by itself from 14.8 on.
+ * ArrayBuffer from outside to its heap, dead ones until they are collected, and begins a collection with each 64 MiB
+ * that have come since the last: a process that gets one large object after the other collects once for each, for
+ * memory that is not its own and that the store looks after anyway (gc-pressure.ts). V8 can weigh such bytes against its
+ * whole limit instead, which it does by itself from 14.8 on.
  *
  * It is told so while large views live. Meanwhile memory outside the heap that is not the store's (of native packages)
  * is watched here, because under a worker's high limit V8 would let much of it gather.
