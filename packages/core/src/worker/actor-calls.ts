@@ -12,9 +12,8 @@ import type { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
 import { NO_CLAIM } from "../wire/mod.ts";
 import { decodeArguments, dropArguments, fetchValues, receiveRefs, releaseRefs } from "./arguments.ts";
 import type { OwnerConnection, WorkerMethod } from "./connection.ts";
-import { breakable, Interrupted, isGuarded, runGuarded } from "./guard.ts";
+import { Interrupted, isGuarded, runBreakable, runGuarded } from "./guard.ts";
 import type { CallLine, CallMessage, HostedActor, OpenCall } from "./hosted-actor.ts";
-import { isWatchKept } from "./interrupt-watch.ts";
 import { type AnyGenerator, isGenerator, isThenable, Producer } from "./producer.ts";
 import { isRetryable } from "./retry-rule.ts";
 import { Running } from "./running.ts";
@@ -79,9 +78,7 @@ export class ActorCalls {
   /** Starts what may start; called when all frames of one read are in. */
   drain(): void {
     if (this.due.length === 0) return;
-    const { claims } = this.options;
-    if (!claims || !isWatchKept()) this.advanceDue();
-    else while (!breakable(claims, this.advanceDue)) this.brokenOff();
+    runBreakable(this.options.claims, this.advanceDue, this.brokenOff);
   }
 
   private readonly advanceDue = (): void => {
@@ -96,7 +93,7 @@ export class ActorCalls {
   };
 
   /** A cancel broke the call that ran, and with it what followed in its line. */
-  private brokenOff(): void {
+  private readonly brokenOff = (): void => {
     const { invoked: open, invokedIn: actor } = this;
     if (!open || !actor) throw new InternalError("a cancel broke something, and no call was running");
     const line = actor.lineOf(open.call.method.group);
@@ -104,7 +101,7 @@ export class ActorCalls {
     void this.failed(actor, open, micros, new Interrupted());
     line.running--;
     this.becomesDue(actor, line);
-  }
+  };
 
   /** Starts what may start of an actor that has just begun to live. */
   advanceAll(actor: HostedActor): void {

@@ -48,7 +48,7 @@ function compiled(): Script {
 }
 
 /** False when a cancel broke what `runGuarded` ran in it; `piece` was broken off there. */
-export function breakable(claims: WorkerClaims, piece: () => void): boolean {
+function breakable(claims: WorkerClaims, piece: () => void): boolean {
   script ??= compiled();
   work = piece;
   isInside = true;
@@ -64,6 +64,12 @@ export function breakable(claims: WorkerClaims, piece: () => void): boolean {
   } finally {
     isInside = false;
   }
+}
+
+/** Runs a piece of the runtime to its end: `brokenOff` settles what a cancel broke, and the piece goes on behind it. */
+export function runBreakable(claims: WorkerClaims | undefined, piece: () => void, brokenOff: () => void): void {
+  if (!claims || !isWatchKept()) piece();
+  else while (!breakable(claims, piece)) brokenOff();
 }
 
 /**

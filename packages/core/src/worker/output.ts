@@ -41,17 +41,20 @@ export function installOutputTags(): void {
 }
 
 function tagged(stream: NodeJS.WriteStream): NodeJS.WriteStream {
-  let written = mark("");
+  let writer: Running | string = "";
+  let written = mark(writer);
   const write = stream.write.bind(stream) as typeof stream.write;
   // A cancel that broke off a write would leave the stream in it, and nothing would be printed any more.
   stream.write = ((...args: Parameters<typeof stream.write>) =>
     shielded(() => {
       const execution = currentExecution();
       // What writes outside of any execution, a timer of a module for one, is most likely there for what started last.
-      const tag = mark(execution instanceof Running ? execution : current);
-      if (written !== tag) {
+      const next = execution instanceof Running ? execution : current;
+      if (next !== writer) {
+        writer = next;
+        const tag = mark(writer);
+        if (tag !== written) write(tag);
         written = tag;
-        write(tag);
       }
       return write(...args);
     })) as typeof stream.write;

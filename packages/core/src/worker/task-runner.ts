@@ -19,8 +19,7 @@ import {
   type WithArguments,
 } from "./arguments.ts";
 import type { OwnerConnection, WorkerTemplate } from "./connection.ts";
-import { breakable, Interrupted, isGuarded, runGuarded } from "./guard.ts";
-import { isWatchKept } from "./interrupt-watch.ts";
+import { Interrupted, isGuarded, runBreakable, runGuarded } from "./guard.ts";
 import { isGenerator, isThenable, Producer } from "./producer.ts";
 import { isRetryable } from "./retry-rule.ts";
 import { Running, type Surroundings } from "./running.ts";
@@ -108,9 +107,7 @@ export class TaskRunner {
   }
 
   private continue(): void {
-    const { claims } = this;
-    if (!claims || !isWatchKept()) this.runQueue();
-    else while (!breakable(claims, this.runQueue)) this.brokenOff();
+    runBreakable(this.claims, this.runQueue, this.brokenOff);
   }
 
   private readonly runQueue = (): void => {
@@ -148,12 +145,12 @@ export class TaskRunner {
   };
 
   /** A cancel broke the task that ran, and with it the run of the queue. */
-  private brokenOff(): void {
+  private readonly brokenOff = (): void => {
     const { called: task, current: running } = this;
     if (!task || !running) throw new InternalError("a cancel broke something, and no task was running");
     this.broken = running;
     this.finish(task, running, this.calledAt, (micros) => this.fail(task, running, micros, new Interrupted()));
-  }
+  };
 
   /** Runs one task; a promise when it did not end at once. */
   private start(task: TaskMessage): Promise<void> | undefined {
