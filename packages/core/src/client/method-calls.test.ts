@@ -24,20 +24,11 @@ function bind() {
       call: (_seq: number, _actor: number, registration: number) => called.push(registration),
     },
   } as unknown as Client;
-  const method = {
-    isGenerator: false,
-    name: undefined,
-    group: "",
-    maxRetries: 0,
-    retryDelayMs: 0,
-    timeoutMs: 0,
-    streamBufferItems: 1,
-    retry: new Uint8Array(0),
-  };
   setMethodOverrides((overrides, base) => ({ meta: { ...base, ...(overrides as object) }, numReturns: 1 }));
   const plain = { className: "A", concurrency: 1, groups: [], maxPendingCalls: -1, maxTaskRetries: 0, methods: [] };
-  const handle = Handle.make(client, 1, "a" as never, Handle.newMeta(plain));
-  return { bound: bindMethod(client, handle, "run", method, 1), methods, called };
+  const meta = Handle.newMeta(plain);
+  const handle = Handle.make(client, 1, "a" as never, meta);
+  return { bound: bindMethod(client, handle, "run", meta.assumed, 1), methods, called };
 }
 
 test("equal options are registered once", () => {

@@ -14,7 +14,8 @@ import {
 } from "../wire/mod.ts";
 import { OwnerClaims, WorkerClaims } from "./claims.ts";
 import { OwnerEngine } from "./engine.ts";
-import type { NestedRef, Template, WorkerLink } from "./records.ts";
+import type { NestedRef, WorkerLink } from "./records.ts";
+import { testTemplate } from "./test-owner.ts";
 
 const EMPTY = new Uint8Array(0);
 const FRAME_HEADER_BYTES = 4;
@@ -379,28 +380,12 @@ describe("creation", () => {
 describe("an actor that lives here, when its node sees nobody hold it", () => {
   const SELF = 9;
   const key = (): ObjectKey => actorId as string as ObjectKey;
-  const template: Template = {
-    language: "js",
-    id: 1,
-    name: "f",
-    code: EMPTY,
-    nested: [],
-    demand: { key: "cpu:1", resources: { cpu: 10_000 }, priority: 0, name: "f" },
-    numReturns: 1,
-    isStream: false,
-    streamBufferItems: 16,
-    maxRetries: 3,
-    retryDelayMs: 0,
-    timeoutMs: 0,
-    maxCalls: 0,
-  };
-
   beforeEach(() => {
     engine.actors.release(1);
     engine.flush();
     engine.actors.hosts(actorId);
     engine.actors.borrowSelf(SELF, actorId, "Counter", 1);
-    engine.tasks.register(template);
+    engine.tasks.register(testTemplate(1));
     toNode = [];
   });
 
@@ -429,7 +414,7 @@ describe("an actor that lives here, when its node sees nobody hold it", () => {
     expect(engine.actors.keepsAlive(actorId)).toBe("under way");
     engine.cancel(4 as Seq, false, false);
     expect(engine.actors.keepsAlive(actorId)).toBeUndefined();
-    engine.tasks.register({ ...template, id: 2, nested: [key()] });
+    engine.tasks.register(testTemplate(2, { nested: [key()] }));
     expect(engine.actors.keepsAlive(actorId)).toBeUndefined();
     engine.tasks.submit(5 as Seq, 2, EMPTY, [], []);
     expect(engine.actors.keepsAlive(actorId)).toBe("under way");

@@ -32,6 +32,26 @@ import type { NestedRef, Template, WorkerLink } from "./records.ts";
 const FRAME_HEADER_BYTES = 4;
 const NO_BYTES = new Uint8Array(0);
 
+type TemplateOptions = Partial<Template> & { readonly priority?: number };
+
+/** A function that takes one CPU and gives one value. */
+export const testTemplate = (id: number, { priority = 0, ...options }: TemplateOptions = {}): Template => ({
+  id,
+  name: `f${id}`,
+  language: "js",
+  code: NO_BYTES,
+  nested: [],
+  demand: { key: `cpu:1 priority:${priority}`, resources: { cpu: 10_000 }, priority, name: `f${id}` },
+  numReturns: 1,
+  isStream: false,
+  streamBufferItems: 16,
+  maxRetries: 3,
+  retryDelayMs: 0,
+  timeoutMs: 0,
+  maxCalls: 0,
+  ...options,
+});
+
 export interface SentTask {
   readonly kind: "task";
   readonly seq: number;
@@ -182,24 +202,8 @@ export class TestOwner {
 
   // ── the program ────────────────────────────────────────────────────────────────────────────────────────────────
 
-  register(id: number, options: Partial<Template> & { readonly priority?: number } = {}): void {
-    const { priority = 0 } = options;
-    this.engine.tasks.register({
-      id,
-      name: `f${id}`,
-      language: "js",
-      code: NO_BYTES,
-      nested: [],
-      demand: { key: `cpu:1 priority:${priority}`, resources: { cpu: 10_000 }, priority, name: `f${id}` },
-      numReturns: 1,
-      isStream: false,
-      streamBufferItems: 16,
-      maxRetries: 3,
-      retryDelayMs: 0,
-      timeoutMs: 0,
-      maxCalls: 0,
-      ...options,
-    });
+  register(id: number, options: TemplateOptions = {}): void {
+    this.engine.tasks.register(testTemplate(id, options));
   }
 
   submit(seq: number, template = 1, deps: readonly number[] = [], nested: readonly NestedRef[] = []): void {

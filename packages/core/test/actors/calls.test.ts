@@ -1,9 +1,10 @@
 import { cancel, explain, get, init, type ObjectRefStream, put, remote, shutdown, wait } from "mobula";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { eventually } from "../eventually.ts";
 import { newFolder } from "../new-folder.ts";
 import { raised } from "../tasks/helpers.ts";
 import { AnyName, Counter, type DetailedError, Grouped, Moody, Recorder } from "./classes.ts";
-import { errorOf, eventually, newGate, waitingAt } from "./helpers.ts";
+import { errorOf, newGate, waitingAt } from "./helpers.ts";
 
 beforeAll(async () => {
   await init({ objectStoreBytes: 64 * 2 ** 20, resources: { cpu: 4 } });

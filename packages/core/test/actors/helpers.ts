@@ -1,23 +1,9 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { get, type ObjectRef, remote } from "mobula";
+import { eventually } from "../eventually.ts";
 import { newFolder } from "../new-folder.ts";
 import { Gate, type GateHandle } from "./classes.ts";
-
-const POLL_MS = 10;
-const EVENTUALLY_MS = 15_000;
-
-/** Asks again until `claim` gives something true, and gives that. */
-export async function eventually<T>(claim: () => T | Promise<T>, what: string): Promise<T> {
-  const deadline = performance.now() + EVENTUALLY_MS;
-  for (;;) {
-    const value = await claim();
-    if (value) return value;
-    if (performance.now() > deadline) throw new Error(`it did not come to pass: ${what}`);
-    await delay(POLL_MS);
-  }
-}
 
 /** The error that a ref rejects with. */
 export async function errorOf(ref: ObjectRef): Promise<Error & { readonly code?: string; readonly kind?: string }> {

@@ -1,7 +1,8 @@
 import { ActorDiedError, get, getActor, init, kill, listActors, put, remote, shutdown } from "mobula";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { eventually } from "../eventually.ts";
 import { Broken, Counter, Hooked, Keeper, OnlyStart } from "./classes.ts";
-import { errorOf, eventually, isAlive, linesOf, newFile, newGate, processEnds, waitingAt } from "./helpers.ts";
+import { errorOf, isAlive, linesOf, newFile, newGate, processEnds, waitingAt } from "./helpers.ts";
 
 const INFEASIBLE_MS = 500;
 

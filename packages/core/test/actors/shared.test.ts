@@ -1,7 +1,8 @@
 import { cancel, get, init, kill, remote, shutdown } from "mobula";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { eventually } from "../eventually.ts";
 import { Counter, Hooked } from "./classes.ts";
-import { errorOf, eventually, isAlive, linesOf, newFile, newGate, waitingAt } from "./helpers.ts";
+import { errorOf, isAlive, linesOf, newFile, newGate, waitingAt } from "./helpers.ts";
 
 beforeAll(async () => {
   await init({ objectStoreBytes: 64 * 2 ** 20, resources: { cpu: 4 } });

@@ -1,9 +1,10 @@
 /** A worker that dies at each stage of a task's life, in each way in which a process can die. */
 import { cancel, get, init, nodes, type ObjectRef, put, release, remote, runtimeContext, shutdown, wait } from "mobula";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { eventually } from "../eventually.ts";
 import { isEmpty, until } from "../memory/store-state.ts";
 import { newFolder } from "../new-folder.ts";
-import { eventually, isAlive, raise, raised } from "../tasks/helpers.ts";
+import { isAlive, raise, raised } from "../tasks/helpers.ts";
 
 const MIB = 2 ** 20;
 const collect = globalThis.gc ?? (() => {});

@@ -1,7 +1,8 @@
 import { get, init, nodes, type ObjectRef, remote, runtimeContext, shutdown } from "mobula";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { eventually } from "../eventually.ts";
 import { newFolder } from "../new-folder.ts";
-import { blockUntil, type DetailedError, errorOf, eventually, isAlive, note, notes, raise, raised } from "./helpers.ts";
+import { blockUntil, type DetailedError, errorOf, isAlive, note, notes, raise, raised } from "./helpers.ts";
 
 beforeAll(async () => {
   await init({ objectStoreBytes: 64 * 2 ** 20, resources: { cpu: 2 } });

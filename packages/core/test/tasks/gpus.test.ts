@@ -1,7 +1,8 @@
 import { availableResources, get, init, remote, runtimeContext, shutdown } from "mobula";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { eventually } from "../eventually.ts";
 import { newFolder } from "../new-folder.ts";
-import { blockUntil, eventually, note, notes, raise } from "./helpers.ts";
+import { blockUntil, note, notes, raise } from "./helpers.ts";
 
 beforeAll(async () => {
   await init({ objectStoreBytes: 64 * 2 ** 20, resources: { cpu: 4, gpu: 2 } });

@@ -1,7 +1,8 @@
 import { type ActorHandle, cancel, get, init, type ObjectRef, put, remote, runtimeContext, shutdown } from "mobula";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { eventually } from "../eventually.ts";
 import { newFolder } from "../new-folder.ts";
-import { blockUntil, errorOf, eventually, isRaised, note, notes, raise, raised } from "./helpers.ts";
+import { blockUntil, errorOf, isRaised, note, notes, raise, raised } from "./helpers.ts";
 
 const STAGE = 333;
 

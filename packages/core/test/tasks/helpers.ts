@@ -1,8 +1,8 @@
 /** Signals between a test and its tasks, as files: they work in synchronous code and outlive a killed worker. */
 import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { get, type ObjectRef } from "mobula";
+import { eventually } from "../eventually.ts";
 
 const POLL_MS = 5;
 const EVENTUALLY_MS = 15_000;
@@ -19,17 +19,6 @@ export function note(folder: string, line: string): number {
 
 export const notes = (folder: string): string[] =>
   existsSync(join(folder, "notes")) ? readFileSync(join(folder, "notes"), "utf8").trimEnd().split("\n") : [];
-
-/** Asks again until `claim` gives something true, and gives that. */
-export async function eventually<T>(claim: () => T | Promise<T>, what: string): Promise<T> {
-  const deadline = performance.now() + EVENTUALLY_MS;
-  for (;;) {
-    const value = await claim();
-    if (value) return value;
-    if (performance.now() > deadline) throw new Error(`it did not come to pass: ${what}`);
-    await delay(POLL_MS);
-  }
-}
 
 export const raised = (folder: string, flag: string): Promise<boolean> =>
   eventually(() => isRaised(folder, flag), `flag ${flag} is raised`);

@@ -1,7 +1,8 @@
 import { explain, get, init, map, type ObjectRef, put, release, remote, shutdown, wait } from "mobula";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { eventually } from "../eventually.ts";
 import { newFolder } from "../new-folder.ts";
-import { blockUntil, errorOf, eventually, note, notes, raise, raised } from "./helpers.ts";
+import { blockUntil, errorOf, note, notes, raise, raised } from "./helpers.ts";
 
 const PENDING_MAX = 2_000;
 

@@ -1,12 +1,11 @@
 /** `context.timeline(file)`: what ran where, nested tasks and actors' calls included, in a file that Perfetto opens. */
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
+import { newFolder } from "../new-folder.ts";
 import { runProgram } from "./run-program.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "mobula-timeline-"));
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = newFolder();
 
 interface TraceEvent {
   readonly ph: string;
