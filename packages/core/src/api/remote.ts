@@ -1,6 +1,6 @@
 /** `remote(fn)` and `remote(Class)`: functions become tasks, classes become actors. */
 import { createHash } from "node:crypto";
-import { InvalidOptionError } from "../base/errors.ts";
+import { InvalidOptionError, SerializationError } from "../base/errors.ts";
 import { newActorId } from "../base/ids.ts";
 import {
   type Client,
@@ -9,11 +9,13 @@ import {
   type HandleMeta,
   handleState,
   type MethodMeta,
+  NO_CODE,
+  type PackedCode,
   setMethodOverrides,
   shipByCustomizer,
   trackMore,
 } from "../client/mod.ts";
-import type { NestedRef, Template } from "../owner/mod.ts";
+import type { Template } from "../owner/mod.ts";
 import { type ActorOptionsRecord, type ActorSpec, LANGUAGE, type RuntimeEnv } from "../wire/mod.ts";
 import { packHostSettings } from "../worker/mod.ts";
 import { client as currentClient } from "./current.ts";
@@ -72,23 +74,6 @@ interface PackedFunction {
   codes: Map<RetryExceptions, PackedCode>;
 }
 
-interface PackedCode {
-  readonly bytes: Uint8Array;
-  /** Refs and handles that were captured. */
-  readonly nested: readonly NestedRef[];
-}
-
-const NO_BYTES = new Uint8Array(0);
-const NO_CODE: PackedCode = { bytes: NO_BYTES, nested: [] };
-
-/** With the code go the serializers that the program has registered, so that they hold where it runs. */
-function packCode(client: Client, value: readonly unknown[]): PackedCode {
-  const { serializers } = client.values;
-  const parts = serializers.size === 0 ? value : [...value, serializers.list()];
-  const packed = client.values.encode(parts, "captured");
-  return { bytes: packed.toBytes(), nested: client.values.nested(packed) };
-}
-
 class RemoteFunctionImpl {
   declare private fn: AnyFunction;
   declare private given: object | undefined;
@@ -98,6 +83,7 @@ class RemoteFunctionImpl {
   declare remote: (...args: readonly unknown[]) => unknown;
   private registeredWith: Client | undefined = undefined;
   private serializersKnown = 0;
+  private code = NO_CODE;
   private template = 0;
 
   static make(fn: AnyFunction, given: object | undefined, packed?: PackedFunction): RemoteFunctionImpl {
@@ -148,7 +134,7 @@ class RemoteFunctionImpl {
 
   private submitRegistered(client: Client, args: readonly unknown[]): unknown {
     const { numReturns } = this.settings;
-    const encoded = client.values.encodeArgs(args);
+    const encoded = client.values.encodeArgs(args, this.code);
     const seq = client.takeSeqs(numReturns);
     client.countSubmission(seq);
     client.port.submit(seq, this.template, encoded.args, encoded.deps, encoded.nested);
@@ -168,7 +154,7 @@ class RemoteFunctionImpl {
     }
     let code = packed.codes.get(settings.retryExceptions);
     if (!code) {
-      code = packCode(client, [this.fn, settings.retryExceptions]);
+      code = client.values.encodeCode([this.fn, settings.retryExceptions]);
       packed.codes.set(settings.retryExceptions, code);
       if (code.bytes.length > LARGE_CODE_BYTES) {
         warnOnce(
@@ -194,6 +180,7 @@ class RemoteFunctionImpl {
     };
     client.port.template(template);
     this.template = template.id;
+    this.code = code;
     this.registeredWith = client;
     this.serializersKnown = version;
     templateRegistry.register(this, { client, id: template.id }, this);
@@ -280,7 +267,13 @@ class RemoteClassImpl {
     this.given = given;
     this.settings = normalizeActorOptions(given);
     this.packed = packed ?? { client: undefined, serializersKnown: 0, code: NO_CODE, methods: [] };
-    this.hosting = hosting ?? { client: undefined, serializersKnown: 0, codeKey: "", host: NO_BYTES, meta: undefined };
+    this.hosting = hosting ?? {
+      client: undefined,
+      serializersKnown: 0,
+      codeKey: "",
+      host: NO_CODE.bytes,
+      meta: undefined,
+    };
     this.remote = (...args) => this.create(args);
   }
 
@@ -305,7 +298,8 @@ class RemoteClassImpl {
     const { meta } = hosting;
     let encoded: EncodedArgs;
     try {
-      encoded = client.values.encodeArgs(args);
+      encoded = client.values.encodeArgs(args, code);
+      if (encoded.shared.length > 0) throw this.sharing(encoded.shared);
     } catch (error) {
       // As with functions: a refused call captures nothing.
       if (!wasPacked) {
@@ -329,11 +323,21 @@ class RemoteClassImpl {
     return client.trackHandle(num, actorId, meta);
   }
 
+  /** A class is one in a process that hosts several actors of it: it cannot share something with each of them. */
+  private sharing(names: readonly string[]): SerializationError {
+    const name = this.type.name || "anonymous";
+    return new SerializationError(
+      `the arguments of class ${name} have functions that use ${names.join(", ")}, and so does the class: an actor ` +
+        "cannot share variables with what it is given; pass them as an argument, or give the class a method that " +
+        "the functions call",
+    );
+  }
+
   private packedWith(client: Client): PackedClass {
     const { packed } = this;
     const { version } = client.values.serializers;
     if (packed.client !== client || packed.serializersKnown !== version) {
-      packed.code = packCode(client, [this.type]);
+      packed.code = client.values.encodeCode([this.type]);
       packed.methods = methodsOf(this.type);
       packed.client = client;
       packed.serializersKnown = version;
@@ -416,7 +420,7 @@ function specOnce(client: Client, code: PackedCode, { codeKey, host, meta: { cla
     sent = new Set();
     sentCodes.set(client, sent);
   }
-  if (sent.has(codeKey)) return { className, codeKey, code: NO_BYTES, host: NO_BYTES };
+  if (sent.has(codeKey)) return { className, codeKey, code: NO_CODE.bytes, host: NO_CODE.bytes };
   sent.add(codeKey);
   return { className, codeKey, code: code.bytes, host };
 }
@@ -443,7 +447,7 @@ function methodMeta(client: Client, settings: MethodSettings, isGenerator: boole
     streamBufferItems: settings.streamBufferItems,
     retry:
       settings.retryExceptions === false
-        ? NO_BYTES
+        ? NO_CODE.bytes
         : client.values.encode(settings.retryExceptions, "retryExceptions").toBytes(),
   };
 }

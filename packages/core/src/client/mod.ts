@@ -8,4 +8,11 @@ export { setMethodOverrides, trackMore } from "./method-calls.ts";
 export type { OwnerPort } from "./port.ts";
 export { Ref } from "./refs.ts";
 export { RefStream } from "./streams.ts";
-export { type EncodedArgs, type SerializerList, shipByCustomizer } from "./values.ts";
+export {
+  type ArgsWithCode,
+  type EncodedArgs,
+  NO_CODE,
+  type PackedCode,
+  type SerializerList,
+  shipByCustomizer,
+} from "./values.ts";

@@ -7,7 +7,13 @@
 import { InternalError } from "../base/errors.ts";
 import type { ActorId, ObjectKey, Seq } from "../base/ids.ts";
 import { INLINE_BYTES_MAX, INLINE_CALL_BYTES_MAX } from "../base/limits.ts";
-import { collectCode, createFunctionCustomizer, type FunctionCustomizer } from "../closure/mod.ts";
+import {
+  type Captured,
+  collectCode,
+  createFunctionCustomizer,
+  type FunctionCustomizer,
+  NOTHING_CAPTURED,
+} from "../closure/mod.ts";
 import {
   type ByteSource,
   type Customizer,
@@ -53,8 +59,28 @@ export interface RefHost {
   putLarge(packed: Shippable): Ref;
 }
 
+/** A function or class, packed once for all its calls. */
+export interface PackedCode {
+  readonly bytes: Uint8Array;
+  /** Refs and handles that were captured. */
+  readonly nested: readonly NestedRef[];
+  /** What was packed. */
+  readonly parts: readonly unknown[];
+  readonly captured: Captured;
+}
+
+export const NO_CODE: PackedCode = { bytes: new Uint8Array(0), nested: [], parts: [], captured: NOTHING_CAPTURED };
+
+/** Arguments that came with the code that they share variables with: what is packed of it there is not for them. */
+export interface ArgsWithCode {
+  readonly code: readonly unknown[];
+  readonly args: unknown[];
+}
+
 export interface EncodedArgs {
   readonly args: Uint8Array;
+  /** Variables which functions among them share with the code that is called; it then travels with them. */
+  readonly shared: readonly string[];
   readonly deps: readonly Seq[];
   readonly nested: readonly NestedRef[];
   /** Held until the call has been submitted, so that no number is released under it. */
@@ -85,11 +111,23 @@ export class Values {
 
   /** @param root what the value is called in messages: "value", "result", "captured". */
   encode(value: unknown, root: string): Shippable {
+    return this.pack(value, root).packed;
+  }
+
+  private pack(value: unknown, root: string): { packed: Shippable; captured: Captured } {
     const { result, needs } = collectCode(() =>
       encode(value, { root, customizer: this.customizer, serializers: this.serializers }),
     );
+    const { modules, captured } = needs;
     // The text of functions is in the value itself, where the first of each is.
-    return needs.modules.length === 0 ? result : new ValueWithModules(result, needs.modules);
+    return { packed: modules.length === 0 ? result : new ValueWithModules(result, modules), captured };
+  }
+
+  /** With the code go the serializers that the program has registered, so that they hold where it runs. */
+  encodeCode(parts: readonly unknown[]): PackedCode {
+    const { serializers } = this;
+    const { packed, captured } = this.pack(serializers.size === 0 ? parts : [...parts, serializers.list()], "captured");
+    return { bytes: packed.toBytes(), nested: this.nested(packed), parts, captured };
   }
 
   /** Serializers that came with a function or class hold here from now on. */
@@ -116,9 +154,10 @@ export class Values {
     });
   }
 
-  encodeArgs(args: readonly unknown[]): EncodedArgs {
+  /** @param code what is called, unless it is there already: its variables may be shared by functions among `args`. */
+  encodeArgs(args: readonly unknown[], code: PackedCode = NO_CODE): EncodedArgs {
     if (args.length === 0) {
-      this.noArgs ??= { args: this.encode([], "args").toBytes(), deps: NONE, nested: NONE, held: NONE };
+      this.noArgs ??= { args: this.encode([], "args").toBytes(), shared: NONE, deps: NONE, nested: NONE, held: NONE };
       return this.noArgs;
     }
     let deps: Seq[] | undefined;
@@ -135,20 +174,43 @@ export class Values {
       deps.push(arg.seq);
       held.push(arg);
     }
-    const packed = this.encode(sent ?? args, "args");
-    if (packed.byteLength <= INLINE_BYTES_MAX) {
-      return { args: packed.toBytes(), deps: deps ?? NONE, nested: this.nested(packed), held: held ?? NONE };
+    const { packed, captured } = this.pack(sent ?? args, "args");
+    const shared = captured === NOTHING_CAPTURED ? NONE : this.sharedWith(code, captured, sent ?? args);
+    if (packed.byteLength <= INLINE_BYTES_MAX && shared.length === 0) {
+      return { args: packed.toBytes(), shared, deps: deps ?? NONE, nested: this.nested(packed), held: held ?? NONE };
     }
-    return this.encodeLargeArgs(sent ?? [...args], deps ?? [], held ?? []);
+    return this.encodeApart(sent ?? [...args], deps ?? [], held ?? [], shared, code);
+  }
+
+  /** The names of the variables that `args` and `code` share: those that are fewer when both are packed together. */
+  private sharedWith(code: PackedCode, captured: Captured, args: readonly unknown[]): readonly string[] {
+    const objects = [...captured.objects].flatMap(([object, name]) => (code.captured.objects.has(object) ? name : []));
+    if (code.captured.variables.length === 0 || captured.variables.length === 0) return objects;
+    const together = this.pack({ code: code.parts, args }, "call").captured;
+    const left = [...together.variables];
+    const shared = [...code.captured.variables, ...captured.variables].filter((name) => {
+      const at = left.indexOf(name);
+      if (at >= 0) left.splice(at, 1);
+      return at < 0;
+    });
+    return [...objects, ...shared];
   }
 
   /** Each argument that is too large to travel in the message becomes an object, as if the program had put it. */
-  private encodeLargeArgs(sent: unknown[], deps: Seq[], held: Ref[]): EncodedArgs {
+  private encodeApart(
+    sent: unknown[],
+    deps: Seq[],
+    held: Ref[],
+    shared: readonly string[],
+    code: PackedCode,
+  ): EncodedArgs {
     let inlineBytes = 0;
     for (let index = 0; index < sent.length; index++) {
       const arg = sent[index];
       if (arg instanceof Placeholder) continue;
-      const packed = this.encode(arg, `args[${index}]`);
+      const { packed, captured } = this.pack(arg, `args[${index}]`);
+      // What may share something with the code stays where that is.
+      if (shared.length > 0 && captured !== NOTHING_CAPTURED) continue;
       inlineBytes += packed.byteLength;
       if (packed.byteLength <= INLINE_BYTES_MAX && inlineBytes <= INLINE_CALL_BYTES_MAX) continue;
       const ref = this.host.putLarge(packed);
@@ -156,16 +218,23 @@ export class Values {
       deps.push(ref.seq);
       held.push(ref);
     }
-    const packed = this.encode(sent, "args");
-    return { args: packed.toBytes(), deps, nested: this.nested(packed), held };
+    const withCode: ArgsWithCode = { code: code.parts, args: sent };
+    const packed = shared.length > 0 ? this.encode(withCode, "call") : this.encode(sent, "args");
+    return { args: packed.toBytes(), shared, deps, nested: this.nested(packed), held };
   }
 
   decodeArgs(args: Uint8Array, dependencies: readonly unknown[]): unknown[] {
+    const decoded = this.decodeCall(args, dependencies);
+    if (!Array.isArray(decoded)) throw new InternalError("arguments arrived that are not a list");
+    return decoded;
+  }
+
+  /** The arguments, with the code to call where it came along. */
+  decodeCall(args: Uint8Array, dependencies: readonly unknown[]): unknown[] | ArgsWithCode {
     this.dependencies = dependencies;
     try {
-      const decoded = this.decode(args);
-      if (!Array.isArray(decoded)) throw new InternalError("arguments arrived that are not a list");
-      return decoded;
+      // Packed by `encodeArgs` of the same version of this package.
+      return this.decode(args) as unknown[] | ArgsWithCode;
     } finally {
       this.dependencies = NONE;
     }

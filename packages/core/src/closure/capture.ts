@@ -51,9 +51,16 @@ export function captureFunction(
   if (site.node.type === "ArrowFunctionExpression" && ties.usesOuterThis && !known.isThisTopLevel) {
     const outer = outerThis(fn, session);
     hasThis = outer !== undefined;
-    if (hasThis) add(outer, "captured this");
+    if (hasThis) {
+      add(outer, "captured this");
+      capture.noteValues(["this"], [outer]);
+    }
   }
   for (const { name, value } of own) add(value, `captured ${name}`);
+  capture.noteValues(
+    own.map(({ name }) => name),
+    own.map(({ value }) => value),
+  );
   const attached = attachedTo(fn, site.node);
   for (const [index, child] of attached.children.entries()) add(child, attached.childNames[index] as string);
 

@@ -47,9 +47,19 @@ export interface CodeNeeds {
   readonly units: ReadonlyMap<string, string>;
   /** Addresses of modules that will be imported there (`importModules`). */
   readonly modules: readonly string[];
+  readonly captured: Captured;
 }
 
-const NO_NEEDS: CodeNeeds = { units: new Map(), modules: [] };
+/** What functions and classes took from around them that others can see changes of: those of the same submission. */
+export interface Captured {
+  /** Names of the variables that may be assigned to, each as often as there are variables of that name. */
+  readonly variables: readonly string[];
+  /** Objects in variables that nothing assigns to, with such a variable's name. */
+  readonly objects: ReadonlyMap<object, string>;
+}
+
+export const NOTHING_CAPTURED: Captured = { variables: [], objects: new Map() };
+const NO_NEEDS: CodeNeeds = { units: new Map(), modules: [], captured: NOTHING_CAPTURED };
 
 /**
  * Runs `work`, which encodes values, and tells which code they need.
@@ -61,11 +71,15 @@ export function collectCode<T>(work: () => T): { result: T; needs: CodeNeeds } {
   if (captured.size === 0) return { result, needs: NO_NEEDS };
   const units = new Map<string, string>();
   const modules = new Set<string>();
+  const variables: string[] = [];
+  const objects = new Map<object, string>();
   for (const one of captured) {
     for (const [hash, unit] of one.units) units.set(hash, unit.text);
     for (const url of one.modules) modules.add(url);
+    variables.push(...one.variables);
+    for (const [object, name] of one.objects) objects.set(object, name);
   }
-  return { result, needs: { units, modules: [...modules] } };
+  return { result, needs: { units, modules: [...modules], captured: { variables, objects } } };
 }
 
 export class FunctionCustomizer implements Customizer {
@@ -127,7 +141,7 @@ export class FunctionCustomizer implements Customizer {
     if (origin) return encodeImport(origin, TAG_IMPORT, session);
     // Most values are plain objects, and end here.
     if (Object.hasOwn(value, "constructor")) return encodePrototype(value);
-    if (value instanceof Layer) return encodeLayer(value);
+    if (value instanceof Layer) return encodeLayer(value, session);
     if (value instanceof ImportedBinding) return encodeImport(value, TAG_IMPORT, session);
     if (Object.getPrototypeOf(value) !== null || !types.isModuleNamespaceObject(value)) return undefined;
     const namespace = namespaceOrigin(value);

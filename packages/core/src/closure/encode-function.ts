@@ -40,8 +40,9 @@ export function encodeImport(binding: ImportedBinding, tag: number, session: Enc
   return { tag, head: [binding.url, binding.how, binding.name] };
 }
 
-export function encodeLayer(layer: Layer): CustomNode {
+export function encodeLayer(layer: Layer, session: EncodeSession): CustomNode {
   const values = layer.isLinked ? [] : layer.values();
+  if (!layer.isLinked) captureSession(session).variables.push(...layer.names);
   return {
     tag: TAG_LAYER,
     head: [layer.names, layer.url, layer.isLinked],
@@ -130,15 +131,19 @@ function encodeNodeFunction(
 /** A function that arrived from elsewhere and travels on. */
 function encodeArrival(fn: AnyFunction, arrival: Arrival, session: EncodeSession): CustomNode {
   const { head, unit, shared, own, earlyValues, self } = arrival;
-  captureSession(session).useUnit(unit, fn.name);
+  const capture = captureSession(session);
+  capture.useUnit(unit, fn.name);
   // The class's own text is not parsed again here: what it defines is found already there on arrival.
   const attached = head.id === undefined || head.attached.length > 0 ? attachedTo(fn, undefined) : undefined;
   const ownNames = own ? own.names : [];
+  const ownValues = own ? own.values() : [];
+  capture.noteValues(ownNames, ownValues);
+  if (self) capture.noteValues(["this"], [self.value]);
   return {
     tag: TAG_UNIT,
     head: packHead({ ...head, attached: attached?.shape ?? [] }),
     early: [...(shared ? [shared] : []), ...earlyValues],
-    children: [...(self ? [self.value] : []), ...(own ? own.values() : []), ...(attached?.children ?? [])],
+    children: [...(self ? [self.value] : []), ...ownValues, ...(attached?.children ?? [])],
     childNames: [
       ...(self ? ["captured this"] : []),
       ...ownNames.map((name) => `captured ${name}`),

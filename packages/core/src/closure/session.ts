@@ -6,6 +6,7 @@ import type { EncodeSession } from "../codec/custom.ts";
 import type { CodeUnit } from "./code-unit.ts";
 import { type AnyFunction, evaluateInside, inspectFunction, readVariable, type ScopeCopy } from "./inspector.ts";
 import type { Layer } from "./layer.ts";
+import { ImportedBinding } from "./modules.ts";
 
 /** A program bundled into one file would otherwise travel whole with its first function. */
 const CAPTURED_FUNCTIONS_MAX = 200;
@@ -49,6 +50,10 @@ export class CaptureSession {
   readonly embedded = new Set<string>();
   /** Addresses of modules that the receiver imports. */
   readonly modules = new Set<string>();
+  /** Names of the variables that may be assigned to, each as often as there are variables of that name. */
+  readonly variables: string[] = [];
+  /** Objects that variables hold which nothing assigns to, with such a variable's name. */
+  readonly objects = new Map<object, string>();
   #sourceBytes = 0;
   readonly #singletons = new Map<string, ScopeInstance>();
   readonly #sightings = new Map<string, Seen[]>();
@@ -64,6 +69,13 @@ export class CaptureSession {
           "with the esbuild plugin of mobula/esbuild, which makes task modules entries of their own, or export the " +
           "function from a module of its own",
       );
+    }
+  }
+
+  noteValues(names: readonly string[], values: readonly unknown[]): void {
+    for (const [index, value] of values.entries()) {
+      if (typeof value !== "object" || value === null || value instanceof ImportedBinding) continue;
+      this.objects.set(value, names[index] ?? "");
     }
   }
 

@@ -4,7 +4,7 @@
  */
 import { type ErrorKind, errorFromCode } from "../base/errors.ts";
 import type { ObjectKey } from "../base/ids.ts";
-import type { Client } from "../client/mod.ts";
+import type { ArgsWithCode, Client } from "../client/mod.ts";
 import { errorFromBytes } from "../client/mod.ts";
 import type { OwnerRuntime } from "../owner/mod.ts";
 import type { StorePinned, ValueRecord } from "../wire/mod.ts";
@@ -48,9 +48,18 @@ export function dropArguments(runtime: OwnerRuntime, message: WithArguments): vo
 }
 
 /** The arguments, once what lay in the store has been fetched. @throws the error that one of them is. */
-export function decodeArguments(client: Client, { args, fetched }: WithArguments): unknown[] {
+export function decodeArguments(client: Client, message: WithArguments): unknown[] {
+  return client.values.decodeArgs(message.args, dependenciesOf(client, message));
+}
+
+/** The same, with the code to call where that came along. */
+export function decodeCall(client: Client, message: WithArguments): unknown[] | ArgsWithCode {
+  return client.values.decodeCall(message.args, dependenciesOf(client, message));
+}
+
+function dependenciesOf(client: Client, { fetched }: WithArguments): readonly unknown[] {
   const values = fetched as readonly PinnedValue[] | undefined;
-  return client.values.decodeArgs(args, values ? values.map((value) => decodeValue(client, value)) : NO_VALUES);
+  return values ? values.map((value) => decodeValue(client, value)) : NO_VALUES;
 }
 
 const NO_VALUES: readonly unknown[] = Object.freeze([]);

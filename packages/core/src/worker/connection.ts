@@ -13,6 +13,18 @@ import type { TaskRunner } from "./task-runner.ts";
 
 type AnyFunction = (...args: readonly unknown[]) => unknown;
 
+/** What a task runs. */
+export interface TaskCode {
+  readonly fn: AnyFunction;
+  readonly retry: RetryRule;
+}
+
+/** @param parts packed by api/remote.ts of the same version of this package. */
+export const codeFrom = (parts: readonly unknown[]): TaskCode => {
+  const [fn, retry] = parts as [AnyFunction, RetryRule];
+  return { fn, retry };
+};
+
 /** A function as an owner sent it, made when it is first run. */
 export class WorkerTemplate {
   readonly name: string;
@@ -58,11 +70,9 @@ export class WorkerTemplate {
     if (this.fn) return;
     checkLanguage(this.name, this.language);
     await client.values.prepare(this.code);
-    // A template is packed by the same version of this package: see api/remote-function.ts.
-    const [fn, retry, serializers] = client.values.decode(this.code) as [AnyFunction, RetryRule, SerializerList?];
-    client.values.learn(serializers);
-    this.fn = fn;
-    this.retry = retry;
+    const parts = client.values.decode(this.code) as [unknown, unknown, SerializerList?];
+    client.values.learn(parts[2]);
+    Object.assign(this, codeFrom(parts));
   }
 }
 

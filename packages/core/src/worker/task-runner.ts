@@ -7,18 +7,11 @@
 import { monotonicMs } from "../base/clock.ts";
 import { InternalError, WorkerDiedError } from "../base/errors.ts";
 import type { Seq } from "../base/ids.ts";
-import { type Client, runAs } from "../client/mod.ts";
+import { type ArgsWithCode, type Client, runAs } from "../client/mod.ts";
 import type { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
 import { NO_CLAIM } from "../wire/mod.ts";
-import {
-  decodeArguments,
-  dropArguments,
-  fetchValues,
-  receiveRefs,
-  releaseRefs,
-  type WithArguments,
-} from "./arguments.ts";
-import type { OwnerConnection, WorkerTemplate } from "./connection.ts";
+import { decodeCall, dropArguments, fetchValues, receiveRefs, releaseRefs, type WithArguments } from "./arguments.ts";
+import { codeFrom, type OwnerConnection, type TaskCode, type WorkerTemplate } from "./connection.ts";
 import { Interrupted, isGuarded, runBreakable, runGuarded } from "./guard.ts";
 import { isGenerator, isThenable, Producer } from "./producer.ts";
 import { isRetryable } from "./retry-rule.ts";
@@ -31,6 +24,8 @@ export interface TaskMessage extends WithArguments {
   readonly template: WorkerTemplate;
   readonly claimSlot: number;
   readonly claimSequence: number;
+  /** What came with the arguments, in place of the template's. */
+  code?: TaskCode;
 }
 
 /** Results leave at the latest after so much running, although more tasks wait. */
@@ -191,7 +186,7 @@ export class TaskRunner {
     let value: unknown;
     try {
       if (running.cancelled) throw running.cancelled;
-      value = this.call(task, running, decodeArguments(this.client, task));
+      value = this.call(task, running, decodeCall(this.client, task));
     } catch (error) {
       if (error instanceof Interrupted) this.broken = running;
       this.finish(task, running, startedAt, (micros) => this.fail(task, running, micros, error));
@@ -212,9 +207,11 @@ export class TaskRunner {
     return undefined;
   }
 
-  private call(task: TaskMessage, running: Running, args: readonly unknown[]): unknown {
+  private call(task: TaskMessage, running: Running, decoded: unknown[] | ArgsWithCode): unknown {
     const { template } = task;
-    const { fn } = template;
+    const args = Array.isArray(decoded) ? decoded : decoded.args;
+    if (!Array.isArray(decoded)) task.code = codeFrom(decoded.code);
+    const { fn } = task.code ?? template;
     if (!fn) throw new WorkerDiedError("the task's function was not loaded");
     if (this.claims && isGuarded(template.runs, template.runMicros)) {
       return runGuarded(this.claims, task.connection.guardKey(task.seq), () => runAs(running, () => fn(...args)));
@@ -278,7 +275,7 @@ export class TaskRunner {
   private fail(task: TaskMessage, running: Running, micros: number, error: unknown): void {
     const { results, peer } = task.connection;
     if (peer.isClosed) return;
-    const retry = !running.cancelled && isRetryable(task.template.retry, error);
+    const retry = !running.cancelled && isRetryable((task.code ?? task.template).retry, error);
     results.error(task.seq, task.attempt, micros, running.cancelled ?? error, task.template.name, retry);
   }
 

@@ -106,6 +106,79 @@ describe("captures", () => {
     expect(() => times.remote(notShippable)).toThrow(refused);
     expect(await get(times.remote(1))).toBe(10);
   });
+
+  test("are shared with functions among the arguments of the call, and not from call to call", async () => {
+    let count = 0;
+    const state = { count: 0 };
+    const increment = (by: number): void => {
+      count += by;
+      state.count += by;
+    };
+    const counted = remote((run: (by: number) => void, by: number, bytes: Uint8Array) => {
+      run(by);
+      run(by);
+      return [count, state.count, bytes.length];
+    });
+    const large = new Uint8Array(300_000);
+    for (let call = 0; call < 3; call++) {
+      expect(await get(counted.remote(increment, identity.remote(2), large))).toEqual([4, 4, 300_000]);
+    }
+    expect([count, state.count]).toEqual([0, 0]);
+    const ofObject = remote((run: (by: number) => void) => {
+      run(1);
+      return state.count;
+    });
+    expect(await get(ofObject.remote(increment))).toBe(1);
+  });
+
+  test("are shared by a generator, its argument and its retries", async () => {
+    let attempts = 0;
+    const generate = remote(
+      function* (note: () => void) {
+        note();
+        yield attempts;
+        if (runtimeContext().attempt === 0) throw new Error("once");
+        yield -1;
+      },
+      { retryExceptions: () => attempts === 1, maxRetries: 1 },
+    );
+    const items: number[] = [];
+    const note = (): void => {
+      attempts++;
+    };
+    for await (const ref of generate.remote(note)) items.push(await get(ref));
+    expect(items).toEqual([1, -1]);
+  });
+
+  test("that functions of one scope have of their own are apart, though they look the same", async () => {
+    const counter = () => {
+      let count = 0;
+      return { add: () => ++count, read: () => count };
+    };
+    const [mine, yours] = [counter(), counter()];
+    const read = remote((add: () => number, reader: () => number) => [add(), reader(), yours.read()]);
+    expect(await get(read.remote(mine.add, mine.read))).toEqual([1, 1, 0]);
+    expect(await get(read.remote(yours.add, mine.read))).toEqual([1, 0, 1]);
+  });
+
+  test("cannot be shared by an actor and what it is given: refused by name", async () => {
+    let count = 0;
+    class Counting {
+      count(increment: () => void): number {
+        increment();
+        return count;
+      }
+    }
+    const type = remote(Counting);
+    const create = type as unknown as { remote(increment: () => void): { release(): void } };
+    const refused = expect.objectContaining({
+      code: "NOT_SERIALIZABLE",
+      message: expect.stringContaining("class Counting have functions that use count, and so does the class"),
+    });
+    expect(() => create.remote(() => count++)).toThrow(refused);
+    using counting = type.remote();
+    expect(await get(counting.count.remote(() => count++))).toBe(0);
+  });
 });
 
 describe("results", () => {
