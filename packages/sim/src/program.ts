@@ -189,7 +189,7 @@ export class Program {
       else this.refs.set(seq, { seq, key: undefined });
     } else {
       const seq = this.take(1);
-      engine.objects.borrow(seq, key);
+      engine.objects.borrow(seq, objectKeyOwner(key), objectKeySeq(key));
       this.refs.set(seq, { seq, key });
     }
   }

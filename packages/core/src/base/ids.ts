@@ -50,7 +50,7 @@ export const newProcessId = (): ProcessId => hex(12) as ProcessId;
 export const newNodeId = (): NodeId => hex(16) as NodeId;
 export const newWorkerId = (): WorkerId => hex(8) as WorkerId;
 
-const OWNER_HEX = 24;
+export const OWNER_HEX = 24;
 
 /** The name of object `seq` of `owner` on the wire and in tables that hold objects of several owners. */
 export const objectKey = (owner: ProcessId, seq: Seq): ObjectKey => `${owner}.${seq.toString(36)}` as ObjectKey;

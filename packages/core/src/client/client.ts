@@ -11,12 +11,10 @@ import {
 } from "../base/errors.ts";
 import {
   type ActorId,
-  isOwnedBy,
   type JobId,
   type NodeId,
   type ObjectKey,
   objectKey,
-  objectKeySeq,
   type ProcessId,
   type Seq,
   type WorkerId,
@@ -116,7 +114,8 @@ export class Client {
     this.maxPending = options.maxPendingTasks ?? MAX_PENDING_TASKS;
     this.values = new Values({
       keyOf: (ref) => this.keyOf(ref),
-      adoptRef: (key) => this.adoptRef(key),
+      tellOwner: (ref) => this.tellOwner(ref),
+      adoptRef: (owner, ownerSeq) => this.adoptRef(owner, ownerSeq),
       adoptHandle: (actorId, meta) => this.adoptHandle(actorId, meta, false),
       putLarge: (packed) => this.putPacked(packed, callSite()),
     });
@@ -172,20 +171,23 @@ export class Client {
   // ── refs ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** A ref whose record the owner has. */
-  track(seq: Seq, foreignKey?: ObjectKey): Ref {
-    const ref = new Ref(this, seq, foreignKey, undefined);
-    this.refRegistry.register(ref, seq);
+  track(seq: Seq): Ref {
+    return this.registered(new Ref(this, seq, undefined));
+  }
+
+  private registered(ref: Ref): Ref {
+    this.refRegistry.register(ref, ref.seq);
     return ref;
   }
 
   keyOf(ref: Ref): ObjectKey {
-    ref.check(this);
     this.tellOwner(ref);
     return ref.foreignKey ?? objectKey(this.processId, ref.seq);
   }
 
   /** The owner learns of a small value that only the program knew. */
   private tellOwner(ref: Ref): void {
+    ref.check(this);
     const { local } = ref;
     if (local === undefined || ref.isReady) return;
     ref.isReady = true;
@@ -193,15 +195,14 @@ export class Client {
     this.refRegistry.register(ref, ref.seq);
   }
 
-  private adoptRef(key: ObjectKey): Ref {
-    if (isOwnedBy(key, this.processId)) {
-      const seq = objectKeySeq(key);
-      this.port.retain(seq);
-      return this.track(seq);
+  private adoptRef(owner: ProcessId, ownerSeq: Seq): Ref {
+    if (owner === this.processId) {
+      this.port.retain(ownerSeq);
+      return this.track(ownerSeq);
     }
     const seq = this.takeSeqs(1);
-    this.port.borrow(seq, key);
-    return this.track(seq, key);
+    this.port.borrow(seq, owner, ownerSeq);
+    return this.registered(new Ref(this, seq, undefined, owner, ownerSeq));
   }
 
   release(ref: Ref): void {
@@ -220,7 +221,7 @@ export class Client {
 
   private collected(seq: Seq): void {
     // A number is released once for each of its refs; an explicit release leaves a mark for the finaliser.
-    if (this.releasedBefore.delete(seq) || this.isClosed) return;
+    if (this.isClosed || (this.releasedBefore.size > 0 && this.releasedBefore.delete(seq))) return;
     this.waits.released(seq);
     this.port.releaseCollected(seq);
   }
@@ -250,7 +251,7 @@ export class Client {
   private putNow(value: unknown): Ref {
     const packed = this.encodePut(value);
     if (packed.byteLength <= INLINE_BYTES_MAX && packed.nested.length === 0) {
-      return new Ref(this, this.takeSeqs(1), undefined, packed.toBytes());
+      return new Ref(this, this.takeSeqs(1), packed.toBytes());
     }
     return this.putPacked(packed, callSite());
   }
@@ -583,7 +584,7 @@ export class Client {
   private streamValue(seq: Seq, bytes: Uint8Array): void {
     const state = this.streams.get(seq);
     if (!state || state.isReleased) return;
-    state.arrived(new Ref(this, this.takeSeqs(1), undefined, Uint8Array.from(bytes)));
+    state.arrived(new Ref(this, this.takeSeqs(1), Uint8Array.from(bytes)));
     this.waits.changed();
   }
 

@@ -1,5 +1,5 @@
 /** The owner engine on the program's own thread: in workers and inline. */
-import type { ActorId, ObjectKey, Seq } from "../base/ids.ts";
+import type { ActorId, ProcessId, Seq } from "../base/ids.ts";
 import type {
   ActorCreation,
   MethodTemplate,
@@ -81,8 +81,8 @@ export class DirectPort implements OwnerPort {
     this.runtime.schedule();
   }
 
-  borrow(seq: Seq, key: ObjectKey): void {
-    this.runtime.engine.objects.borrow(seq, key);
+  borrow(seq: Seq, owner: ProcessId, ownerSeq: Seq): void {
+    this.runtime.engine.objects.borrow(seq, owner, ownerSeq);
   }
 
   retain(seq: Seq): void {

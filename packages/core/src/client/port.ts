@@ -2,7 +2,7 @@
  * The line between a program's side (refs, promises, values) and its owner engine, wherever that runs: on the same
  * thread in a worker, on the I/O thread in a driver.
  */
-import type { ActorId, ObjectKey, Seq } from "../base/ids.ts";
+import type { ActorId, ProcessId, Seq } from "../base/ids.ts";
 import type { ActorCreation, MethodTemplate, NestedRef, ProgramEffects, ProgramValue, Template } from "../owner/mod.ts";
 import type { Explanation, ToNode } from "../wire/mod.ts";
 
@@ -30,7 +30,7 @@ export interface OwnerPort {
   releaseActor(num: number): void;
 
   put(seq: Seq, value: ProgramValue): void;
-  borrow(seq: Seq, key: ObjectKey): void;
+  borrow(seq: Seq, owner: ProcessId, ownerSeq: Seq): void;
   retain(seq: Seq): void;
   release(seq: Seq): void;
   /** The same of a ref that was found dead: it may wait for others of its kind to the end of the turn. */

@@ -1,7 +1,7 @@
 /** The refs and streams that a program holds: small objects that name an object of the client's table. */
 
 import { RefReleasedError } from "../base/errors.ts";
-import { type ObjectKey, objectIdHex, objectKeyOwner, objectKeySeq, type Seq } from "../base/ids.ts";
+import { type ObjectKey, objectIdHex, objectKey, type ProcessId, type Seq } from "../base/ids.ts";
 import type { Client } from "./client.ts";
 
 // A program may hold a million refs, so what can be true of one is one number.
@@ -15,18 +15,26 @@ export class Ref {
   readonly client: Client;
   readonly seq: Seq;
   /** Set when another process owns the object; `seq` is then this process's own number for it. */
-  readonly foreignKey: ObjectKey | undefined;
+  private readonly foreignOwner: ProcessId | undefined;
+  private readonly ownerSeq: Seq;
   /** The bytes of a small value; unless `isReady`, the owner has not been told of it, because nobody else asked for it. */
   local: Uint8Array | undefined;
   /** The last `wait` that it was part of. */
   waitMark = 0;
   private flags = 0;
 
-  constructor(client: Client, seq: Seq, foreignKey: ObjectKey | undefined, local: Uint8Array | undefined) {
+  constructor(client: Client, seq: Seq, local: Uint8Array | undefined, foreignOwner?: ProcessId, ownerSeq: Seq = seq) {
     this.client = client;
     this.seq = seq;
-    this.foreignKey = foreignKey;
+    this.foreignOwner = foreignOwner;
+    this.ownerSeq = ownerSeq;
     this.local = local;
+  }
+
+  /** Its name, if another process owns it. */
+  get foreignKey(): ObjectKey | undefined {
+    const { foreignOwner, ownerSeq } = this;
+    return foreignOwner === undefined ? undefined : objectKey(foreignOwner, ownerSeq);
   }
 
   /** The owner said that there is a value. */
@@ -65,11 +73,8 @@ export class Ref {
   }
 
   get id(): string {
-    const { client, foreignKey } = this;
-    if (foreignKey !== undefined) {
-      return objectIdHex(objectKeyOwner(foreignKey), objectKeySeq(foreignKey), client.jobId, 1);
-    }
-    return objectIdHex(client.processId, this.seq, client.jobId, 1);
+    const { client, foreignOwner, ownerSeq } = this;
+    return objectIdHex(foreignOwner ?? client.processId, ownerSeq, client.jobId, 1);
   }
 
   /** @throws RefReleasedError when the ref was released, or belongs to an earlier `init`. */

@@ -5,7 +5,8 @@
  * by the values that the owner sends along.
  */
 import { InternalError } from "../base/errors.ts";
-import type { ActorId, ObjectKey, Seq } from "../base/ids.ts";
+import { type ActorId, type ObjectKey, objectKeyOwner, objectKeySeq, type ProcessId, type Seq } from "../base/ids.ts";
+import { KeyReader } from "../base/key-reader.ts";
 import { INLINE_BYTES_MAX, INLINE_CALL_BYTES_MAX } from "../base/limits.ts";
 import {
   type Captured,
@@ -51,9 +52,11 @@ export function shipByCustomizer(firstTag: number, lastTag: number, customizer: 
 
 /** What the client does for refs and handles that appear in values. */
 export interface RefHost {
-  /** The name by which everybody knows the ref; makes the owner know it first where needed. */
+  /** Makes the owner know the ref where needed. */
+  tellOwner(ref: Ref): void;
+  /** The same, and gives the name by which everybody knows it. */
   keyOf(ref: Ref): ObjectKey;
-  adoptRef(key: ObjectKey): Ref;
+  adoptRef(owner: ProcessId, ownerSeq: Seq): Ref;
   adoptHandle(actorId: ActorId, meta: HandleMeta): Handle;
   /** Makes a stored argument an object of its own. */
   putLarge(packed: Shippable): Ref;
@@ -169,7 +172,7 @@ export class Values {
       sent ??= [...args];
       deps ??= [];
       held ??= [];
-      this.host.keyOf(arg);
+      this.host.tellOwner(arg);
       sent[index] = new Placeholder(deps.length);
       deps.push(arg.seq);
       held.push(arg);
@@ -251,6 +254,7 @@ export class Values {
   }
 
   private refs(): Customizer {
+    const keys = new KeyReader();
     return {
       encode: (value) => {
         if (value instanceof Placeholder) return { tag: TAG_PLACEHOLDER, head: value.index };
@@ -264,10 +268,15 @@ export class Values {
       },
       begin: (tag, head) => {
         if (tag === TAG_PLACEHOLDER) return { value: this.dependencies[head as number] };
-        if (tag === TAG_REF) return { value: this.host.adoptRef(head as ObjectKey) };
+        if (tag === TAG_REF) {
+          const key = head as ObjectKey;
+          return { value: this.host.adoptRef(objectKeyOwner(key), objectKeySeq(key)) };
+        }
         const [actorId, meta] = head as [ActorId, HandleMeta["plain"]];
         return { value: this.host.adoptHandle(actorId, Handle.metaFrom(meta)) };
       },
+      leaf: (tag, bytes, start, end) =>
+        tag === TAG_REF && keys.read(bytes, start, end) ? this.host.adoptRef(keys.owner, keys.seq) : undefined,
     };
   }
 }

@@ -55,7 +55,7 @@ export class WaitTable {
   }
 
   released(seq: Seq): void {
-    this.watched.delete(seq);
+    if (this.watched.size > 0) this.watched.delete(seq);
   }
 
   /** Calls `done` once when the ref has a value. */

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, expect, it } from "vitest";
+import { MobulaError } from "../base/errors.ts";
 import {
   Bits,
   Box,
@@ -14,7 +15,7 @@ import {
   Temperature,
   temperatureSerializer,
 } from "./fixtures/known-functions.ts";
-import { type Customizer, decode, encode, SerializerRegistry } from "./mod.ts";
+import { type Customizer, combineCustomizers, decode, encode, SerializerRegistry } from "./mod.ts";
 
 const customizer = knownFunctions();
 const roundTrip = <T>(value: T): T => decode(encode(value, { customizer }).toBytes(), { customizer }) as T;
@@ -219,6 +220,33 @@ describe("customizers", () => {
     expect(asked).toEqual([box, box.content]);
     expect(back[0]).toBe(back[1]);
     expect(back[0].content).toEqual({ box: back[0], list: [back[0]] });
+  });
+
+  it("read nodes with nothing but a text from its bytes, where they can", () => {
+    class Name {
+      readonly text: string;
+      readonly how: string;
+      constructor(text: string, how: string) {
+        this.text = text;
+        this.how = how;
+      }
+    }
+    const names: Customizer = {
+      encode: (value) => (value instanceof Name ? { tag: 7, head: value.text } : undefined),
+      begin: (_tag, head) => ({ value: new Name(head as string, "begun") }),
+      leaf: (_tag, bytes, start, end) =>
+        end - start === 2 ? undefined : new Name(bytes.toString("utf8", start, end), "leaf"),
+    };
+    const combined = combineCustomizers([{ firstTag: 7, lastTag: 7, customizer: names }]);
+    const long = new Name("n".repeat(200), "");
+    const list = [new Name("a", ""), long, new Name("", ""), new Name("ab", ""), long];
+    const bytes = encode(list, { customizer: combined }).toBytes();
+    const back = decode(bytes, { customizer: combined }) as Name[];
+    expect(back.map(({ text }) => text)).toEqual(list.map(({ text }) => text));
+    expect(back.map(({ how }) => how)).toEqual(["leaf", "leaf", "leaf", "begun", "leaf"]);
+    expect(back[4]).toBe(back[1]);
+    for (let end = 0; end < bytes.length; end++)
+      expect(() => decode(bytes.subarray(0, end), { customizer: combined })).toThrow(MobulaError);
   });
 
   it("call their children by name in messages", () => {

@@ -42,6 +42,11 @@ export interface Customizer {
   encode(value: object, session: EncodeSession): CustomNode | undefined;
   /** The inverse. */
   begin(tag: number, head: unknown, early: readonly unknown[]): Begun;
+  /**
+   * The same, faster, for a node that has nothing but a text as its head, given by its bytes: what comes in thousands.
+   * Undefined leaves it to `begin`.
+   */
+  leaf?(tag: number, bytes: Buffer, start: number, end: number): object | undefined;
 }
 
 /** One submission: everything encoded with the same session shares identity (a captured variable and an argument). */
@@ -90,6 +95,12 @@ export function combineCustomizers(
         if (tag >= part.firstTag && tag <= part.lastTag) return part.customizer.begin(tag, head, early);
       }
       throw new SerializationError(`no part of this program understands values with tag ${tag}; update it`);
+    },
+    leaf(tag, bytes, start, end) {
+      for (const part of parts) {
+        if (tag >= part.firstTag && tag <= part.lastTag) return part.customizer.leaf?.(tag, bytes, start, end);
+      }
+      return undefined;
     },
   };
 }

@@ -336,6 +336,8 @@ function readCustom(decoder: Decoder, depth: number): unknown {
   const { customizer } = decoder.context;
   const slot = decoder.expect();
   const tag = decoder.number();
+  const leaf = customizer?.leaf && decoder.leaf(customizer, tag);
+  if (leaf) return decoder.arrive(slot, leaf);
   const head = decoder.plain();
   const early = readList(decoder, depth);
   if (!customizer) throw malformed(`a value with tag ${tag}, and nothing here that understands tags`);

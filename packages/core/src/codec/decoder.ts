@@ -382,6 +382,25 @@ export class Decoder {
     return value;
   }
 
+  /** See `Customizer.leaf`. Reads nothing when it gives nothing. */
+  leaf(customizer: Customizer, tag: number): object | undefined {
+    const { bytes, pos } = this;
+    const byte = bytes[pos] as number;
+    let start = pos + 1;
+    let length = byte & 0x1f;
+    if (byte === 0xd9) length = bytes[start++] as number;
+    else if (byte < 0xa0 || byte > 0xbf) return undefined;
+    const end = start + length;
+    // Neither early values nor children follow.
+    if (end + 2 > this.end || bytes[end] !== 0x90 || bytes[end + 1] !== 0x90) return undefined;
+    const outer = this.isForeign;
+    this.isForeign = true;
+    const value = customizer.leaf?.(tag, bytes, start, end);
+    this.isForeign = outer;
+    if (value) this.pos = end + 2;
+    return value;
+  }
+
   /** Plain data that takes no part in numbering. */
   plain(): unknown {
     const outer = this.tracks;

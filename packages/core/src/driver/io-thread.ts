@@ -6,7 +6,7 @@ import { parentPort, receiveMessageOnPort, workerData } from "node:worker_thread
 import { monotonicMs, setClockOffset } from "../base/clock.ts";
 import { ConnectionLostError, InternalError, MobulaError } from "../base/errors.ts";
 import { HeapShrinker } from "../base/heap-shrinker.ts";
-import type { ActorId, JobId, ObjectKey, ProcessId, Seq } from "../base/ids.ts";
+import type { ActorId, JobId, ProcessId, Seq } from "../base/ids.ts";
 import { keepBytes, OwnerRuntime, type ProgramEffects } from "../owner/mod.ts";
 import { mapClaims } from "../store/mod.ts";
 import { connectUnix, type Peer } from "../transport/mod.ts";
@@ -187,10 +187,12 @@ class IoThread {
         for (let field = 1; field < fields; field++) engine.objects.retain(reader.uint() as Seq);
         return;
       case ASK.borrow: {
-        const first = reader.uint();
-        for (let index = 0; index < fields - 2; index++) {
-          // The other side writes keys, and nothing else, as strings.
-          engine.objects.borrow((first + index) as Seq, reader.string() as ObjectKey);
+        let seq = reader.uint();
+        let owner = "" as ProcessId;
+        for (let field = 2; field < fields; field++) {
+          // The other side writes owners, and nothing else, as strings.
+          if (reader.isString()) owner = reader.string() as ProcessId;
+          else engine.objects.borrow(seq++ as Seq, owner, reader.uint() as Seq);
         }
         return;
       }

@@ -19,7 +19,7 @@ export const ASK = {
   put: 5,
   /** [6, seq] */
   retain: 6,
-  /** [7, first, key…]: numbered one after the other */
+  /** [7, first, owner, seq…, owner, seq…]: numbered one after the other from `first` on; each list is of one owner. */
   borrow: 7,
   /** [8, stream, count] */
   consumed: 8,

@@ -2,7 +2,7 @@
 import type { MessagePort } from "node:worker_threads";
 import { receiveMessageOnPort } from "node:worker_threads";
 import { ConnectionLostError, type ErrorKind, errorFromCode } from "../base/errors.ts";
-import type { ActorId, ObjectKey, Seq } from "../base/ids.ts";
+import type { ActorId, ProcessId, Seq } from "../base/ids.ts";
 import type { OwnerPort } from "../client/mod.ts";
 import type { ActorCreation, MethodTemplate, NestedRef, ProgramEffects, ProgramValue, Template } from "../owner/mod.ts";
 import { type Explanation, FrameReader, FrameWriter, isHotFrame, pack, type ToNode, unpack } from "../wire/mod.ts";
@@ -31,7 +31,10 @@ export class RingPort implements OwnerPort {
   private readonly gathering = new FrameWriter();
   private gathered = 0;
   private gatheredKind: GatheredKind = ASK.release;
-  private gatheredFirst = 0;
+  /** The first that it borrows, the next that can follow, and the owner that was named last. */
+  private borrowedFirst = 0;
+  private borrowedNext = 0;
+  private borrowedFrom = "" as ProcessId;
   private readonly head = new FrameWriter();
   private readonly reader = new FrameReader();
   private readonly answers = new Map<number, { resolve(value: never): void; reject(error: Error): void }>();
@@ -88,7 +91,7 @@ export class RingPort implements OwnerPort {
    * each other travel in one record, which leaves before any other and at the end of the turn's synchronous part.
    */
   private gather(kind: GatheredKind): FrameWriter {
-    if (this.gathered > 0 && (this.gatheredKind !== kind || this.gathered === GATHERED_MAX)) this.sendGathered();
+    if (this.gathered > 0 && (this.gatheredKind !== kind || this.gathered >= GATHERED_MAX)) this.sendGathered();
     if (this.gathered === 0) {
       this.gatheredKind = kind;
       queueMicrotask(this.sendGathered);
@@ -105,7 +108,7 @@ export class RingPort implements OwnerPort {
     head.position = 0;
     head.array(gathered + (this.gatheredKind === ASK.borrow ? 2 : 1));
     head.uint(this.gatheredKind);
-    if (this.gatheredKind === ASK.borrow) head.uint(this.gatheredFirst);
+    if (this.gatheredKind === ASK.borrow) head.uint(this.borrowedFirst);
     head.raw(gathering.buffer, 0, gathering.position);
     gathering.position = 0;
     this.push(head.buffer, head.position);
@@ -179,11 +182,17 @@ export class RingPort implements OwnerPort {
     this.send();
   }
 
-  borrow(seq: Seq, key: ObjectKey): void {
-    if (this.gatheredKind === ASK.borrow && seq !== this.gatheredFirst + this.gathered) this.sendGathered();
+  borrow(seq: Seq, owner: ProcessId, ownerSeq: Seq): void {
+    if (this.gatheredKind === ASK.borrow && seq !== this.borrowedNext) this.sendGathered();
     const out = this.gather(ASK.borrow);
-    if (this.gathered === 1) this.gatheredFirst = seq;
-    out.string(key);
+    if (this.gathered === 1) this.borrowedFirst = seq;
+    if (this.gathered === 1 || owner !== this.borrowedFrom) {
+      this.borrowedFrom = owner;
+      this.gathered++;
+      out.string(owner);
+    }
+    out.uint(ownerSeq);
+    this.borrowedNext = seq + 1;
   }
 
   retain(seq: Seq): void {

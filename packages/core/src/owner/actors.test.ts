@@ -353,7 +353,7 @@ describe("creation", () => {
 
   test("a handle that leaves before its creation is announced, and a failed argument ends it for everybody", () => {
     engine.objects.put(3 as Seq, { at: "inline", bytes: EMPTY, nested: [] });
-    engine.objects.borrow(4 as Seq, `${newProcessId()}.1` as never);
+    engine.objects.borrow(4 as Seq, newProcessId(), 1 as Seq);
     const created = newActorId("0000cafe" as never);
     engine.actors.create({
       num: 7,

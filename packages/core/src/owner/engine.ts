@@ -279,8 +279,8 @@ export class OwnerEngine {
    */
   cancel(seq: Seq, force: boolean, isRecursive: boolean): boolean {
     const record = this.objects.find(seq);
-    if (record?.foreignKey !== undefined && !record.value) {
-      this.effects.toNode({ t: "object-cancel", key: record.foreignKey, force, isRecursive });
+    if (record?.isForeign && !record.value) {
+      this.effects.toNode({ t: "object-cancel", key: this.objects.keyOf(record), force, isRecursive });
       return true;
     }
     if (!record && this.handover && this.handover.pending > 0) {

@@ -52,7 +52,7 @@ function explainRecord(view: View, record: ObjectRecord, depth: number): OwnerEx
   const { nowMs } = view;
   const { value, task } = record;
   if (value) {
-    const run = record.foreignKey === undefined ? view.history.find(task?.seq ?? record.seq) : undefined;
+    const run = !record.isForeign ? view.history.find(task?.seq ?? record.seq) : undefined;
     const since = run?.finishedAtMs ?? nowMs;
     const ran = run ? [describeRun(run, nowMs)] : [];
     if (value.at === "error") {
@@ -63,9 +63,9 @@ function explainRecord(view: View, record: ObjectRecord, depth: number): OwnerEx
       value.at === "stored" ? `in the object store (${value.size} bytes)` : `inline (${value.bytes.length} bytes)`;
     return { state: "ready", since, sentences: [`It is ready, ${where}.`, ...ran], waitsFor: [] };
   }
-  if (record.foreignKey !== undefined) {
+  if (record.isForeign) {
     const sentence = "It belongs to another process, which has not finished it; the node's directory was asked for it.";
-    return { state: "pending", since: nowMs, sentences: [sentence], waitsFor: [record.foreignKey] };
+    return { state: "pending", since: nowMs, sentences: [sentence], waitsFor: [view.engine.objects.keyOf(record)] };
   }
   if (!task) return { state: "pending", since: nowMs, sentences: ["It has no value yet."], waitsFor: [] };
   return explainTask(view, task, depth);

@@ -14,7 +14,7 @@
  * Streams and actor calls stay: both need their owner's attention anyway.
  */
 import { assert } from "../base/assert.ts";
-import type { JobId, ObjectKey, ProcessId, Seq } from "../base/ids.ts";
+import { type JobId, type ObjectKey, objectKeyOwner, objectKeySeq, type ProcessId, type Seq } from "../base/ids.ts";
 import type { HandedTask, HandedTemplate, TaskHandover, ToNode, ValueRecord } from "../wire/mod.ts";
 import type { OwnerEffects } from "./effects.ts";
 import type { OwnerEngine } from "./engine.ts";
@@ -209,7 +209,7 @@ export class Handover {
       const { value } = dep;
       if (value && value.at !== "stored" && value.nested.length === 0) return plainValue(value);
       const key = objects.keyOf(dep);
-      if (dep.foreignKey === undefined && !dep.isPublished) {
+      if (!dep.isForeign && !dep.isPublished) {
         if (!value) {
           named.push(dep);
           return dep.seq;
@@ -345,7 +345,7 @@ export function adopt(
         const own = typeof dep === "string" ? objects.ownRecord(dep) : undefined;
         if (own) return own.seq;
         const at = objects.takeSeq();
-        if (typeof dep === "string") objects.borrow(at, dep);
+        if (typeof dep === "string") objects.borrow(at, objectKeyOwner(dep), objectKeySeq(dep));
         else objects.setValue(objects.create(at), dep);
         borrowed.push(at);
         return at;

@@ -70,12 +70,12 @@ export class ObjectTable {
     this.nextEngineSeq = engineSeqsFrom;
     this.effects = effects;
     this.holds = new HoldTable(
-      (key) => {
-        const record = this.ownRecord(key);
+      (owner, seq) => {
+        const record = owner === self ? this.ownNumbered(seq) : undefined;
         if (record) record.uses++;
       },
-      (key) => {
-        const record = this.ownRecord(key);
+      (owner, seq) => {
+        const record = owner === self ? this.ownNumbered(seq) : undefined;
         if (record) this.dropUse(record);
       },
     );
@@ -119,11 +119,12 @@ export class ObjectTable {
   }
 
   /** A ref of another owner that the program has read from a value, under a number of its own. */
-  borrow(seq: Seq, key: ObjectKey): void {
-    const record = new ObjectRecord(seq, undefined, key);
+  borrow(seq: Seq, owner: ProcessId, ownerSeq: Seq): void {
+    const record = new ObjectRecord(seq, undefined);
+    record.setForeign(owner, ownerSeq);
     this.records.set(seq, record);
     this.keep(record, BORROWED_BYTES);
-    this.holds.use(key);
+    this.holds.useObject(owner, ownerSeq);
   }
 
   /** The program read one of this owner's own refs from a value: one more use. */
@@ -131,7 +132,7 @@ export class ObjectTable {
     const record = this.records.get(seq);
     if (record) record.uses++;
     // This process had let go of it, while others had not: it is back as one borrower among them.
-    else this.borrow(seq, objectKey(this.self, seq));
+    else this.borrow(seq, this.self, seq);
   }
 
   // ── values ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -139,7 +140,7 @@ export class ObjectTable {
   setValue(record: ObjectRecord, value: ValueRecord): void {
     record.value = value;
     if (value.at === "stored") this.keep(record, value.size);
-    else this.keep(record, record.foreignKey === undefined ? 0 : BORROWED_BYTES);
+    else this.keep(record, record.isForeign ? BORROWED_BYTES : 0);
     if (record.isPublished) {
       this.effects.toNode({
         t: "object-publish",
@@ -255,7 +256,7 @@ export class ObjectTable {
   /** A stored copy is gone: make it again where lineage allows, else the error is the value. */
   lose(record: ObjectRecord, error: { code: string; kind: "lost" | string; message: string }): void {
     const { task } = record;
-    if (error.code === "OBJECT_LOST" && task && record.foreignKey === undefined && this.listener?.rebuild(task)) {
+    if (error.code === "OBJECT_LOST" && task && !record.isForeign && this.listener?.rebuild(task)) {
       record.value = undefined;
       return;
     }
@@ -308,7 +309,7 @@ export class ObjectTable {
    * its task can still be cancelled by its number, and until it is delivered when the program has asked for it.
    */
   private finish(record: ObjectRecord): void {
-    const { value, task, foreignKey, isPublished } = record;
+    const { value, task, foreignOwner, isPublished } = record;
     if (record.isWanted || record.isWatched) return;
     if (!value && (isPublished || (task && task.state !== TASK_STATE.done))) return;
     if (record.lineageUses > 0) {
@@ -319,16 +320,11 @@ export class ObjectTable {
       return;
     }
     if (!record.isDetached && !this.records.delete(record.seq)) return;
-    if (foreignKey !== undefined) {
-      const sharing = this.subscribed.get(foreignKey);
-      if (sharing) {
-        const rest = sharing.filter((other) => other !== record);
-        if (rest.length > 0) this.subscribed.set(foreignKey, rest);
-        else this.subscribed.delete(foreignKey);
-      }
+    if (foreignOwner !== undefined) {
+      if (this.subscribed.size > 0) this.unsubscribe(record);
       this.keep(record, 0);
       if (value) this.holds.drop(value.nested);
-      this.holds.drop([foreignKey]);
+      this.holds.dropObject(foreignOwner, record.foreignSeq);
       return;
     }
     this.freeValue(record);
@@ -349,7 +345,7 @@ export class ObjectTable {
   private freeValue(record: ObjectRecord): void {
     const { value } = record;
     this.keep(record, 0);
-    if (record.foreignKey !== undefined) {
+    if (record.isForeign) {
       // Only a copy of what is known elsewhere; the hold on it stays for as long as lineage may need it.
       record.value = undefined;
       if (value) this.holds.drop(value.nested);
@@ -360,7 +356,7 @@ export class ObjectTable {
       record.isPublished = false;
     } else if (value?.at === "stored") this.freed.push(value.key);
     if (value && value.nested.length > 0) this.holds.drop(value.nested);
-    if (record.foreignKey === undefined && record.lineageUses > 0) record.value = undefined;
+    if (record.lineageUses > 0) record.value = undefined;
   }
 
   /** Keeps what is needed to make a value again, without keeping the value. */
@@ -376,7 +372,7 @@ export class ObjectTable {
   // ── refs inside values ─────────────────────────────────────────────────────────────────────────────────────────
 
   keyOf(record: ObjectRecord): ObjectKey {
-    return record.foreignKey ?? objectKey(this.self, record.seq);
+    return objectKey(record.foreignOwner ?? this.self, record.foreignSeq);
   }
 
   ownKey(seq: Seq): ObjectKey {
@@ -422,7 +418,7 @@ export class ObjectTable {
     const key = this.keyOf(record);
     // That use is the hold table's own from now on.
     if (this.holds.isUsed(key)) record.uses--;
-    record.foreignKey = key;
+    record.setForeign(this.self, record.seq);
     record.task = undefined;
     // Who publishes it from now on has the owner's hold too.
     record.isPublished = false;
@@ -440,14 +436,17 @@ export class ObjectTable {
 
   /** The record of this owner's own object, while it has one. */
   ownRecord(key: ObjectKey): ObjectRecord | undefined {
-    if (!isObjectKey(key) || !isOwnedBy(key, this.self)) return undefined;
-    const record = this.records.get(objectKeySeq(key));
-    return record?.foreignKey === undefined ? record : undefined;
+    return isObjectKey(key) && isOwnedBy(key, this.self) ? this.ownNumbered(objectKeySeq(key)) : undefined;
+  }
+
+  private ownNumbered(seq: Seq): ObjectRecord | undefined {
+    const record = this.records.get(seq);
+    return record?.isForeign ? undefined : record;
   }
 
   private subscribe(record: ObjectRecord): void {
-    const key = record.foreignKey;
-    if (key === undefined) return;
+    if (!record.isForeign) return;
+    const key = this.keyOf(record);
     const sharing = this.subscribed.get(key);
     if (sharing) {
       if (!sharing.includes(record)) sharing.push(record);
@@ -455,6 +454,13 @@ export class ObjectTable {
     }
     this.subscribed.set(key, [record]);
     this.asked.push(key);
+  }
+
+  private unsubscribe(record: ObjectRecord): void {
+    const key = this.keyOf(record);
+    const rest = this.subscribed.get(key)?.filter((other) => other !== record);
+    if (rest && rest.length > 0) this.subscribed.set(key, rest);
+    else this.subscribed.delete(key);
   }
 
   /** The directory's answer: the value of a foreign ref, its nested refs granted to this process. */

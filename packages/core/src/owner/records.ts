@@ -1,6 +1,6 @@
 /** What an owner knows of its objects, tasks, actors and leases. Plain records; the rules are in the files beside it. */
 
-import type { ActorId, LeaseId, ObjectKey, Seq } from "../base/ids.ts";
+import type { ActorId, LeaseId, ObjectKey, ProcessId, Seq } from "../base/ids.ts";
 import type {
   ActorState,
   Demand,
@@ -60,7 +60,8 @@ export type NestedRef = Seq | ObjectKey;
 
 /** What few objects have, apart from their records: there may be a million of those. */
 interface ObjectRarities {
-  foreignKey: ObjectKey | undefined;
+  foreignOwner: ProcessId | undefined;
+  foreignSeq: Seq;
   lineageUses: number;
   keptBytes: number;
   dependents: TaskRecord[] | undefined;
@@ -82,14 +83,19 @@ export class ObjectRecord {
   private flags = 0;
   private rarities: ObjectRarities | undefined = undefined;
 
-  constructor(seq: Seq, task: TaskRecord | undefined, foreignKey?: ObjectKey) {
+  constructor(seq: Seq, task: TaskRecord | undefined) {
     this.seq = seq;
     this.task = task;
-    if (foreignKey !== undefined) this.rare().foreignKey = foreignKey;
   }
 
   private rare(): ObjectRarities {
-    this.rarities ??= { foreignKey: undefined, lineageUses: 0, keptBytes: 0, dependents: undefined };
+    this.rarities ??= {
+      foreignOwner: undefined,
+      foreignSeq: this.seq,
+      lineageUses: 0,
+      keptBytes: 0,
+      dependents: undefined,
+    };
     return this.rarities;
   }
 
@@ -98,11 +104,21 @@ export class ObjectRecord {
   }
 
   /** Set for a ref that another process owns, or whose task was handed over: this record only caches its value. */
-  get foreignKey(): ObjectKey | undefined {
-    return this.rarities?.foreignKey;
+  get isForeign(): boolean {
+    return this.foreignOwner !== undefined;
   }
-  set foreignKey(key: ObjectKey) {
-    this.rare().foreignKey = key;
+  get foreignOwner(): ProcessId | undefined {
+    return this.rarities?.foreignOwner;
+  }
+  /** Its number at its owner. */
+  get foreignSeq(): Seq {
+    return this.rarities?.foreignSeq ?? this.seq;
+  }
+
+  setForeign(owner: ProcessId, seq: Seq): void {
+    const rarities = this.rare();
+    rarities.foreignOwner = owner;
+    rarities.foreignSeq = seq;
   }
 
   /** The program waits for the value. */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { Seq } from "../base/ids.ts";
+import { objectKey, type ProcessId, type Seq } from "../base/ids.ts";
 import { only, type SentTask, stored, TestOwner, type TestWorker } from "./test-owner.ts";
 
 /** An owner with one leased worker that has nothing to do. */
@@ -355,8 +355,9 @@ describe("cancelling", () => {
 
   test("a borrowed ref is cancelled by its owner, and an owned one when another asks", () => {
     const { owner, worker } = withWorker();
-    const foreign = `${"b".repeat(24)}.5` as ReturnType<TestOwner["key"]>;
-    owner.engine.objects.borrow(1 as Seq, foreign);
+    const other = "b".repeat(24) as ProcessId;
+    const foreign = objectKey(other, 5 as Seq);
+    owner.engine.objects.borrow(1 as Seq, other, 5 as Seq);
     owner.cancel(1);
     expect(owner.takeAsked()).toContainEqual({ t: "object-cancel", key: foreign, force: false, isRecursive: true });
     owner.submit(2);
@@ -566,7 +567,8 @@ describe("holds", () => {
 
   test("refs in a result that nobody needs are given back", () => {
     const { owner, worker } = withWorker();
-    const foreign = `${"b".repeat(24)}.5` as ReturnType<TestOwner["key"]>;
+    const other = "b".repeat(24) as ProcessId;
+    const foreign = objectKey(other, 5 as Seq);
     owner.submit(1);
     const task = send(owner, worker);
     owner.release(1);
@@ -577,10 +579,11 @@ describe("holds", () => {
 
   test("a borrowed ref is asked for once, and its hold goes back with its last use", () => {
     const { owner, worker } = withWorker();
-    const foreign = `${"b".repeat(24)}.5` as ReturnType<TestOwner["key"]>;
+    const other = "b".repeat(24) as ProcessId;
+    const foreign = objectKey(other, 5 as Seq);
     owner.submit(1);
     owner.results(worker, send(owner, worker), [{ at: "inline", bytes: Uint8Array.of(1), nested: [foreign] }]);
-    owner.engine.objects.borrow(2 as Seq, foreign);
+    owner.engine.objects.borrow(2 as Seq, other, 5 as Seq);
     owner.want(2);
     owner.engine.objects.watch(2 as Seq);
     owner.flush();

@@ -506,7 +506,7 @@ export class TaskTable {
     if (task.state !== TASK_STATE.done) return true;
     if (!task.hasLineage || task.actor || !this.mayRetry(task)) return false;
     for (const dep of task.deps) {
-      if (!dep.value && dep.foreignKey === undefined && !(dep.task && this.rebuild(dep.task))) return false;
+      if (!dep.value && !dep.isForeign && !(dep.task && this.rebuild(dep.task))) return false;
     }
     for (const dep of task.deps) {
       dep.uses++;

@@ -100,7 +100,7 @@ export class Waits {
       if (!record || record.value) continue;
       const { task } = record;
       if (task?.actor) on.push(`actor:${task.actor.actorId}`);
-      else if (record.foreignKey !== undefined || task) on.push(`task:${engine.objects.keyOf(record)}`);
+      else if (record.isForeign || task) on.push(`task:${engine.objects.keyOf(record)}`);
     }
     if (on.length === 0) return;
     wait.isReported = true;
