@@ -4,7 +4,7 @@ import { useWorkerClient } from "../api/mod.ts";
 import { InvalidOptionError } from "../base/errors.ts";
 import { dieWithParent, useNativePath } from "../store/mod.ts";
 import type { WorkerConfig } from "../wire/mod.ts";
-import { failExecution, installOutputTags, keepWatch, runWorker, tagOutput } from "../worker/mod.ts";
+import { failExecution, installOutputTags, keepWatch, runWorker, shieldLoading, tagOutput } from "../worker/mod.ts";
 import { ENDING } from "./code-cache-names.ts";
 import { runEntry } from "./entries.ts";
 
@@ -16,6 +16,7 @@ runEntry(async () => {
   delete process.env.MOBULA_WORKER;
   // The terminal's Ctrl-C is the driver's business; ours ends by signal or with the node.
   if (!keepWatch()) process.on("SIGINT", () => {});
+  shieldLoading();
   process.on("unhandledRejection", (error) => {
     if (!failExecution(error)) console.error("a promise of a task was rejected and nobody handled it:", error);
   });

@@ -7,6 +7,7 @@
  * 2. In it, `runGuarded` runs user code. It says in shared memory whose, so a cancel never hits anything else.
  * 3. What the runtime itself does for that code is `shielded`: it is never broken off halfway.
  *
+ * Modules that this code loads are not broken off either: see shield-loading.ts.
  * What V8 runs later for that code is not reached: callbacks, and what follows an `await`. See docs/ARCHITECTURE.md.
  */
 import { Script } from "node:vm";
