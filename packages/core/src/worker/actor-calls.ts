@@ -323,6 +323,7 @@ export class ActorCalls {
   private failed(actor: HostedActor, open: OpenCall, micros: number, error: unknown): Promise<void> | undefined {
     const { call, running } = open;
     const { method } = call;
+    if (error instanceof Interrupted) call.connection.brokeOff(running);
     if (!open.isExiting && !actor.isDropped && this.mayRetry(open, error)) {
       open.failures++;
       open.running = new Running(running.name, call.seq, call.attempt + open.failures, call.connection, actor);

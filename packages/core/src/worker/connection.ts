@@ -9,6 +9,7 @@ import type { ActorHost } from "./actor-host.ts";
 import type { Habit } from "./attention.ts";
 import { ResultWriter } from "./results.ts";
 import type { RetryRule } from "./retry-rule.ts";
+import type { Running } from "./running.ts";
 import type { TaskRunner } from "./task-runner.ts";
 
 type AnyFunction = (...args: readonly unknown[]) => unknown;
@@ -120,6 +121,7 @@ export class OwnerConnection implements PeerHandlers {
   private readonly templates = new Map<number, WorkerTemplate>();
   private readonly methods = new Map<number, WorkerMethod>();
   private readonly namedActors = new Map<number, NamedActor>();
+  private readonly broken = new Map<Seq, Running>();
   private writer: ResultWriter | undefined;
 
   constructor(
@@ -158,6 +160,23 @@ export class OwnerConnection implements PeerHandlers {
     return guardKeyFrom(this.guardBase, seq);
   }
 
+  /**
+   * The signal of a cancel has broken it off. The cancel's message says whether that is to reach what it had submitted
+   * too; unless it was read before, others may run, and be broken off, until it is.
+   */
+  brokeOff(running: Running): void {
+    if (running.cancelled) return;
+    running.isBroken = true;
+    this.broken.set(running.seq, running);
+  }
+
+  private cancelBroken(running: Running, code: string, isRecursive: boolean): void {
+    this.broken.delete(running.seq);
+    running.isBroken = false;
+    running.cancel(code, isRecursive);
+    running.ended();
+  }
+
   private newTemplate(reader: FrameReader): WorkerTemplate {
     const [name, language, code] = [reader.string(), reader.string(), Uint8Array.from(reader.bin())];
     const [numReturns, flags, bufferItems] = [reader.uint(), reader.uint(), reader.uint()];
@@ -182,6 +201,7 @@ export class OwnerConnection implements PeerHandlers {
   onClose(): void {
     for (const template of this.templates.values()) this.forgetTemplate(template);
     this.templates.clear();
+    for (const running of this.broken.values()) this.cancelBroken(running, "TASK_CANCELLED", true);
     this.onEnd(this);
   }
 
@@ -267,7 +287,9 @@ export class OwnerConnection implements PeerHandlers {
         const seq = reader.uint() as Seq;
         const code = reader.string();
         const isRecursive = reader.bool();
-        if (!this.actors.cancel(this, seq, code, isRecursive)) this.tasks.cancel(this, seq, code, isRecursive);
+        const broken = this.broken.get(seq);
+        if (broken) this.cancelBroken(broken, code, isRecursive);
+        else if (!this.actors.cancel(this, seq, code, isRecursive)) this.tasks.cancel(this, seq, code, isRecursive);
         return;
       }
       case TO_WORKER.streamAck: {

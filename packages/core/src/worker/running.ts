@@ -35,6 +35,8 @@ export class Running implements Execution {
   /** Of its function, where that is known better than by its name: see attention.ts. */
   habit: Habit | undefined;
   cancelled: MobulaError | undefined;
+  /** A cancel's signal has broken it off, and the cancel's message is still to come: see `OwnerConnection.brokeOff`. */
+  isBroken = false;
   /** Ends it with this error although its own promise has not settled; absent when there is nothing to go on without. */
   abandon?: (error: unknown) => void;
   /** Waits under way. */
@@ -144,8 +146,9 @@ export class Running implements Execution {
     }
   }
 
-  /** It has ended: nothing it submitted is its child any more. */
+  /** It has ended: nothing it submitted is its child any more, unless a cancel that ended it is to reach that too. */
   ended(): void {
+    if (this.isBroken) return;
     this.children = undefined;
     this.cancelListeners = undefined;
   }

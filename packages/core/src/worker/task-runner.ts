@@ -48,8 +48,6 @@ export class TaskRunner {
   private head = 0;
   private isRunning = false;
   private isBlocked = false;
-  /** Broken by a signal, which came before the message that says why. */
-  private broken: Running | undefined;
   private current: Running | undefined;
   /** Whose function was called last, and when. */
   private called: TaskMessage | undefined;
@@ -143,7 +141,6 @@ export class TaskRunner {
   private readonly brokenOff = (): void => {
     const { called: task, current: running } = this;
     if (!task || !running) throw new InternalError("a cancel broke something, and no task was running");
-    this.broken = running;
     this.finish(task, running, this.calledAt, (micros) => this.fail(task, running, micros, new Interrupted()));
   };
 
@@ -188,7 +185,6 @@ export class TaskRunner {
       if (running.cancelled) throw running.cancelled;
       value = this.call(task, running, decodeCall(this.client, task));
     } catch (error) {
-      if (error instanceof Interrupted) this.broken = running;
       this.finish(task, running, startedAt, (micros) => this.fail(task, running, micros, error));
       return undefined;
     }
@@ -253,9 +249,6 @@ export class TaskRunner {
     this.producer = producer;
     try {
       return await runAs(running, () => producer.run(generator));
-    } catch (error) {
-      if (error instanceof Interrupted) this.broken = running;
-      throw error;
     } finally {
       if (this.producer === producer) this.producer = undefined;
     }
@@ -274,6 +267,7 @@ export class TaskRunner {
 
   private fail(task: TaskMessage, running: Running, micros: number, error: unknown): void {
     const { results, peer } = task.connection;
+    if (error instanceof Interrupted) task.connection.brokeOff(running);
     if (peer.isClosed) return;
     const retry = !running.cancelled && isRetryable((task.code ?? task.template).retry, error);
     results.error(task.seq, task.attempt, micros, running.cancelled ?? error, task.template.name, retry);
@@ -291,7 +285,7 @@ export class TaskRunner {
     this.current = undefined;
     this.onEnd?.(running);
     this.called = undefined;
-    if (this.broken !== running) running.ended();
+    running.ended();
     releaseRefs(this.runtime, task);
   }
 
@@ -300,12 +294,8 @@ export class TaskRunner {
   }
 
   cancel(connection: OwnerConnection, seq: Seq, code: string, isRecursive: boolean): void {
-    const { broken, current } = this;
-    if (broken?.connection === connection && broken.seq === seq) {
-      this.broken = undefined;
-      broken.cancel(code, isRecursive);
-      broken.ended();
-    } else if (current && this.isCurrent(connection, seq)) this.cancelRunning(current, code, isRecursive);
+    const { current } = this;
+    if (current && this.isCurrent(connection, seq)) this.cancelRunning(current, code, isRecursive);
     else this.giveBackOne(connection, seq);
   }
 
