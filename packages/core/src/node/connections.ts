@@ -3,10 +3,10 @@
  * frames are small, its time is short, and nothing it sends reaches the rest of the node.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
-import { AuthenticationError, ConnectionLostError, type MobulaError, VersionMismatchError } from "../base/errors.ts";
+import { AuthenticationError, type MobulaError } from "../base/errors.ts";
 import type { ProcessId } from "../base/ids.ts";
-import { FRAME_BYTES_MAX, HANDSHAKE_BYTES_MAX, HANDSHAKE_TIMEOUT_MS, WIRE_VERSION } from "../base/limits.ts";
-import { type Peer, type PeerHandlers, SocketPeer } from "../transport/mod.ts";
+import { FRAME_BYTES_MAX, HANDSHAKE_BYTES_MAX, WIRE_VERSION } from "../base/limits.ts";
+import { checkVersion, type Peer, type PeerHandlers, refusal, SocketPeer, Strangers } from "../transport/mod.ts";
 import type { Hello, ToNode } from "../wire/messages.ts";
 import type { EarlySocket } from "./early-socket.ts";
 
@@ -23,29 +23,14 @@ export interface ConnectionsOptions {
   onFailure(processId: ProcessId, error: unknown): void;
 }
 
-/** Peers that have not said hello yet; more are refused, so that nobody can use up the node's descriptors. */
-const STRANGERS_MAX = 256;
-
 export function acceptConnections(options: ConnectionsOptions): void {
   const tokenHash = hash(options.token);
-  let strangers = 0;
+  const strangers = new Strangers(options.handshakeTimeoutMs);
 
   const accept = (peer: SocketPeer): PeerHandlers => {
     peer.frameBytesMax = HANDSHAKE_BYTES_MAX;
     let processId: ProcessId | undefined;
-    const timer = setTimeout(
-      () => peer.destroy(new ConnectionLostError("no hello in time")),
-      options.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_MS,
-    );
-    strangers++;
-    if (strangers > STRANGERS_MAX) peer.destroy();
-    let isStranger = true;
-    const known = (): void => {
-      if (!isStranger) return;
-      isStranger = false;
-      strangers--;
-      clearTimeout(timer);
-    };
+    const stranger = strangers.meet((why) => peer.destroy(why));
     return {
       onMessage(message) {
         if (processId === undefined) {
@@ -61,7 +46,7 @@ export function acceptConnections(options: ConnectionsOptions): void {
             refuse(peer, error as MobulaError); // onHello throws nothing else.
             return;
           }
-          known();
+          stranger.part();
           processId = hello.processId;
           peer.frameBytesMax = FRAME_BYTES_MAX;
           return;
@@ -74,7 +59,7 @@ export function acceptConnections(options: ConnectionsOptions): void {
         }
       },
       onClose(error) {
-        known();
+        stranger.part();
         if (processId !== undefined) options.onClose(processId, error);
       },
     };
@@ -89,7 +74,7 @@ export function acceptConnections(options: ConnectionsOptions): void {
 const silent: PeerHandlers = { onMessage() {}, onClose() {} };
 
 function refuse(peer: SocketPeer, error: MobulaError): void {
-  peer.send({ t: "refused", code: error.code, kind: error.kind, message: error.message });
+  peer.send(refusal(error));
   peer.close();
 }
 
@@ -98,12 +83,8 @@ function checkHello(hello: Hello, tokenHash: Buffer): MobulaError | undefined {
   if (typeof hello.token !== "string" || !timingSafeEqual(hash(hello.token), tokenHash)) {
     return new AuthenticationError("the token is wrong; it must be the one that the node was started with");
   }
-  // A node speaks its own version and the one before.
-  if (hello.version !== WIRE_VERSION && hello.version !== WIRE_VERSION - 1) {
-    return new VersionMismatchError(
-      `the node speaks version ${WIRE_VERSION} and the one before, the process that connects ${String(hello.version)}; install the same release of mobula on both sides`,
-    );
-  }
+  const problem = checkVersion(hello.version, WIRE_VERSION, "the node");
+  if (problem) return problem;
   const isProcess = typeof hello.processId === "string" && /^[0-9a-f]{24}$/.test(hello.processId);
   if (!isProcess || !Number.isInteger(hello.pid) || !["driver", "worker", "tool"].includes(hello.role)) {
     return new AuthenticationError("hello lacks a valid processId, pid or role");

@@ -1,6 +1,7 @@
 /** Unix sockets: listen and connect. */
 import { connect, createServer, type Server } from "node:net";
 import { ConnectionLostError } from "../base/errors.ts";
+import { listenHere } from "./listen-here.ts";
 import { type PeerHandlers, SocketPeer } from "./peer.ts";
 
 export interface Listener {
@@ -24,7 +25,7 @@ export async function listenUnix(path: string, accept: (peer: SocketPeer) => Pee
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
     server.once("listening", () => resolve());
-    listen(server, path);
+    listenHere(server, path, -1, -1);
   });
   return {
     path,
@@ -34,16 +35,6 @@ export async function listenUnix(path: string, accept: (peer: SocketPeer) => Pee
         server.close(() => resolve());
       }),
   };
-}
-
-/**
- * `server.listen` loads `node:cluster` and all that it needs, to ask whether this is one of its processes, which a
- * process of the runtime is not. What comes after that question has a name too.
- */
-function listen(server: Server, path: string): void {
-  const { _listen2: listenHere } = server as Server & { _listen2?(path: string, port: number, type: number): void };
-  if (listenHere) listenHere.call(server, path, -1, -1);
-  else server.listen(path);
 }
 
 const noHandlers: PeerHandlers = { onMessage() {}, onClose() {} };

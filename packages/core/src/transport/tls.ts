@@ -1,0 +1,112 @@
+/**
+ * What a process shows and demands in TLS, from PEM files that may change while it runs. This file loads `node:tls`, which
+ * takes milliseconds: a process without TLS never imports a value of it before it needs one.
+ */
+import { readFileSync } from "node:fs";
+import type { Socket } from "node:net";
+import {
+  connect,
+  createSecureContext,
+  createServer,
+  type SecureContextOptions,
+  type Server,
+  type TLSSocket,
+} from "node:tls";
+import { InvalidOptionError } from "../base/errors.ts";
+import { HANDSHAKE_TIMEOUT_MS } from "../base/limits.ts";
+import type { TcpAddress } from "./address.ts";
+
+export interface TlsFiles {
+  /** Path of this process' certificate chain; a listener needs one. */
+  readonly cert?: string;
+  readonly key?: string;
+  /**
+   * Path of the certificates that sign those of the other side. With it, listeners demand certificates and diallers check
+   * them. Without, the token proves who is there: what is proven is bound to this TLS connection, so nobody can sit between.
+   */
+  readonly ca?: string;
+  /** The name in a listener's certificate, where that is not the host that is dialled. */
+  readonly serverName?: string;
+}
+
+const minVersion = "TLSv1.3";
+
+export class Tls {
+  private readonly files: TlsFiles;
+  private context: SecureContextOptions;
+  private readonly servers = new Set<Server>();
+
+  /** @throws InvalidOptionError when a file cannot be read or used. */
+  constructor(files: TlsFiles) {
+    this.files = files;
+    this.context = read(files);
+  }
+
+  /**
+   * Reads the files again; connections that are made from now on use them. When they cannot be used, the old ones stay.
+   *
+   * @throws InvalidOptionError
+   */
+  reload(): void {
+    this.context = read(this.files);
+    for (const server of this.servers) server.setSecureContext(this.context);
+  }
+
+  /** A server that is fed with sockets: `emit("connection", socket)`. */
+  serve(onSecure: (socket: TLSSocket) => void, onFailure: (error: Error, socket: TLSSocket) => void): Server {
+    if (this.context.cert === undefined)
+      throw new InvalidOptionError("a listener with TLS needs a certificate and its key");
+    const isMutual = this.context.ca !== undefined;
+    const server = createServer(
+      {
+        ...this.context,
+        requestCert: isMutual,
+        rejectUnauthorized: isMutual,
+        handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+        pauseOnConnect: true,
+      },
+      onSecure,
+    );
+    server.on("tlsClientError", onFailure);
+    this.servers.add(server);
+    server.once("close", () => this.servers.delete(server));
+    return server;
+  }
+
+  connect({ host, port }: TcpAddress): Socket {
+    return connect({
+      ...this.context,
+      host,
+      port,
+      rejectUnauthorized: this.context.ca !== undefined,
+      ...(this.files.serverName !== undefined && { servername: this.files.serverName }),
+      minVersion,
+    });
+  }
+}
+
+function read({ cert, key, ca }: TlsFiles): SecureContextOptions {
+  const context: SecureContextOptions = {
+    ...(cert !== undefined && { cert: readFile(cert) }),
+    ...(key !== undefined && { key: readFile(key) }),
+    ...(ca !== undefined && { ca: readFile(ca) }),
+    minVersion,
+  };
+  try {
+    createSecureContext(context);
+  } catch (error) {
+    throw new InvalidOptionError(
+      `the TLS files ${[cert, key, ca].filter(Boolean).join(", ")} cannot be used: ${(error as Error).message}`,
+      { cause: error },
+    );
+  }
+  return context;
+}
+
+function readFile(path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw new InvalidOptionError(`cannot read ${path} for TLS: ${(error as Error).message}`, { cause: error });
+  }
+}
