@@ -14,7 +14,7 @@ type Branded<T, Name extends string> = T & { readonly [brand]: Name };
 export type JobId = Branded<string, "JobId">;
 /** 16 bytes, hex: 12 random, then the job. */
 export type ActorId = Branded<string, "ActorId">;
-/** 12 bytes, hex: one process's lifetime (a driver, a worker or a node); the owner half of object ids. */
+/** 12 bytes, hex: one process's lifetime (a driver or a worker), the tag of its node first; the owner half of object ids. */
 export type ProcessId = Branded<string, "ProcessId">;
 /** 16 bytes, hex. */
 export type NodeId = Branded<string, "NodeId">;
@@ -46,8 +46,14 @@ function pooledHex(): string {
 
 export const newJobId = (): JobId => hex(4) as JobId;
 export const newActorId = (job: JobId): ActorId => (pooledHex() + job) as ActorId;
-export const newProcessId = (): ProcessId => hex(12) as ProcessId;
 export const newNodeId = (): NodeId => hex(16) as NodeId;
+
+const TAG_HEX = 8;
+/** By which the ids of a node's processes begin, so that everybody knows where an object's owner lives. */
+export const nodeTag = (node: NodeId): string => node.slice(0, TAG_HEX);
+export const nodeTagOf = (process: ProcessId): string => process.slice(0, TAG_HEX);
+/** @param node on which the process lives; left out, one of its own. */
+export const newProcessId = (node: NodeId = newNodeId()): ProcessId => (nodeTag(node) + hex(8)) as ProcessId;
 export const newWorkerId = (): WorkerId => hex(8) as WorkerId;
 
 export const OWNER_HEX = 24;

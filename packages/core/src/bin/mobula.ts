@@ -155,7 +155,7 @@ function ask(node: StandingNode): Promise<{ nodes: readonly NodeInfo[]; actors: 
           token: node.token,
           language: "js",
           role: "tool",
-          processId: newProcessId(),
+          processId: newProcessId(node.nodeId),
           pid: process.pid,
         });
       },

@@ -16,6 +16,7 @@ import { createActors } from "./actors.ts";
 import { createDeadlockFinder } from "./deadlock.ts";
 import { createDirectory } from "./directory.ts";
 import { createHolds } from "./holds.ts";
+import { holdsAtHome } from "./homes.ts";
 import type { Control, ControlEffects, ControlMessage, ControlOptions, JobInfo, JoinedProcess } from "./interface.ts";
 import { isActorId } from "./keys.ts";
 import type { StateChange } from "./kv.ts";
@@ -32,10 +33,12 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
 
   const isAlive = (process: ProcessId): boolean => processes.has(process);
 
-  const holds = createHolds((key) => {
+  const allHolds = createHolds((key) => {
     if (isActorId(key)) actors.unheld(key);
     else directory.unheld(key);
   });
+  const { cluster } = options;
+  const holds = cluster ? holdsAtHome(cluster.home, allHolds, cluster.holdsElsewhere) : allHolds;
   const actors = createActors(
     holds,
     {

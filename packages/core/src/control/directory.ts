@@ -119,9 +119,13 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
     const before = record.value;
     record.value = value;
     removeFrom(awaited, record.publisher, key);
-    for (const nested of value.nested) holds.pin(out.canonical(nested));
+    mention(value);
     if (before !== undefined) dropValue(before, value);
     serveWaiters(key, record, value);
+  }
+
+  function mention(value: ValueRecord): void {
+    for (const nested of value.nested) holds.pin(out.canonical(nested));
   }
 
   function dropValue(value: ValueRecord, successor?: ValueRecord): void {
@@ -133,7 +137,10 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
   function publish(from: ProcessId, key: ObjectKey, value: ValueRecord | undefined): void {
     if (removeFrom(unwanted, from, key)) {
       if (value === undefined) addTo(unwanted, from, key);
-      else if (value.at === "stored") out.free(value.key);
+      else {
+        mention(value);
+        dropValue(value);
+      }
       return;
     }
     const record = recordOf(key);

@@ -4,51 +4,13 @@
  * made synchronously while it handles an event.
  */
 import type { JobId, MobulaError, NodeId, ObjectKey, ProcessId, WorkerId } from "../base/mod.ts";
-import type {
-  ActorAnnounce,
-  ActorCreate,
-  ActorCreated,
-  ActorExited,
-  ActorHeld,
-  ActorKill,
-  ActorState,
-  ActorStopping,
-  ActorSubscribe,
-  ActorUnsubscribe,
-  Demand,
-  FromNode,
-  HoldGrant,
-  HoldRelease,
-  ObjectCancel,
-  ObjectPublish,
-  ObjectSubscribe,
-  ObjectUnpublish,
-  Query,
-  StoreKey,
-  WaitReport,
-  WorkerAddress,
-  WorkerDeath,
-} from "../wire/messages.ts";
+import type { HomeMessage } from "../wire/cluster-messages.ts";
+import type { ActorState, Demand, FromNode, Query, StoreKey, WorkerAddress, WorkerDeath } from "../wire/messages.ts";
+import type { HoldsElsewhere, Home } from "./homes.ts";
 import type { StateChange } from "./kv.ts";
 
 /** The messages that the node passes on to control as they come, in the order of each connection. */
-export type ControlMessage =
-  | ObjectPublish
-  | ObjectUnpublish
-  | HoldGrant
-  | HoldRelease
-  | ObjectSubscribe
-  | ObjectCancel
-  | ActorCreate
-  | ActorAnnounce
-  | ActorSubscribe
-  | ActorUnsubscribe
-  | ActorKill
-  | ActorCreated
-  | ActorStopping
-  | ActorHeld
-  | ActorExited
-  | WaitReport;
+export type ControlMessage = HomeMessage;
 
 /** Their `t`, for the node's dispatch. */
 export const CONTROL_MESSAGES: ReadonlySet<string> = new Set<ControlMessage["t"]>([
@@ -142,6 +104,8 @@ export interface ControlOptions {
   readonly epoch: number;
   /** How long an actor may take for its shutdown hook; default ACTOR_SHUTDOWN_MS. */
   readonly shutdownMs?: number;
+  /** In a cluster: which keys are this one's, and how it holds others. Left out, all are. */
+  readonly cluster?: { readonly home: Home; readonly holdsElsewhere: HoldsElsewhere };
 }
 
 export interface Control {

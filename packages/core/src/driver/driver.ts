@@ -5,11 +5,17 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { MessageChannel, Worker } from "node:worker_threads";
 import { ConnectionLostError, InternalError } from "../base/errors.ts";
-import { newJobId, newProcessId } from "../base/ids.ts";
+import { type NodeId, newJobId, newNodeId, newProcessId, type ProcessId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
 import { entryPath } from "../bin/entries.ts";
 import { Client, nodeLostError } from "../client/mod.ts";
-import { type LaunchedNode, type LaunchOptions, launchNode, requireStandingNode } from "../node/mod.ts";
+import {
+  type LaunchedNode,
+  type LaunchOptions,
+  launchNode,
+  requireStandingNode,
+  type StandingNode,
+} from "../node/mod.ts";
 import { createGcPressure, type GcPressure, openStoreClient } from "../store/mod.ts";
 import { LANGUAGE, type LogLines } from "../wire/mod.ts";
 import { newRing } from "./ring.ts";
@@ -51,13 +57,15 @@ export const STOPPED = "shutdown() was called";
 
 export async function startDriver(options: DriverOptions): Promise<Driver> {
   // The node's process first, which takes longest, and beside it the thread.
-  const launching = options.address === "local" ? launchNode(options.node) : undefined;
+  const standing = options.address === "local" ? undefined : requireStandingNode();
+  const nodeId = standing?.nodeId ?? newNodeId();
+  const launching = standing ? undefined : launchNode({ ...options.node, nodeId });
   let io: IoThread | undefined;
   let launched: LaunchedNode | undefined;
   try {
-    io = new IoThread();
+    io = new IoThread(nodeId);
     launched = await launching;
-    return await join(options, io, launched);
+    return await join(options, io, standing, launched);
   } catch (error) {
     const stopNode = launching?.then(
       (node) => node.stopNow(),
@@ -70,7 +78,7 @@ export async function startDriver(options: DriverOptions): Promise<Driver> {
 
 /** The I/O thread as the program's thread holds it. */
 class IoThread {
-  readonly processId = newProcessId();
+  readonly processId: ProcessId;
   readonly jobId = newJobId();
   readonly port: RingPort;
   /** The thread ended by a fault of ours. */
@@ -78,7 +86,8 @@ class IoThread {
   private readonly worker: Worker;
   private readonly ended: Promise<void>;
 
-  constructor() {
+  constructor(nodeId: NodeId) {
+    this.processId = newProcessId(nodeId);
     const bells = new MessageChannel();
     const apart = new MessageChannel();
     const data: ThreadData = {
@@ -116,8 +125,14 @@ class IoThread {
   }
 }
 
-async function join(options: DriverOptions, io: IoThread, launched: LaunchedNode | undefined): Promise<Driver> {
-  const at = launched ?? requireStandingNode();
+async function join(
+  options: DriverOptions,
+  io: IoThread,
+  standing: StandingNode | undefined,
+  launched: LaunchedNode | undefined,
+): Promise<Driver> {
+  const at = launched ?? standing;
+  if (!at) throw new InternalError("there is no node to join");
   const { port, processId, jobId } = io;
   const namespace = options.namespace ?? `anonymous-${jobId}`;
   const info = await port.join({

@@ -329,7 +329,7 @@ export class InlineNode {
   }
 
   private startExecutor(workerId: WorkerId): void {
-    const processId = newProcessId();
+    const processId = newProcessId(this.options.nodeId);
     const executor: InlineExecutor = this.options.makeExecutor(workerId, processId, (message) =>
       this.fromExecutor(executor, message),
     );

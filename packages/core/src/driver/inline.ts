@@ -31,9 +31,9 @@ export interface InlineOptions {
 }
 
 export function startInline(options: InlineOptions): Driver {
-  const processId = newProcessId();
-  const jobId: JobId = newJobId();
   const nodeId = newNodeId();
+  const processId = newProcessId(nodeId);
+  const jobId: JobId = newJobId();
   const namespace = options.namespace ?? `anonymous-${jobId}`;
   const machine = describeMachine({ resources: options.resources, objectStoreBytes: 0 }, (message) =>
     options.onWarning("machine", message),

@@ -6,12 +6,13 @@
  * the worker as long as others hold what it makes. What it says to the node is handled at once; what the node says to
  * it waits for the end of the turn, since an engine that speaks is not ready to listen.
  */
-import { type JobId, newProcessId, type ObjectKey, type ProcessId } from "../base/ids.ts";
+import type { JobId, ObjectKey, ProcessId } from "../base/ids.ts";
 import { adopt, cancelUnheld, DEPUTY_SEQS_FROM, OwnerRuntime } from "../owner/mod.ts";
 import { mapClaims } from "../store/mod.ts";
 import type { FromNode, HandedNotice, ObjectUnread, TaskHandover, TemplateDrop, ToNode } from "../wire/messages.ts";
 
 export interface DeputiesOptions {
+  readonly newId: () => ProcessId;
   /** A deputy has come: it holds and leases from now on. */
   joined(deputy: ProcessId, jobId: JobId): void;
   left(deputy: ProcessId): void;
@@ -79,7 +80,7 @@ export class Deputies {
 }
 
 class Deputy {
-  readonly id = newProcessId();
+  readonly id: ProcessId;
   readonly runtime: OwnerRuntime;
   private readonly giver: ProcessId;
   private readonly options: DeputiesOptions;
@@ -94,6 +95,7 @@ class Deputy {
 
   constructor(giver: ProcessId, jobId: JobId, options: DeputiesOptions, onEnd: () => void) {
     this.giver = giver;
+    this.id = options.newId();
     this.options = options;
     this.onEnd = onEnd;
     const pid = options.pidOf(giver);

@@ -8,7 +8,7 @@ import { unreachable } from "../base/assert.ts";
 import { clockOffsetMs, monotonicMs } from "../base/clock.ts";
 import { ConnectionLostError, type MobulaError } from "../base/errors.ts";
 import { HeapShrinker } from "../base/heap-shrinker.ts";
-import { type JobId, newWorkerId, type ProcessId, type WorkerId } from "../base/ids.ts";
+import { type JobId, newProcessId, newWorkerId, type ProcessId, type WorkerId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
 import {
   type ActorWorkerRequest,
@@ -114,6 +114,7 @@ export class NodeRuntime {
   /** What a worker does now, for people and for the memory monitor; none: it is idle. */
   private readonly duties = new Map<WorkerId, Duty>();
   private readonly deputies = new Deputies({
+    newId: () => newProcessId(this.config.nodeId),
     joined: (deputy, jobId) => {
       this.control.processJoined({ processId: deputy, role: "worker" });
       this.feed({ kind: "client-joined", clientId: deputy, jobId, isDeputy: true });

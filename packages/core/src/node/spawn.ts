@@ -65,7 +65,7 @@ export function spawnWorker({
   const workerConfig: WorkerConfig = {
     workerId,
     // Made here: loading the random generator takes a new process milliseconds.
-    processId: newProcessId(),
+    processId: newProcessId(config.nodeId),
     nodeSocket: config.nodeSocket,
     token: config.token,
     address: workerSocketOf(config.sessionDir, workerId),

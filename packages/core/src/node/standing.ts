@@ -6,10 +6,12 @@ import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { ConnectionLostError, MobulaError } from "../base/errors.ts";
+import { type NodeId, newNodeId } from "../base/ids.ts";
 import { type LaunchOptions, launchNode } from "./launch.ts";
 import { baseFolder, isAlive, processStart, removeSession } from "./session-folder.ts";
 
 export interface StandingNode {
+  readonly nodeId: NodeId;
   readonly pid: number;
   /** With the pid it names the process for good. */
   readonly started: string | null;
@@ -57,9 +59,11 @@ export async function startStandingNode(options: LaunchOptions = {}): Promise<St
       `a node is running already (pid ${existing.pid}); join it with init({ address: "auto" }) or end it with \`mobula stop\``,
     );
   }
-  const launched = await launchNode({ ...options, base, standing: true });
+  const nodeId = options.nodeId ?? newNodeId();
+  const launched = await launchNode({ ...options, nodeId, base, standing: true });
   const { pid, nodeSocket, token, sessionDir } = launched;
   const node: StandingNode = {
+    nodeId,
     pid,
     started: processStart(pid) ?? null,
     nodeSocket,

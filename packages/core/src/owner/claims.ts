@@ -33,7 +33,7 @@ const word = (sequence: number, state: number): number => (sequence << 2) | stat
 /** What the guard word calls a task or call: owners number theirs independently, and one worker serves many of them. */
 export const guardKey = (owner: ProcessId, seq: Seq): number => guardKeyFrom(guardBase(owner), seq);
 /** What the keys of an owner begin from. */
-export const guardBase = (owner: ProcessId): number => Number.parseInt(owner.slice(0, 7), 16);
+export const guardBase = (owner: ProcessId): number => Number.parseInt(owner.slice(-7), 16);
 export const guardKeyFrom = (base: number, seq: Seq): number => (base + seq) % 0x4000_0000;
 
 /** The owner's side of one worker's page. */

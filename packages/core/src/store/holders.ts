@@ -35,7 +35,7 @@ export function fullMessage(report: FullReport): string {
       add(object.callSite || "unknown place", object.pages * PAGE_BYTES, object.pins.size > 0);
   }
   for (const [processId, pages] of report.unsealedPages)
-    add(`being written by process ${processId.slice(0, 8)}`, pages * PAGE_BYTES, false);
+    add(`being written by process ${processId.slice(-8)}`, pages * PAGE_BYTES, false);
   const biggest = [...holders].sort(([, a], [, b]) => b.bytes - a.bytes).slice(0, HOLDERS_SHOWN);
   const list = biggest.map(([name, holder]) => {
     const pinned = holder.pinned > 0 ? `, ${describeBytes(holder.pinned)} of it in use` : "";

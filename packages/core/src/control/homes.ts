@@ -1,0 +1,71 @@
+/**
+ * Keys and where they live: every key has one home, where it is decided whether somebody still holds it. For an object that
+ * is the node of its owner, for an actor control.
+ */
+import { isObjectKey, nodeTagOf, type ObjectKey, objectKeyOwner, type ProcessId } from "../base/mod.ts";
+import type { HoldTable } from "./holds.ts";
+import type { HeldKey } from "./keys.ts";
+
+/** The tag of a node, or {@link CONTROL_HOME}. */
+export type Home = string;
+
+/** No node has this tag. */
+export const CONTROL_HOME: Home = "00000000";
+
+export const homeOf = (key: HeldKey): Home =>
+  isObjectKey(key as ObjectKey) ? nodeTagOf(objectKeyOwner(key as ObjectKey)) : CONTROL_HOME;
+
+/** As whom a home holds the keys of other homes that its values mention. */
+export const holderOf = (home: Home): ProcessId => `${home}${"0".repeat(16)}` as ProcessId;
+
+/** Holds on keys of other homes, as the home here has and gives them; said in the order of what it says to each home. */
+export interface HoldsElsewhere {
+  /** The process is to hold the key too: it is sent a value that mentions it. */
+  grant(key: HeldKey, to: ProcessId): void;
+  /** No value here mentions the key any more. */
+  release(key: HeldKey, count: number): void;
+}
+
+/**
+ * A table for the keys whose home is here, in which values may mention keys of other homes: each mention came with a hold
+ * there, which {@link holderOf} this home has until no value mentions the key any more.
+ */
+export function holdsAtHome(here: Home, holds: HoldTable, elsewhere: HoldsElsewhere): HoldTable {
+  /** Keys of other homes: by how many values they are mentioned, and how many holds came for that. */
+  const mentions = new Map<HeldKey, { values: number; holds: number }>();
+  const isHere = (key: HeldKey): boolean => homeOf(key) === here;
+
+  return {
+    ...holds,
+
+    add(key, process, count) {
+      if (isHere(key)) holds.add(key, process, count);
+      else for (let given = 0; given < count; given++) elsewhere.grant(key, process);
+    },
+
+    pin(key) {
+      if (isHere(key)) {
+        holds.pin(key);
+        return;
+      }
+      const mention = mentions.get(key);
+      if (mention) {
+        mention.values++;
+        mention.holds++;
+      } else mentions.set(key, { values: 1, holds: 1 });
+    },
+
+    unpin(key) {
+      if (isHere(key)) {
+        holds.unpin(key);
+        return;
+      }
+      const mention = mentions.get(key);
+      if (!mention || --mention.values > 0) return;
+      mentions.delete(key);
+      elsewhere.release(key, mention.holds);
+    },
+
+    size: () => holds.size() + mentions.size,
+  };
+}

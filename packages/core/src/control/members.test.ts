@@ -1,0 +1,214 @@
+import { describe, expect, test } from "vitest";
+import { MobulaError, type NodeId } from "../base/mod.ts";
+import type { NodeJoin, NodeUse } from "../wire/cluster-messages.ts";
+import type { StateChange } from "./kv.ts";
+import { createMembers, type MembersEffects, NODE_PREFIX } from "./members.ts";
+
+const nodeId = (n: number): NodeId => n.toString(16).padStart(8, "0").padEnd(32, "0") as NodeId;
+const use: NodeUse = { available: { cpu: 10_000 }, storeUsedBytes: 0, storeSpilledBytes: 0 };
+const joining = (id: NodeId, more: Partial<NodeJoin> = {}): NodeJoin => ({
+  t: "node-join",
+  node: {
+    nodeId: id,
+    name: `n-${id.slice(6, 8)}`,
+    address: null,
+    total: { cpu: 10_000 },
+    labels: {},
+    objectStoreBytes: 1,
+  },
+  use,
+  ...more,
+});
+
+function setUp({ epoch = 3 } = {}) {
+  const said: string[] = [];
+  const durable = new Map<string, Uint8Array>();
+  const held: { changes: readonly StateChange[]; done: (error: MobulaError | undefined) => void }[] = [];
+  let isHolding = false;
+  const short = (id: NodeId): string => String(Number.parseInt(id.slice(0, 8), 16));
+  const settle = (changes: readonly StateChange[], done: (error: MobulaError | undefined) => void): void => {
+    for (const { key, value } of changes) value === null ? durable.delete(key) : durable.set(key, value);
+    done(undefined);
+  };
+  const effects: MembersEffects = {
+    send(to, message) {
+      const nodes = message.nodes.map(({ nodeId: id, state }) => `${short(id)}:${state}`).join(" ");
+      said.push(`${message.t === "node-welcome" ? "welcome" : "tell"} ${short(to)} ${nodes}`);
+    },
+    refuse: (to, { code }) => void said.push(`refuse ${short(to)} ${code}`),
+    persist(changes, done) {
+      if (isHolding) held.push({ changes, done });
+      else settle(changes, done);
+    },
+    joined: ({ description }) => void said.push(`joined ${short(description.nodeId)}`),
+    changed: () => {},
+    died: ({ description, ending }) => void said.push(`died ${short(description.nodeId)} ${ending}`),
+  };
+  const members = createMembers(effects, { epoch });
+  return {
+    members,
+    durable,
+    take: () => said.splice(0),
+    hold: () => {
+      isHolding = true;
+    },
+    finish(error?: MobulaError) {
+      isHolding = false;
+      for (const { changes, done } of held.splice(0)) error ? done(error) : settle(changes, done);
+    },
+  };
+}
+
+describe("joining", () => {
+  test("a node is welcomed and told of when it is written down, not before", () => {
+    const s = setUp();
+    s.members.join(joining(nodeId(1)), 0);
+    expect(s.take()).toEqual(["welcome 1 1:alive", "joined 1"]);
+    s.hold();
+    s.members.join(joining(nodeId(2)), 0);
+    expect(s.take()).toEqual([]);
+    s.finish();
+    expect(s.take()).toEqual(["welcome 2 1:alive 2:alive", "tell 1 2:alive", "joined 2"]);
+    expect([...s.durable.keys()]).toEqual([NODE_PREFIX + nodeId(1), NODE_PREFIX + nodeId(2)]);
+  });
+
+  test("a node that cannot be written down is refused, and may try again", () => {
+    const s = setUp();
+    s.hold();
+    s.members.join(joining(nodeId(1)), 0);
+    s.finish(new MobulaError("DISK_FULL", "exhausted", "no room"));
+    expect(s.take()).toEqual(["refuse 1 DISK_FULL"]);
+    s.members.join(joining(nodeId(1)), 0);
+    expect(s.take()).toEqual(["welcome 1 1:alive", "joined 1"]);
+  });
+
+  test("two nodes do not have the same tag, unless the first is dead", () => {
+    const s = setUp();
+    const twin = `${nodeId(1).slice(0, 8)}${"f".repeat(24)}` as NodeId;
+    s.members.join(joining(nodeId(1)), 0);
+    s.take();
+    s.members.join(joining(twin), 0);
+    expect(s.take()).toEqual(["refuse 1 NODE_TAG_TAKEN"]);
+    s.members.left(nodeId(1), 0);
+    s.take();
+    s.members.join(joining(twin), 0);
+    expect(s.take()).toEqual(["welcome 1 1:alive", "joined 1"]);
+  });
+
+  test("who says it again, after its connection broke, is welcomed again", () => {
+    const s = setUp();
+    s.members.join(joining(nodeId(1)), 0);
+    s.take();
+    s.members.join(joining(nodeId(1), { memberSince: 3 }), 1_000);
+    expect(s.take()).toEqual(["welcome 1 1:alive"]);
+  });
+
+  test("who says that it was a member and is not known here is refused: its work may have been given up", () => {
+    const s = setUp();
+    s.members.join(joining(nodeId(1), { memberSince: 2 }), 0);
+    expect(s.take()).toEqual(["refuse 1 NODE_DEAD"]);
+  });
+});
+
+describe("dying", () => {
+  const silent = (s: ReturnType<typeof setUp>, fromMs: number, toMs: number): void => {
+    for (let now = fromMs; now <= toMs; now += 250) {
+      s.members.report(nodeId(2), use, now);
+      s.members.tick(now);
+    }
+  };
+
+  test("silence is suspicious after 2 s and death after 4 s, which is written down before it is said", () => {
+    const s = setUp();
+    s.members.join(joining(nodeId(1)), 0);
+    s.members.join(joining(nodeId(2)), 0);
+    s.take();
+    silent(s, 0, 1_750);
+    expect(s.members.get(nodeId(1))?.isSuspected).toBe(false);
+    silent(s, 2_000, 3_750);
+    expect(s.members.get(nodeId(1))?.isSuspected).toBe(true);
+    expect(s.take()).toEqual([]);
+    s.hold();
+    silent(s, 4_000, 4_000);
+    expect(s.members.get(nodeId(1))?.state).toBe("dead");
+    expect(s.take()).toEqual([]);
+    s.finish();
+    expect(s.take()).toEqual(["tell 2 1:dead", "died 1 nothing was heard of it for 4.0 s"]);
+  });
+
+  test("a word in time clears the suspicion", () => {
+    const s = setUp();
+    s.members.join(joining(nodeId(1)), 0);
+    s.members.join(joining(nodeId(2)), 0);
+    silent(s, 0, 3_750);
+    s.members.report(nodeId(1), use, 3_900);
+    silent(s, 4_000, 5_750);
+    expect(s.members.get(nodeId(1))).toMatchObject({ state: "alive", isSuspected: false });
+  });
+
+  test("a node that was given up is refused when it comes back, and what it reports counts no more", () => {
+    const s = setUp();
+    s.members.join(joining(nodeId(1)), 0);
+    s.members.join(joining(nodeId(2)), 0);
+    silent(s, 0, 4_000);
+    s.take();
+    s.members.report(nodeId(1), use, 4_100);
+    s.members.join(joining(nodeId(1), { memberSince: 3 }), 4_200);
+    expect(s.take()).toEqual(["refuse 1 NODE_DEAD"]);
+    expect(s.members.get(nodeId(1))?.state).toBe("dead");
+  });
+
+  test("who was stopped itself gives nobody up for what it did not hear", () => {
+    const s = setUp();
+    s.members.join(joining(nodeId(1)), 0);
+    s.members.tick(0);
+    s.take();
+    s.members.tick(60_000);
+    for (let now = 60_250; now < 64_000; now += 250) s.members.tick(now);
+    expect(s.take()).toEqual([]);
+    s.members.tick(64_000);
+    expect(s.take()).toEqual(["died 1 nothing was heard of it for 4.0 s"]);
+  });
+
+  test("an orderly leave is a death at once; a second one changes nothing", () => {
+    const s = setUp();
+    s.members.join(joining(nodeId(1)), 0);
+    s.members.join(joining(nodeId(2)), 0);
+    s.take();
+    s.members.left(nodeId(1), 10);
+    s.members.left(nodeId(1), 10);
+    expect(s.take()).toEqual(["tell 2 1:dead", "died 1 it has left"]);
+  });
+
+  test("the dead are listed for ten minutes, then forgotten", () => {
+    const s = setUp();
+    s.members.join(joining(nodeId(1)), 0);
+    s.members.left(nodeId(1), 0);
+    s.members.tick(599_999);
+    expect([...s.members.all()].map(({ state }) => state)).toEqual(["dead"]);
+    s.members.tick(600_000);
+    expect([...s.members.all()]).toEqual([]);
+    expect(s.durable.size).toBe(0);
+  });
+});
+
+test("a control that begins anew knows all nodes, and waits a whole suspicion time for each", () => {
+  const before = setUp();
+  for (const n of [1, 2, 3]) before.members.join(joining(nodeId(n)), 0);
+  before.members.drain(nodeId(2));
+  before.members.left(nodeId(3), 0);
+  const after = setUp({ epoch: 4 });
+  after.members.restore(
+    [...before.durable].map(([key, value]) => ({ key, value })),
+    100_000,
+  );
+  expect([...after.members.all()].map(({ state }) => state)).toEqual(["alive", "draining", "dead"]);
+  for (let now = 100_000; now < 104_000; now += 250) after.members.tick(now);
+  expect(after.take()).toEqual([]);
+  after.members.join(joining(nodeId(1), { memberSince: 3 }), 103_900);
+  expect(after.take()).toEqual(["welcome 1 1:alive 2:draining", "tell 2 1:alive"]);
+  after.members.tick(104_000);
+  expect(after.take()).toEqual(["tell 1 2:dead", "died 2 nothing was heard of it for 4.0 s"]);
+  after.members.join(joining(nodeId(3), { memberSince: 3 }), 104_000);
+  expect(after.take()).toEqual(["refuse 3 NODE_DEAD"]);
+});

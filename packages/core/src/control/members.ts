@@ -1,0 +1,272 @@
+/**
+ * Which nodes there are, and which of them live. Pure: the time comes with each event, in milliseconds of a clock that
+ * never goes back.
+ *
+ * 1. A node joins: it is written down, then welcomed, and the others are told.
+ * 2. It reports each second. Without a word for SUSPECT_MS it is suspected, for DEAD_MS it is dead: that is written down
+ *    first, then said to all. Dead is final; a node that was given up is refused when it comes back, so that work which
+ *    was started elsewhere is not done twice.
+ * 3. A connection that breaks says nothing: the node may be on its way back.
+ *
+ * Whoever was not listening knows nothing of the others' silence. So a control that begins to lead, or that finds that
+ * it was stopped itself, gives every node the whole time again.
+ */
+import { type MobulaError, type NodeId, nodeTag } from "../base/mod.ts";
+import type {
+  NodeDescription,
+  NodeJoin,
+  NodeRefused,
+  NodeStanding,
+  NodeState,
+  NodesChanged,
+  NodeUse,
+  NodeWelcome,
+} from "../wire/cluster-messages.ts";
+import { pack, unpack } from "../wire/mod.ts";
+import type { StateChange } from "./kv.ts";
+
+export const NODE_PREFIX = "node/";
+const SUSPECT_MS = 2_000;
+const DEAD_MS = 4_000;
+/** A gap between two ticks that is longer than this was our own: the clock of all nodes begins anew. */
+const OWN_PAUSE_MS = 1_000;
+/** Dead nodes are listed, and refused by name, for so long. */
+const REMEMBERED_MS = 10 * 60_000;
+
+export interface Member {
+  readonly description: NodeDescription;
+  readonly state: NodeState;
+  readonly use: NodeUse;
+  /** Nothing was heard of it for a while. */
+  readonly isSuspected: boolean;
+  /** Why it is dead, for people. */
+  readonly ending: string | undefined;
+}
+
+export interface MembersEffects {
+  /** To a node that is connected; nothing happens when it is not. */
+  send(to: NodeId, message: NodeWelcome | NodesChanged): void;
+  /** Answers a {@link NodeJoin}, and ends the connection it came on. */
+  refuse(to: NodeId, message: NodeRefused): void;
+  persist(changes: readonly StateChange[], done: (error: MobulaError | undefined) => void): void;
+  joined(member: Member): void;
+  /** Its resources, its state or what is in use have changed. */
+  changed(member: Member): void;
+  /** It is dead, and nothing that it says counts any more. */
+  died(member: Member): void;
+}
+
+interface MutableMember {
+  description: NodeDescription;
+  state: NodeState;
+  use: NodeUse;
+  isSuspected: boolean;
+  ending: string | undefined;
+  /** Joined and not written down yet: nobody else has heard of it. */
+  isNew: boolean;
+  heardAtMs: number;
+  diedAtMs: number;
+}
+
+export interface Members {
+  join(message: NodeJoin, nowMs: number): void;
+  report(nodeId: NodeId, use: NodeUse, nowMs: number): void;
+  /** It has ended in order. */
+  left(nodeId: NodeId, nowMs: number): void;
+  drain(nodeId: NodeId): void;
+  tick(nowMs: number): void;
+  /** What a state store remembers, before the first node joins. */
+  restore(entries: readonly { readonly key: string; readonly value: Uint8Array }[], nowMs: number): void;
+  get(nodeId: NodeId): Member | undefined;
+  all(): Iterable<Member>;
+}
+
+const NO_USE: NodeUse = { available: {}, storeUsedBytes: 0, storeSpilledBytes: 0 };
+
+interface SavedNode {
+  readonly description: NodeDescription;
+  readonly state: NodeState;
+  readonly ending: string | null;
+}
+
+export function createMembers(effects: MembersEffects, { epoch }: { readonly epoch: number }): Members {
+  const members = new Map<NodeId, MutableMember>();
+  /** Of those that are not dead. */
+  const byTag = new Map<string, NodeId>();
+  let tickedAtMs: number | undefined;
+
+  const standing = ({ description: { nodeId, name, address }, state }: MutableMember): NodeStanding => ({
+    nodeId,
+    name,
+    address,
+    state,
+  });
+
+  const saved = (member: MutableMember): StateChange => ({
+    key: NODE_PREFIX + member.description.nodeId,
+    value: pack({
+      description: member.description,
+      state: member.state,
+      ending: member.ending ?? null,
+    } satisfies SavedNode),
+  });
+
+  function tellOthers(member: MutableMember): void {
+    const message: NodesChanged = { t: "nodes-changed", nodes: [standing(member)] };
+    for (const [nodeId, other] of members) {
+      if (other !== member && other.state !== "dead" && !other.isNew) effects.send(nodeId, message);
+    }
+  }
+
+  function welcome(nodeId: NodeId): void {
+    const nodes = [...members.values()].filter(({ state, isNew }) => state !== "dead" && !isNew).map(standing);
+    effects.send(nodeId, { t: "node-welcome", epoch, nodes });
+  }
+
+  function refuse(nodeId: NodeId, code: string, message: string): void {
+    effects.refuse(nodeId, { t: "node-refused", code, kind: "invalid", message });
+  }
+
+  function die(member: MutableMember, ending: string, nowMs: number): void {
+    if (member.state === "dead") return;
+    const { nodeId } = member.description;
+    member.state = "dead";
+    member.ending = ending;
+    member.diedAtMs = nowMs;
+    byTag.delete(nodeTag(nodeId));
+    effects.persist([saved(member)], () => {
+      // Not written down (a full disk): it is dead all the same, for nothing was heard of it.
+      tellOthers(member);
+      effects.died(member);
+    });
+  }
+
+  function heard(member: MutableMember, use: NodeUse, nowMs: number): void {
+    member.heardAtMs = nowMs;
+    member.isSuspected = false;
+    member.use = use;
+    if (!member.isNew) effects.changed(member);
+  }
+
+  function joinAgain(member: MutableMember, message: NodeJoin, nowMs: number): void {
+    const { nodeId, name } = message.node;
+    if (member.state === "dead") {
+      refuse(nodeId, "NODE_DEAD", `node ${name} was given up (${member.ending}): it must join under a new id`);
+      return;
+    }
+    member.description = message.node;
+    heard(member, message.use, nowMs);
+    if (member.isNew) return;
+    effects.persist([saved(member)], () => {});
+    welcome(nodeId);
+    tellOthers(member);
+  }
+
+  return {
+    join(message, nowMs) {
+      const { node, use, memberSince } = message;
+      const { nodeId, name } = node;
+      const known = members.get(nodeId);
+      if (known) {
+        joinAgain(known, message, nowMs);
+        return;
+      }
+      if (memberSince !== undefined) {
+        refuse(nodeId, "NODE_DEAD", `nothing is known of node ${name} here: it must join under a new id`);
+        return;
+      }
+      const holder = byTag.get(nodeTag(nodeId));
+      if (holder !== undefined) {
+        refuse(nodeId, "NODE_TAG_TAKEN", `the id of node ${name} begins like that of ${holder}: it must take another`);
+        return;
+      }
+      const member: MutableMember = {
+        description: node,
+        state: "alive",
+        use,
+        isSuspected: false,
+        ending: undefined,
+        isNew: true,
+        heardAtMs: nowMs,
+        diedAtMs: 0,
+      };
+      members.set(nodeId, member);
+      byTag.set(nodeTag(nodeId), nodeId);
+      effects.persist([saved(member)], (error) => {
+        if (member.state === "dead") return;
+        if (error) {
+          members.delete(nodeId);
+          byTag.delete(nodeTag(nodeId));
+          effects.refuse(nodeId, { t: "node-refused", code: error.code, kind: error.kind, message: error.message });
+          return;
+        }
+        member.isNew = false;
+        welcome(nodeId);
+        tellOthers(member);
+        effects.joined(member);
+      });
+    },
+
+    report(nodeId, use, nowMs) {
+      const member = members.get(nodeId);
+      if (member && member.state !== "dead") heard(member, use, nowMs);
+    },
+
+    left(nodeId, nowMs) {
+      const member = members.get(nodeId);
+      if (member) die(member, "it has left", nowMs);
+    },
+
+    drain(nodeId) {
+      const member = members.get(nodeId);
+      if (member?.state !== "alive") return;
+      member.state = "draining";
+      effects.persist([saved(member)], () => {});
+      tellOthers(member);
+      effects.changed(member);
+    },
+
+    tick(nowMs) {
+      const wasPaused = tickedAtMs !== undefined && nowMs - tickedAtMs > OWN_PAUSE_MS;
+      tickedAtMs = nowMs;
+      const forgotten: StateChange[] = [];
+      for (const [nodeId, member] of members) {
+        if (member.state === "dead") {
+          if (nowMs - member.diedAtMs < REMEMBERED_MS) continue;
+          members.delete(nodeId);
+          forgotten.push({ key: NODE_PREFIX + nodeId, value: null });
+          continue;
+        }
+        if (wasPaused) member.heardAtMs = nowMs;
+        const silentMs = nowMs - member.heardAtMs;
+        member.isSuspected = silentMs >= SUSPECT_MS;
+        if (silentMs >= DEAD_MS) die(member, `nothing was heard of it for ${(silentMs / 1000).toFixed(1)} s`, nowMs);
+      }
+      if (forgotten.length > 0) effects.persist(forgotten, () => {});
+    },
+
+    restore(entries, nowMs) {
+      for (const { key, value } of entries) {
+        if (!key.startsWith(NODE_PREFIX)) continue;
+        // Our own bytes, under the schema version that the store has checked.
+        const { description, state, ending } = unpack(value) as SavedNode;
+        members.set(description.nodeId, {
+          description,
+          state,
+          use: NO_USE,
+          isSuspected: false,
+          ending: ending ?? undefined,
+          isNew: false,
+          heardAtMs: nowMs,
+          diedAtMs: nowMs,
+        });
+        if (state !== "dead") byTag.set(nodeTag(description.nodeId), description.nodeId);
+      }
+    },
+
+    get: (nodeId) => members.get(nodeId),
+    *all() {
+      for (const member of members.values()) if (!member.isNew) yield member;
+    },
+  };
+}

@@ -1,0 +1,140 @@
+/**
+ * What a node and control say to each other. Like everything else here it may arrive late, twice or never; what a node
+ * says twice means the same as once.
+ */
+import type { ErrorKind } from "../base/errors.ts";
+import type { NodeId, ProcessId } from "../base/ids.ts";
+import type { ResourceUnits } from "../base/resources.ts";
+import type {
+  ActorAnnounce,
+  ActorCreate,
+  ActorCreated,
+  ActorExited,
+  ActorHeld,
+  ActorKill,
+  ActorStopping,
+  ActorSubscribe,
+  ActorUnsubscribe,
+  FromNode,
+  HoldGrant,
+  HoldRelease,
+  ObjectCancel,
+  ObjectPublish,
+  ObjectSubscribe,
+  ObjectUnpublish,
+  WaitReport,
+} from "./messages.ts";
+
+/** What a node is, from its joining to its end. */
+export interface NodeDescription {
+  readonly nodeId: NodeId;
+  /** For people. */
+  readonly name: string;
+  /** Where other nodes reach it, `host:port`; null for one that only dials out. */
+  readonly address: string | null;
+  readonly total: ResourceUnits;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly objectStoreBytes: number;
+}
+
+/** What of a node changes. */
+export interface NodeUse {
+  readonly available: ResourceUnits;
+  readonly storeUsedBytes: number;
+  readonly storeSpilledBytes: number;
+}
+
+export type NodeState = "alive" | "draining" | "dead";
+
+// ── node → control ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** The first message of a node. */
+export interface NodeJoin {
+  readonly t: "node-join";
+  readonly node: NodeDescription;
+  readonly use: NodeUse;
+  /** The epoch in which it was last welcomed: it was a member before, and has work. Absent when it is new. */
+  readonly memberSince?: number;
+}
+/** Said each second, and sooner when something has changed. That it comes says that the node lives. */
+export interface NodeReport {
+  readonly t: "node-report";
+  readonly use: NodeUse;
+}
+/** It ends in order, and nothing of it is left. */
+export interface NodeLeave {
+  readonly t: "node-leave";
+}
+
+// ── control → node ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+export interface NodeWelcome {
+  readonly t: "node-welcome";
+  readonly epoch: number;
+  /** All that are not dead, the new one included. */
+  readonly nodes: readonly NodeStanding[];
+}
+/** Final: it ends its workers and, unless it was new, joins under another id. */
+export interface NodeRefused {
+  readonly t: "node-refused";
+  readonly code: string;
+  readonly kind: ErrorKind;
+  readonly message: string;
+}
+export interface NodeStanding {
+  readonly nodeId: NodeId;
+  readonly name: string;
+  readonly address: string | null;
+  readonly state: NodeState;
+}
+/** Others that joined, changed or died. */
+export interface NodesChanged {
+  readonly t: "nodes-changed";
+  readonly nodes: readonly NodeStanding[];
+}
+
+// ── between homes: nodes, and control ────────────────────────────────────────────────────────────────────────────────
+
+/** What a process of the sender's node says about keys whose home is the receiver; in the order in which it was said. */
+export interface Relay {
+  readonly t: "relay";
+  readonly from: ProcessId;
+  readonly message: HomeMessage;
+}
+/** For a process of the receiver's node. */
+export interface Deliver {
+  readonly t: "deliver";
+  readonly to: ProcessId;
+  readonly message: FromNode;
+}
+/** The sender keeps something for these processes of the receiver's node: it is to be told when they are gone. */
+export interface WatchProcesses {
+  readonly t: "watch-processes";
+  readonly processes: readonly ProcessId[];
+}
+/** They are gone, and nothing more is said by them. */
+export interface ProcessesGone {
+  readonly t: "processes-gone";
+  readonly processes: readonly ProcessId[];
+}
+
+export type BetweenHomes = Relay | Deliver | WatchProcesses | ProcessesGone;
+
+/** What can be said about keys that have a home. */
+export type HomeMessage =
+  | ObjectPublish
+  | ObjectUnpublish
+  | HoldGrant
+  | HoldRelease
+  | ObjectSubscribe
+  | ObjectCancel
+  | ActorCreate
+  | ActorAnnounce
+  | ActorSubscribe
+  | ActorUnsubscribe
+  | ActorKill
+  | ActorCreated
+  | ActorStopping
+  | ActorHeld
+  | ActorExited
+  | WaitReport;
