@@ -9,7 +9,7 @@ const rooms = [
   ["closure", "codec", "events"],
   ["scheduler", "store", "owner", "control"],
   ["node", "client"],
-  ["worker", "driver"],
+  ["worker", "driver", "head"],
   ["api"],
   ["testing", "esbuild"],
   ["bin"],

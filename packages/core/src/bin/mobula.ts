@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { Command, InvalidArgumentError } from "commander";
 import { newProcessId, WIRE_VERSION } from "../base/mod.ts";
+import { defaultStateFolder, startStandingHead, stopStandingHead } from "../head/mod.ts";
 import { findStandingNode, type StandingNode, startStandingNode, stopStandingNode } from "../node/mod.ts";
 import { connectUnix, type Peer } from "../transport/mod.ts";
 import type { ActorInfo, NodeInfo } from "../wire/queries.ts";
@@ -24,6 +25,7 @@ const program = new Command("mobula")
     `
 Examples:
   $ mobula start                             a node with everything this machine has
+  $ mobula start --head                      the same, as the head of a cluster that others can join
   $ mobula start --cpus 4 --resource disk=2  with less, and with a resource of your own
   $ MOBULA_ADDRESS=auto node app.ts          a program that joins it
   $ mobula status
@@ -33,6 +35,14 @@ Examples:
 program
   .command("start")
   .description('start a node in the background; programs join it with init({ address: "auto" })')
+  .option("--head", "begin a cluster here (or go on with the one of --state), or")
+  .option("--address <host:port>", "join the cluster whose head listens there; its token is read from MOBULA_TOKEN")
+  .option("--host <address>", "with --head: where to listen (default: 127.0.0.1, this machine only)")
+  .option("--port <n>", "with --head: a port, or a range such as 6380-6390 (default: 6380)")
+  .option("--advertise <host>", "with --head: where others reach it, if not at --host")
+  .option("--state <folder>", "with --head: where the cluster's state is kept")
+  .option("--name <name>", "what to call this node (default: the machine's name)")
+  .option("--label <key=value>", "a label of this node in its cluster; may be repeated", label)
   .option("--cpus <n>", "CPUs to offer (default: all)", amount)
   .option("--gpus <n>", "GPUs to offer (default: what the driver finds)", amount)
   .option("--memory <bytes>", "memory to offer to tasks that ask for it, e.g. 8GiB", bytes)
@@ -41,21 +51,43 @@ program
   .option("--resource <name=amount>", "a resource of your own; may be repeated", resource)
   .addHelpText(
     "after",
-    "\nExamples:\n  $ mobula start\n  $ mobula start --cpus 2 --object-store 1GiB --resource licence=1",
+    `
+Examples:
+  $ mobula start
+  $ mobula start --cpus 2 --object-store 1GiB --resource licence=1
+  $ mobula start --head --host 0.0.0.0
+  $ MOBULA_TOKEN=... mobula start --address head:6380 --label rack=a4`,
   )
   .action(async (options: StartOptions) => {
-    const { cpus, gpus, memory, objectStore, spillDirectory } = options;
-    const node = await startStandingNode({
+    const { cpus, gpus, memory, objectStore, spillDirectory, name } = options;
+    const cluster = await clusterOf(options);
+    if (options.head && findStandingNode()?.cluster === cluster?.address) {
+      print(`The head goes on at ${cluster?.address}, where it was; its nodes find it by themselves.`);
+      return;
+    }
+    const starting = startStandingNode({
       resources: {
         ...options.resource,
         ...(cpus !== undefined ? { cpu: cpus } : {}),
         ...(gpus !== undefined ? { gpu: gpus } : {}),
         ...(memory !== undefined ? { memory } : {}),
       },
+      ...(name !== undefined ? { name } : {}),
       ...(objectStore !== undefined ? { objectStoreBytes: objectStore } : {}),
       ...(spillDirectory !== undefined ? { spillDirectory } : {}),
+      ...(cluster ? { cluster: { ...cluster, labels: options.label ?? {} } } : {}),
     });
-    print(`A node runs (pid ${node.pid}). Programs join it with init({ address: "auto" }) or MOBULA_ADDRESS=auto.`);
+    // A head that has no node yet is of no use; what it had written down stays.
+    const node = await starting.catch(async (error) => {
+      if (options.head) await stopStandingHead({ keepState: true });
+      throw error;
+    });
+    if (options.head) {
+      print(`A cluster has begun at ${cluster?.address} (node pid ${node.pid}). Others join it with:`);
+      print(`  MOBULA_TOKEN=${cluster?.token} mobula start --address ${cluster?.address}`);
+    } else if (cluster) print(`A node runs (pid ${node.pid}) and has joined the cluster at ${cluster.address}.`);
+    else print(`A node runs (pid ${node.pid}).`);
+    print('Programs on this machine join it with init({ address: "auto" }) or MOBULA_ADDRESS=auto.');
     print("`mobula status` shows it, `mobula stop` ends it.");
   });
 
@@ -67,6 +99,7 @@ program
   .action(async ({ now = false }: { readonly now?: boolean }) => {
     const didRun = await stopStandingNode({ atOnce: now });
     print(didRun ? "The node has ended." : "No node is running.");
+    if (await stopStandingHead()) print("The head has ended, and its cluster with it.");
   });
 
 program
@@ -88,12 +121,47 @@ program
   });
 
 interface StartOptions {
+  readonly head?: true;
+  readonly address?: string;
+  readonly host?: string;
+  readonly port?: string;
+  readonly advertise?: string;
+  readonly state?: string;
+  readonly name?: string;
+  readonly label?: Readonly<Record<string, string>>;
   readonly cpus?: number;
   readonly gpus?: number;
   readonly memory?: number;
   readonly objectStore?: number;
   readonly spillDirectory?: string;
   readonly resource?: Readonly<Record<string, number>>;
+}
+
+/** The cluster that the node begins or joins, if any. */
+async function clusterOf(options: StartOptions): Promise<{ address: string; token: string } | undefined> {
+  const { head, address, host, port, advertise, state } = options;
+  if (head && address !== undefined) throw new Error("--head begins a cluster and --address joins one: choose");
+  if (!head && (host ?? port ?? advertise ?? state) !== undefined) {
+    throw new Error("--host, --port, --advertise and --state are for --head");
+  }
+  if (address !== undefined) {
+    const token = process.env.MOBULA_TOKEN;
+    if (!token) throw new Error("MOBULA_TOKEN is not set: `mobula start --head` printed it, its state folder keeps it");
+    return { address, token };
+  }
+  if (!head) return undefined;
+  return startStandingHead({
+    stateDir: state ?? defaultStateFolder(),
+    ...(host !== undefined ? { host } : {}),
+    ...(port !== undefined ? { port } : {}),
+    ...(advertise !== undefined ? { advertise } : {}),
+  });
+}
+
+function label(text: string, earlier: Readonly<Record<string, string>> = {}): Record<string, string> {
+  const [key = "", ...value] = text.split("=");
+  if (key.trim() === "" || value.length === 0) throw new InvalidArgumentError("It must be key=value.");
+  return { ...earlier, [key.trim()]: value.join("=") };
 }
 
 function amount(text: string): number {
@@ -132,12 +200,19 @@ function ask(node: StandingNode): Promise<{ nodes: readonly NodeInfo[]; actors: 
     };
     const timer = setTimeout(() => fail(`the node (pid ${node.pid}) gave no answer within 5 s`), ANSWER_TIMEOUT_MS);
     const onMessage = (message: { readonly t: string }): void => {
-      const answer = message as { t: string; id?: number; result?: unknown; message?: string };
+      const answer = message as {
+        t: string;
+        id?: number;
+        result?: unknown;
+        message?: string;
+        error?: { message: string };
+      };
       if (answer.t === "refused") fail(answer.message ?? "the node refused the connection");
       else if (answer.t === "welcome") {
         peer?.send({ t: "query", id: 1, method: "nodes", params: null });
         peer?.send({ t: "query", id: 2, method: "list-actors", params: { namespace: null } });
-      } else if (answer.t === "answer" && answer.id !== undefined) {
+      } else if (answer.error) fail(answer.error.message);
+      else if (answer.t === "answer" && answer.id !== undefined) {
         answers.set(answer.id, answer.result);
         if (answers.size < 2) return;
         clearTimeout(timer);
@@ -165,8 +240,12 @@ function ask(node: StandingNode): Promise<{ nodes: readonly NodeInfo[]; actors: 
 }
 
 function describe(node: StandingNode, nodes: readonly NodeInfo[], actors: readonly ActorInfo[]): void {
-  for (const { name, state, resources, available, objectStore } of nodes) {
-    print(`${name}: ${state}, pid ${node.pid}, since ${new Date(node.startedAtMs).toLocaleString()}`);
+  if (node.cluster)
+    print(`cluster at ${node.cluster}: ${nodes.filter(({ state }) => state === "alive").length} nodes alive`);
+  for (const { nodeId, name, state, resources, available, objectStore } of nodes) {
+    const since = `, pid ${node.pid}, since ${new Date(node.startedAtMs).toLocaleString()}`;
+    print(`${name}: ${state}${nodeId === node.nodeId ? since : ` (${nodeId})`}`);
+    if (state === "dead") continue;
     for (const [what, all] of Object.entries(resources)) {
       const format = (value: number): string => (what === "memory" ? size(value) : String(value));
       print(`  ${what}: ${format(available[what] ?? 0)} of ${format(all)} free`);

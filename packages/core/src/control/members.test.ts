@@ -5,7 +5,12 @@ import type { StateChange } from "./kv.ts";
 import { createMembers, type MembersEffects, NODE_PREFIX } from "./members.ts";
 
 const nodeId = (n: number): NodeId => n.toString(16).padStart(8, "0").padEnd(32, "0") as NodeId;
-const use: NodeUse = { available: { cpu: 10_000 }, storeUsedBytes: 0, storeSpilledBytes: 0 };
+const use: NodeUse = {
+  available: { cpu: 10_000 },
+  storeUsedBytes: 0,
+  storeSpilledBytes: 0,
+  events: { keptBytes: 0, droppedBatches: 0 },
+};
 const joining = (id: NodeId, more: Partial<NodeJoin> = {}): NodeJoin => ({
   t: "node-join",
   node: {

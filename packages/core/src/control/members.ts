@@ -11,7 +11,7 @@
  * Whoever was not listening knows nothing of the others' silence. So a control that begins to lead, or that finds that
  * it was stopped itself, gives every node the whole time again.
  */
-import { type MobulaError, type NodeId, nodeTag } from "../base/mod.ts";
+import { fromUnits, type MobulaError, type NodeId, nodeTag } from "../base/mod.ts";
 import type {
   NodeDescription,
   NodeJoin,
@@ -23,6 +23,7 @@ import type {
   NodeWelcome,
 } from "../wire/cluster-messages.ts";
 import { pack, unpack } from "../wire/mod.ts";
+import type { NodeInfo } from "../wire/queries.ts";
 import type { StateChange } from "./kv.ts";
 
 export const NODE_PREFIX = "node/";
@@ -56,6 +57,21 @@ export interface MembersEffects {
   died(member: Member): void;
 }
 
+/** As `nodes()` lists it. */
+export function nodeInfo(description: NodeDescription, state: NodeState, use: NodeUse): NodeInfo {
+  const { nodeId, name, total, labels, objectStoreBytes: capacityBytes } = description;
+  return {
+    nodeId,
+    name,
+    state,
+    resources: fromUnits(total),
+    available: state === "dead" ? {} : fromUnits(use.available),
+    labels,
+    objectStore: { usedBytes: use.storeUsedBytes, spilledBytes: use.storeSpilledBytes, capacityBytes },
+    events: use.events,
+  };
+}
+
 interface MutableMember {
   description: NodeDescription;
   state: NodeState;
@@ -81,7 +97,12 @@ export interface Members {
   all(): Iterable<Member>;
 }
 
-const NO_USE: NodeUse = { available: {}, storeUsedBytes: 0, storeSpilledBytes: 0 };
+const NO_USE: NodeUse = {
+  available: {},
+  storeUsedBytes: 0,
+  storeSpilledBytes: 0,
+  events: { keptBytes: 0, droppedBatches: 0 },
+};
 
 interface SavedNode {
   readonly description: NodeDescription;

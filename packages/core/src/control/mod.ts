@@ -9,5 +9,6 @@ export {
 } from "./interface.ts";
 export type { StateStore } from "./kv.ts";
 export { persistThrough } from "./kv-rules.ts";
+export { createMembers, type Members, NODE_PREFIX, nodeInfo } from "./members.ts";
 export { createMemoryState } from "./state-memory.ts";
 export { openSqliteState } from "./state-sqlite.ts";

@@ -34,8 +34,17 @@ export interface NodeConfig {
   readonly logLevel: LogLevel;
   /** Options of Node.js for every worker: export conditions and loaders of the driver. */
   readonly workerExecArgv: readonly string[];
+  /** The cluster that it is a node of; left out, it is one by itself. */
+  readonly cluster?: ClusterConfig;
   /** Workers that are started before anything else; default 1. The others follow when the node is ready. */
   readonly firstWorkers?: number;
+}
+
+export interface ClusterConfig {
+  /** Of control, `host:port`. */
+  readonly address: string;
+  readonly token: string;
+  readonly labels: Readonly<Record<string, string>>;
 }
 
 export interface MemoryMonitorConfig {

@@ -1,9 +1,14 @@
+export { type LogLevel, logLevel } from "./config.ts";
 export { EventRing } from "./event-ring.ts";
 export { type LaunchedNode, type LaunchOptions, launchNode } from "./launch.ts";
+export { follow, type LaunchedProcess } from "./launched-process.ts";
 export { LeaseLoop } from "./lease-loop.ts";
+export { Ending, endProcess, Lifeline } from "./lifeline.ts";
 export { describeMachine, type Machine } from "./machine.ts";
 export { runNode } from "./main.ts";
-export { removeSession } from "./session-folder.ts";
+export { NodeLog } from "./node-log.ts";
+export { endProcessOf, isRunning, type RunningProcess } from "./running-process.ts";
+export { baseFolder, claimSession, createSession, logFolderOf, processStart, removeSession } from "./session-folder.ts";
 export {
   findStandingNode,
   requireStandingNode,

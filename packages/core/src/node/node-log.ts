@@ -10,8 +10,12 @@ export class NodeLog {
   private readonly file: RotatingFile;
   private readonly highest: number;
 
-  constructor(sessionDir: string, level: LogLevel) {
-    this.file = new RotatingFile(join(logFolderOf(sessionDir), "node.log"));
+  private readonly name: string;
+
+  /** @param name of the process, for its lines and the file. */
+  constructor(sessionDir: string, level: LogLevel, name = "node") {
+    this.name = name;
+    this.file = new RotatingFile(join(logFolderOf(sessionDir), `${name}.log`));
     this.highest = LEVELS.indexOf(level);
   }
 
@@ -20,7 +24,7 @@ export class NodeLog {
     this.file.write(`${new Date().toISOString()} ${level} ${message}\n`);
     // The launcher passes it on to the user, and shows the last of it when the node dies. It may be gone, which the
     // handler in main.ts expects.
-    process.stderr.write(`[mobula node] ${message}\n`);
+    process.stderr.write(`[mobula ${this.name}] ${message}\n`);
   }
 
   close(): void {

@@ -1,21 +1,24 @@
 /** Answers what processes ask their node; questions about actors go to control. */
 import { isError, type MobulaError } from "../base/errors.ts";
 import type { ProcessId, WorkerId } from "../base/ids.ts";
-import { fromUnits } from "../base/resources.ts";
+import { fromUnits, type ResourceUnits } from "../base/resources.ts";
+import { nodeInfo } from "../control/mod.ts";
 import type { LeaseEngine } from "../scheduler/mod.ts";
 import type { StoreServer } from "../store/mod.ts";
+import type { NodeDescription, NodeUse } from "../wire/cluster-messages.ts";
 import type { Answer, Query } from "../wire/messages.ts";
-import type { Explanation, NodeInfo, Queries } from "../wire/queries.ts";
-import type { NodeConfig } from "./config.ts";
+import type { Explanation, Queries } from "../wire/queries.ts";
+import { type ClusterLink, sumOf } from "./cluster-link.ts";
 import type { Timeline } from "./timeline.ts";
 import type { WorkerPool } from "./worker-pool.ts";
 
 export interface QueryContext {
-  readonly config: NodeConfig;
+  readonly description: NodeDescription;
   readonly engine: LeaseEngine;
   readonly store: StoreServer;
   readonly pool: WorkerPool;
   readonly timeline: Timeline;
+  readonly cluster: ClusterLink | undefined;
 }
 
 type Results = { readonly [M in keyof Queries]: Queries[M]["result"] };
@@ -33,14 +36,15 @@ export async function answerQuery(context: QueryContext, from: ProcessId, query:
 }
 
 async function result(context: QueryContext, from: ProcessId, query: Query): Promise<Results[keyof Results]> {
-  const { engine, pool, timeline } = context;
+  const { engine, pool, timeline, cluster } = context;
   switch (query.method) {
     case "nodes":
-      return [nodeInfo(context)];
+      return cluster ? cluster.query("nodes", null) : [nodeInfo(context.description, "alive", nodeUse(context))];
     case "available-resources":
-      return availableResources(engine);
+      if (cluster) return sumOf(await cluster.query("nodes", null), "available");
+      return fromUnits(available(engine));
     case "cluster-resources":
-      return fromUnits(engine.pool.total);
+      return cluster ? sumOf(await cluster.query("nodes", null), "resources") : fromUnits(engine.pool.total);
     case "explain-shape":
       return explainShape(engine, from, Number((query.params as { shape?: unknown })?.shape));
     case "kill-worker": {
@@ -61,22 +65,19 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
 }
 
 /** Nothing is less than free, even while more runs than fits. */
-function availableResources(engine: LeaseEngine): Readonly<Record<string, number>> {
+function available(engine: LeaseEngine): ResourceUnits {
   const units = Object.entries(engine.pool.available()).map(([name, amount]) => [name, Math.max(0, amount)] as const);
-  return fromUnits(Object.fromEntries(units));
+  return Object.fromEntries(units);
 }
 
-function nodeInfo({ config, engine, store, timeline }: QueryContext): NodeInfo {
-  const { usedBytes, unsealedBytes, spilledBytes, capacityBytes } = store.stats();
+/** What this node tells its cluster. */
+export function nodeUse({ engine, store, timeline }: Pick<QueryContext, "engine" | "store" | "timeline">): NodeUse {
+  const { usedBytes, unsealedBytes, spilledBytes } = store.stats();
   return {
-    nodeId: config.nodeId,
-    name: config.name,
-    state: "alive",
-    resources: fromUnits(engine.pool.total),
-    available: availableResources(engine),
-    labels: {},
+    available: available(engine),
     // What processes have leased to put objects into holds none yet: it is no more in use than what is free.
-    objectStore: { usedBytes: usedBytes - unsealedBytes, spilledBytes, capacityBytes },
+    storeUsedBytes: usedBytes - unsealedBytes,
+    storeSpilledBytes: spilledBytes,
     events: timeline.kept,
   };
 }

@@ -24,8 +24,10 @@ import {
 import { LeaseEngine, type SchedulerCommand, type SchedulerEvent, type StopReason } from "../scheduler/mod.ts";
 import { type StoreServer, startStore } from "../store/mod.ts";
 import type { Peer } from "../transport/mod.ts";
+import type { NodeDescription } from "../wire/cluster-messages.ts";
 import type { FromNode, Hello, StoreKey, ToNode, WorkerDeath } from "../wire/messages.ts";
 import type { ClaimPages } from "./claims.ts";
+import { ClusterLink } from "./cluster-link.ts";
 import type { NodeConfig } from "./config.ts";
 import { acceptConnections } from "./connections.ts";
 import { describeExit } from "./death.ts";
@@ -38,7 +40,7 @@ import { Logs } from "./logs.ts";
 import { describeMachine, type Machine } from "./machine.ts";
 import { MemoryMonitor } from "./memory-monitor.ts";
 import type { NodeLog } from "./node-log.ts";
-import { answerQuery } from "./node-queries.ts";
+import { answerQuery, nodeUse } from "./node-queries.ts";
 import { Orphans } from "./orphans.ts";
 import type { SpawnOptions, StartedWorker } from "./spawn.ts";
 import { SubmissionWatch } from "./submission-watch.ts";
@@ -57,6 +59,8 @@ export interface NodeRuntimeOptions {
   readonly state?: StateStore;
   /** The only driver of an embedded node has gone. */
   onDriverGone(): void;
+  /** Its cluster has given it up: nothing that runs here counts any more. */
+  onExpelled(): void;
 }
 
 interface Member {
@@ -97,17 +101,18 @@ const LOG_BYTES_UNSENT_MAX = 4 * 2 ** 20;
 
 export class NodeRuntime {
   readonly machine: Machine;
+  readonly description: NodeDescription;
   private readonly options: NodeRuntimeOptions;
-  private readonly config: NodeConfig;
+  readonly config: NodeConfig;
   private readonly log: NodeLog;
-  private readonly store: StoreServer;
-  private readonly engine: LeaseEngine;
+  readonly store: StoreServer;
+  readonly engine: LeaseEngine;
   private readonly control: Control;
-  private readonly pool: WorkerPool;
+  readonly pool: WorkerPool;
   private readonly logs: Logs;
   private readonly events = new EventRing();
   private readonly shrinker = new HeapShrinker({ trim: trimHeapSoon });
-  private readonly timeline: Timeline;
+  readonly timeline: Timeline;
   private readonly monitor: MemoryMonitor;
   private readonly members = new Map<ProcessId, Member>();
   private readonly requests = new Map<number, ActorWorkerRequest>();
@@ -152,6 +157,7 @@ export class NodeRuntime {
   /** Workers that were ordered before the first one was ready, for it is the one that a first task waits for. */
   private ordered: (SchedulerCommand & { kind: "start-worker" })[] | undefined = [];
   private isStopping = false;
+  cluster: ClusterLink | undefined;
   private readonly controlTimer: NodeJS.Timeout;
   private readonly stopTrimming = trimHeapWhenGrown();
 
@@ -178,6 +184,7 @@ export class NodeRuntime {
     });
     runtime = new NodeRuntime(options, machine, store);
     runtime.accept();
+    await runtime.joinCluster();
     const opened = runtime;
     // Should the first worker be slow.
     setTimeout(() => {
@@ -201,6 +208,14 @@ export class NodeRuntime {
       nodeName: config.name,
       isShared: config.standing,
     });
+    this.description = {
+      nodeId: config.nodeId,
+      name: config.name,
+      address: null,
+      total: this.engine.pool.total,
+      labels: config.cluster?.labels ?? {},
+      objectStoreBytes: machine.objectStoreBytes,
+    };
     this.loop = new LeaseLoop(this.engine, (command) => this.obey(command));
     this.logs = new Logs({
       sessionDir: config.sessionDir,
@@ -257,6 +272,22 @@ export class NodeRuntime {
     this.feed({ kind: "workers-started", workerIds: options.firstWorkers.map(({ workerId }) => workerId) });
   }
 
+  private async joinCluster(): Promise<void> {
+    const { cluster } = this.config;
+    if (!cluster) return;
+    this.cluster = await ClusterLink.join({
+      ...cluster,
+      node: this.description,
+      use: () => nodeUse(this),
+      onNodes: () => {},
+      onExpelled: (error) => {
+        this.log.write("error", `this node was given up by its cluster and ends: ${error.message}`);
+        this.options.onExpelled();
+      },
+      onNews: (message) => this.log.write("warn", message),
+    });
+  }
+
   private accept(): void {
     acceptConnections({
       socket: this.options.socket,
@@ -274,7 +305,7 @@ export class NodeRuntime {
 
   /**
    * Ends everything in order: actors run their shutdown hooks (unless `atOnce`), workers end, the store and the socket
-   * are removed. To be called once; {@link killWorkers} hurries it.
+   * are removed. To be called once; {@link hurry} hurries it.
    */
   async stop(atOnce: boolean): Promise<void> {
     if (!this.isStopping) {
@@ -282,6 +313,7 @@ export class NodeRuntime {
       this.feed({ kind: "shutdown-began" });
     }
     if (!atOnce) await new Promise<void>((resolve) => this.control.shutdown(resolve));
+    await this.cluster?.leave();
     for (const { peer, role } of this.members.values()) {
       if (role === "worker") continue;
       this.logs.flush();
@@ -305,7 +337,7 @@ export class NodeRuntime {
   }
 
   /** Hurries a shutdown that is under way. */
-  killWorkers(): void {
+  hurry(): void {
     this.pool.killAll("shutdown");
   }
 
@@ -490,10 +522,7 @@ export class NodeRuntime {
           this.control.query(from, message);
           return;
         }
-        const { config, engine, store, pool, timeline } = this;
-        void answerQuery({ config, engine, store, pool, timeline }, from, message).then((answer) =>
-          this.send(from, answer),
-        );
+        void answerQuery(this, from, message).then((answer) => this.send(from, answer));
         return;
       }
       default:
@@ -521,6 +550,7 @@ export class NodeRuntime {
 
   private feed(event: SchedulerEvent): void {
     this.loop.feed(event);
+    this.cluster?.changed();
   }
 
   private obey(command: SchedulerCommand): void {

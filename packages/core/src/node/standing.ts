@@ -4,29 +4,24 @@
  */
 import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { ConnectionLostError, MobulaError } from "../base/errors.ts";
 import { type NodeId, newNodeId } from "../base/ids.ts";
 import { type LaunchOptions, launchNode } from "./launch.ts";
-import { baseFolder, isAlive, processStart, removeSession } from "./session-folder.ts";
+import { endProcessOf, isRunning, type RunningProcess } from "./running-process.ts";
+import { baseFolder, processStart, removeSession } from "./session-folder.ts";
 
-export interface StandingNode {
+export interface StandingNode extends RunningProcess {
   readonly nodeId: NodeId;
-  readonly pid: number;
-  /** With the pid it names the process for good. */
-  readonly started: string | null;
   readonly nodeSocket: string;
   readonly token: string;
   readonly sessionDir: string;
   /** Milliseconds since the epoch. */
   readonly startedAtMs: number;
+  /** Of the cluster that it is a node of, `host:port`. */
+  readonly cluster?: string;
 }
 
 const ADDRESS_FILE = "standing.json";
-const POLL_MS = 20;
-/** Actors have 30 s for their shutdown hooks. */
-const STOP_TIMEOUT_MS = 40_000;
-const KILL_TIMEOUT_MS = 3_000;
 
 /** The standing node of this user, or undefined. */
 export function findStandingNode(base: string = baseFolder()): StandingNode | undefined {
@@ -70,6 +65,7 @@ export async function startStandingNode(options: LaunchOptions = {}): Promise<St
     token,
     sessionDir,
     startedAtMs: Date.now(),
+    ...(options.cluster && { cluster: options.cluster.address }),
   };
   const file = join(base, ADDRESS_FILE);
   writeFileSync(`${file}.${process.pid}`, JSON.stringify(node), { mode: 0o600 });
@@ -84,29 +80,8 @@ export async function stopStandingNode({ base = baseFolder(), atOnce = false } =
     rmSync(join(base, ADDRESS_FILE), { force: true });
     return false;
   }
-  process.kill(node.pid, "SIGTERM");
-  // Two different signals: equal ones can become one on the way.
-  if (atOnce) process.kill(node.pid, "SIGINT");
-  if (!(await ended(node, atOnce ? KILL_TIMEOUT_MS : STOP_TIMEOUT_MS))) {
-    process.kill(node.pid, "SIGKILL");
-    await ended(node, KILL_TIMEOUT_MS);
-  }
+  await endProcessOf(node, atOnce);
   removeSession(node.sessionDir);
   rmSync(join(base, ADDRESS_FILE), { force: true });
   return true;
-}
-
-async function ended(node: StandingNode, timeoutMs: number): Promise<boolean> {
-  // It is nobody's child here, so there is no event to wait for.
-  for (const deadline = Date.now() + timeoutMs; isRunning(node); ) {
-    if (Date.now() > deadline) return false;
-    await delay(POLL_MS);
-  }
-  return true;
-}
-
-function isRunning(node: StandingNode): boolean {
-  const started = processStart(node.pid);
-  if (started !== undefined) return node.started === null || node.started === started;
-  return process.platform !== "linux" && isAlive(node.pid);
 }

@@ -15,6 +15,7 @@ import type {
   ActorStopping,
   ActorSubscribe,
   ActorUnsubscribe,
+  Answer,
   FromNode,
   HoldGrant,
   HoldRelease,
@@ -22,8 +23,10 @@ import type {
   ObjectPublish,
   ObjectSubscribe,
   ObjectUnpublish,
+  Query,
   WaitReport,
 } from "./messages.ts";
+import type { NodeInfo } from "./queries.ts";
 
 /** What a node is, from its joining to its end. */
 export interface NodeDescription {
@@ -42,6 +45,7 @@ export interface NodeUse {
   readonly available: ResourceUnits;
   readonly storeUsedBytes: number;
   readonly storeSpilledBytes: number;
+  readonly events: NodeInfo["events"];
 }
 
 export type NodeState = "alive" | "draining" | "dead";
@@ -65,6 +69,8 @@ export interface NodeReport {
 export interface NodeLeave {
   readonly t: "node-leave";
 }
+
+export type ToControl = NodeJoin | NodeReport | NodeLeave | Query;
 
 // ── control → node ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -92,6 +98,8 @@ export interface NodesChanged {
   readonly t: "nodes-changed";
   readonly nodes: readonly NodeStanding[];
 }
+
+export type FromControl = NodeWelcome | NodeRefused | NodesChanged | Answer;
 
 // ── between homes: nodes, and control ────────────────────────────────────────────────────────────────────────────────
 

@@ -1,0 +1,30 @@
+/** What a head is told at its start, as JSON in the environment variable MOBULA_HEAD. The token is in its state folder. */
+import { InvalidOptionError } from "../base/errors.ts";
+import type { LogLevel } from "../node/mod.ts";
+
+export interface HeadConfig {
+  /** Kept when it ends; see state-folder.ts. */
+  readonly stateDir: string;
+  /** For its log; removed at the end. */
+  readonly sessionDir: string;
+  /** An address of this machine, or a name of one. */
+  readonly host: string;
+  /** A port, or a range that is tried in order; 0 for any. */
+  readonly port: number | string;
+  /** Where others reach it, if not at `host`. */
+  readonly advertise?: string;
+  /** It goes on without the process that started it. */
+  readonly standing: boolean;
+  readonly driverPid?: number;
+  readonly logLevel: LogLevel;
+}
+
+export const HEAD_VARIABLE = "MOBULA_HEAD";
+export const HEAD_PORT = 6380;
+
+export function readHeadConfig(text = process.env[HEAD_VARIABLE]): HeadConfig {
+  if (text === undefined) {
+    throw new InvalidOptionError(`${HEAD_VARIABLE} is not set; heads are started by \`mobula start --head\``);
+  }
+  return JSON.parse(text) as HeadConfig; // Written by launch.ts of the same package.
+}

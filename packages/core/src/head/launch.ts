@@ -1,0 +1,90 @@
+/** Starting a head. Its lifeline is like a node's. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync, openSync } from "node:fs";
+import { join } from "node:path";
+import { compileCacheEnvironment } from "../bin/cache-directory.ts";
+import { processCommand } from "../bin/entries.ts";
+import {
+  baseFolder,
+  createSession,
+  follow,
+  type LaunchedProcess,
+  logFolderOf,
+  logLevel,
+  removeSession,
+} from "../node/mod.ts";
+import { HEAD_PORT, HEAD_VARIABLE, type HeadConfig } from "./config.ts";
+import { lastPort, openStateFolder, tokenOf } from "./state-folder.ts";
+
+/** All but the folder optional. */
+export interface HeadOptions extends Partial<Omit<HeadConfig, "sessionDir">> {
+  readonly stateDir: string;
+  /** Where sessions lie; default the user's folder in the system's temporary one. */
+  readonly base?: string | undefined;
+  readonly onStderr?: (text: string) => void;
+}
+
+export interface LaunchedHead extends LaunchedProcess {
+  /** `host:port`, as nodes are told. */
+  readonly address: string;
+  readonly token: string;
+}
+
+const LOOPBACK = "127.0.0.1";
+
+/**
+ * Starts a head and resolves when nodes can join. One that was killed goes on where it was, on the same folder.
+ *
+ * @throws InvalidOptionError for a folder or token that cannot be used; ConnectionLostError when no port is free; what the
+ * state store says when it cannot be opened.
+ */
+export async function launchHead(options: HeadOptions): Promise<LaunchedHead> {
+  const { base = baseFolder(), onStderr, ...given } = options;
+  const { stateDir } = given;
+  openStateFolder(stateDir);
+  const token = tokenOf(stateDir);
+  const sessionDir = createSession(base);
+  const standing = given.standing ?? false;
+  const config: HeadConfig = {
+    host: LOOPBACK,
+    port: lastPort(stateDir) ?? HEAD_PORT,
+    logLevel: logLevel(),
+    standing,
+    ...(standing ? {} : { driverPid: process.pid }),
+    ...given,
+    sessionDir,
+  };
+  let child: ChildProcess;
+  try {
+    child = startProcess(config);
+  } catch (error) {
+    removeSession(sessionDir);
+    throw error;
+  }
+  let address = "";
+  const launched = await follow(child, {
+    name: "head",
+    sessionDir,
+    outlives: standing,
+    onStderr,
+    onReady: (news) => {
+      address = news.address ?? "";
+    },
+  });
+  return { ...launched, address, token };
+}
+
+function startProcess(config: HeadConfig): ChildProcess {
+  const { execPath, args } = processCommand("head");
+  const stderr = config.standing ? openSync(join(logFolderOf(config.sessionDir), "head.stderr"), "a", 0o600) : "pipe";
+  try {
+    return spawn(execPath, args, {
+      stdio: ["ignore", "ignore", stderr, "pipe"],
+      detached: true,
+      cwd: config.standing ? "/" : undefined,
+      env: { ...process.env, ...compileCacheEnvironment(), [HEAD_VARIABLE]: JSON.stringify(config) },
+    });
+  } finally {
+    if (typeof stderr === "number") closeSync(stderr);
+  }
+}

@@ -1,0 +1,28 @@
+/** The head's process: from its first act to its last. `bin/head.ts` runs it. */
+import { MobulaError } from "../base/errors.ts";
+import { openSqliteState } from "../control/mod.ts";
+import { claimSession, Ending, endProcess, Lifeline, NodeLog } from "../node/mod.ts";
+import { readHeadConfig } from "./config.ts";
+import { HeadRuntime } from "./runtime.ts";
+import { rememberPort, statePathOf, tokenOf } from "./state-folder.ts";
+
+export async function runHead(): Promise<void> {
+  const config = readHeadConfig();
+  process.stderr.on("error", () => {}); // The launcher may be gone; the log file is not.
+  const lifeline = new Lifeline();
+  try {
+    claimSession(config.sessionDir);
+    const log = new NodeLog(config.sessionDir, config.logLevel, "head");
+    const ending = new Ending(config, lifeline);
+    const state = await openSqliteState({ path: statePathOf(config.stateDir) });
+    const runtime = await HeadRuntime.open({ config, log, state, token: tokenOf(config.stateDir) });
+    rememberPort(config.stateDir, runtime.port);
+    ending.watch(runtime);
+    lifeline.say({ kind: "ready", address: runtime.address });
+  } catch (error) {
+    const { message } = error as Error;
+    const known = error instanceof MobulaError ? error : undefined;
+    lifeline.say({ kind: "failed", code: known?.code ?? "INTERNAL", errorKind: known?.kind ?? "internal", message });
+    endProcess(config);
+  }
+}

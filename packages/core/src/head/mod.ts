@@ -1,0 +1,3 @@
+export { type LaunchedHead, launchHead } from "./launch.ts";
+export { startStandingHead, stopStandingHead } from "./standing.ts";
+export { defaultStateFolder } from "./state-folder.ts";

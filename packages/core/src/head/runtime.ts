@@ -1,0 +1,185 @@
+/**
+ * The head at work: it hosts the engines that decide for all nodes, passes messages between them and the nodes, and writes
+ * down what they say must last. It decides nothing itself.
+ */
+import { monotonicMs } from "../base/clock.ts";
+import { AuthenticationError, type MobulaError } from "../base/errors.ts";
+import type { NodeId } from "../base/ids.ts";
+import { createMembers, type Members, NODE_PREFIX, nodeInfo, persistThrough, type StateStore } from "../control/mod.ts";
+import type { NodeLog } from "../node/mod.ts";
+import {
+  greet,
+  listenTcp,
+  type Peer,
+  type PeerHandlers,
+  SocketPeer,
+  Strangers,
+  type TcpHello,
+  type TcpListener,
+} from "../transport/mod.ts";
+import type { FromControl, ToControl } from "../wire/cluster-messages.ts";
+import type { Answer, Query } from "../wire/mod.ts";
+import type { HeadConfig } from "./config.ts";
+
+export interface HeadRuntimeOptions {
+  readonly config: HeadConfig;
+  readonly log: NodeLog;
+  readonly state: StateStore;
+  readonly token: string;
+}
+
+const TICK_MS = 250;
+const NODE_ID = /^[0-9a-f]{32}$/;
+
+export class HeadRuntime {
+  private readonly options: HeadRuntimeOptions;
+  private readonly members: Members;
+  /** Nodes that are connected. */
+  private readonly peers = new Map<NodeId, Peer>();
+  private readonly timer: NodeJS.Timeout;
+  private listener: TcpListener | undefined;
+
+  /** @throws MobulaError when the state cannot be read or no port is free. */
+  static async open(options: HeadRuntimeOptions): Promise<HeadRuntime> {
+    const runtime = new HeadRuntime(options);
+    runtime.members.restore(await options.state.list(NODE_PREFIX), monotonicMs());
+    await runtime.listen();
+    return runtime;
+  }
+
+  private constructor(options: HeadRuntimeOptions) {
+    this.options = options;
+    const { log, state } = options;
+    this.members = createMembers(
+      {
+        send: (to, message) => this.send(to, message),
+        refuse: (to, message) => {
+          log.write("warn", `node ${to} is refused: ${message.message}`);
+          const peer = this.peers.get(to);
+          peer?.send(message);
+          peer?.close();
+        },
+        persist: persistThrough(state),
+        joined: ({ description }) => log.write("info", `node ${description.name} (${description.nodeId}) has joined`),
+        changed: () => {},
+        died: ({ description, ending }) => {
+          log.write("warn", `node ${description.name} (${description.nodeId}) is dead: ${ending}`);
+          this.peers.get(description.nodeId)?.destroy();
+        },
+      },
+      { epoch: state.epoch },
+    );
+    this.timer = setInterval(() => this.members.tick(monotonicMs()), TICK_MS);
+  }
+
+  get address(): string {
+    return this.listener?.address ?? "";
+  }
+
+  get port(): number {
+    return this.listener?.port ?? 0;
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.timer);
+    await this.listener?.close();
+    await this.options.state.close();
+  }
+
+  /** Nothing here waits for anybody. */
+  hurry(): void {}
+
+  // ── connections ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private async listen(): Promise<void> {
+    const { config, token, log } = this.options;
+    const { host, port, advertise } = config;
+    const strangers = new Strangers();
+    this.listener = await listenTcp({ host, port, advertise }, (socket) =>
+      greet(socket, {
+        strangers,
+        tokens: () => [token],
+        onHello: (hello) => {
+          checkHello(hello);
+          return { who: { epoch: this.options.state.epoch } };
+        },
+        onWelcomed: (welcomed, hello) => {
+          const peer: SocketPeer = new SocketPeer(welcomed, silent);
+          peer.handlers = hello.role === "node" ? this.node(peer, hello) : this.tool(peer);
+          welcomed.resume();
+        },
+        onRefused: ({ message }, from) => log.write("warn", `a connection from ${from} was refused: ${message}`),
+      }),
+    );
+  }
+
+  private node(peer: Peer, hello: TcpHello): PeerHandlers {
+    const { nodeId } = hello.who as { readonly nodeId: NodeId }; // As checkHello has seen.
+    // Of two connections of one node the newer one counts: the older one's end has not been noticed.
+    this.peers.get(nodeId)?.destroy();
+    this.peers.set(nodeId, peer);
+    return {
+      onMessage: (message) => this.fromNode(nodeId, message as ToControl),
+      onClose: () => {
+        if (this.peers.get(nodeId) === peer) this.peers.delete(nodeId);
+      },
+    };
+  }
+
+  private tool(peer: Peer): PeerHandlers {
+    return {
+      onMessage: (message) => {
+        if (message.t === "query") peer.send(this.answer(message as Query));
+      },
+      onClose() {},
+    };
+  }
+
+  private fromNode(nodeId: NodeId, message: ToControl): void {
+    const nowMs = monotonicMs();
+    switch (message.t) {
+      case "node-join":
+        if (message.node.nodeId === nodeId) this.members.join(message, nowMs);
+        return;
+      case "node-report":
+        this.members.report(nodeId, message.use, nowMs);
+        return;
+      case "node-leave":
+        this.members.left(nodeId, nowMs);
+        return;
+      case "query":
+        this.peers.get(nodeId)?.send(this.answer(message));
+        return;
+    }
+  }
+
+  private send(to: NodeId, message: FromControl): void {
+    this.peers.get(to)?.send(message);
+  }
+
+  // ── questions ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private answer({ id, method }: Query): Answer {
+    if (method === "nodes")
+      return {
+        t: "answer",
+        id,
+        result: [...this.members.all()].map(({ description, state, use }) => nodeInfo(description, state, use)),
+      };
+    const message = `control does not answer "${method}"`;
+    return { t: "answer", id, error: { code: "INVALID_OPTION", kind: "invalid", message } };
+  }
+}
+
+function checkHello({ role, who }: TcpHello): void {
+  const { nodeId } = (who ?? {}) as { readonly nodeId?: unknown };
+  const problem: MobulaError | undefined =
+    role !== "node" && role !== "tool"
+      ? new AuthenticationError(`a head greets nodes and tools, not "${role}"`)
+      : role === "node" && !(typeof nodeId === "string" && NODE_ID.test(nodeId))
+        ? new AuthenticationError("hello of a node lacks a valid nodeId")
+        : undefined;
+  if (problem) throw problem;
+}
+
+const silent: PeerHandlers = { onMessage() {}, onClose() {} };

@@ -1,0 +1,63 @@
+/** The folder that outlives a head: the state store, the cluster's token (mode 0600), and the address that nodes know. */
+import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { InvalidOptionError } from "../base/errors.ts";
+import { randomBytes } from "../base/random.ts";
+
+const TOKEN_CHARS_MIN = 16;
+
+export const statePathOf = (stateDir: string): string => join(stateDir, "control.sqlite");
+
+/** Where a head keeps its state if it is not told: a folder of this user's that outlives the machine's restart. */
+export const defaultStateFolder = (): string =>
+  join(process.env.XDG_STATE_HOME ?? join(homedir(), ".local", "state"), "mobula", "cluster");
+
+export function openStateFolder(stateDir: string): void {
+  mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+  chmodSync(stateDir, 0o700);
+}
+
+/**
+ * The cluster's token: the one of the folder, or what MOBULA_TOKEN says, or a new one.
+ *
+ * @throws InvalidOptionError when a token is given that is too short, or is not the folder's.
+ */
+export function tokenOf(stateDir: string, given = process.env.MOBULA_TOKEN): string {
+  const file = join(stateDir, "token");
+  const kept = readIfThere(file);
+  if (given !== undefined && given !== "" && given.length < TOKEN_CHARS_MIN) {
+    throw new InvalidOptionError(`the token in MOBULA_TOKEN has fewer than ${TOKEN_CHARS_MIN} characters`);
+  }
+  if (kept !== undefined) {
+    if (given !== undefined && given !== "" && given !== kept) {
+      throw new InvalidOptionError(`the cluster in ${stateDir} has another token than MOBULA_TOKEN says; unset that`);
+    }
+    return kept;
+  }
+  const token = given !== undefined && given !== "" ? given : randomBytes(32).toString("hex");
+  write(file, token);
+  return token;
+}
+
+/** The port on which nodes look for a head that was killed; undefined for a new cluster. */
+export function lastPort(stateDir: string): number | undefined {
+  const text = readIfThere(join(stateDir, "port"));
+  return text === undefined ? undefined : Number(text);
+}
+
+export const rememberPort = (stateDir: string, port: number): void => write(join(stateDir, "port"), String(port));
+
+function write(file: string, text: string): void {
+  writeFileSync(`${file}.new`, text, { mode: 0o600 });
+  renameSync(`${file}.new`, file);
+}
+
+function readIfThere(file: string): string | undefined {
+  try {
+    return readFileSync(file, "utf8").trim();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}

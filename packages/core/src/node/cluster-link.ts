@@ -1,0 +1,222 @@
+/**
+ * A node's connection to control: it joins, reports each second that it lives and what is free, and hears of the others.
+ *
+ * A connection that breaks is dialled again until control welcomes the node or refuses it: what runs goes on meanwhile, and
+ * control has given the node up only when it says so.
+ */
+import { setTimeout as delay } from "node:timers/promises";
+import { ConnectionLostError, errorFromCode, MobulaError } from "../base/errors.ts";
+import { connectTcp, introduce, type Peer, SocketPeer } from "../transport/mod.ts";
+import type { FromControl, NodeDescription, NodeStanding, NodeUse, ToControl } from "../wire/cluster-messages.ts";
+import type { Answer, Queries } from "../wire/mod.ts";
+
+export interface ClusterLinkOptions {
+  /** Of control, `host:port`. */
+  readonly address: string;
+  readonly token: string;
+  readonly node: NodeDescription;
+  use(): NodeUse;
+  /** What control says of nodes; the first time, of all of them. */
+  onNodes(nodes: readonly NodeStanding[]): void;
+  /** Control has given this node up, for good. */
+  onExpelled(error: MobulaError): void;
+  /** How it goes, for the log. */
+  onNews(message: string): void;
+}
+
+const REPORT_MS = 1_000;
+/** What changes often is said so much later. */
+const CHANGE_MS = 50;
+const REDIAL_MS_MIN = 50;
+const REDIAL_MS_MAX = 1_000;
+/** How long a node that begins looks for control. */
+const JOIN_MS = 10_000;
+const ANSWER_MS = 5_000;
+const LEAVE_MS = 500;
+
+export class ClusterLink {
+  private readonly options: ClusterLinkOptions;
+  private readonly stopped = new AbortController();
+  private readonly asked = new Map<number, { resolve(result: unknown): void; reject(error: Error): void }>();
+  private readonly reports: NodeJS.Timeout;
+  private soon: NodeJS.Timeout | undefined;
+  private peer: Peer | undefined;
+  /** The epoch of the last welcome. */
+  private memberSince: number | undefined;
+  private nextId = 1;
+  private joined: { resolve(): void; reject(error: Error): void } | undefined;
+
+  /**
+   * Resolves when the node is a member.
+   *
+   * @throws ConnectionLostError when control is not found within 10 s; AuthenticationError, VersionMismatchError; what
+   * control refuses with.
+   */
+  static async join(options: ClusterLinkOptions): Promise<ClusterLink> {
+    const link = new ClusterLink(options);
+    try {
+      await new Promise<void>((resolve, reject) => {
+        link.joined = { resolve, reject };
+        void link.keepConnected();
+      });
+    } catch (error) {
+      link.close();
+      throw error;
+    }
+    return link;
+  }
+
+  private constructor(options: ClusterLinkOptions) {
+    this.options = options;
+    this.reports = setInterval(() => this.report(), REPORT_MS);
+  }
+
+  /** Something that reports tell has changed. */
+  changed(): void {
+    this.soon ??= setTimeout(() => this.report(), CHANGE_MS);
+  }
+
+  query<M extends keyof Queries>(method: M, params: Queries[M]["params"]): Promise<Queries[M]["result"]> {
+    return new Promise((resolve, reject) => {
+      const id = this.nextId++;
+      const timer = setTimeout(() => {
+        this.asked.delete(id);
+        reject(new ConnectionLostError(`control (${this.options.address}) did not answer within ${ANSWER_MS} ms`));
+      }, ANSWER_MS);
+      const settled = (): void => {
+        clearTimeout(timer);
+        this.asked.delete(id);
+      };
+      this.asked.set(id, {
+        resolve: (result) => {
+          settled();
+          resolve(result as Queries[M]["result"]);
+        },
+        reject: (error) => {
+          settled();
+          reject(error);
+        },
+      });
+      if (this.peer) this.say({ t: "query", id, method, params });
+      else this.asked.get(id)?.reject(new ConnectionLostError(`control (${this.options.address}) cannot be reached`));
+    });
+  }
+
+  /** Says that the node ends in order. */
+  async leave(): Promise<void> {
+    const { peer } = this;
+    this.say({ t: "node-leave" });
+    peer?.close();
+    for (const deadline = Date.now() + LEAVE_MS; peer && !peer.isClosed && Date.now() < deadline; ) await delay(5);
+    this.close();
+  }
+
+  close(): void {
+    this.stopped.abort();
+    clearInterval(this.reports);
+    clearTimeout(this.soon);
+    this.peer?.destroy();
+    for (const { reject } of this.asked.values()) reject(new ConnectionLostError("the node ends"));
+  }
+
+  private report(): void {
+    clearTimeout(this.soon);
+    this.soon = undefined;
+    if (this.memberSince !== undefined) this.say({ t: "node-report", use: this.options.use() });
+  }
+
+  private say(message: ToControl): void {
+    this.peer?.send(message);
+  }
+
+  private async keepConnected(): Promise<void> {
+    const { signal } = this.stopped;
+    const startedAt = Date.now();
+    let waitMs = REDIAL_MS_MIN;
+    while (!signal.aborted) {
+      try {
+        const ended = await this.connect(signal);
+        waitMs = REDIAL_MS_MIN;
+        const error = await ended;
+        if (!signal.aborted) this.options.onNews(`the connection to control was lost: ${error.message}`);
+      } catch (error) {
+        if (signal.aborted) return;
+        const { message } = error as Error;
+        const isWaiting = error instanceof ConnectionLostError && Date.now() - startedAt < JOIN_MS;
+        if (this.joined && !isWaiting) {
+          this.joined.reject(error as Error);
+          return;
+        }
+        this.options.onNews(`control cannot be reached: ${message}`);
+      }
+      // Many lose control at the same moment; they do not come back at the same one.
+      await delay(waitMs * (0.5 + Math.random()), undefined, { signal }).catch(() => {});
+      waitMs = Math.min(2 * waitMs, REDIAL_MS_MAX);
+    }
+  }
+
+  /** Resolves when connected, to what tells of the end. */
+  private async connect(signal: AbortSignal): Promise<Promise<Error>> {
+    const { address, token, node } = this.options;
+    const socket = await connectTcp(address, { signal });
+    await introduce(socket, { role: "node", who: { nodeId: node.nodeId }, token });
+    const { promise, resolve } = Promise.withResolvers<Error>();
+    const peer = new SocketPeer(socket, {
+      onMessage: (message) => this.hear(message as FromControl),
+      onClose: (error) => {
+        if (this.peer === peer) this.peer = undefined;
+        for (const { reject } of this.asked.values())
+          reject(new ConnectionLostError("the connection to control broke"));
+        resolve(error ?? new ConnectionLostError("control closed it"));
+      },
+    });
+    this.peer = peer;
+    socket.resume();
+    const { memberSince } = this;
+    this.say({ t: "node-join", node, use: this.options.use(), ...(memberSince !== undefined && { memberSince }) });
+    return promise;
+  }
+
+  private hear(message: FromControl): void {
+    switch (message.t) {
+      case "node-welcome":
+        this.memberSince = message.epoch;
+        this.options.onNodes(message.nodes);
+        this.joined?.resolve();
+        this.joined = undefined;
+        return;
+      case "nodes-changed":
+        this.options.onNodes(message.nodes);
+        return;
+      case "node-refused": {
+        const error = errorFromCode(message.code, message.kind, message.message);
+        this.stopped.abort();
+        if (this.joined) this.joined.reject(error);
+        else this.options.onExpelled(error);
+        return;
+      }
+      case "answer":
+        this.answered(message);
+        return;
+    }
+  }
+
+  private answered({ id, result, error }: Answer): void {
+    const asked = this.asked.get(id);
+    if (error) asked?.reject(new MobulaError(error.code, error.kind, error.message));
+    else asked?.resolve(result);
+  }
+}
+
+/** Of nodes that can be counted on: what they have, or have free, together. */
+export function sumOf(
+  nodes: Queries["nodes"]["result"],
+  what: "resources" | "available",
+): Readonly<Record<string, number>> {
+  const sum: Record<string, number> = {};
+  for (const node of nodes) {
+    if (node.state === "dead") continue;
+    for (const [name, amount] of Object.entries(node[what])) sum[name] = (sum[name] ?? 0) + amount;
+  }
+  return sum;
+}
