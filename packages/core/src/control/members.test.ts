@@ -166,7 +166,6 @@ describe("dying", () => {
   test("who was stopped itself gives nobody up for what it did not hear", () => {
     const s = setUp();
     s.members.join(joining(nodeId(1)), 0);
-    s.members.tick(0);
     s.take();
     s.members.tick(60_000);
     for (let now = 60_250; now < 64_000; now += 250) s.members.tick(now);

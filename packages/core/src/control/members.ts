@@ -186,6 +186,8 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
   return {
     join(message, nowMs) {
       const { node, use, memberSince } = message;
+      // The first look at the time may be the one after a pause.
+      tickedAtMs ??= nowMs;
       const { nodeId, name } = node;
       const known = members.get(nodeId);
       if (known) {
