@@ -218,9 +218,12 @@ export class OwnerEngine {
   private streamItem(task: TaskRecord, index: number, value: ValueRecord): void {
     const { stream } = task;
     if (!stream) return;
-    if (index < stream.received) {
-      // A retried producer makes the same items again, and may have to be told how many were taken long ago.
-      this.tasks.discard(value);
+    if (index < stream.received || stream.isEnded) {
+      // A producer that runs again makes the same items, and may have to be told how many were taken long ago.
+      const lost = stream.lost.get(index);
+      stream.lost.delete(index);
+      if (lost) this.objects.setValue(lost, value);
+      else this.tasks.discard(value);
       this.acknowledge(task);
       return;
     }
@@ -232,34 +235,40 @@ export class OwnerEngine {
     }
     const item = this.objects.createUnnumbered(task);
     this.objects.setValue(item, value);
+    if (value.at === "stored") this.tasks.itemStored(task, item, index);
     this.effects.streamItem(task.seq, item.seq);
   }
 
   private streamEnd(task: TaskRecord, runMicros: number, count: number): void {
-    if (!this.tasks.leave(task, runMicros, "ok")) return;
+    const { stream } = task;
+    if (!this.tasks.leave(task, runMicros, "ok") || !stream) return;
     const completion = task.returns[0];
-    this.effects.streamEnd(task.seq, count);
-    if (completion) this.objects.setValue(completion, { at: "inline", bytes: NOTHING, nested: [] });
-    this.tasks.end(task, false);
+    if (!stream.isEnded) {
+      this.effects.streamEnd(task.seq, count);
+      if (completion) this.objects.setValue(completion, { at: "inline", bytes: NOTHING, nested: [] });
+    }
+    this.tasks.streamEnded(task, stream, count);
   }
 
   /** The program took `consumed` items of the stream in all. */
   consumed(seq: Seq, consumed: number): void {
     const task = this.objects.find(seq)?.task;
-    if (!task?.stream) return;
+    if (!task?.stream || task.state === TASK_STATE.done) return;
     task.stream.consumed = Math.max(task.stream.consumed, consumed);
     this.acknowledge(task);
   }
 
   private acknowledge(task: TaskRecord): void {
+    const { stream } = task;
     const link = task.lease?.link ?? task.actor?.link;
-    if (!link || !task.stream) return;
+    if (!link || !stream) return;
     const { out } = link;
     out.begin();
     out.array(3);
     out.uint(TO_WORKER.streamAck);
     out.uint(task.seq);
-    out.uint(task.stream.consumed);
+    // Nobody reads along when it only makes again what was lost.
+    out.uint(stream.isEnded ? stream.received : stream.consumed);
     out.end();
     link.schedule();
   }
@@ -297,7 +306,7 @@ export class OwnerEngine {
   /** The program let go of a stream: no item is wanted any more, and the producer is stopped. */
   abandonStream(seq: Seq): void {
     const task = this.objects.find(seq)?.task;
-    if (!task?.stream || task.stream.isAbandoned) return;
+    if (!task?.stream || task.stream.isAbandoned || task.stream.isEnded) return;
     task.stream.isAbandoned = true;
     this.tasks.cancel(task, false, true, {
       code: "TASK_CANCELLED",

@@ -39,10 +39,10 @@ export type ProgramValue =
 export interface ObjectListener {
   /** An argument of this call has its value now. */
   dependencyReady(task: TaskRecord): void;
-  /** Nothing needs the returns of this task any more. */
-  returnDropped(task: TaskRecord): void;
-  /** Runs the task again because a stored copy of a return was lost; false when that is not possible. */
-  rebuild(task: TaskRecord): boolean;
+  /** Nothing needs this return, or item, of the task any more. */
+  returnDropped(task: TaskRecord, record: ObjectRecord): void;
+  /** Runs the task again because the stored copy of a return, or item, was lost; or says why that is not possible. */
+  rebuild(task: TaskRecord, record: ObjectRecord): string | undefined;
 }
 
 export class ObjectTable {
@@ -255,13 +255,18 @@ export class ObjectTable {
 
   /** A stored copy is gone: make it again where lineage allows, else the error is the value. */
   lose(record: ObjectRecord, error: { code: string; kind: "lost" | string; message: string }): void {
-    const { task } = record;
-    if (error.code === "OBJECT_LOST" && task && !record.isForeign && this.listener?.rebuild(task)) {
-      record.value = undefined;
-      return;
-    }
-    const bytes = packFailure({ code: error.code, kind: error.kind as "lost", message: error.message });
+    const { task, value } = record;
+    if (value?.at !== "stored") return;
+    let { message } = error;
     record.value = undefined;
+    this.holds.drop(value.nested);
+    if (!record.isForeign && !record.isPublished) this.freed.push(value.key);
+    if (error.code === "OBJECT_LOST" && task && !record.isForeign) {
+      const whyNot = this.listener?.rebuild(task, record);
+      if (whyNot === undefined) return;
+      message = `${message}. It was not made again: ${whyNot}`;
+    }
+    const bytes = packFailure({ code: error.code, kind: error.kind as "lost", message });
     this.setValue(record, { at: "error", bytes, nested: [] });
   }
 
@@ -333,7 +338,7 @@ export class ObjectTable {
       if (isPublished) this.effects.escapedFailure?.(this.keyOf(record), task.name);
       else this.effects.unreadFailure(task.name, value.bytes);
     }
-    if (task) this.listener?.returnDropped(task);
+    if (task) this.listener?.returnDropped(task, record);
   }
 
   private keep(record: ObjectRecord, bytes: number): void {

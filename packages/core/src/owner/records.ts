@@ -404,6 +404,12 @@ export interface StreamRecord {
   consumed: number;
   /** The program let go of the stream: items that still come are dropped. */
   isAbandoned: boolean;
+  /** The program knows how many items there are: an attempt from now on only makes lost ones again. */
+  isEnded: boolean;
+  /** Items that lie in the store and could be made again, with their places in the stream. */
+  readonly stored: Map<ObjectRecord, number>;
+  /** Those of them that were lost and are to come again, by their places. */
+  readonly lost: Map<number, ObjectRecord>;
 }
 
 /** How an owner reaches one worker: hot frames are written to `out` and leave after `schedule`. */

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { objectKey, type ProcessId, type Seq } from "../base/ids.ts";
+import { unpackFailure } from "../wire/mod.ts";
 import { only, type SentTask, stored, TestOwner, type TestWorker } from "./test-owner.ts";
 
 /** An owner with one leased worker that has nothing to do. */
@@ -539,6 +540,183 @@ describe("lineage", () => {
     owner.release(2);
     expect(owner.engine.objects.find(1 as Seq)).toBeUndefined();
     expect(owner.engine.objects.find(2 as Seq)).toBeUndefined();
+  });
+});
+
+describe("lost items of streams", () => {
+  const NAME = "f1";
+
+  /** Three items in the store, under the keys 7, 8 and 9. */
+  function withItems({ maxRetries = 3, isEnded = true } = {}) {
+    const { owner, worker } = withWorker({ isStream: true, maxRetries });
+    owner.put(5);
+    owner.submit(1, 1, [5]);
+    const task = send(owner, worker);
+    for (const index of [0, 1, 2]) owner.item(worker, task, index, stored(7 + index));
+    if (isEnded) owner.streamEnd(worker, task, 3);
+    owner.takeTold();
+    worker.take();
+    owner.flush();
+    owner.takeAsked();
+    const lose = (index: number, key = 7 + index): void => {
+      owner.want(owner.items[index] as Seq);
+      owner.engine.onNodeMessage({
+        t: "store-pinned",
+        key,
+        offset: 0,
+        size: 0,
+        error: { code: "OBJECT_LOST", kind: "lost", message: "gone" },
+      });
+    };
+    const pin = (key: number): string[] => {
+      owner.engine.onNodeMessage({ t: "store-pinned", key, offset: 0, size: 1 });
+      return owner.takeTold();
+    };
+    const messageOf = (index: number): string => {
+      const value = owner.engine.objects.get(owner.items[index] as Seq).value;
+      return value?.at === "error" ? unpackFailure(value.bytes).message : "";
+    };
+    return { owner, worker, task, lose, pin, messageOf };
+  }
+
+  test("one is made again in its place; the rest that comes again goes, and the program hears of nothing", () => {
+    const { owner, worker, lose, pin } = withItems();
+    lose(1);
+    const again = send(owner, worker);
+    expect(again).toMatchObject({ seq: 1, attempt: 1 });
+    for (const index of [0, 1, 2, 3]) owner.item(worker, again, index, stored(20 + index));
+    owner.streamEnd(worker, again, 4);
+    expect(owner.pinned).toEqual([8, 21]);
+    owner.flush();
+    expect(owner.takeAsked().filter(({ t }) => t === "store-free")).toEqual([
+      { t: "store-free", keys: [8] },
+      { t: "store-free", keys: [20] },
+      { t: "store-free", keys: [22] },
+      { t: "store-free", keys: [23] },
+    ]);
+    expect(owner.takeTold()).toEqual([]);
+    expect(pin(21)).toEqual([`pinned ${owner.items[1]} key 21`]);
+    expect(owner.engine.objects.get(owner.items[0] as Seq).value).toMatchObject({ key: 7 });
+  });
+
+  test("the producer that makes it again need not wait for a consumer", () => {
+    const { owner, worker, lose } = withItems();
+    lose(2);
+    const again = send(owner, worker);
+    owner.item(worker, again, 0, stored(20));
+    owner.engine.consumed(1 as Seq, 1);
+    expect(worker.take()).toEqual([
+      { kind: "ack", seq: 1, consumed: 3 },
+      { kind: "ack", seq: 1, consumed: 3 },
+    ]);
+  });
+
+  test("one that is lost while the generator runs is made by an attempt that follows its end", () => {
+    const { owner, worker, task, lose, pin } = withItems({ isEnded: false });
+    lose(0);
+    owner.flush();
+    expect(worker.takeTasks()).toEqual([]);
+    owner.item(worker, task, 3);
+    owner.streamEnd(worker, task, 4);
+    expect(owner.takeTold()).toEqual(["item [3] of 1", "end of 1 after 4"]);
+    const again = send(owner, worker);
+    owner.item(worker, again, 0, stored(20));
+    expect(pin(20)).toEqual([`pinned ${owner.items[0]} key 20`]);
+  });
+
+  test("an attempt that begins again after its worker died makes it on the way", () => {
+    const { owner, worker, lose } = withItems({ isEnded: false });
+    lose(0);
+    owner.lose(1, worker);
+    const next = owner.grant(2, 1);
+    const again = only(next.takeTasks());
+    owner.item(next, again, 0, stored(20));
+    for (const index of [1, 2]) owner.item(next, again, index, stored(20 + index));
+    owner.streamEnd(next, again, 3);
+    owner.flush();
+    expect(next.takeTasks()).toEqual([]);
+    expect(owner.pinned).toEqual([7, 20]);
+    expect(owner.takeTold()).toEqual(["end of 1 after 3"]);
+  });
+
+  test("letting go of the stream and of its end stops nothing", () => {
+    const { owner, worker, lose, pin } = withItems();
+    lose(1);
+    const again = send(owner, worker);
+    owner.engine.abandonStream(1 as Seq);
+    owner.release(1);
+    expect(worker.take()).toEqual([]);
+    owner.item(worker, again, 1, stored(21));
+    owner.streamEnd(worker, again, 3);
+    expect(pin(21)).toEqual([`pinned ${owner.items[1]} key 21`]);
+  });
+
+  test("with the last item in the store, what would make it again goes too", () => {
+    const { owner, lose, worker } = withItems();
+    lose(0);
+    const again = send(owner, worker);
+    owner.item(worker, again, 0, stored(20));
+    owner.streamEnd(worker, again, 3);
+    owner.engine.objects.unwant(owner.items[0] as Seq);
+    owner.release(5, 1);
+    for (const item of owner.items) {
+      expect(owner.engine.objects.find(5 as Seq)).toBeDefined();
+      owner.release(item);
+    }
+    expect(owner.engine.objects.find(5 as Seq)).toBeUndefined();
+  });
+
+  test("a lost result brings back the item that it was made of", () => {
+    const { owner, worker, lose } = withItems();
+    owner.register(2, {});
+    const [item] = owner.items as [Seq];
+    owner.submit(2, 2, [item]);
+    owner.results(worker, send(owner, worker), [stored(30)]);
+    owner.release(item);
+    owner.items[0] = 2 as Seq;
+    lose(0, 30);
+    const again = send(owner, worker);
+    expect(again).toMatchObject({ seq: 1, attempt: 1 });
+    owner.item(worker, again, 0, stored(20));
+    owner.streamEnd(worker, again, 3);
+    expect(send(owner, worker)).toMatchObject({ seq: 2, attempt: 1 });
+  });
+
+  test("where it cannot be made again, the error says why", () => {
+    const never = withItems({ maxRetries: 0 });
+    never.lose(0);
+    expect(never.owner.takeTold()).toEqual([`value ${never.owner.items[0]} OBJECT_LOST`]);
+    expect(never.messageOf(0)).toBe(`gone. It was not made again: ${NAME} has maxRetries 0`);
+
+    const failed = withItems({ isEnded: false });
+    failed.owner.throws(failed.worker, failed.task, false);
+    failed.lose(0);
+    expect(failed.messageOf(0)).toBe(`gone. It was not made again: ${NAME} was cancelled or failed`);
+
+    const often = withItems({ maxRetries: 1 });
+    often.lose(0);
+    const again = send(often.owner, often.worker);
+    often.owner.item(often.worker, again, 0, stored(20));
+    often.owner.streamEnd(often.worker, again, 3);
+    often.lose(0, 20);
+    expect(often.messageOf(0)).toBe(`gone. It was not made again: ${NAME} has used up its 1 retries`);
+  });
+
+  test("a generator that makes fewer items, or fails, when it runs again gives the lost ones an error", () => {
+    const fewer = withItems();
+    fewer.lose(1);
+    fewer.owner.streamEnd(fewer.worker, send(fewer.owner, fewer.worker), 1);
+    expect(fewer.owner.takeTold()).toEqual([`value ${fewer.owner.items[1]} OBJECT_LOST`]);
+    expect(fewer.messageOf(1)).toBe(
+      `item 1 of ${NAME} was lost, and was not made again: ${NAME} made only 1 items when it ran again`,
+    );
+
+    const failing = withItems();
+    failing.lose(1);
+    failing.owner.throws(failing.worker, send(failing.owner, failing.worker), false);
+    expect(failing.owner.takeTold()).toEqual([`value ${failing.owner.items[1]} TASK_FAILED`]);
+    failing.owner.release(1, ...failing.owner.items);
+    expect(failing.owner.takeTold()).toEqual([]);
   });
 });
 

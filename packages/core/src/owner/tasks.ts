@@ -26,6 +26,7 @@ import {
   type NestedRef,
   type ObjectRecord,
   type Registered,
+  type StreamRecord,
   TASK_STATE,
   TaskRecord,
   type Template,
@@ -87,8 +88,11 @@ export class TaskTable {
           this.enqueue(task);
         } else if (task.state === TASK_STATE.queued && task.actor) this.calls?.ready(task);
       },
-      returnDropped: (task) => this.returnDropped(task),
-      rebuild: (task) => this.rebuild(task),
+      returnDropped: (task, record) => {
+        task.stream?.stored.delete(record);
+        this.dropUnneededLineage(task);
+      },
+      rebuild: (task, record) => this.rebuild(task, record),
     };
   }
 
@@ -167,7 +171,14 @@ export class TaskTable {
   /** Makes the records of the returns and counts the arguments that are missing. */
   prepare(task: TaskRecord, numReturns: number, isStream: boolean): void {
     if (isStream) {
-      task.stream = { received: 0, consumed: 0, isAbandoned: false };
+      task.stream = {
+        received: 0,
+        consumed: 0,
+        isAbandoned: false,
+        isEnded: false,
+        stored: new Map(),
+        lost: new Map(),
+      };
       task.returns = [this.objects.create(task.seq, task)];
     } else if (numReturns === 1) task.returns = [this.objects.create(task.seq, task)];
     else {
@@ -430,6 +441,12 @@ export class TaskTable {
   private endStream(task: TaskRecord, error: ValueRecord): void {
     const { stream } = task;
     if (!stream) return;
+    for (const item of stream.lost.values()) this.setLost(item, error);
+    stream.lost.clear();
+    const completion = task.returns[0];
+    if (completion) completion.isRead = true;
+    if (stream.isEnded) return;
+    stream.isEnded = true;
     if (!stream.isAbandoned) {
       const item = this.objects.createUnnumbered(task);
       item.isRead = true;
@@ -438,9 +455,37 @@ export class TaskTable {
       this.objects.setValue(item, error);
       this.effects.streamItem(task.seq, item.seq);
     }
-    const completion = task.returns[0];
-    if (completion) completion.isRead = true;
     this.effects.streamEnd(task.seq, stream.received);
+  }
+
+  /** Whoever wanted the item reads the error. */
+  private setLost(item: ObjectRecord, error: ValueRecord): void {
+    item.isRead = true;
+    for (const key of error.nested) this.objects.holds.use(key);
+    this.objects.setValue(item, error);
+  }
+
+  /** An item that lies in the store is kept in mind as long as it may have to be made again. */
+  itemStored(task: TaskRecord, item: ObjectRecord, index: number): void {
+    if (this.whyNever(task) === undefined) task.stream?.stored.set(item, index);
+  }
+
+  /** The generator has made `count` items and no more. */
+  streamEnded(task: TaskRecord, stream: StreamRecord, count: number): void {
+    stream.isEnded = true;
+    this.end(task, stream.stored.size > 0);
+    for (const [index, item] of stream.lost) {
+      const whyNot =
+        index < count ? this.rebuild(task, item) : `${task.name} made only ${count} items when it ran again`;
+      if (whyNot === undefined) continue;
+      stream.lost.delete(index);
+      const message = `item ${index} of ${task.name} was lost, and was not made again: ${whyNot}`;
+      this.setLost(item, {
+        at: "error",
+        bytes: packFailure({ code: "OBJECT_LOST", kind: "lost", message }),
+        nested: [],
+      });
+    }
   }
 
   end(task: TaskRecord, keepLineage: boolean): void {
@@ -457,7 +502,7 @@ export class TaskTable {
         this.objects.dropUse(dep);
       }
       // All of its returns may have been let go of before it ended.
-      this.returnDropped(task);
+      this.dropUnneededLineage(task);
       return;
     }
     this.endedHere(task);
@@ -488,9 +533,10 @@ export class TaskTable {
     this.letGoOfCaptured(registered);
   }
 
-  private returnDropped(task: TaskRecord): void {
-    if (!task.hasLineage || task.returns.some((record) => this.isKept(record))) return;
-    const { deps } = task;
+  private dropUnneededLineage(task: TaskRecord): void {
+    const { deps, stream } = task;
+    if (!task.hasLineage) return;
+    if (stream ? stream.stored.size > 0 : task.returns.some((record) => this.isKept(record))) return;
     task.hasLineage = false;
     task.deps = NO_DEPS;
     this.forget(task);
@@ -501,13 +547,18 @@ export class TaskTable {
     return record.lineageUses > 0 || this.objects.find(record.seq) === record;
   }
 
-  /** A stored return was lost: run the task again, and before it whatever made its lost arguments. */
-  private rebuild(task: TaskRecord): boolean {
-    if (task.state !== TASK_STATE.done) return true;
-    if (!task.hasLineage || task.actor || !this.mayRetry(task)) return false;
-    for (const dep of task.deps) {
-      if (!dep.value && !dep.isForeign && !(dep.task && this.rebuild(dep.task))) return false;
-    }
+  /**
+   * A stored return was lost: run the task again, and before it whatever made its lost arguments. A generator makes all of
+   * its items again, of which the lost ones are kept; while it runs, the attempt may be past the lost one, so its end
+   * shows whether another one is needed.
+   */
+  private rebuild(task: TaskRecord, record: ObjectRecord): string | undefined {
+    const { stream } = task;
+    const whyNot = this.whyNever(task) ?? (task.state === TASK_STATE.done ? this.whyNotAgain(task) : undefined);
+    if (whyNot !== undefined) return whyNot;
+    const index = stream?.stored.get(record);
+    if (stream && index !== undefined) stream.lost.set(index, record);
+    if (task.state !== TASK_STATE.done) return undefined;
     for (const dep of task.deps) {
       dep.uses++;
       this.objects.dropLineage(dep);
@@ -517,7 +568,23 @@ export class TaskTable {
     task.attempt++;
     this.endedCount--;
     this.requeue(task);
-    return true;
+    return undefined;
+  }
+
+  private whyNever(task: TaskRecord): string | undefined {
+    if (task.actor) return `${task.name} is a call of an actor, which is not run again for what it gave`;
+    return this.maxRetries(task) === 0 ? `${task.name} has maxRetries 0` : undefined;
+  }
+
+  private whyNotAgain(task: TaskRecord): string | undefined {
+    if (!task.hasLineage) return `${task.name} was cancelled or failed`;
+    if (!this.mayRetry(task)) return `${task.name} has used up its ${this.maxRetries(task)} retries`;
+    for (const dep of task.deps) {
+      if (dep.value || dep.isForeign) continue;
+      const whyNot = dep.task ? this.rebuild(dep.task, dep) : "it was put";
+      if (whyNot !== undefined) return `an argument of ${task.name} is gone too: ${whyNot}`;
+    }
+    return undefined;
   }
 
   discard(value: ValueRecord): void {

@@ -138,6 +138,8 @@ export class TestOwner {
   readonly told: string[] = [];
   readonly killed: string[] = [];
   readonly pinned: number[] = [];
+  /** Numbers of the items of streams that the owner keeps. */
+  readonly items: Seq[] = [];
   private toNode: ToNode[] = [];
   private nowMs = 1_000;
   private readonly writer = new FrameWriter();
@@ -152,7 +154,10 @@ export class TestOwner {
         value: (seq, value) => void this.told.push(`value ${seq} ${describe(value)}`),
         pinned: (seq, pinned) => void this.told.push(`pinned ${seq} key ${pinned.key}`),
         ready: (seq) => void this.told.push(`ready ${seq}`),
-        streamItem: (stream) => void this.told.push(`kept item of ${stream}`),
+        streamItem: (stream, item) => {
+          this.items.push(item);
+          this.told.push(`kept item of ${stream}`);
+        },
         streamValue: (stream, bytes) => void this.told.push(`item [${[...bytes]}] of ${stream}`),
         streamEnd: (stream, count) => void this.told.push(`end of ${stream} after ${count}`),
         escapedFailure: (_key, name) => void this.told.push(`escaped ${name}`),
@@ -334,12 +339,12 @@ export class TestOwner {
     });
   }
 
-  item(worker: TestWorker, task: SentTask, index: number): void {
+  item(worker: TestWorker, task: SentTask, index: number, value?: ValueRecord): void {
     if (task.slot > 0) this.start(worker, task);
     this.frame(worker, (out) => {
       out.array(5);
       for (const field of [TO_OWNER.streamItem, task.seq, task.attempt, index]) out.uint(field);
-      writeValue(out, { at: "inline", bytes: Uint8Array.of(index), nested: [] });
+      writeValue(out, value ?? { at: "inline", bytes: Uint8Array.of(index), nested: [] });
     });
   }
 
