@@ -115,7 +115,6 @@ export function greet(socket: Socket, options: GreetOptions): void {
       options.onRefused?.(error, `${socket.remoteAddress}`);
       // The rest of what it says is read and thrown away: unread, it would make the system take back the refusal.
       frames.stop();
-      socket.on("error", ignore);
       socket.resume();
       socket.end(frame(refusal(error)));
     };
@@ -169,9 +168,10 @@ function readBody(body: Uint8Array, version: number): Hello | undefined {
 
 export interface IntroduceOptions extends Introduction {
   readonly token: string;
-  readonly version?: number;
+  readonly version?: number | undefined;
   /** Milliseconds until the welcome, default 10,000. */
   readonly timeoutMs?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -180,24 +180,30 @@ export interface IntroduceOptions extends Introduction {
  * @throws AuthenticationError, VersionMismatchError, whatever the listener refuses with; ConnectionLostError.
  */
 export function introduce(socket: Socket, options: IntroduceOptions): Promise<Hello> {
-  const { token, role, who, session, version: own = WIRE_VERSION, timeoutMs = HANDSHAKE_TIMEOUT_MS } = options;
+  const { token, role, who, session, version: own = WIRE_VERSION, timeoutMs = HANDSHAKE_TIMEOUT_MS, signal } = options;
   return new Promise((resolve, reject) => {
     const frames = new FirstFrames(socket);
-    const fail = (error: Error): void => {
+    const settle = (): void => {
       clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
       frames.stop();
-      socket.on("error", ignore);
+    };
+    const fail = (error: Error): void => {
+      // What this process finds out for itself would be found out again.
+      if (!(error instanceof ConnectionLostError)) refusals.add(error);
+      settle();
       socket.destroy();
       reject(error);
     };
     const timer = setTimeout(() => fail(new ConnectionLostError(`no welcome within ${timeoutMs} ms`)), timeoutMs);
+    const abort = (): void => fail(new ConnectionLostError("it was given up"));
+    signal?.addEventListener("abort", abort, { once: true });
     frames.onEnd = (error) => {
-      fail(
-        new ConnectionLostError(`the connection ended before the welcome${error ? `: ${error.message}` : ""}`, {
-          cause: error,
-        }),
-      );
+      const why = error ? `: ${error.message}` : "";
+      fail(new ConnectionLostError(`the connection ended before the welcome${why}`, { cause: error }));
     };
+    if (signal?.aborted) return abort();
+    if (socket.destroyed) return frames.onEnd(undefined);
 
     frames.next((first) => {
       const { t, version: theirs, nonce } = first as Challenge;
@@ -224,20 +230,26 @@ export function introduce(socket: Socket, options: IntroduceOptions): Promise<He
             new AuthenticationError("the listener does not know the token; it may not be the one that was meant"),
           );
         }
-        clearTimeout(timer);
-        frames.stop();
-        resolve({ ...(unpack(welcome.body) as Introduction), version });
+        const listener = { ...(unpack(welcome.body) as Introduction), version };
+        settle();
+        resolve(listener);
       });
     });
   });
 }
 
+const refusals = new WeakSet<Error>();
+
+/** Whether {@link introduce} failed because the listener, or this process, will not have the connection. */
+export const isRefusal = (error: Error): boolean => refusals.has(error);
+
 /** A refusal as the error that it stands for. */
 function asError(message: unknown): MobulaError | undefined {
   const { t, code, kind, message: words } = message as Refused;
-  return t === "refused" && typeof code === "string" && typeof words === "string"
-    ? errorFromCode(code, kind, words)
-    : undefined;
+  if (t !== "refused" || typeof code !== "string" || typeof words !== "string") return undefined;
+  const error = errorFromCode(code, kind, words);
+  refusals.add(error);
+  return error;
 }
 
 // ── proofs ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -298,6 +310,8 @@ class FirstFrames {
     this.handle = undefined;
     this.socket.pause();
     this.socket.off("data", this.onData).off("error", this.onError).off("close", this.onClose);
+    // Until that somebody listens, an error is followed by the close that tells it the same.
+    this.socket.on("error", ignore);
   }
 
   private readonly onData = (chunk: Buffer): void => {
@@ -343,5 +357,5 @@ class FirstFrames {
 }
 
 const ignore = (): void => {
-  // The connection has been given up; how it ends is nobody's concern.
+  // The close that follows is handled.
 };

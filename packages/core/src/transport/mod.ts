@@ -1,4 +1,6 @@
+export { listenPeers } from "./accept.ts";
 export { parseAddress, parsePorts } from "./address.ts";
+export { dialPeer } from "./dial.ts";
 export {
   checkVersion,
   type GreetOptions,
@@ -9,6 +11,7 @@ export {
 } from "./handshake.ts";
 export { MemoryPeer } from "./memory.ts";
 export { type Peer, type PeerHandlers, SocketPeer } from "./peer.ts";
+export { ResumablePeer } from "./resumable.ts";
 export { Strangers } from "./strangers.ts";
 export { connectTcp, listenTcp, type TcpListener, type TcpListenOptions } from "./tcp.ts";
 export { Tls } from "./tls.ts";

@@ -114,55 +114,63 @@ function withTls(tls: Tls, onSocket: (socket: Socket) => void): (socket: Socket)
 }
 
 const ignore = (): void => {
-  // A connection that breaks before it is anybody's is nobody's concern; its close is handled.
+  // A connection that breaks before it is anybody's is told by its close.
 };
 
-export interface TcpConnectOptions {
+export interface WaitOptions {
+  /** Milliseconds, default 5,000. */
   readonly timeoutMs?: number | undefined;
-  readonly tls?: Tls | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 /**
- * Connects to `host:port`.
+ * Connects to `host:port`, with TLS if that is given.
  *
- * @param options.timeoutMs for the connection and TLS, default 5,000.
  * @throws InvalidOptionError; ConnectionLostError (`unavailable`).
  */
-export function connectTcp(address: string, options: TcpConnectOptions = {}): Promise<Socket> {
-  const { timeoutMs = CONNECT_TIMEOUT_MS, tls, signal } = options;
-  const target = parseAddress(address);
+export async function connectTcp(
+  address: string,
+  options: WaitOptions & { tls?: Tls | undefined } = {},
+): Promise<Socket> {
+  const { host, port } = parseAddress(address);
+  const socket = connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS });
+  await opened(socket, "connect", address, options);
+  return options.tls ? secure(socket, address, options.tls, options) : socket;
+}
+
+/** TLS over a connection to `address`. */
+export async function secure(socket: Socket, address: string, tls: Tls, options: WaitOptions = {}): Promise<Socket> {
+  const secured = tls.connect(socket, parseAddress(address).host);
+  await opened(secured, "secureConnect", address, options);
+  return secured;
+}
+
+function opened(socket: Socket, event: string, address: string, options: WaitOptions): Promise<void> {
+  const { timeoutMs = CONNECT_TIMEOUT_MS, signal } = options;
   return new Promise((resolve, reject) => {
-    const socket = tls ? tls.connect(target) : connect(target);
-    const timer = setTimeout(() => socket.destroy(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
-    const abort = (): void => void socket.destroy(new Error("it was given up"));
-    signal?.addEventListener("abort", abort, { once: true });
-    const settled = (): void => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", abort);
-    };
     let failure = new Error("it was closed");
     const onError = (error: Error): void => {
       failure = error;
     };
-    const onClose = (): void => {
-      settled();
-      reject(
-        new ConnectionLostError(`cannot connect to ${address}: ${failure.message || String(failure)}`, {
-          cause: failure,
-        }),
-      );
+    const timer = setTimeout(() => socket.destroy(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
+    const abort = (): void => void socket.destroy(new Error("it was given up"));
+    const settle = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+      socket.off("error", onError).off("close", onClose).off(event, onOpen);
+      socket.on("error", ignore);
     };
-    socket.on("error", onError);
-    socket.once("close", onClose);
-    socket.once(tls ? "secureConnect" : "connect", () => {
-      settled();
-      socket.off("error", onError);
-      socket.off("close", onClose);
-      socket.setNoDelay(true);
-      socket.setKeepAlive(true, KEEP_ALIVE_MS);
-      resolve(socket);
-    });
+    const onOpen = (): void => {
+      settle();
+      resolve();
+    };
+    const onClose = (): void => {
+      settle();
+      const why = failure.message || String(failure);
+      reject(new ConnectionLostError(`cannot connect to ${address}: ${why}`, { cause: failure }));
+    };
+    socket.on("error", onError).on("close", onClose).on(event, onOpen);
+    signal?.addEventListener("abort", abort, { once: true });
     if (signal?.aborted) abort();
   });
 }

@@ -14,7 +14,6 @@ import {
 } from "node:tls";
 import { InvalidOptionError } from "../base/errors.ts";
 import { HANDSHAKE_TIMEOUT_MS } from "../base/limits.ts";
-import type { TcpAddress } from "./address.ts";
 
 export interface TlsFiles {
   /** Path of this process' certificate chain; a listener needs one. */
@@ -73,14 +72,14 @@ export class Tls {
     return server;
   }
 
-  connect({ host, port }: TcpAddress): Socket {
+  /** Over a connection to `host`, whose name or address the other side's certificate must carry. */
+  connect(socket: Socket, host: string): Socket {
     return connect({
       ...this.context,
+      socket,
       host,
-      port,
       rejectUnauthorized: this.context.ca !== undefined,
       ...(this.files.serverName !== undefined && { servername: this.files.serverName }),
-      minVersion,
     });
   }
 }
