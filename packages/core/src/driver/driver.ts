@@ -3,7 +3,7 @@
  * its client.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { MessageChannel, Worker } from "node:worker_threads";
+import { MessageChannel } from "node:worker_threads";
 import { ConnectionLostError, InternalError } from "../base/errors.ts";
 import { type NodeId, newJobId, newNodeId, newProcessId, type ProcessId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
@@ -16,7 +16,13 @@ import {
   requireStandingNode,
   type StandingNode,
 } from "../node/mod.ts";
-import { createGcPressure, type GcPressure, openStoreClient } from "../store/mod.ts";
+import {
+  createGcPressure,
+  type GcPressure,
+  type NativeThread,
+  openStoreClient,
+  startNativeThread,
+} from "../store/mod.ts";
 import { LANGUAGE, type LogLines } from "../wire/mod.ts";
 import { newRing } from "./ring.ts";
 import { RingPort } from "./ring-port.ts";
@@ -50,8 +56,6 @@ export interface Driver {
 
 /** How long the last lines of a node that has ended may take through the I/O thread. */
 const LAST_LINES_MS = 1_000;
-/** An I/O thread that does not end by itself within this time is terminated. */
-const STUCK_MS = 1_000;
 /** What everything is rejected with that still waits when a driver stops. */
 export const STOPPED = "shutdown() was called";
 
@@ -83,8 +87,7 @@ class IoThread {
   readonly port: RingPort;
   /** The thread ended by a fault of ours. */
   onFailure: ((error: Error) => void) | undefined;
-  private readonly worker: Worker;
-  private readonly ended: Promise<void>;
+  private readonly thread: NativeThread;
 
   constructor(nodeId: NodeId) {
     this.processId = newProcessId(nodeId);
@@ -98,16 +101,9 @@ class IoThread {
       processId: this.processId,
       jobId: this.jobId,
     };
-    const { path, execArgv } = entryPath("io-thread");
-    this.worker = new Worker(path, {
-      workerData: data,
-      transferList: [bells.port2, apart.port2],
-      execArgv,
-      name: "mobula",
-    });
-    this.worker.unref();
-    this.ended = new Promise((resolve) => this.worker.once("exit", () => resolve()));
-    this.worker.once("error", (error) => {
+    const transferList = [bells.port2, apart.port2];
+    this.thread = startNativeThread(entryPath("io-thread"), { name: "mobula", data, transferList });
+    this.thread.worker.once("error", (error) => {
       this.port.fail(error);
       this.onFailure?.(error);
     });
@@ -116,12 +112,7 @@ class IoThread {
 
   async stop(error: Error): Promise<void> {
     this.port.close(error);
-    // It ends by itself: one that is terminated while a finaliser calls the system takes the process with it.
-    this.worker.ref();
-    this.worker.postMessage("stop");
-    const stuck = setTimeout(() => void this.worker.terminate(), STUCK_MS);
-    await this.ended;
-    clearTimeout(stuck);
+    await this.thread.terminate();
   }
 }
 

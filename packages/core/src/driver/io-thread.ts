@@ -2,7 +2,7 @@
  * The driver's I/O thread: the owner engine and all sockets, so that a program that computes for seconds still has its
  * dependent tasks dispatched, its leases returned and its timeouts kept.
  */
-import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { receiveMessageOnPort, workerData } from "node:worker_threads";
 import { monotonicMs, setClockOffset } from "../base/clock.ts";
 import { ConnectionLostError, InternalError, MobulaError } from "../base/errors.ts";
 import { HeapShrinker } from "../base/heap-shrinker.ts";
@@ -23,8 +23,6 @@ const DOZES = 3;
 export function runIoThread(): void {
   const data = workerData as ThreadData; // Given by driver.ts.
   new IoThread(data);
-  // The only thing that comes this way is that the program is done with it: see driver.ts.
-  parentPort?.once("message", () => process.exit());
 }
 
 class IoThread {

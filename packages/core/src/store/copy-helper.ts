@@ -4,10 +4,11 @@
  * with the first large copy, which takes it some 30 ms, and costs 17 MB, so it ends when it has had nothing to do for a
  * while.
  */
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import { entryPath } from "../bin/entries.ts";
 import {
   type CopyJob,
+  type CopyThreadData,
   copier,
   copyShareOf,
   INSIDE_WORD,
@@ -19,6 +20,7 @@ import {
   setJob,
 } from "./copy-share.ts";
 import { addressOf } from "./memory.ts";
+import { startNativeThread } from "./native-thread.ts";
 import { streamCopyCode } from "./stream-copy.ts";
 
 /** Below this the bytes had better stay in the cache, and waking a thread costs more than it saves. */
@@ -43,9 +45,8 @@ export function createCopyHelper(arenaBytes: number): CopyHelper {
   let unavailable = false;
 
   function start(): void {
-    const { path, execArgv } = entryPath("copy-thread");
-    const worker = new Worker(path, { workerData: memory, execArgv, stdin: false, name: "mobula-copy" });
-    worker.unref();
+    const data: CopyThreadData = { memory };
+    const { worker } = startNativeThread(entryPath("copy-thread"), { name: "mobula-copy", data });
     // Where threads cannot start (no memory) one thread copies alone.
     worker.on("error", () => {
       unavailable = true;

@@ -41,6 +41,11 @@ export interface CopyJob {
   readonly code: Address;
 }
 
+/** What the helper is started with. */
+export interface CopyThreadData {
+  readonly memory: SharedArrayBuffer;
+}
+
 /** What the threads share. */
 interface CopyShare {
   readonly words: Int32Array<SharedArrayBuffer>;

@@ -8,6 +8,7 @@
 import { readFileSync } from "node:fs";
 import { InternalError } from "../base/mod.ts";
 import { koffi } from "./native.ts";
+import { assertInsideGate, passNativeGate } from "./native-gate.ts";
 
 /** Everything in the store starts and ends at multiples of this. */
 export const PAGE_BYTES = 4096;
@@ -47,6 +48,7 @@ interface ForeignFunction {
 function declare(prototype: string): () => ForeignFunction {
   let bound: ForeignFunction | undefined;
   return () => {
+    assertInsideGate();
     // koffi types every foreign function as returning any; the prototypes below are the proof of the types given here.
     bound ??= libc().func(prototype) as unknown as ForeignFunction;
     return bound;
@@ -98,7 +100,7 @@ const calls = {
 
 /** Binds now, which takes milliseconds, what would be bound at the first call. */
 export function bindEarly(): void {
-  for (const bind of Object.values(calls)) bind();
+  for (const bind of Object.values(calls)) passNativeGate(bind);
 }
 
 /** The C library's heap gives its unused pages back to the system, where it can. */
@@ -318,7 +320,7 @@ export function mappingCountMax(): number {
 }
 
 const wordsRegistry = new FinalizationRegistry<{ readonly address: Address; readonly length: number }>(
-  ({ address, length }) => unmap(address, length),
+  ({ address, length }) => passNativeGate(() => unmap(address, length)),
 );
 
 /**

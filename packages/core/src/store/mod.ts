@@ -14,5 +14,6 @@ export { describeBytes } from "./holders.ts";
 export type { StoredBytes } from "./mappings.ts";
 export { createMemfd, dieWithParent, trimHeap } from "./memory.ts";
 export { koffi, nativePath, useNativePath } from "./native.ts";
+export { type NativeThread, startNativeThread } from "./native-thread.ts";
 export { type StoreServer, type StoreServerEvent, type StoreServerOptions, startStore } from "./server.ts";
 export { createViewCharge } from "./view-charge.ts";

@@ -3,6 +3,7 @@
  * header of Node.js' own file, and several packages' descriptions), so a node that has found it tells its workers where.
  */
 import { createRequire } from "node:module";
+import { assertInsideGate } from "./native-gate.ts";
 
 type Koffi = typeof import("koffi").default;
 
@@ -11,6 +12,7 @@ let knownPath: string | undefined;
 
 /** Loaded when first used: it takes milliseconds, and some processes never need it. */
 export function koffi(): Koffi {
+  assertInsideGate();
   if (!loaded) {
     // What koffi adds to its native part are warnings of what is deprecated.
     loaded = knownPath === undefined ? (createRequire(import.meta.url)("koffi") as Koffi) : open(knownPath);
