@@ -7,7 +7,7 @@ const rooms = [
   ["wire"],
   ["transport"],
   ["closure", "codec", "events"],
-  ["scheduler", "store", "owner", "control"],
+  ["scheduler", "placement", "store", "owner", "control"],
   ["node", "client"],
   ["worker", "driver", "head"],
   ["api"],
@@ -68,7 +68,7 @@ module.exports = {
       severity: "error",
       comment: "a pure engine takes events and the time, and gives commands: no clock, socket, disk or process",
       from: {
-        path: `${root}(scheduler/|owner/|base/|[^/]+/[^/]*engine[^/]*\\.ts$)`,
+        path: `${root}(scheduler/|placement/|owner/|base/|[^/]+/[^/]*engine[^/]*\\.ts$)`,
         // The owner's runtime runs the engine on real sockets, and says what processes do. Random bytes stand for crypto's.
         pathNot: "\\.(test|bench|test-d)\\.ts$|owner/(runtime|process-state)\\.ts$|base/random\\.ts$",
       },

@@ -1,0 +1,171 @@
+/** Why a demand went where it went, in sentences with numbers: afterwards, by what the view had when it was decided. */
+import type { NodeId } from "../base/ids.ts";
+import { describeResources, describeUnits } from "./amounts.ts";
+import type { ClusterView } from "./cluster-view.ts";
+import { describeSelectors } from "./infeasible.ts";
+import type { Node, NodeState } from "./node-state.ts";
+import type { Outcome } from "./outcome.ts";
+import { PACK_BELOW, type PlacementRequest } from "./policy.ts";
+import { obstacle, type Verdict } from "./verdict.ts";
+
+export interface Explained {
+  readonly sentences: readonly string[];
+  /** The nodes one by one: all of a small cluster, the first of a large one. */
+  readonly considered: readonly { readonly nodeId: NodeId; readonly verdict: string }[];
+}
+
+export interface About {
+  readonly view: ClusterView;
+  readonly request: PlacementRequest;
+  readonly outcome: Outcome;
+  /** States that were others when it was decided; undefined when that is no longer known. */
+  readonly changed: ReadonlyMap<Node, NodeState | undefined> | undefined;
+}
+
+/** Up to so many nodes are told one by one in the sentences; more are told by groups. */
+const NAMED_MAX = 8;
+const CONSIDERED_MAX = 64;
+const EXAMPLES_MAX = 3;
+
+export function explainOutcome(about: About): Explained {
+  const { view, request, outcome } = about;
+  const sentences = [opening(request, outcome, about)];
+  if (!about.changed) {
+    sentences.push("What the other nodes had then is no longer remembered.");
+    return { sentences, considered: [] };
+  }
+  const verdicts: [Node, Verdict][] = [];
+  for (const node of view.nodes()) {
+    const state = stateOf(node, about);
+    if (state) verdicts.push([node, verdictOn(node, state, about)]);
+  }
+  sentences.push(...tell(verdicts));
+  const considered = verdicts
+    .slice(0, CONSIDERED_MAX)
+    .map(([node, verdict]) => ({ nodeId: node.id, verdict: `${node.name} ${verdict.text}` }));
+  return { sentences, considered };
+}
+
+/** Sentences about nodes: one each for few, one a group for many. */
+function tell(verdicts: readonly (readonly [Node, Verdict])[]): string[] {
+  if (verdicts.length <= NAMED_MAX) return verdicts.map(([node, { text }]) => `${node.name} ${text}.`);
+  const groups = new Map<string, { verdict: Verdict; nodes: Node[]; least: number; most: number }>();
+  for (const [node, verdict] of verdicts) {
+    const units = verdict.amount?.units ?? 0;
+    const group = groups.get(verdict.kind);
+    if (group) {
+      group.nodes.push(node);
+      group.least = Math.min(group.least, units);
+      group.most = Math.max(group.most, units);
+    } else groups.set(verdict.kind, { verdict, nodes: [node], least: units, most: units });
+  }
+  return [...groups.values()]
+    .sort((a, b) => b.nodes.length - a.nodes.length)
+    .map(({ verdict, nodes, least, most }) => {
+      const [first] = nodes;
+      if (first && nodes.length === 1) return `${first.name} ${verdict.text}.`;
+      const range = verdict.amount ? ` (${rangeOf(verdict.amount.of, least, most)})` : "";
+      const names = nodes.slice(0, EXAMPLES_MAX).map(({ name }) => name);
+      return `${nodes.length.toLocaleString("en-US")} nodes ${verdict.plural}${range}, for example ${names.join(", ")}.`;
+    });
+}
+
+function rangeOf(of: string, least: number, most: number): string {
+  const [name = ""] = of.split(" ");
+  const from = describeUnits(name, least);
+  return least === most ? `${from} ${of}` : `${from} to ${describeUnits(name, most)} ${of}`;
+}
+
+const stateOf = (node: Node, { changed }: About): NodeState | undefined =>
+  changed?.has(node) ? changed.get(node) : node.state;
+
+function opening({ shape }: PlacementRequest, outcome: Outcome, about: About): string {
+  const what = `${shape.name} wants ${describeResources(shape.units)}${describeSelectors(shape)}`;
+  if (outcome.kind === "refused") return `${outcome.message}.`;
+  if (outcome.kind === "waits") return `${what}; no node has room for it now, and it waits.`;
+  const { node, why, selector } = outcome.choice;
+  const fallback = selector > 0 ? `, by choice ${selector + 1} of its label selectors` : "";
+  const went = `${what}; it went to ${node.name}${fallback}, `;
+  switch (why.kind) {
+    case "locality":
+      return `${went}which has most of its arguments: ${mebibytes(why.bytes)}.`;
+    case "asking-node":
+      return `${went}the node that asked, which was ${percent(why.utilisation)} utilised, under ${percent(PACK_BELOW)}.`;
+    case "least-utilised":
+      return `${went}the least utilised of those with room, at ${percent(why.utilisation)}${askingNode(about)}.`;
+    case "round-robin":
+      return `${went}whose turn it was.`;
+    case "affinity":
+      return `${went}the node that it named.`;
+  }
+}
+
+/** Why not the node that asked. */
+function askingNode(about: About): string {
+  const { view, request } = about;
+  const asking = request.from === undefined ? undefined : view.node(request.from);
+  const state = asking && about.changed && stateOf(asking, about);
+  if (!asking || !state || obstacle(state, request.shape)) return "";
+  const utilisation = request.shape.wantsGpu ? state.gpuUtilisation : state.utilisation;
+  if (utilisation < PACK_BELOW) return "";
+  return `, since ${asking.name}, which asked, was at ${percent(utilisation)}`;
+}
+
+function verdictOn(node: Node, state: NodeState, about: About): Verdict {
+  const { request, outcome } = about;
+  const choice = outcome.kind === "placed" ? outcome.choice : undefined;
+  if (choice?.node === node) return { kind: "chosen", text: "was chosen", plural: "were chosen" };
+  const { strategy, shape, locality } = request;
+  const isOther = typeof strategy === "object" && strategy.nodeId !== node.id;
+  if (isOther && !strategy.soft) {
+    return { kind: "other", text: "is not the node that was named", plural: "are not the node that was named" };
+  }
+  const problem = obstacle(state, shape);
+  if (problem) return problem;
+  switch (choice?.why.kind) {
+    case undefined:
+      return { kind: "room", text: "has room", plural: "have room" };
+    case "locality": {
+      const bytes = locality?.find(({ nodeId }) => nodeId === node.id)?.bytes ?? 0;
+      const text = `had room, and ${bytes > 0 ? `only ${mebibytes(bytes)}` : "nothing"} of the arguments`;
+      return { kind: "locality", text, plural: "had room, and less of the arguments" };
+    }
+    case "asking-node":
+      return {
+        kind: "asking",
+        text: "had room; the node that asked goes first",
+        plural: "had room; the node that asked goes first",
+      };
+    case "affinity":
+      return { kind: "named", text: "had room; another was named", plural: "had room; another was named" };
+    case "round-robin":
+      return { kind: "turn", text: "had room; its turn comes later", plural: "had room; their turn comes later" };
+    case "least-utilised":
+      return lessGood(state, about);
+  }
+}
+
+function lessGood(state: NodeState, { request, outcome }: About): Verdict {
+  const { shape } = request;
+  const chosen = outcome.kind === "placed" ? outcome.choice : undefined;
+  if (!shape.wantsGpu && (state.total.gpu ?? 0) > 0 && (chosen?.node.state.total.gpu ?? 0) === 0) {
+    return {
+      kind: "kept",
+      text: "had room, but has GPUs, and is kept for work that wants them",
+      plural: "had room, but have GPUs, and are kept for work that wants them",
+    };
+  }
+  const utilisation = shape.wantsGpu ? state.gpuUtilisation : state.utilisation;
+  const of = chosen?.why.kind === "least-utilised" ? chosen.why.utilisation : 0;
+  const isBusier = Math.round(1000 * utilisation) > Math.round(1000 * of);
+  return {
+    kind: isBusier ? "busier" : "equal",
+    text: isBusier
+      ? `had room, but was ${percent(utilisation)} utilised`
+      : "had room, and was not the first of equally good ones",
+    plural: isBusier ? "had room, but were more utilised" : "had room, and were not the first of equally good ones",
+  };
+}
+
+const percent = (share: number): string => `${Number((100 * share).toFixed(1))} %`;
+const mebibytes = (bytes: number): string => `${Number((bytes / 2 ** 20).toFixed(1))} MiB`;

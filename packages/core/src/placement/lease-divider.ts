@@ -1,0 +1,239 @@
+/**
+ * How many leases of a shape an owner asks for at which node: for the broker of the owner's node.
+ *
+ * 1. What is granted stays where it is.
+ * 2. What was asked for and not granted stays where it is while the node has room for it, else it goes to where there is
+ *    room, by the policy.
+ * 3. What has room nowhere waits at the nodes that could ever take it, by their size, the asking node first: each node is
+ *    fair among those who wait there. It may be more than fits, since a lease that waits gives its CPUs back.
+ *
+ * The division is asked for again and again, whenever a number or the view has changed, and moves only what step 2 says.
+ */
+import type { NodeId } from "../base/ids.ts";
+import { fits, slots } from "./amounts.ts";
+import type { ClusterView } from "./cluster-view.ts";
+import { type Explained, explainOutcome } from "./explain.ts";
+import type { Node } from "./node-state.ts";
+import { type Outcome, outcomeOf } from "./outcome.ts";
+import { type Choice, couldEverFit, type PlacementRequest } from "./policy.ts";
+
+export interface LeaseRequest extends PlacementRequest {
+  /** Leases in all that the owner could use, those it holds included. */
+  readonly wanted: number;
+  /** Those it holds. */
+  readonly granted: ReadonlyMap<NodeId, number>;
+}
+
+export type Division =
+  /** In all at each node, with what is granted there; the numbers add up to what is wanted. */
+  | { readonly kind: "divided"; readonly at: ReadonlyMap<NodeId, number> }
+  /** What is granted may go on. */
+  | { readonly kind: "refused"; readonly code: "INFEASIBLE" | "NODE_NOT_FOUND"; readonly message: string };
+
+/** What has room nowhere waits at no more nodes than this, besides those where the owner holds leases. */
+const WAITING_NODES_MAX = 64;
+const NODES_TOLD_MAX = 8;
+
+/** What one owner was told last about one shape. */
+interface Ask {
+  readonly request: LeaseRequest;
+  readonly at: Map<NodeId, number>;
+  /** Asked for and not granted: it is kept off the view, or all who divide would count on the same room. */
+  readonly holds: number[];
+  /** The last step of the division, and the view before it. */
+  last: Outcome | undefined;
+  version: number;
+}
+
+export class LeaseDivider {
+  private readonly view: ClusterView;
+  private readonly asks = new Map<string, Ask>();
+
+  constructor(view: ClusterView) {
+    this.view = view;
+  }
+
+  /** @param key names the owner and the shape; see {@link forget} */
+  divide(key: string, request: LeaseRequest): Division {
+    const { view } = this;
+    const before = this.asks.get(key);
+    for (const hold of before?.holds ?? []) view.release(hold);
+    // What was granted since is in use, though the node's report may not say so yet.
+    if (before) this.takeNewlyGranted(before, request);
+    const ask: Ask = {
+      request: { ...request, granted: new Map(request.granted) },
+      at: trimmed(view, request),
+      holds: [],
+      last: undefined,
+      version: view.journal.version,
+    };
+    this.asks.set(key, ask);
+    let missing = request.wanted - sum(ask.at);
+    if (missing > 0 && before) missing -= this.keepWhereRoom(ask, before, request, missing);
+    while (missing > 0) {
+      ask.version = view.journal.version;
+      const outcome = outcomeOf(view, request);
+      ask.last = outcome;
+      if (outcome.kind === "refused") return outcome;
+      if (outcome.kind === "placed") missing -= this.place(ask, outcome.choice, request, missing);
+      else {
+        this.wait(ask, before, request, outcome, missing);
+        break;
+      }
+    }
+    return { kind: "divided", at: ask.at };
+  }
+
+  /** Why it was divided as it was, or why some of it waits; undefined when nothing was asked for under the key. */
+  explain(key: string): Explained | undefined {
+    const ask = this.asks.get(key);
+    if (!ask) return undefined;
+    const { request, last, at } = ask;
+    const parts = [...at].map(([nodeId, count]) => {
+      const granted = request.granted.get(nodeId) ?? 0;
+      const name = this.view.node(nodeId)?.name ?? nodeId;
+      return `${count} at ${name}${granted > 0 ? ` (${granted} granted)` : ""}`;
+    });
+    const shown = parts.slice(0, NODES_TOLD_MAX).join(", ") + (parts.length > NODES_TOLD_MAX ? ", ..." : "");
+    const opening = `${request.shape.name} could use ${request.wanted} leases; asked for at ${at.size} nodes: ${shown}.`;
+    if (!last) return { sentences: [opening], considered: [] };
+    const changed = this.view.journal.statesAt(ask.version);
+    const about = explainOutcome({ view: this.view, request, outcome: last, changed });
+    return { sentences: [opening, ...about.sentences], considered: about.considered };
+  }
+
+  /** The owner is gone, or will not ask again. */
+  forget(key: string): void {
+    for (const hold of this.asks.get(key)?.holds ?? []) this.view.release(hold);
+    this.asks.delete(key);
+  }
+
+  private takeNewlyGranted(before: Ask, { shape, granted }: LeaseRequest): void {
+    for (const [nodeId, count] of granted) {
+      const node = this.view.node(nodeId);
+      const since = count - (before.request.granted.get(nodeId) ?? 0);
+      if (node && since > 0) this.view.take(node, shape.units, since);
+    }
+  }
+
+  private keepWhereRoom(ask: Ask, before: Ask, request: LeaseRequest, missing: number): number {
+    let kept = 0;
+    for (const [nodeId, asked] of before.at) {
+      const node = this.view.node(nodeId);
+      const pending = Math.min(asked - (ask.at.get(nodeId) ?? 0), missing - kept);
+      if (!node || pending <= 0 || !this.mayAskAt(node, request)) continue;
+      const count = Math.min(pending, slots(node.state.free, request.shape.units));
+      kept += this.ask(ask, node, request, count);
+    }
+    return kept;
+  }
+
+  private place(ask: Ask, choice: Choice, request: LeaseRequest, missing: number): number {
+    const { node, why, turnOf } = choice;
+    turnOf?.turnTo(node);
+    const isOneNode = why.kind === "locality" || why.kind === "affinity";
+    // One at a time when there are few. When there are many, so many at once that the number of steps stays within a few
+    // times that of the nodes, and a node gets no more than its part of what is left.
+    const part = why.kind === "asking-node" ? 1 : Math.ceil(missing / (4 * this.view.size));
+    return this.ask(
+      ask,
+      node,
+      request,
+      Math.min(slots(node.state.free, request.shape.units), isOneNode ? missing : part),
+    );
+  }
+
+  /** What has room nowhere: it stays where it waited, or waits by the nodes' sizes. */
+  private wait(
+    ask: Ask,
+    before: Ask | undefined,
+    request: LeaseRequest,
+    { nodeId: firstId, selector }: Outcome & { kind: "waits" },
+    missing: number,
+  ): void {
+    let left = missing;
+    for (const [nodeId, asked] of before?.at ?? []) {
+      const node = this.view.node(nodeId);
+      const count = Math.min(left, asked - (ask.at.get(nodeId) ?? 0));
+      if (node && count > 0 && this.mayAskAt(node, request)) left -= this.ask(ask, node, request, count);
+    }
+    if (left === 0) return;
+    const first = this.view.node(firstId);
+    const nodes = this.waitingNodes(ask, request, first, selector);
+    const weights = nodes.map((node) =>
+      Math.max(1, Math.min(slots(node.state.capacity, request.shape.units), CPUS_MAX)),
+    );
+    for (const [index, count] of shares(left, weights).entries()) {
+      const node = nodes[index];
+      if (node) this.ask(ask, node, request, count);
+    }
+  }
+
+  private waitingNodes(ask: Ask, request: LeaseRequest, first: Node | undefined, selector: number): Node[] {
+    const { view } = this;
+    const nodes = new Set<Node>(first ? [first] : []);
+    if (typeof request.strategy === "object" && first?.id === request.strategy.nodeId) return [...nodes];
+    for (const nodeId of ask.at.keys()) {
+      const node = view.node(nodeId);
+      if (node && couldEverFit(node, request.shape, selector)) nodes.add(node);
+    }
+    let others = 0;
+    for (const node of view.pool(request.shape, selector, request.shape.wantsGpu ? "gpu" : "all").around(first)) {
+      if (others >= WAITING_NODES_MAX) break;
+      if (nodes.has(node) || !fits(node.state.capacity, request.shape.units)) continue;
+      nodes.add(node);
+      others++;
+    }
+    return [...nodes];
+  }
+
+  /** Whether what waits at the node may stay there. */
+  private mayAskAt(node: Node, { shape, strategy }: LeaseRequest): boolean {
+    if (typeof strategy === "object" && !strategy.soft && strategy.nodeId !== node.id) return false;
+    return shape.selectors.some((_, selector) => couldEverFit(node, shape, selector));
+  }
+
+  private ask(ask: Ask, node: Node, { shape }: LeaseRequest, count: number): number {
+    if (count <= 0) return 0;
+    ask.at.set(node.id, (ask.at.get(node.id) ?? 0) + count);
+    // What waits without room takes none.
+    const room = Math.min(count, slots(node.state.free, shape.units));
+    if (room > 0 && !shape.isEmpty) ask.holds.push(this.view.hold(node, shape.units, room));
+    return count;
+  }
+}
+
+/** The weight of a node for demands of nothing. */
+const CPUS_MAX = 1_000_000;
+
+/** What is granted, on nodes that live; when less is wanted, that of other nodes is given up first. */
+function trimmed(view: ClusterView, { granted, wanted, from }: LeaseRequest): Map<NodeId, number> {
+  const at = new Map<NodeId, number>();
+  let left = wanted;
+  const entries = [...granted].sort(([a], [b]) => Number(b === from) - Number(a === from));
+  for (const [nodeId, count] of entries) {
+    if (view.node(nodeId)?.state.status === "dead") continue;
+    const kept = Math.min(count, left);
+    if (kept > 0) at.set(nodeId, kept);
+    left -= kept;
+  }
+  return at;
+}
+
+/** Whole numbers that add up to `total`, in proportion to the weights; the first get what is left over. */
+function shares(total: number, weights: readonly number[]): number[] {
+  const all = weights.reduce((a, b) => a + b, 0);
+  const counts = weights.map((weight) => Math.floor((total * weight) / all));
+  let left = total - counts.reduce((a, b) => a + b, 0);
+  for (let index = 0; left > 0; index = (index + 1) % counts.length) {
+    counts[index] = (counts[index] ?? 0) + 1;
+    left--;
+  }
+  return counts;
+}
+
+const sum = (numbers: ReadonlyMap<unknown, number>): number => {
+  let total = 0;
+  for (const number of numbers.values()) total += number;
+  return total;
+};
