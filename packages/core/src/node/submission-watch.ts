@@ -4,22 +4,30 @@
  *
  * A log that was open at three looks in a row without the program having called the runtime in between is taken: after
  * 20 to 30 ms. Most turns take far less, and a busy machine must not make all of them look long: what counts is how long
- * the thread has run. One that waits for a core comes back sooner than the node could do its work for it.
+ * the thread has run. One that waits for a core comes back sooner than the node could do its work for it, and one that
+ * waits in its event loop, for workers to send its tasks to, is not away at all: its log is open because what the loop
+ * calls next may be the program.
  */
 import { closeSync, ftruncateSync, readFileSync, readSync } from "node:fs";
 import type { ObjectKey, ProcessId } from "../base/ids.ts";
 import { LOG_HEADER_BYTES, readLog, saysWhoDelivers, WatchedLog } from "../owner/mod.ts";
 import { createMemfd, mapClaims } from "../store/mod.ts";
 import type { ClaimsInfo, TaskHandover, ToNode } from "../wire/messages.ts";
-import { procStat } from "./proc-stat.ts";
+import { isInEventLoop, isThreadRunning, procStat } from "./proc-stat.ts";
 
 const LOOK_EVERY_MS = 10;
 const LOOKS_UNTIL_TAKEN = 3;
 /** It has run for so long since the first of these looks. */
 const RAN_MS_MIN = 12;
-/** Or sleeps, and has not run between so many of them: for less, it may wait for threads that collect garbage with it. */
+/** Or sleeps, and has not run between so many of them. */
 const SLEEPING_LOOKS = 8;
 const SLEEPING_MS_MAX = 0.2;
+/**
+ * While these threads are busy it may collect garbage, or wait for them to do their part: it comes back. It is not
+ * waited for when it has run for so long, for a program may leave as much garbage behind as to keep them busy always.
+ */
+const COLLECTORS = "V8Worker";
+const RAN_MS_MAX = 60;
 /** A log that was closed for so many looks is watched no more, until its worker asks for it. */
 const LOOKS_UNTIL_LEFT = 100;
 /** The file is sparse, and so is each log: only pages that were written take memory. */
@@ -156,8 +164,17 @@ function isAway(known: Watched, looks: number): boolean {
   } else known.sleepingLooks = ran - known.lastRanMs < SLEEPING_MS_MAX ? known.sleepingLooks + 1 : 0;
   known.lastRanMs = ran;
   if (looks < LOOKS_UNTIL_TAKEN) return false;
-  if (ran === Number.POSITIVE_INFINITY || ran - known.firstRanMs >= RAN_MS_MIN) return true;
-  return known.sleepingLooks >= SLEEPING_LOOKS && procStat(pid)?.[0] !== "R";
+  if (ran === Number.POSITIVE_INFINITY) return true;
+  const ranMsSince = ran - known.firstRanMs;
+  const hasRun = ranMsSince >= RAN_MS_MIN;
+  if (!hasRun && known.sleepingLooks < SLEEPING_LOOKS) return false;
+  if (isInEventLoop(pid)) {
+    known.firstRanMs = ran;
+    known.sleepingLooks = 0;
+    return false;
+  }
+  if (ranMsSince >= RAN_MS_MAX) return true;
+  return (hasRun || procStat(pid)?.[0] !== "R") && !isThreadRunning(pid, COLLECTORS);
 }
 
 function openLogs(): number | undefined {

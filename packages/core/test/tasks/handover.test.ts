@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { type ActorHandle, cancel, get, init, type ObjectRef, put, remote, runtimeContext, shutdown } from "mobula";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { eventually } from "../eventually.ts";
@@ -84,6 +85,17 @@ describe("what a worker submits goes on while it computes", () => {
     });
     for (let run = 0; run < 20; run++) await get(outer.remote(newFolder(), false));
     for (let run = 0; run < 3; run++) await get(outer.remote(newFolder(), true));
+  });
+
+  test("also while it waits for another program", async () => {
+    const outer = remote(async (where: string) => {
+      const beside = remote((place: string) => raise(place, "ran")).remote(where);
+      // Ends when the task has run.
+      execFileSync("/bin/sh", ["-c", 'until [ -e "$0/ran" ]; do sleep 0.01; done', where], { timeout: 20_000 });
+      await get(beside);
+      return isRaised(where, "ran");
+    });
+    expect(await get(outer.remote(newFolder()))).toBe(true);
   });
 
   test("what it submits while it computes, bit by bit, runs meanwhile too", async () => {
