@@ -4,7 +4,7 @@ import { Command, InvalidArgumentError } from "commander";
 import { newProcessId, WIRE_VERSION } from "../base/mod.ts";
 import { defaultStateFolder, startStandingHead, stopStandingHead } from "../head/mod.ts";
 import { findStandingNode, type StandingNode, startStandingNode, stopStandingNode } from "../node/mod.ts";
-import { connectUnix, type Peer } from "../transport/mod.ts";
+import { connectTcp, connectUnix, type Peer } from "../transport/mod.ts";
 import type { ActorInfo, NodeInfo } from "../wire/queries.ts";
 
 // The manifest lies two folders up both from `src/bin` and from `dist/lib`.
@@ -41,6 +41,7 @@ program
   .option("--port <n>", "with --head: a port, or a range such as 6380-6390 (default: 6380)")
   .option("--advertise <host>", "with --head: where others reach it, if not at --host")
   .option("--state <folder>", "with --head: where the cluster's state is kept")
+  .option("--ports <range>", "in a cluster: ports of the node and its workers, e.g. 20000-20100 (default: any)")
   .option("--name <name>", "what to call this node (default: the machine's name)")
   .option("--label <key=value>", "a label of this node in its cluster; may be repeated", label)
   .option("--cpus <n>", "CPUs to offer (default: all)", amount)
@@ -75,7 +76,16 @@ Examples:
       ...(name !== undefined ? { name } : {}),
       ...(objectStore !== undefined ? { objectStoreBytes: objectStore } : {}),
       ...(spillDirectory !== undefined ? { spillDirectory } : {}),
-      ...(cluster ? { cluster: { ...cluster, labels: options.label ?? {} } } : {}),
+      ...(cluster
+        ? {
+            cluster: {
+              ...cluster,
+              labels: options.label ?? {},
+              host: await localAddress(cluster.address),
+              ports: options.ports ?? 0,
+            },
+          }
+        : {}),
     });
     // A head that has no node yet is of no use; what it had written down stays.
     const node = await starting.catch(async (error) => {
@@ -129,6 +139,7 @@ interface StartOptions {
   readonly state?: string;
   readonly name?: string;
   readonly label?: Readonly<Record<string, string>>;
+  readonly ports?: string;
   readonly cpus?: number;
   readonly gpus?: number;
   readonly memory?: number;
@@ -156,6 +167,14 @@ async function clusterOf(options: StartOptions): Promise<{ address: string; toke
     ...(port !== undefined ? { port } : {}),
     ...(advertise !== undefined ? { advertise } : {}),
   });
+}
+
+/** By which this machine reaches the head, and others can reach it. */
+async function localAddress(head: string): Promise<string> {
+  const socket = await connectTcp(head);
+  const { localAddress: address = "127.0.0.1" } = socket;
+  socket.destroy();
+  return address;
 }
 
 function label(text: string, earlier: Readonly<Record<string, string>> = {}): Record<string, string> {

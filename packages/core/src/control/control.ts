@@ -38,7 +38,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
     else directory.unheld(key);
   });
   const { cluster } = options;
-  const holds = cluster ? holdsAtHome(cluster.home, allHolds, cluster.holdsElsewhere) : allHolds;
+  const holds = cluster ? holdsAtHome(cluster, allHolds) : allHolds;
   const actors = createActors(
     holds,
     {

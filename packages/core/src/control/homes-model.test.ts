@@ -17,7 +17,7 @@ import {
 import type { BetweenHomes } from "../wire/cluster-messages.ts";
 import type { FromNode, ObjectState } from "../wire/messages.ts";
 import { createControl } from "./control.ts";
-import { type Home, homeOf } from "./homes.ts";
+import { CONTROL_HOME, type Home, homeOf } from "./homes.ts";
 import type { Control, ControlMessage } from "./interface.ts";
 import { createRouter, type Router } from "./router.ts";
 import { stored } from "./testing.ts";
@@ -89,18 +89,21 @@ class Cluster {
 
   private newNode(home: Home): Node {
     const links: Node["links"] = new Map();
-    const router: Router = createRouter(home, {
-      handle: (from, message) => control.handle(from, message),
-      joined: (processId) => control.processJoined({ processId, role: "worker" }),
-      gone: (process) => control.processGone(process),
-      send: (to, message) => this.arrives(to, message),
-      toHome: (to, message) => {
-        const link = links.get(to);
-        if (link) link.push(message);
-        else links.set(to, [message]);
+    const router: Router = createRouter(
+      { here: home, actors: CONTROL_HOME },
+      {
+        handle: (from, message) => control.handle(from, message),
+        joined: (processId) => control.processJoined({ processId, role: "worker" }),
+        gone: (process) => control.processGone(process),
+        send: (to, message) => this.arrives(to, message),
+        toHome: (to, message) => {
+          const link = links.get(to);
+          if (link) link.push(message);
+          else links.set(to, [message]);
+        },
+        isDead: (other) => this.nodes.some((one) => one.home === other && !one.isAlive),
       },
-      isDead: (other) => this.nodes.some((one) => one.home === other && !one.isAlive),
-    });
+    );
     const control = createControl(
       {
         nowMs: () => 0,
@@ -116,7 +119,11 @@ class Cluster {
         },
         persist: (_changes, done) => done(undefined),
       },
-      { nodeId: home as NodeId, epoch: 1, cluster: { home, holdsElsewhere: router.holdsElsewhere } },
+      {
+        nodeId: home as NodeId,
+        epoch: 1,
+        cluster: { here: home, actors: CONTROL_HOME, elsewhere: router.holdsElsewhere },
+      },
     );
     return { home, isAlive: true, control, router, links };
   }
@@ -195,7 +202,7 @@ function run(actions: readonly Action[]): void {
   const nestedOf = new Map<ObjectKey, readonly ObjectKey[]>();
   const storeKeyOf = new Map<ObjectKey, number>();
   const homeLives = (key: ObjectKey): boolean =>
-    cluster.nodes.some(({ home, isAlive }) => isAlive && home === homeOf(key));
+    cluster.nodes.some(({ home, isAlive }) => isAlive && home === homeOf(key, CONTROL_HOME));
   const process = (index: number): Process => {
     const found = processes[index];
     if (!found) throw new RangeError(`no process ${index}`);

@@ -12,8 +12,9 @@ export type Home = string;
 /** No node has this tag. */
 export const CONTROL_HOME: Home = "00000000";
 
-export const homeOf = (key: HeldKey): Home =>
-  isObjectKey(key as ObjectKey) ? nodeTagOf(objectKeyOwner(key as ObjectKey)) : CONTROL_HOME;
+/** @param actors the home of actors. */
+export const homeOf = (key: HeldKey, actors: Home): Home =>
+  isObjectKey(key as ObjectKey) ? nodeTagOf(objectKeyOwner(key as ObjectKey)) : actors;
 
 /** As whom a home holds the keys of other homes that its values mention. */
 export const holderOf = (home: Home): ProcessId => `${home}${"0".repeat(16)}` as ProcessId;
@@ -26,14 +27,21 @@ export interface HoldsElsewhere {
   release(key: HeldKey, count: number): void;
 }
 
+export interface HomeOptions {
+  readonly here: Home;
+  /** The home of actors. */
+  readonly actors: Home;
+  readonly elsewhere: HoldsElsewhere;
+}
+
 /**
  * A table for the keys whose home is here, in which values may mention keys of other homes: each mention came with a hold
  * there, which {@link holderOf} this home has until no value mentions the key any more.
  */
-export function holdsAtHome(here: Home, holds: HoldTable, elsewhere: HoldsElsewhere): HoldTable {
+export function holdsAtHome({ here, actors, elsewhere }: HomeOptions, holds: HoldTable): HoldTable {
   /** Keys of other homes: by how many values they are mentioned, and how many holds came for that. */
   const mentions = new Map<HeldKey, { values: number; holds: number }>();
-  const isHere = (key: HeldKey): boolean => homeOf(key) === here;
+  const isHere = (key: HeldKey): boolean => homeOf(key, actors) === here;
 
   return {
     ...holds,

@@ -6,7 +6,7 @@
 import type { JobId, MobulaError, NodeId, ObjectKey, ProcessId, WorkerId } from "../base/mod.ts";
 import type { HomeMessage } from "../wire/cluster-messages.ts";
 import type { ActorState, Demand, FromNode, Query, StoreKey, WorkerAddress, WorkerDeath } from "../wire/messages.ts";
-import type { HoldsElsewhere, Home } from "./homes.ts";
+import type { HomeOptions } from "./homes.ts";
 import type { StateChange } from "./kv.ts";
 
 /** The messages that the node passes on to control as they come, in the order of each connection. */
@@ -105,7 +105,7 @@ export interface ControlOptions {
   /** How long an actor may take for its shutdown hook; default ACTOR_SHUTDOWN_MS. */
   readonly shutdownMs?: number;
   /** In a cluster: which keys are this one's, and how it holds others. Left out, all are. */
-  readonly cluster?: { readonly home: Home; readonly holdsElsewhere: HoldsElsewhere };
+  readonly cluster?: HomeOptions;
 }
 
 export interface Control {

@@ -1,4 +1,5 @@
 export { createControl } from "./control.ts";
+export type { Home } from "./homes.ts";
 export {
   type ActorWorkerRequest,
   CONTROL_MESSAGES,
@@ -9,6 +10,7 @@ export {
 } from "./interface.ts";
 export type { StateStore } from "./kv.ts";
 export { persistThrough } from "./kv-rules.ts";
-export { createMembers, type Members, NODE_PREFIX, nodeInfo } from "./members.ts";
+export { createMembers, type Member, type Members, NODE_PREFIX, nodeInfo } from "./members.ts";
+export { createRouter, type Router } from "./router.ts";
 export { createMemoryState } from "./state-memory.ts";
 export { openSqliteState } from "./state-sqlite.ts";

@@ -14,7 +14,7 @@ import type { BetweenHomes, HomeMessage } from "../wire/cluster-messages.ts";
 import type { FromNode, ObjectState, ValueRecord } from "../wire/messages.ts";
 import { packFailure } from "../wire/mod.ts";
 import { specKeys } from "./actor-record.ts";
-import { CONTROL_HOME, type HoldsElsewhere, type Home, holderOf, homeOf } from "./homes.ts";
+import { type HoldsElsewhere, type Home, type HomeOptions, holderOf, homeOf as homeOfKey } from "./homes.ts";
 import type { HeldKey } from "./keys.ts";
 
 export interface RouterEffects {
@@ -36,6 +36,8 @@ export interface Router {
   processJoined(process: ProcessId): void;
   /** It is gone, and all that it said was handled. */
   processGone(process: ProcessId): void;
+  /** Something is kept here for a process of another node: its end is to be told. */
+  watch(process: ProcessId): void;
   /** What a process of this node says. */
   fromProcess(from: ProcessId, message: HomeMessage): void;
   /** To a process, wherever it lives. */
@@ -44,13 +46,16 @@ export interface Router {
   homeDied(home: Home): void;
 }
 
-export function createRouter(here: Home, effects: RouterEffects): Router {
+export function createRouter({ here, actors }: Omit<HomeOptions, "elsewhere">, effects: RouterEffects): Router {
+  const homeOf = (key: HeldKey): Home => homeOfKey(key, actors);
   /** Processes of this node, with the homes that watch them. */
   const own = new Map<ProcessId, Set<Home>>();
   /** Processes of other nodes that have something here, by home. */
   const watched = new Map<Home, Set<ProcessId>>();
   /** What processes of this node have asked of other homes and were not told. */
   const awaited = new Map<ObjectKey, Set<ProcessId>>();
+
+  const byHome = (keys: Iterable<HeldKey>): Map<Home, HeldKey[]> => groupBy([...keys], homeOf);
 
   /** Before anything is kept for it. */
   function mention(process: ProcessId): void {
@@ -106,6 +111,8 @@ export function createRouter(here: Home, effects: RouterEffects): Router {
         say(homeOf(key), holderOf(here), { t: "hold-release", holds: [[key as ObjectKey, count]] }),
     },
 
+    watch: mention,
+
     processJoined: (process) => void own.set(process, new Set()),
 
     processGone(process) {
@@ -145,11 +152,11 @@ export function createRouter(here: Home, effects: RouterEffects): Router {
           say(homeOf(message.key), from, message);
           return;
         case "actor-create":
-          grantMentions(from, CONTROL_HOME, specKeys(message.spec));
-          say(CONTROL_HOME, from, message);
+          grantMentions(from, actors, specKeys(message.spec));
+          say(actors, from, message);
           return;
         default:
-          say(CONTROL_HOME, from, message);
+          say(actors, from, message);
       }
     },
 
@@ -193,8 +200,6 @@ export function createRouter(here: Home, effects: RouterEffects): Router {
     },
   };
 }
-
-const byHome = (keys: Iterable<HeldKey>): Map<Home, HeldKey[]> => groupBy([...keys], homeOf);
 
 function groupBy<T>(items: readonly T[], of: (item: T) => Home): Map<Home, T[]> {
   const groups = new Map<Home, T[]>();

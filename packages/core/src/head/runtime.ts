@@ -5,7 +5,15 @@
 import { monotonicMs } from "../base/clock.ts";
 import { AuthenticationError, type MobulaError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
-import { createMembers, type Members, NODE_PREFIX, nodeInfo, persistThrough, type StateStore } from "../control/mod.ts";
+import {
+  createMembers,
+  type Member,
+  type Members,
+  NODE_PREFIX,
+  nodeInfo,
+  persistThrough,
+  type StateStore,
+} from "../control/mod.ts";
 import type { NodeLog } from "../node/mod.ts";
 import {
   greet,
@@ -20,6 +28,7 @@ import {
 import type { FromControl, ToControl } from "../wire/cluster-messages.ts";
 import type { Answer, Query } from "../wire/mod.ts";
 import type { HeadConfig } from "./config.ts";
+import { LeaseDivisions } from "./lease-divisions.ts";
 
 export interface HeadRuntimeOptions {
   readonly config: HeadConfig;
@@ -29,14 +38,18 @@ export interface HeadRuntimeOptions {
 }
 
 const TICK_MS = 250;
+/** Leases are divided anew so often while some are missing. */
+const DIVIDE_MS = 50;
 const NODE_ID = /^[0-9a-f]{32}$/;
 
 export class HeadRuntime {
   private readonly options: HeadRuntimeOptions;
   private readonly members: Members;
+  private readonly divisions = new LeaseDivisions((to, message) => this.send(to, message));
   /** Nodes that are connected. */
   private readonly peers = new Map<NodeId, Peer>();
   private readonly timer: NodeJS.Timeout;
+  private readonly divideTimer: NodeJS.Timeout;
   private listener: TcpListener | undefined;
 
   /** @throws MobulaError when the state cannot be read or no port is free. */
@@ -60,16 +73,23 @@ export class HeadRuntime {
           peer?.close();
         },
         persist: persistThrough(state),
-        joined: ({ description }) => log.write("info", `node ${description.name} (${description.nodeId}) has joined`),
-        changed: () => {},
+        joined: (member) => {
+          const { name, nodeId } = member.description;
+          log.write("info", `node ${name} (${nodeId}) has joined`);
+          this.see(member);
+        },
+        changed: (member) => this.see(member),
         died: ({ description, ending }) => {
           log.write("warn", `node ${description.name} (${description.nodeId}) is dead: ${ending}`);
+          this.divisions.view.apply({ kind: "node-died", nodeId: description.nodeId });
+          this.divisions.nodeGone(description.nodeId);
           this.peers.get(description.nodeId)?.destroy();
         },
       },
       { epoch: state.epoch },
     );
     this.timer = setInterval(() => this.members.tick(monotonicMs()), TICK_MS);
+    this.divideTimer = setInterval(() => this.divisions.tick(), DIVIDE_MS);
   }
 
   get address(): string {
@@ -82,6 +102,7 @@ export class HeadRuntime {
 
   async stop(): Promise<void> {
     clearInterval(this.timer);
+    clearInterval(this.divideTimer);
     await this.listener?.close();
     await this.options.state.close();
   }
@@ -147,6 +168,12 @@ export class HeadRuntime {
       case "node-leave":
         this.members.left(nodeId, nowMs);
         return;
+      case "divide-leases":
+        this.divisions.divide(nodeId, message);
+        return;
+      case "forget-leases":
+        this.divisions.forget(nodeId, message.key);
+        return;
       case "query":
         this.peers.get(nodeId)?.send(this.answer(message));
         return;
@@ -155,6 +182,16 @@ export class HeadRuntime {
 
   private send(to: NodeId, message: FromControl): void {
     this.peers.get(to)?.send(message);
+  }
+
+  /** What the placement engine knows of a node. */
+  private see({ description, state, use }: Member): void {
+    const { nodeId, name, total, labels, objectStoreBytes: capacityBytes } = description;
+    const { view } = this.divisions;
+    const store = { usedBytes: use.storeUsedBytes, capacityBytes };
+    if (!view.node(nodeId)) view.apply({ kind: "node-joined", nodeId, name, total, labels, store });
+    view.apply({ kind: "node-reported", nodeId, free: use.available, store });
+    if (state === "draining") view.apply({ kind: "node-draining", nodeId });
   }
 
   // ── questions ──────────────────────────────────────────────────────────────────────────────────────────────────────

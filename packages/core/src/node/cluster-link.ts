@@ -7,7 +7,14 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { ConnectionLostError, errorFromCode, MobulaError } from "../base/errors.ts";
 import { connectTcp, introduce, type Peer, SocketPeer } from "../transport/mod.ts";
-import type { FromControl, NodeDescription, NodeStanding, NodeUse, ToControl } from "../wire/cluster-messages.ts";
+import type {
+  FromControl,
+  LeasesDivided,
+  NodeDescription,
+  NodeStanding,
+  NodeUse,
+  ToControl,
+} from "../wire/cluster-messages.ts";
 import type { Answer, Queries } from "../wire/mod.ts";
 
 export interface ClusterLinkOptions {
@@ -18,6 +25,7 @@ export interface ClusterLinkOptions {
   use(): NodeUse;
   /** What control says of nodes; the first time, of all of them. */
   onNodes(nodes: readonly NodeStanding[]): void;
+  onDivided(message: LeasesDivided): void;
   /** Control has given this node up, for good. */
   onExpelled(error: MobulaError): void;
   /** How it goes, for the log. */
@@ -125,7 +133,8 @@ export class ClusterLink {
     if (this.memberSince !== undefined) this.say({ t: "node-report", use: this.options.use() });
   }
 
-  private say(message: ToControl): void {
+  /** Nothing happens while control cannot be reached. */
+  say(message: ToControl): void {
     this.peer?.send(message);
   }
 
@@ -195,6 +204,9 @@ export class ClusterLink {
         else this.options.onExpelled(error);
         return;
       }
+      case "leases-divided":
+        this.options.onDivided(message);
+        return;
       case "answer":
         this.answered(message);
         return;

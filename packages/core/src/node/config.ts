@@ -45,6 +45,10 @@ export interface ClusterConfig {
   readonly address: string;
   readonly token: string;
   readonly labels: Readonly<Record<string, string>>;
+  /** An address of this machine, on which the node and its workers listen for others. */
+  readonly host: string;
+  /** Their ports: a range that is tried in order, or 0 for any. */
+  readonly ports: number | string;
 }
 
 export interface MemoryMonitorConfig {

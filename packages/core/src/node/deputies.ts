@@ -9,10 +9,19 @@
 import type { JobId, ObjectKey, ProcessId } from "../base/ids.ts";
 import { adopt, cancelUnheld, DEPUTY_SEQS_FROM, OwnerRuntime } from "../owner/mod.ts";
 import { mapClaims } from "../store/mod.ts";
-import type { FromNode, HandedNotice, ObjectUnread, TaskHandover, TemplateDrop, ToNode } from "../wire/messages.ts";
+import type {
+  FromNode,
+  HandedNotice,
+  ObjectUnread,
+  TaskHandover,
+  TemplateDrop,
+  ToNode,
+  Welcome,
+} from "../wire/messages.ts";
 
 export interface DeputiesOptions {
   readonly newId: () => ProcessId;
+  readonly place: () => Pick<Welcome, "nodeId" | "clusterToken">;
   /** A deputy has come: it holds and leases from now on. */
   joined(deputy: ProcessId, jobId: JobId): void;
   left(deputy: ProcessId): void;
@@ -105,6 +114,7 @@ class Deputy {
       processId: this.id,
       engine: { engineSeqsFrom: DEPUTY_SEQS_FROM },
       jobId: () => jobId,
+      place: options.place(),
       node: { send: (message) => options.handle(this.id, message as ToNode), flush() {} },
       mapClaims,
       afterFlush: () => this.turnEnded(),

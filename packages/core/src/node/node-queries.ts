@@ -5,7 +5,7 @@ import { fromUnits, type ResourceUnits } from "../base/resources.ts";
 import { nodeInfo } from "../control/mod.ts";
 import type { LeaseEngine } from "../scheduler/mod.ts";
 import type { StoreServer } from "../store/mod.ts";
-import type { NodeDescription, NodeUse } from "../wire/cluster-messages.ts";
+import type { NodeDescription, NodeUse, WorkerOrder } from "../wire/cluster-messages.ts";
 import type { Answer, Query } from "../wire/messages.ts";
 import type { Explanation, Queries } from "../wire/queries.ts";
 import { type ClusterLink, sumOf } from "./cluster-link.ts";
@@ -19,6 +19,8 @@ export interface QueryContext {
   readonly pool: WorkerPool;
   readonly timeline: Timeline;
   readonly cluster: ClusterLink | undefined;
+  /** False when the worker is not one that another node lent. */
+  orderElsewhere(order: Omit<WorkerOrder, "t">): boolean;
 }
 
 type Results = { readonly [M in keyof Queries]: Queries[M]["result"] };
@@ -49,14 +51,18 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
       return explainShape(engine, from, Number((query.params as { shape?: unknown })?.shape));
     case "kill-worker": {
       const { workerId, reason } = query.params as Queries["kill-worker"]["params"];
+      if (context.orderElsewhere({ workerId: workerId as WorkerId, kill: String(reason) })) return null;
       const gone = pool.gone(workerId as WorkerId);
       pool.kill(workerId as WorkerId, String(reason));
       await gone;
       return null;
     }
-    case "interrupt-worker":
-      pool.interrupt((query.params as Queries["interrupt-worker"]["params"]).workerId as WorkerId);
+    case "interrupt-worker": {
+      const { workerId, key } = query.params as Queries["interrupt-worker"]["params"];
+      const interrupted = workerId as WorkerId;
+      if (!context.orderElsewhere({ workerId: interrupted, interrupt: key })) pool.interrupt(interrupted, key);
       return null;
+    }
     case "timeline":
       return timeline.collect();
     default:

@@ -8,8 +8,19 @@ import { unreachable } from "../base/assert.ts";
 import { clockOffsetMs, monotonicMs } from "../base/clock.ts";
 import { ConnectionLostError, type MobulaError } from "../base/errors.ts";
 import { HeapShrinker } from "../base/heap-shrinker.ts";
-import { type JobId, newProcessId, newWorkerId, type ProcessId, type WorkerId } from "../base/ids.ts";
+import {
+  type JobId,
+  type LeaseId,
+  type NodeId,
+  newProcessId,
+  newWorkerId,
+  nodeTag,
+  nodeTagOf,
+  type ProcessId,
+  type WorkerId,
+} from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
+import type { ResourceUnits } from "../base/resources.ts";
 import {
   type ActorWorkerRequest,
   CONTROL_MESSAGES,
@@ -18,14 +29,29 @@ import {
   type ControlMessage,
   createControl,
   createMemoryState,
+  createRouter,
+  type Home,
   persistThrough,
+  type Router,
   type StateStore,
 } from "../control/mod.ts";
-import { LeaseEngine, type SchedulerCommand, type SchedulerEvent, type StopReason } from "../scheduler/mod.ts";
+import {
+  LeaseEngine,
+  type ResourcePool,
+  type SchedulerCommand,
+  type SchedulerEvent,
+  type StopReason,
+} from "../scheduler/mod.ts";
 import { type StoreServer, startStore } from "../store/mod.ts";
 import type { Peer } from "../transport/mod.ts";
-import type { NodeDescription } from "../wire/cluster-messages.ts";
-import type { FromNode, Hello, StoreKey, ToNode, WorkerDeath } from "../wire/messages.ts";
+import type {
+  BetweenHomes,
+  BetweenNodes,
+  NodeDescription,
+  NodeStanding,
+  WorkerOrder,
+} from "../wire/cluster-messages.ts";
+import type { FromNode, Hello, LeaseGranted, StoreKey, ToNode, Welcome, WorkerDeath } from "../wire/messages.ts";
 import type { ClaimPages } from "./claims.ts";
 import { ClusterLink } from "./cluster-link.ts";
 import type { NodeConfig } from "./config.ts";
@@ -35,6 +61,7 @@ import { Deputies } from "./deputies.ts";
 import type { EarlySocket } from "./early-socket.ts";
 import { EventRing } from "./event-ring.ts";
 import { trimHeapSoon, trimHeapWhenGrown } from "./heap-trim.ts";
+import { LeaseBroker, type LeaseNotice } from "./lease-broker.ts";
 import { LeaseLoop } from "./lease-loop.ts";
 import { Logs } from "./logs.ts";
 import { describeMachine, type Machine } from "./machine.ts";
@@ -42,6 +69,7 @@ import { MemoryMonitor } from "./memory-monitor.ts";
 import type { NodeLog } from "./node-log.ts";
 import { answerQuery, nodeUse } from "./node-queries.ts";
 import { Orphans } from "./orphans.ts";
+import { NodePeers } from "./peers.ts";
 import type { SpawnOptions, StartedWorker } from "./spawn.ts";
 import { SubmissionWatch } from "./submission-watch.ts";
 import { Timeline } from "./timeline.ts";
@@ -101,7 +129,7 @@ const LOG_BYTES_UNSENT_MAX = 4 * 2 ** 20;
 
 export class NodeRuntime {
   readonly machine: Machine;
-  readonly description: NodeDescription;
+  description: NodeDescription;
   private readonly options: NodeRuntimeOptions;
   readonly config: NodeConfig;
   private readonly log: NodeLog;
@@ -120,13 +148,15 @@ export class NodeRuntime {
   private readonly duties = new Map<WorkerId, Duty>();
   private readonly deputies = new Deputies({
     newId: () => newProcessId(this.config.nodeId),
+    place: () => this.place,
     joined: (deputy, jobId) => {
+      this.router.processJoined(deputy);
       this.control.processJoined({ processId: deputy, role: "worker" });
       this.feed({ kind: "client-joined", clientId: deputy, jobId, isDeputy: true });
     },
     left: (deputy) => {
       this.feed({ kind: "client-left", clientId: deputy });
-      this.control.processGone(deputy);
+      this.processLeft(deputy);
       this.orphans.processGone(deputy);
       this.timeline.processGone(deputy);
     },
@@ -157,6 +187,10 @@ export class NodeRuntime {
   /** Workers that were ordered before the first one was ready, for it is the one that a first task waits for. */
   private ordered: (SchedulerCommand & { kind: "start-worker" })[] | undefined = [];
   private isStopping = false;
+  private peers: NodePeers | undefined;
+  private readonly others = new Map<NodeId, NodeStanding>();
+  private readonly router: Router;
+  private readonly broker: LeaseBroker;
   cluster: ClusterLink | undefined;
   private readonly controlTimer: NodeJS.Timeout;
   private readonly stopTrimming = trimHeapWhenGrown();
@@ -238,6 +272,29 @@ export class NodeRuntime {
       ],
       send: (to, message) => this.send(to, message),
     });
+    const home = { here: nodeTag(config.nodeId), actors: nodeTag(config.nodeId) };
+    this.router = createRouter(home, {
+      handle: (from, message) => this.control.handle(from, message),
+      joined: (processId) => this.control.processJoined({ processId, role: "worker" }),
+      gone: (process) => {
+        this.feed({ kind: "client-left", clientId: process });
+        this.control.processGone(process);
+      },
+      send: (to, message) => this.sendHere(to, message),
+      toHome: (to, message) => this.toHome(to, message),
+      isDead: (tag) => this.peers !== undefined && ![...this.others.keys()].some((id) => nodeTag(id) === tag),
+    });
+    this.broker = new LeaseBroker(config.nodeId, {
+      demandHere: (clientId, shape, demand, wanted) =>
+        this.feed({ kind: "demand-changed", clientId, shape, demand, wanted }),
+      returnHere: (client, leaseId, retire) => this.leaseReturned(client, leaseId, retire),
+      toNode: (node, message) => this.peers?.send(node, message),
+      divide: (message) => this.cluster?.say(message),
+      forget: (key) => this.cluster?.say({ t: "forget-leases", key }),
+      tell: (client, notice) => this.sendHere(client, notice),
+      packable: (demand) => packable(demand.resources, this.engine.pool),
+      namespaceOf: (job) => this.namespaces.get(job) ?? "",
+    });
     const state = options.state ?? createMemoryState();
     this.control = createControl(
       {
@@ -253,7 +310,11 @@ export class NodeRuntime {
         persist: persistThrough(state),
         explainRequest: (requestId) => this.engine.explainRequest(requestId, Date.now())?.sentences ?? [],
       },
-      { nodeId: config.nodeId, epoch: state.epoch },
+      {
+        nodeId: config.nodeId,
+        epoch: state.epoch,
+        ...(config.cluster && { cluster: { ...home, elsewhere: this.router.holdsElsewhere } }),
+      },
     );
     for (const worker of options.firstWorkers) this.pool.adopt(worker);
     this.monitor = new MemoryMonitor({
@@ -273,19 +334,104 @@ export class NodeRuntime {
   }
 
   private async joinCluster(): Promise<void> {
-    const { cluster } = this.config;
+    const { cluster, nodeId } = this.config;
     if (!cluster) return;
+    const onNews = (message: string): void => this.log.write("warn", message);
+    this.peers = await NodePeers.open({
+      here: nodeId,
+      ...cluster,
+      onMessage: (from, message) => this.fromNode(from, message),
+      onNews,
+    });
+    this.description = { ...this.description, address: this.peers.address };
     this.cluster = await ClusterLink.join({
       ...cluster,
       node: this.description,
       use: () => nodeUse(this),
-      onNodes: () => {},
+      onNodes: (nodes) => this.heardOf(nodes),
+      onDivided: (message) => this.broker.divided(message),
       onExpelled: (error) => {
         this.log.write("error", `this node was given up by its cluster and ends: ${error.message}`);
         this.options.onExpelled();
       },
-      onNews: (message) => this.log.write("warn", message),
+      onNews,
     });
+  }
+
+  // ── other nodes ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private heardOf(nodes: readonly NodeStanding[]): void {
+    for (const node of nodes) {
+      this.peers?.know(node);
+      if (node.state !== "dead") {
+        this.others.set(node.nodeId, node);
+        continue;
+      }
+      this.others.delete(node.nodeId);
+      this.broker.nodeDied(node.nodeId, node.name);
+      this.router.homeDied(nodeTag(node.nodeId));
+    }
+    this.others.delete(this.config.nodeId);
+    this.broker.clustered(this.others.size > 0);
+  }
+
+  private fromNode(from: NodeId, message: BetweenNodes): void {
+    switch (message.t) {
+      case "lease-ask": {
+        const { client, jobId, namespace, shape, demand, wanted } = message;
+        this.namespaces.set(jobId, namespace);
+        this.router.watch(client);
+        this.feed({ kind: "client-joined", clientId: client, jobId });
+        this.feed({ kind: "demand-changed", clientId: client, shape, demand, wanted });
+        return;
+      }
+      case "lease-give-back":
+        this.leaseReturned(message.client, message.leaseId, message.retire);
+        return;
+      case "worker-order":
+        if (message.kill !== undefined) this.pool.kill(message.workerId, message.kill);
+        if (message.interrupt !== undefined) this.pool.interrupt(message.workerId, message.interrupt);
+        return;
+      case "deliver":
+        if (isLeaseNotice(message.message)) this.broker.fromNode(from, message.to, message.message);
+        else this.router.fromHome(nodeTag(from), message);
+        return;
+      default:
+        this.router.fromHome(nodeTag(from), message);
+    }
+  }
+
+  private toHome(home: Home, message: BetweenHomes): void {
+    for (const nodeId of this.others.keys()) {
+      if (nodeTag(nodeId) !== home) continue;
+      this.peers?.send(nodeId, message);
+      return;
+    }
+  }
+
+  orderElsewhere(order: Omit<WorkerOrder, "t">): boolean {
+    const node = this.broker.nodeOf(order.workerId);
+    if (node) this.peers?.send(node, { t: "worker-order", ...order });
+    return node !== undefined;
+  }
+
+  private leaseReturned(clientId: ProcessId, leaseId: LeaseId, retire: boolean): void {
+    const worker = this.engine.workerOf(leaseId);
+    if (worker) this.duties.delete(worker);
+    this.feed({ kind: "lease-returned", clientId, leaseId, retire });
+  }
+
+  /** What the lease engine says to a client, of this node or of another. */
+  private tellOfLease(clientId: ProcessId, notice: LeaseNotice): void {
+    if (nodeTagOf(clientId) === nodeTag(this.config.nodeId)) this.broker.fromHere(clientId, notice);
+    else this.router.send(clientId, notice.t === "lease-granted" ? fromOutside(notice) : notice);
+  }
+
+  /** A process of this node is gone, and all that it said was handled. */
+  private processLeft(processId: ProcessId, isRetired = false): void {
+    this.control.processGone(processId, isRetired);
+    this.router.processGone(processId);
+    this.broker.clientGone(processId);
   }
 
   private accept(): void {
@@ -341,6 +487,12 @@ export class NodeRuntime {
     this.pool.killAll("shutdown");
   }
 
+  /** For its processes: with the token they reach workers of other nodes. */
+  private get place(): Pick<Welcome, "nodeId" | "clusterToken"> {
+    const { nodeId, cluster } = this.config;
+    return cluster ? { nodeId, clusterToken: cluster.token } : { nodeId };
+  }
+
   // ── processes come and go ──────────────────────────────────────────────────────────────────────────────────────────
 
   private welcome(hello: Hello, peer: Peer): void {
@@ -357,7 +509,7 @@ export class NodeRuntime {
       }
       this.namespaces.set(job.jobId, job.namespace);
     }
-    if (role === "worker" && (!workerId || !this.pool.connected(workerId, processId, peer))) {
+    if (role === "worker" && (!workerId || !this.pool.connected(workerId, processId, peer, hello.tcp))) {
       throw new ConnectionLostError(`the node has not started a worker ${String(workerId)}`);
     }
     this.members.set(processId, {
@@ -370,6 +522,7 @@ export class NodeRuntime {
     });
     const log = role === "worker" ? this.submissions.add(processId, hello.pid) : undefined;
     const joined = role === "driver" && job ? { processId, role, job } : { processId, role };
+    this.router.processJoined(processId);
     this.control.processJoined(joined, (error) => {
       if (error) {
         peer.send({ t: "refused", code: error.code, kind: error.kind, message: error.message });
@@ -379,7 +532,7 @@ export class NodeRuntime {
       this.send(processId, {
         t: "welcome",
         version: WIRE_VERSION,
-        nodeId: this.config.nodeId,
+        ...this.place,
         epoch: this.control.epoch,
         clockOffsetMs: clockOffsetMs(),
         capacity: this.engine.pool.total,
@@ -405,7 +558,7 @@ export class NodeRuntime {
     }
     this.members.delete(processId);
     this.feed({ kind: "client-left", clientId: processId });
-    this.control.processGone(processId);
+    this.processLeft(processId);
     this.orphans.processGone(processId);
     this.store.processGone(processId);
     if (member.role !== "driver") return;
@@ -432,7 +585,7 @@ export class NodeRuntime {
       this.members.delete(processId);
       this.timeline.processGone(processId);
       const isRetired = death.intended === "idle" || death.intended === "max-calls";
-      this.control.processGone(processId, isRetired);
+      this.processLeft(processId, isRetired);
       this.submissions.remove(processId);
       this.deputies.giverGone(processId, isRetired);
       this.orphans.processGone(processId);
@@ -455,7 +608,9 @@ export class NodeRuntime {
   private handle(from: ProcessId, message: Exclude<ToNode, Hello>): void {
     this.shrinker.active();
     if (CONTROL_MESSAGES.has(message.t)) {
-      this.control.handle(from, message as ControlMessage); // Their `t` is in the set.
+      // Their `t` is in the set. A node by itself is the home of all keys.
+      if (this.config.cluster) this.router.fromProcess(from, message as ControlMessage);
+      else this.control.handle(from, message as ControlMessage);
       return;
     }
     switch (message.t) {
@@ -470,16 +625,13 @@ export class NodeRuntime {
         return;
       case "lease-demand": {
         const { shape, demand, wanted } = message;
-        this.feed({ kind: "demand-changed", clientId: from, shape, demand, wanted });
+        const job = this.engine.tables.clients.get(from)?.job.id;
+        if (job !== undefined) this.broker.demand(from, job, shape, demand, wanted);
         return;
       }
-      case "lease-return": {
-        const { leaseId, retire = false } = message;
-        const worker = this.engine.workerOf(leaseId);
-        if (worker) this.duties.delete(worker);
-        this.feed({ kind: "lease-returned", clientId: from, leaseId, retire });
+      case "lease-return":
+        this.broker.giveBack(from, message.leaseId, message.retire ?? false);
         return;
-      }
       case "lease-idle": {
         const { leaseId, idle } = message;
         const workerId = this.members.get(from)?.workerId;
@@ -532,6 +684,10 @@ export class NodeRuntime {
   }
 
   private send(to: ProcessId, message: FromNode): void {
+    this.router.send(to, message);
+  }
+
+  private sendHere(to: ProcessId, message: FromNode): void {
     const member = this.members.get(to);
     if (member) member.peer.send(message);
     else this.deputies.deliver(to, message);
@@ -574,26 +730,26 @@ export class NodeRuntime {
         const peer = this.pool.get(workerId)?.peer;
         peer?.send({ t: "lease-begin", leaseId, jobId, namespace, resources, gpus });
         peer?.flush();
-        this.send(clientId, { t: "lease-granted", shape, leaseId, worker, gpus });
+        this.tellOfLease(clientId, { t: "lease-granted", shape, leaseId, worker, gpus });
         return;
       }
       case "revoke-lease":
-        this.send(command.clientId, { t: "lease-revoked", leaseId: command.leaseId });
+        this.tellOfLease(command.clientId, { t: "lease-revoked", leaseId: command.leaseId });
         return;
       case "end-lease":
         this.pool.get(command.workerId)?.peer?.send({ t: "lease-end", leaseId: command.leaseId });
         return;
       case "reclaim-lease":
-        this.send(command.clientId, { t: "lease-reclaimed", shape: command.shape, leaseId: command.leaseId });
+        this.tellOfLease(command.clientId, { t: "lease-reclaimed", shape: command.shape, leaseId: command.leaseId });
         return;
       case "lose-lease": {
         const death = this.deaths.get(command.workerId);
-        if (death) this.send(command.clientId, { t: "lease-lost", leaseId: command.leaseId, death });
+        if (death) this.tellOfLease(command.clientId, { t: "lease-lost", leaseId: command.leaseId, death });
         return;
       }
       case "refuse-demand": {
         const { clientId, shape, message } = command;
-        this.send(clientId, { t: "lease-refused", shape, reason: "infeasible", message });
+        this.tellOfLease(clientId, { t: "lease-refused", shape, reason: "infeasible", message });
         return;
       }
       case "grant-request": {
@@ -675,6 +831,38 @@ export class NodeRuntime {
     }
   }
 }
+
+/** As owners of other machines reach the worker: its claim words are memory of this one. */
+function fromOutside({ worker, ...notice }: LeaseGranted): LeaseGranted {
+  const { claims: _claims, ...address } = worker;
+  return { ...notice, worker: address };
+}
+
+/** How many demands are taken here before the node is half in use: what is packed, and not spread. */
+function packable(units: ResourceUnits, pool: Pick<ResourcePool, "total" | "available">): number {
+  const { total } = pool;
+  const free = pool.available();
+  let count = Number.POSITIVE_INFINITY;
+  for (const [name, needed] of Object.entries(units)) {
+    const all = total[name] ?? 0;
+    const used = all - (free[name] ?? 0);
+    count = Math.min(count, Math.floor((all - used) / needed), Math.ceil((all * PACK_BELOW - used) / needed));
+  }
+  return Math.max(0, Math.min(count, PACKED_MAX));
+}
+
+const PACK_BELOW = 0.5;
+/** Of demands that take nothing. */
+const PACKED_MAX = 64;
+
+const LEASE_NOTICES: ReadonlySet<string> = new Set<LeaseNotice["t"]>([
+  "lease-granted",
+  "lease-revoked",
+  "lease-lost",
+  "lease-reclaimed",
+  "lease-refused",
+]);
+const isLeaseNotice = (message: FromNode): message is LeaseNotice => LEASE_NOTICES.has(message.t);
 
 /** A folder that cannot be made is reported by the store too, which then does without. */
 function makeFolder(path: string, log: NodeLog): void {

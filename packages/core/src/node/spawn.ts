@@ -9,8 +9,8 @@ import type { Readable } from "node:stream";
 import { newProcessId, type WorkerId } from "../base/ids.ts";
 import { compileCacheEnvironment } from "../bin/cache-directory.ts";
 import { codeCacheEnvironment, codeCachePath, type ProcessCommand, processCommand } from "../bin/entries.ts";
-import type { ClaimsInfo, RuntimeEnv, WorkerConfig } from "../wire/messages.ts";
-import { NODE_VARIABLE, type NodeConfig, WORKER_VARIABLE } from "./config.ts";
+import type { ClaimsInfo, RuntimeEnv, WorkerConfig, WorkerListens } from "../wire/messages.ts";
+import { type ClusterConfig, NODE_VARIABLE, type NodeConfig, WORKER_VARIABLE } from "./config.ts";
 import { recordWorker } from "./session-folder.ts";
 
 /**
@@ -70,6 +70,7 @@ export function spawnWorker({
     token: config.token,
     address: workerSocketOf(config.sessionDir, workerId),
     nodePid: process.pid,
+    ...(config.cluster ? { listen: listens(config.cluster) } : {}),
     ...(nativePath === undefined ? {} : { nativePath }),
     ...(claims ? { claims } : {}),
     ...(runtimeEnv ? { runtimeEnv } : {}),
@@ -99,6 +100,8 @@ export function spawnWorker({
   }
   return { workerId, process: child, claims, startedAtMs: Date.now(), failure: () => failure };
 }
+
+const listens = ({ host, ports, token }: ClusterConfig): WorkerListens => ({ host, ports, token });
 
 function keepOptions(options: string): string {
   return options

@@ -5,7 +5,8 @@
  * output has been read; the last two are waited for only a moment, since a process that it started may hold them.
  */
 import type { ProcessId, WorkerId } from "../base/ids.ts";
-import { nativePath } from "../store/mod.ts";
+import { interruptTask } from "../owner/mod.ts";
+import { mapClaims, nativePath } from "../store/mod.ts";
 import type { Peer } from "../transport/mod.ts";
 import type { RuntimeEnv, WorkerAddress, WorkerDeath } from "../wire/messages.ts";
 import type { ClaimPages } from "./claims.ts";
@@ -42,6 +43,9 @@ interface Supervised {
   readonly pid: number;
   processId: ProcessId | undefined;
   peer: Peer | undefined;
+  tcp: string | undefined;
+  /** Its claim words, once they were needed here. */
+  words: Int32Array | undefined;
   intended: string | undefined;
   monitorWords: string | undefined;
   exit: { readonly code: number | null; readonly signal: NodeJS.Signals | null } | undefined;
@@ -74,6 +78,8 @@ export class WorkerPool {
       pid: child.pid ?? 0,
       processId: undefined,
       peer: undefined,
+      tcp: undefined,
+      words: undefined,
       intended: undefined,
       monitorWords: undefined,
       exit: undefined,
@@ -120,13 +126,14 @@ export class WorkerPool {
   }
 
   /** Its hello was accepted. False when there is no such worker, or its process is ending. */
-  connected(workerId: WorkerId, processId: ProcessId, peer: Peer): boolean {
+  connected(workerId: WorkerId, processId: ProcessId, peer: Peer, tcp: string | undefined): boolean {
     const worker = this.workers.get(workerId);
     if (!worker || worker.exit || worker.peer || worker.processId) return false;
     clearTimeout(worker.deadline);
     worker.deadline = undefined;
     worker.processId = processId;
     worker.peer = peer;
+    worker.tcp = tcp;
     return true;
   }
 
@@ -151,6 +158,7 @@ export class WorkerPool {
       nodeId: config.nodeId,
       pid: worker.pid,
       address: workerSocketOf(config.sessionDir, workerId),
+      ...(worker.tcp !== undefined ? { tcp: worker.tcp } : {}),
       ...(claims ? { claims } : {}),
     };
   }
@@ -179,10 +187,12 @@ export class WorkerPool {
     this.signal(worker, "SIGKILL");
   }
 
-  /** SIGINT to the process alone: what runs under a guard stops, what it started goes on. */
-  interrupt(workerId: WorkerId): void {
+  /** SIGINT to the process alone, if it runs what `key` names and can be interrupted; what it started goes on. */
+  interrupt(workerId: WorkerId, key: number): void {
     const worker = this.workers.get(workerId);
-    if (worker && !worker.exit) worker.started.process.kill("SIGINT");
+    if (!worker?.started.claims || worker.exit) return;
+    worker.words ??= mapClaims(worker.started.claims);
+    if (worker.words) interruptTask(worker.words, key, () => worker.started.process.kill("SIGINT"));
   }
 
   /** Resolves when the process is gone and its death was told. */

@@ -36,6 +36,15 @@ export const guardKey = (owner: ProcessId, seq: Seq): number => guardKeyFrom(gua
 export const guardBase = (owner: ProcessId): number => Number.parseInt(owner.slice(-7), 16);
 export const guardKeyFrom = (base: number, seq: Seq): number => (base + seq) % 0x4000_0000;
 
+/** Breaks what a worker runs, if it is this; for an owner elsewhere its node does it. @param signal as for OwnerClaims. */
+export function interruptTask(words: Int32Array, key: number, signal: () => boolean): boolean {
+  const running = Atomics.load(words, GUARD_WORD);
+  if ((running & 3) !== GUARD_RUNNING || Atomics.load(words, GUARD_TASK_WORD) !== key) return false;
+  const interrupted = (running & ~3) | GUARD_INTERRUPTED;
+  if (Atomics.compareExchange(words, GUARD_WORD, running, interrupted) !== running) return false;
+  return signal();
+}
+
 /** The owner's side of one worker's page. */
 export class OwnerClaims implements ClaimTable {
   private readonly words: Int32Array;
@@ -96,12 +105,7 @@ export class OwnerClaims implements ClaimTable {
   }
 
   interrupt(seq: Seq): boolean {
-    const running = Atomics.load(this.words, GUARD_WORD);
-    if ((running & 3) !== GUARD_RUNNING || Atomics.load(this.words, GUARD_TASK_WORD) !== guardKey(this.self, seq))
-      return false;
-    const interrupted = (running & ~3) | GUARD_INTERRUPTED;
-    if (Atomics.compareExchange(this.words, GUARD_WORD, running, interrupted) !== running) return false;
-    return this.signal(this.pid);
+    return interruptTask(this.words, guardKey(this.self, seq), () => this.signal(this.pid));
   }
 }
 

@@ -40,6 +40,8 @@ export interface OwnerEffects extends ProgramEffects {
   pin(key: StoreKey): void;
   /** Ends a worker process: cancelled by force, or past its deadline. */
   killWorker(address: WorkerAddress, reason: string): void;
+  /** Breaks what a worker runs, if it is this task: for one whose claim words are not to be had here. */
+  interrupt?(address: WorkerAddress, seq: Seq): void;
   /** An attempt ended: for the timeline. Times are milliseconds of the engine's clock. */
   taskEvent(
     task: TaskRecord,

@@ -1,5 +1,5 @@
 export type { ActorCreation } from "./actors.ts";
-export { guardBase, guardKeyFrom, OwnerClaims, WorkerClaims } from "./claims.ts";
+export { guardBase, guardKeyFrom, interruptTask, OwnerClaims, WorkerClaims } from "./claims.ts";
 export type { OwnerEffects, ProgramEffects } from "./effects.ts";
 export { OwnerEngine } from "./engine.ts";
 export { adopt, cancelUnheld, type Handover } from "./handover.ts";

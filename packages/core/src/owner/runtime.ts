@@ -8,17 +8,19 @@ import { type ErrorKind, errorFromCode } from "../base/errors.ts";
 import type { JobId, ProcessId, Seq, WorkerId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
 import { EventRecorder, RunHistory } from "../events/mod.ts";
-import { connectUnix, type Peer, type PeerHandlers } from "../transport/mod.ts";
+import { connectTcp, connectUnix, introduce, type Peer, type PeerHandlers, SocketPeer } from "../transport/mod.ts";
 import {
   type Explanation,
   FrameReader,
   FrameWriter,
   type FromNode,
+  type Queries,
   type StoreOrphans,
   type ToNode,
+  type Welcome,
   type WorkerAddress,
 } from "../wire/mod.ts";
-import { type MapClaims, OwnerClaims } from "./claims.ts";
+import { guardKey, type MapClaims, OwnerClaims } from "./claims.ts";
 import type { OwnerEffects, ProgramEffects } from "./effects.ts";
 import { OwnerEngine, type OwnerEngineOptions } from "./engine.ts";
 import { explainActor, explainObject, type OwnerExplanation, type Question } from "./explain.ts";
@@ -30,6 +32,9 @@ const NODE_QUERY = "query";
 /** Events of a process that goes on working are at the node so much later. */
 const EVENTS_SENT_EVERY_MS = 250;
 
+/** Its node; with the token, workers of other nodes are reached. */
+type Place = Pick<Welcome, "nodeId" | "clusterToken">;
+
 export interface OwnerRuntimeOptions {
   /** By which its objects are named. */
   readonly self: ProcessId;
@@ -40,6 +45,8 @@ export interface OwnerRuntimeOptions {
   readonly pid?: number;
   readonly jobId: () => JobId | undefined;
   readonly node: Pick<Peer, "send" | "flush">;
+  /** Where it lives, for an owner that no node welcomes. */
+  readonly place?: Place;
   readonly mapClaims?: MapClaims;
   /** Run around the engine's turn: what waits to be handed in, and what is to be passed on. */
   readonly beforeFlush?: () => void;
@@ -115,11 +122,14 @@ export class OwnerRuntime {
   private readonly history = new RunHistory();
   private eventTimer: NodeJS.Timeout | undefined;
   private nextQuery = 1;
+  /** What the node has said of itself. */
+  private place: Place | undefined;
   private timer: NodeJS.Timeout | undefined;
   private isFlushScheduled = false;
 
   constructor(options: OwnerRuntimeOptions) {
     this.options = options;
+    this.place = options.place;
     const effects: OwnerEffects = {
       value: (seq, value) => this.program?.value(seq, value),
       pinned: (seq, pinned, nested) => this.program?.pinned(seq, pinned, nested),
@@ -140,6 +150,12 @@ export class OwnerRuntime {
       killWorker: (address, reason) => {
         this.query("kill-worker", { workerId: address.workerId, reason }).catch(() => {
           // The worker was gone before: what was asked for is so.
+        });
+      },
+      interrupt: ({ workerId }, seq) => {
+        const params: Queries["interrupt-worker"]["params"] = { workerId, key: guardKey(options.self, seq) };
+        this.query("interrupt-worker", params).catch(() => {
+          // The worker is gone, and the task with it.
         });
       },
       taskEvent: (task, worker, runMicros, at, outcome) => {
@@ -297,6 +313,7 @@ export class OwnerRuntime {
       else query.resolve(message.result);
       return true;
     }
+    if (message.t === "welcome") this.place = message;
     if (message.t === "store-pinned") {
       const waiters = this.pinWaiters.get(message.key);
       const first = waiters?.shift();
@@ -348,7 +365,7 @@ export class OwnerRuntime {
       onBatchEnd: () => this.schedule(),
       onClose: () => this.closed(link),
     };
-    const connect = this.options.connect ?? ((to, on) => connectUnix(to.address, on));
+    const connect = this.options.connect ?? ((to, on) => this.connect(to, on));
     connect(address, handlers).then(
       (peer) => {
         peer.send({
@@ -363,6 +380,20 @@ export class OwnerRuntime {
       () => this.closed(link),
     );
     return link;
+  }
+
+  private async connect({ address, tcp, nodeId }: WorkerAddress, handlers: PeerHandlers): Promise<Peer> {
+    const { nodeId: here, clusterToken } = this.place ?? {};
+    if (tcp === undefined || clusterToken === undefined || nodeId === here) return connectUnix(address, handlers);
+    const socket = await connectTcp(tcp);
+    await introduce(socket, {
+      role: "owner",
+      who: { processId: this.options.processId ?? this.options.self },
+      token: clusterToken,
+    });
+    const peer = new SocketPeer(socket, handlers);
+    socket.resume();
+    return peer;
   }
 
   /** Says which objects of a dead process are known here, once nothing of it is unread. */

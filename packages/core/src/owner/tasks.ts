@@ -48,6 +48,9 @@ export interface CallQueue {
   withdraw(task: TaskRecord): boolean;
 }
 
+/** What runs on another node, and may not have begun, is interrupted again so often. */
+const INTERRUPT_ELSEWHERE_MS = 100;
+
 export class TaskTable {
   readonly leases: LeaseTable;
   private readonly effects: OwnerEffects;
@@ -60,6 +63,7 @@ export class TaskTable {
   private readonly limited = new Set<TaskRecord>();
   /** Settled for the program, but their workers have not let go of them: cancelled. */
   private readonly interrupted = new Set<TaskRecord>();
+  private interruptedAtMs = 0;
   calls: CallQueue | undefined;
   /** Sentences: what a task or call waits for, or where it runs. */
   whyUnfinished: (task: TaskRecord) => string = () => "";
@@ -630,7 +634,7 @@ export class TaskTable {
     link.out.end();
     link.schedule();
     this.interrupted.add(task);
-    link.claims?.interrupt(task.seq);
+    this.interrupt(task, link);
     if (force && lease && this.leases.mayRun(task, lease)) {
       this.leases.condemn(lease);
       this.effects.killWorker(lease.link.address, failure.message);
@@ -665,8 +669,17 @@ export class TaskTable {
     for (const task of this.interrupted) {
       const link = task.lease?.link ?? task.actor?.link;
       if (!link || link.isBroken) this.interrupted.delete(task);
-      else link.claims?.interrupt(task.seq);
+      else if (link.claims || this.nowMs - this.interruptedAtMs >= INTERRUPT_ELSEWHERE_MS) this.interrupt(task, link);
     }
+  }
+
+  private interrupt(task: TaskRecord, link: WorkerLink): void {
+    if (link.claims) {
+      link.claims.interrupt(task.seq);
+      return;
+    }
+    this.interruptedAtMs = this.nowMs;
+    this.effects.interrupt?.(link.address, task.seq);
   }
 
   /** A call counts from its submission, and only stops being waited for: what runs in the actor goes on. */
@@ -720,6 +733,7 @@ function lostFailure(task: TaskRecord, lease: Lease, death: WorkerDeath | undefi
 }
 
 function describeDeath(death: WorkerDeath): string {
+  if (death.lostWith !== undefined) return `its node, ${death.lostWith}, died`;
   const how = death.signal ? `signal ${death.signal}` : `exit code ${death.exitCode ?? "unknown"}`;
   const why = death.intended ? ` (ended on purpose: ${death.intended})` : "";
   const tail = death.stderrTail.trim();

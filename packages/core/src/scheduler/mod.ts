@@ -1,2 +1,3 @@
 export { LeaseEngine } from "./lease-engine.ts";
 export type { SchedulerCommand, SchedulerEvent, StopReason } from "./protocol.ts";
+export { ResourcePool } from "./resource-pool.ts";

@@ -3,7 +3,7 @@
  * says twice means the same as once.
  */
 import type { ErrorKind } from "../base/errors.ts";
-import type { NodeId, ProcessId } from "../base/ids.ts";
+import type { JobId, LeaseId, NodeId, ProcessId, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import type {
   ActorAnnounce,
@@ -16,6 +16,7 @@ import type {
   ActorSubscribe,
   ActorUnsubscribe,
   Answer,
+  Demand,
   FromNode,
   HoldGrant,
   HoldRelease,
@@ -70,7 +71,22 @@ export interface NodeLeave {
   readonly t: "node-leave";
 }
 
-export type ToControl = NodeJoin | NodeReport | NodeLeave | Query;
+/** How many leases of a shape an owner of the sender could use in all, and what it has: {@link LeasesDivided} answers. */
+export interface DivideLeases {
+  readonly t: "divide-leases";
+  /** Names the owner and its shape at the sender. */
+  readonly key: string;
+  readonly wanted: number;
+  readonly granted: readonly (readonly [NodeId, number])[];
+  /** With the first mention. */
+  readonly demand?: Demand;
+}
+export interface ForgetLeases {
+  readonly t: "forget-leases";
+  readonly key: string;
+}
+
+export type ToControl = NodeJoin | NodeReport | NodeLeave | DivideLeases | ForgetLeases | Query;
 
 // ── control → node ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -99,7 +115,48 @@ export interface NodesChanged {
   readonly nodes: readonly NodeStanding[];
 }
 
-export type FromControl = NodeWelcome | NodeRefused | NodesChanged | Answer;
+/** In all at each node, what is granted included; said anew when it changes. */
+export interface LeasesDivided {
+  readonly t: "leases-divided";
+  readonly key: string;
+  readonly at: readonly (readonly [NodeId, number])[];
+  /** No node can ever take it. */
+  readonly refused?: { readonly code: string; readonly message: string };
+}
+
+export type FromControl = NodeWelcome | NodeRefused | NodesChanged | LeasesDivided | Answer;
+
+// ── node → node ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** An owner of the sender could use so many leases of the receiver, those it has included; as {@link LeaseDemand}. */
+export interface LeaseAsk {
+  readonly t: "lease-ask";
+  readonly client: ProcessId;
+  readonly jobId: JobId;
+  readonly namespace: string;
+  readonly shape: number;
+  readonly demand: Demand;
+  readonly wanted: number;
+}
+/** As {@link LeaseReturn}. */
+export interface LeaseGiveBack {
+  readonly t: "lease-give-back";
+  readonly client: ProcessId;
+  readonly leaseId: LeaseId;
+  readonly retire: boolean;
+}
+
+/** An owner of the sender has a worker of the receiver killed, or interrupted when it runs what can be. */
+export interface WorkerOrder {
+  readonly t: "worker-order";
+  readonly workerId: WorkerId;
+  /** The reason. */
+  readonly kill?: string;
+  /** What it must be running, as its claim words name it. */
+  readonly interrupt?: number;
+}
+
+export type BetweenNodes = LeaseAsk | LeaseGiveBack | WorkerOrder | BetweenHomes;
 
 // ── between homes: nodes, and control ────────────────────────────────────────────────────────────────────────────────
 

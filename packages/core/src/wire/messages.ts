@@ -40,6 +40,8 @@ export interface WorkerDeath {
   readonly outOfMemory?: string;
   /** Set when the node ended it on purpose: "idle", "shutdown", "killed", "max-calls", "cancelled". */
   readonly intended?: string;
+  /** Its node is gone, of this name: how it ended itself is not known. */
+  readonly lostWith?: string;
 }
 
 // ── process → node ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -62,6 +64,8 @@ export interface Hello {
   /** A worker's own id (given at spawn) and the path of the socket where owners reach it. */
   readonly workerId?: WorkerId;
   readonly address?: string;
+  /** Where owners on other machines reach it, `host:port`. */
+  readonly tcp?: string;
 }
 
 /** What a lease must offer. Two demands with equal `key` are interchangeable. */
@@ -419,6 +423,8 @@ export interface Welcome {
   readonly store: StoreInfo;
   /** A worker's: shared memory for what it has submitted and not sent. */
   readonly log?: ClaimsInfo;
+  /** The node is one of several: with this token workers of the others are reached. */
+  readonly clusterToken?: string;
 }
 /** How to reach the store: a socket for blocking requests, and a file to map. */
 export interface StoreInfo {
@@ -447,11 +453,20 @@ export interface WorkerConfig {
   /** The socket it must listen on. */
   readonly address: string;
   readonly nodePid: number;
+  /** Owners on other machines reach it here. */
+  readonly listen?: WorkerListens;
   /** Where the native library lies that processes share memory with, if the node knows. */
   readonly nativePath?: string;
   readonly claims?: ClaimsInfo;
   /** What the process was started with; what it submits starts from the same. */
   readonly runtimeEnv?: RuntimeEnv;
+}
+export interface WorkerListens {
+  /** An address of this machine. */
+  readonly host: string;
+  /** A port, or a range that is tried in order; 0 for any. */
+  readonly ports: number | string;
+  readonly token: string;
 }
 /** Where owners reach a worker. */
 export interface WorkerAddress {
@@ -460,6 +475,8 @@ export interface WorkerAddress {
   readonly nodeId: NodeId;
   readonly pid: number;
   readonly address: string;
+  /** For those on other machines, `host:port`. */
+  readonly tcp?: string;
   /** The shared memory that holds the worker's claim words; absent when it has none. */
   readonly claims?: ClaimsInfo;
 }

@@ -64,8 +64,8 @@ export interface Queries {
   "kill-actor": { params: { actorId: ActorId; noRestart: boolean }; result: null };
   /** Ends a worker (force cancel); resolves when its process is gone. */
   "kill-worker": { params: { workerId: string; reason: string }; result: null };
-  /** Sends SIGINT to a worker whose claim word says that it can be interrupted. */
-  "interrupt-worker": { params: { workerId: string }; result: null };
+  /** Sends SIGINT to a worker if its claim words say that it runs what `key` names and can be interrupted. */
+  "interrupt-worker": { params: { workerId: string; key: number }; result: null };
   /** Answered by the owner itself: failed tasks whose refs are held and were never asked for. */
   "unread-failures": { params: null; result: readonly { readonly name: string; readonly bytes: Uint8Array }[] };
   /** The newest events of all processes, see events/event-batch.ts; `droppedBatches` made room for them. */

@@ -108,6 +108,8 @@ export interface OwnerHello {
 
 export class OwnerConnection implements PeerHandlers {
   readonly peer: Peer;
+  /** The owner is on another node: what lies in a store of one is not to be had at the other. */
+  readonly isElsewhere: boolean;
   ownerId = "" as ProcessId;
   private guardBase = 0;
   /** Under which its tasks come: 0 while none was named, as inline. */
@@ -126,6 +128,7 @@ export class OwnerConnection implements PeerHandlers {
 
   constructor(
     peer: Peer,
+    isElsewhere: boolean,
     client: Client,
     runtime: OwnerRuntime,
     tasks: TaskRunner,
@@ -133,6 +136,7 @@ export class OwnerConnection implements PeerHandlers {
     onEnd: (connection: OwnerConnection) => void,
   ) {
     this.peer = peer;
+    this.isElsewhere = isElsewhere;
     this.client = client;
     this.runtime = runtime;
     this.tasks = tasks;
@@ -152,7 +156,7 @@ export class OwnerConnection implements PeerHandlers {
       throw new ConnectionLostError("an owner did not say who it is");
     this.ownerId = owner;
     this.guardBase = guardBase(owner);
-    this.writer = new ResultWriter(this.client, this.runtime, this.peer, processId);
+    this.writer = new ResultWriter(this.client, this.runtime, this.peer, processId, this.isElsewhere);
   }
 
   /** What one of its tasks or calls is called in the claim words while it runs. */

@@ -83,7 +83,7 @@ export class TaskRunner {
       this.giveBack([task]);
       return;
     }
-    if (task.deps.length > 0) task.fetched = fetchValues(this.runtime, task.deps);
+    if (task.deps.length > 0) task.fetched = fetchValues(this.runtime, task.deps, task.connection.isElsewhere);
     this.queue.push(task);
   }
 

@@ -8,7 +8,16 @@ import type { ResourceUnits } from "../base/resources.ts";
 import { Client } from "../client/mod.ts";
 import { OwnerRuntime, SubmissionLog, WorkerClaims } from "../owner/mod.ts";
 import { createGcPressure, createViewCharge, type GcPressure, mapClaims, openStoreClient } from "../store/mod.ts";
-import { connectUnix, listenUnix } from "../transport/mod.ts";
+import {
+  connectUnix,
+  greet,
+  listenTcp,
+  listenUnix,
+  type Peer,
+  type PeerHandlers,
+  SocketPeer,
+  Strangers,
+} from "../transport/mod.ts";
 import {
   type ClaimsInfo,
   type FromNode,
@@ -16,6 +25,7 @@ import {
   type StoreInfo,
   type ToNode,
   type WorkerConfig,
+  type WorkerListens,
 } from "../wire/mod.ts";
 import { ActorHost } from "./actor-host.ts";
 import { Attention, WorkerPort } from "./attention.ts";
@@ -210,15 +220,17 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
   };
 
   const owners = new Set<OwnerConnection>();
-  await listenUnix(config.address, (peer) => {
-    const owner = new OwnerConnection(peer, client, runtime, tasks, actors, (ended) => {
+  const welcome = (peer: Peer, isElsewhere = false): PeerHandlers => {
+    const owner = new OwnerConnection(peer, isElsewhere, client, runtime, tasks, actors, (ended) => {
       owners.delete(ended);
       tasks.ownerGone(ended);
       actors.ownerGone(ended);
     });
     owners.add(owner);
     return owner;
-  });
+  };
+  await listenUnix(config.address, (peer) => welcome(peer));
+  const tcp = config.listen && (await listenForOthers(config.listen, (peer) => welcome(peer, true)));
   // What finished before a task called process.exit() has finished: its results leave first.
   process.on("exit", () => {
     node.flush();
@@ -234,9 +246,33 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     pid: process.pid,
     workerId: config.workerId,
     address: config.address,
+    ...(tcp !== undefined && { tcp }),
   });
   node.flush();
 }
+
+/** Owners on other machines, which prove that they know the cluster's token. @returns where they reach this process. */
+async function listenForOthers(
+  { host, ports, token }: WorkerListens,
+  welcome: (peer: Peer) => PeerHandlers,
+): Promise<string> {
+  const strangers = new Strangers();
+  const { address } = await listenTcp({ host, port: ports }, (socket) =>
+    greet(socket, {
+      strangers,
+      tokens: () => [token],
+      onHello: () => ({ who: null }),
+      onWelcomed: (welcomed) => {
+        const peer = new SocketPeer(welcomed, silent);
+        peer.handlers = welcome(peer);
+        welcomed.resume();
+      },
+    }),
+  );
+  return address;
+}
+
+const silent: PeerHandlers = { onMessage() {}, onClose() {} };
 
 /** GPUs that a lease gives are the ones that CUDA shows, hardware or not. */
 function showDevices(gpus: readonly string[]): void {

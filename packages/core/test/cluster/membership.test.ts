@@ -37,7 +37,7 @@ async function node(of: LaunchedHead, name: string, token = of.token): Promise<L
     base,
     resources: { cpu: 1 },
     objectStoreBytes: 16 * 2 ** 20,
-    cluster: { address: of.address, token, labels: { rack: name } },
+    cluster: { address: of.address, token, labels: { rack: name }, host: "127.0.0.1", ports: 0 },
   });
   running.push(launched);
   return launched;

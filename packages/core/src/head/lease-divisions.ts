@@ -1,0 +1,95 @@
+/**
+ * How many leases of a shape each node is asked for: what nodes' brokers want, divided over the cluster by the placement
+ * engine, and divided anew when there is room that was not there.
+ */
+import type { NodeId } from "../base/ids.ts";
+import { ClusterView, LeaseDivider, Shape } from "../placement/mod.ts";
+import type { DivideLeases, LeasesDivided } from "../wire/cluster-messages.ts";
+
+interface Ask {
+  readonly node: NodeId;
+  readonly key: string;
+  readonly shape: Shape;
+  wanted: number;
+  granted: ReadonlyMap<NodeId, number>;
+  /** What the node was told last. */
+  told: string;
+}
+
+export class LeaseDivisions {
+  readonly view = new ClusterView();
+  private readonly divider = new LeaseDivider(this.view);
+  private readonly asks = new Map<NodeId, Map<string, Ask>>();
+  private readonly send: (to: NodeId, message: LeasesDivided) => void;
+  private roomVersion = 0;
+
+  constructor(send: (to: NodeId, message: LeasesDivided) => void) {
+    this.send = send;
+  }
+
+  divide(node: NodeId, { key, wanted, granted, demand }: DivideLeases): void {
+    let asks = this.asks.get(node);
+    if (!asks) {
+      asks = new Map();
+      this.asks.set(node, asks);
+    }
+    let ask = asks.get(key);
+    if (!ask) {
+      if (!demand) return;
+      ask = { node, key, shape: new Shape(demand.name, demand.resources), wanted, granted: new Map(), told: "" };
+      asks.set(key, ask);
+    }
+    ask.wanted = wanted;
+    ask.granted = new Map(granted);
+    ask.told = "";
+    this.tell(ask);
+  }
+
+  forget(node: NodeId, key: string): void {
+    this.divider.forget(nameOf(node, key));
+    this.asks.get(node)?.delete(key);
+  }
+
+  nodeGone(node: NodeId): void {
+    for (const key of this.asks.get(node)?.keys() ?? []) this.divider.forget(nameOf(node, key));
+    this.asks.delete(node);
+  }
+
+  /** Call it several times a second. */
+  tick(): void {
+    if (this.view.roomVersion === this.roomVersion) return;
+    this.roomVersion = this.view.roomVersion;
+    for (const asks of this.asks.values()) {
+      for (const ask of asks.values()) if (ask.wanted > sum(ask.granted)) this.tell(ask);
+    }
+    // What was let go of and held again while dividing is no new room.
+    this.roomVersion = this.view.roomVersion;
+  }
+
+  private tell(ask: Ask): void {
+    const { node, key, shape, wanted, granted } = ask;
+    const division = this.divider.divide(nameOf(node, key), {
+      shape,
+      strategy: "default",
+      from: node,
+      wanted,
+      granted,
+    });
+    const message: LeasesDivided =
+      division.kind === "divided"
+        ? { t: "leases-divided", key, at: [...division.at] }
+        : { t: "leases-divided", key, at: [], refused: { code: division.code, message: division.message } };
+    const told = JSON.stringify([message.at, message.refused ?? null]);
+    if (told === ask.told) return;
+    ask.told = told;
+    this.send(node, message);
+  }
+}
+
+const nameOf = (node: NodeId, key: string): string => `${node}/${key}`;
+
+const sum = (numbers: ReadonlyMap<unknown, number>): number => {
+  let total = 0;
+  for (const number of numbers.values()) total += number;
+  return total;
+};

@@ -1,0 +1,320 @@
+/**
+ * Where the leases come from that the owners of this node ask for: from its own lease engine, and from those of other
+ * nodes. Pure: what it does to the world is a call of its effects.
+ *
+ * 1. An owner says how many leases of a shape it could use. What is little enough for this node is asked for here at once;
+ *    control is asked to divide the rest, and says how many at which node.
+ * 2. At another node the owner is a client like any other. A lease that is granted there gets an id of this node's; what is
+ *    said of it goes both ways under that.
+ * 3. A node that dies takes its leases with it: their owners are told.
+ *
+ * A node by itself asks its own engine for everything, and while control is away a node counts on itself alone.
+ */
+import type { JobId, LeaseId, NodeId, ProcessId } from "../base/ids.ts";
+import type { DivideLeases, LeaseAsk, LeaseGiveBack, LeasesDivided } from "../wire/cluster-messages.ts";
+import type {
+  Demand,
+  LeaseGranted,
+  LeaseLost,
+  LeaseReclaimed,
+  LeaseRefused,
+  LeaseRevoked,
+  WorkerAddress,
+  WorkerDeath,
+} from "../wire/messages.ts";
+
+/** What an engine says of leases to a client. */
+export type LeaseNotice = LeaseGranted | LeaseRevoked | LeaseLost | LeaseReclaimed | LeaseRefused;
+
+export interface LeaseBrokerEffects {
+  /** To this node's engine. */
+  demandHere(client: ProcessId, shape: number, demand: Demand, wanted: number): void;
+  returnHere(client: ProcessId, leaseId: LeaseId, retire: boolean): void;
+  /** To another node. */
+  toNode(node: NodeId, message: LeaseAsk | LeaseGiveBack): void;
+  divide(message: DivideLeases): void;
+  /** The owner asks for nothing under the key any more. */
+  forget(key: string): void;
+  tell(client: ProcessId, notice: LeaseNotice): void;
+  /** How many leases of the demand this node takes without asking control: until it is half in use. */
+  packable(demand: Demand): number;
+  namespaceOf(job: JobId): string;
+}
+
+/** Leases of another node have ids from here on, so that they are none of this node's engine. */
+const FOREIGN_IDS_FROM = 2 ** 40;
+
+interface Part {
+  /** As the node was last told. */
+  wanted: number;
+  readonly held: Set<LeaseId>;
+}
+
+interface Ask {
+  readonly key: string;
+  readonly client: ProcessId;
+  readonly job: JobId;
+  readonly shape: number;
+  readonly demand: Demand;
+  wanted: number;
+  readonly parts: Map<NodeId, Part>;
+  /** What control said last. */
+  division: ReadonlyMap<NodeId, number> | undefined;
+  /** Of what control was asked last. */
+  asked: string;
+}
+
+interface Foreign {
+  readonly ask: Ask;
+  readonly node: NodeId;
+  /** Its id there. */
+  readonly leaseId: LeaseId;
+  readonly worker: WorkerAddress;
+}
+
+export class LeaseBroker {
+  private readonly here: NodeId;
+  private readonly effects: LeaseBrokerEffects;
+  private readonly asks = new Map<ProcessId, Map<number, Ask>>();
+  private readonly byKey = new Map<string, Ask>();
+  private readonly foreign = new Map<LeaseId, Foreign>();
+  private readonly ids = new Map<string, LeaseId>();
+  private nextId = FOREIGN_IDS_FROM;
+  /** There are other nodes, and control says where to go. */
+  private isClustered = false;
+
+  constructor(here: NodeId, effects: LeaseBrokerEffects) {
+    this.here = here;
+    this.effects = effects;
+  }
+
+  /** Control can be asked, and there is more than this node; or not. */
+  clustered(isClustered: boolean): void {
+    if (isClustered === this.isClustered) return;
+    this.isClustered = isClustered;
+    for (const ask of this.byKey.values()) {
+      ask.division = undefined;
+      ask.asked = "";
+      this.settle(ask);
+    }
+  }
+
+  // ── owners of this node ────────────────────────────────────────────────────────────────────────────────────────────
+
+  demand(client: ProcessId, job: JobId, shape: number, demand: Demand | undefined, wanted: number): void {
+    let shapes = this.asks.get(client);
+    if (!shapes) {
+      shapes = new Map();
+      this.asks.set(client, shapes);
+    }
+    let ask = shapes.get(shape);
+    if (!ask) {
+      if (!demand) return;
+      const key = `${client}/${shape}`;
+      ask = { key, client, job, shape, demand, wanted, parts: new Map(), division: undefined, asked: "" };
+      shapes.set(shape, ask);
+      this.byKey.set(key, ask);
+    }
+    ask.wanted = wanted;
+    this.settle(ask);
+  }
+
+  /** What this node's engine says to an owner. */
+  fromHere(client: ProcessId, notice: LeaseNotice): void {
+    const shapes = this.asks.get(client);
+    if (notice.t === "lease-granted") {
+      const ask = shapes?.get(notice.shape);
+      if (ask) this.part(ask, this.here).held.add(notice.leaseId);
+    } else if (notice.t !== "lease-refused" && notice.t !== "lease-revoked") {
+      this.endedHere(client, notice.leaseId);
+      const ask = notice.t === "lease-reclaimed" ? shapes?.get(notice.shape) : undefined;
+      // The engine has taken one off what the owner wants, which says it anew.
+      if (ask) this.part(ask, this.here).wanted--;
+    }
+    this.effects.tell(client, notice);
+  }
+
+  private endedHere(client: ProcessId, leaseId: LeaseId): void {
+    for (const ask of this.asks.get(client)?.values() ?? []) ask.parts.get(this.here)?.held.delete(leaseId);
+  }
+
+  giveBack(client: ProcessId, leaseId: LeaseId, retire: boolean): void {
+    const foreign = this.drop(leaseId);
+    if (foreign) {
+      this.effects.toNode(foreign.node, { t: "lease-give-back", client, leaseId: foreign.leaseId, retire });
+      return;
+    }
+    this.endedHere(client, leaseId);
+    this.effects.returnHere(client, leaseId, retire);
+  }
+
+  clientGone(client: ProcessId): void {
+    for (const ask of this.asks.get(client)?.values() ?? []) {
+      ask.wanted = 0;
+      if (ask.asked !== "") this.effects.forget(ask.key);
+      for (const [node, part] of ask.parts) {
+        for (const leaseId of part.held) this.drop(leaseId);
+        if (node !== this.here && part.wanted > 0) this.tellPart(ask, node, part, 0);
+      }
+      this.byKey.delete(ask.key);
+    }
+    this.asks.delete(client);
+  }
+
+  /** Where the worker of a lease lives that another node granted. */
+  nodeOf(workerId: string): NodeId | undefined {
+    for (const { worker, node } of this.foreign.values()) if (worker.workerId === workerId) return node;
+    return undefined;
+  }
+
+  // ── control and other nodes ────────────────────────────────────────────────────────────────────────────────────────
+
+  divided({ key, at, refused }: LeasesDivided): void {
+    const ask = this.byKey.get(key);
+    if (!ask) return;
+    if (refused) {
+      this.effects.tell(ask.client, {
+        t: "lease-refused",
+        shape: ask.shape,
+        reason: "infeasible",
+        message: refused.message,
+      });
+      return;
+    }
+    ask.division = new Map(at);
+    this.settle(ask);
+  }
+
+  /** What the engine of another node says to an owner of this one. */
+  fromNode(node: NodeId, client: ProcessId, notice: LeaseNotice): void {
+    switch (notice.t) {
+      case "lease-granted": {
+        const ask = this.asks.get(client)?.get(notice.shape);
+        if (!ask) {
+          this.effects.toNode(node, { t: "lease-give-back", client, leaseId: notice.leaseId, retire: false });
+          return;
+        }
+        const id = this.nextId++ as LeaseId;
+        this.foreign.set(id, { ask, node, leaseId: notice.leaseId, worker: notice.worker });
+        this.ids.set(foreignName(node, notice.leaseId), id);
+        this.part(ask, node).held.add(id);
+        this.effects.tell(client, { ...notice, leaseId: id });
+        return;
+      }
+      case "lease-refused":
+        // It cannot be there after all; control will see it another way.
+        return;
+      default: {
+        const id = this.ids.get(foreignName(node, notice.leaseId));
+        const foreign = id === undefined ? undefined : this.foreign.get(id);
+        if (id === undefined || !foreign) return;
+        if (notice.t !== "lease-revoked") this.drop(id);
+        if (notice.t === "lease-reclaimed") {
+          const part = this.part(foreign.ask, node);
+          part.wanted = Math.max(0, part.wanted - 1);
+        }
+        this.effects.tell(client, { ...notice, leaseId: id });
+      }
+    }
+  }
+
+  nodeDied(node: NodeId, name: string): void {
+    for (const [leaseId, { ask, worker, node: of }] of [...this.foreign]) {
+      if (of !== node) continue;
+      this.drop(leaseId);
+      const death: WorkerDeath = {
+        workerId: worker.workerId,
+        pid: worker.pid,
+        exitCode: null,
+        signal: null,
+        stderrTail: "",
+        lostWith: name,
+      };
+      this.effects.tell(ask.client, { t: "lease-lost", leaseId, death });
+    }
+    for (const ask of this.byKey.values()) {
+      if (!ask.parts.delete(node)) continue;
+      ask.division = undefined;
+      this.settle(ask);
+    }
+  }
+
+  // ── dividing ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private settle(ask: Ask): void {
+    const { here } = this;
+    const targets = new Map<NodeId, number>(this.isClustered ? ask.division : undefined);
+    if (!this.isClustered) targets.set(here, ask.wanted);
+    else {
+      const { held } = this.part(ask, here);
+      targets.set(here, Math.max(targets.get(here) ?? 0, held.size + this.effects.packable(ask.demand)));
+      this.askControl(ask);
+    }
+    this.trim(ask, targets);
+    for (const node of new Set([...ask.parts.keys(), ...targets.keys()])) {
+      const part = this.part(ask, node);
+      const wanted = targets.get(node) ?? 0;
+      if (part.wanted !== wanted) this.tellPart(ask, node, part, wanted);
+    }
+  }
+
+  /** No more in all than is wanted: first what is not granted is taken back, and elsewhere before here. */
+  private trim(ask: Ask, targets: Map<NodeId, number>): void {
+    for (const [node, { held }] of ask.parts) {
+      if (held.size > (targets.get(node) ?? 0)) targets.set(node, held.size);
+    }
+    let surplus = [...targets.values()].reduce((a, b) => a + b, 0) - ask.wanted;
+    const order = [...targets.keys()].sort((a, b) => Number(a === this.here) - Number(b === this.here));
+    for (const isHeldToo of [false, true]) {
+      for (const node of order) {
+        const target = targets.get(node) ?? 0;
+        const spare = isHeldToo ? target : Math.max(0, target - this.part(ask, node).held.size);
+        const less = Math.max(0, Math.min(surplus, spare));
+        targets.set(node, target - less);
+        surplus -= less;
+      }
+    }
+  }
+
+  private askControl(ask: Ask): void {
+    const granted = [...ask.parts].flatMap(([node, { held }]) => (held.size > 0 ? [[node, held.size] as const] : []));
+    const isEnough = ask.wanted <= granted.reduce((sum, [, count]) => sum + count, 0);
+    if (isEnough && ask.asked === "") return;
+    const asked = JSON.stringify([ask.wanted, granted]);
+    if (asked === ask.asked) return;
+    const { key, demand, wanted } = ask;
+    const isFirst = ask.asked === "";
+    ask.asked = asked;
+    this.effects.divide({ t: "divide-leases", key, wanted, granted, ...(isFirst && { demand }) });
+  }
+
+  private tellPart(ask: Ask, node: NodeId, part: Part, wanted: number): void {
+    const { client, job, shape, demand } = ask;
+    part.wanted = wanted;
+    if (node === this.here) this.effects.demandHere(client, shape, demand, wanted);
+    else {
+      const namespace = this.effects.namespaceOf(job);
+      this.effects.toNode(node, { t: "lease-ask", client, jobId: job, namespace, shape, demand, wanted });
+    }
+  }
+
+  private part(ask: Ask, node: NodeId): Part {
+    let part = ask.parts.get(node);
+    if (!part) {
+      part = { wanted: 0, held: new Set() };
+      ask.parts.set(node, part);
+    }
+    return part;
+  }
+
+  private drop(leaseId: LeaseId): Foreign | undefined {
+    const foreign = this.foreign.get(leaseId);
+    if (!foreign) return undefined;
+    this.foreign.delete(leaseId);
+    this.ids.delete(foreignName(foreign.node, foreign.leaseId));
+    foreign.ask.parts.get(foreign.node)?.held.delete(leaseId);
+    return foreign;
+  }
+}
+
+const foreignName = (node: NodeId, leaseId: LeaseId): string => `${node}/${leaseId}`;

@@ -1,0 +1,155 @@
+/**
+ * Connections between nodes. What a node says to another leaves on the connection that it dialled itself, so all of it
+ * arrives in order; one that cannot be dialled is told on the connection that it has dialled.
+ */
+import type { MobulaError } from "../base/errors.ts";
+import type { NodeId } from "../base/ids.ts";
+import { dialPeer, listenPeers, type Peer, type TcpListener } from "../transport/mod.ts";
+import type { BetweenNodes, NodeStanding } from "../wire/cluster-messages.ts";
+
+export interface NodePeersOptions {
+  readonly here: NodeId;
+  readonly host: string;
+  readonly ports: number | string;
+  readonly token: string;
+  onMessage(from: NodeId, message: BetweenNodes): void;
+  onNews(message: string): void;
+}
+
+/** A node that does not answer is looked for as long as control has not given it up. */
+const PATIENCE_MS = 60_000;
+const ROLE = "node";
+
+interface Link {
+  address: string | null;
+  isDead: boolean;
+  /** On which this node speaks. */
+  out: Peer | undefined;
+  isDialling: boolean;
+  /** Said before there was a connection. */
+  waiting: BetweenNodes[];
+  /** That the other node has dialled. */
+  incoming: Peer | undefined;
+}
+
+export class NodePeers {
+  private readonly options: NodePeersOptions;
+  private readonly links = new Map<NodeId, Link>();
+  private listener: TcpListener | undefined;
+  private isClosed = false;
+
+  /** @throws ConnectionLostError when no port is free. */
+  static async open(options: NodePeersOptions): Promise<NodePeers> {
+    const peers = new NodePeers(options);
+    const { host, ports: port, token, onNews } = options;
+    peers.listener = await listenPeers({
+      host,
+      port,
+      tokens: () => [token],
+      who: { nodeId: options.here },
+      accept: (peer, hello) => peers.accept(peer, (hello.who as { readonly nodeId: NodeId }).nodeId),
+      onRefused: (error: MobulaError, from) => onNews(`a connection from ${from} was refused: ${error.message}`),
+    });
+    return peers;
+  }
+
+  private constructor(options: NodePeersOptions) {
+    this.options = options;
+  }
+
+  /** Where others reach this node. */
+  get address(): string {
+    return this.listener?.address ?? "";
+  }
+
+  /** What control says of the others. */
+  know({ nodeId, address, state }: NodeStanding): void {
+    if (nodeId === this.options.here) return;
+    const link = this.link(nodeId);
+    link.address = address;
+    if (state !== "dead") return;
+    link.isDead = true;
+    link.waiting = [];
+    link.out?.destroy();
+    link.incoming?.destroy();
+  }
+
+  isDead(node: NodeId): boolean {
+    return this.links.get(node)?.isDead ?? false;
+  }
+
+  /** Nothing happens when it is dead. */
+  send(node: NodeId, message: BetweenNodes): void {
+    const link = this.link(node);
+    if (link.isDead || this.isClosed) return;
+    const peer = link.out ?? (link.address === null ? link.incoming : undefined);
+    if (peer) peer.send(message);
+    else {
+      link.waiting.push(message);
+      void this.dial(node, link);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.isClosed = true;
+    for (const { out } of this.links.values()) out?.close();
+    await this.listener?.close();
+  }
+
+  private link(node: NodeId): Link {
+    let link = this.links.get(node);
+    if (!link) {
+      link = { address: null, isDead: false, out: undefined, isDialling: false, waiting: [], incoming: undefined };
+      this.links.set(node, link);
+    }
+    return link;
+  }
+
+  private accept(peer: Peer, from: NodeId): { readonly handlers: Parameters<typeof dialPeer>[0]["handlers"] } {
+    const link = this.link(from);
+    link.incoming = peer;
+    if (link.address === null) for (const message of link.waiting.splice(0)) peer.send(message);
+    return {
+      handlers: {
+        onMessage: (message) => {
+          if (!link.isDead) this.options.onMessage(from, message as BetweenNodes);
+        },
+        onClose: () => {
+          if (link.incoming === peer) link.incoming = undefined;
+        },
+      },
+    };
+  }
+
+  private async dial(node: NodeId, link: Link): Promise<void> {
+    if (link.isDialling || link.address === null) return;
+    link.isDialling = true;
+    const { here, token, onMessage, onNews } = this.options;
+    try {
+      while (!link.isDead && !this.isClosed && !link.out) {
+        try {
+          const { peer } = await dialPeer({
+            address: link.address,
+            token: () => token,
+            role: ROLE,
+            who: { nodeId: here },
+            patienceMs: PATIENCE_MS,
+            handlers: {
+              onMessage: (message) => onMessage(node, message as BetweenNodes),
+              onClose: () => {
+                link.out = undefined;
+              },
+            },
+          });
+          link.out = peer;
+          for (const message of link.waiting.splice(0)) peer.send(message);
+          if (link.isDead) peer.destroy();
+        } catch (error) {
+          onNews(`node ${node} cannot be reached: ${(error as Error).message}`);
+        }
+      }
+    } finally {
+      link.isDialling = false;
+    }
+  }
+}
