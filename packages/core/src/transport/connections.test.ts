@@ -467,6 +467,19 @@ describe("the other side", () => {
     }
   });
 
+  test("whose connection leads nowhere, and that cannot be reached by another one, is known to be away", async () => {
+    const listener = await listen();
+    const proxy = await proxyTo(listener);
+    proxy.plan = () => ({ up: 400, swallows: true });
+    const log = new Log();
+    const { peer } = await dial(proxy.address, log, { stalledMs: 50 });
+    proxy.stopListening();
+    for (let number = 0; number < 100; number++) hot(peer, number);
+    await log.until(({ news }) => news.length === 1);
+    expect(log.news).toEqual(["suspended"]);
+    expect(peer.unsentBytes).toBeGreaterThan(0);
+  });
+
   test("that is busy is not given up: its first connection goes on", async () => {
     // A listener in a process of its own, whose thread is away for half a second.
     const child = spawn(

@@ -210,6 +210,49 @@ describe("a session over one connection", () => {
   });
 });
 
+/** A peer whose other side is the test: what it is sent, and what it said. */
+function alone(handlers: Partial<PeerHandlers> = {}) {
+  const here = side({ handlers });
+  const [near, far] = Wire.pair();
+  here.peer.attach(near.asSocket, 0, 0);
+  return { ...here, near, far, said: () => Buffer.concat(near.written) };
+}
+
+describe("what needs an acknowledgement is not mistaken for one", () => {
+  const tiny = Buffer.from([1, 0, 0, 0, 0x90]);
+  const ack = (position: number): Buffer => Buffer.from([9, 0, 0, 0, 0xcf, 0, 0, 0, 0, 0, 0, 0, position]);
+
+  test("when an acknowledgement arrives in two parts", async () => {
+    const { far, said } = alone({ onHotFrame() {} });
+    far.write(Buffer.concat([tiny, ack(0).subarray(0, 5)]));
+    await settled();
+    await vi.advanceTimersByTimeAsync(50);
+    expect(said()).toEqual(ack(10));
+    far.write(Buffer.concat([ack(0).subarray(5), tiny]));
+    await settled();
+    await vi.advanceTimersByTimeAsync(50);
+    expect(said()).toEqual(Buffer.concat([ack(10), ack(23)]));
+  });
+
+  test("when a handler flushes before the rest of a packet has been handed out", async () => {
+    const { peer, far, said } = alone({
+      onHotFrame() {
+        if (peer.receivedBytes > 20) return;
+        hot(peer, 0);
+        peer.flush();
+      },
+    });
+    const answer = Buffer.from([3, 0, 0, 0, 0x92, 0, 0xa0]);
+    far.write(Buffer.concat([tiny, ack(0)]));
+    await settled();
+    far.write(tiny);
+    await settled();
+    await vi.advanceTimersByTimeAsync(50);
+    await settled();
+    expect(said()).toEqual(Buffer.concat([answer, ack(23)]));
+  });
+});
+
 describe("a connection that breaks", () => {
   test("after any byte, in either direction, and anew while it is resumed, delivers everything once and in order", async () => {
     const total = 40;
@@ -362,6 +405,27 @@ describe("a connection that breaks", () => {
   });
 });
 
+describe("a connection is given up", () => {
+  test("when it broke between its handshake and its use", async () => {
+    const { peer, news } = side();
+    const [near] = Wire.pair();
+    near.destroy();
+    await settled();
+    peer.attach(near.asSocket, 0, 0);
+    expect(news).toEqual(["suspended"]);
+  });
+
+  test("when the other side says no more, though it takes no more either", async () => {
+    const { peer, near, news } = alone();
+    near._write = () => {};
+    hot(peer, 1);
+    await settled();
+    near.push(null);
+    await settled();
+    expect(news).toEqual(["suspended"]);
+  });
+});
+
 describe("a session ends", () => {
   test("by close: everything before has arrived, and both are told once", async () => {
     const [left, right] = [side(), side()];
@@ -376,6 +440,24 @@ describe("a session ends", () => {
     expect([left.closes, right.closes]).toEqual([[undefined], [undefined]]);
     expect([one.destroyed, two.destroyed]).toEqual([true, true]);
     expect(right.received).toEqual([1]);
+  });
+
+  test("by close, when the other side answers what comes after the goodbye late", async () => {
+    const { peer, near, far, closes } = alone({ onHotFrame() {} });
+    const other = side();
+    const [theirs, ours] = Wire.pair();
+    other.peer.attach(theirs.asSocket, 0, 0);
+    far.write(Buffer.from([1, 0, 0, 0, 0x90]));
+    await settled();
+    peer.close();
+    await settled();
+    // The goodbye left together with an acknowledgement, which is still under way.
+    expect(Buffer.concat(near.written)).toHaveLength(5 + 13);
+    ours.write(Buffer.concat(near.written).subarray(0, 5));
+    await settled();
+    far.write(Buffer.concat(theirs.written).subarray(0, 13));
+    await settled();
+    expect(closes).toEqual([undefined]);
   });
 
   test("by close from both sides at once", async () => {

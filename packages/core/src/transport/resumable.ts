@@ -130,7 +130,6 @@ export class ResumablePeer extends FramePeer {
     this.letGo();
     clearTimeout(this.suspendTimer);
     this.listen(socket);
-    this.acknowledged = told;
     this.repeated = this.received - told;
     if (this.repeated < 0 || theirs < this.kept.from || theirs > this.kept.to) {
       this.finish(new ConnectionLostError("the two sides of the connection do not agree on what has arrived"));

@@ -46,6 +46,11 @@ export class TestProxy {
     for (const pair of this.pairs) for (const socket of pair) resets ? socket.resetAndDestroy() : socket.destroy();
   }
 
+  /** Takes no more connections; those that there are go on. */
+  stopListening(): void {
+    this.server.close();
+  }
+
   close(): void {
     this.cut();
     this.server.close();
