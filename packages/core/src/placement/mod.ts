@@ -1,5 +1,9 @@
 export { ClusterView, type ClusterViewOptions, type NodeDelta } from "./cluster-view.ts";
 export type { Explained } from "./explain.ts";
+export type { GangStrategy } from "./gang.ts";
+export type { Bundle } from "./gang-kinds.ts";
+export { type BundleAnswer, GroupEngine, type GroupEngineOptions } from "./group-engine.ts";
+export type { GroupCommand, GroupEvent, GroupId, GroupRecord, GroupSpec } from "./group-protocol.ts";
 export { type Labels, parseSelector, type Selector } from "./labels.ts";
 export { type Division, LeaseDivider, type LeaseRequest } from "./lease-divider.ts";
 export type { Node, NodeState, NodeStatus, StoreUse } from "./node-state.ts";

@@ -1,10 +1,19 @@
 /**
- * Placement in a large cluster: decisions a second, memory. Run by hand, with `--expose-gc` for the memory:
+ * Placement in a large cluster: decisions a second, gangs, memory. Run by hand, with `--expose-gc` for the memory:
  * `node placement.bench.ts [nodes] [seconds]`.
  * One core; no messages, no nodes: what the decisions themselves cost.
  */
-import { type PlacementRequest, Placer } from "./mod.ts";
+import type { Resources } from "../base/resources.ts";
+import {
+  type GroupCommand,
+  GroupEngine,
+  type GroupEvent,
+  type GroupSpec,
+  type PlacementRequest,
+  Placer,
+} from "./mod.ts";
 import { clusterOf, nodeId, shapeOf } from "./test-cluster.ts";
+import { specOf } from "./test-groups.ts";
 
 const nodes = Number(process.argv[2] ?? 10_000);
 const seconds = Number(process.argv[3] ?? 1);
@@ -79,6 +88,93 @@ measure("locality of 3 nodes", (index) => ({
     { nodeId: from(index + 9), bytes: 3 },
   ],
 }));
+
+/** From the creation of a group until it is ready and removed, with nodes that answer at once. */
+function life(engine: GroupEngine, groupId: string, bundles: readonly Resources[], more: Partial<GroupSpec>) {
+  const queue: GroupEvent[] = [{ kind: "group-created", spec: specOf(groupId, bundles, more) }];
+  let used = 0;
+  let longestStepMs = 0;
+  for (let event = queue.shift(); event; event = queue.shift()) {
+    const started = performance.now();
+    const commands = engine.step(event, 0);
+    longestStepMs = Math.max(longestStepMs, performance.now() - started);
+    for (const command of commands) {
+      queue.push(...answersTo(command));
+      if (command.kind !== "group-ready") continue;
+      used = new Set(command.nodes).size;
+      queue.push({ kind: "group-removed", groupId });
+    }
+  }
+  return { used, longestStepMs };
+}
+
+const ROUNDS = 5;
+
+function gang(name: string, bundles: Resources[], more: Partial<GroupSpec>): void {
+  const fresh = clusterOf(Array.from({ length: nodes }, (_, index) => machine(index)));
+  const engine = new GroupEngine(fresh, { infeasibleTimeoutMs: 10_000, firstAttempt: 1 });
+  const times: number[] = [];
+  let used = 0;
+  let longestStepMs = 0;
+  for (let round = 0; round < ROUNDS; round++) {
+    const started = performance.now();
+    const one = life(engine, "g", bundles, more);
+    times.push(performance.now() - started);
+    used = one.used;
+    longestStepMs = Math.max(longestStepMs, one.longestStepMs);
+    for (const { id, state } of fresh.nodes()) {
+      fresh.apply({ kind: "node-reported", nodeId: id, free: state.capacity.units });
+    }
+  }
+  const middle = times.sort((a, b) => a - b)[Math.floor(ROUNDS / 2)] ?? 0;
+  row(name, `${middle.toFixed(1)} ms, ${count(used)} nodes, longest step ${longestStepMs.toFixed(0)} ms`);
+}
+
+function smallGroups(name: string, bundles: Resources[], more: Partial<GroupSpec>): void {
+  const fresh = clusterOf(Array.from({ length: 5 }, () => ({ cpu: 4 })));
+  const engine = new GroupEngine(fresh, { infeasibleTimeoutMs: 10_000, firstAttempt: 1 });
+  const started = performance.now();
+  let made = 0;
+  do {
+    life(engine, `g${made++}`, bundles, more);
+    for (const { id, state } of fresh.nodes()) {
+      fresh.apply({ kind: "node-reported", nodeId: id, free: state.capacity.units });
+    }
+  } while (performance.now() - started < seconds * 1000);
+  row(name, `${count(made / ((performance.now() - started) / 1000))} groups/s`);
+}
+
+function answersTo(command: GroupCommand): GroupEvent[] {
+  if (!("attempt" in command)) return [];
+  const { groupId, attempt, nodeId: id } = command;
+  const at = { groupId, attempt, nodeId: id };
+  switch (command.kind) {
+    case "prepare-bundles":
+      return [{ kind: command.commit ? "bundles-committed" : "bundles-prepared", ...at }];
+    case "commit-bundles":
+      return [{ kind: "bundles-committed", ...at }];
+    case "return-bundles":
+      return [{ kind: "bundles-returned", ...at }];
+  }
+}
+
+const gpus = Math.min(10_000, 8 * nodes);
+const oneEach = Array.from({ length: gpus }, () => ({ gpu: 1, cpu: 4 }));
+const machines = Array.from({ length: Math.ceil(gpus / 8) }, () => ({ gpu: 8, cpu: 32 }));
+gang(`gang of ${count(gpus)} x 1 GPU, PACK`, oneEach, {});
+gang(`gang of ${count(machines.length)} x 8 GPUs, PACK`, machines, {});
+gang(`gang of ${count(machines.length)} x 8 GPUs, PACK in the fewest racks`, machines, { topology: "rack" });
+gang(`gang of ${count(machines.length)} x 8 GPUs, STRICT_SPREAD`, machines, { strategy: "STRICT_SPREAD" });
+gang(`gang of ${count(gpus)} x 1 GPU, SPREAD`, oneEach, { strategy: "SPREAD" });
+gang("group of 4 bundles, STRICT_SPREAD", machines.slice(0, 4), { strategy: "STRICT_SPREAD" });
+gang("group of 1 bundle", machines.slice(0, 1), {});
+
+smallGroups("5 nodes: groups of 1 bundle", [{ cpu: 1 }], {});
+smallGroups(
+  "5 nodes: groups of 4 bundles, SPREAD",
+  Array.from({ length: 4 }, () => ({ cpu: 1 })),
+  { strategy: "SPREAD" },
+);
 
 const started = performance.now();
 placer.explain(placer.decide({ shape: oneGpu, strategy: "default" }).id);
