@@ -4,10 +4,11 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { CommitOutcome, StateChange, StateStore } from "./kv.ts";
-import { persistThrough } from "./kv-rules.ts";
+import { MemoryLog } from "./log-memory.ts";
+import { openLogState } from "./state-log.ts";
 import { createMemoryState } from "./state-memory.ts";
 import { openSqliteState } from "./state-sqlite.ts";
+import { bytes, commit, testsOfStateStore } from "./testing-suite.ts";
 
 let directory: string;
 let path: string;
@@ -17,78 +18,9 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
-const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text));
-const commit = (store: StateStore, ...changes: StateChange[]): Promise<CommitOutcome> =>
-  new Promise((resolve) => store.commit(changes, resolve));
-
-describe.each([
-  ["memory", async () => createMemoryState()],
-  ["SQLite", () => openSqliteState({ path })],
-])("a state store in %s", (_name, open) => {
-  let store: StateStore;
-  beforeEach(async () => {
-    store = await open();
-  });
-  afterEach(() => store.close());
-
-  test("gives back what was committed, by key and by prefix", async () => {
-    await commit(store, { key: "a/2", value: bytes("two") }, { key: "a/1", value: bytes("one") });
-    await commit(store, { key: "b/1", value: bytes("other") });
-    expect((await store.get("a/2"))?.value).toEqual(bytes("two"));
-    expect(await store.get("a/3")).toBeUndefined();
-    expect((await store.list("a/")).map(({ key, revision }) => [key, revision])).toEqual([
-      ["a/1", 1],
-      ["a/2", 1],
-    ]);
-    await commit(store, { key: "a/1", value: null });
-    expect((await store.list("")).map(({ key }) => key)).toEqual(["a/2", "b/1"]);
-  });
-
-  test("compare-and-set: a commit whose expectation does not hold writes nothing at all", async () => {
-    expect(await commit(store, { key: "k", value: bytes("1"), expect: 0 })).toEqual({ kind: "committed", revision: 1 });
-    expect(
-      await commit(store, { key: "other", value: bytes("x") }, { key: "k", value: bytes("2"), expect: 0 }),
-    ).toEqual({
-      kind: "conflict",
-      key: "k",
-      revision: 1,
-    });
-    expect(await store.get("other")).toBeUndefined();
-    expect(await commit(store, { key: "k", value: bytes("2"), expect: 1 })).toEqual({ kind: "committed", revision: 2 });
-  });
-
-  test("a watch hears each commit under its prefix in order, until disposed", async () => {
-    const heard: string[] = [];
-    const watch = store.watch("a/", ({ key, value }, revision) =>
-      heard.push(`${revision} ${key} ${value && Buffer.from(value)}`),
-    );
-    await commit(store, { key: "a/1", value: bytes("x") }, { key: "b/1", value: bytes("y") });
-    await commit(store, { key: "a/1", value: null });
-    await commit(store, { key: "z", value: null });
-    watch[Symbol.dispose]();
-    await commit(store, { key: "a/2", value: bytes("late") });
-    expect(heard).toEqual(["1 a/1 x", "2 a/1 null"]);
-  });
-
-  test("many commits at once are answered in order", async () => {
-    const done: number[] = [];
-    await Promise.all(
-      Array.from({ length: 500 }, async (_, n) => {
-        await commit(store, { key: `k${n}`, value: bytes(String(n)) });
-        done.push(n);
-      }),
-    );
-    expect(done).toEqual(Array.from({ length: 500 }, (_, n) => n));
-    expect(await store.list("k")).toHaveLength(500);
-  });
-
-  test("control's persist goes through it", async () => {
-    const persist = persistThrough(store);
-    expect(await new Promise((resolve) => persist([{ key: "a", value: bytes("1") }], resolve))).toBeUndefined();
-    const error = await new Promise((resolve) => persist([{ key: "a", value: bytes("2"), expect: 9 }], resolve));
-    expect(error).toMatchObject({ code: "STATE_CONFLICT" });
-  });
-});
+testsOfStateStore("memory", async () => createMemoryState());
+testsOfStateStore("SQLite", () => openSqliteState({ path }));
+testsOfStateStore("a replicated log", () => openLogState(new MemoryLog()));
 
 describe("the SQLite state store", () => {
   test("keeps entries and revisions over a restart, and its epoch grows", async () => {
