@@ -7,7 +7,7 @@ import { encodeBody, encodeRecord } from "./log-record.ts";
 import { LogView } from "./log-view.ts";
 import type { AppendOutcome, LogRecord } from "./replicated-log.ts";
 import { openLogState } from "./state-log.ts";
-import { bytes, commit } from "./testing-suite.ts";
+import { bytes, commit } from "./fixtures/suite.ts";
 
 async function viewOf(log: MemoryLog): Promise<LogView> {
   const view = new LogView();

@@ -8,7 +8,7 @@ import { MemoryLog } from "./log-memory.ts";
 import { openLogState } from "./state-log.ts";
 import { createMemoryState } from "./state-memory.ts";
 import { openSqliteState } from "./state-sqlite.ts";
-import { bytes, commit, testsOfStateStore } from "./testing-suite.ts";
+import { bytes, commit, testsOfStateStore } from "./fixtures/suite.ts";
 
 let directory: string;
 let path: string;
