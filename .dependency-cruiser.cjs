@@ -81,7 +81,7 @@ module.exports = {
       from: { path: `${root}`, pathNot: "\\.(test|bench|test-d)\\.ts$|/fixtures/" },
       to: {
         dependencyTypes: ["npm-dev", "npm-no-pkg", "npm-unknown"],
-        pathNot: "node_modules/(acorn|msgpackr|esbuild|commander)/",
+        pathNot: "node_modules/(acorn|msgpackr|esbuild|commander|@nats-io/transport-node)/",
       },
     },
     {

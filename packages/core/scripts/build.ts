@@ -76,6 +76,7 @@ async function bundleLooseModules(): Promise<void> {
   for (const [name, path] of looseModules) {
     await bundle({ outfile: join(lib, path), entry: `export * from ${JSON.stringify(name)};\n` });
   }
+  await bundle({ outfile: join(lib, "nats-client.cjs"), entry: 'export * from "./control/nats-client.ts";\n' });
 }
 
 /** One bundle for everything users import: parts that few need are evaluated when they are first asked for. */

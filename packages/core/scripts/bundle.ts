@@ -52,7 +52,7 @@ export async function bundleFile({ outfile, entry, resolveDir, plugins, header }
     logLevel: "warning",
     logOverride: { "empty-import-meta": "error", "unsupported-dynamic-import": "silent" },
     metafile: true,
-    plugins: [...(plugins ?? []), pureModules()],
+    plugins: [...(plugins ?? []), natsClientApart(), pureModules()],
   });
   const packages = new Set<string>();
   for (const input of Object.keys(result.metafile.inputs)) {
@@ -74,6 +74,16 @@ function pureModules(): Plugin {
         const resolved = await setup.resolve(path, { importer, kind, namespace, resolveDir, pluginData: resolving });
         return kind === "import-statement" ? { ...resolved, sideEffects: false } : resolved;
       });
+    },
+  };
+}
+
+/** The client of NATS is a file of its own, `nats-client.cjs`: only a head that keeps its state there reads it. */
+function natsClientApart(): Plugin {
+  return {
+    name: "mobula-nats-client",
+    setup(setup) {
+      setup.onResolve({ filter: /^\.\/nats-client\.ts$/ }, () => ({ path: "./nats-client.cjs", external: true }));
     },
   };
 }

@@ -118,10 +118,13 @@ function lead(state: LogState, times: LeaseTimes): Leadership {
   let expiry: NodeJS.Timeout;
   const awaitExpiry = (): void => {
     clearTimeout(expiry);
-    expiry = setTimeout(() => {
-      if (isInTime()) awaitExpiry();
-      else become({ kind: "suspended" });
-    }, Math.max(1, untilMs - monotonicMs()));
+    expiry = setTimeout(
+      () => {
+        if (isInTime()) awaitExpiry();
+        else become({ kind: "suspended" });
+      },
+      Math.max(1, untilMs - monotonicMs()),
+    );
   };
   const beats = setInterval(() => state.beat(), times.beatMs);
   const stop = (): void => {

@@ -1,11 +1,11 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { describe, expect, test } from "vitest";
-import { openEtcdLog } from "./log-etcd.ts";
-import { openLogState } from "./state-log.ts";
 import { testsOfKilledServers, testsOfReplicatedState } from "./fixtures/replicated.ts";
 import { etcdServer, startEtcd } from "./fixtures/servers.ts";
 import { commit } from "./fixtures/suite.ts";
+import { openEtcdLog } from "./log-etcd.ts";
+import { openLogState } from "./state-log.ts";
 
 const etcd = {
   kind: "etcd",

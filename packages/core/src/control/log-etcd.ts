@@ -52,7 +52,11 @@ interface KeyValue {
  */
 export async function openEtcdLog(options: EtcdLogOptions): Promise<ReplicatedLog> {
   if (!/^[\w-]{1,64}$/.test(options.cluster)) {
-    throw new MobulaError("INVALID_OPTION", "invalid", `"${options.cluster}" cannot name keys: use letters, digits, - and _`);
+    throw new MobulaError(
+      "INVALID_OPTION",
+      "invalid",
+      `"${options.cluster}" cannot name keys: use letters, digits, - and _`,
+    );
   }
   const log = new EtcdLog(options);
   try {
@@ -210,7 +214,9 @@ class EtcdLog implements ReplicatedLog {
         agent: this.agent,
         signal: AbortSignal.timeout(REQUEST_MS),
         headers: {
-          ...(text === undefined ? {} : { "content-type": "application/json", "content-length": Buffer.byteLength(text) }),
+          ...(text === undefined
+            ? {}
+            : { "content-type": "application/json", "content-length": Buffer.byteLength(text) }),
           ...(this.token === undefined ? {} : { authorization: this.token }),
         },
       });
@@ -254,6 +260,8 @@ const isFinal = (error: EtcdError): boolean =>
 const isFull = ({ code, message }: EtcdError): boolean => code === RESOURCE_EXHAUSTED && /space/.test(message);
 
 const isRefused = ({ code, message }: EtcdError): boolean =>
-  code === UNAUTHENTICATED || code === PERMISSION_DENIED || (code === INVALID_ARGUMENT && /authentication/.test(message));
+  code === UNAUTHENTICATED ||
+  code === PERMISSION_DENIED ||
+  (code === INVALID_ARGUMENT && /authentication/.test(message));
 
 const base64 = (text: string): string => Buffer.from(text).toString("base64");

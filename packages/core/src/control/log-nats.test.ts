@@ -1,11 +1,11 @@
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { describe, expect, test } from "vitest";
-import { openNatsLog } from "./log-nats.ts";
-import { openLogState } from "./state-log.ts";
 import { testsOfKilledServers, testsOfReplicatedState } from "./fixtures/replicated.ts";
 import { natsServer, startNats } from "./fixtures/servers.ts";
 import { commit } from "./fixtures/suite.ts";
+import { openNatsLog } from "./log-nats.ts";
+import { openLogState } from "./state-log.ts";
 
 const nats = {
   kind: "nats",

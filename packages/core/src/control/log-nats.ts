@@ -71,7 +71,11 @@ interface StreamConfig {
  */
 export async function openNatsLog(options: NatsLogOptions): Promise<ReplicatedLog> {
   if (!/^[\w-]{1,64}$/.test(options.cluster)) {
-    throw new MobulaError("INVALID_OPTION", "invalid", `"${options.cluster}" cannot name a stream: use letters, digits, - and _`);
+    throw new MobulaError(
+      "INVALID_OPTION",
+      "invalid",
+      `"${options.cluster}" cannot name a stream: use letters, digits, - and _`,
+    );
   }
   const { connect } = await import("./nats-client.ts");
   const name = `NATS stream MOBULA_${options.cluster} at ${options.servers.join(", ")}`;
@@ -123,7 +127,9 @@ async function checkServers(
   );
   for (const { server, version } of found) {
     if (version !== undefined && isOlder(version, VERSION_MIN)) {
-      throw unsafe(`${server} is nats-server ${version}, which can lose acknowledged writes; use ${VERSION_MIN} or newer`);
+      throw unsafe(
+        `${server} is nats-server ${version}, which can lose acknowledged writes; use ${VERSION_MIN} or newer`,
+      );
     }
   }
   const [first] = found;
@@ -183,7 +189,10 @@ class NatsLog implements ReplicatedLog {
           subscription.unsubscribe();
           // 204 ends a batch, 404 says that there is nothing.
           if (status === 204 || status === 404) resolve();
-          else reject(unavailable(this.name, error ? error.message : `it answered ${status} ${message.headers?.description}`));
+          else
+            reject(
+              unavailable(this.name, error ? error.message : `it answered ${status} ${message.headers?.description}`),
+            );
         },
       });
       const request = { seq: from, batch: READ_RECORDS, max_bytes: READ_BYTES };
@@ -270,7 +279,10 @@ class NatsLog implements ReplicatedLog {
           ? "is kept in memory"
           : config.persist_mode === "async"
             ? "is not synced (persist_mode: async)"
-            : config.retention !== "limits" || config.max_age > 0 || config.max_msgs > 0 || config.max_msgs_per_subject > 0
+            : config.retention !== "limits" ||
+                config.max_age > 0 ||
+                config.max_msgs > 0 ||
+                config.max_msgs_per_subject > 0
               ? "drops old messages by itself"
               : config.discard !== "new"
                 ? 'drops old messages when it is full (it needs discard: "new")'
@@ -283,7 +295,9 @@ class NatsLog implements ReplicatedLog {
     const version = this.nc.info?.version ?? "";
     if (version === this.checkedVersion) return;
     if (isOlder(version, VERSION_MIN)) {
-      throw unsafe(`${this.nc.getServer()} is nats-server ${version}, which can lose acknowledged writes; use ${VERSION_MIN} or newer`);
+      throw unsafe(
+        `${this.nc.getServer()} is nats-server ${version}, which can lose acknowledged writes; use ${VERSION_MIN} or newer`,
+      );
     }
     this.checkedVersion = version;
   }

@@ -4,7 +4,7 @@ import { VersionMismatchError } from "../base/mod.ts";
 import type { StateEntry } from "./kv.ts";
 
 /** Readers refuse a log with a record of a newer format; an older one they must be able to read. */
-export const LOG_FORMAT = 1;
+const LOG_FORMAT = 1;
 
 export interface RecordHeader {
   /** Grows by one with each writer. */

@@ -10,7 +10,9 @@ export {
 } from "./interface.ts";
 export type { StateStore } from "./kv.ts";
 export { persistThrough } from "./kv-rules.ts";
+export { openReplicatedLog } from "./log-location.ts";
 export { createMembers, type Member, type Members, NODE_PREFIX, nodeInfo } from "./members.ts";
 export { createRouter, type Router } from "./router.ts";
+export { openLogState } from "./state-log.ts";
 export { createMemoryState } from "./state-memory.ts";
 export { openSqliteState } from "./state-sqlite.ts";

@@ -10,5 +10,4 @@ export function isOlder(version: string, than: string): boolean {
   return false;
 }
 
-const numbers = (version: string): number[] =>
-  (/^v?(\d+)\.(\d+)\.(\d+)/.exec(version)?.slice(1) ?? []).map(Number);
+const numbers = (version: string): number[] => (/^v?(\d+)\.(\d+)\.(\d+)/.exec(version)?.slice(1) ?? []).map(Number);

@@ -125,7 +125,11 @@ async function checkFile(path: string): Promise<{ schema: number; entries: numbe
     if (end.entries !== entries || end.sha256 !== hash.digest("hex")) throw new Error("its checksum does not match");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") throw error;
-    throw new MobulaError("STATE_CORRUPT", "internal", `the backup ${path} cannot be used: ${(error as Error).message}`);
+    throw new MobulaError(
+      "STATE_CORRUPT",
+      "internal",
+      `the backup ${path} cannot be used: ${(error as Error).message}`,
+    );
   }
   if (head.version > FORMAT_VERSION || head.schema > schemaVersion()) {
     throw new VersionMismatchError(

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { createPrng, MobulaError, type Prng } from "../base/mod.ts";
+import { bytes, commit } from "./fixtures/suite.ts";
 import type { CommitOutcome, StateStore } from "./kv.ts";
 import { catchUp } from "./log-append.ts";
 import { MemoryLog } from "./log-memory.ts";
@@ -7,7 +8,6 @@ import { encodeBody, encodeRecord } from "./log-record.ts";
 import { LogView } from "./log-view.ts";
 import type { AppendOutcome, LogRecord } from "./replicated-log.ts";
 import { openLogState } from "./state-log.ts";
-import { bytes, commit } from "./fixtures/suite.ts";
 
 async function viewOf(log: MemoryLog): Promise<LogView> {
   const view = new LogView();
@@ -189,7 +189,8 @@ class FaultyLog extends MemoryLog {
   }
 
   private async pause(): Promise<void> {
-    if (this.isFaulty && this.random.chance(0.3)) await new Promise((resolve) => setTimeout(resolve, this.random.below(400)));
+    if (this.isFaulty && this.random.chance(0.3))
+      await new Promise((resolve) => setTimeout(resolve, this.random.below(400)));
   }
 }
 

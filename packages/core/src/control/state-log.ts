@@ -23,7 +23,7 @@ export interface LogStateOptions {
 }
 
 /** A commit is held in memory several times over while it is written. */
-export const COMMIT_BYTES_MAX = 64 << 20;
+const COMMIT_BYTES_MAX = 64 << 20;
 /** More does not make a record cheaper, and what waits behind it waits longer. */
 const GROUP_BYTES_MAX = 256 << 10;
 /** What a header and a body's frame take of a record, at most: the leader's name is cut. */
@@ -298,6 +298,10 @@ export class LogState implements StateStore {
   }
 
   private unavailable(why: string): MobulaError {
-    return new MobulaError("STATE_UNAVAILABLE", "unavailable", `the state store in ${this.log.name} cannot be used: ${why}`);
+    return new MobulaError(
+      "STATE_UNAVAILABLE",
+      "unavailable",
+      `the state store in ${this.log.name} cannot be used: ${why}`,
+    );
   }
 }

@@ -4,11 +4,11 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { bytes, commit, testsOfStateStore } from "./fixtures/suite.ts";
 import { MemoryLog } from "./log-memory.ts";
 import { openLogState } from "./state-log.ts";
 import { createMemoryState } from "./state-memory.ts";
 import { openSqliteState } from "./state-sqlite.ts";
-import { bytes, commit, testsOfStateStore } from "./fixtures/suite.ts";
 
 let directory: string;
 let path: string;

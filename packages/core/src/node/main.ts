@@ -65,6 +65,6 @@ function startFirstWorkers(config: NodeConfig, claims: ClaimPages, command: Spaw
 /** A standing node writes what it acknowledges to disk; an embedded one ends with its driver. */
 async function openState(config: NodeConfig): Promise<StateStore | undefined> {
   if (!config.standing) return undefined;
-  const { openSqliteState } = await import("../control/mod.ts");
+  const { openSqliteState } = await import("./standing-state.ts");
   return openSqliteState({ path: join(config.sessionDir, "control.sqlite") });
 }
