@@ -6,7 +6,7 @@
  * 3. The epoch grows each time a store is opened for writing: what carries an older one is stale.
  *
  * Kept in memory for a node that ends with its driver (state-memory.ts), in SQLite for one that stands by itself
- * (state-sqlite.ts); a replicated store fits the same interface.
+ * (state-sqlite.ts), and in a log on several servers for a control that must outlive its machine (state-log.ts).
  */
 import type { MobulaError } from "../base/mod.ts";
 
@@ -29,7 +29,10 @@ export type CommitOutcome =
   | { readonly kind: "committed"; readonly revision: number }
   /** An `expect` did not hold; nothing was written. */
   | { readonly kind: "conflict"; readonly key: string; readonly revision: number }
-  /** The store cannot write: DISK_FULL may pass, STATE_CORRUPT does not. Nothing was written. */
+  /**
+   * The store cannot write: DISK_FULL may pass, STATE_CORRUPT does not; STATE_FENCED says that another writer has begun.
+   * Nothing was written, except that with STATE_OUTCOME_UNKNOWN it may have been.
+   */
   | { readonly kind: "failed"; readonly error: MobulaError };
 
 export interface StateStore {

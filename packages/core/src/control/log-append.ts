@@ -14,9 +14,8 @@ export type SureOutcome =
 const FIRST_PAUSE_MS = 20;
 const LONGEST_PAUSE_MS = 250;
 
-/** True if there was something new. */
-export async function catchUp(log: ReplicatedLog, view: LogView): Promise<boolean> {
-  const before = view.lastSeq;
+/** Reads to the end. */
+export async function catchUp(log: ReplicatedLog, view: LogView): Promise<void> {
   for (;;) {
     const records = await log.read(view.lastSeq + 1);
     if (records.length === 0) break;
@@ -29,7 +28,6 @@ export async function catchUp(log: ReplicatedLog, view: LogView): Promise<boolea
       `${log.name} lacks records that were acknowledged; put back a backup, or give it another name to start anew`,
     );
   }
-  return view.lastSeq > before;
 }
 
 /**

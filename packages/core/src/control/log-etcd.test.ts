@@ -1,21 +1,14 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { describe, expect, test } from "vitest";
-import { testsOfKilledServers, testsOfReplicatedState } from "./fixtures/replicated.ts";
+import { etcd, testsOfReplicatedState } from "./fixtures/replicated.ts";
 import { etcdServer, startEtcd } from "./fixtures/servers.ts";
 import { commit } from "./fixtures/suite.ts";
 import { openEtcdLog } from "./log-etcd.ts";
 import { openLogState } from "./state-log.ts";
 
-const etcd = {
-  kind: "etcd",
-  start: () => startEtcd(3),
-  open: (servers: readonly string[], cluster: string) => openEtcdLog({ servers, cluster }),
-} as const;
-
 describe.skipIf(etcdServer === undefined)("etcd", () => {
   testsOfReplicatedState(etcd);
-  testsOfKilledServers(etcd);
 });
 
 describe.skipIf(etcdServer === undefined)("one etcd server", () => {

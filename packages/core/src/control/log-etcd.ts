@@ -48,7 +48,7 @@ interface KeyValue {
 
 /**
  * @throws MobulaError `STATE_UNSAFE` (`invalid`) for servers that may lose acknowledged writes, `STATE_UNAVAILABLE`
- * (`unavailable`) when none answers for 20 s, `AUTHENTICATION` (`invalid`).
+ * (`unavailable`) when none answers for a minute, `AUTHENTICATION` (`invalid`).
  */
 export async function openEtcdLog(options: EtcdLogOptions): Promise<ReplicatedLog> {
   if (!/^[\w-]{1,64}$/.test(options.cluster)) {

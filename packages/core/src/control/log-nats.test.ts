@@ -1,21 +1,14 @@
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { describe, expect, test } from "vitest";
-import { testsOfKilledServers, testsOfReplicatedState } from "./fixtures/replicated.ts";
+import { nats, testsOfReplicatedState } from "./fixtures/replicated.ts";
 import { natsServer, startNats } from "./fixtures/servers.ts";
 import { commit } from "./fixtures/suite.ts";
 import { openNatsLog } from "./log-nats.ts";
 import { openLogState } from "./state-log.ts";
 
-const nats = {
-  kind: "nats",
-  start: () => startNats(3),
-  open: (servers: readonly string[], cluster: string) => openNatsLog({ servers, cluster }),
-} as const;
-
 describe.skipIf(natsServer === undefined)("NATS", () => {
   testsOfReplicatedState(nats);
-  testsOfKilledServers(nats);
 });
 
 describe.skipIf(natsServer === undefined)("one NATS server", () => {

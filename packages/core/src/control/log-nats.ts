@@ -67,7 +67,7 @@ interface StreamConfig {
  * Connects, checks the servers and makes the stream where there is none.
  *
  * @throws MobulaError `STATE_UNSAFE` (`invalid`) for servers or streams that may lose acknowledged writes,
- * `STATE_UNAVAILABLE` (`unavailable`) when they do not answer for 20 s.
+ * `STATE_UNAVAILABLE` (`unavailable`) when they do not answer for a minute.
  */
 export async function openNatsLog(options: NatsLogOptions): Promise<ReplicatedLog> {
   if (!/^[\w-]{1,64}$/.test(options.cluster)) {
@@ -292,8 +292,9 @@ class NatsLog implements ReplicatedLog {
 
   /** A connection may have moved to a server that could not be asked at the start. */
   private checkVersion(): void {
-    const version = this.nc.info?.version ?? "";
-    if (version === this.checkedVersion) return;
+    const version = this.nc.info?.version;
+    // Nothing is known while it connects again, and nothing can be sent either.
+    if (version === undefined || version === this.checkedVersion) return;
     if (isOlder(version, VERSION_MIN)) {
       throw unsafe(
         `${this.nc.getServer()} is nats-server ${version}, which can lose acknowledged writes; use ${VERSION_MIN} or newer`,

@@ -1,6 +1,6 @@
 import { MobulaError, monotonicMs } from "../base/mod.ts";
 
-const READY_MS = 20_000;
+const READY_MS = 60_000;
 const RETRY_MS = 250;
 
 /** Servers that were started at the same time need a while to find each other and to agree on a leader. */
