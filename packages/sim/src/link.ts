@@ -23,6 +23,8 @@ export class SimLink implements WorkerLink {
   lease = 0;
   readonly claims: OwnerClaims | undefined;
   isBroken = false;
+  /** The worker reads nothing more of it. */
+  isOwnerGone = false;
   /** What the worker's side has been told: templates' and methods' numbers of returns, and actors' ids, by number. */
   readonly numReturns = new Map<number, number>();
   readonly actors = new Map<number, { readonly actorId: string; readonly incarnation: number }>();
@@ -45,7 +47,7 @@ export class SimLink implements WorkerLink {
     if (this.out.isEmpty) return;
     const bytes = this.out.takeCopy();
     this.toWorker.send(() => {
-      if (!this.worker?.process.isAlive) return;
+      if (!this.worker?.process.isAlive || this.isOwnerGone) return;
       this.worker.process.turn(() => this.frames(bytes, (reader) => this.worker?.onFrame(this, reader)));
     });
   }

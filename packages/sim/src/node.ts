@@ -1,7 +1,7 @@
 /** The node's process: the lease engine and control as in production, their commands carried out in virtual time. */
-import type { JobId, ProcessId, ResourceUnits, WorkerId } from "../../core/src/base/mod.ts";
+import { type JobId, objectKey, type ProcessId, type ResourceUnits, type WorkerId } from "../../core/src/base/mod.ts";
 import { CONTROL_MESSAGES, type Control, type ControlMessage, createControl } from "../../core/src/control/mod.ts";
-import { adopt, cancelUnheld, saysWhoDelivers } from "../../core/src/owner/mod.ts";
+import { adopt, Copies, cancelUnheld, saysWhoDelivers } from "../../core/src/owner/mod.ts";
 import { LeaseEngine, type SchedulerCommand, type SchedulerEvent } from "../../core/src/scheduler/mod.ts";
 import type { FromNode, TaskHandover, ToNode, WorkerDeath } from "../../core/src/wire/mod.ts";
 import { NODE_ID, SimProcess } from "./process.ts";
@@ -24,6 +24,9 @@ export class SimNode {
   private readonly deputies = new Map<ProcessId, SimProcess>();
   /** Of each process, that say who delivers what. */
   private readonly messages = new Map<ProcessId, number>();
+  private readonly copies = new Map<ProcessId, Copies>();
+  /** Tasks of owners that died, in the whole run. */
+  inherited = 0;
   /** Tasks, in the whole run; those that were taken among them. */
   handedOver = 0;
   taken = 0;
@@ -70,6 +73,10 @@ export class SimNode {
     this.world.clock.schedule(TICK_MS, () => this.tick());
   }
 
+  hasCopies({ id }: SimProcess): boolean {
+    return this.copies.get(id)?.isEmpty === false;
+  }
+
   get isAllBack(): boolean {
     return this.granted.size === 0;
   }
@@ -79,6 +86,7 @@ export class SimNode {
   }
 
   private send(to: ProcessId, message: FromNode): void {
+    if (message.t === "object-cancel") this.copies.get(to)?.cancelling(message);
     this.world.processes.get(to)?.fromNode(message);
   }
 
@@ -123,6 +131,7 @@ export class SimNode {
   disconnected(process: SimProcess): void {
     const death = this.deaths.get(process.id);
     const isRetired = death?.intended === "idle" || death?.intended === "retired";
+    this.succeed(process);
     this.control.processGone(process.id, isRetired);
     const deputy = this.deputies.get(process.id);
     this.deputies.delete(process.id);
@@ -142,6 +151,7 @@ export class SimNode {
     const { store } = this.world;
     if (saysWhoDelivers(message)) this.messages.set(from.id, (this.messages.get(from.id) ?? 0) + 1);
     if (message.t === "actor-create" && !this.world.isBorn(message.actorId)) this.world.born(message.actorId);
+    if (message.t === "object-publish") this.copies.get(from.id)?.published(message.objects);
     if (CONTROL_MESSAGES.has(message.t)) {
       this.control.handle(from.id, message as ControlMessage);
       return;
@@ -151,9 +161,11 @@ export class SimNode {
         this.adopt(from, message);
         break;
       case "template-drop":
-        this.deputies.get(from.id)?.turn(({ tasks }) => {
-          for (const id of message.ids) tasks.unregister(id);
-        });
+        this.deputies.get(from.id)?.turn(() => this.copies.get(from.id)?.dropTemplates(message.ids));
+        break;
+      case "task-copy":
+        this.deputyOf(from, message.jobId).turn(() => this.copies.get(from.id)?.add(message));
+        for (const seq of message.escaped) this.world.copied.add(objectKey(from.id, seq));
         break;
       case "lease-demand": {
         const { shape, wanted, demand } = message;
@@ -203,6 +215,7 @@ export class SimNode {
     if (!deputy) {
       deputy = new SimProcess(this.world, { deputyOf: giver });
       this.deputies.set(giver.id, deputy);
+      this.copies.set(giver.id, new Copies(deputy.engine, deputy, { self: deputy.id, giver: giver.id }));
       this.control.processJoined({ processId: deputy.id, role: "worker" });
       this.step({ kind: "client-joined", clientId: deputy.id, jobId, isDeputy: true });
     }
@@ -221,9 +234,27 @@ export class SimNode {
 
   private adopt(from: SimProcess, message: TaskHandover): void {
     const deputy = this.deputyOf(from, message.jobId);
+    this.copies.get(from.id)?.handedOver(message.tasks);
     deputy.turn((engine) => {
       adopt(engine, deputy, { self: deputy.id, giver: from.id }, message);
       this.handedOver += message.tasks.length;
+    });
+  }
+
+  /** It is dead: what it had not handed over is seen through by the copies. */
+  private succeed(process: SimProcess): void {
+    const deputy = this.deputies.get(process.id);
+    const copies = this.copies.get(process.id);
+    if (!deputy || !copies) return;
+    deputy.turn(() => {
+      this.inherited += copies.succeed(() => {
+        const leases = [...this.leases.leasesOf(process.id)].flatMap(({ leaseId, workerId }) => {
+          const worker = this.world.workers.get(workerId)?.address;
+          return worker ? [{ leaseId, worker }] : [];
+        });
+        this.step({ kind: "leases-inherited", clientId: process.id, heir: deputy.id });
+        return leases;
+      });
     });
   }
 

@@ -12,6 +12,8 @@ export interface Plan {
   readonly keeps: boolean;
   /** Puts refs into its result. */
   readonly returnsRefs: boolean;
+  /** Puts the refs of its children into its result. */
+  readonly returnsChildren: boolean;
   /** Of a call: the actor puts its own handle into its result and the arguments of what it submits. */
   readonly passesSelf: boolean;
 }
@@ -21,12 +23,23 @@ export function randomPlan(prng: Prng, mayHaveChildren: boolean): Plan {
     runMs: prng.chance(0.1) ? prng.float() * 400 : prng.float() * 5,
     outcome: prng.chance(0.1) ? "throws" : prng.chance(0.5) ? "stored" : "inline",
     children: mayHaveChildren && prng.chance(0.25) ? prng.between(1, 2) : 0,
-    waits: prng.chance(0.7),
+    waits: prng.chance(0.5),
     keeps: prng.chance(0.3),
     returnsRefs: prng.chance(0.4),
+    returnsChildren: prng.chance(0.3),
     passesSelf: prng.chance(0.5),
   };
 }
+
+/** One whose result leads nowhere, and that may outlive the process that it belongs to. */
+export const leafPlan = (prng: Prng): Plan => ({
+  ...randomPlan(prng, false),
+  runMs: prng.float() * 400,
+  keeps: false,
+  returnsRefs: false,
+  returnsChildren: false,
+  passesSelf: false,
+});
 
 export const encodePlan = (plan: Plan): Uint8Array => Buffer.from(JSON.stringify(plan));
 /** Only ever our own bytes. */

@@ -246,6 +246,9 @@ export class Program {
       if (one.code === "OWNER_DIED" && one.message.startsWith("object ")) {
         const owner = /process ([0-9a-f]{24})/.exec(one.message)?.[1] as ProcessId | undefined;
         if (owner !== undefined && !world.crashed.has(owner)) world.fail("an owner that lives delivers", one.message);
+        const key = /^object (\S+)/.exec(one.message)?.[1] as ObjectKey | undefined;
+        if (key !== undefined && world.copied.has(key))
+          world.fail("a task of which the node has a copy outlives its owner", one.message);
       }
       if (!one.because) return;
       one = one.because;

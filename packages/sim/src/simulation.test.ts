@@ -9,8 +9,14 @@ test("the same seed gives the same run", () => {
 
 test("every invariant holds over many short runs", { timeout: 120_000 }, () => {
   let crashes = 0;
-  for (let seed = 1; seed <= 60; seed++) crashes += simulate({ seed, steps: 250 }).crashes;
+  let inherited = 0;
+  for (let seed = 1; seed <= 60; seed++) {
+    const result = simulate({ seed, steps: 250 });
+    crashes += result.crashes;
+    inherited += result.inherited;
+  }
   expect(crashes).toBeGreaterThan(50);
+  expect(inherited).toBeGreaterThan(0);
 });
 
 test("an actor that passes its handle on as the last other one goes is not ended", { timeout: 60_000 }, () => {

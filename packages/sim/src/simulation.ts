@@ -2,6 +2,7 @@
 import type { SimNode as Node } from "./node.ts";
 import { SimNode } from "./node.ts";
 import { SimProcess } from "./process.ts";
+import type { SimWorker } from "./worker.ts";
 import { InvariantViolation, World } from "./world.ts";
 
 export interface SimulationOptions {
@@ -19,6 +20,7 @@ export interface SimulationResult {
   readonly crashes: number;
   readonly handedOver: number;
   readonly taken: number;
+  readonly inherited: number;
   readonly storedObjects: number;
   readonly deadActors: number;
 }
@@ -87,6 +89,7 @@ class Run {
       crashes: this.crashes,
       handedOver: node.handedOver,
       taken: node.taken,
+      inherited: node.inherited,
       storedObjects: world.store.sealedCount,
       deadActors: node.control.stats().actors.dead,
     };
@@ -99,11 +102,7 @@ class Run {
       if (this.stepsLeft <= 0 || !driver.isAlive) return;
       this.stepsLeft--;
       if (prng.chance(world.chances.crash)) {
-        const worker = prng.pick([...world.workers.values()].filter(({ process }) => process.isAlive));
-        if (worker) {
-          this.crashes++;
-          this.node.crash(worker);
-        }
+        this.crashOne();
       }
       if (driver === this.drivers[1] && prng.chance(world.chances.driverCrash)) {
         world.crashed.add(driver.id);
@@ -113,6 +112,25 @@ class Run {
       driver.turn(() => driver.program.act());
       this.drive(driver);
     });
+  }
+
+  /** An owner rather than others; and those that work for it, or for which it works, at about the same time. */
+  private crashOne(): void {
+    const { world, node } = this;
+    const { prng } = world;
+    const living = [...world.workers.values()].filter(({ process }) => process.isAlive);
+    const owners = prng.chance(0.5) ? living.filter(({ process }) => node.hasCopies(process)) : [];
+    const worker = prng.pick(owners.length > 0 ? owners : living);
+    if (!worker) return;
+    const related = living.filter((other) => other.runsFor === worker.process || other.process === worker.runsFor);
+    this.crash(worker);
+    for (const other of related) if (prng.chance(0.5)) world.clock.schedule(world.delayMs(), () => this.crash(other));
+  }
+
+  private crash(worker: SimWorker): void {
+    if (!worker.process.isAlive) return;
+    this.crashes++;
+    this.node.crash(worker);
   }
 
   /** Has every process do something now and every half second from now on. */

@@ -17,7 +17,7 @@ import {
 import { ActorHost } from "./actor-host.ts";
 import { SimLease } from "./lease.ts";
 import type { SimLink } from "./link.ts";
-import { decodePlan, type Plan, randomPlan } from "./plan.ts";
+import { decodePlan, leafPlan, type Plan, randomPlan } from "./plan.ts";
 import { NODE_ID, SimProcess } from "./process.ts";
 import type { World } from "./world.ts";
 
@@ -25,7 +25,7 @@ const CLAIM_WORDS = 32;
 
 /** A task or a call that has arrived. */
 export interface Item {
-  readonly link: SimLink;
+  link: SimLink;
   readonly seq: Seq;
   readonly attempt: number;
   readonly slot: number;
@@ -42,6 +42,8 @@ export interface Item {
   /** Of a call: how its caller names the actor, and its id. */
   actorNum: number;
   actorId: ActorId | undefined;
+  /** What it has submitted and gives as its result. */
+  children: readonly Seq[];
 }
 
 export class SimWorker {
@@ -82,6 +84,11 @@ export class SimWorker {
     return this.running === undefined && this.queue.length === 0;
   }
 
+  /** The owner of what it runs. */
+  get runsFor(): SimProcess | undefined {
+    return this.running?.link.owner;
+  }
+
   die(): void {
     if (!this.process.isAlive) return;
     this.process.die();
@@ -113,6 +120,9 @@ export class SimWorker {
         }
         break;
       }
+      case TO_WORKER.inherit:
+        this.inherit(link);
+        break;
       case TO_WORKER.lease:
         link.lease = reader.uint();
         break;
@@ -164,6 +174,7 @@ export class SimWorker {
       isOver: false,
       actorNum: 0,
       actorId: undefined,
+      children: [],
     };
   }
 
@@ -192,17 +203,26 @@ export class SimWorker {
     const { program } = this.process;
     const { prng, clock } = this.world;
     const result = objectKey(item.link.owner.named, item.seq);
-    const children = Array.from({ length: item.plan.children }, () =>
-      program.submit(randomPlan(prng, false), result, item.plan.passesSelf ? this.host.selfOf(item) : []),
+    const { plan } = item;
+    const children = Array.from({ length: plan.children }, () =>
+      program.submit(
+        plan.returnsChildren ? leafPlan(prng) : randomPlan(prng, false),
+        result,
+        plan.passesSelf ? this.host.selfOf(item) : [],
+      ),
     );
+    if (plan.returnsChildren) {
+      item.children = children;
+      for (const child of children) this.process.engine.objects.retain(child);
+    }
     const finish = (): void => {
       if (item.isCancelled) this.refuse(item);
       else if (!item.isOver) this.succeed(item);
       then();
     };
-    clock.schedule(item.plan.runMs, () =>
+    clock.schedule(plan.runMs, () =>
       this.process.turn(() => {
-        if (!item.plan.waits || children.length === 0 || item.isOver || item.isCancelled) {
+        if (!plan.waits || children.length === 0 || item.isOver || item.isCancelled) {
           finish();
           return;
         }
@@ -244,7 +264,11 @@ export class SimWorker {
       : [];
     if (plan.passesSelf) candidates.push(...this.host.selfOf(item));
     const result = objectKey(link.owner.named, item.seq);
-    const nested = engine.objects.useNested(candidates.filter((key) => this.world.isOlder(key, result)));
+    const nested = engine.objects.useNested([
+      ...candidates.filter((key) => this.world.isOlder(key, result)),
+      // They lead to nothing that is younger than this.
+      ...item.children,
+    ]);
     if (nested.length > 0) {
       engine.objects.publishNested(nested);
       this.process.toNode({ t: "hold-grant", to: link.owner.id, keys: nested });
@@ -295,7 +319,9 @@ export class SimWorker {
   over(item: Item): void {
     if (item.isOver) return;
     item.isOver = true;
-    this.process.engine.objects.holds.drop(item.held);
+    const { objects } = this.process.engine;
+    objects.holds.drop(item.held);
+    for (const child of item.children) objects.release(child);
     const { clock, prng } = this.world;
     clock.schedule(prng.float() * 300, () => this.process.turn(() => this.collect()));
   }
@@ -353,11 +379,32 @@ export class SimWorker {
     link.answer();
   }
 
-  /** Nobody waits for what this owner sent. */
+  /** Another speaks for the owner of what runs, which is dead. */
+  private inherit(heir: SimLink): void {
+    const { running } = this;
+    for (const link of [...this.links]) {
+      if (link.owner.id !== heir.owner.named) continue;
+      this.links.delete(link);
+      this.ownerGone(link);
+    }
+    const isLeft = running && !running.isOver && running.link.owner.id === heir.owner.named;
+    const { back } = heir;
+    back.begin();
+    back.array(isLeft ? 3 : 1);
+    back.uint(TO_OWNER.inherited);
+    if (isLeft) {
+      running.link = heir;
+      back.uint(running.seq);
+      back.uint(running.attempt);
+    }
+    back.end();
+    heir.answer();
+  }
+
+  /** Nobody waits for what this owner sent and has not begun; what runs may be inherited. */
   ownerGone(link: SimLink): void {
-    const mine = [...this.queue, ...(this.running ? [this.running] : []), ...this.host.items()].filter(
-      (item) => item.link === link,
-    );
+    link.isOwnerGone = true;
+    const mine = [...this.queue, ...this.host.items()].filter((item) => item.link === link);
     for (const item of mine) this.over(item);
     const left = this.queue.filter((item) => !item.isOver);
     this.queue.splice(0, this.queue.length, ...left);

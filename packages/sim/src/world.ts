@@ -21,6 +21,7 @@ export type Invariant =
   | "every object is freed in the end"
   | "every call ends"
   | "an owner that lives delivers"
+  | "a task of which the node has a copy outlives its owner"
   | "at most one incarnation of an actor is alive"
   | "names are unique"
   | "an actor with a handle is not ended"
@@ -56,6 +57,8 @@ export class World {
   readonly workers = new Map<WorkerId, SimWorker>();
   /** Those that were made to crash: only their objects may be lost. */
   readonly crashed = new Set<ProcessId>();
+  /** Escaped refs of whose tasks the node has got copies. */
+  readonly copied = new Set<ObjectKey>();
   /**
    * When each object and actor was made. A value only mentions what is older than itself: counting references does not
    * end cycles, and these runs are to end with nothing left. A named actor is born when the node has heard of it: until

@@ -7,12 +7,15 @@
  * it waits for the end of the turn, since an engine that speaks is not ready to listen.
  */
 import type { JobId, ObjectKey, ProcessId } from "../base/ids.ts";
-import { adopt, cancelUnheld, DEPUTY_SEQS_FROM, OwnerRuntime } from "../owner/mod.ts";
+import { adopt, Copies, cancelUnheld, DEPUTY_SEQS_FROM, type InheritedLease, OwnerRuntime } from "../owner/mod.ts";
 import { mapClaims } from "../store/mod.ts";
 import type {
   FromNode,
   HandedNotice,
+  ObjectCancel,
+  ObjectPublish,
   ObjectUnread,
+  TaskCopy,
   TaskHandover,
   TemplateDrop,
   ToNode,
@@ -30,6 +33,8 @@ export interface DeputiesOptions {
   send(to: ProcessId, message: FromNode): void;
   pidOf(giver: ProcessId): number | undefined;
   isHeldBeside(key: ObjectKey, process: ProcessId): boolean;
+  /** The leases that a process had are its deputy's from now on. */
+  inheritLeases(from: ProcessId, deputy: ProcessId): readonly InheritedLease[];
 }
 
 /** The worker hears of ends by so many, and when all have ended: it counts what is pending. */
@@ -51,18 +56,35 @@ export class Deputies {
   }
 
   handOver(giver: ProcessId, message: TaskHandover): void {
+    this.deputyOf(giver, message.jobId).adopt(message);
+  }
+
+  copy(giver: ProcessId, message: TaskCopy): void {
+    this.deputyOf(giver, message.jobId).copy(message);
+  }
+
+  /** A task is to be cancelled by its owner, which may be dead already. */
+  cancelling(giver: ProcessId, message: ObjectCancel): void {
+    this.byGiver.get(giver)?.copies.cancelling(message);
+  }
+
+  published(giver: ProcessId, { objects }: ObjectPublish): void {
+    this.byGiver.get(giver)?.published(objects);
+  }
+
+  private deputyOf(giver: ProcessId, jobId: JobId): Deputy {
     let deputy = this.byGiver.get(giver);
     if (!deputy) {
-      const made = new Deputy(giver, message.jobId, this.options, () => {
+      const made = new Deputy(giver, jobId, this.options, () => {
         this.byId.delete(made.id);
         this.options.left(made.id);
       });
       deputy = made;
       this.byGiver.set(giver, deputy);
       this.byId.set(deputy.id, deputy);
-      this.options.joined(deputy.id, message.jobId);
+      this.options.joined(deputy.id, jobId);
     }
-    deputy.adopt(message);
+    return deputy;
   }
 
   dropTemplates(giver: ProcessId, { ids }: TemplateDrop): void {
@@ -74,6 +96,11 @@ export class Deputies {
     const deputy = this.byId.get(to);
     deputy?.deliver(message);
     return deputy !== undefined;
+  }
+
+  /** It is dead; its holds and leases are still there. What it had not handed over is seen through by its copies. */
+  succeed(giver: ProcessId): void {
+    this.byGiver.get(giver)?.succeed();
   }
 
   /** Its holds are gone. `retired`: it had nothing to do, and what it started may end. */
@@ -91,6 +118,7 @@ export class Deputies {
 class Deputy {
   readonly id: ProcessId;
   readonly runtime: OwnerRuntime;
+  readonly copies: Copies;
   private readonly giver: ProcessId;
   private readonly options: DeputiesOptions;
   private readonly onEnd: () => void;
@@ -119,6 +147,7 @@ class Deputy {
       mapClaims,
       afterFlush: () => this.turnEnded(),
     });
+    this.copies = new Copies(this.runtime.engine, this.runtime, { self: this.id, giver });
     this.runtime.program = {
       ...NOBODY_WAITS,
       unreadFailure: (name, bytes) => this.notice({ kind: "unread-failure", name, bytes }),
@@ -129,13 +158,32 @@ class Deputy {
 
   adopt(message: TaskHandover): void {
     const { runtime, giver, id } = this;
+    this.copies.handedOver(message.tasks);
     adopt(runtime.enter(), runtime, { self: id, giver }, message);
     this.adopted += message.tasks.length;
     runtime.schedule();
   }
 
+  copy(message: TaskCopy): void {
+    this.runtime.enter();
+    this.copies.add(message);
+    this.runtime.schedule();
+  }
+
+  published(objects: ObjectPublish["objects"]): void {
+    if (this.copies.isEmpty) return;
+    this.copies.published(objects);
+    this.runtime.schedule();
+  }
+
+  succeed(): void {
+    this.runtime.enter();
+    this.adopted += this.copies.succeed(() => this.options.inheritLeases(this.giver, this.id));
+    this.runtime.schedule();
+  }
+
   dropTemplates(ids: readonly number[]): void {
-    for (const id of ids) this.runtime.engine.tasks.unregister(id);
+    this.copies.dropTemplates(ids);
     this.runtime.schedule();
   }
 

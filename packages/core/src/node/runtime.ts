@@ -164,6 +164,14 @@ export class NodeRuntime {
     send: (to, message) => this.send(to, message),
     pidOf: (giver) => this.members.get(giver)?.pid,
     isHeldBeside: (key, process) => this.control.isHeldBeside(key, process),
+    inheritLeases: (from, deputy) => {
+      const leases = [...this.engine.leasesOf(from)].flatMap(({ leaseId, workerId }) => {
+        const worker = this.pool.address(workerId);
+        return worker ? [{ leaseId, worker }] : [];
+      });
+      this.feed({ kind: "leases-inherited", clientId: from, heir: deputy });
+      return leases;
+    },
   });
   private readonly submissions = new SubmissionWatch({
     publish: (owner, keys) => this.handle(owner, { t: "object-publish", objects: keys.map((key) => ({ key })) }),
@@ -585,6 +593,7 @@ export class NodeRuntime {
       this.members.delete(processId);
       this.timeline.processGone(processId);
       const isRetired = death.intended === "idle" || death.intended === "max-calls";
+      this.deputies.succeed(processId);
       this.processLeft(processId, isRetired);
       this.submissions.remove(processId);
       this.deputies.giverGone(processId, isRetired);
@@ -607,6 +616,7 @@ export class NodeRuntime {
 
   private handle(from: ProcessId, message: Exclude<ToNode, Hello>): void {
     this.shrinker.active();
+    if (message.t === "object-publish") this.deputies.published(from, message);
     if (CONTROL_MESSAGES.has(message.t)) {
       // Their `t` is in the set. A node by itself is the home of all keys.
       if (this.config.cluster) this.router.fromProcess(from, message as ControlMessage);
@@ -619,6 +629,9 @@ export class NodeRuntime {
         return;
       case "log-opened":
         this.submissions.watch(from);
+        return;
+      case "task-copy":
+        this.deputies.copy(from, message);
         return;
       case "template-drop":
         this.deputies.dropTemplates(from, message);
@@ -688,6 +701,7 @@ export class NodeRuntime {
   }
 
   private sendHere(to: ProcessId, message: FromNode): void {
+    if (message.t === "object-cancel") this.deputies.cancelling(to, message);
     const member = this.members.get(to);
     if (member) member.peer.send(message);
     else this.deputies.deliver(to, message);

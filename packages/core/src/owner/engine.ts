@@ -22,6 +22,7 @@ import { ActorTable } from "./actors.ts";
 import type { OwnerEffects } from "./effects.ts";
 import { whyUnfinished } from "./explain.ts";
 import { Handover } from "./handover.ts";
+import { Inheritance } from "./inheritance.ts";
 import { keepValue } from "./kept-bytes.ts";
 import { ObjectTable } from "./objects.ts";
 import { TASK_STATE, type TaskRecord, type WorkerLink } from "./records.ts";
@@ -40,6 +41,8 @@ export class OwnerEngine {
   readonly actors: ActorTable;
   /** In a worker: what it does not wait for goes to its node. */
   readonly handover: Handover | undefined;
+  /** What it took on from an owner that died. */
+  readonly inheritance: Inheritance;
   private readonly effects: OwnerEffects;
 
   constructor(self: ProcessId, outside: OwnerEffects, options: OwnerEngineOptions = {}) {
@@ -52,6 +55,7 @@ export class OwnerEngine {
     this.tasks.whyUnfinished = (task) => whyUnfinished(this, task, this.tasks.nowMs);
     if (options.handsOver) this.handover = new Handover(effects, this.objects, this.tasks);
     this.actors = new ActorTable(effects, this.objects, this.tasks);
+    this.inheritance = new Inheritance(effects, this.tasks);
     this.tasks.leases.askBack = (lease, seqs) => {
       const { out } = lease.link;
       out.begin();
@@ -80,6 +84,8 @@ export class OwnerEngine {
   flush(): void {
     this.actors.flush();
     this.tasks.leases.flush();
+    // Calls and tasks that were sent have refs in their arguments.
+    this.handover?.copy();
     this.objects.flush();
   }
 
@@ -105,6 +111,7 @@ export class OwnerEngine {
       case "lease-lost": {
         const lease = this.tasks.leases.find(message.leaseId);
         if (lease) this.tasks.leases.died(lease, message.death);
+        else this.inheritance.died(message.leaseId, message.death);
         return true;
       }
       case "lease-refused":
@@ -200,6 +207,9 @@ export class OwnerEngine {
         }
         return;
       }
+      case TO_OWNER.inherited:
+        this.inheritance.answered(link, reader, fields);
+        return;
       case TO_OWNER.actorGone:
         this.actors.gone(link, reader.uint(), reader.uint());
         return;
@@ -277,6 +287,7 @@ export class OwnerEngine {
   onLinkClosed(link: WorkerLink): void {
     link.isBroken = true;
     this.tasks.leases.onLinkClosed(link);
+    this.inheritance.onLinkClosed(link);
     this.actors.onLinkClosed(link);
   }
 

@@ -12,6 +12,9 @@
  * 4. When the worker dies, its holds go. What others hold is still made; the rest is cancelled.
  *
  * Streams and actor calls stay: both need their owner's attention anyway.
+ *
+ * What stays here and makes a ref that others have got would be lost with this process. So the node has a copy of such a
+ * task (`copy`) until it has the value, and sees the task through if this process ends first: see inheritance.ts.
  */
 import { assert } from "../base/assert.ts";
 import { type JobId, type ObjectKey, objectKeyOwner, objectKeySeq, type ProcessId, type Seq } from "../base/ids.ts";
@@ -56,12 +59,17 @@ export class Handover {
   private messages = 0;
   private readonly sentTemplates = new Set<number>();
   private readonly packedTemplates = new Map<number, Uint8Array>();
+  /** Returns that have escaped, of whose tasks the node has no copies yet. */
+  private escaped: ObjectRecord[] = [];
 
   constructor(effects: OwnerEffects, objects: ObjectTable, tasks: TaskTable) {
     this.effects = effects;
     this.objects = objects;
     this.tasks = tasks;
     tasks.handover = this;
+    objects.onEscape = (record) => {
+      if (record.task && isMovable(record.task)) this.escaped.push(record);
+    };
   }
 
   /** The engine says something to the node. */
@@ -164,35 +172,24 @@ export class Handover {
     // Arguments before those that take them.
     tasks.sort((a, b) => a.seq - b.seq);
     this.isUnlogged = false;
-    let templates: HandedTemplate[] = [];
-    let handed: HandedTask[] = [];
-    let bytes = 0;
     const givenAway: ObjectRecord[] = [];
-    const send = (): void => {
-      const jobId = this.jobId();
-      if (handed.length > 0) this.effects.toNode({ t: "task-handover", jobId, templates, tasks: handed });
-      templates = [];
-      handed = [];
-      bytes = 0;
-    };
+    const parcel = new Parcel((templates, handed) =>
+      this.effects.toNode({ t: "task-handover", jobId: this.jobId(), templates, tasks: handed }),
+    );
     for (const task of tasks) {
       const { registered } = task;
       if (!registered) continue;
       const template = this.templateOf(registered);
-      if (template) templates.push(template);
       const record = this.recordOf(task, registered);
-      handed.push(record);
-      bytes += record.args.length + (template?.code.length ?? 0);
-      for (const dep of record.deps) if (typeof dep !== "string" && dep.at !== "stored") bytes += dep.bytes.length;
       for (const each of task.returns) {
         givenAway.push(each);
         this.objects.giveAway(each);
       }
       this.left(task);
       this.tasks.givenAway(task);
-      if (handed.length >= TASKS_MAX || bytes >= BYTES_MAX) send();
+      parcel.add(record, template);
     }
-    send();
+    parcel.send();
     for (const record of givenAway) this.objects.followUp(record);
     this.pending += tasks.length;
     return tasks.length > 0;
@@ -246,6 +243,11 @@ export class Handover {
     const { objects } = this;
     const tasks = this.tasks.leases.takeQueued((task) => task.loggedAt > 0);
     for (const task of this.waiting) if (task.loggedAt > 0) tasks.push(task);
+    // Handles of actors that live here have left only now: see ActorTable.keepsAlive.
+    for (const { nested, registered } of tasks) {
+      objects.publishNested(nested);
+      objects.publishNested(registered?.captured?.keys ?? []);
+    }
     for (const id of log.templates) {
       this.sentTemplates.add(id);
       if (!this.tasks.isRegistered(id)) this.unregistered(id);
@@ -270,6 +272,26 @@ export class Handover {
       return task !== undefined && task.state < TASK_STATE.sent && isMovable(task);
     };
     if (keys.some(isUnsent)) this.handOver();
+  }
+
+  /**
+   * Gives the node copies of the tasks whose refs have escaped. Those whose results they wait for escape with them.
+   * Called once a turn.
+   */
+  copy(): void {
+    let escaped: Seq[] = [];
+    const parcel = new Parcel((templates, tasks) => {
+      this.effects.toNode({ t: "task-copy", jobId: this.jobId(), templates, tasks, escaped });
+      escaped = [];
+    });
+    for (let record = this.escaped.pop(); record; record = this.escaped.pop()) {
+      const { task, seq } = record;
+      if (!task?.registered || task.state === TASK_STATE.done) continue;
+      const template = this.templateOf(task.registered);
+      escaped.push(seq);
+      parcel.add(this.recordOf(task, task.registered), template);
+    }
+    parcel.send();
   }
 
   /** The node says that so many have ended. */
@@ -307,6 +329,33 @@ export class Handover {
   }
 }
 
+/** Tasks on their way to the node, in messages that leave it turns in between. */
+class Parcel {
+  private readonly deliver: (templates: readonly HandedTemplate[], tasks: readonly HandedTask[]) => void;
+  private templates: HandedTemplate[] = [];
+  private tasks: HandedTask[] = [];
+  private bytes = 0;
+
+  constructor(deliver: Parcel["deliver"]) {
+    this.deliver = deliver;
+  }
+
+  add(task: HandedTask, template: HandedTemplate | undefined): void {
+    this.tasks.push(task);
+    if (template) this.templates.push(template);
+    this.bytes += task.args.length + (template?.code.length ?? 0);
+    for (const dep of task.deps) if (typeof dep !== "string" && dep.at !== "stored") this.bytes += dep.bytes.length;
+    if (this.tasks.length >= TASKS_MAX || this.bytes >= BYTES_MAX) this.send();
+  }
+
+  send(): void {
+    if (this.tasks.length > 0) this.deliver(this.templates, this.tasks);
+    this.templates = [];
+    this.tasks = [];
+    this.bytes = 0;
+  }
+}
+
 const isOver = (task: TaskRecord): boolean => task.state === TASK_STATE.done || task.state === TASK_STATE.sent;
 const isWanted = (task: TaskRecord): boolean => task.returns.some((record) => record.isWanted);
 
@@ -318,14 +367,18 @@ const isMovable = (task: TaskRecord): boolean =>
  * Takes over what `giver` has handed over. To be called before anything else that it sent after it: the keys that the
  * tasks name are held by the giver until then, and are granted to this engine, which is called `self` among the
  * holders, by itself.
+ *
+ * @param isHeldBack the tasks wait for `engine.tasks.letGo`, whatever else they wait for.
  */
 export function adopt(
   engine: OwnerEngine,
   effects: Pick<OwnerEffects, "toNode">,
   { self, giver }: { readonly self: ProcessId; readonly giver: ProcessId },
-  { templates, tasks }: TaskHandover,
-): void {
+  { templates, tasks }: Pick<TaskHandover, "templates" | "tasks">,
+  isHeldBack = false,
+): readonly TaskRecord[] {
   const { objects } = engine;
+  const adopted: TaskRecord[] = [];
   /** Takes a hold on each key, and keeps it until `use` has made uses of them. */
   const withHolds = (keys: readonly ObjectKey[], use: () => void): void => {
     if (keys.length > 0) {
@@ -350,11 +403,12 @@ export function adopt(
         borrowed.push(at);
         return at;
       });
-      engine.tasks.submit(seq, task.template, args, seqs, nested);
+      engine.tasks.submit(seq, task.template, args, seqs, nested, isHeldBack);
       const submitted = objects.get(seq).task;
       assert(submitted, "a record that was made for a task has it");
       submitted.attempt = attempt;
       submitted.failures = failures;
+      adopted.push(submitted);
       for (const at of borrowed) objects.release(at);
       const returns = submitted.returns.map((each) => objects.keyOf(each));
       objects.publishNested(returns);
@@ -365,6 +419,7 @@ export function adopt(
       }
     });
   }
+  return adopted;
 }
 
 /** The giver is gone, and its holds with it: what nobody holds is not made any more. */

@@ -79,6 +79,7 @@ export class LeaseTable {
         inFlight: 0,
         waitingSinceMs: this.nowMs,
         refused: undefined,
+        isInherited: false,
       };
       this.shapes.set(demand.key, shape);
       this.byId.push(shape);
@@ -247,6 +248,7 @@ export class LeaseTable {
   }
 
   private tellWanted(shape: Shape): void {
+    if (shape.isInherited) return;
     const held = shape.leases.length;
     const wanted = wantedOf(shape);
     const missing = Math.max(0, wanted - held);
@@ -285,6 +287,37 @@ export class LeaseTable {
     this.leases.set(lease.id, lease);
     shape.leases.push(lease);
     this.touch(shape);
+  }
+
+  /** What a dead owner's worker is at; it is to be ended afterwards, because that owner's claims are on it. */
+  inherited(leaseId: LeaseId, link: WorkerLink, shape: Shape): Lease {
+    const lease: Lease = {
+      id: leaseId,
+      shape: { ...shape, queue: new Fifo(), leases: [], inFlight: 0, isDirty: false, isInherited: true },
+      link,
+      inFlight: new Map(),
+      backlogMicros: 0,
+      isStuck: false,
+      progressAtMs: this.nowMs,
+      idleSinceMs: this.nowMs,
+      isRevoked: false,
+      isReclaimed: false,
+      askedBackTo: undefined,
+      isRetiring: true,
+      death: undefined,
+    };
+    this.leases.set(lease.id, lease);
+    lease.shape.leases.push(lease);
+    return lease;
+  }
+
+  takeOver(task: TaskRecord, lease: Lease): void {
+    lease.inFlight.set(task.seq, task);
+    lease.shape.inFlight++;
+    task.state = TASK_STATE.sent;
+    task.lease = lease;
+    task.sentAtMs = this.nowMs;
+    this.touch(lease.shape);
   }
 
   revoked(id: LeaseId): void {

@@ -1,8 +1,10 @@
 export type { ActorCreation } from "./actors.ts";
 export { guardBase, guardKeyFrom, interruptTask, OwnerClaims, WorkerClaims } from "./claims.ts";
+export { Copies } from "./copies.ts";
 export type { OwnerEffects, ProgramEffects } from "./effects.ts";
 export { OwnerEngine } from "./engine.ts";
 export { adopt, cancelUnheld, type Handover } from "./handover.ts";
+export type { InheritedLease } from "./inheritance.ts";
 export { keepBytes } from "./kept-bytes.ts";
 export { DEPUTY_SEQS_FROM, type ProgramValue } from "./objects.ts";
 export type {

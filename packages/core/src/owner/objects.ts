@@ -62,6 +62,8 @@ export class ObjectTable {
   private asked: ObjectKey[] = [];
   private unpublished: ObjectKey[] = [];
   listener: ObjectListener | undefined;
+  /** Called when a ref is about to leave that has no value yet. */
+  onEscape: ((record: ObjectRecord) => void) | undefined;
   /** Called when a handle is about to leave. */
   onActorLeaves: ((key: ObjectKey) => void) | undefined;
 
@@ -403,6 +405,7 @@ export class ObjectTable {
       record.isPublished = true;
       const { value } = record;
       if (value) this.publishNested(value.nested);
+      else this.onEscape?.(record);
       this.effects.toNode({
         t: "object-publish",
         objects: [value ? { key, value: this.publishable(value) } : { key, ...makerOf(record) }],

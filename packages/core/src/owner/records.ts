@@ -484,6 +484,8 @@ export interface Shape {
   waitingSinceMs: number;
   /** Why the node refused it: every task of it fails with this. */
   refused: string | undefined;
+  /** Of one lease that was another owner's: nothing is asked for by it. */
+  readonly isInherited: boolean;
 }
 
 export interface TaskQueue {

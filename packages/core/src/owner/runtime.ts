@@ -201,9 +201,10 @@ export class OwnerRuntime {
   };
 
   private finishTurn(): void {
+    // First the node: this process may be killed at any time, and the refs that leave for workers are to be known then.
+    this.options.node.flush();
     for (const link of this.unsent) link.flush();
     this.unsent.clear();
-    this.options.node.flush();
     this.options.afterFlush?.();
   }
 
@@ -225,9 +226,9 @@ export class OwnerRuntime {
   }
 
   /** What was said to the node leaves now. */
-  flushNode(): void {
+  readonly flushNode = (): void => {
     this.options.node.flush();
-  }
+  };
 
   private readonly sendEvents = (): void => {
     clearTimeout(this.eventTimer);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { newProcessId, type Seq } from "../base/ids.ts";
+import { type ActorId, newProcessId, type ObjectKey, type Seq } from "../base/ids.ts";
 import type { TaskHandover, ToNode } from "../wire/mod.ts";
 import { adopt } from "./handover.ts";
 import { DEPUTY_SEQS_FROM } from "./objects.ts";
@@ -58,6 +58,21 @@ describe("the submission log of a worker", () => {
     expect(worker.taken()).toBeUndefined();
     worker.comesBack();
     expect(worker.taken()).toBeUndefined();
+  });
+
+  test("takes the handles in it along: an actor that lives here has passed itself on only then", () => {
+    const worker = new Worker();
+    const { owner } = worker;
+    const { actors } = owner.engine;
+    const actorId = "a0".padEnd(32, "0") as ActorId;
+    actors.hosts(actorId);
+    owner.submit(1, 1, [], [actorId as string as ObjectKey]);
+    expect(actors.keepsAlive(actorId)).toBe("under way");
+    worker.computes();
+    expect(worker.seqs()).toEqual([1]);
+    worker.comesBack();
+    expect(actors.keepsAlive(actorId)).toBe("left");
+    expect(actors.keepsAlive(actorId)).toBeUndefined();
   });
 
   test("has what waits and was not sent, with values and names of arguments, and each function once", () => {

@@ -183,7 +183,8 @@ function writeArgument(out: FrameWriter, dep: LoggedArgument): void {
  * A log overtakes messages that are on their way. Of most the order does not matter; what the worker has published or
  * handed over, however, the node must not hear of after it has published the same in the name of another.
  */
-export const saysWhoDelivers = ({ t }: ToNode): boolean => t === "object-publish" || t === "task-handover";
+export const saysWhoDelivers = ({ t }: ToNode): boolean =>
+  t === "object-publish" || t === "task-handover" || t === "task-copy";
 
 /** What was taken. */
 export interface TakenLog {

@@ -152,6 +152,7 @@ export class TaskTable {
     args: Uint8Array | KeptBytes,
     deps: readonly Seq[],
     nested: readonly NestedRef[],
+    isHeldBack = false,
   ): void {
     const registered = this.templates.get(templateId);
     if (!registered) throw new RangeError(`template ${templateId} was not registered`);
@@ -160,7 +161,37 @@ export class TaskTable {
     if (registered.captured) registered.captured.tasks++;
     this.prepare(task, template.numReturns, template.isStream);
     this.handover?.submitted(task);
+    if (isHeldBack) task.missing++;
     if (task.missing === 0) this.enqueue(task);
+  }
+
+  /** It was held back as if an argument of it were missing. */
+  letGo(task: TaskRecord): void {
+    if (--task.missing === 0 && task.state === TASK_STATE.waiting) this.enqueue(task);
+  }
+
+  /** An attempt of it was begun under another owner, which is dead: whether it ended nobody knows. */
+  lostTrack(task: TaskRecord): void {
+    if (task.state !== TASK_STATE.waiting) return;
+    if (this.mayRetry(task)) {
+      task.failures++;
+      task.attempt++;
+      this.letGo(task);
+      return;
+    }
+    const message = `the process that owned ${task.name} has ended, and nobody knows whether the task has run: give it maxRetries if it may run twice`;
+    this.fail(task, { code: "OWNER_DIED", kind: "lost", message });
+  }
+
+  /** It runs, or has run, on the worker of an inherited lease. */
+  takeOver(task: TaskRecord, attempt: number, lease: Lease): void {
+    task.missing--;
+    task.failures += Math.max(0, attempt - task.attempt);
+    task.attempt = attempt;
+    this.leases.takeOver(task, lease);
+    this.sent.set(task.seq, task);
+    const { registered } = task;
+    if (registered && registered.template.timeoutMs > 0) this.limited.add(task);
   }
 
   useDeps(deps: readonly Seq[]): readonly ObjectRecord[] {

@@ -103,6 +103,23 @@ describe("leases", () => {
     expect(engine.pool.available()).toEqual({ cpu: 10_000 });
     expect(engine.tables.jobs.size).toBe(0);
   });
+
+  test("the leases of a client that leaves are its heir's, which asks for no more of them", () => {
+    const engine = engineWith({ cpu: 2 });
+    joined(engine, 2);
+    engine.step({ kind: "client-joined", clientId: B, jobId: job("j1"), isDeputy: true }, 0);
+    engine.step({ kind: "demand-changed", clientId: A, shape: 1, demand: demandOf({ cpu: 1 }), wanted: 2 }, 0);
+    expect([...engine.leasesOf(A)].map((lease) => lease.leaseId)).toEqual([1, 2]);
+    engine.step({ kind: "leases-inherited", clientId: A, heir: B }, 1);
+    expect(engine.step({ kind: "client-left", clientId: A }, 1)).toEqual([]);
+    expect([...engine.leasesOf(B)].map((lease) => lease.leaseId)).toEqual([1, 2]);
+    const died = engine.step({ kind: "worker-died", workerId: workerId("early1"), detail: "" }, 2);
+    expect(died).toContainEqual({ kind: "lose-lease", clientId: B, leaseId: 1, workerId: "early1" });
+    expect(grants(died)).toEqual([]);
+    const returned = engine.step({ kind: "lease-returned", clientId: B, leaseId: leaseId(2), retire: true }, 3);
+    expect(returned).toContainEqual({ kind: "stop-worker", workerId: "early2", reason: "retired" });
+    expect(engine.pool.available()).toEqual({ cpu: 20_000 });
+  });
 });
 
 describe("waiting tasks", () => {

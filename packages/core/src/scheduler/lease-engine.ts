@@ -82,6 +82,12 @@ export class LeaseEngine {
     return this.tables.jobs.has(jobId);
   }
 
+  *leasesOf(clientId: ProcessId): Generator<{ readonly leaseId: LeaseId; readonly workerId: WorkerId }> {
+    for (const { held } of this.tables.clients.get(clientId)?.asks.values() ?? []) {
+      for (const { leaseId, worker } of held) if (leaseId !== undefined) yield { leaseId, workerId: worker.id };
+    }
+  }
+
   workerOf(leaseId: LeaseId): WorkerId | undefined {
     return this.tables.leases.get(leaseId)?.worker.id;
   }
@@ -112,6 +118,12 @@ export class LeaseEngine {
       case "client-left": {
         const client = tables.clients.get(event.clientId);
         if (client) this.removeClient(client, nowMs, out);
+        return;
+      }
+      case "leases-inherited": {
+        const client = tables.clients.get(event.clientId);
+        const heir = tables.clients.get(event.heir);
+        if (client && heir) this.passLeases(client, heir, nowMs);
         return;
       }
       case "demand-changed":
@@ -249,6 +261,22 @@ export class LeaseEngine {
       holding.worker.requests.delete(request);
     }
     tables.refresh(ask, nowMs);
+  }
+
+  private passLeases(client: Client, heir: Client, nowMs: number): void {
+    const { tables } = this;
+    for (const ask of [...client.asks.values()]) {
+      if (ask.held.size === 0) continue;
+      for (const lease of ask.held) count(lease, -1);
+      tables.active.delete(ask);
+      client.asks.delete(ask.shape);
+      ask.client = heir;
+      ask.shape = `${ask.shape} of ${client.id}`;
+      ask.wanted = 0;
+      heir.asks.set(ask.shape, ask);
+      for (const lease of ask.held) count(lease, 1);
+      tables.refresh(ask, nowMs);
+    }
   }
 
   private removeClient(client: Client, nowMs: number, out: SchedulerCommand[]): void {

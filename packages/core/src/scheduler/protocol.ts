@@ -17,6 +17,8 @@ export type SchedulerEvent =
       readonly isDeputy?: boolean;
     }
   | { readonly kind: "client-left"; readonly clientId: ProcessId }
+  /** Its leases are another's from now on, which knows what runs there; it asks for no more of them. */
+  | { readonly kind: "leases-inherited"; readonly clientId: ProcessId; readonly heir: ProcessId }
   | {
       readonly kind: "demand-changed";
       readonly clientId: ProcessId;

@@ -23,8 +23,9 @@ export interface Client extends Flow {
 
 /** One shape that a client asks for. */
 export interface Ask extends Flow {
-  readonly client: Client;
-  readonly shape: number | string;
+  client: Client;
+  /** Of leases: the client's own number for it; a name for what it inherited, and for requests of control. */
+  shape: number | string;
   readonly name: string;
   readonly resources: ResourceUnits;
   /** What one lease of it counts in the shares, see {@link file://./fairness.ts}. */

@@ -11,6 +11,7 @@ import type { Peer, PeerHandlers } from "./peer.ts";
 
 export abstract class FramePeer implements Peer {
   isClosed = false;
+  beforeFlush: (() => void) | undefined;
   /** Lowered until the peer has authenticated. */
   frameBytesMax = FRAME_BYTES_MAX;
   handlers: PeerHandlers;
@@ -57,6 +58,13 @@ export abstract class FramePeer implements Peer {
     this.isScheduled = false;
     this.flush();
   };
+
+  /** To be called before anything that was written leaves. */
+  protected leaving(): void {
+    const { beforeFlush } = this;
+    this.beforeFlush = undefined;
+    beforeFlush?.();
+  }
 
   protected receive(chunk: Buffer): void {
     this.isReceiving = true;

@@ -5,6 +5,7 @@ import type { Peer, PeerHandlers } from "./peer.ts";
 export class MemoryPeer implements Peer {
   readonly out = new FrameWriter();
   isClosed = false;
+  beforeFlush: (() => void) | undefined;
   readonly unsentBytes = 0;
   handlers: PeerHandlers | undefined;
   private other: MemoryPeer | undefined;
@@ -39,6 +40,9 @@ export class MemoryPeer implements Peer {
 
   flush(): void {
     if (this.out.isEmpty) return;
+    const { beforeFlush } = this;
+    this.beforeFlush = undefined;
+    beforeFlush?.();
     const bytes = this.out.takeCopy();
     // As over a socket, nothing of the other side runs inside the call that sends.
     if (!this.isClosed) setImmediate(() => this.deliver(bytes));

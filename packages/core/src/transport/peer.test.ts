@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { FrameWriter, writeCold } from "../wire/mod.ts";
-import { connectUnix, listenUnix } from "./mod.ts";
+import { connectUnix, listenUnix, MemoryPeer } from "./mod.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "mobula-transport-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -63,4 +63,17 @@ test("cold messages that may be put together and hot frames arrive in the order 
   await ended;
   expect(received).toEqual([created(0), created(1), [0x91, 7], created(2), { t: "collect" }, created(3)]);
   await listener.close();
+});
+
+test("what has to be known elsewhere is said before the next flush, and not before others", () => {
+  const [peer] = MemoryPeer.pair();
+  const said: string[] = [];
+  peer.beforeFlush = () => void said.push("before");
+  peer.flush();
+  expect(said).toEqual([]);
+  for (let round = 0; round < 2; round++) {
+    peer.send({ t: "x" });
+    peer.flush();
+  }
+  expect(said).toEqual(["before"]);
 });

@@ -28,6 +28,8 @@ export interface Peer {
   readonly isClosed: boolean;
   /** Bytes handed to the system and not yet taken by it. */
   readonly unsentBytes: number;
+  /** Called once, before what was written leaves: something has to be known elsewhere by then. */
+  beforeFlush: (() => void) | undefined;
   /** Writes one cold message. Dropped without a word after the connection has closed. */
   send(message: object): void;
   /** Makes sure that what was written leaves at the end of this turn. */
@@ -75,8 +77,12 @@ export class SocketPeer extends FramePeer {
   flush(): void {
     const { out } = this;
     if (out.isEmpty) return;
-    if (this.isClosed || this.writeFailure) out.position = 0;
-    else write(this.socket, takeBytes(out), this.waitsForRoom);
+    if (this.isClosed || this.writeFailure) {
+      out.position = 0;
+      return;
+    }
+    this.leaving();
+    write(this.socket, takeBytes(out), this.waitsForRoom);
   }
 
   waitForRoom(): void {

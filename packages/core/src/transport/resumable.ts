@@ -198,6 +198,7 @@ export class ResumablePeer extends FramePeer {
       out.position = 0;
       return;
     }
+    this.leaving();
     this.newsTo = kept.to + out.position;
     if (socket) {
       // While frames are being handed out it is not known which of those that have arrived are acknowledgements.

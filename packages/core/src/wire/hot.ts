@@ -36,6 +36,8 @@ export const TO_WORKER = {
   forgetTemplate: 8,
   /** [9, leaseId] the tasks that follow were sent under this lease; those of one that has ended come back unstarted. */
   lease: 9,
+  /** [10] the owner that this connection speaks for is dead: what it ran here is this one's. Answered by `inherited`. */
+  inherit: 10,
 } as const;
 
 /** Worker → owner. */
@@ -54,6 +56,8 @@ export const TO_OWNER = {
   returned: 5,
   /** [6, actor, incarnation] that actor has left this worker: nothing more comes of its calls. */
   actorGone: 6,
+  /** [7, (seq, attempt)…] this is what the dead owner's tasks have come to here: they run, or their answers follow. */
+  inherited: 7,
 } as const;
 
 export const TEMPLATE_FLAGS = {

@@ -210,6 +210,19 @@ export interface TaskHandover {
 export interface LogOpened {
   readonly t: "log-opened";
 }
+/**
+ * "These tasks of mine make refs that others may have by now": the node sees them through from the end of this process on,
+ * unless it is told the values before, or the tasks are handed over.
+ */
+export interface TaskCopy {
+  readonly t: "task-copy";
+  readonly jobId: JobId;
+  /** Those that were not sent before, with a copy or with what was handed over. */
+  readonly templates: readonly HandedTemplate[];
+  readonly tasks: readonly HandedTask[];
+  /** Of each task the return that has escaped. */
+  readonly escaped: readonly Seq[];
+}
 /** No task that is handed over will name these again. */
 export interface TemplateDrop {
   readonly t: "template-drop";
@@ -389,6 +402,7 @@ export type ToNode =
   | ObjectSubscribe
   | ObjectCancel
   | TaskHandover
+  | TaskCopy
   | TemplateDrop
   | LogOpened
   | StoreFree

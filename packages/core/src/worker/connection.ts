@@ -112,8 +112,16 @@ export class OwnerConnection implements PeerHandlers {
   readonly isElsewhere: boolean;
   ownerId = "" as ProcessId;
   private guardBase = 0;
+  /** Under which it holds and leases. */
+  processId = "" as ProcessId;
   /** Under which its tasks come: 0 while none was named, as inline. */
   lease = 0;
+  /** Its owner is gone: what still comes is of no use to anybody. */
+  isOver = false;
+  /** Another speaks for the owner, which is dead. */
+  onInherit: ((heir: OwnerConnection) => void) | undefined;
+  /** Known to be dead although their connections may not have been read to the end. */
+  deadOwners: ReadonlySet<ProcessId> | undefined;
   private readonly client: Client;
   private readonly runtime: OwnerRuntime;
   private readonly tasks: TaskRunner;
@@ -156,6 +164,8 @@ export class OwnerConnection implements PeerHandlers {
       throw new ConnectionLostError("an owner did not say who it is");
     this.ownerId = owner;
     this.guardBase = guardBase(owner);
+    this.processId = processId;
+    this.isOver = this.deadOwners?.has(processId) ?? false;
     this.writer = new ResultWriter(this.client, this.runtime, this.peer, processId, this.isElsewhere);
   }
 
@@ -210,6 +220,7 @@ export class OwnerConnection implements PeerHandlers {
   }
 
   onHotFrame(buffer: Buffer, start: number, end: number): void {
+    if (this.isOver) return;
     const reader = this.reader.reset(buffer, start, end);
     const fields = reader.array();
     const kind = reader.uint();
@@ -283,6 +294,9 @@ export class OwnerConnection implements PeerHandlers {
           failuresMax: reader.uint(),
           retryDelayMs: reader.uint(),
         });
+        return;
+      case TO_WORKER.inherit:
+        this.onInherit?.(this);
         return;
       case TO_WORKER.lease:
         this.lease = reader.uint();

@@ -90,6 +90,20 @@ export class ResultWriter {
     out.end();
   }
 
+  /** What the tasks of a dead owner have come to here. */
+  inherited(tasks: readonly { readonly seq: Seq; readonly attempt: number }[]): void {
+    const { out } = this.peer;
+    out.begin();
+    out.array(2 * tasks.length + 1);
+    out.uint(TO_OWNER.inherited);
+    for (const { seq, attempt } of tasks) {
+      out.uint(seq);
+      out.uint(attempt);
+    }
+    out.end();
+    this.peer.schedule();
+  }
+
   item(seq: Seq, attempt: number, index: number, value: unknown): void {
     const record = this.record(this.client.values.encode(value, "item"), seq);
     const { out } = this.peer;
@@ -169,7 +183,10 @@ export class ResultWriter {
     return { at: "stored", key, size: packed.byteLength, nodes: [this.client.nodeId as NodeId], nested };
   }
 
-  /** Refs inside a result can be asked for, and are held by its receiver, before they leave. */
+  /**
+   * Refs inside a result can be asked for, and are held by its receiver, before they leave; and what makes them does not
+   * end with this process, which may be killed as soon as they have.
+   */
   private grant(nested: readonly NestedRef[]): readonly ObjectKey[] {
     if (nested.length === 0) return NO_KEYS;
     const { objects, handover } = this.runtime.enter();
@@ -178,6 +195,8 @@ export class ResultWriter {
     objects.publishNested(keys);
     this.runtime.toNode({ t: "hold-grant", to: this.owner, keys });
     objects.holds.drop(keys);
+    handover?.copy();
+    this.peer.beforeFlush = this.runtime.flushNode;
     this.runtime.schedule();
     return keys;
   }

@@ -26,7 +26,8 @@ export class Running implements Execution {
   readonly name: string;
   readonly attempt: number;
   readonly seq: Seq;
-  readonly connection: OwnerConnection;
+  /** Another one, when its owner has died and what it gives is somebody else's. */
+  connection: OwnerConnection;
   private readonly around: Surroundings;
   private controller: AbortController | undefined;
   /** Numbers of what it submitted, as runs that follow each other: first and end, first and end. */

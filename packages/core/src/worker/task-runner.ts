@@ -13,12 +13,13 @@ import { NO_CLAIM } from "../wire/mod.ts";
 import { decodeCall, dropArguments, fetchValues, receiveRefs, releaseRefs, type WithArguments } from "./arguments.ts";
 import { codeFrom, type OwnerConnection, type TaskCode, type WorkerTemplate } from "./connection.ts";
 import { Interrupted, isGuarded, runBreakable, runGuarded } from "./guard.ts";
+import { Orphans } from "./orphans.ts";
 import { isGenerator, isThenable, Producer } from "./producer.ts";
 import { isRetryable } from "./retry-rule.ts";
 import { Running, type Surroundings } from "./running.ts";
 
 export interface TaskMessage extends WithArguments {
-  readonly connection: OwnerConnection;
+  connection: OwnerConnection;
   readonly seq: Seq;
   readonly attempt: number;
   readonly template: WorkerTemplate;
@@ -52,6 +53,8 @@ export class TaskRunner {
   /** Whose function was called last, and when. */
   private called: TaskMessage | undefined;
   private calledAt = 0;
+  private currentTask: TaskMessage | undefined;
+  private readonly orphans = new Orphans();
   private producer: Producer | undefined;
   /** Called when something is there to run, and when nothing is left. */
   onBusy: (() => void) | undefined;
@@ -157,6 +160,7 @@ export class TaskRunner {
     const running = new Running(task.template.name, task.seq, task.attempt, task.connection, this.around());
     running.habit = task.template.habit;
     this.current = running;
+    this.currentTask = task;
     this.onStart?.(running.name);
     const { fetched } = task;
     const isReady = task.template.fn !== undefined && !(fetched instanceof Promise);
@@ -280,9 +284,11 @@ export class TaskRunner {
     template.runMicros += (micros - template.runMicros) / Math.min(template.runs, 8);
     template.peakMicros = Math.max(micros, template.peakMicros * PEAK_KEPT);
     report(micros);
+    this.orphans.answered(task, micros, () => report(micros));
     if (template.isPrompt) task.connection.peer.flush();
     else task.connection.peer.schedule();
     this.current = undefined;
+    this.currentTask = undefined;
     this.onEnd?.(running);
     this.called = undefined;
     running.ended();
@@ -353,12 +359,32 @@ export class TaskRunner {
     dropArguments(this.runtime, task);
   }
 
-  /** The owner is gone: nothing that it sent needs to run. */
+  /**
+   * The owner is gone: nothing that it sent and that has not begun needs to run. What runs goes on until it is known
+   * whether another has inherited it, which is told, or nobody: then this worker is ended.
+   */
   ownerGone(connection: OwnerConnection): void {
+    connection.isOver = true;
     const waiting = this.queue.slice(this.head);
     this.queue = waiting.filter((task) => task.connection !== connection);
     this.head = 0;
     for (const task of waiting) if (task.connection === connection) this.drop(task);
-    if (this.current?.connection === connection) this.cancelRunning(this.current, "TASK_CANCELLED", true);
+  }
+
+  /** Another speaks for an owner that is dead. */
+  inherit(heir: OwnerConnection): void {
+    const { current, currentTask } = this;
+    this.orphans.passTo(heir, currentTask);
+    if (current && currentTask) current.connection = currentTask.connection;
+  }
+
+  /** This worker is leased anew: nobody will ask for what other owners have left. */
+  forgetOrphans(): void {
+    this.orphans.clear();
+  }
+
+  /** Nobody has inherited what runs: its signal says so before the process ends. */
+  cancelOrphan(): void {
+    if (this.current?.connection.isOver) this.current.cancel("TASK_CANCELLED", true);
   }
 }

@@ -2,7 +2,7 @@
 import { setClockOffset } from "../base/clock.ts";
 import { ConnectionLostError } from "../base/errors.ts";
 import { HeapShrinker } from "../base/heap-shrinker.ts";
-import type { JobId, NodeId } from "../base/ids.ts";
+import type { JobId, NodeId, ProcessId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import { Client } from "../client/mod.ts";
@@ -188,6 +188,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
         client.jobId = message.jobId;
         client.namespace = message.namespace;
         lease = { resources: message.resources, gpus: message.gpus };
+        tasks.forgetOrphans();
         showDevices(message.gpus);
         leaseWatch.begin(message.leaseId);
         return;
@@ -212,6 +213,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
         return;
       case "goodbye":
         options.onEnding();
+        tasks.cancelOrphan();
         whenPrinted(endNow);
         return;
       default:
@@ -220,12 +222,26 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
   };
 
   const owners = new Set<OwnerConnection>();
+  const ownerGone = (owner: OwnerConnection): void => {
+    owners.delete(owner);
+    tasks.ownerGone(owner);
+    actors.ownerGone(owner);
+  };
+  /** Whatever the dead owner has sent and was not read is not to begin any more. */
+  const deadOwners = new Set<ProcessId>();
+  const inherit = (heir: OwnerConnection): void => {
+    deadOwners.add(heir.ownerId);
+    for (const owner of [...owners]) {
+      if (owner.ownerId !== heir.ownerId || owner.processId !== heir.ownerId) continue;
+      ownerGone(owner);
+      owner.peer.destroy();
+    }
+    tasks.inherit(heir);
+  };
   const welcome = (peer: Peer, isElsewhere = false): PeerHandlers => {
-    const owner = new OwnerConnection(peer, isElsewhere, client, runtime, tasks, actors, (ended) => {
-      owners.delete(ended);
-      tasks.ownerGone(ended);
-      actors.ownerGone(ended);
-    });
+    const owner = new OwnerConnection(peer, isElsewhere, client, runtime, tasks, actors, ownerGone);
+    owner.onInherit = inherit;
+    owner.deadOwners = deadOwners;
     owners.add(owner);
     return owner;
   };
