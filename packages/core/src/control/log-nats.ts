@@ -171,6 +171,8 @@ class NatsLog implements ReplicatedLog {
   async prepare(replicas: number, bytesMax: number): Promise<void> {
     const config = await untilReady(async () => (await this.info()) ?? (await this.create(replicas, bytesMax)));
     this.checkStream(config, replicas);
+    // A new stream answers readers a moment later.
+    await untilReady(() => this.read(1));
   }
 
   async read(from: number): Promise<readonly LogRecord[]> {

@@ -11,6 +11,7 @@ import { MobulaError, monotonicMs, randomBytes } from "../base/mod.ts";
 import type { CommitOutcome, StateChange, StateEntry, StateStore } from "./kv.ts";
 import { conflictOf, createWatchers } from "./kv-rules.ts";
 import { appendSurely, catchUp, type SureOutcome } from "./log-append.ts";
+import { untilReady } from "./log-ready.ts";
 import { encodeBody, encodeRecord, type LoggedCommit, type RecordBody } from "./log-record.ts";
 import { LogView } from "./log-view.ts";
 import type { ReplicatedLog } from "./replicated-log.ts";
@@ -42,7 +43,7 @@ const CLOSE_MS = 5_000;
 export async function openLogState(log: ReplicatedLog, options: LogStateOptions = {}): Promise<LogState> {
   const view = new LogView();
   for (;;) {
-    await catchUp(log, view);
+    await untilReady(() => catchUp(log, view));
     const outcome = await begin(log, view, options);
     if (outcome instanceof LogState) return outcome;
     if (outcome.kind === "failed" || outcome.kind === "unknown") throw outcome.error;
