@@ -8,6 +8,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { WIRE_VERSION } from "../base/limits.ts";
+import { WorkerClaims } from "../owner/mod.ts";
+import { mapClaims } from "../store/mod.ts";
 import type { WorkerDeath } from "../wire/messages.ts";
 import type { LaunchedNode } from "./launch.ts";
 import { isAlive } from "./session-folder.ts";
@@ -313,12 +315,16 @@ describe("questions", () => {
     });
   });
 
-  test("kill-worker is answered when the process is gone, interrupt-worker reaches it", async () => {
+  test("kill-worker is answered when the process is gone, interrupt-worker reaches what it names", async () => {
     const node = await launch();
     const driver = await joinAsDriver(node);
     const lease = await driver.lease(1);
-    const { workerId, pid } = lease.worker;
-    expect((await driver.query("interrupt-worker", { workerId })).result).toBeNull();
+    const { workerId, pid, claims } = lease.worker;
+    const words = claims && mapClaims(claims);
+    if (!words) throw new Error("the worker has no claim words");
+    // As if it ran what 7 names.
+    new WorkerClaims(words).enterGuard(7);
+    for (const key of [8, 7, 7]) expect((await driver.query("interrupt-worker", { workerId, key })).result).toBeNull();
     expect((await driver.peer.next("log")).lines).toEqual([expect.objectContaining({ text: "interrupted" })]);
     expect((await driver.query("kill-worker", { workerId, reason: "cancelled" })).result).toBeNull();
     expect(isAlive(pid)).toBe(false);

@@ -431,7 +431,7 @@ export class NodeRuntime {
 
   /** What the lease engine says to a client, of this node or of another. */
   private tellOfLease(clientId: ProcessId, notice: LeaseNotice): void {
-    if (nodeTagOf(clientId) === nodeTag(this.config.nodeId)) this.broker.fromHere(clientId, notice);
+    if (this.isHere(clientId)) this.broker.fromHere(clientId, notice);
     else this.router.send(clientId, notice.t === "lease-granted" ? fromOutside(notice) : notice);
   }
 
@@ -506,6 +506,9 @@ export class NodeRuntime {
   private welcome(hello: Hello, peer: Peer): void {
     const { processId, role, job, workerId } = hello;
     if (this.isStopping) throw new ConnectionLostError("the node is shutting down");
+    if (!this.isHere(processId)) {
+      throw new ConnectionLostError(`the id of process ${processId} is not one of this node's: it begins otherwise`);
+    }
     if (this.members.has(processId)) throw new ConnectionLostError(`process ${processId} is connected already`);
     if (role === "driver") {
       if (!job) throw new ConnectionLostError("a driver's hello must name its job");
@@ -696,8 +699,14 @@ export class NodeRuntime {
     }
   }
 
+  /** A node by itself has all processes. */
+  private isHere(process: ProcessId): boolean {
+    return !this.config.cluster || nodeTagOf(process) === nodeTag(this.config.nodeId);
+  }
+
   private send(to: ProcessId, message: FromNode): void {
-    this.router.send(to, message);
+    if (this.isHere(to)) this.sendHere(to, message);
+    else this.router.send(to, message);
   }
 
   private sendHere(to: ProcessId, message: FromNode): void {
