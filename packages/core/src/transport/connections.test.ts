@@ -8,7 +8,8 @@ import { createPrng } from "../base/prng.ts";
 import { FrameReader } from "../wire/mod.ts";
 import type { PeerListenOptions } from "./accept.ts";
 import type { DialOptions } from "./dial.ts";
-import { connectTcp, dialPeer, introduce, listenPeers, type ResumablePeer } from "./mod.ts";
+import { connectTcp, dialPeer, introduce, listenPeers, type ResumablePeer, Tls } from "./mod.ts";
+import { TestCertificates } from "./test-certificates.ts";
 import { TestProxy } from "./test-proxy.ts";
 
 const TOKEN = "secret";
@@ -358,6 +359,42 @@ describe("connections that are cut", () => {
     expect(listener.logs.map(({ received }) => received)).toEqual([count(20), count(20)]);
     expect(steady.news).toEqual([]);
   });
+});
+
+test("over mutual TLS, cuts and exchanged certificates are no more than pauses", async () => {
+  const certificates = new TestCertificates();
+  open.push({ close: () => certificates.remove() });
+  certificates.makeAuthority("cluster");
+  for (const name of ["listener", "dialler"]) certificates.make(name, "cluster");
+  const tls = new Tls(certificates.of("listener", "cluster"));
+  const own = new Tls(certificates.of("dialler", "cluster"));
+  const listener = await listen({ tls });
+  const proxy = await proxyTo(listener);
+  const random = createPrng(7);
+  // The two hellos and certificates of TLS take some thousand bytes.
+  proxy.plan = () => ({ up: random.between(0, 12_000), down: random.between(0, 12_000), resets: random.chance(0.3) });
+  const log = new Log();
+  const { peer } = await dial(proxy.address, log, { tls: own, patienceMs: 60_000 });
+  const [there] = listener.peers as [ResumablePeer];
+  let count = 0;
+  for (; count < 200 || log.news.length < 10; count++) {
+    hot(peer, count);
+    peer.send({ t: "some", bytes: Buffer.alloc(random.below(500)) });
+    hot(there, count);
+    await new Promise((resolve) => setImmediate(resolve));
+    if (count === 100) {
+      for (const name of ["listener", "dialler"]) certificates.make(name, "cluster", "anew");
+      tls.reload();
+      own.reload();
+      proxy.cut();
+    }
+  }
+  proxy.plan = () => ({});
+  await log.until(({ received }) => received.length === count);
+  await listener.logs[0]?.until(({ received }) => received.length === 2 * count);
+  expect(log.received).toEqual(Array.from({ length: count }, (_, number) => number));
+  expect(listener.logs[0]?.received.filter((one) => typeof one === "number")).toEqual(log.received);
+  expect(log.closed).toBeUndefined();
 });
 
 describe("the other side", () => {

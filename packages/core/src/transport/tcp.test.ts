@@ -1,12 +1,11 @@
-import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, renameSync, rmSync } from "node:fs";
+import { renameSync } from "node:fs";
 import { createServer, connect as rawConnect, type Socket } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, test } from "vitest";
 import { connectTcp, introduce, listenTcp, parseAddress, parsePorts, type TcpListener, Tls } from "./mod.ts";
+import { TestCertificates } from "./test-certificates.ts";
 import { TestListener, TOKEN } from "./test-listener.ts";
+import type { TlsFiles } from "./tls.ts";
 
 const open: { close(): unknown }[] = [];
 afterEach(async () => {
@@ -123,70 +122,15 @@ describe("listening and connecting", () => {
 });
 
 describe("TLS", () => {
-  const folder = mkdtempSync(join(tmpdir(), "mobula-tls-"));
-  afterAll(() => rmSync(folder, { recursive: true, force: true }));
-  const file = (name: string): string => join(folder, name);
-  const openssl = (...args: string[]): void => void execFileSync("openssl", args, { cwd: folder, stdio: "pipe" });
-  const makeKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+  const certificates = new TestCertificates();
+  afterAll(() => certificates.remove());
+  const file = (name: string): string => certificates.file(name);
+  const of = (name: string, ca?: string): TlsFiles => certificates.of(name, ca);
 
-  function makeAuthority(name: string): void {
-    openssl(
-      "req",
-      "-x509",
-      ...makeKey,
-      "-days",
-      "2",
-      "-subj",
-      `/CN=${name}`,
-      "-keyout",
-      `${name}.key`,
-      "-out",
-      `${name}.pem`,
-    );
-  }
-
-  function makeCertificate(name: string, authority: string, subject = name): void {
-    openssl(
-      "req",
-      ...makeKey,
-      "-subj",
-      `/CN=${subject}`,
-      "-addext",
-      "subjectAltName=IP:127.0.0.1,DNS:node.mobula",
-      "-keyout",
-      `${name}.key`,
-      "-out",
-      `${name}.csr`,
-    );
-    openssl(
-      "x509",
-      "-req",
-      "-in",
-      `${name}.csr`,
-      "-CA",
-      `${authority}.pem`,
-      "-CAkey",
-      `${authority}.key`,
-      "-CAcreateserial",
-      "-days",
-      "2",
-      "-copy_extensions",
-      "copy",
-      "-out",
-      `${name}.pem`,
-    );
-  }
-
-  const of = (name: string, ca?: string): { cert: string; key: string; ca?: string } => ({
-    cert: file(`${name}.pem`),
-    key: file(`${name}.key`),
-    ...(ca !== undefined && { ca: file(`${ca}.pem`) }),
-  });
-
-  makeAuthority("cluster");
-  makeAuthority("stranger");
-  makeCertificate("node", "cluster");
-  makeCertificate("intruder", "stranger");
+  certificates.makeAuthority("cluster");
+  certificates.makeAuthority("stranger");
+  certificates.make("node", "cluster");
+  certificates.make("intruder", "stranger");
 
   test("with a certificate alone, the token proves who is there, and no byte is readable on the way", async () => {
     const listener = await TestListener.open({ tls: new Tls(of("node")) });
@@ -258,7 +202,7 @@ describe("TLS", () => {
   });
 
   test("certificates are exchanged while it runs: new connections see the new ones, old connections go on", async () => {
-    makeCertificate("changing", "cluster", "first");
+    certificates.make("changing", "cluster", "first");
     const tls = new Tls(of("changing"));
     const listener = await listen({ host: "127.0.0.1", port: 0, tls }, (socket) =>
       socket.on("error", () => {}).pipe(socket),
@@ -269,7 +213,7 @@ describe("TLS", () => {
     };
     const [old, before] = await subject();
     expect(before).toBe("first");
-    makeCertificate("changed", "cluster", "second");
+    certificates.make("changed", "cluster", "second");
     renameSync(file("changed.key"), file("changing.key"));
     // Half of an exchange: the key does not fit the certificate, so the old pair stays.
     expect(() => tls.reload()).toThrow(/cannot be used/);
