@@ -188,12 +188,18 @@ class EtcdLog implements ReplicatedLog {
   private async call<T>(path: string, body: object): Promise<T> {
     const { servers, user } = this.options;
     const server = servers[this.server % servers.length] ?? "";
+    const { token } = this;
     try {
       if (user !== undefined) this.token ??= await this.authenticate(server);
       return (await this.send(server, "POST", `v3/${path}`, body)) as T;
     } catch (error) {
-      if (error instanceof EtcdError && error.code === UNAUTHENTICATED) this.token = undefined;
-      else if (!(error instanceof EtcdError) || !isFinal(error)) this.server++;
+      const isStale = error instanceof EtcdError && error.code === UNAUTHENTICATED && token !== undefined;
+      if (isStale) {
+        // Tokens live for five minutes after their last use.
+        this.token = undefined;
+        return this.call(path, body);
+      }
+      if (!(error instanceof EtcdError) || !(isFinal(error) || isRefused(error))) this.server++;
       throw error;
     }
   }
@@ -262,6 +268,6 @@ const isFull = ({ code, message }: EtcdError): boolean => code === RESOURCE_EXHA
 const isRefused = ({ code, message }: EtcdError): boolean =>
   code === UNAUTHENTICATED ||
   code === PERMISSION_DENIED ||
-  (code === INVALID_ARGUMENT && /authentication/.test(message));
+  (code === INVALID_ARGUMENT && /authentication|user name/.test(message));
 
 const base64 = (text: string): string => Buffer.from(text).toString("base64");

@@ -7,6 +7,7 @@
  * of them, costs the same as one key; its place in the stream is its order; and what the checks of the server let
  * through while its leaders change, readers pass over (log-view.ts).
  */
+import { checkServerIdentity, type PeerCertificate } from "node:tls";
 import type { Msg, NatsConnection, NodeConnectionOptions } from "@nats-io/transport-node";
 import { AuthenticationError, MobulaError, OutOfDiskError } from "../base/mod.ts";
 import { untilReady } from "./log-ready.ts";
@@ -79,8 +80,10 @@ export async function openNatsLog(options: NatsLogOptions): Promise<ReplicatedLo
   }
   const { connect } = await import("./nats-client.ts");
   const name = `NATS stream MOBULA_${options.cluster} at ${options.servers.join(", ")}`;
+  const { tls } = options.connection ?? {};
   const common: NodeConnectionOptions = {
     ...options.connection,
+    ...(tls ? { tls: { ...tls, ...identityOf(options.servers) } } : {}),
     name: `mobula-${options.cluster}`,
     ignoreClusterUpdates: true,
     timeout: REQUEST_MS,
@@ -106,6 +109,20 @@ export async function openNatsLog(options: NatsLogOptions): Promise<ReplicatedLo
     await nc.close();
     throw error;
   }
+}
+
+/**
+ * The client forgets which address it has called when that is no name. The certificate must be for one of the servers
+ * that were named, whichever: it is told so in an option that it passes on.
+ */
+function identityOf(servers: readonly string[]): object {
+  const names = servers.map((server) => new URL(`tcp://${server}`).hostname.replace(/^\[|\]$/g, ""));
+  return {
+    checkServerIdentity: (_: string, certificate: PeerCertificate) => {
+      const errors = names.map((name) => checkServerIdentity(name, certificate));
+      return errors.every((error) => error !== undefined) ? errors[0] : undefined;
+    },
+  };
 }
 
 /** Every server that can be reached must be new enough: the stream may come to lie on any of them. */
@@ -339,8 +356,10 @@ const unavailable = (name: string, why: string): MobulaError =>
   new MobulaError("STATE_UNAVAILABLE", "unavailable", `${name} cannot be used: ${why}`);
 
 function connectionError(name: string, error: Error): MobulaError {
-  return error.name === "AuthorizationError" || error.name === "UserAuthenticationExpiredError"
-    ? new AuthenticationError(`${name} refuses: ${error.message}; check user, token or credentials`)
+  const { code = "", name: kind } = error as NodeJS.ErrnoException;
+  const isRefused = kind === "AuthorizationError" || kind === "UserAuthenticationExpiredError" || /CERT|SSL/.test(code);
+  return isRefused
+    ? new AuthenticationError(`${name} refuses: ${error.message}; check user, token, credentials and certificates`)
     : unavailable(name, error.message);
 }
 
