@@ -15,4 +15,5 @@ export { createMembers, type Member, type Members, NODE_PREFIX, nodeInfo } from 
 export { createRouter, type Router } from "./router.ts";
 export { openLogState } from "./state-log.ts";
 export { createMemoryState } from "./state-memory.ts";
+export { prepareState } from "./state-schema.ts";
 export { openSqliteState } from "./state-sqlite.ts";

@@ -1,6 +1,6 @@
 /** The head's process: from its first act to its last. `bin/head.ts` runs it. */
 import { MobulaError } from "../base/errors.ts";
-import { openSqliteState } from "../control/mod.ts";
+import { openSqliteState, prepareState } from "../control/mod.ts";
 import { claimSession, Ending, endProcess, Lifeline, NodeLog } from "../node/mod.ts";
 import { readHeadConfig } from "./config.ts";
 import { HeadRuntime } from "./runtime.ts";
@@ -15,6 +15,7 @@ export async function runHead(): Promise<void> {
     const log = new NodeLog(config.sessionDir, config.logLevel, "head");
     const ending = new Ending(config, lifeline);
     const state = await openSqliteState({ path: statePathOf(config.stateDir) });
+    await prepareState(state);
     const runtime = await HeadRuntime.open({ config, log, state, token: tokenOf(config.stateDir) });
     rememberPort(config.stateDir, runtime.port);
     ending.watch(runtime);
