@@ -5,8 +5,8 @@
  * 2. The asking node while it is under 50 % utilised.
  * 3. The least utilised node.
  *
- * In 2 and 3, machines with GPUs come last for demands that want none. A demand of nothing says nothing of load, and
- * goes round, or all of them would go to one node.
+ * In 2 and 3, machines with GPUs come last for demands that want none. A demand that changes no utilisation goes round, or
+ * all of them would go to one node.
  */
 import { type Choice, hasRoom, isKept, PACK_BELOW, type Policy, utilisationFor } from "./policy.ts";
 
@@ -20,7 +20,7 @@ export const defaultPolicy: Policy = (view, request, selector) => {
     }
   }
   const asksHere: Choice | undefined =
-    !shape.isEmpty && hasRoom(asking, shape, selector) && utilisationFor(asking, shape) < PACK_BELOW
+    !shape.isWeightless && hasRoom(asking, shape, selector) && utilisationFor(asking, shape) < PACK_BELOW
       ? { node: asking, selector, why: { kind: "asking-node", utilisation: utilisationFor(asking, shape) } }
       : undefined;
   if (shape.wantsGpu) return asksHere ?? best("gpu");
@@ -29,9 +29,9 @@ export const defaultPolicy: Policy = (view, request, selector) => {
 
   function best(kind: "plain" | "gpu" | "all"): Choice | undefined {
     const pool = view.pool(shape, selector, kind);
-    const node = shape.isEmpty ? pool.next(shape, asking) : pool.least(shape, asking);
+    const node = shape.isWeightless ? pool.next(shape, asking) : pool.least(shape, asking);
     if (!node) return undefined;
-    if (shape.isEmpty) return { node, selector, why: { kind: "round-robin" }, turnOf: pool };
+    if (shape.isWeightless) return { node, selector, why: { kind: "round-robin" }, turnOf: pool };
     return { node, selector, why: { kind: "least-utilised", utilisation: utilisationFor(node, shape) } };
   }
 

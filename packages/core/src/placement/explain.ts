@@ -28,22 +28,28 @@ const CONSIDERED_MAX = 64;
 const EXAMPLES_MAX = 3;
 
 export function explainOutcome(about: About): Explained {
-  const { view, request, outcome } = about;
-  const sentences = [opening(request, outcome, about)];
-  if (!about.changed) {
-    sentences.push("What the other nodes had then is no longer remembered.");
-    return { sentences, considered: [] };
-  }
+  const { sentences, considered } = explainNodes(about.view, about.changed, (node, state) =>
+    verdictOn(node, state, about),
+  );
+  return { sentences: [opening(about.request, about.outcome, about), ...sentences], considered };
+}
+
+/** What there is to say of each node as it was then. */
+export function explainNodes(
+  view: ClusterView,
+  changed: About["changed"],
+  verdictOf: (node: Node, state: NodeState) => Verdict,
+): Explained {
+  if (!changed) return { sentences: ["What the other nodes had then is no longer remembered."], considered: [] };
   const verdicts: [Node, Verdict][] = [];
   for (const node of view.nodes()) {
-    const state = stateOf(node, about);
-    if (state) verdicts.push([node, verdictOn(node, state, about)]);
+    const state = changed.has(node) ? changed.get(node) : node.state;
+    if (state) verdicts.push([node, verdictOf(node, state)]);
   }
-  sentences.push(...tell(verdicts));
   const considered = verdicts
     .slice(0, CONSIDERED_MAX)
     .map(([node, verdict]) => ({ nodeId: node.id, verdict: `${node.name} ${verdict.text}` }));
-  return { sentences, considered };
+  return { sentences: tell(verdicts), considered };
 }
 
 /** Sentences about nodes: one each for few, one a group for many. */

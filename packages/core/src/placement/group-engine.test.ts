@@ -177,6 +177,26 @@ describe("what can never be reserved", () => {
   });
 });
 
+test("why a group is where it is can be told afterwards, also of the nodes that it did not get", () => {
+  const world = new GroupWorld([{ cpu: 2 }, { cpu: 2 }, { cpu: 1 }, { cpu: 2 }]);
+  world.lease("n1", { cpu: 1 });
+  world.report("n1");
+  create(world, "g", [{ cpu: 2 }]);
+  expect(world.engine.explain("g", 0)?.sentences[0]).toBe(
+    "placement group g waits until n2 have prepared its bundles.",
+  );
+  world.settle();
+  world.lease("n1", {});
+  world.report("n1");
+  expect(world.engine.explain("g", 0)?.sentences).toEqual([
+    "placement group g is ready: its 1 bundles are on n2, as PACK.",
+    "n1 has 1 of 2 cpu free, and 2 are wanted.",
+    "n2 has 1 of its bundles.",
+    "n3 has 1 cpu in all, and 2 are wanted.",
+    "n4 had room, and was not needed.",
+  ]);
+});
+
 describe("the end of a group", () => {
   test("is told when its resources are free, once, and again to who asks again", () => {
     const world = new GroupWorld([{ cpu: 2 }, { cpu: 2 }]);
@@ -326,7 +346,7 @@ describe("large gangs beside small work", () => {
       world.report(name);
     }
     create(world, "big", [{ cpu: 2 }, { cpu: 2 }]);
-    world.nowMs = 9_999;
+    world.nowMs = 9_900;
     expect(world.send({ kind: "tick" })).toEqual([]);
     world.nowMs = 10_000;
     const earmark = (name: string, forMs: number) => ({
@@ -348,7 +368,7 @@ describe("large gangs beside small work", () => {
     world.settle();
     world.report("n2");
     world.report("n3");
-    world.nowMs = 13_999;
+    world.nowMs = 13_900;
     expect(world.send({ kind: "tick" })).toEqual([]);
     world.nowMs = 14_000;
     expect(world.send({ kind: "tick" })).toEqual([earmark("n2", 4_000), earmark("n3", 4_000)]);
@@ -363,6 +383,15 @@ describe("large gangs beside small work", () => {
       "clear-earmark n2",
       "clear-earmark n3",
     ]);
+  });
+
+  test("a single large bundle is such a gang too, also behind one of higher priority that has not waited", () => {
+    const world = new GroupWorld([{ cpu: 2 }]);
+    world.lease("n1", { cpu: 1 });
+    world.report("n1");
+    create(world, "large", [{ cpu: 2 }]);
+    world.nowMs = 10_000;
+    expect(brief(create(world, "urgent", [{ cpu: 2 }], { priority: 1 }))).toEqual(["earmark n1"]);
   });
 
   test("nothing is earmarked for what would not fit without leases either", () => {
@@ -399,7 +428,11 @@ describe("what runs in a group", () => {
       code: "INVALID_OPTION",
       message: "bundleIndex is 2; placement group g has 2 bundles, from 0",
     });
-    expect(engine.explain("g", 0)?.sentences).toEqual(["placement group g is ready: its 2 bundles are on n2, n1."]);
+    expect(engine.explain("g", 0)?.sentences).toEqual([
+      "placement group g is ready: its 2 bundles are on n2, n1, as PACK.",
+      "n1 has 1 of its bundles.",
+      "n2 has 1 of its bundles.",
+    ]);
     world.send({ kind: "group-removed", groupId: "g" });
     expect(engine.bundlesFor("g", 0, {})).toMatchObject({ code: "GROUP_REMOVED" });
   });

@@ -16,6 +16,7 @@ import type { ResourceUnits } from "../base/resources.ts";
 import { fits, freeOf } from "./amounts.ts";
 import type { ClusterView } from "./cluster-view.ts";
 import { Earmark } from "./earmark.ts";
+import type { Explained } from "./explain.ts";
 import { kindsOf } from "./gang-kinds.ts";
 import { explainGroup } from "./group-explain.ts";
 import { isLeaving, type Placing, placeNow, placeWithoutLeases, REFUSED_MS, whyInfeasible } from "./group-placing.ts";
@@ -76,6 +77,7 @@ export class GroupEngine {
   /** The pass before ended at this place of the queue: who is behind has its turn too when rounds are short. */
   private resumeAt = 0;
   private looks = LOOKS_MAX;
+  private earmarkLookMs = 0;
   private lastMs = 0;
   /** Groups that are not equal to themselves a little later. */
   private readonly refused = new Set<Group>();
@@ -137,10 +139,7 @@ export class GroupEngine {
   }
 
   /** Why it waits, or where it is, in sentences; undefined when there is no such group. */
-  explain(
-    groupId: GroupId,
-    nowMs: number,
-  ): { readonly sentences: readonly string[]; readonly sinceMs: number } | undefined {
+  explain(groupId: GroupId, nowMs: number): (Explained & { readonly sinceMs: number }) | undefined {
     const group = this.table.groups.get(groupId);
     if (!group) return undefined;
     const { view, table, earmark } = this;
@@ -467,6 +466,7 @@ export class GroupEngine {
     const attempt = this.nextAttempt++;
     group.infeasible = undefined;
     this.infeasible.delete(group);
+    group.decidedAtVersion = this.view.journal.version;
     const onNode = new Map<NodeId, number[]>();
     for (const [at, node] of plan.entries()) {
       const index = indexes[at] ?? 0;
@@ -502,8 +502,10 @@ export class GroupEngine {
   }
 
   private beginEarmark(nowMs: number, out: GroupCommand[]): void {
-    const first = this.table.waiting.find(({ infeasible }) => !infeasible);
-    if (!first || first.single || !this.earmark.mayBegin(first, nowMs)) return;
+    if (nowMs < this.earmarkLookMs) return;
+    this.earmarkLookMs = nowMs + REVIEW_MS;
+    const first = this.table.waiting.find((group) => !group.infeasible && this.earmark.mayBegin(group, nowMs));
+    if (!first) return;
     const { indexes, plan } = placeWithoutLeases(this.view, first);
     if (!plan) {
       this.earmark.postpone(nowMs);

@@ -1,86 +1,116 @@
-/** Why a group waits, or where it is, in sentences with numbers. */
+/** Why a group waits, or why it is where it is, in sentences with numbers. */
+import type { NodeId } from "../base/ids.ts";
 import { describeResources } from "./amounts.ts";
 import type { ClusterView } from "./cluster-view.ts";
 import type { Earmark } from "./earmark.ts";
-import { explainOutcome } from "./explain.ts";
+import { type Explained, explainNodes } from "./explain.ts";
 import { shortagesOf } from "./gang.ts";
 import { kindsOf } from "./gang-kinds.ts";
 import { missingOf } from "./group-placing.ts";
-import { type Group, nameOf, type Reservation } from "./group-state.ts";
+import { coverOf, type Group, nameOf, type Reservation } from "./group-state.ts";
 import { Shape } from "./shape.ts";
+import { obstacle, type Verdict } from "./verdict.ts";
 
 const NAMED_MAX = 5;
 const KINDS_MAX = 3;
 
-export function explainGroup(about: {
+interface About {
   readonly view: ClusterView;
   readonly group: Group;
   /** How many wait before it; below 0 when it does not wait. */
   readonly ahead: number;
   readonly earmark: Earmark;
   readonly nowMs: number;
-}): { sentences: string[]; sinceMs: number } {
-  const { view, group, ahead, earmark, nowMs } = about;
-  const name = nameOf(group.spec);
-  const count = (number: number): string => number.toLocaleString("en-US");
-  const total = count(group.spec.bundles.length);
+}
+
+export function explainGroup(about: About): Explained & { readonly sinceMs: number } {
+  const { group, ahead } = about;
   const sinceMs = group.waitingSinceMs ?? group.createdMs;
-  const seconds = ((nowMs - sinceMs) / 1000).toFixed(1);
-  const sentences: string[] = [];
-  const nodesIn = (...phases: Reservation["phase"][]): string => {
-    const nodes = [...group.reservations.values()]
-      .filter(({ phase }) => phases.includes(phase))
-      .map(({ nodeId }) => nodeId);
-    const names = [...new Set(nodes)].map((id) => view.node(id)?.name ?? id);
-    const more = names.length > NAMED_MAX ? ` and ${count(names.length - NAMED_MAX)} more` : "";
-    return names.slice(0, NAMED_MAX).join(", ") + more;
-  };
   if (group.isRemoving) {
-    sentences.push(`${name} is being removed; it waits until ${nodesIn("returning")} have returned its bundles.`);
-    return { sentences, sinceMs };
+    const nodes = nodesIn(about, "returning");
+    const sentence = `${nameOf(group.spec)} is being removed; it waits until ${nodes} have returned its bundles.`;
+    return { sentences: [sentence], considered: [], sinceMs };
   }
-  if (ahead < 0) {
-    if (nodesIn("preparing")) sentences.push(`${name} waits until ${nodesIn("preparing")} have prepared its bundles.`);
-    else if (nodesIn("committing"))
-      sentences.push(`${name} waits until ${nodesIn("committing")} have committed its bundles.`);
-    else sentences.push(`${name} is ready: its ${total} bundles are on ${nodesIn("committed")}.`);
-    return { sentences, sinceMs };
-  }
-  const { indexes, placed } = missingOf(view, group);
-  const part = placed.length > 0 ? `${count(indexes.length)} of its ${total} bundles` : `its ${total} bundles`;
-  sentences.push(`${name} waits for room for ${part}, as ${group.spec.strategy}, since ${seconds} s.`);
-  if (group.infeasible) {
-    sentences.push(`${group.infeasible.message}.`);
-    return { sentences, sinceMs };
-  }
-  const bundles = indexes.flatMap((index) => group.spec.bundles[index] ?? []);
-  const short = shortagesOf(view.nodes(), {
-    bundles,
-    strategy: group.spec.strategy,
-    freeOn: ({ state }) => state.free,
+  return { ...(ahead < 0 ? placed(about) : waits(about)), sinceMs };
+}
+
+function placed(about: About): Explained {
+  const { view, group } = about;
+  const { bundles, strategy } = group.spec;
+  const name = nameOf(group.spec);
+  const preparing = nodesIn(about, "preparing");
+  const committing = nodesIn(about, "committing");
+  const opening = preparing
+    ? `${name} waits until ${preparing} have prepared its bundles.`
+    : committing
+      ? `${name} waits until ${committing} have committed its bundles.`
+      : `${name} is ready: its ${count(bundles.length)} bundles are on ${nodesIn(about, "committed")}, as ${strategy}.`;
+  if (group.decidedAtVersion === undefined) return { sentences: [opening], considered: [] };
+  const onNode = new Map<NodeId, number>();
+  for (const one of coverOf(group, () => false)) if (one) onNode.set(one.nodeId, (onNode.get(one.nodeId) ?? 0) + 1);
+  const kinds = shapesOf(group, [...bundles.keys()]);
+  const nodes = explainNodes(view, view.journal.statesAt(group.decidedAtVersion), (node, state) => {
+    const has = onNode.get(node.id);
+    if (has) return { kind: "chosen", text: `has ${count(has)} of its bundles`, plural: "have some of its bundles" };
+    const problems = kinds.map((kind) => obstacle(state, kind));
+    const [problem] = problems;
+    if (problem && problems.every(Boolean)) return problem;
+    return UNUSED;
   });
+  return { sentences: [opening, ...nodes.sentences], considered: nodes.considered };
+}
+
+const UNUSED: Verdict = {
+  kind: "unused",
+  text: "had room, and was not needed",
+  plural: "had room, and were not needed",
+};
+
+function waits(about: About): Explained {
+  const { view, group, ahead, earmark, nowMs } = about;
+  const { bundles, strategy } = group.spec;
+  const missing = missingOf(view, group);
+  const { indexes } = missing;
+  const total = count(bundles.length);
+  const part = missing.placed.length > 0 ? `${count(indexes.length)} of its ${total} bundles` : `its ${total} bundles`;
+  const seconds = ((nowMs - (group.waitingSinceMs ?? nowMs)) / 1000).toFixed(1);
+  const sentences = [`${nameOf(group.spec)} waits for room for ${part}, as ${strategy}, since ${seconds} s.`];
+  if (group.infeasible) return { sentences: [...sentences, `${group.infeasible.message}.`], considered: [] };
+  const wanted = indexes.flatMap((index) => bundles[index] ?? []);
+  const short = shortagesOf(view.nodes(), { bundles: wanted, strategy, freeOn: ({ state }) => state.free });
   for (const { kind, fits } of short.slice(0, KINDS_MAX)) {
-    sentences.push(
-      `There is room for ${count(fits)} of its ${count(kind.indexes.length)} bundles of ${describeResources(kind.units)}.`,
-    );
+    const of = `${count(kind.indexes.length)} bundles of ${describeResources(kind.units)}`;
+    sentences.push(`There is room for ${count(fits)} of its ${of}.`);
   }
   if (short.length === 0) {
-    sentences.push(
-      `There is room for each kind of its bundles, but not for all of them as ${group.spec.strategy} wants.`,
-    );
+    sentences.push(`There is room for each kind of its bundles, but not for all of them as ${strategy} wants.`);
   }
-  const kind = short[0]?.kind ?? kindsOf(bundles)[0];
-  if (kind) {
-    const shape = new Shape("a bundle", kind.units, kind.selectors);
-    const request = { shape, strategy: "default" } as const;
-    const outcome = { kind: "waits", nodeId: view.nodes().next().value?.id ?? ("" as never), selector: 0 } as const;
-    sentences.push(...explainOutcome({ view, request, outcome, changed: new Map() }).sentences.slice(1));
-  }
+  const kind = short[0]
+    ? new Shape("a bundle", short[0].kind.units, short[0].kind.selectors)
+    : shapesOf(group, indexes)[0];
+  const nodes = explainNodes(view, new Map(), (_node, state) => (kind && obstacle(state, kind)) ?? HAS_ROOM);
+  sentences.push(...nodes.sentences);
   for (const [nodeId, { reason }] of group.refusedBy) {
     sentences.push(`${view.node(nodeId)?.name ?? nodeId} has just refused: ${reason}.`);
   }
   if (ahead > 0) sentences.push(`${count(ahead)} other groups go first, by priority or because they are older.`);
   if (earmark.isFor(group)) sentences.push("Nodes keep new work away for it for a while.");
   else if (earmark.isActive) sentences.push("Nodes keep new work away for another group for a while.");
-  return { sentences, sinceMs };
+  return { sentences, considered: nodes.considered };
 }
+
+const HAS_ROOM: Verdict = { kind: "room", text: "has room for one", plural: "have room for one" };
+
+const shapesOf = ({ spec }: Group, indexes: readonly number[]): Shape[] =>
+  kindsOf(indexes.flatMap((index) => spec.bundles[index] ?? [])).map(
+    ({ units, selectors }) => new Shape("a bundle", units, selectors),
+  );
+
+function nodesIn({ view, group }: About, phase: Reservation["phase"]): string {
+  const nodes = [...group.reservations.values()].filter((one) => one.phase === phase).map(({ nodeId }) => nodeId);
+  const names = [...new Set(nodes)].map((id) => view.node(id)?.name ?? id);
+  const more = names.length > NAMED_MAX ? ` and ${count(names.length - NAMED_MAX)} more` : "";
+  return names.slice(0, NAMED_MAX).join(", ") + more;
+}
+
+const count = (number: number): string => number.toLocaleString("en-US");

@@ -42,7 +42,10 @@ export function placeNow(view: ClusterView, group: Group, earmark: Earmark): Pla
   const isBehind = holder !== undefined && holder !== group && compareGroups(holder, group) < 0;
   if (group.single && !isBehind && group.refusedBy.size === 0) {
     const outcome = outcomeOf(view, { shape: group.single, strategy: "default" });
-    return { indexes, plan: outcome.kind === "placed" ? [outcome.choice.node] : undefined };
+    if (outcome.kind !== "placed") return { indexes, plan: undefined };
+    const { node, turnOf } = outcome.choice;
+    turnOf?.turnTo(node);
+    return { indexes, plan: [node] };
   }
   const freeOn = (node: Node): Free | undefined => {
     if (group.refusedBy.has(node.id)) return undefined;

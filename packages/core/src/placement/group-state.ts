@@ -40,6 +40,8 @@ export interface Group {
   isReady: boolean;
   /** Since when it waits for room; also while an attempt is under way, which may fail. */
   waitingSinceMs: number | undefined;
+  /** Of the view, before its last attempt: what that saw can be seen again. */
+  decidedAtVersion: number | undefined;
   /** In which round of the engine it was last found not to fit; 0: it is new. */
   triedInRound: number;
   /** Equal for groups that fit when the other fits; undefined when that is found out quickly, or depends on more. */
@@ -67,6 +69,7 @@ export function newGroup(spec: GroupSpec, createdMs: number, number: number): Gr
     isRemoving: false,
     isReady: false,
     waitingSinceMs: undefined,
+    decidedAtVersion: undefined,
     triedInRound: 0,
     signature: isSingle ? undefined : signatureOf(spec),
     single: isSingle ? new Shape(nameOf(spec), bundle.units, bundle.selectors) : undefined,

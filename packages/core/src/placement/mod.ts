@@ -9,5 +9,5 @@ export { type Division, LeaseDivider, type LeaseRequest } from "./lease-divider.
 export type { Node, NodeState, NodeStatus, StoreUse } from "./node-state.ts";
 export { type Decision, Placer } from "./placer.ts";
 export type { LocalBytes, PlacementRequest, PlacementStrategy } from "./policy.ts";
-export { type Preemption, preempt, type Victim } from "./preempt.ts";
+export { type Preemption, preempt, preemptForGang, type Victim } from "./preempt.ts";
 export { Shape } from "./shape.ts";

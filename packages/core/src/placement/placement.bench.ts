@@ -9,6 +9,7 @@ import {
   GroupEngine,
   type GroupEvent,
   type GroupSpec,
+  LeaseDivider,
   type PlacementRequest,
   Placer,
 } from "./mod.ts";
@@ -157,6 +158,28 @@ function answersTo(command: GroupCommand): GroupEvent[] {
       return [{ kind: "bundles-returned", ...at }];
   }
 }
+
+/** A division of leases anew, as a broker makes it when the view has changed. */
+function division(name: string, wanted: number): void {
+  const fresh = clusterOf(Array.from({ length: nodes }, (_, index) => machine(index)));
+  const divider = new LeaseDivider(fresh);
+  const request = { shape: oneCpu, strategy: "default", from: from(0), granted: new Map(), wanted } as const;
+  let at = 0;
+  const times: number[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    const started = performance.now();
+    const found = divider.divide("a", { ...request, wanted: wanted + round });
+    times.push(performance.now() - started);
+    at = found.kind === "divided" ? found.at.size : 0;
+  }
+  const [first = 0] = times;
+  const middle = times.sort((a, b) => a - b)[Math.floor(ROUNDS / 2)] ?? 0;
+  row(name, `${first.toFixed(1)} ms, again ${middle.toFixed(1)} ms, at ${count(at)} nodes`);
+}
+
+division("leases divided: 100", 100);
+division("leases divided: 100,000", 100_000);
+division("leases divided: 1,000,000", 1_000_000);
 
 const gpus = Math.min(10_000, 8 * nodes);
 const oneEach = Array.from({ length: gpus }, () => ({ gpu: 1, cpu: 4 }));

@@ -68,6 +68,15 @@ describe("the default policy", () => {
     expect(place(clusterOf([{}]), 2, { shape: shapeOf({}), strategy: "default", from: n("n1") })).toEqual(["n1", "n1"]);
   });
 
+  test("demands of custom resources alone go round too", () => {
+    const view = clusterOf([
+      { cpu: 1, disk: 2 },
+      { cpu: 1, disk: 2 },
+    ]);
+    const shape = shapeOf({ disk: 1 });
+    expect(place(view, 5, { shape, strategy: "default", from: n("n2") })).toEqual(["n2", "n1", "n2", "n1", "waits n2"]);
+  });
+
   test("of equally utilised nodes the one with the emptier store is better", () => {
     const view = clusterOf([{ cpu: 4 }, { cpu: 4 }]);
     view.apply({ kind: "node-reported", nodeId: n("n1"), store: { usedBytes: 90, capacityBytes: 100 } });

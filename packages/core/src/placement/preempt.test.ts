@@ -1,6 +1,8 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Resources, toUnits } from "../base/resources.ts";
-import { preempt, type Victim } from "./preempt.ts";
+import { fits } from "./amounts.ts";
+import { preempt, preemptForGang, type Victim } from "./preempt.ts";
 import { clusterOf, type NodeSpec, nodeId, report, shapeOf } from "./test-cluster.ts";
 
 function victim(id: string, node: string, resources: Resources, more: Partial<Victim> = {}): Victim {
@@ -65,4 +67,75 @@ describe("preemption", () => {
     const found = preempt(view, { shape: shapeOf({ cpu: 6 }), priority: 1 }, list);
     expect(ids(found)).toEqual(["n1", "a98", "a96", "a94", "a92", "a90", "a88"]);
   });
+});
+
+describe("preemption for a gang", () => {
+  const bundles = Array.from({ length: 2 }, () => ({ units: toUnits({ cpu: 4 }), selectors: [] }));
+  const told = (found: ReturnType<typeof preemptForGang>) => found?.map((one) => ids(one));
+
+  test("disturbs the fewest nodes, those with the lowest priorities first, and on each the fewest", () => {
+    const view = full({ cpu: 4 }, { cpu: 4 }, { cpu: 4 }, { cpu: 4 });
+    report(view, "n4", { cpu: 4 });
+    const list = [
+      ...[1, 2, 3, 4].map((number) => victim(`a${number}`, "n1", { cpu: 1 }, { startedMs: number })),
+      victim("b", "n2", { cpu: 4 }),
+      victim("c", "n3", { cpu: 4 }, { priority: -1 }),
+    ];
+    const gang = { bundles, strategy: "STRICT_SPREAD", priority: 1 } as const;
+    expect(told(preemptForGang(view, gang, list))).toEqual([["n3", "c"]]);
+    report(view, "n4", { cpu: 0 });
+    expect(told(preemptForGang(view, gang, list))).toEqual([
+      ["n3", "c"],
+      ["n2", "b"],
+    ]);
+    expect(preemptForGang(view, { ...gang, priority: 0 }, list)).toBeUndefined();
+    report(view, "n1", { cpu: 4 });
+    report(view, "n2", { cpu: 4 });
+    expect(preemptForGang(view, gang, list), "there is room").toBeUndefined();
+  });
+});
+
+test("random victims: a set that makes room, of lower priority, of which none is spare, and no smaller one of up to two", () => {
+  const one = fc.record({
+    node: fc.constantFrom("n1", "n2"),
+    of: fc.constantFrom<Resources[]>({ cpu: 1 }, { cpu: 2 }, { memory: 1 }, { cpu: 1, memory: 2 }),
+    priority: fc.integer({ min: 0, max: 2 }),
+    isRetriable: fc.boolean(),
+    startedMs: fc.nat({ max: 3 }),
+  });
+  fc.assert(
+    fc.property(
+      fc.array(one, { maxLength: 8 }),
+      fc.constantFrom<Resources[]>({ cpu: 2 }, { cpu: 4 }, { cpu: 2, memory: 2 }, { memory: 3 }),
+      (list, wanted) => {
+        const view = full({ cpu: 32, memory: 32 }, { cpu: 32, memory: 32 });
+        const victims = list.map((each, index) => victim(`v${index}`, each.node, each.of, each));
+        const units = toUnits(wanted);
+        const makesRoom = (set: readonly Victim[]): boolean => {
+          const sum: Record<string, number> = {};
+          for (const each of set) for (const name in each.units) sum[name] = (sum[name] ?? 0) + (each.units[name] ?? 0);
+          return fits({ units: sum, gpus: [] }, units);
+        };
+        const mayEnd = victims.filter((each) => each.isRetriable && each.priority < 2);
+        const on = (node: string) => mayEnd.filter((each) => each.nodeId === nodeId(node));
+        const found = preempt(view, { shape: shapeOf(wanted), priority: 2 }, victims);
+        if (!found) {
+          expect(makesRoom(on("n1")) || makesRoom(on("n2"))).toBe(false);
+          return;
+        }
+        for (const each of found.victims) expect(mayEnd).toContain(each);
+        expect(new Set(found.victims.map((each) => each.nodeId))).toEqual(new Set([found.nodeId]));
+        expect(makesRoom(found.victims)).toBe(true);
+        for (const each of found.victims)
+          expect(makesRoom(found.victims.filter((other) => other !== each))).toBe(false);
+        if (found.victims.length <= 1) return;
+        expect(mayEnd.some((each) => makesRoom([each]))).toBe(false);
+        if (found.victims.length === 2) return;
+        for (const node of ["n1", "n2"]) {
+          for (const a of on(node)) for (const b of on(node)) expect(a !== b && makesRoom([a, b])).toBe(false);
+        }
+      },
+    ),
+    { numRuns: 500 },
+  );
 });

@@ -4,9 +4,10 @@
  */
 import type { NodeId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
-import { type Free, fits, freeOf } from "./amounts.ts";
+import { type Free, fits, freeOf, slots, takeFrom } from "./amounts.ts";
 import type { ClusterView } from "./cluster-view.ts";
-import type { Node } from "./node-state.ts";
+import { type GangPlan, type GangRequest, planGang } from "./gang.ts";
+import { type Kind, kindsOf } from "./gang-kinds.ts";
 import { couldEverFit } from "./policy.ts";
 import type { Shape } from "./shape.ts";
 
@@ -41,26 +42,82 @@ export function preempt(
   victims: readonly Victim[],
 ): Preemption | undefined {
   const { shape, priority, only } = demand;
-  const byNode = new Map<NodeId, Victim[]>();
-  for (const victim of victims) {
-    if (!victim.isRetriable || victim.priority >= priority) continue;
-    if (only !== undefined && victim.nodeId !== only) continue;
-    const list = byNode.get(victim.nodeId);
-    if (list) list.push(victim);
-    else byNode.set(victim.nodeId, [victim]);
-  }
+  const byNode = mayEnd(victims, priority, only);
   // The first selector for which room can be made wins, as when something is placed.
   for (let selector = 0; selector < shape.selectors.length; selector++) {
     let best: Preemption | undefined;
     for (const [nodeId, list] of byNode) {
       const node = view.node(nodeId);
       if (!couldEverFit(node, shape, selector)) continue;
-      const set = smallestSet(node, shape.units, list.sort(worstFirst));
+      const set = smallestSet(list, (ended) => fits(without(node.state.free, ended), shape.units));
       if (set && set.length > 0 && (!best || compareSets(set, best.victims) < 0)) best = { nodeId, victims: set };
     }
     if (best) return best;
   }
   return undefined;
+}
+
+/**
+ * The same for a gang: on as few nodes as are enough, those with the lowest priorities and the fewest leases first; on each
+ * the fewest that make room for its bundles. Undefined when that makes no room, or none is needed.
+ */
+export function preemptForGang(
+  view: ClusterView,
+  gang: Omit<GangRequest, "freeOn"> & { readonly priority: number },
+  victims: readonly Victim[],
+): readonly Preemption[] | undefined {
+  const byNode = mayEnd(victims, gang.priority);
+  const nodes = [...byNode].flatMap(([nodeId, list]) => {
+    const node = view.node(nodeId);
+    return node ? [{ node, list }] : [];
+  });
+  nodes.sort((a, b) => compareNodes(a.list, b.list));
+  const planWith = (count: number): GangPlan => {
+    const freed = new Map(nodes.slice(0, count).map(({ node, list }) => [node, without(node.state.free, list)]));
+    return planGang(view.nodes(), { ...gang, freeOn: (node) => freed.get(node) ?? node.state.free });
+  };
+  if (planWith(0)) return undefined;
+  // What fits when some nodes are freed fits when more are.
+  let low = 1;
+  let high = nodes.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (planWith(middle)) high = middle;
+    else low = middle + 1;
+  }
+  const plan = planWith(low);
+  if (!plan) return undefined;
+  return nodes.slice(0, low).flatMap(({ node, list }) => {
+    const kinds = kindsOf(gang.bundles.filter((_, index) => plan[index] === node));
+    const set = smallestSet(list, (ended) => fitsAll(without(node.state.free, ended), kinds)) ?? list;
+    return set.length > 0 ? [{ nodeId: node.id, victims: set }] : [];
+  });
+}
+
+function mayEnd(victims: readonly Victim[], priority: number, only?: NodeId): Map<NodeId, Victim[]> {
+  const byNode = new Map<NodeId, Victim[]>();
+  for (const victim of [...victims].sort(worstFirst)) {
+    if (!victim.isRetriable || victim.priority >= priority) continue;
+    if (only !== undefined && victim.nodeId !== only) continue;
+    const list = byNode.get(victim.nodeId);
+    if (list) list.push(victim);
+    else byNode.set(victim.nodeId, [victim]);
+  }
+  return byNode;
+}
+
+/** By the highest priority that would be ended, then by how many. */
+function compareNodes(a: readonly Victim[], b: readonly Victim[]): number {
+  return (a.at(-1)?.priority ?? 0) - (b.at(-1)?.priority ?? 0) || a.length - b.length;
+}
+
+function fitsAll(free: Free, kinds: readonly Kind[]): boolean {
+  let left = free;
+  return kinds.every(({ units, indexes }) => {
+    if (slots(left, units) < indexes.length) return false;
+    left = takeFrom(left, units, indexes.length);
+    return true;
+  });
 }
 
 /** The lowest priority first, then the newest; ids only so that the same input gives the same answer. */
@@ -78,8 +135,11 @@ function compareSets(a: readonly Victim[], b: readonly Victim[]): number {
   return 0;
 }
 
-function smallestSet({ state }: Node, units: ResourceUnits, victims: readonly Victim[]): readonly Victim[] | undefined {
-  const makesRoom = (set: readonly Victim[]): boolean => fits(without(state.free, set), units);
+/** @param victims the worst first */
+function smallestSet(
+  victims: readonly Victim[],
+  makesRoom: (set: readonly Victim[]) => boolean,
+): readonly Victim[] | undefined {
   if (makesRoom([])) return [];
   if (!makesRoom(victims)) return undefined;
   let tried = 0;

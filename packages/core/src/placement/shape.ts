@@ -19,8 +19,9 @@ export class Shape {
   /** Names besides cpu, memory and gpu: only nodes that offer them are searched. */
   readonly customs: readonly string[];
   readonly wantsGpu: boolean;
-  /** It takes nothing, so nothing that is free or in use says where to put it. */
   readonly isEmpty: boolean;
+  /** It takes nothing of what utilisation is measured by, so the least utilised node would get all of its kind. */
+  readonly isWeightless: boolean;
   /** What a place of a pool's tree must have, see {@link amountsOf}. */
   readonly needs: Float64Array;
   /** The same, on a device of which a part is taken already; only for a fraction of a GPU. */
@@ -36,6 +37,7 @@ export class Shape {
     const gpu = units.gpu ?? 0;
     this.wantsGpu = gpu > 0;
     this.isEmpty = !Object.values(units).some((value) => value > 0);
+    this.isWeightless = !this.wantsGpu && !units.cpu && !units.memory;
     const needs = [units.cpu || ANY, units.memory || ANY];
     if (this.wantsGpu) needs.push(...(gpu < UNITS_PER_ONE ? [ANY, gpu, ANY] : [gpu, ANY, ANY]));
     const customs = this.customs.map((one) => units[one] ?? 0);
