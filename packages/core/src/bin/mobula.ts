@@ -97,6 +97,8 @@ Examples:
       print(`  MOBULA_TOKEN=${cluster?.token} mobula start --address ${cluster?.address}`);
     } else if (cluster) print(`A node runs (pid ${node.pid}) and has joined the cluster at ${cluster.address}.`);
     else print(`A node runs (pid ${node.pid}).`);
+    if (cluster)
+      print("Clusters are being built: tasks run on all nodes, stored arguments and actors stay on their own.");
     print('Programs on this machine join it with init({ address: "auto" }) or MOBULA_ADDRESS=auto.');
     print("`mobula status` shows it, `mobula stop` ends it.");
   });

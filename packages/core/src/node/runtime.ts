@@ -51,7 +51,16 @@ import type {
   NodeStanding,
   WorkerOrder,
 } from "../wire/cluster-messages.ts";
-import type { FromNode, Hello, LeaseGranted, StoreKey, ToNode, Welcome, WorkerDeath } from "../wire/messages.ts";
+import type {
+  FromNode,
+  Hello,
+  LeaseGranted,
+  LogLines,
+  StoreKey,
+  ToNode,
+  Welcome,
+  WorkerDeath,
+} from "../wire/messages.ts";
 import type { ClaimPages } from "./claims.ts";
 import { ClusterLink } from "./cluster-link.ts";
 import type { NodeConfig } from "./config.ts";
@@ -126,6 +135,7 @@ const INTENDED: Readonly<Record<StopReason, string>> = {
 };
 /** A driver that does not read its log lines keeps at most so much in the node. */
 const LOG_BYTES_UNSENT_MAX = 4 * 2 ** 20;
+const LOG_HOPS_MAX = 8;
 
 export class NodeRuntime {
   readonly machine: Machine;
@@ -189,6 +199,8 @@ export class NodeRuntime {
   /** Workers that died, until the store has read what they sent it. */
   private readonly makers = new Map<ProcessId, WorkerId>();
   private readonly namespaces = new Map<JobId, string>();
+  /** Jobs that have come from other nodes, with the node that was first to ask for one. */
+  private readonly jobsElsewhere = new Map<JobId, NodeId>();
   /** Deaths whose events are being handled. */
   private readonly deaths = new Map<WorkerId, WorkerDeath>();
   private readonly loop: LeaseLoop;
@@ -287,6 +299,7 @@ export class NodeRuntime {
       gone: (process) => {
         this.feed({ kind: "client-left", clientId: process });
         this.control.processGone(process);
+        this.forgetJobs();
       },
       send: (to, message) => this.sendHere(to, message),
       toHome: (to, message) => this.toHome(to, message),
@@ -388,6 +401,7 @@ export class NodeRuntime {
       case "lease-ask": {
         const { client, jobId, namespace, shape, demand, wanted } = message;
         this.namespaces.set(jobId, namespace);
+        if (!this.jobsElsewhere.has(jobId)) this.jobsElsewhere.set(jobId, from);
         this.router.watch(client);
         this.feed({ kind: "client-joined", clientId: client, jobId });
         this.feed({ kind: "demand-changed", clientId: client, shape, demand, wanted });
@@ -395,6 +409,9 @@ export class NodeRuntime {
       }
       case "lease-give-back":
         this.leaseReturned(message.client, message.leaseId, message.retire);
+        return;
+      case "job-log":
+        this.sendLines(message.jobId, { t: "log", lines: message.lines }, message.hops);
         return;
       case "worker-order":
         if (message.kill !== undefined) this.pool.kill(message.workerId, message.kill);
@@ -576,7 +593,7 @@ export class NodeRuntime {
     if (member.jobId) {
       this.logs.jobEnded(member.jobId);
       // Detached actors go on submitting for a job without a driver.
-      for (const jobId of this.namespaces.keys()) if (!this.engine.hasJob(jobId)) this.namespaces.delete(jobId);
+      this.forgetJobs();
     }
     if (!this.config.standing) this.options.onDriverGone();
   }
@@ -716,13 +733,30 @@ export class NodeRuntime {
     else this.deputies.deliver(to, message);
   }
 
-  private sendLines(jobId: JobId, message: FromNode): boolean {
+  /** @param hops nodes by which the lines have come: a job whose driver has left has no node that they belong to. */
+  private sendLines(jobId: JobId, message: LogLines, hops = 0): boolean {
+    let isTaken = true;
+    let hasDriver = false;
     for (const { jobId: job, peer } of this.members.values()) {
       if (job !== jobId) continue;
-      if (peer.unsentBytes > LOG_BYTES_UNSENT_MAX) return false;
-      peer.send(message);
+      hasDriver = true;
+      if (peer.unsentBytes > LOG_BYTES_UNSENT_MAX) isTaken = false;
+      else peer.send(message);
     }
-    return true;
+    const home = hasDriver ? undefined : this.jobsElsewhere.get(jobId);
+    if (home && hops < LOG_HOPS_MAX) {
+      this.peers?.send(home, { t: "job-log", jobId, lines: message.lines, hops: hops + 1 });
+    }
+    return isTaken;
+  }
+
+  /** What is known of jobs of which nothing is left here. */
+  private forgetJobs(): void {
+    for (const jobId of this.namespaces.keys()) {
+      if (this.engine.hasJob(jobId)) continue;
+      this.namespaces.delete(jobId);
+      this.jobsElsewhere.delete(jobId);
+    }
   }
 
   // ── the lease engine ───────────────────────────────────────────────────────────────────────────────────────────────

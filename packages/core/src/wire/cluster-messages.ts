@@ -20,6 +20,7 @@ import type {
   FromNode,
   HoldGrant,
   HoldRelease,
+  LogLines,
   ObjectCancel,
   ObjectPublish,
   ObjectSubscribe,
@@ -156,7 +157,16 @@ export interface WorkerOrder {
   readonly interrupt?: number;
 }
 
-export type BetweenNodes = LeaseAsk | LeaseGiveBack | WorkerOrder | BetweenHomes;
+/** What workers of the sender have printed for a job whose driver is at the receiver, or on the way to it. */
+export interface JobLog {
+  readonly t: "job-log";
+  readonly jobId: JobId;
+  readonly lines: LogLines["lines"];
+  /** Nodes that it has come by. */
+  readonly hops: number;
+}
+
+export type BetweenNodes = LeaseAsk | LeaseGiveBack | WorkerOrder | JobLog | BetweenHomes;
 
 // ── between homes: nodes, and control ────────────────────────────────────────────────────────────────────────────────
 

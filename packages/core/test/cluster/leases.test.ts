@@ -54,6 +54,12 @@ test("a cancel reaches a loop on another node, and its worker lives on", async (
   expect(await spread("cancels").line<string[]>("ends")).toEqual(["TASK_CANCELLED", "two"]);
 });
 
+test("what a task prints on another node reaches its driver", async () => {
+  const program = spread("prints");
+  await program.prints(/printed elsewhere/);
+  program.kill();
+});
+
 test("a result of 1 MiB comes from another node as it was", async () => {
   expect(await spread("large").line<boolean>("equal")).toBe(true);
 });
