@@ -17,8 +17,9 @@ export function note(folder: string, line: string): number {
   return notes(folder).length;
 }
 
+/** Whole lines: one may be on its way. */
 export const notes = (folder: string): string[] =>
-  existsSync(join(folder, "notes")) ? readFileSync(join(folder, "notes"), "utf8").trimEnd().split("\n") : [];
+  existsSync(join(folder, "notes")) ? readFileSync(join(folder, "notes"), "utf8").split("\n").slice(0, -1) : [];
 
 export const raised = (folder: string, flag: string): Promise<boolean> =>
   eventually(() => isRaised(folder, flag), `flag ${flag} is raised`);
