@@ -33,7 +33,7 @@ export const isAlive = (pid: number): boolean => {
 export const newFile = (): string => join(newFolder(), "notes");
 
 export const linesOf = (file: string): string[] =>
-  existsSync(file) ? readFileSync(file, "utf8").trimEnd().split("\n") : [];
+  existsSync(file) ? readFileSync(file, "utf8").split("\n").slice(0, -1) : [];
 
 /** Waits until the actor's process is gone. */
 export async function processEnds(pid: number): Promise<void> {
