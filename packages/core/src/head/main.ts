@@ -1,5 +1,4 @@
 /** The head's process: from its first act to its last. `bin/head.ts` runs it. */
-import { MobulaError } from "../base/errors.ts";
 import { openSqliteState, prepareState } from "../control/mod.ts";
 import { claimSession, Ending, endProcess, Lifeline, NodeLog } from "../node/mod.ts";
 import { readHeadConfig } from "./config.ts";
@@ -21,9 +20,7 @@ export async function runHead(): Promise<void> {
     ending.watch(runtime);
     lifeline.say({ kind: "ready", address: runtime.address });
   } catch (error) {
-    const { message } = error as Error;
-    const known = error instanceof MobulaError ? error : undefined;
-    lifeline.say({ kind: "failed", code: known?.code ?? "INTERNAL", errorKind: known?.kind ?? "internal", message });
+    lifeline.fail(error as Error);
     endProcess(config);
   }
 }

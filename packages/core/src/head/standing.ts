@@ -1,8 +1,16 @@
 /** The head behind `mobula start --head`: where it is, in a file of the user's own folder, until `mobula stop`. */
-import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { MobulaError } from "../base/errors.ts";
-import { baseFolder, endProcessOf, isRunning, processStart, type RunningProcess, removeSession } from "../node/mod.ts";
+import {
+  baseFolder,
+  endProcessOf,
+  processStart,
+  type RunningProcess,
+  readAddressFile,
+  removeSession,
+  writeAddressFile,
+} from "../node/mod.ts";
 import { type HeadOptions, launchHead } from "./launch.ts";
 
 export interface StandingHead extends RunningProcess {
@@ -16,15 +24,7 @@ const ADDRESS_FILE = "standing-head.json";
 
 /** The head of this user that runs on this machine, or undefined. */
 function findStandingHead(base: string = baseFolder()): StandingHead | undefined {
-  let text: string;
-  try {
-    text = readFileSync(join(base, ADDRESS_FILE), "utf8");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw error;
-  }
-  const head = JSON.parse(text) as StandingHead; // Written whole by startStandingHead, and renamed into place.
-  return isRunning(head) ? head : undefined;
+  return readAddressFile<StandingHead>(join(base, ADDRESS_FILE));
 }
 
 /** @throws MobulaError `ALREADY_RUNNING` when one runs already; what launchHead throws. */
@@ -41,9 +41,7 @@ export async function startStandingHead(options: HeadOptions): Promise<StandingH
   const { pid, sessionDir, address, token } = await launchHead({ ...options, base, standing: true });
   const { stateDir } = options;
   const head: StandingHead = { pid, started: processStart(pid) ?? null, sessionDir, stateDir, address };
-  const file = join(base, ADDRESS_FILE);
-  writeFileSync(`${file}.${process.pid}`, JSON.stringify(head), { mode: 0o600 });
-  renameSync(`${file}.${process.pid}`, file);
+  writeAddressFile(join(base, ADDRESS_FILE), head);
   return { ...head, token };
 }
 

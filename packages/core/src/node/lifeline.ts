@@ -1,7 +1,7 @@
 /** The first and the last of a process that was launched: what it tells its launcher, and how it ends. */
 import { rmSync, writeSync } from "node:fs";
 import { Socket } from "node:net";
-import type { MobulaError } from "../base/errors.ts";
+import { MobulaError } from "../base/errors.ts";
 
 /** The launcher holds the other end: a line on it says that the node is ready, its end that the launcher is gone. */
 const LIFELINE_FD = 3;
@@ -54,6 +54,12 @@ export class Lifeline {
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EPIPE") throw error;
     }
+  }
+
+  /** Says why the process cannot begin. */
+  fail(error: Error): void {
+    const { code, kind } = error instanceof MobulaError ? error : ({ code: "INTERNAL", kind: "internal" } as const);
+    this.say({ kind: "failed", code, errorKind: kind, message: error.message });
   }
 
   get hasEnded(): boolean {

@@ -1,6 +1,5 @@
 /** The node process: from its first act to its last. `bin/node.ts` runs it. */
 import { join } from "node:path";
-import { MobulaError } from "../base/errors.ts";
 import { newWorkerId } from "../base/ids.ts";
 import type { StateStore } from "../control/mod.ts";
 import { ClaimPages } from "./claims.ts";
@@ -48,9 +47,7 @@ export async function runNode(options: { readonly command?: SpawnOptions["comman
       (error: Error) => log.write("warn", `leftovers of dead runs could not be removed: ${error.message}`),
     );
   } catch (error) {
-    const { message } = error as Error;
-    const known = error instanceof MobulaError ? error : undefined;
-    lifeline.say({ kind: "failed", code: known?.code ?? "INTERNAL", errorKind: known?.kind ?? "internal", message });
+    lifeline.fail(error as Error);
     endProcess(config);
   }
 }

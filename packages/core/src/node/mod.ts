@@ -7,7 +7,7 @@ export { Ending, endProcess, Lifeline } from "./lifeline.ts";
 export { describeMachine, type Machine } from "./machine.ts";
 export { runNode } from "./main.ts";
 export { NodeLog } from "./node-log.ts";
-export { endProcessOf, isRunning, type RunningProcess } from "./running-process.ts";
+export { endProcessOf, isRunning, type RunningProcess, readAddressFile, writeAddressFile } from "./running-process.ts";
 export { baseFolder, claimSession, createSession, logFolderOf, processStart, removeSession } from "./session-folder.ts";
 export {
   findStandingNode,

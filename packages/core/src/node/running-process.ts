@@ -1,4 +1,5 @@
 /** Processes of ours that are nobody's child here: whether one runs, and ending it. */
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { isAlive, processStart } from "./session-folder.ts";
 
@@ -17,6 +18,24 @@ export function isRunning({ pid, started }: RunningProcess): boolean {
   const now = processStart(pid);
   if (now !== undefined) return started === null || started === now;
   return process.platform !== "linux" && isAlive(pid);
+}
+
+/** What a file in the user's own folder says of a process that stands by itself; undefined when it does not run. */
+export function readAddressFile<T extends RunningProcess>(file: string): T | undefined {
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+  const running = JSON.parse(text) as T; // Written whole by writeAddressFile, and renamed into place.
+  return isRunning(running) ? running : undefined;
+}
+
+export function writeAddressFile(file: string, running: RunningProcess): void {
+  writeFileSync(`${file}.${process.pid}`, JSON.stringify(running), { mode: 0o600 });
+  renameSync(`${file}.${process.pid}`, file);
 }
 
 /** Ends it, in order unless `atOnce`; resolves when it has ended. */

@@ -208,7 +208,8 @@ export class NodeRuntime {
   private ordered: (SchedulerCommand & { kind: "start-worker" })[] | undefined = [];
   private isStopping = false;
   private peers: NodePeers | undefined;
-  private readonly others = new Map<NodeId, NodeStanding>();
+  /** The other nodes that live, by the tag that their processes have. */
+  private readonly others = new Map<Home, NodeStanding>();
   private readonly router: Router;
   private readonly broker: LeaseBroker;
   cluster: ClusterLink | undefined;
@@ -303,7 +304,7 @@ export class NodeRuntime {
       },
       send: (to, message) => this.sendHere(to, message),
       toHome: (to, message) => this.toHome(to, message),
-      isDead: (tag) => this.peers !== undefined && ![...this.others.keys()].some((id) => nodeTag(id) === tag),
+      isDead: (tag) => this.peers !== undefined && !this.others.has(tag),
     });
     this.broker = new LeaseBroker(config.nodeId, {
       demandHere: (clientId, shape, demand, wanted) =>
@@ -385,14 +386,14 @@ export class NodeRuntime {
     for (const node of nodes) {
       this.peers?.know(node);
       if (node.state !== "dead") {
-        this.others.set(node.nodeId, node);
+        this.others.set(nodeTag(node.nodeId), node);
         continue;
       }
-      this.others.delete(node.nodeId);
+      this.others.delete(nodeTag(node.nodeId));
       this.broker.nodeDied(node.nodeId, node.name);
       this.router.homeDied(nodeTag(node.nodeId));
     }
-    this.others.delete(this.config.nodeId);
+    this.others.delete(nodeTag(this.config.nodeId));
     this.broker.clustered(this.others.size > 0);
   }
 
@@ -427,11 +428,8 @@ export class NodeRuntime {
   }
 
   private toHome(home: Home, message: BetweenHomes): void {
-    for (const nodeId of this.others.keys()) {
-      if (nodeTag(nodeId) !== home) continue;
-      this.peers?.send(nodeId, message);
-      return;
-    }
+    const node = this.others.get(home);
+    if (node) this.peers?.send(node.nodeId, message);
   }
 
   orderElsewhere(order: Omit<WorkerOrder, "t">): boolean {

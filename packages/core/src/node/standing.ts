@@ -2,12 +2,12 @@
  * A node that stands by itself on this machine. `standing.json` in the user's folder (mode 0600) says where it is and
  * holds its token: whoever can read the file may join.
  */
-import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { ConnectionLostError, MobulaError } from "../base/errors.ts";
 import { type NodeId, newNodeId } from "../base/ids.ts";
 import { type LaunchOptions, launchNode } from "./launch.ts";
-import { endProcessOf, isRunning, type RunningProcess } from "./running-process.ts";
+import { endProcessOf, type RunningProcess, readAddressFile, writeAddressFile } from "./running-process.ts";
 import { baseFolder, processStart, removeSession } from "./session-folder.ts";
 
 export interface StandingNode extends RunningProcess {
@@ -25,15 +25,7 @@ const ADDRESS_FILE = "standing.json";
 
 /** The standing node of this user, or undefined. */
 export function findStandingNode(base: string = baseFolder()): StandingNode | undefined {
-  let text: string;
-  try {
-    text = readFileSync(join(base, ADDRESS_FILE), "utf8");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw error;
-  }
-  const node = JSON.parse(text) as StandingNode; // Written whole by startStandingNode, and renamed into place.
-  return isRunning(node) ? node : undefined;
+  return readAddressFile<StandingNode>(join(base, ADDRESS_FILE));
 }
 
 /** Joins what `address: "auto"` means. @throws ConnectionLostError when no node stands. */
@@ -67,9 +59,7 @@ export async function startStandingNode(options: LaunchOptions = {}): Promise<St
     startedAtMs: Date.now(),
     ...(options.cluster && { cluster: options.cluster.address }),
   };
-  const file = join(base, ADDRESS_FILE);
-  writeFileSync(`${file}.${process.pid}`, JSON.stringify(node), { mode: 0o600 });
-  renameSync(`${file}.${process.pid}`, file);
+  writeAddressFile(join(base, ADDRESS_FILE), node);
   return node;
 }
 
