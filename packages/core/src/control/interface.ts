@@ -4,8 +4,16 @@
  * made synchronously while it handles an event.
  */
 import type { JobId, MobulaError, NodeId, ObjectKey, ProcessId, WorkerId } from "../base/mod.ts";
-import type { HomeMessage } from "../wire/cluster-messages.ts";
-import type { ActorState, Demand, FromNode, Query, StoreKey, WorkerAddress, WorkerDeath } from "../wire/messages.ts";
+import type {
+  ActorState,
+  Demand,
+  FromNode,
+  HomeMessage,
+  Query,
+  StoreKey,
+  WorkerAddress,
+  WorkerDeath,
+} from "../wire/messages.ts";
 import type { HomeOptions } from "./homes.ts";
 import type { StateChange } from "./kv.ts";
 

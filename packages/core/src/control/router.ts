@@ -10,8 +10,8 @@
  * 4. A node that dies takes its processes and its keys with it.
  */
 import { nodeTagOf, type ObjectKey, type ProcessId } from "../base/mod.ts";
-import type { BetweenHomes, HomeMessage } from "../wire/cluster-messages.ts";
-import type { FromNode, ObjectState, ValueRecord } from "../wire/messages.ts";
+import type { BetweenHomes } from "../wire/cluster-messages.ts";
+import type { FromNode, HomeMessage, ObjectState, ValueRecord } from "../wire/messages.ts";
 import { packFailure } from "../wire/mod.ts";
 import { specKeys } from "./actor-record.ts";
 import { type HoldsElsewhere, type Home, type HomeOptions, holderOf, homeOf as homeOfKey } from "./homes.ts";

@@ -5,29 +5,7 @@
 import type { ErrorKind } from "../base/errors.ts";
 import type { JobId, LeaseId, NodeId, ProcessId, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
-import type {
-  ActorAnnounce,
-  ActorCreate,
-  ActorCreated,
-  ActorExited,
-  ActorHeld,
-  ActorKill,
-  ActorStopping,
-  ActorSubscribe,
-  ActorUnsubscribe,
-  Answer,
-  Demand,
-  FromNode,
-  HoldGrant,
-  HoldRelease,
-  LogLines,
-  ObjectCancel,
-  ObjectPublish,
-  ObjectSubscribe,
-  ObjectUnpublish,
-  Query,
-  WaitReport,
-} from "./messages.ts";
+import type { Answer, Demand, FromNode, HomeMessage, LogLines, Query } from "./messages.ts";
 import type { NodeInfo } from "./queries.ts";
 
 /** What a node is, from its joining to its end. */
@@ -194,22 +172,3 @@ export interface ProcessesGone {
 }
 
 export type BetweenHomes = Relay | Deliver | WatchProcesses | ProcessesGone;
-
-/** What can be said about keys that have a home. */
-export type HomeMessage =
-  | ObjectPublish
-  | ObjectUnpublish
-  | HoldGrant
-  | HoldRelease
-  | ObjectSubscribe
-  | ObjectCancel
-  | ActorCreate
-  | ActorAnnounce
-  | ActorSubscribe
-  | ActorUnsubscribe
-  | ActorKill
-  | ActorCreated
-  | ActorStopping
-  | ActorHeld
-  | ActorExited
-  | WaitReport;

@@ -388,27 +388,14 @@ export interface EventsReported {
   readonly id: number;
 }
 
-export type ToNode =
-  | Hello
-  | LeaseDemand
-  | LeaseReturn
-  | Blocked
-  | LeaseIdle
-  | LeaseEnded
+/** What can be said about keys that have a home. */
+export type HomeMessage =
   | ObjectPublish
   | ObjectUnpublish
   | HoldGrant
   | HoldRelease
   | ObjectSubscribe
   | ObjectCancel
-  | TaskHandover
-  | TaskCopy
-  | TemplateDrop
-  | LogOpened
-  | StoreFree
-  | StorePin
-  | StoreUnpin
-  | StoreClaims
   | ActorCreate
   | ActorAnnounce
   | ActorSubscribe
@@ -418,7 +405,24 @@ export type ToNode =
   | ActorStopping
   | ActorHeld
   | ActorExited
-  | WaitReport
+  | WaitReport;
+
+export type ToNode =
+  | Hello
+  | LeaseDemand
+  | LeaseReturn
+  | Blocked
+  | LeaseIdle
+  | LeaseEnded
+  | HomeMessage
+  | TaskHandover
+  | TaskCopy
+  | TemplateDrop
+  | LogOpened
+  | StoreFree
+  | StorePin
+  | StoreUnpin
+  | StoreClaims
   | Query
   | EventBatch
   | EventsReported;
