@@ -16,12 +16,10 @@ import {
 } from "../control/mod.ts";
 import type { NodeLog } from "../node/mod.ts";
 import {
-  greet,
-  listenTcp,
+  listenPeers,
   type Peer,
   type PeerHandlers,
   SocketPeer,
-  Strangers,
   type TcpHello,
   type TcpListener,
 } from "../transport/mod.ts";
@@ -46,7 +44,7 @@ export class HeadRuntime {
   private readonly options: HeadRuntimeOptions;
   private readonly members: Members;
   private readonly divisions = new LeaseDivisions((to, message) => this.send(to, message));
-  /** Nodes that are connected. */
+  /** Nodes that have a session. */
   private readonly peers = new Map<NodeId, Peer>();
   private readonly timer: NodeJS.Timeout;
   private readonly divideTimer: NodeJS.Timeout;
@@ -115,28 +113,27 @@ export class HeadRuntime {
   private async listen(): Promise<void> {
     const { config, token, log } = this.options;
     const { host, port, advertise } = config;
-    const strangers = new Strangers();
-    this.listener = await listenTcp({ host, port, advertise }, (socket) =>
-      greet(socket, {
-        strangers,
-        tokens: () => [token],
-        onHello: (hello) => {
-          checkHello(hello);
-          return { who: { epoch: this.options.state.epoch } };
-        },
-        onWelcomed: (welcomed, hello) => {
-          const peer: SocketPeer = new SocketPeer(welcomed, silent);
-          peer.handlers = hello.role === "node" ? this.node(peer, hello) : this.tool(peer);
-          welcomed.resume();
-        },
-        onRefused: ({ message }, from) => log.write("warn", `a connection from ${from} was refused: ${message}`),
-      }),
-    );
+    this.listener = await listenPeers({
+      host,
+      port,
+      advertise,
+      tokens: () => [token],
+      who: { epoch: this.options.state.epoch },
+      check: checkHello,
+      // A session that is cut lives until its node is given up.
+      accept: (peer, hello) => ({ handlers: this.node(peer, hello) }),
+      acceptSocket: (socket) => {
+        const peer = new SocketPeer(socket, silent);
+        peer.handlers = this.tool(peer);
+        socket.resume();
+      },
+      onRefused: ({ message }, from) => log.write("warn", `a connection from ${from} was refused: ${message}`),
+    });
   }
 
   private node(peer: Peer, hello: TcpHello): PeerHandlers {
     const { nodeId } = hello.who as { readonly nodeId: NodeId }; // As checkHello has seen.
-    // Of two connections of one node the newer one counts: the older one's end has not been noticed.
+    // Of two sessions of one node the newer one counts: the older one's end has not been noticed.
     this.peers.get(nodeId)?.destroy();
     this.peers.set(nodeId, peer);
     return {
@@ -208,14 +205,16 @@ export class HeadRuntime {
   }
 }
 
-function checkHello({ role, who }: TcpHello): void {
+function checkHello({ role, who, session }: TcpHello): void {
   const { nodeId } = (who ?? {}) as { readonly nodeId?: unknown };
   const problem: MobulaError | undefined =
     role !== "node" && role !== "tool"
       ? new AuthenticationError(`a head greets nodes and tools, not "${role}"`)
       : role === "node" && !(typeof nodeId === "string" && NODE_ID.test(nodeId))
         ? new AuthenticationError("hello of a node lacks a valid nodeId")
-        : undefined;
+        : (role === "node") !== (session !== undefined && session !== null)
+          ? new AuthenticationError("nodes begin a session with the head, and tools none")
+          : undefined;
   if (problem) throw problem;
 }
 

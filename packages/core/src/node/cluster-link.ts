@@ -1,12 +1,13 @@
 /**
  * A node's connection to control: it joins, reports each second that it lives and what is free, and hears of the others.
  *
- * A connection that breaks is dialled again until control welcomes the node or refuses it: what runs goes on meanwhile, and
- * control has given the node up only when it says so.
+ * The connection is a session, so a network cut is a pause. When the session ends (control is another process than before,
+ * or has given this node up), the node joins anew until control welcomes or refuses it: what runs goes on meanwhile, and control
+ * has given the node up only when it says so.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { ConnectionLostError, errorFromCode, MobulaError } from "../base/errors.ts";
-import { connectTcp, introduce, type Peer, SocketPeer } from "../transport/mod.ts";
+import { dialPeer, type ResumablePeer } from "../transport/mod.ts";
 import type {
   FromControl,
   LeasesDivided,
@@ -35,8 +36,8 @@ export interface ClusterLinkOptions {
 const REPORT_MS = 1_000;
 /** What changes often is said so much later. */
 const CHANGE_MS = 50;
-const REDIAL_MS_MIN = 50;
-const REDIAL_MS_MAX = 1_000;
+/** A new head is found within a second; and many nodes that look for one do not keep it from beginning. */
+const REDIAL = { firstMs: 50, maxMs: 1_000 };
 /** How long a node that begins looks for control. */
 const JOIN_MS = 10_000;
 const ANSWER_MS = 5_000;
@@ -48,7 +49,7 @@ export class ClusterLink {
   private readonly asked = new Map<number, { resolve(result: unknown): void; reject(error: Error): void }>();
   private readonly reports: NodeJS.Timeout;
   private soon: NodeJS.Timeout | undefined;
-  private peer: Peer | undefined;
+  private peer: ResumablePeer | undefined;
   /** The epoch of the last welcome. */
   private memberSince: number | undefined;
   private nextId = 1;
@@ -130,10 +131,12 @@ export class ClusterLink {
   private report(): void {
     clearTimeout(this.soon);
     this.soon = undefined;
-    if (this.memberSince !== undefined) this.say({ t: "node-report", use: this.options.use() });
+    // While there is no connection reports would only be kept; the first after it says how things are then.
+    if (this.memberSince === undefined || !this.peer?.isConnected) return;
+    this.say({ t: "node-report", use: this.options.use() });
   }
 
-  /** Nothing happens while control cannot be reached. */
+  /** Waits for the connection while that is cut; lost when control has to be joined anew. */
   say(message: ToControl): void {
     this.peer?.send(message);
   }
@@ -141,11 +144,11 @@ export class ClusterLink {
   private async keepConnected(): Promise<void> {
     const { signal } = this.stopped;
     const startedAt = Date.now();
-    let waitMs = REDIAL_MS_MIN;
+    let waitMs = REDIAL.firstMs;
     while (!signal.aborted) {
       try {
-        const ended = await this.connect(signal);
-        waitMs = REDIAL_MS_MIN;
+        const ended = await this.connect();
+        waitMs = REDIAL.firstMs;
         const error = await ended;
         if (!signal.aborted) this.options.onNews(`the connection to control was lost: ${error.message}`);
       } catch (error) {
@@ -160,27 +163,34 @@ export class ClusterLink {
       }
       // Many lose control at the same moment; they do not come back at the same one.
       await delay(waitMs * (0.5 + Math.random()), undefined, { signal }).catch(() => {});
-      waitMs = Math.min(2 * waitMs, REDIAL_MS_MAX);
+      waitMs = Math.min(2 * waitMs, REDIAL.maxMs);
     }
   }
 
   /** Resolves when connected, to what tells of the end. */
-  private async connect(signal: AbortSignal): Promise<Promise<Error>> {
-    const { address, token, node } = this.options;
-    const socket = await connectTcp(address, { signal });
-    await introduce(socket, { role: "node", who: { nodeId: node.nodeId }, token });
+  private async connect(): Promise<Promise<Error>> {
+    const { address, token, node, onNews } = this.options;
     const { promise, resolve } = Promise.withResolvers<Error>();
-    const peer = new SocketPeer(socket, {
-      onMessage: (message) => this.hear(message as FromControl),
-      onClose: (error) => {
-        if (this.peer === peer) this.peer = undefined;
-        for (const { reject } of this.asked.values())
-          reject(new ConnectionLostError("the connection to control broke"));
-        resolve(error ?? new ConnectionLostError("control closed it"));
+    const { peer } = await dialPeer({
+      address,
+      token: () => token,
+      role: "node",
+      who: { nodeId: node.nodeId },
+      backoff: REDIAL,
+      signal: this.stopped.signal,
+      handlers: {
+        onMessage: (message) => this.hear(message as FromControl),
+        onClose: (error) => {
+          this.peer = undefined;
+          for (const { reject } of this.asked.values())
+            reject(new ConnectionLostError("the connection to control broke"));
+          resolve(error ?? new ConnectionLostError("control closed it"));
+        },
       },
+      onSuspended: (why) => onNews(`the connection to control broke: ${why?.message ?? "control closed it"}`),
+      onResumed: () => this.report(),
     });
     this.peer = peer;
-    socket.resume();
     const { memberSince } = this;
     this.say({ t: "node-join", node, use: this.options.use(), ...(memberSince !== undefined && { memberSince }) });
     return promise;

@@ -16,6 +16,12 @@ export interface PeerListenOptions extends TcpListenOptions {
   /** Who this is, told to all who know a token; plain data. */
   readonly who?: unknown;
   /**
+   * Looks at every hello that was proven, before anything else does.
+   *
+   * @throws MobulaError to refuse it.
+   */
+  check?(hello: Hello): void;
+  /**
    * Somebody new. What is written to the peer here waits until the welcome has left.
    *
    * @throws MobulaError to refuse it.
@@ -57,6 +63,7 @@ export async function listenPeers(options: PeerListenOptions): Promise<TcpListen
     ...(options.version !== undefined && { version: options.version }),
     onRefused: (error, from) => options.onRefused?.(error, from),
     onHello(hello) {
+      options.check?.(hello);
       if (hello.session === undefined || hello.session === null) {
         if (!acceptSocket) throw new AuthenticationError("hello names no session, and this listener demands one");
         return { who };

@@ -30,6 +30,8 @@ export interface DialOptions extends ResumableOptions {
   /** Milliseconds without a word of something having arrived, until another connection is tried. Default 5,000. */
   readonly stalledMs?: number;
   readonly connectTimeoutMs?: number;
+  /** Gives up, before there is a connection and after. */
+  readonly signal?: AbortSignal;
   readonly handshakeTimeoutMs?: number;
   /** Milliseconds before a connection is tried again: doubled each time, and shortened by up to half at random. */
   readonly backoff?: { readonly firstMs: number; readonly maxMs: number };
@@ -72,7 +74,10 @@ class Dialler {
   constructor(options: DialOptions) {
     this.options = options;
     this.peer = new ResumablePeer(options);
+    const giveUp = (): void => this.peer.destroy();
+    options.signal?.addEventListener("abort", giveUp);
     this.peer.whenEnded = () => {
+      options.signal?.removeEventListener("abort", giveUp);
       clearInterval(this.stallTimer);
       this.ended.abort();
     };
@@ -85,6 +90,7 @@ class Dialler {
   async begin(): Promise<Hello> {
     const { patienceMs = 0, stalledMs = STALLED_MS } = this.options;
     const until = monotonicMs() + patienceMs;
+    if (this.options.signal?.aborted) this.peer.destroy();
     for (;;) {
       try {
         const listener = await this.connect();
@@ -93,7 +99,7 @@ class Dialler {
         return listener;
       } catch (error) {
         this.failures++;
-        if (isRefusal(error as Error) || monotonicMs() >= until) throw error;
+        if (isRefusal(error as Error) || this.peer.isClosed || monotonicMs() >= until) throw error;
         await this.backOff();
       }
     }
