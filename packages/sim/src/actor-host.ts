@@ -1,5 +1,5 @@
 /** The actors of one worker: made, called one call at a time, stopped. */
-import type { ActorId, ObjectKey } from "../../core/src/base/mod.ts";
+import { type ActorId, type ObjectKey, storedNameKey } from "../../core/src/base/mod.ts";
 import type { ActorStart, ActorStop, FromNode } from "../../core/src/wire/mod.ts";
 import { packFailure } from "../../core/src/wire/mod.ts";
 import type { Item, SimWorker } from "./worker.ts";
@@ -39,8 +39,8 @@ export class ActorHost {
     world.arrive(held);
     process.engine.objects.holds.receive(held);
     for (const dep of start.spec.deps) {
-      if (dep.at === "stored" && !world.store.isLive(dep.key)) {
-        world.fail("a held object is never freed", `argument ${dep.key} of actor ${start.actorId}`);
+      if (dep.at === "stored" && !world.store.isLive(storedNameKey(dep.name))) {
+        world.fail("a held object is never freed", `argument ${dep.name} of actor ${start.actorId}`);
       }
     }
     world.clock.schedule(world.prng.float() * 5, () =>

@@ -1,10 +1,18 @@
 /** The node's process: the lease engine and control as in production, their commands carried out in virtual time. */
-import { type JobId, objectKey, type ProcessId, type ResourceUnits, type WorkerId } from "../../core/src/base/mod.ts";
+import {
+  type JobId,
+  objectKey,
+  type ProcessId,
+  type ResourceUnits,
+  storedNameKey,
+  type WorkerId,
+} from "../../core/src/base/mod.ts";
 import { CONTROL_MESSAGES, type Control, type ControlMessage, createControl } from "../../core/src/control/mod.ts";
 import { adopt, Copies, cancelUnheld, saysWhoDelivers } from "../../core/src/owner/mod.ts";
 import { LeaseEngine, type SchedulerCommand, type SchedulerEvent } from "../../core/src/scheduler/mod.ts";
 import type { FromNode, TaskHandover, ToNode, WorkerDeath } from "../../core/src/wire/mod.ts";
-import { NODE_ID, SimProcess } from "./process.ts";
+import { SimProcess } from "./process.ts";
+import { NODE_ID } from "./store.ts";
 import { SimWorker } from "./worker.ts";
 import type { World } from "./world.ts";
 
@@ -55,8 +63,8 @@ export class SimNode {
           this.step({ kind: "request-released", requestId });
         },
         killWorker: (workerId, intended) => this.kill(workerId, intended),
-        freeStoreKeys: (keys) => {
-          for (const key of keys) store.free(key);
+        freeStored: (names) => {
+          for (const name of names) store.free(storedNameKey(name));
         },
         persist: (_changes, done) => clock.schedule(world.delayMs(), () => done(undefined)),
       },
@@ -194,13 +202,14 @@ export class SimNode {
         this.blocked(from, message.blocked);
         break;
       case "store-free":
-        for (const key of message.keys) store.free(key);
+        for (const name of message.names) store.free(storedNameKey(name));
         break;
       case "store-pin":
-        for (const key of message.keys) {
+        for (const { name } of message.values) {
+          const key = storedNameKey(name);
           if (!store.isLive(key))
             this.world.fail("a held object is never freed", `store key ${key}, pinned by ${from.id}`);
-          this.send(from.id, { t: "store-pinned", key, offset: 0, size: 100 });
+          this.send(from.id, { t: "store-pinned", name, key, offset: 0, size: 100 });
         }
         break;
       default:

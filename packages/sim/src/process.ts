@@ -1,5 +1,5 @@
 /** A process with an owner engine: a driver, or a worker. Its connection to the node, its turns, and its death. */
-import type { JobId, NodeId, ProcessId, WorkerId } from "../../core/src/base/mod.ts";
+import type { JobId, ProcessId, WorkerId } from "../../core/src/base/mod.ts";
 import {
   DEPUTY_SEQS_FROM,
   type Handover,
@@ -15,7 +15,6 @@ import { SimLink } from "./link.ts";
 import { Program } from "./program.ts";
 import { Channel, type World } from "./world.ts";
 
-export const NODE_ID = "a0de".padEnd(32, "0") as NodeId;
 const TICK_MS = 10;
 /** So small that it is full at times. */
 const LOG_BYTES = 4_096;
@@ -77,7 +76,7 @@ export class SimProcess {
       unlink() {
         // Links stay open, as in the runtime.
       },
-      pin: (key) => this.toNode({ t: "store-pin", keys: [key] }),
+      pin: ({ name, size, home }) => this.toNode({ t: "store-pin", values: [{ name, size, home }] }),
       killWorker: (address) => void this.toNodeChannel.send(() => this.world.node?.kill(address.workerId, "cancelled")),
       taskEvent() {},
       value: (seq, value) => this.program.received(seq, value.at === "error" ? value.bytes : undefined, value.nested),

@@ -11,11 +11,13 @@ import {
   objectKeySeq,
   type ProcessId,
   type Seq,
+  storedName,
 } from "../../core/src/base/mod.ts";
 import type { NestedRef, Template } from "../../core/src/owner/mod.ts";
 import { type ActorOptionsRecord, unpackFailure, type ValueRecord } from "../../core/src/wire/mod.ts";
 import { encodePlan, type Plan, randomPlan } from "./plan.ts";
 import type { SimProcess } from "./process.ts";
+import { TAG } from "./store.ts";
 
 const EMPTY = new Uint8Array(0);
 const METHOD = 1;
@@ -116,7 +118,7 @@ export class Program {
     const nested = engine.objects.useNested(this.someNested());
     const value: ValueRecord = world.prng.chance(0.5)
       ? { at: "inline", bytes: EMPTY, nested }
-      : { at: "stored", key: world.store.seal(this.process), size: 100, nodes: [], nested };
+      : { at: "stored", name: storedName(TAG, world.store.seal(this.process)), size: 100, home: TAG, nested };
     const record = engine.objects.create(seq);
     engine.objects.setValue(record, value);
     this.refs.set(seq, { seq, key: undefined });

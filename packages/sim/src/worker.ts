@@ -1,5 +1,13 @@
 /** A worker process: runs leased tasks one at a time, and hosts actors (actor-host.ts). */
-import { type ActorId, type ObjectKey, objectKey, type Seq, type WorkerId } from "../../core/src/base/mod.ts";
+import {
+  type ActorId,
+  type ObjectKey,
+  objectKey,
+  type Seq,
+  storedName,
+  storedNameKey,
+  type WorkerId,
+} from "../../core/src/base/mod.ts";
 import { WorkerClaims } from "../../core/src/owner/mod.ts";
 import {
   type FrameReader,
@@ -18,7 +26,8 @@ import { ActorHost } from "./actor-host.ts";
 import { SimLease } from "./lease.ts";
 import type { SimLink } from "./link.ts";
 import { decodePlan, leafPlan, type Plan, randomPlan } from "./plan.ts";
-import { NODE_ID, SimProcess } from "./process.ts";
+import { SimProcess } from "./process.ts";
+import { NODE_ID, TAG } from "./store.ts";
 import type { World } from "./world.ts";
 
 const CLAIM_WORDS = 32;
@@ -246,8 +255,8 @@ export class SimWorker {
     const task = owner.engine.tasks.current(item.link, item.seq, item.attempt);
     if (!owner.isAlive || task === undefined || task.deps.length === 0) return;
     for (const dep of item.deps) {
-      if (dep.at === "stored" && !this.world.store.isLive(dep.key)) {
-        this.world.fail("a held object is never freed", `argument ${dep.key} of ${owner.id} ${item.seq}`);
+      if (dep.at === "stored" && !this.world.store.isLive(storedNameKey(dep.name))) {
+        this.world.fail("a held object is never freed", `argument ${dep.name} of ${owner.id} ${item.seq}`);
       }
     }
   }
@@ -285,7 +294,7 @@ export class SimWorker {
       const values = Array.from({ length: item.numReturns }, (_, index): ValueRecord => {
         const inside = index === 0 ? nested : [];
         return plan.outcome === "stored"
-          ? { at: "stored", key: store.seal(link.owner), size: 100, nodes: [NODE_ID], nested: inside }
+          ? { at: "stored", name: storedName(TAG, store.seal(link.owner)), size: 100, home: TAG, nested: inside }
           : { at: "inline", bytes: new Uint8Array(1), nested: inside };
       });
       this.begin(back, 5, TO_OWNER.results, item);

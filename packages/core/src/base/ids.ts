@@ -24,6 +24,8 @@ export type WorkerId = Branded<string, "WorkerId">;
 export type LeaseId = Branded<number, "LeaseId">;
 /** A number that one owner chose; unique in that owner. A task's returns take consecutive numbers from its own. */
 export type Seq = Branded<number, "Seq">;
+/** A sealed object of a store by name across nodes: the tag of the node that made it, then its key there. */
+export type StoredName = Branded<string, "StoredName">;
 /** An object by name across processes: `owner` then `seq`, see {@link objectKey}. */
 export type ObjectKey = Branded<string, "ObjectKey">;
 
@@ -55,6 +57,11 @@ export const nodeTagOf = (process: ProcessId): string => process.slice(0, TAG_HE
 /** @param node on which the process lives; left out, one of its own. */
 export const newProcessId = (node: NodeId = newNodeId()): ProcessId => (nodeTag(node) + hex(8)) as ProcessId;
 export const newWorkerId = (): WorkerId => hex(8) as WorkerId;
+
+/** Names what lies under `key` in the store of the node with this tag. */
+export const storedName = (tag: string, key: number): StoredName => `${tag}.${key.toString(36)}` as StoredName;
+export const storedNameTag = (name: StoredName): string => name.slice(0, TAG_HEX);
+export const storedNameKey = (name: StoredName): number => Number.parseInt(name.slice(TAG_HEX + 1), 36);
 
 export const OWNER_HEX = 24;
 

@@ -5,9 +5,10 @@ import {
   type MobulaError,
   type ObjectKey,
   type ProcessId,
+  type StoredName,
   unreachable,
 } from "../base/mod.ts";
-import type { Answer, Query, StoreKey, WaitReport } from "../wire/messages.ts";
+import type { Answer, Query, WaitReport } from "../wire/messages.ts";
 import { pack } from "../wire/mod.ts";
 import type { Queries } from "../wire/queries.ts";
 import { explainActor, listActors } from "./actor-queries.ts";
@@ -28,7 +29,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
   const namespaces = new Map<JobId, string>();
   // Effects that may lead the host to call back are kept until the event has been handled in full.
   const later: (() => void)[] = [];
-  let freed: StoreKey[] = [];
+  let freed: StoredName[] = [];
   let isHandling = false;
 
   const isAlive = (process: ProcessId): boolean => processes.has(process);
@@ -55,7 +56,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
   );
   const directory = createDirectory(holds, {
     send: effects.send,
-    free: (key) => void freed.push(key),
+    free: (name) => void freed.push(name),
     isAlive,
     canonical: actors.canonical,
   });
@@ -86,9 +87,9 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
     } finally {
       isHandling = false;
       if (freed.length > 0) {
-        const keys = freed;
+        const names = freed;
         freed = [];
-        effects.freeStoreKeys(keys);
+        effects.freeStored(names);
       }
     }
     for (let next = later.shift(); next !== undefined; next = later.shift()) next();
@@ -287,7 +288,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
     },
 
     isHeldBeside: directory.isHeldBeside,
-    storedAmong: (keys) => directory.storedAmong(keys),
+    storedAmong: (names) => directory.storedAmong(names),
 
     stats() {
       const counts = { pending: 0, alive: 0, restarting: 0, dead: 0 };

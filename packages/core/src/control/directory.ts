@@ -7,8 +7,8 @@
  * 3. Whoever is sent a value is granted one hold on each key the value mentions, in the same step.
  * 4. When the owner is gone, what it still had to deliver becomes OWNER_DIED; values that are there live on while held.
  */
-import { type ActorId, type ObjectKey, objectKeyOwner, type ProcessId } from "../base/mod.ts";
-import type { ObjectPublish, ObjectState, ObjectUnread, StoreKey, ValueRecord } from "../wire/messages.ts";
+import { type ActorId, type ObjectKey, objectKeyOwner, type ProcessId, type StoredName } from "../base/mod.ts";
+import type { ObjectPublish, ObjectState, ObjectUnread, ValueRecord } from "../wire/messages.ts";
 import { packFailure } from "../wire/mod.ts";
 import type { HoldTable } from "./holds.ts";
 import type { HeldKey } from "./keys.ts";
@@ -33,7 +33,7 @@ interface ObjectRecord {
 
 export interface DirectoryOut {
   send(to: ProcessId, message: ObjectState | ObjectUnread): void;
-  free(key: StoreKey): void;
+  free(name: StoredName): void;
   isAlive(process: ProcessId): boolean;
   /** The key that counts: an actor that was asked for under another id has one. */
   canonical(key: HeldKey): HeldKey;
@@ -54,7 +54,7 @@ export interface Directory {
   /** Somebody besides this process holds it. */
   isHeldBeside(key: ObjectKey, process: ProcessId): boolean;
   /** Of these places in the store, the ones that hold published values. */
-  storedAmong(keys: ReadonlySet<StoreKey>): readonly StoreKey[];
+  storedAmong(names: ReadonlySet<StoredName>): readonly StoredName[];
   stats(): { readonly objects: number; readonly parkedObjects: number };
 }
 
@@ -129,8 +129,8 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
   }
 
   function dropValue(value: ValueRecord, successor?: ValueRecord): void {
-    const isSame = value.at === "stored" && successor?.at === "stored" && successor.key === value.key;
-    if (value.at === "stored" && !isSame) out.free(value.key);
+    const isSame = value.at === "stored" && successor?.at === "stored" && successor.name === value.name;
+    if (value.at === "stored" && !isSame) out.free(value.name);
     for (const nested of value.nested) holds.unpin(out.canonical(nested));
   }
 
@@ -249,10 +249,10 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
     },
     isHeldBeside: (key, process) => holds.isHeldBeside(key, process),
 
-    storedAmong(keys) {
-      const found: StoreKey[] = [];
+    storedAmong(names) {
+      const found: StoredName[] = [];
       for (const { value } of records.values())
-        if (value?.at === "stored" && keys.has(value.key)) found.push(value.key);
+        if (value?.at === "stored" && names.has(value.name)) found.push(value.name);
       return found;
     },
 

@@ -13,6 +13,7 @@ import {
   objectKeyOwner,
   type ProcessId,
   type Seq,
+  storedNameKey,
 } from "../base/mod.ts";
 import type { BetweenHomes } from "../wire/cluster-messages.ts";
 import type { FromNode, ObjectState } from "../wire/messages.ts";
@@ -111,8 +112,8 @@ class Cluster {
         requestActorWorker: () => {},
         releaseActorWorker: () => {},
         killWorker: () => {},
-        freeStoreKeys: (keys) => {
-          for (const key of keys) {
+        freeStored: (names) => {
+          for (const key of names.map(storedNameKey)) {
             expect(this.freed.has(key), `store key ${key} is freed twice`).toBe(false);
             this.freed.add(key);
           }

@@ -3,17 +3,8 @@
  * engine: it never awaits, and its only clock is `nowMs`. Everything it does to the world is a call of `ControlEffects`,
  * made synchronously while it handles an event.
  */
-import type { JobId, MobulaError, NodeId, ObjectKey, ProcessId, WorkerId } from "../base/mod.ts";
-import type {
-  ActorState,
-  Demand,
-  FromNode,
-  HomeMessage,
-  Query,
-  StoreKey,
-  WorkerAddress,
-  WorkerDeath,
-} from "../wire/messages.ts";
+import type { JobId, MobulaError, NodeId, ObjectKey, ProcessId, StoredName, WorkerId } from "../base/mod.ts";
+import type { ActorState, Demand, FromNode, HomeMessage, Query, WorkerAddress, WorkerDeath } from "../wire/messages.ts";
 import type { HomeOptions } from "./homes.ts";
 import type { StateChange } from "./kv.ts";
 
@@ -101,7 +92,7 @@ export interface ControlEffects {
   /** Ends a worker by SIGKILL, now; {@link Control.workerDied} follows, with `intended` in the death. */
   killWorker(workerId: WorkerId, intended: string): void;
   /** Published objects that nobody holds any more. */
-  freeStoreKeys(keys: readonly StoreKey[]): void;
+  freeStored(names: readonly StoredName[]): void;
   /** Makes the changes durable, all or none, and then calls `done`: at once when they are kept in memory only. */
   persist(changes: readonly StateChange[], done: (error: MobulaError | undefined) => void): void;
 }
@@ -149,7 +140,7 @@ export interface Control {
   /** Something besides this process holds the object: another process, or a value that is kept. */
   isHeldBeside(key: ObjectKey, processId: ProcessId): boolean;
   /** Of these places in the store, the ones that hold published values. */
-  storedAmong(keys: ReadonlySet<StoreKey>): readonly StoreKey[];
+  storedAmong(names: ReadonlySet<StoredName>): readonly StoredName[];
   stats(): ControlStats;
 }
 

@@ -8,6 +8,8 @@ import {
   objectKey,
   type ProcessId,
   type Seq,
+  storedName,
+  storedNameKey,
   type WorkerId,
 } from "../base/mod.ts";
 import type {
@@ -36,9 +38,9 @@ export const inline = (text: string, nested: readonly (ObjectKey | ActorId)[] = 
 });
 export const stored = (key: number, nested: readonly ObjectKey[] = []): ValueRecord => ({
   at: "stored",
-  key,
+  name: storedName("node0000", key),
   size: 1000,
-  nodes: ["node" as NodeId],
+  home: "node0000",
   nested,
 });
 
@@ -114,7 +116,7 @@ export function createHarness(): Harness {
     requestActorWorker: (request) => void requests.push(request),
     releaseActorWorker: (requestId) => void released.push(requestId),
     killWorker: (id, intended) => void killed.push([id, intended]),
-    freeStoreKeys: (keys) => void freed.push(...keys),
+    freeStored: (names) => void freed.push(...names.map(storedNameKey)),
     persist(changes, done) {
       persisted.push(...changes);
       if (heldBack) heldBack.push(done);

@@ -88,7 +88,7 @@ export class InlineNode {
         releaseActorWorker: (requestId) => this.feed({ kind: "request-released", requestId }),
         // As elsewhere a death is told after what led to it has been handled.
         killWorker: (workerId, intended) => setImmediate(() => this.end(workerId, intended)),
-        freeStoreKeys() {
+        freeStored() {
           // Without a store there are none.
         },
         persist: persistThrough(state),

@@ -7,20 +7,20 @@
  *    the dead one sent it. What the directory holds by then is known too, since publishing comes before letting go.
  * 3. When all have answered or are gone themselves, the rest is freed. One that does not answer only delays that.
  */
-import type { ProcessId, WorkerId } from "../base/ids.ts";
-import type { StoreClaims, StoreKey, StoreOrphans } from "../wire/messages.ts";
+import type { ProcessId, StoredName, WorkerId } from "../base/ids.ts";
+import type { StoreClaims, StoreOrphans } from "../wire/messages.ts";
 
 export interface OrphansOptions {
   /** Drivers and workers that are connected. */
   owners(): Iterable<ProcessId>;
   send(to: ProcessId, message: StoreOrphans): void;
   /** Of these, the ones that the directory holds. */
-  published(keys: ReadonlySet<StoreKey>): Iterable<StoreKey>;
-  free(keys: readonly StoreKey[]): void;
+  published(names: ReadonlySet<StoredName>): Iterable<StoredName>;
+  free(names: readonly StoredName[]): void;
 }
 
 interface Inquiry {
-  readonly keys: Set<StoreKey>;
+  readonly names: Set<StoredName>;
   readonly waitsFor: Set<ProcessId>;
 }
 
@@ -33,14 +33,14 @@ export class Orphans {
     this.options = options;
   }
 
-  /** @param workerId of the process that made the keys, when it was a worker: owners read its connection to the end. */
-  ask(keys: readonly StoreKey[], workerId: WorkerId | undefined): void {
-    if (keys.length === 0) return;
+  /** @param workerId of the process that made them, when it was a worker: owners read its connection to the end. */
+  ask(names: readonly StoredName[], workerId: WorkerId | undefined): void {
+    if (names.length === 0) return;
     const id = this.nextId++;
-    const inquiry: Inquiry = { keys: new Set(keys), waitsFor: new Set(this.options.owners()) };
+    const inquiry: Inquiry = { names: new Set(names), waitsFor: new Set(this.options.owners()) };
     this.inquiries.set(id, inquiry);
     for (const owner of [...inquiry.waitsFor]) {
-      this.options.send(owner, { t: "store-orphans", id, keys, ...(workerId !== undefined ? { workerId } : {}) });
+      this.options.send(owner, { t: "store-orphans", id, names, ...(workerId !== undefined ? { workerId } : {}) });
     }
     this.settle(id, inquiry);
   }
@@ -48,7 +48,7 @@ export class Orphans {
   answered(from: ProcessId, message: StoreClaims): void {
     const inquiry = this.inquiries.get(message.id);
     if (!inquiry) return;
-    for (const key of message.keys) inquiry.keys.delete(key);
+    for (const name of message.names) inquiry.names.delete(name);
     inquiry.waitsFor.delete(from);
     this.settle(message.id, inquiry);
   }
@@ -59,10 +59,10 @@ export class Orphans {
     }
   }
 
-  private settle(id: number, { keys, waitsFor }: Inquiry): void {
-    if (keys.size > 0 && waitsFor.size > 0) return;
+  private settle(id: number, { names, waitsFor }: Inquiry): void {
+    if (names.size > 0 && waitsFor.size > 0) return;
     this.inquiries.delete(id);
-    for (const key of this.options.published(keys)) keys.delete(key);
-    if (keys.size > 0) this.options.free([...keys]);
+    for (const name of this.options.published(names)) names.delete(name);
+    if (names.size > 0) this.options.free([...names]);
   }
 }

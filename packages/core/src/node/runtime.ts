@@ -17,6 +17,10 @@ import {
   nodeTag,
   nodeTagOf,
   type ProcessId,
+  type StoredName,
+  storedName,
+  storedNameKey,
+  storedNameTag,
   type WorkerId,
 } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
@@ -193,8 +197,8 @@ export class NodeRuntime {
       ...this.deputies.ids(),
     ],
     send: (to, message) => this.send(to, message),
-    published: (keys) => this.control.storedAmong(keys),
-    free: (keys) => this.store.free(keys),
+    published: (names) => this.control.storedAmong(names),
+    free: (names) => this.freeStored(names),
   });
   /** Workers that died, until the store has read what they sent it. */
   private readonly makers = new Map<ProcessId, WorkerId>();
@@ -234,7 +238,8 @@ export class NodeRuntime {
       requestCollect: (processIds) => {
         for (const id of processIds) runtime?.send(id, { t: "collect" });
       },
-      onPinned: (processId, pinned) => runtime?.send(processId, pinned),
+      onPinned: (processId, pinned) =>
+        runtime?.send(processId, { ...pinned, name: storedName(nodeTag(config.nodeId), pinned.key) }),
       onProcessGone: (processId, keys) => runtime?.storeLeft(processId, keys),
     });
     runtime = new NodeRuntime(options, machine, store);
@@ -328,7 +333,7 @@ export class NodeRuntime {
           this.feed({ kind: "request-released", requestId });
         },
         killWorker: (workerId, intended) => this.pool.kill(workerId, intended),
-        freeStoreKeys: (keys) => this.store.free(keys),
+        freeStored: (names) => this.freeStored(names),
         persist: persistThrough(state),
         explainRequest: (requestId) => this.engine.explainRequest(requestId, Date.now())?.sentences ?? [],
       },
@@ -627,7 +632,16 @@ export class NodeRuntime {
   private storeLeft(processId: ProcessId, keys: readonly StoreKey[]): void {
     const workerId = this.makers.get(processId);
     this.makers.delete(processId);
-    if (!this.isStopping) this.orphans.ask(keys, workerId);
+    if (!this.isStopping)
+      this.orphans.ask(
+        keys.map((key) => storedName(nodeTag(this.config.nodeId), key)),
+        workerId,
+      );
+  }
+
+  private freeStored(names: readonly StoredName[]): void {
+    const here = nodeTag(this.config.nodeId);
+    this.store.free(names.filter((name) => storedNameTag(name) === here).map(storedNameKey));
   }
 
   // ── messages ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -683,10 +697,13 @@ export class NodeRuntime {
         return;
       }
       case "store-free":
-        this.store.free(message.keys);
+        this.freeStored(message.names);
         return;
       case "store-pin":
-        this.store.pin(from, message.keys);
+        this.store.pin(
+          from,
+          message.values.map(({ name }) => storedNameKey(name)),
+        );
         return;
       case "store-claims":
         this.orphans.answered(from, message);

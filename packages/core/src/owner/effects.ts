@@ -1,6 +1,6 @@
 /** What the engine asks of the world. The runtime carries it out; the simulator and the tests write it down. */
 import type { ObjectKey, Seq } from "../base/ids.ts";
-import type { StoreKey, StorePinned, ToNode, ValueRecord, WorkerAddress } from "../wire/mod.ts";
+import type { StoredValue, StorePinned, ToNode, ValueRecord, WorkerAddress } from "../wire/mod.ts";
 import type { TaskRecord, WorkerLink } from "./records.ts";
 
 /** The program's side: what it is told. */
@@ -37,7 +37,7 @@ export interface OwnerEffects extends ProgramEffects {
   /** Nothing leads there any more from this owner. */
   unlink(link: WorkerLink): void;
   /** Makes a stored object resident and pins it for this process; answered through `engine.onPinned`. */
-  pin(key: StoreKey): void;
+  pin(value: StoredValue): void;
   /** Ends a worker process: cancelled by force, or past its deadline. */
   killWorker(address: WorkerAddress, reason: string): void;
   /** Breaks what a worker runs, if it is this task: for one whose claim words are not to be had here. */

@@ -3,7 +3,7 @@ import { newProcessId, type ObjectKey, type Seq } from "../base/ids.ts";
 import type { TaskHandover, ToNode } from "../wire/mod.ts";
 import { adopt, cancelUnheld } from "./handover.ts";
 import { DEPUTY_SEQS_FROM } from "./objects.ts";
-import { only, stored, TestOwner } from "./test-owner.ts";
+import { named, only, stored, TestOwner } from "./test-owner.ts";
 
 function worker(): TestOwner {
   const owner = new TestOwner({ handsOver: true });
@@ -91,6 +91,7 @@ describe("a worker that hands over", () => {
     owner.want(1);
     owner.engine.onNodeMessage({
       t: "store-pinned",
+      name: named(7),
       key: 7,
       offset: 0,
       size: 0,

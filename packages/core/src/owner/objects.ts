@@ -12,11 +12,14 @@ import {
   type ActorId,
   isObjectKey,
   isOwnedBy,
+  nodeTagOf,
   type ObjectKey,
   objectKey,
   objectKeySeq,
   type ProcessId,
   type Seq,
+  type StoredName,
+  storedName,
 } from "../base/ids.ts";
 import { packFailure, type StoreKey, type StorePinned, type ValueRecord } from "../wire/mod.ts";
 import type { OwnerEffects } from "./effects.ts";
@@ -53,11 +56,11 @@ export class ObjectTable {
   /** Foreign refs whose value was asked of the node: all records of one key share the answer. */
   private readonly subscribed = new Map<ObjectKey, ObjectRecord[]>();
   /** Stored values on their way to the program. */
-  private readonly pinning = new Map<number, ObjectRecord[]>();
+  private readonly pinning = new Map<StoredName, ObjectRecord[]>();
   private keptBytes = 0;
   private keptBytesTold = 0;
   private nextEngineSeq: number;
-  private freed: number[] = [];
+  private freed: StoredName[] = [];
   /** Foreign refs to ask the node for. */
   private asked: ObjectKey[] = [];
   private unpublished: ObjectKey[] = [];
@@ -107,7 +110,12 @@ export class ObjectTable {
   put(seq: Seq, value: ProgramValue): void {
     const nested = this.useNested(value.nested);
     const record = this.create(seq);
-    this.setValue(record, value.at === "inline" ? { ...value, nested } : { ...value, nodes: [], nested });
+    if (value.at === "inline") this.setValue(record, { ...value, nested });
+    else {
+      const { key, size } = value;
+      const home = nodeTagOf(this.self);
+      this.setValue(record, { at: "stored", name: storedName(home, key), size, home, nested });
+    }
   }
 
   /** For objects that the program has not numbered: items of streams. */
@@ -212,20 +220,20 @@ export class ObjectTable {
       this.effects.value(record.seq, value);
       return;
     }
-    const waiting = this.pinning.get(value.key);
+    const waiting = this.pinning.get(value.name);
     if (waiting) {
       if (!waiting.includes(record)) waiting.push(record);
     } else {
-      this.pinning.set(value.key, [record]);
-      this.effects.pin(value.key);
+      this.pinning.set(value.name, [record]);
+      this.effects.pin(value);
     }
   }
 
   /** A stored object is resident and pinned for this process, or cannot be had. True when it was for the program. */
   onPinned(pinned: StorePinned): boolean {
-    const waiting = this.pinning.get(pinned.key);
+    const waiting = this.pinning.get(pinned.name);
     if (!waiting) return false;
-    this.pinning.delete(pinned.key);
+    this.pinning.delete(pinned.name);
     const [first, ...others] = waiting;
     if (!first) return false;
     if (pinned.error) {
@@ -236,10 +244,7 @@ export class ObjectTable {
       return true;
     }
     // Several refs of one stored object: each needs a pin of its own.
-    if (others.length > 0) {
-      this.pinning.set(pinned.key, others);
-      this.effects.pin(pinned.key);
-    }
+    for (const other of others) if (other.value?.at === "stored") this.deliver(other);
     first.isWanted = false;
     first.isRead = true;
     this.effects.pinned(first.seq, pinned, first.value?.nested ?? []);
@@ -262,7 +267,7 @@ export class ObjectTable {
     let { message } = error;
     record.value = undefined;
     this.holds.drop(value.nested);
-    if (!record.isForeign && !record.isPublished) this.freed.push(value.key);
+    if (!record.isForeign && !record.isPublished) this.freed.push(value.name);
     if (error.code === "OBJECT_LOST" && task && !record.isForeign) {
       const whyNot = this.listener?.rebuild(task, record);
       if (whyNot === undefined) return;
@@ -287,10 +292,10 @@ export class ObjectTable {
   }
 
   /** Of these places in the store, the ones that hold values known here. */
-  storedAmong(keys: ReadonlySet<StoreKey>): readonly StoreKey[] {
-    const found: StoreKey[] = [];
+  storedAmong(names: ReadonlySet<StoredName>): readonly StoredName[] {
+    const found: StoredName[] = [];
     for (const { value } of this.records.values())
-      if (value?.at === "stored" && keys.has(value.key)) found.push(value.key);
+      if (value?.at === "stored" && names.has(value.name)) found.push(value.name);
     return found;
   }
 
@@ -361,7 +366,7 @@ export class ObjectTable {
     if (record.isPublished) {
       this.unpublished.push(this.keyOf(record));
       record.isPublished = false;
-    } else if (value?.at === "stored") this.freed.push(value.key);
+    } else if (value?.at === "stored") this.freed.push(value.name);
     if (value && value.nested.length > 0) this.holds.drop(value.nested);
     if (record.lineageUses > 0) record.value = undefined;
   }
@@ -502,7 +507,7 @@ export class ObjectTable {
       this.unpublished = [];
     }
     if (this.freed.length > 0) {
-      this.effects.toNode({ t: "store-free", keys: this.freed });
+      this.effects.toNode({ t: "store-free", names: this.freed });
       this.freed = [];
     }
   }

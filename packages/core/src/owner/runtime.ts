@@ -5,7 +5,7 @@
 import { unreachable } from "../base/assert.ts";
 import { wallMs } from "../base/clock.ts";
 import { type ErrorKind, errorFromCode } from "../base/errors.ts";
-import type { JobId, ProcessId, Seq, WorkerId } from "../base/ids.ts";
+import type { JobId, ProcessId, Seq, StoredName, WorkerId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
 import { EventRecorder, RunHistory } from "../events/mod.ts";
 import { connectTcp, connectUnix, introduce, type Peer, type PeerHandlers, SocketPeer } from "../transport/mod.ts";
@@ -15,6 +15,7 @@ import {
   FrameWriter,
   type FromNode,
   type Queries,
+  type StoredValue,
   type StoreOrphans,
   type ToNode,
   type Welcome,
@@ -110,7 +111,7 @@ export class OwnerRuntime {
   private readonly links = new Map<WorkerId, Link>();
   private readonly reader = new FrameReader();
   private readonly queries = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
-  private readonly pinWaiters = new Map<number, ((pinned: Extract<FromNode, { t: "store-pinned" }>) => void)[]>();
+  private readonly pinWaiters = new Map<StoredName, ((pinned: Extract<FromNode, { t: "store-pinned" }>) => void)[]>();
   /** Links with frames that have not left. */
   private readonly unsent = new Set<Link>();
   private readonly wakeLink = (link: Link): void => {
@@ -146,7 +147,7 @@ export class OwnerRuntime {
       unlink() {
         // Links stay open for the next lease; they end with their worker.
       },
-      pin: (key) => this.toNode({ t: "store-pin", keys: [key] }),
+      pin: ({ name, size, home }) => this.toNode({ t: "store-pin", values: [{ name, size, home }] }),
       killWorker: (address, reason) => {
         this.query("kill-worker", { workerId: address.workerId, reason }).catch(() => {
           // The worker was gone before: what was asked for is so.
@@ -294,12 +295,12 @@ export class OwnerRuntime {
   }
 
   /** Makes a stored object resident and pins it for this process, for others than the engine. */
-  pin(key: number): Promise<Extract<FromNode, { t: "store-pinned" }>> {
+  pin({ name, size, home }: StoredValue): Promise<Extract<FromNode, { t: "store-pinned" }>> {
     return new Promise((resolve) => {
-      const waiters = this.pinWaiters.get(key);
+      const waiters = this.pinWaiters.get(name);
       if (waiters) waiters.push(resolve);
-      else this.pinWaiters.set(key, [resolve]);
-      this.toNode({ t: "store-pin", keys: [key] });
+      else this.pinWaiters.set(name, [resolve]);
+      this.toNode({ t: "store-pin", values: [{ name, size, home }] });
     });
   }
 
@@ -316,9 +317,9 @@ export class OwnerRuntime {
     }
     if (message.t === "welcome") this.place = message;
     if (message.t === "store-pinned") {
-      const waiters = this.pinWaiters.get(message.key);
+      const waiters = this.pinWaiters.get(message.name);
       const first = waiters?.shift();
-      if (waiters?.length === 0) this.pinWaiters.delete(message.key);
+      if (waiters?.length === 0) this.pinWaiters.delete(message.name);
       if (first) {
         first(message);
         return true;
@@ -399,13 +400,13 @@ export class OwnerRuntime {
 
   /** Says which objects of a dead process are known here, once nothing of it is unread. */
   private claim(message: StoreOrphans): void {
-    const { id, keys, workerId } = message;
+    const { id, names, workerId } = message;
     const link = workerId === undefined ? undefined : this.links.get(workerId);
     if (link) {
       link.whenClosed.push(() => this.claim(message));
       return;
     }
-    this.toNode({ t: "store-claims", id, keys: this.engine.objects.storedAmong(new Set(keys)) });
+    this.toNode({ t: "store-claims", id, names: this.engine.objects.storedAmong(new Set(names)) });
   }
 
   private closed(link: Link): void {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { objectKey, type ProcessId, type Seq } from "../base/ids.ts";
 import { unpackFailure } from "../wire/mod.ts";
-import { only, type SentTask, stored, TestOwner, type TestWorker } from "./test-owner.ts";
+import { named, only, type SentTask, stored, TestOwner, type TestWorker } from "./test-owner.ts";
 
 /** An owner with one leased worker that has nothing to do. */
 function withWorker(options: Parameters<TestOwner["register"]>[1] = {}): { owner: TestOwner; worker: TestWorker } {
@@ -117,7 +117,7 @@ describe("results", () => {
     owner.release(1);
     owner.results(worker, task, [stored(7)]);
     owner.flush();
-    expect(owner.takeAsked()).toContainEqual({ t: "store-free", keys: [7] });
+    expect(owner.takeAsked()).toContainEqual({ t: "store-free", names: [named(7)] });
     expect(owner.engine.objects.find(1 as Seq)).toBeUndefined();
   });
 
@@ -140,7 +140,7 @@ describe("results", () => {
     owner.results(worker, send(owner, worker), [stored(7)]);
     expect(owner.takeTold()).toEqual(["value 1 TASK_FAILED", "value 2 TASK_FAILED"]);
     owner.flush();
-    expect(owner.takeAsked()).toContainEqual({ t: "store-free", keys: [7] });
+    expect(owner.takeAsked()).toContainEqual({ t: "store-free", names: [named(7)] });
   });
 
   test("a failure that nobody reads is told when its ref goes, or at once when that went before", () => {
@@ -483,7 +483,7 @@ describe("streams", () => {
 });
 
 describe("lineage", () => {
-  const lost = { t: "store-pinned", key: 7, offset: 0, size: 0 } as const;
+  const lost = { t: "store-pinned", name: named(7), key: 7, offset: 0, size: 0 } as const;
   const error = { code: "OBJECT_LOST", kind: "lost", message: "gone" } as const;
 
   test("a lost result is made again, and before it the arguments that were let go", () => {
@@ -494,7 +494,7 @@ describe("lineage", () => {
     owner.results(worker, send(owner, worker), [stored(7)]);
     owner.release(1);
     owner.flush();
-    expect(owner.takeAsked()).toContainEqual({ t: "store-free", keys: [6] });
+    expect(owner.takeAsked()).toContainEqual({ t: "store-free", names: [named(6)] });
     owner.want(2);
     expect(owner.pinned).toEqual([7]);
     owner.engine.onNodeMessage({ ...lost, error });
@@ -504,7 +504,7 @@ describe("lineage", () => {
     const result = send(owner, worker);
     expect(result).toMatchObject({ seq: 2, attempt: 1 });
     owner.results(worker, result, [stored(9)]);
-    owner.engine.onNodeMessage({ ...lost, key: 9 });
+    owner.engine.onNodeMessage({ ...lost, name: named(9), key: 9 });
     expect(owner.takeTold()).toEqual(["pinned 2 key 9"]);
   });
 
@@ -516,8 +516,8 @@ describe("lineage", () => {
     owner.engine.onNodeMessage({ ...lost, error });
     owner.results(worker, send(owner, worker), [stored(9), stored(10)]);
     owner.flush();
-    expect(owner.takeAsked()).toContainEqual({ t: "store-free", keys: [10] });
-    expect(owner.engine.objects.get(2 as Seq).value).toMatchObject({ key: 8 });
+    expect(owner.takeAsked()).toContainEqual({ t: "store-free", names: [named(10)] });
+    expect(owner.engine.objects.get(2 as Seq).value).toMatchObject({ name: named(8) });
   });
 
   test("without retries, or for a value that was put, the loss is the value", () => {
@@ -562,6 +562,7 @@ describe("lost items of streams", () => {
       owner.want(owner.items[index] as Seq);
       owner.engine.onNodeMessage({
         t: "store-pinned",
+        name: named(key),
         key,
         offset: 0,
         size: 0,
@@ -569,7 +570,7 @@ describe("lost items of streams", () => {
       });
     };
     const pin = (key: number): string[] => {
-      owner.engine.onNodeMessage({ t: "store-pinned", key, offset: 0, size: 1 });
+      owner.engine.onNodeMessage({ t: "store-pinned", name: named(key), key, offset: 0, size: 1 });
       return owner.takeTold();
     };
     const messageOf = (index: number): string => {
@@ -589,14 +590,14 @@ describe("lost items of streams", () => {
     expect(owner.pinned).toEqual([8, 21]);
     owner.flush();
     expect(owner.takeAsked().filter(({ t }) => t === "store-free")).toEqual([
-      { t: "store-free", keys: [8] },
-      { t: "store-free", keys: [20] },
-      { t: "store-free", keys: [22] },
-      { t: "store-free", keys: [23] },
+      { t: "store-free", names: [named(8)] },
+      { t: "store-free", names: [named(20)] },
+      { t: "store-free", names: [named(22)] },
+      { t: "store-free", names: [named(23)] },
     ]);
     expect(owner.takeTold()).toEqual([]);
     expect(pin(21)).toEqual([`pinned ${owner.items[1]} key 21`]);
-    expect(owner.engine.objects.get(owner.items[0] as Seq).value).toMatchObject({ key: 7 });
+    expect(owner.engine.objects.get(owner.items[0] as Seq).value).toMatchObject({ name: named(7) });
   });
 
   test("the producer that makes it again need not wait for a consumer", () => {

@@ -623,7 +623,7 @@ export class TaskTable {
   }
 
   discard(value: ValueRecord): void {
-    if (value.at === "stored") this.effects.toNode({ t: "store-free", keys: [value.key] });
+    if (value.at === "stored") this.effects.toNode({ t: "store-free", names: [value.name] });
     if (value.nested.length > 0) this.objects.holds.drop(value.nested);
   }
 

@@ -4,12 +4,16 @@
  */
 import {
   type LeaseId,
+  type NodeId,
   newNodeId,
   newProcessId,
   type ObjectKey,
   objectKey,
   type ProcessId,
   type Seq,
+  type StoredName,
+  storedName,
+  storedNameKey,
 } from "../base/ids.ts";
 import {
   FrameReader,
@@ -146,7 +150,7 @@ export class TestOwner {
   private readonly reader = new FrameReader();
 
   constructor(options: { readonly hasClaims?: boolean } & OwnerEngineOptions & { readonly self?: ProcessId } = {}) {
-    this.self = options.self ?? newProcessId();
+    this.self = options.self ?? newProcessId(TAG.padEnd(32, "0") as NodeId);
     this.hasClaims = options.hasClaims ?? true;
     this.engine = new OwnerEngine(
       this.self,
@@ -167,7 +171,7 @@ export class TestOwner {
         toNode: (message) => void this.toNode.push(message),
         link: (address) => this.link(address),
         unlink() {},
-        pin: (key) => void this.pinned.push(key),
+        pin: ({ name }) => void this.pinned.push(storedNameKey(name)),
         killWorker: (address) => void this.killed.push(address.workerId),
         taskEvent() {},
       },
@@ -372,13 +376,16 @@ export function only<T>(list: readonly T[]): T {
 
 function describe(value: ValueRecord): string {
   if (value.at === "error") return unpackFailure(value.bytes).code;
-  return value.at === "inline" ? `[${[...value.bytes].join()}]` : `stored ${value.key}`;
+  return value.at === "inline" ? `[${[...value.bytes].join()}]` : `stored ${storedNameKey(value.name)}`;
 }
 
 export const stored = (key: number, nested: readonly ObjectKey[] = []): ValueRecord => ({
   at: "stored",
-  key,
+  name: named(key),
   size: 1_000_000,
-  nodes: [],
+  home: TAG,
   nested,
 });
+
+const TAG = "0d0d0d0d";
+export const named = (key: number): StoredName => storedName(TAG, key);

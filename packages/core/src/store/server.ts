@@ -30,7 +30,7 @@ export interface StoreServerOptions {
   /** Sends `Collect` to these processes. */
   readonly requestCollect: (processIds: readonly ProcessId[]) => void;
   /** The answer to `pin`, for each key once, at once or after a restore. */
-  readonly onPinned: (processId: ProcessId, pinned: StorePinned) => void;
+  readonly onPinned: (processId: ProcessId, pinned: Omit<StorePinned, "name">) => void;
   /** A process is gone, and everything that it sent has been read; the keys are those it sealed and nobody freed. */
   readonly onProcessGone?: (processId: ProcessId, keys: readonly StoreKey[]) => void;
   /** What the store does, for metrics and the timeline. */

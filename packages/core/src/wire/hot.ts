@@ -5,7 +5,7 @@
 
 import { unreachable } from "../base/assert.ts";
 import { MobulaError } from "../base/errors.ts";
-import type { NodeId, ObjectKey } from "../base/ids.ts";
+import type { ObjectKey, StoredName } from "../base/ids.ts";
 import type { ValueRecord } from "./messages.ts";
 import type { FrameReader } from "./msgpack-reader.ts";
 import type { FrameWriter } from "./msgpack-writer.ts";
@@ -72,7 +72,7 @@ const AT_INLINE = 0;
 const AT_STORED = 1;
 const AT_ERROR = 2;
 
-/** [0, bytes, nested] · [1, key, size, nodes, nested] · [2, bytes, nested] */
+/** [0, bytes, nested] · [1, name, size, home, nested] · [2, bytes, nested] */
 export function writeValue(out: FrameWriter, value: ValueRecord): void {
   switch (value.at) {
     case "inline":
@@ -84,9 +84,9 @@ export function writeValue(out: FrameWriter, value: ValueRecord): void {
     case "stored":
       out.array(5);
       out.uint(AT_STORED);
-      out.uint(value.key);
+      out.string(value.name);
       out.uint(value.size);
-      writeKeys(out, value.nodes);
+      out.string(value.home);
       break;
     default:
       unreachable(value);
@@ -106,9 +106,9 @@ export function readValue(reader: FrameReader): ValueRecord {
     case AT_STORED:
       return {
         at: "stored",
-        key: reader.uint(),
+        name: reader.string() as StoredName,
         size: reader.uint(),
-        nodes: readKeys(reader) as readonly string[] as readonly NodeId[],
+        home: reader.string(),
         nested: readKeys(reader),
       };
     default:

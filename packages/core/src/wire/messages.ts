@@ -7,7 +7,7 @@
  */
 
 import type { ErrorKind } from "../base/errors.ts";
-import type { ActorId, JobId, LeaseId, NodeId, ObjectKey, ProcessId, Seq, WorkerId } from "../base/ids.ts";
+import type { ActorId, JobId, LeaseId, NodeId, ObjectKey, ProcessId, Seq, StoredName, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import type { Language } from "./language.ts";
 
@@ -16,16 +16,19 @@ import type { Language } from "./language.ts";
 /** A finished object: its bytes, where its bytes are, or the error that took its place. */
 export type ValueRecord =
   | { readonly at: "inline"; readonly bytes: Uint8Array; readonly nested: readonly ObjectKey[] }
-  | {
-      readonly at: "stored";
-      readonly key: StoreKey;
-      readonly size: number;
-      readonly nodes: readonly NodeId[];
-      readonly nested: readonly ObjectKey[];
-    }
+  | StoredValue
   | { readonly at: "error"; readonly bytes: Uint8Array; readonly nested: readonly ObjectKey[] };
 
-/** Names a sealed object of one node's store; never reused. */
+/** A value that lies in the store of a node. */
+export interface StoredValue {
+  readonly at: "stored";
+  readonly name: StoredName;
+  readonly size: number;
+  /** The tag of its owner's node, which knows where there are copies of it, and has them freed. */
+  readonly home: string;
+  readonly nested: readonly ObjectKey[];
+}
+/** Names a sealed object within one node's store; never reused there. */
 export type StoreKey = number;
 
 /** Why a process ended. */
@@ -231,14 +234,14 @@ export interface TemplateDrop {
 /** Objects whose last reference is gone: their place in the store may be reused. */
 export interface StoreFree {
   readonly t: "store-free";
-  readonly keys: readonly StoreKey[];
+  readonly names: readonly StoredName[];
 }
 /** Makes stored objects resident and pins them for this process; answered by {@link StorePinned}, one for each. */
 export interface StorePin {
   readonly t: "store-pin";
-  readonly keys: readonly StoreKey[];
+  readonly values: readonly Pick<StoredValue, "name" | "size" | "home">[];
 }
-/** Gives pins back, one a key. */
+/** Gives pins back, one a key, as {@link StorePinned} told it. */
 export interface StoreUnpin {
   readonly t: "store-unpin";
   readonly keys: readonly StoreKey[];
@@ -248,7 +251,7 @@ export interface StoreUnpin {
 export interface StoreOrphans {
   readonly t: "store-orphans";
   readonly id: number;
-  readonly keys: readonly StoreKey[];
+  readonly names: readonly StoredName[];
   /** The dead process, when it was a worker: what it sent is read to the end before the answer. */
   readonly workerId?: WorkerId;
 }
@@ -256,7 +259,7 @@ export interface StoreOrphans {
 export interface StoreClaims {
   readonly t: "store-claims";
   readonly id: number;
-  readonly keys: readonly StoreKey[];
+  readonly names: readonly StoredName[];
 }
 
 // Actors.
@@ -573,6 +576,8 @@ export interface HandedNotice {
 /** An object is in memory at `offset`, and stays until unpinned. `error` is a packed error (lost, disk failed). */
 export interface StorePinned {
   readonly t: "store-pinned";
+  readonly name: StoredName;
+  /** Of the object itself, or of this node's copy. */
   readonly key: StoreKey;
   readonly offset: number;
   readonly size: number;

@@ -82,7 +82,7 @@ export function fetchValues(
     refused.catch(() => {});
     return refused;
   }
-  return Promise.all(values.map((value) => (value.at === "stored" ? runtime.pin(value.key) : value)));
+  return Promise.all(values.map((value) => (value.at === "stored" ? runtime.pin(value) : value)));
 }
 
 /** Gives back the pins of values that were fetched, or are on their way, and will not be read. */

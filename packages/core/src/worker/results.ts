@@ -1,7 +1,7 @@
 /** What a call gave, as messages to the owner that asked for it. */
 
 import { MobulaError } from "../base/errors.ts";
-import type { NodeId, ObjectKey, ProcessId, Seq } from "../base/ids.ts";
+import { type NodeId, nodeTag, nodeTagOf, type ObjectKey, type ProcessId, type Seq, storedName } from "../base/ids.ts";
 import { FRAME_BYTES_MAX, INLINE_BYTES_MAX } from "../base/limits.ts";
 import { type Client, failureOf } from "../client/mod.ts";
 import type { NestedRef, OwnerRuntime } from "../owner/mod.ts";
@@ -180,7 +180,13 @@ export class ResultWriter {
     if (packed.byteLength <= this.inlineBytesMax || !store) return { at: "inline", bytes: packed.toBytes(), nested };
     if (this.inlineBytesMax > INLINE_BYTES_MAX) throw tooLargeForElsewhere(packed.byteLength);
     const key = store.put(packed.byteLength, `result of task ${seq}`, (target) => packed.writeInto(target));
-    return { at: "stored", key, size: packed.byteLength, nodes: [this.client.nodeId as NodeId], nested };
+    return {
+      at: "stored",
+      name: storedName(nodeTag(this.client.nodeId as NodeId), key),
+      size: packed.byteLength,
+      home: nodeTagOf(this.owner),
+      nested,
+    };
   }
 
   /**
