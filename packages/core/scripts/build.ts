@@ -1,7 +1,7 @@
 /**
  * Builds what is published: `node packages/core/scripts/build.ts [--no-types]`.
  *
- *   dist/mobula.mjs, .cjs   doors for `import` and `require`; esbuild likewise
+ *   dist/mobula.mjs, .cjs   doors for `import` and `require`; testing and esbuild likewise
  *   dist/runtime.cjs        loads the one copy of the runtime that a process has
  *   dist/lib/*.cjs          bundles: the API, and one for each program the runtime starts
  *   dist/types/             declarations for `import`, and the same ones for `require` in dist/types-cjs/
@@ -42,7 +42,10 @@ const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
 const RUNTIME_SYMBOL = `Symbol.for("mobula.runtime@${version}")`;
 
 /** What the package exports, with the module that is behind each name. */
-const doors = [{ name: "mobula", member: "api", module: "api/mod.ts" }];
+const doors = [
+  { name: "mobula", member: "api", module: "api/mod.ts" },
+  { name: "testing", member: "testing", module: "testing/mod.ts" },
+];
 
 async function main(): Promise<void> {
   const withTypes = !process.argv.includes("--no-types");
@@ -81,7 +84,10 @@ async function bundleLooseModules(): Promise<void> {
 
 /** One bundle for everything users import: parts that few need are evaluated when they are first asked for. */
 async function bundleRuntime(): Promise<void> {
-  const members = doors.map(({ member, module }) => `  ${member}: noteOwnApi(require("./${module}")),`);
+  const members = doors.map(({ member, module }) => {
+    const loaded = `require("./${module}")`;
+    return member === "api" ? `  api: noteOwnApi(${loaded}),` : `  get ${member}() { return ${loaded}; },`;
+  });
   await bundle({
     outfile: join(lib, "runtime.main.cjs"),
     entry: `const { noteOwnApi } = require("./bin/own-api.ts");\nmodule.exports = {\n${members.join("\n")}\n};\n`,
@@ -112,7 +118,13 @@ function registerModule(): Plugin {
       setup.onLoad({ filter: /./, namespace: "mobula-build" }, () => ({
         contents: `import { noteOwnApi } from "./bin/own-api.ts";
 export function register(api) {
-  globalThis[${RUNTIME_SYMBOL}] = { api: noteOwnApi(api) };
+  // What users seldom import in a worker is read when they do; its own API stays the worker's.
+  globalThis[${RUNTIME_SYMBOL}] = {
+    api: noteOwnApi(api),
+    get testing() {
+      return require("node:module").createRequire(__filename)("./runtime.main.cjs").testing;
+    },
+  };
 }`,
         resolveDir: source,
         loader: "js",
@@ -130,7 +142,8 @@ function withoutDriver(): Plugin {
       setup.onLoad({ filter: /./, namespace: "mobula-without" }, () => ({
         contents: `const refuse = () => { throw new Error("a worker has no driver"); };
 export { refuse as startDriver, refuse as startInline };
-export const STOPPED = "";`,
+export const STOPPED = "";
+export const PLACE = Symbol();`,
         loader: "js",
       }));
     },
@@ -243,7 +256,7 @@ function emitTypes(): void {
   execFileSync(process.execPath, [tsc, "-p", join(root, "tsconfig.build.json"), "--outDir", emitted], {
     stdio: "inherit",
   });
-  for (const [path, text] of reachableDeclarations(emitted, ["api/mod.d.ts", "esbuild/mod.d.ts"])) {
+  for (const [path, text] of reachableDeclarations(emitted, ["api/mod.d.ts", "testing/mod.d.ts", "esbuild/mod.d.ts"])) {
     for (const folder of ["types", "types-cjs"]) {
       const target = join(out, folder, path);
       mkdirSync(dirname(target), { recursive: true });

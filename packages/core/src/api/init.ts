@@ -2,10 +2,10 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { AlreadyInitializedError, isError } from "../base/errors.ts";
 import { inheritedExecArgv } from "../bin/entries.ts";
-import { type Driver, STOPPED, startDriver, startInline } from "../driver/mod.ts";
+import { type Driver, PLACE, type Place, STOPPED, startDriver, startInline } from "../driver/mod.ts";
 import type { LogLines } from "../wire/mod.ts";
 import { findCurrent, setCurrent } from "./current.ts";
-import { normalizeInitOptions } from "./options.ts";
+import { type InitSettings, normalizeInitOptions } from "./options.ts";
 import { board, takeProgressLine } from "./progress.ts";
 import type { Context, InitOptions } from "./types.ts";
 import { warnOnce } from "./warnings.ts";
@@ -24,10 +24,11 @@ let starting: Promise<Session> | undefined;
 
 /**
  * Starts Mobula: by default a node and workers of this program's own, which end with it, however it ends. With
- * `address: "auto"` it joins the node that `mobula start` has started.
+ * `address: "auto"` it joins the node that `mobula start` has started, with `"host:port"` the cluster whose head is there.
  *
  * @throws AlreadyInitializedError on a second call, unless `ignoreReinit`, and inside tasks and actors.
- * @throws InvalidOptionError; ConnectionLostError when the node does not start or there is none to join.
+ * @throws InvalidOptionError; ConnectionLostError when the node does not start or there is none to join;
+ * AuthenticationError without the token of the cluster that it is to join.
  * @example await using context = await init({ resources: { cpu: 4 } });
  */
 export async function init(options?: InitOptions): Promise<Context> {
@@ -39,7 +40,7 @@ export async function init(options?: InitOptions): Promise<Context> {
     return (session ?? (await starting) ?? unreachableSession()).context;
   }
   if (findCurrent()) throw new AlreadyInitializedError("init() is for drivers: tasks and actors are connected already");
-  starting = start(settings);
+  starting = start(settings, (options as { readonly [PLACE]?: Place } | undefined)?.[PLACE]);
   try {
     session = await starting;
     return session.context;
@@ -52,7 +53,7 @@ function unreachableSession(): never {
   throw new AlreadyInitializedError("the earlier init() failed");
 }
 
-async function start(settings: ReturnType<typeof normalizeInitOptions>): Promise<Session> {
+async function start(settings: InitSettings, place: Place | undefined): Promise<Session> {
   const shared = {
     jobName: settings.jobName ?? process.argv[1] ?? "interactive",
     metadata: settings.metadata,
@@ -67,6 +68,7 @@ async function start(settings: ReturnType<typeof normalizeInitOptions>): Promise
   const driver = await startDriver({
     ...shared,
     address,
+    place,
     node: {
       resources: settings.resources,
       infeasibleTimeoutMs: settings.infeasibleTimeoutMs,
@@ -96,7 +98,10 @@ function sessionOf(driver: Driver): Session {
     nodeId: client.nodeId,
     namespace: client.namespace,
     timeline: (file) => driver.timeline(file),
-    [Symbol.asyncDispose]: () => shutdown(),
+    // Of a program that has ended it, and begun another one since, there is nothing left to end.
+    [Symbol.asyncDispose]: async () => {
+      if (session?.context === context) await shutdown();
+    },
   };
   return { context, driver, unhook: hookSignals(driver) };
 }

@@ -267,8 +267,9 @@ describe("init options", () => {
       address: "local",
       token: undefined,
     });
-    expect(refusal(() => normalizeInitOptions({}, { MOBULA_ADDRESS: "host:6380" }))).toMatch(
-      /address \(from MOBULA_ADDRESS\)" is "host:6380", which needs a cluster/,
+    expect(normalizeInitOptions({}, { MOBULA_ADDRESS: "host:6380" }).address).toBe("host:6380");
+    expect(refusal(() => normalizeInitOptions({}, { MOBULA_ADDRESS: "host" }))).toMatch(
+      /address \(from MOBULA_ADDRESS\)" is "host"; it must be/,
     );
   });
 
@@ -289,7 +290,7 @@ describe("init options", () => {
   });
 
   test.each([
-    [{ address: "host:6380" }, /"address" is "host:6380", which needs a cluster/],
+    [{ address: "host:6380", resources: { cpu: 2 } }, /"resources".*joins a cluster/],
     [{ address: "somewhere" }, /"address" is "somewhere"; it must be "local", "auto", "inline" or "host:port"/],
     [{ labels: { zone: "a" } }, /"labels".*needs a cluster/],
     [{ resources: { CPU: 2 } }, /"resources\.CPU" is 2; it must be written "cpu"/],

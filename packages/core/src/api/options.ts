@@ -411,15 +411,9 @@ const threshold: Check<number> = (value, at) =>
     ? value
     : refuse(at, value, "a share of memory above 0 and at most 1");
 
-const address: Check<"local" | "auto" | "inline"> = (value, at) => {
+const address: Check<DriverAddress> = (value, at) => {
   if (value === "local" || value === "auto" || value === "inline") return value;
-  if (typeof value === "string" && /:\d+$/.test(value)) {
-    return refuseWithoutCluster(
-      at,
-      value,
-      'use "local" (this process starts a node), "auto" (a standing node of this machine) or "inline"',
-    );
-  }
+  if (typeof value === "string" && isHostAndPort(value)) return value;
   return refuse(at, value, '"local", "auto", "inline" or "host:port"');
 };
 
@@ -446,8 +440,12 @@ const initTable = {
   token: aText,
 } as const satisfies CheckTable;
 
+export type DriverAddress = "local" | "auto" | "inline" | `${string}:${number}`;
+
+const isHostAndPort = (address: string): address is `${string}:${number}` => /:\d+$/.test(address);
+
 export interface InitSettings {
-  readonly address: "local" | "auto" | "inline";
+  readonly address: DriverAddress;
   /** What the program declares; the rest is what the machine has. */
   readonly resources: Resources;
   /** Undefined: a share of the machine's memory. */
@@ -478,6 +476,16 @@ const NODE_OPTIONS = [
   "memoryMonitor",
 ] as const;
 
+/** A node that only brings a driver into a cluster runs nothing. */
+function refuseResources({ resources }: Readonly<Record<string, unknown>>): void {
+  if (resources === undefined) return;
+  refuse(
+    { call: "init()", option: "resources" },
+    resources,
+    "left out for a program that joins a cluster: it offers nothing itself. Give resources to `mobula start`",
+  );
+}
+
 /** What a node was started with holds for every program that joins it. */
 function refuseNodeOptions(given: Readonly<Record<string, unknown>>): void {
   for (const option of NODE_OPTIONS) {
@@ -504,6 +512,7 @@ export function normalizeInitOptions(
       : address(fromEnvironment, { call: "init()", option: "address (from MOBULA_ADDRESS)" }));
   if (chosen === "inline") refuseInline("init()", read.runtimeEnv);
   if (chosen === "auto") refuseNodeOptions(read);
+  if (isHostAndPort(chosen)) refuseResources(read);
   return {
     address: chosen,
     resources: read.resources ?? {},

@@ -352,8 +352,8 @@ export interface ActorOptions<I = unknown> extends PlacementOptions {
 /** Options of `init`. An unknown one is an `InvalidOptionError`. */
 export interface InitOptions {
   /**
-   * `"local"` embedded, `"auto"` a standing node of this machine, `"inline"` this thread;
-   * `"host:port"` needs a cluster. Default: `MOBULA_ADDRESS`, else `"local"`.
+   * `"local"` embedded, `"auto"` a standing node of this machine, `"inline"` this thread, `"host:port"` the cluster whose
+   * head listens there. Default: `MOBULA_ADDRESS`, else `"local"`.
    */
   readonly address?: "local" | "auto" | "inline" | (string & {});
   /** What the node offers; `memory` in bytes. Default: what the machine or its cgroup has. */

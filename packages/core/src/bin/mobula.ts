@@ -3,8 +3,14 @@ import { readFileSync } from "node:fs";
 import { Command, InvalidArgumentError } from "commander";
 import { newProcessId, WIRE_VERSION } from "../base/mod.ts";
 import { defaultStateFolder, startStandingHead, stopStandingHead } from "../head/mod.ts";
-import { findStandingNode, type StandingNode, startStandingNode, stopStandingNode } from "../node/mod.ts";
-import { connectTcp, connectUnix, type Peer } from "../transport/mod.ts";
+import {
+  findStandingNode,
+  localAddressTowards,
+  type StandingNode,
+  startStandingNode,
+  stopStandingNode,
+} from "../node/mod.ts";
+import { connectUnix, type Peer } from "../transport/mod.ts";
 import type { ActorInfo, NodeInfo } from "../wire/queries.ts";
 
 // The manifest lies two folders up both from `src/bin` and from `dist/lib`.
@@ -81,7 +87,7 @@ Examples:
             cluster: {
               ...cluster,
               labels: options.label ?? {},
-              host: await localAddress(cluster.address),
+              host: await localAddressTowards(cluster.address),
               ports: options.ports ?? 0,
             },
           }
@@ -169,14 +175,6 @@ async function clusterOf(options: StartOptions): Promise<{ address: string; toke
     ...(port !== undefined ? { port } : {}),
     ...(advertise !== undefined ? { advertise } : {}),
   });
-}
-
-/** By which this machine reaches the head, and others can reach it. */
-async function localAddress(head: string): Promise<string> {
-  const socket = await connectTcp(head);
-  const { localAddress: address = "127.0.0.1" } = socket;
-  socket.destroy();
-  return address;
 }
 
 function label(text: string, earlier: Readonly<Record<string, string>> = {}): Record<string, string> {

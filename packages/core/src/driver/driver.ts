@@ -4,15 +4,17 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { MessageChannel } from "node:worker_threads";
-import { ConnectionLostError, InternalError } from "../base/errors.ts";
+import { AuthenticationError, ConnectionLostError, InternalError } from "../base/errors.ts";
 import { type NodeId, newJobId, newNodeId, newProcessId, type ProcessId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
 import { entryPath } from "../bin/entries.ts";
 import { Client, nodeLostError } from "../client/mod.ts";
 import {
+  findStandingNode,
   type LaunchedNode,
   type LaunchOptions,
   launchNode,
+  localAddressTowards,
   requireStandingNode,
   type StandingNode,
 } from "../node/mod.ts";
@@ -24,14 +26,19 @@ import {
   startNativeThread,
 } from "../store/mod.ts";
 import { LANGUAGE, type LogLines } from "../wire/mod.ts";
+import type { Place } from "./place.ts";
 import { newRing } from "./ring.ts";
 import { RingPort } from "./ring-port.ts";
 import type { ThreadData } from "./thread-messages.ts";
 import { writeTimeline } from "./timeline.ts";
 
 export interface DriverOptions {
-  /** "local": a node of its own that ends with this process; "auto": the standing node of this machine. */
-  readonly address: "local" | "auto";
+  /**
+   * "local": a node of its own that ends with this process; "auto": the standing node of this machine; `host:port`: the
+   * cluster whose head listens there, by its standing node of this machine or else by a node of its own that offers nothing.
+   */
+  readonly address: "local" | "auto" | `${string}:${number}`;
+  readonly place?: Place | undefined;
   readonly node: LaunchOptions;
   readonly token?: string;
   readonly namespace?: string;
@@ -61,13 +68,13 @@ export const STOPPED = "shutdown() was called";
 
 export async function startDriver(options: DriverOptions): Promise<Driver> {
   // The node's process first, which takes longest, and beside it the thread.
-  const standing = options.address === "local" ? undefined : requireStandingNode();
+  const standing = findNode(options);
   const nodeId = standing?.nodeId ?? newNodeId();
-  const launching = standing ? undefined : launchNode({ ...options.node, nodeId });
+  const launching = standing ? undefined : launchNode({ ...(await nodeOptions(options)), nodeId });
   let io: IoThread | undefined;
   let launched: LaunchedNode | undefined;
   try {
-    io = new IoThread(nodeId);
+    io = new IoThread(nodeId, options.place?.network);
     launched = await launching;
     return await join(options, io, standing, launched);
   } catch (error) {
@@ -80,6 +87,34 @@ export async function startDriver(options: DriverOptions): Promise<Driver> {
   }
 }
 
+/** A node that runs already. */
+function findNode({ address, place }: DriverOptions): StandingNode | undefined {
+  if (address === "local") return undefined;
+  if (address === "auto") return requireStandingNode();
+  if (place) return place.node;
+  const node = findStandingNode();
+  return node?.cluster === address ? node : undefined;
+}
+
+/** Of a node that this program starts. @throws AuthenticationError without a token of the cluster that it joins. */
+async function nodeOptions({ address, node, place, token }: DriverOptions): Promise<LaunchOptions> {
+  if (address === "local" || address === "auto") return node;
+  if (token === undefined) {
+    throw new AuthenticationError(
+      `the cluster at ${address} demands its token: set MOBULA_TOKEN to what \`mobula start --head\` printed, or pass init({ token })`,
+    );
+  }
+  const host = place?.host ?? (await localAddressTowards(address));
+  return {
+    ...node,
+    name: `driver-${process.pid}`,
+    resources: { cpu: 0, gpu: 0, memory: 0 },
+    cluster: { address, token, labels: {}, host, ports: 0 },
+    ...(place?.base !== undefined && { base: place.base }),
+    env: place?.env,
+  };
+}
+
 /** The I/O thread as the program's thread holds it. */
 class IoThread {
   readonly processId: ProcessId;
@@ -89,7 +124,7 @@ class IoThread {
   onFailure: ((error: Error) => void) | undefined;
   private readonly thread: NativeThread;
 
-  constructor(nodeId: NodeId) {
+  constructor(nodeId: NodeId, network: string | undefined) {
     this.processId = newProcessId(nodeId);
     const bells = new MessageChannel();
     const apart = new MessageChannel();
@@ -100,6 +135,7 @@ class IoThread {
       apart: apart.port2,
       processId: this.processId,
       jobId: this.jobId,
+      ...(network !== undefined && { network }),
     };
     const transferList = [bells.port2, apart.port2];
     this.thread = startNativeThread(entryPath("io-thread"), { name: "mobula", data, transferList });

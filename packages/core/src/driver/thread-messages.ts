@@ -56,4 +56,6 @@ export interface ThreadData {
   readonly apart: import("node:worker_threads").MessagePort;
   readonly processId: string;
   readonly jobId: string;
+  /** By which it reaches other machines, if not as the process does. */
+  readonly network?: string;
 }

@@ -22,6 +22,8 @@ export interface HeadOptions extends Partial<Omit<HeadConfig, "sessionDir">> {
   /** Where sessions lie; default the user's folder in the system's temporary one. */
   readonly base?: string | undefined;
   readonly onStderr?: (text: string) => void;
+  /** For it, beside what this process has. */
+  readonly env?: Readonly<Record<string, string>> | undefined;
 }
 
 export interface LaunchedHead extends LaunchedProcess {
@@ -39,7 +41,7 @@ const LOOPBACK = "127.0.0.1";
  * state store says when it cannot be opened.
  */
 export async function launchHead(options: HeadOptions): Promise<LaunchedHead> {
-  const { base = baseFolder(), onStderr, ...given } = options;
+  const { base = baseFolder(), onStderr, env, ...given } = options;
   const { stateDir } = given;
   openStateFolder(stateDir);
   const token = tokenOf(stateDir);
@@ -56,7 +58,7 @@ export async function launchHead(options: HeadOptions): Promise<LaunchedHead> {
   };
   let child: ChildProcess;
   try {
-    child = startProcess(config);
+    child = startProcess(config, env);
   } catch (error) {
     removeSession(sessionDir);
     throw error;
@@ -74,7 +76,7 @@ export async function launchHead(options: HeadOptions): Promise<LaunchedHead> {
   return { ...launched, address, token };
 }
 
-function startProcess(config: HeadConfig): ChildProcess {
+function startProcess(config: HeadConfig, env: HeadOptions["env"]): ChildProcess {
   const { execPath, args } = processCommand("head");
   const stderr = config.standing ? openSync(join(logFolderOf(config.sessionDir), "head.stderr"), "a", 0o600) : "pipe";
   try {
@@ -82,7 +84,7 @@ function startProcess(config: HeadConfig): ChildProcess {
       stdio: ["ignore", "ignore", stderr, "pipe"],
       detached: true,
       cwd: config.standing ? "/" : undefined,
-      env: { ...process.env, ...compileCacheEnvironment(), [HEAD_VARIABLE]: JSON.stringify(config) },
+      env: { ...process.env, ...env, ...compileCacheEnvironment(), [HEAD_VARIABLE]: JSON.stringify(config) },
     });
   } finally {
     if (typeof stderr === "number") closeSync(stderr);

@@ -52,6 +52,7 @@ export class ClusterLink {
   private peer: ResumablePeer | undefined;
   /** The epoch of the last welcome. */
   private memberSince: number | undefined;
+  private isLeaving = false;
   private nextId = 1;
   private joined: { resolve(): void; reject(error: Error): void } | undefined;
 
@@ -114,6 +115,7 @@ export class ClusterLink {
   /** Says that the node ends in order. */
   async leave(): Promise<void> {
     const { peer } = this;
+    this.isLeaving = true;
     this.say({ t: "node-leave" });
     peer?.close();
     for (const deadline = Date.now() + LEAVE_MS; peer && !peer.isClosed && Date.now() < deadline; ) await delay(5);
@@ -150,6 +152,7 @@ export class ClusterLink {
         const ended = await this.connect();
         waitMs = REDIAL.firstMs;
         const error = await ended;
+        if (this.isLeaving) return;
         if (!signal.aborted) this.options.onNews(`the connection to control was lost: ${error.message}`);
       } catch (error) {
         if (signal.aborted) return;
@@ -187,7 +190,9 @@ export class ClusterLink {
           resolve(error ?? new ConnectionLostError("control closed it"));
         },
       },
-      onSuspended: (why) => onNews(`the connection to control broke: ${why?.message ?? "control closed it"}`),
+      onSuspended: (why) => {
+        if (!this.isLeaving) onNews(`the connection to control broke: ${why?.message ?? "control closed it"}`);
+      },
       onResumed: () => this.report(),
     });
     this.peer = peer;

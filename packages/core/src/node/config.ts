@@ -27,7 +27,7 @@ export interface NodeConfig {
   readonly memoryMonitor: MemoryMonitorConfig;
   readonly infeasibleTimeoutMs: number;
   readonly putTimeoutMs: number;
-  /** Set for an embedded node: it ends with this process. */
+  /** It ends with this process: an embedded node always, a standing one if it is set. */
   readonly driverPid?: number;
   /** True: several drivers come and go, and actors may outlive them. */
   readonly standing: boolean;
@@ -64,6 +64,10 @@ export const NODE_VARIABLE = "MOBULA_NODE";
 export const WORKER_VARIABLE = "MOBULA_WORKER";
 
 export const MEMORY_MONITOR_DEFAULTS: MemoryMonitorConfig = { threshold: 0.95, intervalMs: 250 };
+
+/** Whether it goes on when the process that has started it is gone. */
+export const outlivesLauncher = ({ standing, driverPid }: Pick<NodeConfig, "standing" | "driverPid">): boolean =>
+  standing && driverPid === undefined;
 
 /** The level that MOBULA_LOG asks for, default "warn". */
 export function logLevel(text = process.env.MOBULA_LOG): LogLevel {

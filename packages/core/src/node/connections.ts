@@ -12,7 +12,8 @@ import type { EarlySocket } from "./early-socket.ts";
 
 export interface ConnectionsOptions {
   readonly socket: EarlySocket;
-  readonly token: string;
+  /** Whoever connects must know one of them. */
+  readonly tokens: readonly string[];
   /** Milliseconds for hello; tests shorten it. */
   readonly handshakeTimeoutMs?: number;
   /** May refuse by throwing a MobulaError. */
@@ -24,7 +25,7 @@ export interface ConnectionsOptions {
 }
 
 export function acceptConnections(options: ConnectionsOptions): void {
-  const tokenHash = hash(options.token);
+  const tokenHashes = options.tokens.map(hash);
   const strangers = new Strangers(options.handshakeTimeoutMs);
 
   const accept = (peer: SocketPeer): PeerHandlers => {
@@ -35,7 +36,7 @@ export function acceptConnections(options: ConnectionsOptions): void {
       onMessage(message) {
         if (processId === undefined) {
           const hello = message as Hello; // Checked field by field by checkHello.
-          const problem = checkHello(hello, tokenHash);
+          const problem = checkHello(hello, tokenHashes);
           if (problem) {
             refuse(peer, problem);
             return;
@@ -78,9 +79,10 @@ function refuse(peer: SocketPeer, error: MobulaError): void {
   peer.close();
 }
 
-function checkHello(hello: Hello, tokenHash: Buffer): MobulaError | undefined {
+function checkHello(hello: Hello, tokenHashes: readonly Buffer[]): MobulaError | undefined {
   if (hello.t !== "hello") return new AuthenticationError("the first message of a connection must be hello");
-  if (typeof hello.token !== "string" || !timingSafeEqual(hash(hello.token), tokenHash)) {
+  const given = typeof hello.token === "string" ? hash(hello.token) : undefined;
+  if (!given || !tokenHashes.some((known) => timingSafeEqual(given, known))) {
     return new AuthenticationError("the token is wrong; it must be the one that the node was started with");
   }
   const problem = checkVersion(hello.version, WIRE_VERSION, "the node");

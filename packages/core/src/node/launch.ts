@@ -11,7 +11,7 @@ import { INFEASIBLE_TIMEOUT_MS, PUT_TIMEOUT_MS } from "../base/limits.ts";
 import { randomBytes } from "../base/random.ts";
 import { compileCacheEnvironment } from "../bin/cache-directory.ts";
 import { codeCacheEnvironment, codeCachePath, type ProcessCommand, processCommand } from "../bin/entries.ts";
-import { logLevel, MEMORY_MONITOR_DEFAULTS, NODE_VARIABLE, type NodeConfig } from "./config.ts";
+import { logLevel, MEMORY_MONITOR_DEFAULTS, NODE_VARIABLE, type NodeConfig, outlivesLauncher } from "./config.ts";
 import { follow, type LaunchedProcess } from "./launched-process.ts";
 import { baseFolder, createSession, logFolderOf, removeSession, socketPathOf } from "./session-folder.ts";
 
@@ -26,6 +26,8 @@ export interface LaunchOptions extends Partial<Omit<NodeConfig, "sessionDir" | "
   readonly readyTimeoutMs?: number;
   /** Given what an embedded node writes to standard error, as MOBULA_LOG asks for. */
   readonly onStderr?: (text: string) => void;
+  /** For it and its workers, beside what this process has. */
+  readonly env?: Readonly<Record<string, string>> | undefined;
 }
 
 export interface LaunchedNode extends LaunchedProcess {
@@ -35,7 +37,7 @@ export interface LaunchedNode extends LaunchedProcess {
 
 /**
  * Starts a node and resolves when it answers on its socket. An embedded one (the default) ends with this process, however
- * that ends, and does not keep it alive. Call it on the main thread: a thread's end would count as the process's.
+ * that ends, and does not keep it alive; so does a standing one that is given this process as `driverPid`. Call it on the main thread: a thread's end would count as the process's.
  *
  * @throws InvalidOptionError when no temporary folder can be used; ConnectionLostError (`unavailable`) when the node ended
  * before it was ready, with the last lines it wrote; what the node itself reports as the reason otherwise.
@@ -45,19 +47,28 @@ export async function launchNode(options: LaunchOptions = {}): Promise<LaunchedN
   const config = configOf(options, sessionDir);
   let child: ChildProcess;
   try {
-    child = startProcess(config, options.command ?? processCommand("node"));
+    child = startProcess(config, options.command ?? processCommand("node"), options.env);
   } catch (error) {
     removeSession(sessionDir);
     throw error;
   }
-  const { nodeSocket, token, standing } = config;
+  const { nodeSocket, token } = config;
   const { readyTimeoutMs, onStderr } = options;
-  const launched = await follow(child, { name: "node", sessionDir, outlives: standing, readyTimeoutMs, onStderr });
+  const outlives = outlivesLauncher(config);
+  const launched = await follow(child, { name: "node", sessionDir, outlives, readyTimeoutMs, onStderr });
   return { ...launched, nodeSocket, token };
 }
 
 function configOf(options: LaunchOptions, sessionDir: string): NodeConfig {
-  const { memoryMonitor, base: _base, command: _command, readyTimeoutMs: _ready, onStderr: _stderr, ...rest } = options;
+  const {
+    memoryMonitor,
+    base: _base,
+    command: _command,
+    readyTimeoutMs: _ready,
+    onStderr: _stderr,
+    env: _env,
+    ...rest
+  } = options;
   const standing = options.standing ?? false;
   return {
     nodeId: newNodeId(),
@@ -77,17 +88,19 @@ function configOf(options: LaunchOptions, sessionDir: string): NodeConfig {
   };
 }
 
-function startProcess(config: NodeConfig, command: ProcessCommand): ChildProcess {
-  // A standing node outlives its launcher: what it writes must have somewhere to go.
-  const stderr = config.standing ? openSync(join(logFolderOf(config.sessionDir), "node.stderr"), "a", 0o600) : "pipe";
+function startProcess(config: NodeConfig, command: ProcessCommand, env: LaunchOptions["env"]): ChildProcess {
+  const outlives = outlivesLauncher(config);
+  // What it writes when its launcher is gone must have somewhere to go.
+  const stderr = outlives ? openSync(join(logFolderOf(config.sessionDir), "node.stderr"), "a", 0o600) : "pipe";
   try {
     return spawn(command.execPath, command.args, {
       stdio: ["ignore", "ignore", stderr, "pipe"],
       // A group of its own: the terminal's Ctrl-C is for the driver, which ends the node in order.
       detached: true,
-      cwd: config.standing ? "/" : undefined,
+      cwd: outlives ? "/" : undefined,
       env: {
         ...process.env,
+        ...env,
         ...compileCacheEnvironment(),
         ...codeCacheEnvironment(codeCachePath("node", [])),
         [NODE_VARIABLE]: JSON.stringify(config),

@@ -70,7 +70,7 @@ export class Lifeline {
 export interface EndingOptions {
   /** Removed at the end. */
   readonly sessionDir: string;
-  /** It goes on without the process that started it. */
+  /** It goes on without the process that started it, unless `driverPid` says otherwise. */
   readonly standing: boolean;
   /** Its end is this one's. */
   readonly driverPid?: number | undefined;
@@ -104,11 +104,11 @@ export class Ending {
 
   watch(runtime: Ends): void {
     this.runtime = runtime;
-    if (this.config.standing) return;
+    const { standing, driverPid } = this.config;
+    if (standing && driverPid === undefined) return;
     this.lifeline.onGone = () => this.begin(true);
     if (this.lifeline.hasEnded) this.begin(true);
     // A child that inherited the launcher's end of the lifeline keeps it open; its own death does not hide.
-    const { driverPid } = this.config;
     if (driverPid === undefined) return;
     setInterval(() => {
       if (process.ppid !== driverPid) this.begin(true);

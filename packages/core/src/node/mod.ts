@@ -4,11 +4,20 @@ export { type LaunchedNode, type LaunchOptions, launchNode } from "./launch.ts";
 export { follow, type LaunchedProcess } from "./launched-process.ts";
 export { LeaseLoop } from "./lease-loop.ts";
 export { Ending, endProcess, Lifeline } from "./lifeline.ts";
+export { localAddressTowards } from "./local-address.ts";
 export { describeMachine, type Machine } from "./machine.ts";
 export { runNode } from "./main.ts";
 export { NodeLog } from "./node-log.ts";
 export { endProcessOf, isRunning, type RunningProcess, readAddressFile, writeAddressFile } from "./running-process.ts";
-export { baseFolder, claimSession, createSession, logFolderOf, processStart, removeSession } from "./session-folder.ts";
+export {
+  baseFolder,
+  claimSession,
+  createSession,
+  logFolderOf,
+  processStart,
+  removeSession,
+  workersOf,
+} from "./session-folder.ts";
 export {
   findStandingNode,
   requireStandingNode,

@@ -465,7 +465,8 @@ export class NodeRuntime {
   private accept(): void {
     acceptConnections({
       socket: this.options.socket,
-      token: this.config.token,
+      // Who knows the cluster's may join any of its nodes.
+      tokens: [this.config.token, ...(this.config.cluster ? [this.config.cluster.token] : [])],
       onHello: (hello, peer) => this.welcome(hello, peer),
       onMessage: (from, message) => {
         this.submissions.heard(from, message);

@@ -104,6 +104,15 @@ export function recordWorker(path: string, pid: number): void {
   appendFileSync(join(path, PIDS_FILE), `${pid} ${processStart(pid) ?? "-"}\n`, { mode: 0o600 });
 }
 
+/** The workers of a run that live. */
+export function workersOf(path: string): number[] {
+  return readLines(join(path, PIDS_FILE)).flatMap((line) => {
+    const [pid, started] = line.split(" ");
+    const now = processStart(Number(pid));
+    return now !== undefined && now === started ? [Number(pid)] : [];
+  });
+}
+
 /** Kills what is left of a run whose node is dead, and removes its folder. Safe to repeat, also at the same time. */
 export function removeSession(path: string): void {
   const workers = new Map<number, string | undefined>();

@@ -1,76 +1,124 @@
 /** Tasks on several nodes: owners lease workers of other nodes through their own, and push to them by TCP. */
-import { execFile } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { Program } from "../failures/programs.ts";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { cancel, get, nodes, type ObjectRef, remote, runtimeContext } from "../../src/api/mod.ts";
+import { LocalCluster } from "../../src/testing/mod.ts";
+import { eventually } from "../eventually.ts";
+import { newFolder } from "../new-folder.ts";
 
-const cli = fileURLToPath(new URL("../../src/bin/mobula.ts", import.meta.url));
-const folders = [0, 1, 2].map(() => mkdtempSync("/tmp/ml-"));
-const environment = (at: number, env: object = {}) => ({
-  ...process.env,
-  TMPDIR: folders[at],
-  XDG_STATE_HOME: join(folders[0] ?? "", "state"),
-  ...env,
-});
-
-async function mobula(at: number, env: object, ...args: string[]): Promise<string> {
-  return (await promisify(execFile)(process.execPath, [cli, ...args], { env: environment(at, env) })).stdout;
-}
-
-let token = "";
-let address = "";
-const start = (at: number, name: string) =>
-  mobula(at, { MOBULA_TOKEN: token }, "start", "--address", address, "--name", name, "--cpus", "1");
+const folder = newFolder();
+let cluster: LocalCluster;
+let names: ReadonlyMap<string, string>;
 
 beforeAll(async () => {
-  const begun = await mobula(0, {}, "start", "--head", "--port", "0", "--name", "one", "--cpus", "1");
-  [, token = "", address = ""] = /MOBULA_TOKEN=(\w+) mobula start --address (\S+)/.exec(begun) ?? [];
-  await start(1, "two");
+  const resources = { cpu: 1 };
+  cluster = await LocalCluster.start({
+    nodes: [
+      { name: "one", resources },
+      { name: "two", resources },
+    ],
+  });
+  // A driver of the first node: it takes what it can at home.
+  const [one] = cluster.nodes;
+  if (one) await cluster.connect({ node: one });
+  names = new Map(cluster.nodes.map(({ id, name }) => [id, name]));
 });
-afterAll(async () => {
-  for (const at of [2, 1, 0]) await mobula(at, {}, "stop", "--now");
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+afterAll(() => cluster.stop());
+
+const where = remote(async (ms: number) => {
+  await new Promise((resolve) => setTimeout(resolve, ms));
+  return runtimeContext().nodeId;
 });
 
-function spread(scenario: string, ...args: string[]): Program {
-  return new Program("../../cluster/fixtures/spread.ts", scenario, { folder: folders[0] ?? "", args });
+/** Runs `work` while the CPU of the first node is taken: what it submits runs elsewhere. */
+async function elsewhere<T>(work: () => Promise<T>): Promise<T> {
+  const here = runtimeContext().nodeId;
+  const others: ObjectRef<void>[] = [];
+  for (let attempt = 0; ; attempt++) {
+    const started = join(folder, `busy-${attempt}-${Date.now()}`);
+    const busy = remote(async (file: string) => {
+      // Renamed, so that whoever sees the file reads all of it.
+      writeFileSync(`${file}.new`, runtimeContext().nodeId);
+      renameSync(`${file}.new`, file);
+      await new Promise((resolve) => setTimeout(resolve, 60_000));
+    }).remote(started);
+    await eventually(() => existsSync(started), "a task begins");
+    if (readFileSync(started, "utf8") !== here) {
+      others.push(busy);
+      continue;
+    }
+    await Promise.all(others.map((other) => cancel(other)));
+    try {
+      return await work();
+    } finally {
+      await cancel(busy);
+    }
+  }
 }
 
 test("tasks that wait are run by all nodes", async () => {
-  const ran = await spread("counts", "40", "50").line<Record<string, number>>("ran");
-  expect((ran.one ?? 0) + (ran.two ?? 0)).toBe(40);
-  expect(ran.two).toBeGreaterThan(5);
+  const ran = await get(Array.from({ length: 40 }, () => where.remote(50)));
+  expect(ran.filter((id) => names.get(id) === "two").length).toBeGreaterThan(5);
+  expect(ran.every((id) => names.has(id))).toBe(true);
 });
 
 test("a worker elsewhere submits tasks too, and gives back what it holds", async () => {
-  const ran = await spread("nested", "8").line<number>("sum");
-  expect(ran).toBe(8 * 3);
+  const one = remote(async () => {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    return 1;
+  });
+  const three = remote(async () => (await get([one.remote(), one.remote(), one.remote()])).length);
+  expect(await get(Array.from({ length: 8 }, () => three.remote()))).toEqual(Array.from({ length: 8 }, () => 3));
 });
 
 test("a cancel reaches a loop on another node, and its worker lives on", async () => {
-  expect(await spread("cancels").line<string[]>("ends")).toEqual(["TASK_CANCELLED", "two"]);
+  const started = join(folder, "loop");
+  const loop = remote((file: string) => {
+    writeFileSync(`${file}.new`, String(process.pid));
+    renameSync(`${file}.new`, file);
+    for (;;);
+  });
+  const whoAmI = remote(() => [process.pid, runtimeContext().nodeId] as const);
+  await elsewhere(async () => {
+    const ref = loop.remote(started);
+    await eventually(() => existsSync(started), "the loop begins");
+    await cancel(ref);
+    await expect(get(ref)).rejects.toMatchObject({ code: "TASK_CANCELLED" });
+    const [pid, nodeId] = await get(whoAmI.remote());
+    expect([pid, names.get(nodeId)]).toEqual([Number(readFileSync(started, "utf8")), "two"]);
+  });
 });
 
 test("what a task prints on another node reaches its driver", async () => {
-  const program = spread("prints");
-  await program.prints(/printed elsewhere/);
-  program.kill();
+  const write = vi.spyOn(process.stdout, "write").mockImplementation(() => true);
+  try {
+    await elsewhere(() => get(remote(() => console.log("printed elsewhere")).remote()));
+    await eventually(() => write.mock.calls.some(([text]) => /printed elsewhere/.test(`${text}`)), "it is printed");
+  } finally {
+    write.mockRestore();
+  }
 });
 
 test("a result of 1 MiB comes from another node as it was", async () => {
-  expect(await spread("large").line<boolean>("equal")).toBe(true);
+  const make = remote(() => Uint8Array.from({ length: 2 ** 20 }, (_, i) => i % 251));
+  const bytes = await elsewhere(() => get(make.remote()));
+  expect(bytes.length === 2 ** 20 && bytes.every((byte, i) => byte === i % 251)).toBe(true);
 });
 
 test("tasks of a node that is killed are run again elsewhere", async () => {
-  await start(2, "three");
-  const program = spread("survives", "three", "60", "200");
-  await program.line("under way");
-  const { pid } = JSON.parse(
-    readFileSync(join(folders[2] ?? "", `mobula-${process.getuid?.()}`, "standing.json"), "utf8"),
+  const three = await cluster.addNode({ name: "three", resources: { cpu: 1 } });
+  const refs = Array.from({ length: 60 }, () => where.remote(200));
+  // The first that ends there says that it has work.
+  await Promise.any(
+    refs.map(async (ref) => {
+      if ((await get(ref)) !== three.id) throw new Error("elsewhere");
+    }),
   );
-  process.kill(pid, "SIGKILL");
-  expect(await program.line<number>("right")).toBe(60);
+  await cluster.kill(three);
+  expect((await get(refs)).filter((id) => names.has(id) || id === three.id)).toHaveLength(60);
+  await eventually(
+    async () => (await nodes()).some(({ name, state }) => name === "three" && state === "dead"),
+    "death",
+  );
 });

@@ -99,6 +99,22 @@ describe.each([
   });
 });
 
+test("the test kit starts a cluster, whose driver is the program's own runtime", async () => {
+  project.write(
+    "cluster.mjs",
+    `import { LocalCluster } from "mobula/testing";\nimport { get, isInitialized, remote, runtimeContext } from "mobula";\n` +
+      `const cluster = await LocalCluster.start({ nodes: 1 });\nawait cluster.connect();\n` +
+      `const task = remote(async () => [runtimeContext().nodeId, typeof (await import("mobula/testing")).LocalCluster]);\n` +
+      `const [nodeId, kind] = await get(task.remote());\nconsole.log(nodeId === cluster.nodes[0].id, kind);\n` +
+      `await cluster.stop();\nconsole.log(isInitialized());\n`,
+  );
+  expect(await project.run(node24.path, ["cluster.mjs"])).toEqual({
+    code: 0,
+    stdout: "true function\nfalse\n",
+    stderr: "",
+  });
+});
+
 test("modules that wait at their top level, nested tasks and threads that load streams work in workers", async () => {
   project.write("waits.ts", waitingModule);
   project.write("hard.ts", hardProgram);

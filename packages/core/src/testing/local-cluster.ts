@@ -1,0 +1,201 @@
+/** A cluster on this machine, for tests: real processes, which can be killed, stopped and started again. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Context, type InitOptions, init } from "../api/mod.ts";
+import { InvalidOptionError, MobulaError } from "../base/errors.ts";
+import { PLACE, type Place } from "../driver/mod.ts";
+import { Hosts } from "./hosts.ts";
+import { Member } from "./member.ts";
+import type { ClusterNode, LocalClusterOptions, NodeSpec } from "./types.ts";
+
+/** Members' names are those of folders: below them lie sockets, whose paths may have about a hundred bytes. */
+const FOLDER_CHARS_MAX = 24;
+const ONE_CPU: NodeSpec = { resources: { cpu: 1 } };
+
+/**
+ * A cluster whose machines are processes of this one: a head and nodes, each with workers, a store, folders and an address
+ * of its own. It ends with this process, however that ends.
+ *
+ * @example
+ * await using cluster = await LocalCluster.start({ nodes: 2 });
+ * await cluster.connect();
+ * const [first] = cluster.nodes;
+ * if (first) await cluster.kill(first);
+ */
+export class LocalCluster implements AsyncDisposable {
+  /** The head's, `host:port`: what programs and nodes join by. */
+  readonly address: string;
+  /** Without it nobody joins. */
+  readonly token: string;
+  /** The head's machine. It is not in {@link nodes}, and offers no resources without a `NodeSpec`. */
+  readonly head: ClusterNode;
+  /** Servers of the replicated state; none with `"sqlite"`. */
+  readonly servers: readonly never[] = [];
+  private readonly folder: string;
+  private readonly hosts: Hosts;
+  private readonly headMember: Member;
+  private readonly members: Member[] = [];
+  private readonly contexts: Context[] = [];
+  private driver: Member | undefined;
+  private began = 0;
+  private stopped: Promise<void> | undefined;
+
+  /**
+   * Resolves when all nodes have joined.
+   *
+   * @throws InvalidOptionError; what keeps a node or the head from starting.
+   */
+  static async start(options: LocalClusterOptions): Promise<LocalCluster> {
+    const { nodes, control = "sqlite", head = {} } = options;
+    if (control !== "sqlite") {
+      throw new MobulaError(
+        "NOT_SUPPORTED",
+        "invalid",
+        `LocalCluster.start() option "control" is "${control}": the head keeps its state in SQLite only so far; leave it out`,
+      );
+    }
+    if (typeof nodes === "number" && !(Number.isInteger(nodes) && nodes >= 0)) {
+      throw new InvalidOptionError(
+        `LocalCluster.start() option "nodes" is ${nodes}; it must be a whole number of at least 0, or a list`,
+      );
+    }
+    const specs = typeof nodes === "number" ? Array.from({ length: nodes }, () => ONE_CPU) : nodes;
+    const hosts = new Hosts();
+    const folder = newFolder();
+    const headMember = new Member({ name: head.name ?? "head", folder: join(folder, "head"), host: hosts.next() });
+    try {
+      const { address, token } = await headMember.beginControl();
+      const cluster = new LocalCluster({ folder, hosts, headMember, address, token });
+      try {
+        await Promise.all([headMember.joinAsNode(cluster, head), ...specs.map((spec) => cluster.addNode(spec))]);
+      } catch (error) {
+        await cluster.stop();
+        throw error;
+      }
+      return cluster;
+    } catch (error) {
+      rmSync(folder, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  private constructor(parts: {
+    readonly folder: string;
+    readonly hosts: Hosts;
+    readonly headMember: Member;
+    readonly address: string;
+    readonly token: string;
+  }) {
+    this.folder = parts.folder;
+    this.hosts = parts.hosts;
+    this.headMember = parts.headMember;
+    this.head = parts.headMember;
+    this.address = parts.address;
+    this.token = parts.token;
+  }
+
+  /** In the order in which they were asked for; those that have ended are still there. */
+  get nodes(): readonly ClusterNode[] {
+    return this.members;
+  }
+
+  /** For programs that are to join: `MOBULA_ADDRESS` and `MOBULA_TOKEN`. */
+  get env(): { readonly MOBULA_ADDRESS: string; readonly MOBULA_TOKEN: string } {
+    return { MOBULA_ADDRESS: this.address, MOBULA_TOKEN: this.token };
+  }
+
+  /** Starts another node; resolves when it has joined. @throws InvalidOptionError for a name that is taken. */
+  async addNode(spec: NodeSpec): Promise<ClusterNode> {
+    const name = spec.name ?? `node-${this.began + 1}`;
+    if ([this.head, ...this.nodes].some((node) => node.name === name)) {
+      throw new InvalidOptionError(`this cluster has a node "${name}" already; nodes need names of their own`);
+    }
+    const folder = join(this.folder, `n${++this.began}`);
+    const member = new Member({ name, folder, host: this.hosts.next() });
+    this.members.push(member);
+    try {
+      await member.joinAsNode(this, spec);
+    } catch (error) {
+      this.members.splice(this.members.indexOf(member), 1);
+      throw error;
+    }
+    return member;
+  }
+
+  /**
+   * Sends a signal to all processes of a machine, control included if it is the head's. Resolves when they have ended, or
+   * stand still (`SIGSTOP`), or go on (`SIGCONT`).
+   */
+  async kill(node: ClusterNode, signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
+    await this.memberOf(node).signal(signal);
+  }
+
+  /** Kills control, and nothing else; resolves when it is gone. */
+  async killHead(): Promise<void> {
+    await this.headMember.killControl();
+  }
+
+  /** Starts control again, at the same address; resolves when it serves. */
+  async restartHead(): Promise<void> {
+    await this.headMember.beginControl();
+  }
+
+  /**
+   * Joins this process as a driver, as `init` does: by a node of its own that offers nothing, or by `node`, whose store it
+   * then shares.
+   */
+  async connect(options: InitOptions & { readonly node?: ClusterNode } = {}): Promise<Context> {
+    const { node, ...rest } = options;
+    const place = node ? this.placeAt(this.memberOf(node)) : this.placeOfItsOwn();
+    const context = await init({ ...rest, address: this.address, token: this.token, [PLACE]: place } as InitOptions);
+    this.contexts.push(context);
+    return context;
+  }
+
+  /** Ends the driver of this process, if it was connected here, and everything else. Leaves nothing behind. */
+  stop(): Promise<void> {
+    this.stopped ??= this.end();
+    return this.stopped;
+  }
+
+  /** As {@link stop}. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  private async end(): Promise<void> {
+    const all = [this.headMember, ...this.members, ...(this.driver ? [this.driver] : [])];
+    for (const member of all) if (member.isStopped) await member.signal("SIGKILL");
+    for (const context of this.contexts) await context[Symbol.asyncDispose]();
+    await Promise.all(all.map((member) => member.stopNode()));
+    await this.headMember.stopControl();
+    // What their workers had started and nobody has ended.
+    for (const member of all) await member.signal("SIGKILL");
+    rmSync(this.folder, { recursive: true, force: true, maxRetries: 3 });
+  }
+
+  private placeAt(member: Member): Place {
+    const { standing } = member;
+    if (!standing) throw new InvalidOptionError(`node "${member.name}" has not joined yet`);
+    return { node: standing };
+  }
+
+  private placeOfItsOwn(): Place {
+    // The drivers of this process come one after the other, to one machine.
+    this.driver ??= new Member({ name: "driver", folder: join(this.folder, "driver"), host: this.hosts.next() });
+    const { base, env, host } = this.driver;
+    return { base, env, host };
+  }
+
+  private memberOf(node: ClusterNode): Member {
+    const member = [this.headMember, ...this.members].find((one) => one === node);
+    if (!member) throw new InvalidOptionError(`node "${node.name}" is not of this cluster`);
+    return member;
+  }
+}
+
+function newFolder(): string {
+  const parent = tmpdir();
+  return mkdtempSync(join(parent.length <= FOLDER_CHARS_MAX ? parent : "/tmp", "mk-"));
+}

@@ -1,0 +1,153 @@
+/** One machine of a cluster: a node with a folder, an address and processes of its own; the head's has control beside it. */
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { type NodeId, newNodeId } from "../base/ids.ts";
+import { inheritedExecArgv } from "../bin/entries.ts";
+import { type LaunchedHead, launchHead } from "../head/mod.ts";
+import {
+  baseFolder,
+  isRunning,
+  type LaunchedNode,
+  launchNode,
+  processStart,
+  type RunningProcess,
+  type StandingNode,
+  workersOf,
+} from "../node/mod.ts";
+import { isStopped, marked, processesOf, signalAll } from "./processes.ts";
+import type { ClusterNode, NodeSpec, WorkerProcess } from "./types.ts";
+
+const STORE_BYTES = 512 * 2 ** 20;
+/** Actors have so long for their shutdown hooks. */
+const STOP_MS = 5_000;
+
+export interface MemberOptions {
+  readonly name: string;
+  /** Short: sockets lie below it. */
+  readonly folder: string;
+  readonly host: string;
+}
+
+export interface Joining {
+  readonly address: string;
+  readonly token: string;
+}
+
+export class Member implements ClusterNode {
+  readonly id: NodeId = newNodeId();
+  readonly name: string;
+  readonly host: string;
+  private readonly folder: string;
+  private readonly mark: string;
+  private node: { readonly launched: LaunchedNode; readonly running: RunningProcess } | undefined;
+  private control: LaunchedHead | undefined;
+
+  constructor({ name, folder, host }: MemberOptions) {
+    this.name = name;
+    this.folder = folder;
+    this.host = host;
+    this.mark = folder;
+    mkdirSync(folder, { mode: 0o700 });
+  }
+
+  /** Everything that a machine of its own would have of its own. */
+  get env(): Readonly<Record<string, string>> {
+    const at = (name: string): string => join(this.folder, name);
+    return {
+      TMPDIR: this.folder,
+      XDG_STATE_HOME: at("state"),
+      XDG_CONFIG_HOME: at("config"),
+      XDG_DATA_HOME: at("data"),
+      ...marked(this.mark),
+    };
+  }
+
+  get base(): string {
+    return baseFolder([this.folder]);
+  }
+
+  async joinAsNode(cluster: Joining, spec: NodeSpec): Promise<void> {
+    const { resources = {}, labels = {}, objectStoreBytes = STORE_BYTES, spillDirectory, spillBytesMax } = spec;
+    const launched = await launchNode({
+      nodeId: this.id,
+      name: this.name,
+      base: this.base,
+      env: this.env,
+      // Several drivers may join it, and it ends with this process all the same.
+      standing: true,
+      driverPid: process.pid,
+      workerExecArgv: inheritedExecArgv(),
+      resources: { cpu: 0, gpu: 0, memory: 0, ...resources },
+      objectStoreBytes,
+      ...(spillDirectory !== undefined && { spillDirectory }),
+      ...(spillBytesMax !== undefined && { spillBytesMax }),
+      cluster: { ...cluster, labels, host: this.host, ports: 0 },
+    });
+    this.node = { launched, running: runningOf(launched.pid) };
+  }
+
+  /** The first time on any port, then where it was. */
+  async beginControl(): Promise<LaunchedHead> {
+    const isFirst = this.control === undefined;
+    this.control = await launchHead({
+      stateDir: join(this.folder, "control"),
+      base: this.base,
+      env: this.env,
+      host: this.host,
+      ...(isFirst && { port: 0 }),
+    });
+    return this.control;
+  }
+
+  async killControl(): Promise<void> {
+    if (!this.control) return;
+    process.kill(this.control.pid, "SIGKILL");
+    await this.control.exited;
+  }
+
+  pids(): number[] {
+    const found = processesOf(this.mark);
+    return found.length > 0 ? found : this.known().filter((pid) => isRunning(runningOf(pid)));
+  }
+
+  private known(): number[] {
+    const own = [this.control?.pid, this.node?.launched.pid].filter((pid) => pid !== undefined);
+    return [...own, ...this.workers().map(({ pid }) => pid)];
+  }
+
+  workers(): WorkerProcess[] {
+    return this.node ? workersOf(this.node.launched.sessionDir).map((pid) => ({ pid })) : [];
+  }
+
+  alive(): boolean {
+    return this.node !== undefined && isRunning(this.node.running);
+  }
+
+  /** As a driver of the same machine finds it. */
+  get standing(): StandingNode | undefined {
+    if (!this.node) return undefined;
+    const { nodeSocket, token, sessionDir } = this.node.launched;
+    return { ...this.node.running, nodeId: this.id, nodeSocket, token, sessionDir, startedAtMs: 0 };
+  }
+
+  async signal(signal: NodeJS.Signals): Promise<void> {
+    await signalAll(() => this.pids(), signal);
+    // What it has left behind is removed then.
+    if (signal === "SIGKILL") await Promise.all([this.node?.launched.exited, this.control?.exited]);
+  }
+
+  /** It stands still, and would hear of nothing. */
+  get isStopped(): boolean {
+    return [this.node?.launched, this.control].some((process) => process !== undefined && isStopped(process.pid));
+  }
+
+  async stopNode(): Promise<void> {
+    await this.node?.launched.stop(STOP_MS);
+  }
+
+  async stopControl(): Promise<void> {
+    await this.control?.stop(STOP_MS);
+  }
+}
+
+const runningOf = (pid: number): RunningProcess => ({ pid, started: processStart(pid) ?? null });

@@ -1,0 +1,240 @@
+/** The test kit of users: `mobula/testing`, everything in its interface. */
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
+import { afterEach, describe, expect, test } from "vitest";
+import { get, init, isInitialized, nodes, remote, runtimeContext, shutdown } from "../../src/api/mod.ts";
+import { type ClusterNode, LocalCluster } from "../../src/testing/mod.ts";
+import { eventually } from "../eventually.ts";
+import { Program } from "../failures/programs.ts";
+import { newFolder } from "../new-folder.ts";
+
+const open: LocalCluster[] = [];
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((cluster) => cluster.stop()));
+  if (isInitialized()) await shutdown();
+});
+
+async function start(...args: Parameters<typeof LocalCluster.start>): Promise<LocalCluster> {
+  const cluster = await LocalCluster.start(...args);
+  open.push(cluster);
+  return cluster;
+}
+
+const whereAmI = remote(() => runtimeContext().nodeId);
+
+/** A node of a list that must be that long. */
+function at(list: readonly ClusterNode[], index: number): ClusterNode {
+  const node = list[index];
+  if (!node) throw new Error(`there is no node ${index}`);
+  return node;
+}
+
+const states = async (): Promise<Record<string, string>> =>
+  Object.fromEntries((await nodes()).map(({ name, state }) => [name, state]));
+
+const stateOf = (pid: number): string | undefined => {
+  if (!existsSync(`/proc/${pid}`)) return undefined;
+  const text = readFileSync(`/proc/${pid}/stat`, "latin1");
+  return text.charAt(text.lastIndexOf(")") + 2);
+};
+
+describe("starting", () => {
+  test("all nodes have joined, each with what it was given, and the head offers nothing", async () => {
+    const cluster = await start({
+      nodes: [
+        { name: "big", resources: { cpu: 2, disk: 3 }, objectStoreBytes: 32 * 2 ** 20, labels: { rack: "a" } },
+        { resources: { memory: 2 ** 20 } },
+      ],
+    });
+    const context = await cluster.connect();
+    const listed = Object.fromEntries((await nodes()).map((node) => [node.name, node]));
+    expect(listed.big).toMatchObject({
+      nodeId: at(cluster.nodes, 0).id,
+      state: "alive",
+      resources: { cpu: 2, disk: 3 },
+      labels: { rack: "a" },
+      objectStore: { capacityBytes: 32 * 2 ** 20 },
+    });
+    expect(listed["node-2"]?.resources).toEqual({ memory: 2 ** 20 });
+    expect(listed.head).toMatchObject({ nodeId: cluster.head.id, resources: {} });
+    expect(cluster.nodes).not.toContain(cluster.head);
+    expect(cluster.servers).toEqual([]);
+    expect(context.nodeId).not.toBe(cluster.head.id);
+  });
+
+  test("a number gives nodes of one CPU, and a head with a spec offers what it says", async () => {
+    const cluster = await start({ nodes: 2, head: { name: "first", resources: { cpu: 1, only: 1 } } });
+    expect(cluster.nodes.map(({ name }) => name)).toEqual(["node-1", "node-2"]);
+    await cluster.connect();
+    expect(await get(whereAmI.options({ resources: { only: 1 } }).remote())).toBe(cluster.head.id);
+    expect((await nodes()).filter(({ resources }) => resources.cpu === 1)).toHaveLength(3);
+  });
+
+  test("what cannot be is refused, and leaves nothing", async () => {
+    await expect(LocalCluster.start({ nodes: -1 })).rejects.toMatchObject({ code: "INVALID_OPTION" });
+    await expect(LocalCluster.start({ nodes: 1, control: "nats" })).rejects.toMatchObject({ code: "NOT_SUPPORTED" });
+    await expect(LocalCluster.start({ nodes: [{ name: "a" }, { name: "a" }] })).rejects.toThrow(/a node "a" already/);
+    const cluster = await start({ nodes: [{ name: "a" }] });
+    await expect(cluster.addNode({ name: "a" })).rejects.toMatchObject({ code: "INVALID_OPTION" });
+  });
+
+  test("every node has processes, a store and folders of its own", async () => {
+    const cluster = await start({ nodes: 2 });
+    await cluster.connect();
+    const mine = remote(() => [process.pid, process.env.TMPDIR, process.env.XDG_STATE_HOME] as const);
+    const [first, second] = [at(cluster.nodes, 0), at(cluster.nodes, 1)];
+    const all = [cluster.head, first, second].map((node) => node.pids());
+    expect(new Set(all.flat()).size).toBe(all.flat().length);
+    for (const pids of all) expect(pids.length).toBeGreaterThan(0);
+    const answers = await get(Array.from({ length: 8 }, () => mine.remote()));
+    for (const [pid, ...folders] of answers) {
+      const node = cluster.nodes.find((one) => one.pids().includes(pid));
+      expect(node?.workers().map((worker) => worker.pid)).toContain(pid);
+      for (const folder of folders) expect(folder).toMatch(/\/mk-\w+\/n[12]/);
+    }
+  });
+});
+
+describe("joining", () => {
+  test("a driver of this process has a node of its own, or shares one", async () => {
+    const cluster = await start({ nodes: 1 });
+    const own = await cluster.connect({ namespace: "n" });
+    expect(own.namespace).toBe("n");
+    expect((await states())[`driver-${process.pid}`]).toBe("alive");
+    expect(await get(whereAmI.remote())).toBe(at(cluster.nodes, 0).id);
+    await shutdown();
+    const shared = await cluster.connect({ node: at(cluster.nodes, 0) });
+    expect(shared.nodeId).toBe(at(cluster.nodes, 0).id);
+    expect(await get(whereAmI.remote())).toBe(shared.nodeId);
+  });
+
+  test("another program joins with the environment that the cluster gives, and only with its token", async () => {
+    const cluster = await start({ nodes: 1 });
+    const program = new Program("../../cluster/fixtures/joins.ts", "", { env: cluster.env });
+    try {
+      expect(await program.line("ran at")).toBe(at(cluster.nodes, 0).id);
+      await program.exitWithin(20_000);
+      await program.leavesNothing();
+    } finally {
+      program.remove();
+    }
+    await expect(init({ address: cluster.address })).rejects.toMatchObject({ code: "AUTHENTICATION" });
+    await expect(init({ address: cluster.address, token: "x".repeat(64) })).rejects.toMatchObject({
+      code: "AUTHENTICATION",
+    });
+  });
+
+  test("a node that is added later runs tasks", async () => {
+    const cluster = await start({ nodes: 1 });
+    await cluster.connect();
+    const added = await cluster.addNode({ name: "late", resources: { cpu: 1, late: 1 } });
+    expect(cluster.nodes).toHaveLength(2);
+    expect(await get(whereAmI.options({ resources: { late: 1 } }).remote())).toBe(added.id);
+  });
+});
+
+describe("faults", () => {
+  test("a killed node is gone with all its processes at once, and is known dead within 5 s", async () => {
+    const cluster = await start({ nodes: 2 });
+    await cluster.connect();
+    const first = at(cluster.nodes, 0);
+    const pids = first.pids();
+    await cluster.kill(first);
+    const killedAt = performance.now();
+    expect(pids.map(stateOf).filter((state) => state !== undefined && state !== "Z")).toEqual([]);
+    expect(first.pids()).toEqual([]);
+    expect(first.alive()).toBe(false);
+    await eventually(async () => (await states())["node-1"] === "dead", "it is known dead");
+    expect(performance.now() - killedAt).toBeLessThan(5_000);
+    expect(await get(whereAmI.remote())).toBe(at(cluster.nodes, 1).id);
+  });
+
+  test("a node stands still, and goes on", async () => {
+    const cluster = await start({ nodes: 1 });
+    const node = at(cluster.nodes, 0);
+    await cluster.kill(node, "SIGSTOP");
+    expect(new Set(node.pids().map(stateOf))).toEqual(new Set(["T"]));
+    expect(node.alive()).toBe(true);
+    await cluster.kill(node, "SIGCONT");
+    expect(node.pids().map(stateOf)).not.toContain("T");
+    await cluster.connect();
+    expect(await get(whereAmI.remote())).toBe(node.id);
+  });
+
+  test("control alone is killed and comes back at its address, while the nodes live and work", async () => {
+    const cluster = await start({ nodes: 1, head: { resources: { cpu: 1 } } });
+    await cluster.connect();
+    const marker = newFolder();
+    const waits = remote(async (folder: string) => {
+      const { existsSync, writeFileSync } = await import("node:fs");
+      writeFileSync(`${folder}/begun`, "");
+      while (!existsSync(`${folder}/go`)) await new Promise((resolve) => setTimeout(resolve, 10));
+      return runtimeContext().nodeId;
+    });
+    const running = waits.remote(marker);
+    await eventually(() => existsSync(`${marker}/begun`), "a task begins");
+    const before = cluster.nodes.map((node) => node.pids());
+    await cluster.killHead();
+    expect(await listens(cluster.address)).toBe(false);
+    expect([cluster.head.alive(), at(cluster.nodes, 0).alive()]).toEqual([true, true]);
+    writeFileSync(`${marker}/go`, "");
+    expect([cluster.head.id, at(cluster.nodes, 0).id]).toContain(await get(running));
+    await cluster.restartHead();
+    expect(await listens(cluster.address)).toBe(true);
+    await eventually(async () => (await states().catch(() => undefined))?.["node-1"] === "alive", "the node is back");
+    expect(at(cluster.nodes, 0).pids()).toEqual(expect.arrayContaining(before[0] ?? []));
+    const added = await cluster.addNode({ resources: { added: 1, cpu: 1 } });
+    expect(await get(whereAmI.options({ resources: { added: 1 } }).remote())).toBe(added.id);
+  });
+});
+
+describe("stopping", () => {
+  test("nothing is left: with a driver connected, a node killed, one that stands still and control killed", async () => {
+    const inMemory = readdirSync("/dev/shm");
+    const cluster = await start({ nodes: 3 });
+    await cluster.connect();
+    await get(whereAmI.remote());
+    const folder = /^(.*\/mk-\w+)\//.exec(await get(remote(() => process.env.TMPDIR ?? "").remote()))?.[1] as string;
+    expect(existsSync(folder)).toBe(true);
+    // What a task has started and left behind is of its node too.
+    const orphan = await get(
+      remote(async () => {
+        const { spawn } = await import("node:child_process");
+        return spawn("sleep", ["1000"], { detached: true, stdio: "ignore" }).pid ?? 0;
+      }).remote(),
+    );
+    const pids = [cluster.head, ...cluster.nodes].flatMap((node) => node.pids());
+    expect(pids).toContain(orphan);
+    await cluster.kill(at(cluster.nodes, 1));
+    await cluster.kill(at(cluster.nodes, 2), "SIGSTOP");
+    await cluster.killHead();
+    await cluster.stop();
+    expect(isInitialized()).toBe(false);
+    expect(pids.map(stateOf).filter((state) => state !== undefined && state !== "Z")).toEqual([]);
+    expect(existsSync(folder)).toBe(false);
+    expect(readdirSync("/dev/shm")).toEqual(inMemory);
+    expect(readFileSync("/proc/net/unix", "latin1")).not.toContain(folder);
+    // A second time does nothing.
+    await cluster.stop();
+  });
+
+  test("a driver that was connected elsewhere meanwhile is left alone", async () => {
+    const cluster = await start({ nodes: 1 });
+    await cluster.connect();
+    await shutdown();
+    await init({ resources: { cpu: 1 } });
+    await cluster.stop();
+    expect(await get(whereAmI.remote())).toBe(runtimeContext().nodeId);
+  });
+});
+
+const listens = (address: string): Promise<boolean> =>
+  new Promise((resolve) => {
+    const [host, port] = address.split(":");
+    const socket = connect(Number(port), host);
+    const end = (is: boolean) => (): void => {
+      socket.destroy();
+      resolve(is);
+    };
+    socket.once("connect", end(true)).once("error", end(false));
+  });
