@@ -8,6 +8,7 @@ const rooms = [
   ["transport"],
   ["closure", "codec", "events"],
   ["scheduler", "placement", "store", "owner", "control"],
+  ["pull"],
   ["node", "client"],
   ["worker", "driver", "head"],
   ["api"],

@@ -78,7 +78,7 @@ export class InlineExecutor {
     const { client, runtime } = this.options;
     const [owner, here] = MemoryPeer.pair();
     owner.handlers = handlers;
-    here.handlers = new OwnerConnection(here, false, client, runtime, this.tasks, this.actors, (ended) => {
+    here.handlers = new OwnerConnection(here, client, runtime, this.tasks, this.actors, (ended) => {
       this.peers.delete(here);
       this.tasks.ownerGone(ended);
       this.actors.ownerGone(ended);

@@ -2,9 +2,10 @@
  * Connections between nodes. What a node says to another leaves on the connection that it dialled itself, so all of it
  * arrives in order; one that cannot be dialled is told on the connection that it has dialled.
  */
+import type { Socket } from "node:net";
 import type { MobulaError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
-import { dialPeer, listenPeers, type Peer, type TcpListener } from "../transport/mod.ts";
+import { BULK_ROLE, dialPeer, listenPeers, type Peer, type TcpListener } from "../transport/mod.ts";
 import type { BetweenNodes, NodeStanding } from "../wire/cluster-messages.ts";
 
 export interface NodePeersOptions {
@@ -13,6 +14,8 @@ export interface NodePeersOptions {
   readonly ports: number | string;
   readonly token: string;
   onMessage(from: NodeId, message: BetweenNodes): void;
+  /** Another node has connected to get objects; the socket is paused. */
+  onBulk(socket: Socket): void;
   onNews(message: string): void;
 }
 
@@ -48,6 +51,10 @@ export class NodePeers {
       tokens: () => [token],
       who: { nodeId: options.here },
       accept: (peer, hello) => peers.accept(peer, (hello.who as { readonly nodeId: NodeId }).nodeId),
+      acceptSocket: (socket, { role }) => {
+        if (role === BULK_ROLE) options.onBulk(socket);
+        else socket.destroy();
+      },
       onRefused: (error: MobulaError, from) => onNews(`a connection from ${from} was refused: ${error.message}`),
     });
     return peers;

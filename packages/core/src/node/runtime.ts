@@ -17,10 +17,6 @@ import {
   nodeTag,
   nodeTagOf,
   type ProcessId,
-  type StoredName,
-  storedName,
-  storedNameKey,
-  storedNameTag,
   type WorkerId,
 } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
@@ -46,25 +42,17 @@ import {
   type SchedulerEvent,
   type StopReason,
 } from "../scheduler/mod.ts";
-import { type StoreServer, startStore } from "../store/mod.ts";
-import type { Peer } from "../transport/mod.ts";
+import { type OwnedKey, type StoreServer, startStore } from "../store/mod.ts";
+import { dialBulk, type Peer } from "../transport/mod.ts";
 import type {
+  AboutCopies,
   BetweenHomes,
   BetweenNodes,
   NodeDescription,
   NodeStanding,
   WorkerOrder,
 } from "../wire/cluster-messages.ts";
-import type {
-  FromNode,
-  Hello,
-  LeaseGranted,
-  LogLines,
-  StoreKey,
-  ToNode,
-  Welcome,
-  WorkerDeath,
-} from "../wire/messages.ts";
+import type { FromNode, Hello, LeaseGranted, LogLines, ToNode, Welcome, WorkerDeath } from "../wire/messages.ts";
 import type { ClaimPages } from "./claims.ts";
 import { ClusterLink } from "./cluster-link.ts";
 import type { NodeConfig } from "./config.ts";
@@ -81,6 +69,7 @@ import { describeMachine, type Machine } from "./machine.ts";
 import { MemoryMonitor } from "./memory-monitor.ts";
 import type { NodeLog } from "./node-log.ts";
 import { answerQuery, nodeUse } from "./node-queries.ts";
+import { NodeObjects } from "./objects.ts";
 import { Orphans } from "./orphans.ts";
 import { NodePeers } from "./peers.ts";
 import type { SpawnOptions, StartedWorker } from "./spawn.ts";
@@ -148,6 +137,7 @@ export class NodeRuntime {
   readonly config: NodeConfig;
   private readonly log: NodeLog;
   readonly store: StoreServer;
+  private readonly objects: NodeObjects;
   readonly engine: LeaseEngine;
   private readonly control: Control;
   readonly pool: WorkerPool;
@@ -198,7 +188,7 @@ export class NodeRuntime {
     ],
     send: (to, message) => this.send(to, message),
     published: (names) => this.control.storedAmong(names),
-    free: (names) => this.freeStored(names),
+    free: (names) => this.objects.free(names),
   });
   /** Workers that died, until the store has read what they sent it. */
   private readonly makers = new Map<ProcessId, WorkerId>();
@@ -227,7 +217,9 @@ export class NodeRuntime {
     const spillDirectory = config.spillDirectory ?? join(config.sessionDir, "spill");
     if (config.spillBytesMax !== 0) makeFolder(spillDirectory, log);
     let runtime: NodeRuntime | undefined;
+    const self = newProcessId(config.nodeId);
     const store = await startStore({
+      self,
       directory: config.sessionDir,
       capacityBytes: machine.objectStoreBytes,
       spillDirectory,
@@ -238,11 +230,11 @@ export class NodeRuntime {
       requestCollect: (processIds) => {
         for (const id of processIds) runtime?.send(id, { t: "collect" });
       },
-      onPinned: (processId, pinned) =>
-        runtime?.send(processId, { ...pinned, name: storedName(nodeTag(config.nodeId), pinned.key) }),
+      onPinned: (processId, pinned) => runtime?.objects.pinned(processId, pinned),
+      onCopyDropped: (key) => runtime?.objects.copyDropped(key),
       onProcessGone: (processId, keys) => runtime?.storeLeft(processId, keys),
     });
-    runtime = new NodeRuntime(options, machine, store);
+    runtime = new NodeRuntime(options, machine, store, self);
     runtime.accept();
     await runtime.joinCluster();
     const opened = runtime;
@@ -253,13 +245,26 @@ export class NodeRuntime {
     return runtime;
   }
 
-  private constructor(options: NodeRuntimeOptions, machine: Machine, store: StoreServer) {
+  private constructor(options: NodeRuntimeOptions, machine: Machine, store: StoreServer, self: ProcessId) {
     this.options = options;
     this.machine = machine;
     this.store = store;
     const { config } = options;
     this.config = config;
     this.log = options.log;
+    this.objects = new NodeObjects({
+      ...{ nodeId: config.nodeId, self, store, capacityBytes: machine.objectStoreBytes, nowMs: monotonicMs },
+      onPinned: (process, pinned) => this.send(process, pinned),
+      onOrphans: (names, workerId) => this.orphans.ask(names, workerId),
+      send: (to, message) => this.toHome(to, message),
+      addressOf: (tag) => this.others.get(tag)?.address ?? undefined,
+      isDead: (tag) => this.isDeadHome(tag),
+      dial: (address) => {
+        const { nodeId, cluster } = config;
+        return dialBulk({ address, token: cluster?.token ?? "", who: { nodeId } });
+      },
+      log: (message) => this.log.write("warn", message),
+    });
     this.engine = new LeaseEngine({
       total: machine.total,
       gpuIds: machine.gpuIds,
@@ -309,7 +314,7 @@ export class NodeRuntime {
       },
       send: (to, message) => this.sendHere(to, message),
       toHome: (to, message) => this.toHome(to, message),
-      isDead: (tag) => this.peers !== undefined && !this.others.has(tag),
+      isDead: (tag) => this.isDeadHome(tag),
     });
     this.broker = new LeaseBroker(config.nodeId, {
       demandHere: (clientId, shape, demand, wanted) =>
@@ -333,7 +338,7 @@ export class NodeRuntime {
           this.feed({ kind: "request-released", requestId });
         },
         killWorker: (workerId, intended) => this.pool.kill(workerId, intended),
-        freeStored: (names) => this.freeStored(names),
+        freeStored: (names) => this.objects.free(names),
         persist: persistThrough(state),
         explainRequest: (requestId) => this.engine.explainRequest(requestId, Date.now())?.sentences ?? [],
       },
@@ -368,6 +373,7 @@ export class NodeRuntime {
       here: nodeId,
       ...cluster,
       onMessage: (from, message) => this.fromNode(from, message),
+      onBulk: (socket) => this.objects.serve(socket),
       onNews,
     });
     this.description = { ...this.description, address: this.peers.address };
@@ -397,6 +403,7 @@ export class NodeRuntime {
       this.others.delete(nodeTag(node.nodeId));
       this.broker.nodeDied(node.nodeId, node.name);
       this.router.homeDied(nodeTag(node.nodeId));
+      this.objects.nodeDied(nodeTag(node.nodeId));
     }
     this.others.delete(nodeTag(this.config.nodeId));
     this.broker.clustered(this.others.size > 0);
@@ -428,11 +435,17 @@ export class NodeRuntime {
         else this.router.fromHome(nodeTag(from), message);
         return;
       default:
-        this.router.fromHome(nodeTag(from), message);
+        if (isAboutCopies(message)) this.objects.hear(nodeTag(from), message);
+        else this.router.fromHome(nodeTag(from), message);
     }
   }
 
-  private toHome(home: Home, message: BetweenHomes): void {
+  /** Of another node that this one has heard of. */
+  private isDeadHome(tag: Home): boolean {
+    return tag !== nodeTag(this.config.nodeId) && this.peers !== undefined && !this.others.has(tag);
+  }
+
+  private toHome(home: Home, message: BetweenHomes | AboutCopies): void {
     const node = this.others.get(home);
     if (node) this.peers?.send(node.nodeId, message);
   }
@@ -508,6 +521,7 @@ export class NodeRuntime {
     this.shrinker.close();
     this.monitor[Symbol.dispose]();
     await this.options.socket.close();
+    this.objects.close();
     await this.store.close();
   }
 
@@ -630,19 +644,10 @@ export class NodeRuntime {
     this.deaths.delete(workerId);
   }
 
-  private storeLeft(processId: ProcessId, keys: readonly StoreKey[]): void {
+  private storeLeft(processId: ProcessId, keys: readonly OwnedKey[]): void {
     const workerId = this.makers.get(processId);
     this.makers.delete(processId);
-    if (!this.isStopping)
-      this.orphans.ask(
-        keys.map((key) => storedName(nodeTag(this.config.nodeId), key)),
-        workerId,
-      );
-  }
-
-  private freeStored(names: readonly StoredName[]): void {
-    const here = nodeTag(this.config.nodeId);
-    this.store.free(names.filter((name) => storedNameTag(name) === here).map(storedNameKey));
+    if (!this.isStopping) this.objects.orphaned(keys, workerId);
   }
 
   // ── messages ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -698,13 +703,10 @@ export class NodeRuntime {
         return;
       }
       case "store-free":
-        this.freeStored(message.names);
+        this.objects.free(message.names);
         return;
       case "store-pin":
-        this.store.pin(
-          from,
-          message.values.map(({ name }) => storedNameKey(name)),
-        );
+        this.objects.pin(from, message);
         return;
       case "store-claims":
         this.orphans.answered(from, message);
@@ -927,6 +929,8 @@ function packable(units: ResourceUnits, pool: Pick<ResourcePool, "total" | "avai
 const PACK_BELOW = 0.5;
 /** Of demands that take nothing. */
 const PACKED_MAX = 64;
+
+const isAboutCopies = (message: BetweenNodes): message is AboutCopies => message.t.startsWith("copy-");
 
 const LEASE_NOTICES: ReadonlySet<string> = new Set<LeaseNotice["t"]>([
   "lease-granted",

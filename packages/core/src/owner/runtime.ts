@@ -294,13 +294,13 @@ export class OwnerRuntime {
     }
   }
 
-  /** Makes a stored object resident and pins it for this process, for others than the engine. */
+  /** Makes a stored argument resident and pins it for this process. */
   pin({ name, size, home }: StoredValue): Promise<Extract<FromNode, { t: "store-pinned" }>> {
     return new Promise((resolve) => {
       const waiters = this.pinWaiters.get(name);
       if (waiters) waiters.push(resolve);
       else this.pinWaiters.set(name, [resolve]);
-      this.toNode({ t: "store-pin", values: [{ name, size, home }] });
+      this.toNode({ t: "store-pin", values: [{ name, size, home }], isArgument: true });
     });
   }
 

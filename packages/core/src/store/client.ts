@@ -78,9 +78,10 @@ export interface StoreClient {
    * Stores `byteLength` bytes, which `write` puts into `target`. Returns when the object is sealed; blocks while the
    * node makes room.
    *
+   * @param owner the process that will free it, if another.
    * @throws as `create`; what `write` throws is thrown on, and the place given back.
    */
-  put(byteLength: number, callSite: string, write: (target: WriteTarget) => void): StoreKey;
+  put(byteLength: number, callSite: string, write: (target: WriteTarget) => void, owner?: ProcessId): StoreKey;
   /** The same, but waits for room without blocking the thread. */
   putAsync(byteLength: number, callSite: string, write: (target: WriteTarget) => void): Promise<StoreKey>;
   /** Reads an object that the node has pinned for this process. Call `done()` on the result when it is decoded. */
@@ -289,7 +290,13 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
     giveBack(offset, roundUpToPages(byteLength));
   }
 
-  function fill(place: Place, byteLength: number, callSite: string, write: (target: WriteTarget) => void): StoreKey {
+  function fill(
+    place: Place,
+    byteLength: number,
+    callSite: string,
+    write: (target: WriteTarget) => void,
+    owner: ProcessId | "" = "",
+  ): StoreKey {
     const { offset } = place;
     if (closed) throw new ConnectionLostError("the object store's client is closed");
     try {
@@ -300,7 +307,7 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
       throw error;
     }
     const key = nextKey++;
-    send(["sealed", key, offset, byteLength, callSite, false]);
+    send(["sealed", key, offset, byteLength, callSite, false, owner]);
     return key;
   }
 
@@ -361,7 +368,7 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
         writing.delete(abort);
         // Numbered only now: the node relies on keys that come in order.
         key = nextKey++;
-        send(["sealed", key, offset, byteLength, callSite, true]);
+        send(["sealed", key, offset, byteLength, callSite, true, ""]);
         return key;
       },
       abort,
@@ -407,8 +414,8 @@ export function openStoreClient(options: StoreClientOptions): StoreClient {
       return { bytes, seal: steps.seal, abort: steps.abort };
     },
 
-    put(byteLength, callSite, write) {
-      return fill(allocate(byteLength, callSite), byteLength, callSite, write);
+    put(byteLength, callSite, write, owner) {
+      return fill(allocate(byteLength, callSite), byteLength, callSite, write, owner);
     },
 
     async putAsync(byteLength, callSite, write) {

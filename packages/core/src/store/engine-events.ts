@@ -52,7 +52,13 @@ export type StoreEvent =
       readonly offset: number;
       readonly bytes: number;
       readonly callSite: string;
+      /** The process that will free it, if another. */
+      readonly owner?: ProcessId | undefined;
+      /** There is another of it elsewhere: it goes, without being asked for, when its memory is needed. */
+      readonly isCopy?: boolean;
     }
+  /** From now on this copy is kept as any other object. */
+  | { readonly kind: "kept"; readonly key: StoreKey }
   | { readonly kind: "given-back"; readonly processId: ProcessId; readonly offset: number; readonly bytes: number }
   | { readonly kind: "pin-requested"; readonly processId: ProcessId; readonly keys: readonly StoreKey[] }
   | { readonly kind: "unpinned"; readonly processId: ProcessId; readonly keys: readonly StoreKey[] }
@@ -109,6 +115,8 @@ export type StoreCommand =
   | { readonly kind: "reserve-fallback"; readonly ticket: number; readonly offset: number; readonly bytes: number }
   | { readonly kind: "punch"; readonly offset: number; readonly bytes: number }
   | { readonly kind: "populate"; readonly offset: number; readonly bytes: number }
+  /** A copy went for the sake of its memory. */
+  | { readonly kind: "copy-dropped"; readonly key: StoreKey }
   /** The process broke the protocol: it named a range that is not its own. */
   | { readonly kind: "expel"; readonly processId: ProcessId; readonly reason: string };
 

@@ -52,6 +52,12 @@ export interface StoreEngineOptions {
   readonly managesResidency: boolean;
 }
 
+/** An object, and the process that is to free it. */
+export interface OwnedKey {
+  readonly key: StoreKey;
+  readonly owner: ProcessId;
+}
+
 export interface StoreEngine {
   /** An event about what is already gone, late or repeated, changes nothing. */
   step(event: StoreEvent, nowMs: number): readonly StoreCommand[];
@@ -59,7 +65,11 @@ export interface StoreEngine {
   nextWakeMs(): number;
   stats(): StoreStats;
   /** Keys sealed by this process and not freed. */
-  keysSealedBy(processId: ProcessId): readonly StoreKey[];
+  keysSealedBy(processId: ProcessId): readonly OwnedKey[];
+  /** False when it was freed, or will never be. */
+  exists(key: StoreKey): boolean;
+  /** Keys that processes of the node with this tag are to free and have not. */
+  keysOwnedOn(tag: string): readonly StoreKey[];
 }
 
 interface StoredObject {
@@ -67,6 +77,8 @@ interface StoredObject {
   readonly bytes: number;
   readonly pages: number;
   readonly sealedBy: ProcessId;
+  readonly owner: ProcessId;
+  isCopy: boolean;
   readonly callSite: string;
   /** First page in memory (or in the overflow file); undefined while only on disk. */
   start: number | undefined;
@@ -103,6 +115,8 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
   const idle = new Map<StoreKey, StoredObject>();
   /** The same for objects that have a copy on disk: their memory can be dropped at once. */
   const idleOnDisk = new Map<StoreKey, StoredObject>();
+  /** The same for copies of what lies elsewhere. */
+  const idleCopies = new Map<StoreKey, StoredObject>();
   /** `lastKey` is the newest that the client sealed: it numbers them in order, so what is missing below is gone. */
   const clients = new Map<number, { readonly processId: ProcessId; lastKey: StoreKey }>();
   /** Pins that came before the news of the seal: the two travel on different connections. */
@@ -167,7 +181,7 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
       !object.moving &&
       !object.freed
     ) {
-      const list = object.slot ? idleOnDisk : idle;
+      const list = object.isCopy ? idleCopies : object.slot ? idleOnDisk : idle;
       list.delete(object.key);
       list.set(object.key, object);
     }
@@ -176,6 +190,7 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
   function notIdle(object: StoredObject): void {
     idle.delete(object.key);
     idleOnDisk.delete(object.key);
+    idleCopies.delete(object.key);
   }
 
   function pin(object: StoredObject, processId: ProcessId): void {
@@ -319,6 +334,8 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
       bytes: event.bytes,
       pages,
       sealedBy: processId,
+      owner: event.owner ?? processId,
+      isCopy: event.isCopy ?? false,
       callSite: event.callSite,
       start,
       slot: undefined,
@@ -540,8 +557,21 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
     for (let head = queue[0]; head && tryGrant(head); head = queue[0]) queue.shift();
   }
 
-  /** The oldest idle object that is on disk too leaves memory at no cost. */
+  function keep(key: StoreKey): void {
+    const object = objects.get(key);
+    if (!object?.isCopy) return;
+    notIdle(object);
+    object.isCopy = false;
+    becameIdle(object);
+  }
+
+  /** The oldest idle object that is elsewhere or on disk too leaves memory at no cost. */
   function dropSpareMemory(nowMs: number): boolean {
+    for (const { key } of idleCopies.values()) {
+      free(key, nowMs);
+      commands.push({ kind: "copy-dropped", key });
+      return true;
+    }
     for (const object of idleOnDisk.values()) {
       assert(object.slot && object.start !== undefined, "an idle object that is not in memory and on disk");
       idleOnDisk.delete(object.key);
@@ -723,6 +753,9 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
       case "unpinned":
         for (const key of event.keys) unpin(event.processId, key, 1, nowMs);
         return;
+      case "kept":
+        keep(event.key);
+        return;
       case "freed":
         for (const key of event.keys) free(key, nowMs);
         return;
@@ -800,7 +833,13 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
     keysSealedBy: (processId) =>
       [...objects.values()]
         .filter((object) => object.sealedBy === processId && !object.freed)
-        .map((object) => object.key),
+        .map(({ key, owner }) => ({ key, owner })),
+    exists(key) {
+      const object = objects.get(key);
+      return object ? !object.freed : isYetToCome(key) && !earlyFrees.has(key);
+    },
+    keysOwnedOn: (tag) =>
+      [...objects.values()].filter(({ owner, freed }) => owner.startsWith(tag) && !freed).map(({ key }) => key),
   };
 }
 

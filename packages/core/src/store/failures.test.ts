@@ -24,7 +24,7 @@ describe("failures of processes", () => {
       (bytes) => bytes === 0,
     );
     expect(await reader.call("read", sealed)).toMatchObject({ length: 2 * MIB, first: 5, same: true });
-    expect(harness.server.keysSealedBy(child.processId)).toEqual([sealed]);
+    expect(harness.server.keysSealedBy(child.processId)).toEqual([{ key: sealed, owner: child.processId }]);
   });
 
   it("pins of a killed process are taken back", async () => {

@@ -15,8 +15,19 @@ export type ToStore =
   | readonly ["hello", requestId: number, processId: ProcessId, pid: number]
   /** See `allocate-requested` in engine-events.ts. */
   | readonly ["allocate", requestId: number, bytes: number, wishBytes: number, callSite: string]
-  /** With `pinned` the producer keeps a view: it holds a pin from the start, and gives it back with "unpin". */
-  | readonly ["sealed", key: StoreKey, offset: number, bytes: number, callSite: string, pinned: boolean]
+  /**
+   * With `pinned` the producer keeps a view: it holds a pin from the start, and gives it back with "unpin". The owner is the
+   * process that will free it, "" for the producer.
+   */
+  | readonly [
+      "sealed",
+      key: StoreKey,
+      offset: number,
+      bytes: number,
+      callSite: string,
+      pinned: boolean,
+      owner: ProcessId | "",
+    ]
   | readonly ["unpin", key: StoreKey]
   | readonly ["give-back", offset: number, bytes: number]
   /** Nothing of this client is written any more; what closes now closes in order. */

@@ -9,9 +9,10 @@ import { join } from "node:path";
 import { InvalidOptionError, type ProcessId, unreachable } from "../base/mod.ts";
 import type { StoreInfo, StoreKey, StorePinned } from "../wire/messages.ts";
 import { type ArenaOptions, type Backing, createUnlinked, openArena, type SharedFile, sweepFiles } from "./arena.ts";
-import { createStoreEngine, KEYS_PER_CLIENT } from "./engine.ts";
-import type { StoreCommand, StoreEvent, StoreStats } from "./engine-events.ts";
+import { createStoreEngine, KEYS_PER_CLIENT, type OwnedKey } from "./engine.ts";
+import type { RequestId, StoreCommand, StoreEvent, StoreStats } from "./engine-events.ts";
 import { punchHole, reserveRange, roundUpToPages } from "./memory.ts";
+import { type GrantAnswer, NodeAccess, type OpenObject, type Room } from "./node-access.ts";
 import { isProcessAlive } from "./process-alive.ts";
 import { CALL_SITE_LENGTH_MAX, createFrameReader, encodeFrame, type FromStore, type ToStore } from "./protocol.ts";
 import { createSpillDisk, folderVolume, type MemoryPlace, type SpillVolume, writeZeros } from "./spill-disk.ts";
@@ -31,8 +32,12 @@ export interface StoreServerOptions {
   readonly requestCollect: (processIds: readonly ProcessId[]) => void;
   /** The answer to `pin`, for each key once, at once or after a restore. */
   readonly onPinned: (processId: ProcessId, pinned: Omit<StorePinned, "name">) => void;
+  /** Copies that went for the sake of their memory. */
+  readonly onCopyDropped?: (key: StoreKey) => void;
+  /** As whom the node itself uses the store. */
+  readonly self: ProcessId;
   /** A process is gone, and everything that it sent has been read; the keys are those it sealed and nobody freed. */
-  readonly onProcessGone?: (processId: ProcessId, keys: readonly StoreKey[]) => void;
+  readonly onProcessGone?: (processId: ProcessId, keys: readonly OwnedKey[]) => void;
   /** What the store does, for metrics and the timeline. */
   readonly onEvent?: (event: StoreServerEvent) => void;
   readonly backing?: Backing;
@@ -52,13 +57,23 @@ export type StoreServerEvent =
 export interface StoreServer {
   readonly info: StoreInfo;
   readonly backing: Backing;
+  /** Room for an object that the node itself writes. @throws ObjectStoreFullError, OutOfDiskError as for any process */
+  makeRoom(bytes: number, callSite: string): Promise<Room>;
+  /** An object to read, resident and pinned until it is closed. @throws `OBJECT_LOST` */
+  open(key: StoreKey): Promise<OpenObject>;
+  /** Whether it is there, and not freed. */
+  exists(key: StoreKey): boolean;
+  /** The copy is not to go for the sake of its memory any more. */
+  keep(key: StoreKey): void;
   pin(processId: ProcessId, keys: readonly StoreKey[]): void;
   unpin(processId: ProcessId, keys: readonly StoreKey[]): void;
   free(keys: readonly StoreKey[]): void;
   /** The process is dead, or its store client has closed: takes back its pins and what it had not sealed. */
   processGone(processId: ProcessId): void;
   /** Objects that this process sealed and nobody freed: what may be orphaned when it dies. */
-  keysSealedBy(processId: ProcessId): readonly StoreKey[];
+  keysSealedBy(processId: ProcessId): readonly OwnedKey[];
+  /** Objects that processes of the node with this tag are to free. */
+  keysOwnedOn(tag: string): readonly StoreKey[];
   stats(): StoreStats;
   /** Does what time has made due; the server's own timer calls it. */
   tick(): void;
@@ -106,7 +121,10 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
   let nextClientNumber = 1;
   let nextRequest = 1;
   /** The engine's request numbers, and where their answers go. */
-  const requests = new Map<number, { readonly connection: Connection; readonly clientRequestId: number }>();
+  const requests = new Map<
+    RequestId,
+    { readonly connection?: Connection; readonly answered: (answer: GrantAnswer) => void }
+  >();
   const connections = new Set<Connection>();
   /** Told to be gone while a connection may still hold unread news of it. */
   const leaving = new Set<ProcessId>();
@@ -115,6 +133,21 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
     step({ kind: "process-gone", processId });
     options.onProcessGone?.(processId, engine.keysSealedBy(processId));
   }
+  const access = new NodeAccess({
+    self: options.self,
+    clientNumber: nextClientNumber++,
+    arena: { fd: arena.fd, bytes: arenaBytes },
+    overflowAt: (offset) => {
+      const { fd, position } = placeOf(offset);
+      return { fd, position };
+    },
+    step: (event) => step(event),
+    request(answered) {
+      const requestId = nextRequest++;
+      requests.set(requestId, { answered });
+      return requestId;
+    },
+  });
   const running = new Set<Promise<void>>();
   let populating: Promise<void> = Promise.resolve();
 
@@ -142,28 +175,22 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
   function carryOut(command: StoreCommand): void {
     switch (command.kind) {
       case "grant":
-        if (arena.backing === "memfd" || command.offset >= arenaBytes) answerGrant(command);
+        if (arena.backing === "memfd" || command.offset >= arenaBytes) answer(command);
         else run(reserveThenGrant(command));
         return;
       case "refuse":
-        answer(command.requestId, (id) => [
-          "refused",
-          id,
-          command.error.code,
-          command.error.kind,
-          command.error.message,
-        ]);
+        answer(command);
         return;
       case "pinned": {
         const { processId, key, offset, size, error } = command;
-        options.onPinned(processId, { t: "store-pinned", key, offset, size, ...(error ? { error } : {}) });
+        tellPinned(processId, { t: "store-pinned", key, offset, size, ...(error ? { error } : {}) });
         return;
       }
       case "pinned-on-disk": {
         const { processId, key, slot } = command;
         const file = disk.pathOf(slot);
         options.onEvent?.({ kind: "read-from-disk", bytes: slot.bytes });
-        options.onPinned(processId, { t: "store-pinned", key, offset: slot.offset, size: slot.bytes, file });
+        tellPinned(processId, { t: "store-pinned", key, offset: slot.offset, size: slot.bytes, file });
         return;
       }
       case "collect":
@@ -185,6 +212,9 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
       case "punch":
         run(punch(command.offset, command.bytes));
         return;
+      case "copy-dropped":
+        options.onCopyDropped?.(command.key);
+        return;
       case "populate":
         populating = populating.then(() => populate(command.offset, command.bytes));
         run(populating);
@@ -199,15 +229,15 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
     }
   }
 
-  function answer(requestId: number, message: (clientRequestId: number) => FromStore): void {
-    const request = requests.get(requestId);
-    if (!request) return;
-    requests.delete(requestId);
-    request.connection.socket.write(encodeFrame(message(request.clientRequestId)));
+  function answer(command: GrantAnswer): void {
+    const request = requests.get(command.requestId);
+    requests.delete(command.requestId);
+    request?.answered(command);
   }
 
-  const answerGrant = (grant: StoreCommand & { readonly kind: "grant" }): void =>
-    answer(grant.requestId, (id) => ["granted", id, grant.offset, grant.bytes, grant.isFresh]);
+  function tellPinned(processId: ProcessId, pinned: Omit<StorePinned, "name">): void {
+    if (!access.pinned(processId, pinned)) options.onPinned(processId, pinned);
+  }
 
   // ── memory and disk ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -222,17 +252,12 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
       await reserve({ fd: arena.fd, position: grant.offset }, grant.bytes);
     } catch (error) {
       const { requestId, processId, offset, bytes } = grant;
-      answer(requestId, (id) => [
-        "refused",
-        id,
-        "DISK_FULL",
-        "exhausted",
-        `no memory behind the object store (${arena.backing}): ${String(error)}`,
-      ]);
+      const message = `no memory behind the object store (${arena.backing}): ${String(error)}`;
+      answer({ kind: "refuse", requestId, error: { code: "DISK_FULL", kind: "exhausted", message } });
       step({ kind: "grant-failed", requestId, processId, offset, bytes });
       return;
     }
-    answerGrant(grant);
+    answer(grant);
   }
 
   async function reserve(place: MemoryPlace, bytes: number): Promise<void> {
@@ -331,7 +356,10 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
       case "allocate": {
         const [, clientRequestId, bytes, wishBytes, callSite] = message;
         const requestId = nextRequest++;
-        requests.set(requestId, { connection, clientRequestId });
+        requests.set(requestId, {
+          connection,
+          answered: (answer) => connection.socket.write(encodeFrame(grantFrame(clientRequestId, answer))),
+        });
         step({
           kind: "allocate-requested",
           requestId,
@@ -343,7 +371,7 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
         return;
       }
       case "sealed": {
-        const [, key, offset, bytes, callSite, pinned] = message;
+        const [, key, offset, bytes, callSite, pinned, owner] = message;
         step({
           kind: "sealed",
           processId,
@@ -352,6 +380,7 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
           bytes,
           callSite: callSite.slice(0, CALL_SITE_LENGTH_MAX),
           pinned,
+          owner: owner === "" ? undefined : owner,
         });
         return;
       }
@@ -437,6 +466,11 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
       else gone(processId);
     },
     keysSealedBy: (processId) => engine.keysSealedBy(processId),
+    keysOwnedOn: (tag) => engine.keysOwnedOn(tag),
+    makeRoom: (bytes, callSite) => access.makeRoom(bytes, callSite),
+    open: (key) => access.open(key),
+    exists: (key) => engine.exists(key),
+    keep: (key) => step({ kind: "kept", key }),
     stats: () => engine.stats(),
     tick: () => step({ kind: "tick" }),
     async close() {
@@ -458,6 +492,12 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
       }
     },
   };
+}
+
+function grantFrame(clientRequestId: number, answer: GrantAnswer): FromStore {
+  if (answer.kind === "grant") return ["granted", clientRequestId, answer.offset, answer.bytes, answer.isFresh];
+  const { code, kind, message } = answer.error;
+  return ["refused", clientRequestId, code, kind, message];
 }
 
 /** The file for what does not fit into memory; without it there is no disk to spill to either. */

@@ -1,5 +1,6 @@
 export { listenPeers } from "./accept.ts";
 export { parseAddress, parsePorts } from "./address.ts";
+export { BULK_ROLE, type BulkConnection, type BulkReader, dialBulk } from "./bulk.ts";
 export { dialPeer } from "./dial.ts";
 export {
   checkVersion,

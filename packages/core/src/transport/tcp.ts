@@ -132,11 +132,18 @@ export async function connectTcp(
   address: string,
   options: WaitOptions & { tls?: Tls | undefined } = {},
 ): Promise<Socket> {
-  const { host, port } = parseAddress(address);
-  const socket = connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS });
+  const socket = connect(tcpOptions(address));
   await opened(socket, "connect", address, options);
   return options.tls ? secure(socket, address, options.tls, options) : socket;
 }
+
+/** For a connection to `host:port`. @throws InvalidOptionError */
+export const tcpOptions = (address: string) => ({
+  ...parseAddress(address),
+  noDelay: true,
+  keepAlive: true,
+  keepAliveInitialDelay: KEEP_ALIVE_MS,
+});
 
 /** TLS over a connection to `address`. */
 export async function secure(socket: Socket, address: string, tls: Tls, options: WaitOptions = {}): Promise<Socket> {
@@ -145,7 +152,8 @@ export async function secure(socket: Socket, address: string, tls: Tls, options:
   return secured;
 }
 
-function opened(socket: Socket, event: string, address: string, options: WaitOptions): Promise<void> {
+/** @throws ConnectionLostError when the event has not come in time. */
+export function opened(socket: Socket, event: string, address: string, options: WaitOptions = {}): Promise<void> {
   const { timeoutMs = CONNECT_TIMEOUT_MS, signal } = options;
   return new Promise((resolve, reject) => {
     let failure = new Error("it was closed");

@@ -3,7 +3,7 @@
  * says twice means the same as once.
  */
 import type { ErrorKind } from "../base/errors.ts";
-import type { JobId, LeaseId, NodeId, ProcessId, WorkerId } from "../base/ids.ts";
+import type { JobId, LeaseId, NodeId, ProcessId, StoredName, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import type { Answer, Demand, FromNode, HomeMessage, LogLines, Query } from "./messages.ts";
 import type { NodeInfo } from "./queries.ts";
@@ -144,7 +144,66 @@ export interface JobLog {
   readonly hops: number;
 }
 
-export type BetweenNodes = LeaseAsk | LeaseGiveBack | WorkerOrder | JobLog | BetweenHomes;
+export type BetweenNodes = LeaseAsk | LeaseGiveBack | WorkerOrder | JobLog | AboutCopies | BetweenHomes;
+
+// Objects. The home of an object's owner knows where there are copies of it.
+
+/** To the home: the sender is to have a copy, and asks of whom to get it. {@link CopyFrom} answers. */
+export interface CopyLocate {
+  readonly t: "copy-locate";
+  readonly name: StoredName;
+  /** Where it was not to be had: the tag of the node that the last answer named. */
+  readonly failed?: { readonly source: string; readonly isGone: boolean };
+}
+/** The tag of a node that has it, or receives it. Null: nobody has it; with `retry`, nobody who can be reached now. */
+export interface CopyFrom {
+  readonly t: "copy-from";
+  readonly name: StoredName;
+  readonly source: string | null;
+  readonly retry?: boolean;
+}
+/** To the home: the sender has a whole copy, or has none any more. */
+export interface CopyHeld {
+  readonly t: "copy-held";
+  readonly name: StoredName;
+  readonly isHeld: boolean;
+}
+/** Nobody needs these any more: the objects themselves, and copies that there are or will be. */
+export interface CopyFree {
+  readonly t: "copy-free";
+  readonly names: readonly StoredName[];
+}
+/** The copy of the receiver counts as the object itself from now on. */
+export interface CopyKeep {
+  readonly t: "copy-keep";
+  readonly name: StoredName;
+}
+/** To the node that made it: is it there? What was freed is known to be, for that was said on the same way. */
+export interface CopyCheck {
+  readonly t: "copy-check";
+  readonly name: StoredName;
+}
+export interface CopyChecked {
+  readonly t: "copy-checked";
+  readonly name: StoredName;
+  readonly exists: boolean;
+}
+/** A worker of the sender has died. To the home: does anybody there know these, which it has made? If not they are freed. */
+export interface CopyOrphans {
+  readonly t: "copy-orphans";
+  readonly names: readonly StoredName[];
+  readonly workerId?: WorkerId;
+}
+
+export type AboutCopies =
+  | CopyLocate
+  | CopyFrom
+  | CopyHeld
+  | CopyFree
+  | CopyKeep
+  | CopyCheck
+  | CopyChecked
+  | CopyOrphans;
 
 // ── between homes: nodes, and control ────────────────────────────────────────────────────────────────────────────────
 

@@ -240,6 +240,8 @@ export interface StoreFree {
 export interface StorePin {
   readonly t: "store-pin";
   readonly values: readonly Pick<StoredValue, "name" | "size" | "home">[];
+  /** For a task that waits to run, and not for a program that waits. */
+  readonly isArgument?: boolean;
 }
 /** Gives pins back, one a key, as {@link StorePinned} told it. */
 export interface StoreUnpin {

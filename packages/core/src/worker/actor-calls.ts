@@ -62,7 +62,7 @@ export class ActorCalls {
 
   arrived(actor: HostedActor, call: CallMessage): void {
     if (!this.open.has(call.connection)) this.open.set(call.connection, new Map());
-    if (call.deps.length > 0) call.fetched = fetchValues(this.options.runtime, call.deps, call.connection.isElsewhere);
+    if (call.deps.length > 0) call.fetched = fetchValues(this.options.runtime, call.deps);
     call.number = this.nextNumber++;
     const line = actor.lineOf(call.method.group);
     line.push(call);
@@ -328,8 +328,7 @@ export class ActorCalls {
       open.failures++;
       open.running = new Running(running.name, call.seq, call.attempt + open.failures, call.connection, actor);
       running.ended();
-      if (call.deps.length > 0)
-        call.fetched = fetchValues(this.options.runtime, call.deps, call.connection.isElsewhere);
+      if (call.deps.length > 0) call.fetched = fetchValues(this.options.runtime, call.deps);
       return delay(method.retryDelayMs).then(() => this.attempt(actor, open));
     }
     this.finish(actor, open, () => {

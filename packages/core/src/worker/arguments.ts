@@ -2,7 +2,7 @@
  * The arguments of a task or a call: brought together before it runs (stored ones pinned and viewed, inline ones
  * decoded), and let go of after it, or when it is not going to run.
  */
-import { type ErrorKind, errorFromCode, MobulaError } from "../base/errors.ts";
+import { type ErrorKind, errorFromCode } from "../base/errors.ts";
 import type { ObjectKey } from "../base/ids.ts";
 import type { ArgsWithCode, Client } from "../client/mod.ts";
 import { errorFromBytes } from "../client/mod.ts";
@@ -71,17 +71,8 @@ const NO_VALUES: readonly unknown[] = Object.freeze([]);
 export function fetchValues(
   runtime: OwnerRuntime,
   values: readonly ValueRecord[],
-  isElsewhere = false,
 ): readonly PinnedValue[] | Promise<readonly PinnedValue[]> {
   if (!values.some((value) => value.at === "stored")) return values;
-  if (isElsewhere) {
-    const refused = Promise.reject(
-      new MobulaError("NOT_REACHABLE", "invalid", "an argument lies in the object store of another node"),
-    );
-    // Who runs the task hears of it; who drops it need not.
-    refused.catch(() => {});
-    return refused;
-  }
   return Promise.all(values.map((value) => (value.at === "stored" ? runtime.pin(value) : value)));
 }
 

@@ -108,8 +108,6 @@ export interface OwnerHello {
 
 export class OwnerConnection implements PeerHandlers {
   readonly peer: Peer;
-  /** The owner is on another node: what lies in a store of one is not to be had at the other. */
-  readonly isElsewhere: boolean;
   ownerId = "" as ProcessId;
   private guardBase = 0;
   /** Under which it holds and leases. */
@@ -136,7 +134,6 @@ export class OwnerConnection implements PeerHandlers {
 
   constructor(
     peer: Peer,
-    isElsewhere: boolean,
     client: Client,
     runtime: OwnerRuntime,
     tasks: TaskRunner,
@@ -144,7 +141,6 @@ export class OwnerConnection implements PeerHandlers {
     onEnd: (connection: OwnerConnection) => void,
   ) {
     this.peer = peer;
-    this.isElsewhere = isElsewhere;
     this.client = client;
     this.runtime = runtime;
     this.tasks = tasks;
@@ -166,7 +162,7 @@ export class OwnerConnection implements PeerHandlers {
     this.guardBase = guardBase(owner);
     this.processId = processId;
     this.isOver = this.deadOwners?.has(processId) ?? false;
-    this.writer = new ResultWriter(this.client, this.runtime, this.peer, processId, this.isElsewhere);
+    this.writer = new ResultWriter(this.client, this.runtime, this.peer, processId);
   }
 
   /** What one of its tasks or calls is called in the claim words while it runs. */

@@ -1,8 +1,7 @@
 /** What a call gave, as messages to the owner that asked for it. */
 
-import { MobulaError } from "../base/errors.ts";
 import { type NodeId, nodeTag, nodeTagOf, type ObjectKey, type ProcessId, type Seq, storedName } from "../base/ids.ts";
-import { FRAME_BYTES_MAX, INLINE_BYTES_MAX } from "../base/limits.ts";
+import { INLINE_BYTES_MAX } from "../base/limits.ts";
 import { type Client, failureOf } from "../client/mod.ts";
 import type { NestedRef, OwnerRuntime } from "../owner/mod.ts";
 import type { Peer } from "../transport/mod.ts";
@@ -10,19 +9,13 @@ import { TO_OWNER, type ValueRecord, writeKeys, writeValue } from "../wire/mod.t
 
 const NO_KEYS: readonly ObjectKey[] = [];
 
-/** Objects in the store of one node cannot be read at another yet: to an owner there, results travel in messages. */
-const ELSEWHERE_BYTES_MAX = FRAME_BYTES_MAX / 2;
-
 export class ResultWriter {
-  private readonly inlineBytesMax: number;
   private readonly client: Client;
   private readonly runtime: OwnerRuntime;
   private readonly peer: Peer;
   private readonly owner: ProcessId;
 
-  /** @param isElsewhere the owner is on another node. */
-  constructor(client: Client, runtime: OwnerRuntime, peer: Peer, owner: ProcessId, isElsewhere: boolean) {
-    this.inlineBytesMax = isElsewhere ? ELSEWHERE_BYTES_MAX : INLINE_BYTES_MAX;
+  constructor(client: Client, runtime: OwnerRuntime, peer: Peer, owner: ProcessId) {
     this.client = client;
     this.runtime = runtime;
     this.peer = peer;
@@ -177,9 +170,8 @@ export class ResultWriter {
   private record(packed: ReturnType<Client["values"]["encode"]>, seq: Seq): ValueRecord {
     const nested = this.grant(this.client.values.nested(packed));
     const { store } = this.client;
-    if (packed.byteLength <= this.inlineBytesMax || !store) return { at: "inline", bytes: packed.toBytes(), nested };
-    if (this.inlineBytesMax > INLINE_BYTES_MAX) throw tooLargeForElsewhere(packed.byteLength);
-    const key = store.put(packed.byteLength, `result of task ${seq}`, (target) => packed.writeInto(target));
+    if (packed.byteLength <= INLINE_BYTES_MAX || !store) return { at: "inline", bytes: packed.toBytes(), nested };
+    const key = store.put(packed.byteLength, `result of task ${seq}`, (target) => packed.writeInto(target), this.owner);
     return {
       at: "stored",
       name: storedName(nodeTag(this.client.nodeId as NodeId), key),
@@ -206,9 +198,4 @@ export class ResultWriter {
     this.runtime.schedule();
     return keys;
   }
-}
-
-function tooLargeForElsewhere(bytes: number): MobulaError {
-  const message = `a result of ${(bytes / 2 ** 20).toFixed(0)} MiB cannot leave its node: up to ${ELSEWHERE_BYTES_MAX / 2 ** 20} MiB can`;
-  return new MobulaError("TOO_LARGE", "invalid", message);
 }

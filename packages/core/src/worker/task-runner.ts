@@ -86,7 +86,7 @@ export class TaskRunner {
       this.giveBack([task]);
       return;
     }
-    if (task.deps.length > 0) task.fetched = fetchValues(this.runtime, task.deps, task.connection.isElsewhere);
+    if (task.deps.length > 0) task.fetched = fetchValues(this.runtime, task.deps);
     this.queue.push(task);
   }
 

@@ -238,15 +238,15 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     }
     tasks.inherit(heir);
   };
-  const welcome = (peer: Peer, isElsewhere = false): PeerHandlers => {
-    const owner = new OwnerConnection(peer, isElsewhere, client, runtime, tasks, actors, ownerGone);
+  const welcome = (peer: Peer): PeerHandlers => {
+    const owner = new OwnerConnection(peer, client, runtime, tasks, actors, ownerGone);
     owner.onInherit = inherit;
     owner.deadOwners = deadOwners;
     owners.add(owner);
     return owner;
   };
-  await listenUnix(config.address, (peer) => welcome(peer));
-  const tcp = config.listen && (await listenForOthers(config.listen, (peer) => welcome(peer, true)));
+  await listenUnix(config.address, welcome);
+  const tcp = config.listen && (await listenForOthers(config.listen, welcome));
   // What finished before a task called process.exit() has finished: its results leave first.
   process.on("exit", () => {
     node.flush();

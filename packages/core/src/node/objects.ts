@@ -1,0 +1,150 @@
+/**
+ * Stored objects as the processes of this node see them: what was made here, and copies of what was made elsewhere. It passes
+ * on what processes and other nodes say, to the store, to the pulls of this node, and to the home of what others copy.
+ */
+import type { Socket } from "node:net";
+import {
+  type NodeId,
+  nodeTag,
+  nodeTagOf,
+  type ProcessId,
+  type StoredName,
+  storedName,
+  storedNameKey,
+  storedNameTag,
+  type WorkerId,
+} from "../base/ids.ts";
+import { BulkLinks, Copies, PRIORITY, Pulls, serveBulk, type Tag } from "../pull/mod.ts";
+import type { OwnedKey, StoreServer } from "../store/mod.ts";
+import type { BulkConnection } from "../transport/mod.ts";
+import type { AboutCopies } from "../wire/cluster-messages.ts";
+import type { StorePin, StorePinned } from "../wire/messages.ts";
+
+export interface NodeObjectsOptions {
+  readonly nodeId: NodeId;
+  readonly self: ProcessId;
+  readonly store: StoreServer;
+  readonly capacityBytes: number;
+  onPinned(process: ProcessId, pinned: StorePinned): void;
+  /** Which of these have no owner here any more is found out, and they are freed. */
+  onOrphans(names: readonly StoredName[], workerId: WorkerId | undefined): void;
+  send(to: Tag, message: AboutCopies): void;
+  addressOf(node: Tag): string | undefined;
+  isDead(node: Tag): boolean;
+  dial(address: string): Promise<BulkConnection>;
+  nowMs(): number;
+  log(message: string): void;
+}
+
+export class NodeObjects {
+  private readonly options: NodeObjectsOptions;
+  private readonly here: Tag;
+  private readonly copies: Copies;
+  private readonly pulls: Pulls;
+  private readonly links: BulkLinks;
+
+  constructor(options: NodeObjectsOptions) {
+    this.options = options;
+    const { nodeId, self, store, capacityBytes, addressOf, isDead, dial, nowMs, onPinned } = options;
+    const here = nodeTag(nodeId);
+    this.here = here;
+    this.links = new BulkLinks(dial);
+    const send = (to: Tag, message: AboutCopies): void => {
+      if (to === here) this.hear(here, message);
+      else options.send(to, message);
+    };
+    this.copies = new Copies({ send, isDead });
+    this.pulls = new Pulls({
+      ...{ here, self, store, capacityBytes, addressOf, isDead, send, nowMs },
+      links: this.links,
+      onFailed: onPinned,
+    });
+  }
+
+  pin(process: ProcessId, { values, isArgument }: Omit<StorePin, "t">): void {
+    for (const value of values) this.pulls.pin(process, value, isArgument ? PRIORITY.argument : PRIORITY.get);
+  }
+
+  /** What the store says of a pin. */
+  pinned(process: ProcessId, pinned: Omit<StorePinned, "name">): void {
+    const { key, error } = pinned;
+    if (error?.code === "OBJECT_LOST" && this.pulls.unreadable(key, process)) return;
+    this.options.onPinned(process, { ...pinned, name: this.pulls.nameOf(key) ?? storedName(this.here, key) });
+  }
+
+  /** What an owner of this node, or its directory, has let go of. */
+  free(names: readonly StoredName[]): void {
+    this.copies.free(names);
+  }
+
+  /** Objects that a process of this node has made, which is gone. */
+  orphaned(keys: readonly OwnedKey[], workerId: WorkerId | undefined): void {
+    const byHome = new Map<Tag, StoredName[]>();
+    for (const { key, owner } of keys) {
+      const home = nodeTagOf(owner);
+      const names = byHome.get(home);
+      if (names) names.push(storedName(this.here, key));
+      else byHome.set(home, [storedName(this.here, key)]);
+    }
+    for (const [home, names] of byHome) {
+      if (home === this.here) this.options.onOrphans(names, workerId);
+      else this.options.send(home, { t: "copy-orphans", names, ...(workerId !== undefined && { workerId }) });
+    }
+  }
+
+  /** What another node says, or this one to itself. */
+  hear(from: Tag, message: AboutCopies): void {
+    const { copies, pulls } = this;
+    switch (message.t) {
+      case "copy-locate":
+        copies.locate(from, message.name, message.failed);
+        return;
+      case "copy-from":
+        pulls.from(message);
+        return;
+      case "copy-held":
+        copies.held(from, message.name, message.isHeld);
+        return;
+      case "copy-free":
+        pulls.free(message.names);
+        return;
+      case "copy-keep":
+        pulls.keep(message.name);
+        return;
+      case "copy-check": {
+        const { name } = message;
+        const exists = storedNameTag(name) === this.here && this.options.store.exists(storedNameKey(name));
+        const answer = { t: "copy-checked", name, exists } as const;
+        if (from === this.here) this.hear(this.here, answer);
+        else this.options.send(from, answer);
+        return;
+      }
+      case "copy-checked":
+        copies.checked(message.name, message.exists);
+        return;
+      case "copy-orphans":
+        this.options.onOrphans(message.names, message.workerId);
+        return;
+    }
+  }
+
+  copyDropped(key: number): void {
+    this.pulls.dropped(key);
+  }
+
+  /** Another node asks for objects on this connection. */
+  serve(socket: Socket): void {
+    serveBulk(socket, { open: (name) => this.pulls.open(name), log: this.options.log });
+  }
+
+  nodeDied(node: Tag): void {
+    this.copies.nodeDied(node);
+    this.pulls.nodeDied(node);
+    // Whoever was to free them is gone.
+    this.options.store.free(this.options.store.keysOwnedOn(node));
+  }
+
+  close(): void {
+    this.links.close();
+  }
+}

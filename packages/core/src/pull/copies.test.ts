@@ -1,0 +1,206 @@
+import { describe, expect, test } from "vitest";
+import { type StoredName, storedName } from "../base/ids.ts";
+import { createPrng } from "../base/prng.ts";
+import { Copies, type Tag } from "./copies.ts";
+
+const A = "aaaaaaaa";
+const B = "bbbbbbbb";
+const C = "cccccccc";
+const D = "dddddddd";
+const name = storedName(A, 7);
+
+function copiesAt(dead: Tag[] = []) {
+  let said: string[] = [];
+  const copies = new Copies({
+    send: (to, message) => {
+      const what = "names" in message ? message.names.join() : message.name;
+      const more = message.t === "copy-from" ? ` ${message.source}${message.retry ? " retry" : ""}` : "";
+      said.push(`${to[0]} ${message.t} ${what}${more}`.replaceAll(name, "x").replace(/ ([a-d])\1{7}/, " $1"));
+    },
+    isDead: (node) => dead.includes(node),
+  });
+  const take = (): string[] => {
+    const taken = said;
+    said = [];
+    return taken;
+  };
+  /** The maker has said that it is there. */
+  const begun = (...askers: Tag[]): void => {
+    for (const asker of askers) copies.locate(asker, name);
+    copies.checked(name, true);
+  };
+  return { copies, take, begun };
+}
+
+describe("where copies are taken from", () => {
+  test("the maker is asked once whether it is there; those who asked meanwhile are answered together", () => {
+    const { copies, take } = copiesAt();
+    copies.locate(B, name);
+    copies.locate(C, name);
+    expect(take()).toEqual(["a copy-check x"]);
+    copies.checked(name, true);
+    expect(take()).toEqual(["b copy-from x a", "c copy-from x b"]);
+  });
+
+  test("what was freed at the maker is nowhere, and leaves no record", () => {
+    const { copies, take } = copiesAt();
+    copies.locate(B, name);
+    copies.checked(name, false);
+    expect(take()).toEqual(["a copy-check x", "b copy-from x null"]);
+    expect(copies.size).toBe(0);
+  });
+
+  test("readers form a chain; one that is complete serves the next", () => {
+    const { copies, take, begun } = copiesAt();
+    begun(B, C, D);
+    expect(take().slice(1)).toEqual(["b copy-from x a", "c copy-from x b", "d copy-from x c"]);
+    copies.held(B, name, true);
+    copies.locate("eeeeeeee", name);
+    expect(take()).toEqual(["e copy-from x aaaaaaaa"].map((line) => line.replace("aaaaaaaa", "a")));
+  });
+
+  test("one whose source failed gets another, and never one that gets it from itself", () => {
+    const { copies, take, begun } = copiesAt();
+    begun(B, C);
+    take();
+    copies.locate(B, name, { source: A, isGone: false });
+    expect(take()).toEqual(["b copy-from x null retry"]);
+    copies.locate(B, name, { source: A, isGone: true });
+    expect(take()).toEqual(["b copy-from x null"]);
+  });
+
+  test("when the maker dies a whole copy takes its place, and stays", () => {
+    const { copies, take, begun } = copiesAt();
+    begun(B, C);
+    copies.held(B, name, true);
+    take();
+    copies.nodeDied(A);
+    expect(take()).toEqual(["b copy-keep x"]);
+    copies.locate(C, name, { source: A, isGone: false });
+    expect(take()).toEqual(["c copy-from x b"]);
+  });
+
+  test("a copy that comes to be when all others are gone is kept", () => {
+    const { copies, take, begun } = copiesAt();
+    begun(B);
+    copies.nodeDied(A);
+    take();
+    copies.held(B, name, true);
+    expect(take()).toEqual(["b copy-keep x"]);
+  });
+});
+
+describe("freeing", () => {
+  test("reaches the maker, all copies and whoever is getting one", () => {
+    const { copies, take, begun } = copiesAt();
+    begun(B, C);
+    copies.held(B, name, true);
+    take();
+    copies.free([name]);
+    expect(take()).toEqual(["a copy-free x", "b copy-free x", "c copy-free x"]);
+    expect(copies.size).toBe(0);
+    copies.held(C, name, true);
+    expect(take()).toEqual(["c copy-free x"]);
+  });
+
+  test("one that was freed while its maker was asked is not copied", () => {
+    const { copies, take } = copiesAt();
+    copies.locate(B, name);
+    copies.free([name]);
+    copies.checked(name, true);
+    expect(take()).toEqual(["a copy-check x", "b copy-from x null", "a copy-free x"]);
+  });
+});
+
+/**
+ * Nodes that ask, fetch, drop and die at random. A copy can be had as long as a node that lives has one and somebody kept it;
+ * in the end everything is freed everywhere.
+ */
+test("over random lives of nodes, no copy is left behind and none is lost while one is kept", () => {
+  for (let seed = 1; seed <= 300; seed++) {
+    const prng = createPrng(seed);
+    const nodes = [A, B, C, D, "eeeeeeee"];
+    const dead = new Set<Tag>();
+    const has = new Map<Tag, Set<StoredName>>(nodes.map((node) => [node, new Set<StoredName>()]));
+    const kept = new Map<Tag, Set<StoredName>>(nodes.map((node) => [node, new Set<StoredName>()]));
+    const sources = new Map<Tag, Tag | null>();
+    const fetching = new Map<Tag, Tag>();
+    const inbox: (() => void)[] = [];
+    let isFreed = false;
+    const copies: Copies = new Copies({
+      isDead: (node) => dead.has(node),
+      send: (to, message) =>
+        void inbox.push(() => {
+          if (dead.has(to)) return;
+          if (message.t === "copy-check") copies.checked(name, has.get(A)?.has(name) ?? false);
+          else if (message.t === "copy-free") {
+            has.get(to)?.delete(name);
+            fetching.delete(to);
+          } else if (message.t === "copy-keep") {
+            if (has.get(to)?.has(name)) kept.get(to)?.add(name);
+          } else if (message.t === "copy-from") {
+            sources.set(to, message.source);
+            if (message.source !== null) fetching.set(to, message.source);
+            else {
+              fetching.delete(to);
+              const alive = nodes.some(
+                (node) => !dead.has(node) && kept.get(node)?.has(name) && has.get(node)?.has(name),
+              );
+              if (!isFreed && !message.retry)
+                expect(alive && inbox.length === 0, `seed ${seed}: lost while kept`).toBe(false);
+            }
+          }
+        }),
+    });
+    has.get(A)?.add(name);
+    kept.get(A)?.add(name);
+    const settle = (): void => {
+      for (let next = inbox.shift(); next; next = inbox.shift()) next();
+    };
+    for (let step = 0; step < 60 && !isFreed; step++) {
+      const node = prng.pick(nodes.slice(1));
+      const roll = prng.float();
+      if (roll < 0.35) {
+        if (!dead.has(node) && !has.get(node)?.has(name) && !fetching.has(node)) copies.locate(node, name);
+      } else if (roll < 0.7) {
+        const source = fetching.get(node);
+        if (source === undefined || dead.has(node)) continue;
+        fetching.delete(node);
+        if (!dead.has(source) && has.get(source)?.has(name)) {
+          has.get(node)?.add(name);
+          copies.held(node, name, true);
+        } else copies.locate(node, name, { source, isGone: !dead.has(source) && !fetching.has(source) });
+      } else if (roll < 0.85) {
+        if (has.get(node)?.has(name) && !kept.get(node)?.has(name) && !dead.has(node)) {
+          has.get(node)?.delete(name);
+          copies.held(node, name, false);
+        }
+      } else if (roll < 0.9) {
+        const dying = prng.pick(nodes);
+        if (dead.size < 3 && !dead.has(dying)) {
+          dead.add(dying);
+          has.get(dying)?.clear();
+          kept.get(dying)?.clear();
+          fetching.delete(dying);
+          copies.nodeDied(dying);
+        }
+      } else if (prng.float() < 0.1) {
+        isFreed = true;
+        copies.free([name]);
+      }
+      if (prng.float() < 0.7) settle();
+    }
+    if (!isFreed) copies.free([name]);
+    isFreed = true;
+    settle();
+    for (const [node, source] of fetching) {
+      if (dead.has(node)) continue;
+      if (has.get(source)?.has(name)) has.get(node)?.add(name);
+      copies.held(node, name, has.get(node)?.has(name) ?? false);
+    }
+    settle();
+    for (const node of nodes)
+      if (!dead.has(node)) expect(has.get(node)?.has(name), `seed ${seed}: ${node}`).toBe(false);
+    expect(copies.size, `seed ${seed}`).toBe(0);
+  }
+});

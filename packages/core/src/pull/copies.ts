@@ -1,0 +1,210 @@
+/**
+ * Where there are copies of the objects whose owners live on this node. Pure.
+ *
+ * 1. An object that nobody has copied is at the node that made it, and needs no record here.
+ * 2. Who is to have a copy asks for a source. Each source is given to one asker at a time where that is possible, and who
+ *    receives passes on what it has: many askers form a chain, through which the object flows once, however long it is.
+ * 3. Before the first copy is made, the maker is asked whether it still has the object. It was told of a freeing on the same
+ *    way, so a copy is never begun of what was freed; from then on this record knows of all that there are.
+ * 4. The maker's object stays until it is freed; copies go when their memory is needed. When the maker dies, one copy is
+ *    chosen to stay in its place.
+ */
+import { type StoredName, storedNameTag } from "../base/ids.ts";
+import type { CopyCheck, CopyFree, CopyFrom, CopyKeep, CopyLocate } from "../wire/cluster-messages.ts";
+
+/** The tag of a node. */
+export type Tag = string;
+
+export interface CopiesEffects {
+  /** Also to this node itself. */
+  send(to: Tag, message: CopyFrom | CopyFree | CopyKeep | CopyCheck): void;
+  isDead(node: Tag): boolean;
+}
+
+interface Holder {
+  isComplete: boolean;
+  /** It stays until it is freed. */
+  isKept: boolean;
+  /** Of whom it is getting it. */
+  source: Tag | undefined;
+  /** Whom it could not reach. */
+  readonly unreachable: Set<Tag>;
+}
+
+interface CopyRecord {
+  readonly name: StoredName;
+  readonly holders: Map<Tag, Holder>;
+  /** Who has asked while the maker was being asked. */
+  waiting: Tag[] | undefined;
+}
+
+export class Copies {
+  private readonly effects: CopiesEffects;
+  private readonly records = new Map<StoredName, CopyRecord>();
+
+  constructor(effects: CopiesEffects) {
+    this.effects = effects;
+  }
+
+  get size(): number {
+    return this.records.size;
+  }
+
+  locate(from: Tag, name: StoredName, failed?: CopyLocate["failed"]): void {
+    const known = this.records.get(name);
+    if (!known) {
+      this.begin(from, name);
+      return;
+    }
+    if (known.waiting) {
+      known.waiting.push(from);
+      return;
+    }
+    if (failed) {
+      const asker = known.holders.get(from);
+      if (asker) asker.source = undefined;
+      if (failed.isGone) this.lost(known, failed.source);
+      else asker?.unreachable.add(failed.source);
+    }
+    this.answer(known, from);
+  }
+
+  checked(name: StoredName, exists: boolean): void {
+    const record = this.records.get(name);
+    const waiting = record?.waiting;
+    if (!record || !waiting) return;
+    record.waiting = undefined;
+    if (!exists) this.records.delete(name);
+    for (const from of waiting) {
+      if (exists) this.answer(record, from);
+      else this.effects.send(from, { t: "copy-from", name, source: null });
+    }
+  }
+
+  held(from: Tag, name: StoredName, isHeld: boolean): void {
+    const record = this.records.get(name);
+    if (!record) {
+      if (isHeld) this.effects.send(from, { t: "copy-free", names: [name] });
+      return;
+    }
+    if (!isHeld) {
+      this.lost(record, from);
+      return;
+    }
+    const holder = record.holders.get(from) ?? newHolder();
+    record.holders.set(from, holder);
+    holder.isComplete = true;
+    holder.source = undefined;
+    holder.unreachable.clear();
+    if (!this.hasKept(record)) this.keepOne(record);
+  }
+
+  /** Their last references are gone. */
+  free(names: readonly StoredName[]): void {
+    const byNode = new Map<Tag, StoredName[]>();
+    for (const name of names) {
+      const record = this.records.get(name);
+      this.records.delete(name);
+      const nodes = new Set([storedNameTag(name), ...(record?.holders.keys() ?? [])]);
+      for (const from of record?.waiting ?? []) this.effects.send(from, { t: "copy-from", name, source: null });
+      for (const node of nodes) {
+        const ofNode = byNode.get(node);
+        if (ofNode) ofNode.push(name);
+        else byNode.set(node, [name]);
+      }
+    }
+    for (const [node, ofNode] of byNode) this.effects.send(node, { t: "copy-free", names: ofNode });
+  }
+
+  nodeDied(node: Tag): void {
+    for (const record of [...this.records.values()]) {
+      if (record.waiting && storedNameTag(record.name) === node) this.checked(record.name, false);
+      else this.lost(record, node);
+    }
+  }
+
+  private begin(from: Tag, name: StoredName): void {
+    const maker = storedNameTag(name);
+    if (this.effects.isDead(maker)) {
+      this.effects.send(from, { t: "copy-from", name, source: null });
+      return;
+    }
+    const origin: Holder = { ...newHolder(), isComplete: true, isKept: true };
+    this.records.set(name, { name, holders: new Map([[maker, origin]]), waiting: [from] });
+    this.effects.send(maker, { t: "copy-check", name });
+  }
+
+  private answer(record: CopyRecord, from: Tag): void {
+    const { name, holders } = record;
+    const asker = holders.get(from) ?? newHolder();
+    holders.set(from, asker);
+    const source = this.sourceFor(record, from, asker);
+    asker.source = source;
+    if (source !== undefined) {
+      this.effects.send(from, { t: "copy-from", name, source });
+      return;
+    }
+    if (asker.unreachable.size > 0) {
+      // Until control has given one of them up, or it is there again.
+      asker.unreachable.clear();
+      this.effects.send(from, { t: "copy-from", name, source: null, retry: true });
+      return;
+    }
+    this.lost(record, from);
+    this.effects.send(from, { t: "copy-from", name, source: null });
+  }
+
+  /** Of those who have it, or are certain to get it without the asker, the one that gives it to the fewest others. */
+  private sourceFor({ holders }: CopyRecord, from: Tag, { unreachable }: Holder): Tag | undefined {
+    const takers = new Map<Tag, number>();
+    for (const { source } of holders.values())
+      if (source !== undefined) takers.set(source, (takers.get(source) ?? 0) + 1);
+    let best: Tag | undefined;
+    let bestTakers = Number.POSITIVE_INFINITY;
+    let bestIsComplete = false;
+    for (const [node, holder] of holders) {
+      if (node === from || unreachable.has(node) || !this.reaches(holders, holder, from)) continue;
+      const count = takers.get(node) ?? 0;
+      if (count > bestTakers || (count === bestTakers && (bestIsComplete || !holder.isComplete))) continue;
+      best = node;
+      bestTakers = count;
+      bestIsComplete = holder.isComplete;
+    }
+    return best;
+  }
+
+  /** Whether somebody who has all of it is at the end of the chain, and `without` is not on it. */
+  private reaches(holders: ReadonlyMap<Tag, Holder>, holder: Holder, without: Tag): boolean {
+    for (let at: Holder | undefined = holder; at; ) {
+      if (at.isComplete) return true;
+      if (at.source === undefined || at.source === without) return false;
+      at = holders.get(at.source);
+    }
+    return false;
+  }
+
+  private lost(record: CopyRecord, node: Tag): void {
+    const { holders, name } = record;
+    const holder = holders.get(node);
+    if (!holder?.isKept && !holder) return;
+    holders.delete(node);
+    if (holder.isKept) this.keepOne(record);
+    if (holders.size === 0) this.records.delete(name);
+  }
+
+  private hasKept({ holders }: CopyRecord): boolean {
+    for (const { isKept } of holders.values()) if (isKept) return true;
+    return false;
+  }
+
+  private keepOne({ name, holders }: CopyRecord): void {
+    for (const [node, holder] of holders) {
+      if (!holder.isComplete) continue;
+      holder.isKept = true;
+      this.effects.send(node, { t: "copy-keep", name });
+      return;
+    }
+  }
+}
+
+const newHolder = (): Holder => ({ isComplete: false, isKept: false, source: undefined, unreachable: new Set() });

@@ -1,0 +1,91 @@
+/**
+ * Connections that carry the bytes of objects. What arrives is read straight to where it belongs: without TLS the system
+ * writes it there itself (512 MiB between two processes: 4.0 GiB/s, against 2.9 through `data` events).
+ */
+import { connect, type Socket } from "node:net";
+import { introduce } from "./handshake.ts";
+import { opened, secure, tcpOptions } from "./tcp.ts";
+import type { Tls } from "./tls.ts";
+
+export const BULK_ROLE = "bulk";
+
+export interface BulkDialOptions {
+  /** `host:port` */
+  readonly address: string;
+  readonly token: string;
+  /** Who this is; plain data. */
+  readonly who: unknown;
+  readonly tls?: Tls | undefined;
+}
+
+export interface BulkReader {
+  /**
+   * Where the next bytes go, at least one. Asked before it is known whether any come; where there is no telling yet, nothing is
+   * returned.
+   */
+  room(): Uint8Array | undefined;
+  /** Bytes that came and went where `room` said. */
+  filled(bytes: number): void;
+  /** Bytes that came when there was no room for them; good during the call only. */
+  overflowed(bytes: Uint8Array): void;
+}
+
+export interface BulkConnection {
+  /** To write to, and to destroy. */
+  readonly socket: Socket;
+  /** Everything that comes from now on. To be called once. */
+  read(reader: BulkReader): void;
+}
+
+/** What comes before anybody has said where it goes: words of the handshake, and heads of answers. */
+const SCRATCH_BYTES = 64 * 1024;
+
+/** @throws AuthenticationError, VersionMismatchError, ConnectionLostError. */
+export async function dialBulk({ address, token, who, tls }: BulkDialOptions): Promise<BulkConnection> {
+  let reader: BulkReader | undefined;
+  let socket: Socket;
+  if (tls) {
+    const plain = connect(tcpOptions(address));
+    await opened(plain, "connect", address);
+    socket = await secure(plain, address, tls);
+  } else {
+    const scratch = Buffer.allocUnsafe(SCRATCH_BYTES);
+    socket = connect({
+      ...tcpOptions(address),
+      onread: {
+        buffer: () => reader?.room() ?? scratch,
+        callback: (bytes, buffer) => {
+          if (!reader) socket.emit("data", Buffer.from(buffer.subarray(0, bytes)));
+          else if (buffer === scratch) reader.overflowed(buffer.subarray(0, bytes));
+          else reader.filled(bytes);
+          return true;
+        },
+      },
+    });
+    await opened(socket, "connect", address);
+  }
+  await introduce(socket, { role: BULK_ROLE, who, token });
+  return {
+    socket,
+    read(given) {
+      reader = given;
+      // By TLS everything comes through memory of its own.
+      if (tls) socket.on("data", (chunk: Buffer) => copy(chunk, given));
+      socket.resume();
+    },
+  };
+}
+
+function copy(chunk: Uint8Array, reader: BulkReader): void {
+  for (let at = 0; at < chunk.length; ) {
+    const room = reader.room();
+    if (!room) {
+      reader.overflowed(chunk.subarray(at));
+      return;
+    }
+    const bytes = Math.min(room.length, chunk.length - at);
+    room.set(chunk.subarray(at, at + bytes));
+    reader.filled(bytes);
+    at += bytes;
+  }
+}

@@ -1,0 +1,97 @@
+/** Stored objects over nodes: read, passed on and freed anywhere, and there while somebody has a copy or can make them again. */
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { get, nodes, put, release, remote } from "../../src/api/mod.ts";
+import { LocalCluster } from "../../src/testing/mod.ts";
+import { eventually } from "../eventually.ts";
+
+const MIB = 2 ** 20;
+let cluster: LocalCluster;
+
+beforeAll(async () => {
+  const node = (name: string) => ({ name, resources: { cpu: 2, [name]: 2 }, objectStoreBytes: 96 * MIB });
+  cluster = await LocalCluster.start({ nodes: ["one", "two", "three"].map(node) });
+  const [one] = cluster.nodes;
+  if (one) await cluster.connect({ node: one });
+});
+afterAll(() => cluster.stop());
+
+const on = (name: string) => ({ resources: { [name]: 1 } });
+const make = remote((bytes: number, seed: number) => new Uint8Array(bytes).fill(seed));
+const sum = remote((...parts: Uint8Array[]) => parts.map((part) => part.reduce((a, b) => a + b, 0)));
+
+async function usedBytes(): Promise<Record<string, number>> {
+  return Object.fromEntries(
+    (await nodes())
+      .filter(({ state }) => state === "alive")
+      .map(({ name, objectStore }) => [name, objectStore.usedBytes]),
+  );
+}
+const allFree = () =>
+  eventually(async () => Object.values(await usedBytes()).every((bytes) => bytes === 0), "all stores are empty");
+
+test("a result made on another node is what it was, and goes from every node with its last ref", async () => {
+  const ref = make.options(on("two")).remote(10 * MIB, 7);
+  const bytes = await get(ref);
+  expect([bytes.length, bytes[0], bytes[10 * MIB - 1]]).toEqual([10 * MIB, 7, 7]);
+  expect(await usedBytes()).toMatchObject({ one: expect.any(Number), two: expect.any(Number), three: 0 });
+  release(ref);
+  await eventually(async () => (await usedBytes()).two === 0, "the object goes");
+});
+
+test("an argument that was put here, and one made on a third node, are read by a task elsewhere", async () => {
+  const here = put(new Uint8Array(2 * MIB).fill(1));
+  const there = make.options(on("three")).remote(MIB, 2);
+  expect(await get(sum.options(on("two")).remote(here, there))).toEqual([2 * MIB, 2 * MIB]);
+  release(here, there);
+});
+
+test("a ref inside a value is read by whoever has come by it, though its owner never had the value", async () => {
+  const maker = remote((bytes: number) => [put(new Uint8Array(bytes).fill(3))]);
+  const [inner] = await get(maker.options(on("two")).remote(MIB));
+  if (!inner) throw new Error("no ref came");
+  const reader = remote(async (refs: (typeof inner)[]) => (await get(refs))[0]?.[5]);
+  expect(await get(reader.options(on("three")).remote([inner]))).toBe(3);
+  expect((await get(inner)).length).toBe(MIB);
+  release(inner);
+});
+
+test("many readers of one object get it, each node once", async () => {
+  const ref = put(new Uint8Array(8 * MIB).fill(1));
+  const readers = ["two", "three"].flatMap((name) =>
+    Array.from({ length: 4 }, () => sum.options(on(name)).remote(ref)),
+  );
+  expect(await get(readers)).toEqual(readers.map(() => [8 * MIB]));
+  const used = await usedBytes();
+  expect(used.two).toBeLessThan(16 * MIB);
+  expect(used.three).toBeLessThan(16 * MIB);
+  release(ref, ...readers);
+});
+
+test("copies make room for what is needed next, and are fetched again", async () => {
+  const refs = Array.from({ length: 12 }, (_, index) => make.options(on("two")).remote(6 * MIB, index + 1));
+  const first = (value: Uint8Array): number => value[0] ?? 0;
+  const look = remote(first);
+  for (let round = 0; round < 2; round++) {
+    for (const [index, ref] of refs.entries()) {
+      expect(await get(look.options(on("three")).remote(ref))).toBe(index + 1);
+    }
+  }
+  const own = Array.from({ length: 12 }, () => make.options(on("three")).remote(6 * MIB, 9));
+  for (const ref of own) expect(await get(look.options(on("three")).remote(ref))).toBe(9);
+  release(...refs, ...own);
+});
+
+test("nothing is left when all refs are gone", async () => {
+  globalThis.gc?.();
+  await allFree();
+});
+
+test("an object outlives the node that made it while another has a copy", async () => {
+  const four = await cluster.addNode({ name: "four", resources: { cpu: 2, four: 2 }, objectStoreBytes: 96 * MIB });
+  const ref = make.options({ ...on("four"), maxRetries: 0 }).remote(MIB, 5);
+  const total = async (name: string): Promise<number | undefined> => (await get(sum.options(on(name)).remote(ref)))[0];
+  expect(await total("two")).toBe(5 * MIB);
+  await cluster.kill(four);
+  expect(await total("three")).toBe(5 * MIB);
+  expect((await get(ref))[0]).toBe(5);
+});
