@@ -112,6 +112,9 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
         if (isAlive(to)) effects.send(to, message);
         break;
       }
+      case "object-lost":
+        directory.lose(message.key, message.name);
+        break;
       case "hold-grant":
         // One who is gone needs nothing any more.
         if (isAlive(message.to)) for (const key of message.keys) holds.add(actors.canonical(key), message.to, 1);

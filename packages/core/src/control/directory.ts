@@ -8,7 +8,7 @@
  * 4. When the owner is gone, what it still had to deliver becomes OWNER_DIED; values that are there live on while held.
  */
 import { type ActorId, type ObjectKey, objectKeyOwner, type ProcessId, type StoredName } from "../base/mod.ts";
-import type { ObjectPublish, ObjectState, ObjectUnread, ValueRecord } from "../wire/messages.ts";
+import type { ObjectLost, ObjectPublish, ObjectState, ObjectUnread, ValueRecord } from "../wire/messages.ts";
 import { packFailure } from "../wire/mod.ts";
 import type { HoldTable } from "./holds.ts";
 import type { HeldKey } from "./keys.ts";
@@ -32,7 +32,7 @@ interface ObjectRecord {
 }
 
 export interface DirectoryOut {
-  send(to: ProcessId, message: ObjectState | ObjectUnread): void;
+  send(to: ProcessId, message: ObjectState | ObjectUnread | ObjectLost): void;
   free(name: StoredName): void;
   isAlive(process: ProcessId): boolean;
   /** The key that counts: an actor that was asked for under another id has one. */
@@ -43,6 +43,8 @@ export interface Directory {
   publish(from: ProcessId, objects: ObjectPublish["objects"]): void;
   unpublish(from: ProcessId, keys: readonly ObjectKey[]): void;
   subscribe(from: ProcessId, keys: readonly ObjectKey[]): void;
+  /** The stored value is not to be had any more. */
+  lose(key: ObjectKey, name: StoredName): void;
   /** Its subscriptions end, and what it owned and had not delivered fails. */
   processGone(process: ProcessId): void;
   /** The last hold on an object is gone. */
@@ -206,6 +208,21 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
       }
     },
 
+    lose(key, name) {
+      const record = records.get(key);
+      const before = record?.value;
+      // Others may have said so before, and it may have been made again.
+      if (!record || before?.at !== "stored" || before.name !== name) return;
+      if (!out.isAlive(record.publisher)) {
+        setValue(key, record, lostWithOwner(key));
+        return;
+      }
+      record.value = undefined;
+      addTo(awaited, record.publisher, key);
+      dropValue(before);
+      out.send(record.publisher, { t: "object-lost", key, name });
+    },
+
     processGone(process) {
       for (const key of waitingFor.get(process) ?? []) {
         const record = records.get(key);
@@ -271,6 +288,16 @@ const ownerDied = (key: ObjectKey): ValueRecord => ({
     code: "OWNER_DIED",
     kind: "lost",
     message: `object ${key} has no value: process ${objectKeyOwner(key)}, which had to deliver it, has ended; run its task again`,
+  }),
+});
+
+const lostWithOwner = (key: ObjectKey): ValueRecord => ({
+  at: "error",
+  nested: [],
+  bytes: packFailure({
+    code: "OBJECT_LOST",
+    kind: "lost",
+    message: `object ${key} is lost: no node that lives has it, and process ${objectKeyOwner(key)}, which could have made it again, has ended`,
   }),
 });
 

@@ -19,6 +19,7 @@ export const CONTROL_MESSAGES: ReadonlySet<string> = new Set<ControlMessage["t"]
   "hold-release",
   "object-subscribe",
   "object-cancel",
+  "object-lost",
   "actor-create",
   "actor-announce",
   "actor-subscribe",

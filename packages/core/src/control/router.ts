@@ -149,6 +149,7 @@ export function createRouter({ here, actors }: Omit<HomeOptions, "elsewhere">, e
             say(home, from, { ...message, holds });
           return;
         case "object-cancel":
+        case "object-lost":
           say(homeOf(message.key), from, message);
           return;
         case "actor-create":

@@ -124,6 +124,9 @@ export class OwnerEngine {
         if (this.objects.find(objectKeySeq(message.key)))
           this.cancel(objectKeySeq(message.key), message.force, message.isRecursive);
         return true;
+      case "object-lost":
+        this.objects.onLost(message.key, message.name);
+        return true;
       case "handed-ended":
         this.tasks.endedCount += message.count;
         this.handover?.ended(message.count);
@@ -205,6 +208,13 @@ export class OwnerEngine {
             this.actors.requeue(task);
           }
         }
+        return;
+      }
+      case TO_OWNER.argumentsLost: {
+        const task = this.tasks.current(link, reader.uint() as Seq, reader.uint());
+        const names = new Set<string>();
+        for (let field = 3; field < fields; field++) names.add(reader.string());
+        if (task) this.tasks.argumentsLost(task, names);
         return;
       }
       case TO_OWNER.inherited:

@@ -267,6 +267,12 @@ export class ObjectTable {
     let { message } = error;
     record.value = undefined;
     this.holds.drop(value.nested);
+    if (record.isForeign && error.code === "OBJECT_LOST") {
+      // Its owner may make it again.
+      this.effects.toNode({ t: "object-lost", key: this.keyOf(record), name: value.name });
+      this.subscribe(record);
+      return;
+    }
     if (!record.isForeign && !record.isPublished) this.freed.push(value.name);
     if (error.code === "OBJECT_LOST" && task && !record.isForeign) {
       const whyNot = this.listener?.rebuild(task, record);
@@ -275,6 +281,18 @@ export class ObjectTable {
     }
     const bytes = packFailure({ code: error.code, kind: error.kind as "lost", message });
     this.setValue(record, { at: "error", bytes, nested: [] });
+  }
+
+  /** Others have found that a published value is lost. */
+  onLost(key: ObjectKey, name: StoredName): void {
+    const record = this.ownRecord(key);
+    if (record?.value?.at === "stored" && record.value.name === name) {
+      this.lose(record, { code: "OBJECT_LOST", kind: "lost", message: `no node that lives has object ${key}` });
+    } else if (!record) {
+      const message = `object ${key} is lost: no node that lives has it, and its owner has let go of what could make it again`;
+      const bytes = packFailure({ code: "OBJECT_LOST", kind: "lost", message });
+      this.effects.toNode({ t: "object-publish", objects: [{ key, value: { at: "error", bytes, nested: [] } }] });
+    }
   }
 
   /** Failures of tasks that the program still has a ref of and has never asked for. */

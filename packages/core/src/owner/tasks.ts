@@ -369,6 +369,18 @@ export class TaskTable {
     this.objects.holds.drop(nested);
   }
 
+  /** A worker could not begin it, because stored arguments are not to be had: it waits until they are made again. */
+  argumentsLost(task: TaskRecord, names: ReadonlySet<string>): void {
+    if (!this.leave(task, 0, "lost", false)) return;
+    for (const dep of task.deps) {
+      const { value } = dep;
+      if (value?.at !== "stored" || !names.has(value.name)) continue;
+      const message = `no node that lives has an argument of ${task.name}`;
+      this.objects.lose(dep, { code: "OBJECT_LOST", kind: "lost", message });
+    }
+    this.requeue(task);
+  }
+
   attemptLost(task: TaskRecord, lease: Lease, started: boolean): void {
     const { death } = lease;
     if (!this.leave(task, 0, "lost", started)) return;

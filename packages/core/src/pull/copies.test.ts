@@ -158,7 +158,7 @@ test("over random lives of nodes, no copy is left behind and none is lost while 
       for (let next = inbox.shift(); next; next = inbox.shift()) next();
     };
     for (let step = 0; step < 60 && !isFreed; step++) {
-      const node = prng.pick(nodes.slice(1));
+      const node = prng.pick(nodes.slice(1)) as Tag;
       const roll = prng.float();
       if (roll < 0.35) {
         if (!dead.has(node) && !has.get(node)?.has(name) && !fetching.has(node)) copies.locate(node, name);
@@ -176,7 +176,7 @@ test("over random lives of nodes, no copy is left behind and none is lost while 
           copies.held(node, name, false);
         }
       } else if (roll < 0.9) {
-        const dying = prng.pick(nodes);
+        const dying = prng.pick(nodes) as Tag;
         if (dead.size < 3 && !dead.has(dying)) {
           dead.add(dying);
           has.get(dying)?.clear();

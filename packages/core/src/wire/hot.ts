@@ -58,6 +58,8 @@ export const TO_OWNER = {
   actorGone: 6,
   /** [7, (seq, attempt)…] this is what the dead owner's tasks have come to here: they run, or their answers follow. */
   inherited: 7,
+  /** [8, seq, attempt, name…] not begun: these stored arguments are not to be had any more. */
+  argumentsLost: 8,
 } as const;
 
 export const TEMPLATE_FLAGS = {

@@ -158,6 +158,12 @@ export interface ObjectSubscribe {
   readonly t: "object-subscribe";
   readonly keys: readonly ObjectKey[];
 }
+/** A value that lay in the store under this name is not to be had any more: whoever makes it makes it again, or says why not. */
+export interface ObjectLost {
+  readonly t: "object-lost";
+  readonly key: ObjectKey;
+  readonly name: StoredName;
+}
 /** Ends the task that makes an escaped ref. The node passes it on to the owner as it is. */
 export interface ObjectCancel {
   readonly t: "object-cancel";
@@ -401,6 +407,7 @@ export type HomeMessage =
   | HoldRelease
   | ObjectSubscribe
   | ObjectCancel
+  | ObjectLost
   | ActorCreate
   | ActorAnnounce
   | ActorSubscribe
@@ -674,6 +681,7 @@ export type FromNode =
   | LeaseEnd
   | ObjectState
   | ObjectCancel
+  | ObjectLost
   | ObjectUnread
   | HandedEnded
   | HandedNotice

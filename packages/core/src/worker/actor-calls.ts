@@ -10,7 +10,15 @@ import type { Seq } from "../base/ids.ts";
 import { type Client, runAs } from "../client/mod.ts";
 import type { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
 import { NO_CLAIM } from "../wire/mod.ts";
-import { decodeArguments, dropArguments, fetchValues, receiveRefs, releaseRefs } from "./arguments.ts";
+import {
+  ArgumentsLost,
+  decodeArguments,
+  dropArguments,
+  fetchValues,
+  receiveRefs,
+  releaseRefs,
+  unpin,
+} from "./arguments.ts";
 import type { OwnerConnection, WorkerMethod } from "./connection.ts";
 import { Interrupted, isGuarded, runBreakable, runGuarded } from "./guard.ts";
 import type { CallLine, CallMessage, HostedActor, OpenCall } from "./hosted-actor.ts";
@@ -324,6 +332,11 @@ export class ActorCalls {
     const { call, running } = open;
     const { method } = call;
     if (error instanceof Interrupted) call.connection.brokeOff(running);
+    if (error instanceof ArgumentsLost && !running.cancelled) {
+      unpin(this.options.runtime, call.fetched);
+      this.finish(actor, open, () => call.connection.results.argumentsLost(call.seq, call.attempt, error.names));
+      return undefined;
+    }
     if (!open.isExiting && !actor.isDropped && this.mayRetry(open, error)) {
       open.failures++;
       open.running = new Running(running.name, call.seq, call.attempt + open.failures, call.connection, actor);

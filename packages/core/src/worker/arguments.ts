@@ -3,7 +3,7 @@
  * decoded), and let go of after it, or when it is not going to run.
  */
 import { type ErrorKind, errorFromCode } from "../base/errors.ts";
-import type { ObjectKey } from "../base/ids.ts";
+import type { ObjectKey, StoredName } from "../base/ids.ts";
 import type { ArgsWithCode, Client } from "../client/mod.ts";
 import { errorFromBytes } from "../client/mod.ts";
 import type { OwnerRuntime } from "../owner/mod.ts";
@@ -59,7 +59,21 @@ export function decodeCall(client: Client, message: WithArguments): unknown[] | 
 
 function dependenciesOf(client: Client, { fetched }: WithArguments): readonly unknown[] {
   const values = fetched as readonly PinnedValue[] | undefined;
+  const lost = (values ?? []).flatMap((value) =>
+    "t" in value && value.error?.code === "OBJECT_LOST" ? [value.name] : [],
+  );
+  if (lost.length > 0) throw new ArgumentsLost(lost);
   return values ? values.map((value) => decodeValue(client, value)) : NO_VALUES;
+}
+
+/** These arguments are not to be had; nothing was decoded. */
+export class ArgumentsLost extends Error {
+  readonly names: readonly StoredName[];
+
+  constructor(names: readonly StoredName[]) {
+    super("stored arguments are lost");
+    this.names = names;
+  }
 }
 
 const NO_VALUES: readonly unknown[] = Object.freeze([]);
@@ -77,7 +91,7 @@ export function fetchValues(
 }
 
 /** Gives back the pins of values that were fetched, or are on their way, and will not be read. */
-function unpin(runtime: OwnerRuntime, fetched: ReturnType<typeof fetchValues> | undefined): void {
+export function unpin(runtime: OwnerRuntime, fetched: ReturnType<typeof fetchValues> | undefined): void {
   if (fetched instanceof Promise) {
     fetched.then(
       (values) => unpin(runtime, values),

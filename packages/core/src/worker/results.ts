@@ -1,6 +1,15 @@
 /** What a call gave, as messages to the owner that asked for it. */
 
-import { type NodeId, nodeTag, nodeTagOf, type ObjectKey, type ProcessId, type Seq, storedName } from "../base/ids.ts";
+import {
+  type NodeId,
+  nodeTag,
+  nodeTagOf,
+  type ObjectKey,
+  type ProcessId,
+  type Seq,
+  type StoredName,
+  storedName,
+} from "../base/ids.ts";
 import { INLINE_BYTES_MAX } from "../base/limits.ts";
 import { type Client, failureOf } from "../client/mod.ts";
 import type { NestedRef, OwnerRuntime } from "../owner/mod.ts";
@@ -109,6 +118,18 @@ export class ResultWriter {
     writeValue(out, record);
     out.end();
     this.peer.schedule();
+  }
+
+  /** A task or call that was not begun, for these stored arguments are not to be had. */
+  argumentsLost(seq: Seq, attempt: number, names: readonly StoredName[]): void {
+    const { out } = this.peer;
+    out.begin();
+    out.array(3 + names.length);
+    out.uint(TO_OWNER.argumentsLost);
+    out.uint(seq);
+    out.uint(attempt);
+    for (const name of names) out.string(name);
+    out.end();
   }
 
   flush(): void {

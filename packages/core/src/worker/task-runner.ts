@@ -10,7 +10,16 @@ import type { Seq } from "../base/ids.ts";
 import { type ArgsWithCode, type Client, runAs } from "../client/mod.ts";
 import type { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
 import { NO_CLAIM } from "../wire/mod.ts";
-import { decodeCall, dropArguments, fetchValues, receiveRefs, releaseRefs, type WithArguments } from "./arguments.ts";
+import {
+  ArgumentsLost,
+  decodeCall,
+  dropArguments,
+  fetchValues,
+  receiveRefs,
+  releaseRefs,
+  unpin,
+  type WithArguments,
+} from "./arguments.ts";
 import { codeFrom, type OwnerConnection, type TaskCode, type WorkerTemplate } from "./connection.ts";
 import { Interrupted, isGuarded, runBreakable, runGuarded } from "./guard.ts";
 import { Orphans } from "./orphans.ts";
@@ -273,6 +282,11 @@ export class TaskRunner {
     const { results, peer } = task.connection;
     if (error instanceof Interrupted) task.connection.brokeOff(running);
     if (peer.isClosed) return;
+    if (error instanceof ArgumentsLost && !running.cancelled) {
+      unpin(this.runtime, task.fetched);
+      results.argumentsLost(task.seq, task.attempt, error.names);
+      return;
+    }
     const retry = !running.cancelled && isRetryable((task.code ?? task.template).retry, error);
     results.error(task.seq, task.attempt, micros, running.cancelled ?? error, task.template.name, retry);
   }

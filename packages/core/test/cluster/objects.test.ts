@@ -1,6 +1,6 @@
 /** Stored objects over nodes: read, passed on and freed anywhere, and there while somebody has a copy or can make them again. */
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { get, nodes, put, release, remote } from "../../src/api/mod.ts";
+import { get, nodes, put, release, remote, wait } from "../../src/api/mod.ts";
 import { LocalCluster } from "../../src/testing/mod.ts";
 import { eventually } from "../eventually.ts";
 
@@ -95,3 +95,33 @@ test("an object outlives the node that made it while another has a copy", async 
   expect(await total("three")).toBe(5 * MIB);
   expect((await get(ref))[0]).toBe(5);
 });
+
+test("what died with its only node is made again for its owner, for a task that waits to begin, and for whoever borrows it", async () => {
+  const five = await cluster.addNode({
+    name: "five",
+    resources: { cpu: 2, five: 4, twice: 4 },
+    objectStoreBytes: 96 * MIB,
+  });
+  const twice = { resources: { twice: 1 } };
+  const [own, argument, borrowed] = [1, 2, 3].map((seed) => make.options(twice).remote(MIB, seed));
+  if (!own || !argument || !borrowed) throw new Error("three were submitted");
+  const { ready } = await wait([own, argument, borrowed], { numReturns: 3 });
+  expect(ready.length).toBe(3);
+  const first = remote(async (refs: (typeof own)[]) => (await get(refs))[0]?.[0]);
+  const six = await cluster.addNode({ name: "six", resources: { cpu: 2, twice: 4 }, objectStoreBytes: 96 * MIB });
+  await cluster.kill(five);
+  const reader = first.options(on("three")).remote([borrowed]);
+  expect((await get(own))[0]).toBe(1);
+  expect((await get(sum.options(on("two")).remote(argument)))[0]).toBe(2 * MIB);
+  expect(await get(reader)).toBe(3);
+  await cluster.kill(six);
+}, 60_000);
+
+test("what was put on a node that died is lost, and says so wherever it is read", async () => {
+  const seven = await cluster.addNode({ name: "seven", resources: { cpu: 2, seven: 4 }, objectStoreBytes: 96 * MIB });
+  const ref = make.options({ ...on("seven"), maxRetries: 0 }).remote(MIB, 5);
+  await wait([ref]);
+  await cluster.kill(seven);
+  await expect(get(ref)).rejects.toMatchObject({ code: "OBJECT_LOST" });
+  await expect(get(sum.options(on("two")).remote(ref))).rejects.toThrow(/one of its arguments failed/);
+}, 60_000);
