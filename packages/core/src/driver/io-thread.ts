@@ -9,7 +9,7 @@ import { HeapShrinker } from "../base/heap-shrinker.ts";
 import type { ActorId, JobId, ProcessId, Seq } from "../base/ids.ts";
 import { keepBytes, OwnerRuntime, type ProgramEffects } from "../owner/mod.ts";
 import { mapClaims } from "../store/mod.ts";
-import { connectUnix, type Peer } from "../transport/mod.ts";
+import { connectUnix, type Peer, useNetwork } from "../transport/mod.ts";
 import { FrameReader, FrameWriter, type FromNode, isHotFrame, pack, type ToNode, unpack } from "../wire/mod.ts";
 import { RingConsumer, RingProducer } from "./ring.ts";
 import { type ActorKind, ASK, readNested, readSeqs, TELL } from "./ring-messages.ts";
@@ -22,6 +22,7 @@ const DOZES = 3;
 
 export function runIoThread(): void {
   const data = workerData as ThreadData; // Given by driver.ts.
+  if (data.network !== undefined) useNetwork(data.network);
   new IoThread(data);
 }
 

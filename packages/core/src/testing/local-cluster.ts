@@ -5,12 +5,18 @@ import { join } from "node:path";
 import { type Context, type InitOptions, init } from "../api/mod.ts";
 import { InvalidOptionError, MobulaError } from "../base/errors.ts";
 import { PLACE, type Place } from "../driver/mod.ts";
+import { NETWORK_VARIABLE } from "../transport/mod.ts";
 import { Hosts } from "./hosts.ts";
+import { Links } from "./links.ts";
 import { Member } from "./member.ts";
-import type { ClusterNode, LocalClusterOptions, NodeSpec } from "./types.ts";
+import { Network } from "./network.ts";
+import type { ClusterMember, ClusterNode, LocalClusterOptions, NodeSpec } from "./types.ts";
 
 /** Members' names are those of folders: below them lie sockets, whose paths may have about a hundred bytes. */
 const FOLDER_CHARS_MAX = 24;
+/** Links are called by the names of folders. */
+const HEAD = "head";
+const DRIVER = "driver";
 const ONE_CPU: NodeSpec = { resources: { cpu: 1 } };
 
 /**
@@ -34,6 +40,8 @@ export class LocalCluster implements AsyncDisposable {
   readonly servers: readonly never[] = [];
   private readonly folder: string;
   private readonly hosts: Hosts;
+  private readonly network: Network | undefined;
+  private readonly links = new Links();
   private readonly headMember: Member;
   private readonly members: Member[] = [];
   private readonly contexts: Context[] = [];
@@ -47,7 +55,7 @@ export class LocalCluster implements AsyncDisposable {
    * @throws InvalidOptionError; what keeps a node or the head from starting.
    */
   static async start(options: LocalClusterOptions): Promise<LocalCluster> {
-    const { nodes, control = "sqlite", head = {} } = options;
+    const { nodes, control = "sqlite", head = {}, network: kind = "controlled" } = options;
     if (control !== "sqlite") {
       throw new MobulaError(
         "NOT_SUPPORTED",
@@ -63,10 +71,13 @@ export class LocalCluster implements AsyncDisposable {
     const specs = typeof nodes === "number" ? Array.from({ length: nodes }, () => ONE_CPU) : nodes;
     const hosts = new Hosts();
     const folder = newFolder();
-    const headMember = new Member({ name: head.name ?? "head", folder: join(folder, "head"), host: hosts.next() });
+    let network: Network | undefined;
     try {
+      if (kind === "controlled") network = await Network.open(folder);
+      const parts = { folder: join(folder, HEAD), host: hosts.next(), network };
+      const headMember = new Member({ name: head.name ?? "head", ...parts });
       const { address, token } = await headMember.beginControl();
-      const cluster = new LocalCluster({ folder, hosts, headMember, address, token });
+      const cluster = new LocalCluster({ folder, hosts, network, headMember, address, token });
       try {
         await Promise.all([headMember.joinAsNode(cluster, head), ...specs.map((spec) => cluster.addNode(spec))]);
       } catch (error) {
@@ -75,6 +86,7 @@ export class LocalCluster implements AsyncDisposable {
       }
       return cluster;
     } catch (error) {
+      await network?.close();
       rmSync(folder, { recursive: true, force: true });
       throw error;
     }
@@ -83,12 +95,14 @@ export class LocalCluster implements AsyncDisposable {
   private constructor(parts: {
     readonly folder: string;
     readonly hosts: Hosts;
+    readonly network: Network | undefined;
     readonly headMember: Member;
     readonly address: string;
     readonly token: string;
   }) {
     this.folder = parts.folder;
     this.hosts = parts.hosts;
+    this.network = parts.network;
     this.headMember = parts.headMember;
     this.head = parts.headMember;
     this.address = parts.address;
@@ -100,9 +114,10 @@ export class LocalCluster implements AsyncDisposable {
     return this.members;
   }
 
-  /** For programs that are to join: `MOBULA_ADDRESS` and `MOBULA_TOKEN`. */
-  get env(): { readonly MOBULA_ADDRESS: string; readonly MOBULA_TOKEN: string } {
-    return { MOBULA_ADDRESS: this.address, MOBULA_TOKEN: this.token };
+  /** For programs that are to join: `MOBULA_ADDRESS` and `MOBULA_TOKEN`, and by which network. */
+  get env(): { readonly MOBULA_ADDRESS: string; readonly MOBULA_TOKEN: string; readonly [name: string]: string } {
+    const network = this.network && { [NETWORK_VARIABLE]: this.network.addressOf(DRIVER) };
+    return { MOBULA_ADDRESS: this.address, MOBULA_TOKEN: this.token, ...network };
   }
 
   /** Starts another node; resolves when it has joined. @throws InvalidOptionError for a name that is taken. */
@@ -112,7 +127,7 @@ export class LocalCluster implements AsyncDisposable {
       throw new InvalidOptionError(`this cluster has a node "${name}" already; nodes need names of their own`);
     }
     const folder = join(this.folder, `n${++this.began}`);
-    const member = new Member({ name, folder, host: this.hosts.next() });
+    const member = new Member({ name, folder, host: this.hosts.next(), network: this.network });
     this.members.push(member);
     try {
       await member.joinAsNode(this, spec);
@@ -142,6 +157,32 @@ export class LocalCluster implements AsyncDisposable {
   }
 
   /**
+   * Cuts every link between the members of one list and those of the other: no byte passes, and no connection ends of it.
+   * Members of one list still reach each other. What was cut before stays so.
+   */
+  partition(a: readonly ClusterMember[], b: readonly ClusterMember[]): void {
+    const network = this.controlled("partition");
+    this.links.partition(this.linksOf(a), this.linksOf(b));
+    network.say({ t: "rules", rules: this.links.rules });
+  }
+
+  /** Lets everything between the two take so many milliseconds more, in each direction; 0 takes that back. */
+  delay(a: ClusterMember | readonly ClusterMember[], b: ClusterMember | readonly ClusterMember[], ms: number): void {
+    if (!(Number.isFinite(ms) && ms >= 0)) {
+      throw new InvalidOptionError(`delay() was given ${ms}; it must be a number of milliseconds of at least 0`);
+    }
+    const network = this.controlled("delay");
+    this.links.delay(this.linksOf([a].flat()), this.linksOf([b].flat()), ms);
+    network.say({ t: "rules", rules: this.links.rules });
+  }
+
+  /** Ends all partitions and delays. */
+  heal(): void {
+    this.links.heal();
+    this.network?.say({ t: "rules", rules: this.links.rules });
+  }
+
+  /**
    * Joins this process as a driver, as `init` does: by a node of its own that offers nothing, or by `node`, whose store it
    * then shares.
    */
@@ -165,6 +206,8 @@ export class LocalCluster implements AsyncDisposable {
   }
 
   private async end(): Promise<void> {
+    // Who is cut off could say nothing at its end.
+    if (this.network) this.heal();
     const all = [this.headMember, ...this.members, ...(this.driver ? [this.driver] : [])];
     for (const member of all) if (member.isStopped) await member.signal("SIGKILL");
     for (const context of this.contexts) await context[Symbol.asyncDispose]();
@@ -172,20 +215,37 @@ export class LocalCluster implements AsyncDisposable {
     await this.headMember.stopControl();
     // What their workers had started and nobody has ended.
     for (const member of all) await member.signal("SIGKILL");
+    await this.network?.close();
     rmSync(this.folder, { recursive: true, force: true, maxRetries: 3 });
+  }
+
+  private controlled(what: string): Network {
+    if (this.network) return this.network;
+    throw new InvalidOptionError(
+      `${what}() needs a network that the kit controls; this cluster was started with network: "direct"`,
+    );
+  }
+
+  private linksOf(members: readonly ClusterMember[]): string[] {
+    return members.map((member) => (typeof member === "string" ? member : this.memberOf(member).link));
   }
 
   private placeAt(member: Member): Place {
     const { standing } = member;
     if (!standing) throw new InvalidOptionError(`node "${member.name}" has not joined yet`);
-    return { node: standing };
+    return { node: standing, ...(member.network !== undefined && { network: member.network }) };
   }
 
   private placeOfItsOwn(): Place {
     // The drivers of this process come one after the other, to one machine.
-    this.driver ??= new Member({ name: "driver", folder: join(this.folder, "driver"), host: this.hosts.next() });
-    const { base, env, host } = this.driver;
-    return { base, env, host };
+    this.driver ??= new Member({
+      name: "driver",
+      folder: join(this.folder, DRIVER),
+      host: this.hosts.next(),
+      network: this.network,
+    });
+    const { base, env, host, network } = this.driver;
+    return { base, env, host, ...(network !== undefined && { network }) };
   }
 
   private memberOf(node: ClusterNode): Member {

@@ -1,6 +1,6 @@
 /** One machine of a cluster: a node with a folder, an address and processes of its own; the head's has control beside it. */
 import { mkdirSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { type NodeId, newNodeId } from "../base/ids.ts";
 import { inheritedExecArgv } from "../bin/entries.ts";
 import { type LaunchedHead, launchHead } from "../head/mod.ts";
@@ -14,6 +14,8 @@ import {
   type StandingNode,
   workersOf,
 } from "../node/mod.ts";
+import { NETWORK_VARIABLE } from "../transport/mod.ts";
+import type { Network } from "./network.ts";
 import { isStopped, marked, processesOf, signalAll } from "./processes.ts";
 import type { ClusterNode, NodeSpec, WorkerProcess } from "./types.ts";
 
@@ -26,6 +28,7 @@ export interface MemberOptions {
   /** Short: sockets lie below it. */
   readonly folder: string;
   readonly host: string;
+  readonly network?: Network | undefined;
 }
 
 export interface Joining {
@@ -39,14 +42,18 @@ export class Member implements ClusterNode {
   readonly host: string;
   private readonly folder: string;
   private readonly mark: string;
+  /** By which it reaches other members, as transport/network.ts knows it. */
+  readonly network: string | undefined;
   private node: { readonly launched: LaunchedNode; readonly running: RunningProcess } | undefined;
   private control: LaunchedHead | undefined;
 
-  constructor({ name, folder, host }: MemberOptions) {
+  constructor({ name, folder, host, network }: MemberOptions) {
     this.name = name;
     this.folder = folder;
     this.host = host;
     this.mark = folder;
+    this.network = network?.addressOf(this.link);
+    network?.say({ t: "member", host, name: this.link });
     mkdirSync(folder, { mode: 0o700 });
   }
 
@@ -59,7 +66,13 @@ export class Member implements ClusterNode {
       XDG_CONFIG_HOME: at("config"),
       XDG_DATA_HOME: at("data"),
       ...marked(this.mark),
+      ...(this.network !== undefined && { [NETWORK_VARIABLE]: this.network }),
     };
+  }
+
+  /** What its end of a link is called. */
+  get link(): string {
+    return basename(this.folder);
   }
 
   get base(): string {

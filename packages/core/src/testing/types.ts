@@ -26,7 +26,15 @@ export interface LocalClusterOptions {
   readonly control?: "sqlite" | "nats";
   /** What the head's own machine offers. Default: nothing. */
   readonly head?: NodeSpec;
+  /**
+   * `"controlled"`: what goes between machines passes through a thread of this process, which can cut and delay it. Default.
+   * `"direct"`: it does not, for measurements; `partition` and `delay` are refused.
+   */
+  readonly network?: "controlled" | "direct";
 }
+
+/** An end of a link: a machine, the head's, or that of the drivers: this process's, and of programs that join with `env`. */
+export type ClusterMember = ClusterNode | "head" | "driver";
 
 /** One machine of a {@link LocalCluster}, as it is. */
 export interface ClusterNode {

@@ -11,6 +11,7 @@ export {
   refusal,
 } from "./handshake.ts";
 export { MemoryPeer } from "./memory.ts";
+export { NETWORK_VARIABLE, useNetwork } from "./network.ts";
 export { type Peer, type PeerHandlers, SocketPeer } from "./peer.ts";
 export { ResumablePeer } from "./resumable.ts";
 export { Strangers } from "./strangers.ts";

@@ -1,8 +1,9 @@
 /** TCP, with or without TLS: listening on one port of a range, and connecting. */
-import { connect, createServer, isIP, type Server, type Socket } from "node:net";
+import { connect, createServer, isIP, type OnReadOpts, type Server, type Socket } from "node:net";
 import { ConnectionLostError } from "../base/errors.ts";
 import { advertisedAddress, formatAddress, parseAddress, parsePorts } from "./address.ts";
 import { listenHere } from "./listen-here.ts";
+import { connectToNetwork } from "./network.ts";
 import { Strangers } from "./strangers.ts";
 import type { Tls } from "./tls.ts";
 
@@ -132,18 +133,17 @@ export async function connectTcp(
   address: string,
   options: WaitOptions & { tls?: Tls | undefined } = {},
 ): Promise<Socket> {
-  const socket = connect(tcpOptions(address));
+  const socket = dialTcp(address);
   await opened(socket, "connect", address, options);
   return options.tls ? secure(socket, address, options.tls, options) : socket;
 }
 
-/** For a connection to `host:port`. @throws InvalidOptionError */
-export const tcpOptions = (address: string) => ({
-  ...parseAddress(address),
-  noDelay: true,
-  keepAlive: true,
-  keepAliveInitialDelay: KEEP_ALIVE_MS,
-});
+/** A connection to `host:port` that is being made. @throws InvalidOptionError */
+export function dialTcp(address: string, options: { readonly onread?: OnReadOpts } = {}): Socket {
+  const { host, port } = parseAddress(address);
+  const kept = { noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS };
+  return connectToNetwork(address, options) ?? connect({ host, port, ...kept, ...options });
+}
 
 /** TLS over a connection to `address`. */
 export async function secure(socket: Socket, address: string, tls: Tls, options: WaitOptions = {}): Promise<Socket> {

@@ -188,6 +188,101 @@ describe("faults", () => {
   });
 });
 
+describe("the network", () => {
+  test("across a cut no byte passes and nothing breaks; healed, all of it arrives", async () => {
+    const cluster = await start({ nodes: 1 });
+    await cluster.connect();
+    const node = at(cluster.nodes, 0);
+    const folder = newFolder();
+    const leaves = remote(async (file: string) => (await import("node:fs")).writeFileSync(file, ""));
+    await get(leaves.remote(`${folder}/0`));
+    cluster.partition(["driver"], [node]);
+    const ref = leaves.remote(`${folder}/1`);
+    // By the head, to which both still speak, we know that a second has gone by for all of them.
+    const startedAt = performance.now();
+    await eventually(
+      async () => (await states())["node-1"] === "alive" && performance.now() - startedAt > 1_000,
+      "1 s",
+    );
+    expect(readdirSync(folder)).toEqual(["0"]);
+    cluster.heal();
+    await get(ref);
+    expect(readdirSync(folder)).toEqual(["0", "1"]);
+  });
+
+  test("who is cut off from the head is given up, and a node of its side reaches it", async () => {
+    const cluster = await start({ nodes: 2 });
+    const [first, second] = [at(cluster.nodes, 0), at(cluster.nodes, 1)];
+    cluster.partition([first], ["head", "driver"]);
+    await cluster.connect();
+    await eventually(async () => (await states())["node-1"] === "dead", "it is given up");
+    expect((await states())["node-2"]).toBe("alive");
+    expect(await get(whereAmI.remote())).toBe(second.id);
+  });
+
+  test("a cut that is shorter than a death leaves no trace", async () => {
+    const cluster = await start({ nodes: 1 });
+    await cluster.connect();
+    const node = at(cluster.nodes, 0);
+    const cutAt = performance.now();
+    cluster.partition([node], ["head"]);
+    await eventually(() => performance.now() - cutAt > 2_500, "a cut");
+    cluster.heal();
+    await eventually(() => performance.now() - cutAt > 5_000, "a death would be known");
+    expect((await states())["node-1"]).toBe("alive");
+    expect(await get(whereAmI.remote())).toBe(node.id);
+  });
+
+  test("who joins across a cut waits until it is healed", async () => {
+    const cluster = await start({ nodes: 0 });
+    cluster.partition(["driver"], [cluster.head]);
+    let isConnected = false;
+    const connecting = cluster.connect().then(() => {
+      isConnected = true;
+    });
+    const cutAt = performance.now();
+    await eventually(() => performance.now() - cutAt > 1_000, "a second");
+    expect(isConnected).toBe(false);
+    cluster.heal();
+    await connecting;
+  });
+
+  test("what is delayed takes that much longer, in each direction", async () => {
+    const cluster = await start({ nodes: 1 });
+    await cluster.connect();
+    const took = async (): Promise<number> => {
+      const startedAt = performance.now();
+      await get(whereAmI.remote());
+      return performance.now() - startedAt;
+    };
+    await took();
+    cluster.delay("driver", at(cluster.nodes, 0), 150);
+    expect(await took()).toBeGreaterThanOrEqual(299);
+    cluster.heal();
+    await took();
+    expect(Math.min(await took(), await took(), await took())).toBeLessThan(150);
+  });
+
+  test("large values pass in order through a delayed link", async () => {
+    const cluster = await start({ nodes: 1 });
+    await cluster.connect();
+    cluster.delay("driver", at(cluster.nodes, 0), 20);
+    const make = remote((bytes: number) => Uint8Array.from({ length: bytes }, (_, i) => i % 251));
+    const size = 8 * 2 ** 20;
+    const value = await get(make.remote(size));
+    expect(value.length === size && value.every((byte, i) => byte === i % 251)).toBe(true);
+  });
+
+  test("without the kit's network there is nothing to cut, and it is said", async () => {
+    const cluster = await start({ nodes: 1, network: "direct" });
+    expect(() => cluster.partition(["head"], [at(cluster.nodes, 0)])).toThrow(/network: "direct"/);
+    expect(() => cluster.delay("head", "driver", 1)).toThrow(/network: "direct"/);
+    await cluster.connect();
+    expect(await get(whereAmI.remote())).toBe(at(cluster.nodes, 0).id);
+    await expect(async () => cluster.delay("head", "driver", -1)).rejects.toMatchObject({ code: "INVALID_OPTION" });
+  });
+});
+
 describe("stopping", () => {
   test("nothing is left: with a driver connected, a node killed, one that stands still and control killed", async () => {
     const inMemory = readdirSync("/dev/shm");
