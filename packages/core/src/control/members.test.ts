@@ -37,6 +37,10 @@ function setUp({ epoch = 3 } = {}) {
   };
   const effects: MembersEffects = {
     send(to, message) {
+      if (message.t === "node-drain") {
+        said.push(`drain ${short(to)} ${message.deadlineMs}`);
+        return;
+      }
       const nodes = message.nodes.map(({ nodeId: id, state }) => `${short(id)}:${state}`).join(" ");
       said.push(`${message.t === "node-welcome" ? "welcome" : "tell"} ${short(to)} ${nodes}`);
     },
@@ -199,7 +203,7 @@ describe("dying", () => {
 test("a control that begins anew knows all nodes, and waits a whole suspicion time for each", () => {
   const before = setUp();
   for (const n of [1, 2, 3]) before.members.join(joining(nodeId(n)), 0);
-  before.members.drain(nodeId(2));
+  before.members.drain(nodeId(2), 5_000);
   before.members.left(nodeId(3), 0);
   const after = setUp({ epoch: 4 });
   after.members.restore(
@@ -215,4 +219,21 @@ test("a control that begins anew knows all nodes, and waits a whole suspicion ti
   expect(after.take()).toEqual(["tell 1 2:dead", "died 2 nothing was heard of it for 4.0 s"]);
   after.members.join(joining(nodeId(3), { memberSince: 3 }), 104_000);
   expect(after.take()).toEqual(["refuse 3 NODE_DEAD"]);
+});
+
+test("a node is drained: it and the others are told, it hears it again when it joins again, and its end is said to be that", () => {
+  const s = setUp();
+  for (const n of [1, 2]) s.members.join(joining(nodeId(n)), 0);
+  s.take();
+  s.members.drain(nodeId(2), 9_000);
+  expect(s.take()).toEqual(["drain 2 9000", "tell 1 2:draining"]);
+  const after = setUp({ epoch: 4 });
+  after.members.restore(
+    [...s.durable].map(([key, value]) => ({ key, value })),
+    0,
+  );
+  after.members.join(joining(nodeId(2), { memberSince: 3 }), 1);
+  expect(after.take()).toEqual(["welcome 2 1:alive 2:draining", "drain 2 9000", "tell 1 2:draining"]);
+  after.members.left(nodeId(2), 2);
+  expect(after.take()).toEqual(["tell 1 2:dead", "died 2 it was drained"]);
 });

@@ -14,6 +14,7 @@
 import { fromUnits, type MobulaError, type NodeId, nodeTag } from "../base/mod.ts";
 import type {
   NodeDescription,
+  NodeDrain,
   NodeJoin,
   NodeRefused,
   NodeStanding,
@@ -46,7 +47,7 @@ export interface Member {
 
 export interface MembersEffects {
   /** To a node that is connected; nothing happens when it is not. */
-  send(to: NodeId, message: NodeWelcome | NodesChanged): void;
+  send(to: NodeId, message: NodeWelcome | NodesChanged | NodeDrain): void;
   /** Answers a {@link NodeJoin}, and ends the connection it came on. */
   refuse(to: NodeId, message: NodeRefused): void;
   persist(changes: readonly StateChange[], done: (error: MobulaError | undefined) => void): void;
@@ -78,6 +79,8 @@ interface MutableMember {
   use: NodeUse;
   isSuspected: boolean;
   ending: string | undefined;
+  /** How long it has for that, while it is draining. */
+  drainMs: number;
   /** Joined and not written down yet: nobody else has heard of it. */
   isNew: boolean;
   heardAtMs: number;
@@ -89,7 +92,8 @@ export interface Members {
   report(nodeId: NodeId, use: NodeUse, nowMs: number): void;
   /** It has ended in order. */
   left(nodeId: NodeId, nowMs: number): void;
-  drain(nodeId: NodeId): void;
+  /** It takes nothing new, and has so long to end what it does. Said again, when it joins again. */
+  drain(nodeId: NodeId, deadlineMs: number): void;
   tick(nowMs: number): void;
   /** What a state store remembers, before the first node joins. */
   restore(entries: readonly { readonly key: string; readonly value: Uint8Array }[], nowMs: number): void;
@@ -108,6 +112,8 @@ interface SavedNode {
   readonly description: NodeDescription;
   readonly state: NodeState;
   readonly ending: string | null;
+  /** Absent before version 0.2, and while it is not draining. */
+  readonly drainMs?: number;
 }
 
 export function createMembers(effects: MembersEffects, { epoch }: { readonly epoch: number }): Members {
@@ -129,6 +135,7 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
       description: member.description,
       state: member.state,
       ending: member.ending ?? null,
+      ...(member.state === "draining" && { drainMs: member.drainMs }),
     } satisfies SavedNode),
   });
 
@@ -142,6 +149,8 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
   function welcome(nodeId: NodeId): void {
     const nodes = [...members.values()].filter(({ state, isNew }) => state !== "dead" && !isNew).map(standing);
     effects.send(nodeId, { t: "node-welcome", epoch, nodes });
+    const member = members.get(nodeId);
+    if (member?.state === "draining") effects.send(nodeId, { t: "node-drain", deadlineMs: member.drainMs });
   }
 
   function refuse(nodeId: NodeId, code: string, message: string): void {
@@ -209,6 +218,7 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
         use,
         isSuspected: false,
         ending: undefined,
+        drainMs: 0,
         isNew: true,
         heardAtMs: nowMs,
         diedAtMs: 0,
@@ -237,14 +247,16 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
 
     left(nodeId, nowMs) {
       const member = members.get(nodeId);
-      if (member) die(member, "it has left", nowMs);
+      if (member) die(member, member.state === "draining" ? "it was drained" : "it has left", nowMs);
     },
 
-    drain(nodeId) {
+    drain(nodeId, deadlineMs) {
       const member = members.get(nodeId);
-      if (member?.state !== "alive") return;
+      if (!member || member.isNew || member.state === "dead") return;
       member.state = "draining";
+      member.drainMs = deadlineMs;
       effects.persist([saved(member)], () => {});
+      effects.send(nodeId, { t: "node-drain", deadlineMs });
       tellOthers(member);
       effects.changed(member);
     },
@@ -272,13 +284,14 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
       for (const { key, value } of entries) {
         if (!key.startsWith(NODE_PREFIX)) continue;
         // Our own bytes, under the schema version that the store has checked.
-        const { description, state, ending } = unpack(value) as SavedNode;
+        const { description, state, ending, drainMs = 0 } = unpack(value) as SavedNode;
         members.set(description.nodeId, {
           description,
           state,
           use: NO_USE,
           isSuspected: false,
           ending: ending ?? undefined,
+          drainMs,
           isNew: false,
           heardAtMs: nowMs,
           diedAtMs: nowMs,

@@ -3,7 +3,7 @@
  * down what they say must last. It decides nothing itself.
  */
 import { monotonicMs } from "../base/clock.ts";
-import { AuthenticationError, type MobulaError } from "../base/errors.ts";
+import { AuthenticationError, InvalidOptionError, type MobulaError, NodeNotFoundError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import {
   createMembers,
@@ -38,6 +38,7 @@ export interface HeadRuntimeOptions {
 const TICK_MS = 250;
 /** Leases are divided anew so often while some are missing. */
 const DIVIDE_MS = 50;
+const DRAIN_MS_MAX = 24 * 60 * 60_000;
 const NODE_ID = /^[0-9a-f]{32}$/;
 
 export class HeadRuntime {
@@ -193,7 +194,28 @@ export class HeadRuntime {
 
   // ── questions ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  private answer({ id, method }: Query): Answer {
+  private drain(id: number, params: unknown): Answer {
+    const { node, deadlineMs } = (params ?? {}) as { readonly node?: unknown; readonly deadlineMs?: unknown };
+    try {
+      if (
+        typeof node !== "string" ||
+        typeof deadlineMs !== "number" ||
+        !(deadlineMs >= 0 && deadlineMs <= DRAIN_MS_MAX)
+      ) {
+        throw new InvalidOptionError("drain-node needs a node and a deadline of at most a day, in milliseconds");
+      }
+      const { nodeId, name } = nodeCalled(this.members.all(), node).description;
+      this.options.log.write("info", `node ${name} (${nodeId}) is drained, within ${deadlineMs} ms`);
+      this.members.drain(nodeId, deadlineMs);
+      return { t: "answer", id, result: { nodeId, name } };
+    } catch (error) {
+      const { code, kind, message } = error as MobulaError; // As nodeCalled throws.
+      return { t: "answer", id, error: { code, kind, message } };
+    }
+  }
+
+  private answer({ id, method, params }: Query): Answer {
+    if (method === "drain-node") return this.drain(id, params);
     if (method === "nodes")
       return {
         t: "answer",
@@ -203,6 +225,24 @@ export class HeadRuntime {
     const message = `control does not answer "${method}"`;
     return { t: "answer", id, error: { code: "INVALID_OPTION", kind: "invalid", message } };
   }
+}
+
+/** Which of the nodes that live is meant by an id or a name. @throws MobulaError that says which there are. */
+function nodeCalled(members: Iterable<Member>, called: string): Member {
+  const all = [...members];
+  const living = all.filter(({ state }) => state !== "dead");
+  const found = living.filter(({ description: { nodeId, name } }) => nodeId === called || name === called);
+  const [first] = found;
+  if (first && found.length === 1) return first;
+  if (first) {
+    const ids = found.map(({ description }) => description.nodeId).join(", ");
+    throw new InvalidOptionError(`${found.length} nodes are called "${called}"; say which by its id: ${ids}`);
+  }
+  const dead = all.some(({ description: { nodeId, name } }) => nodeId === called || name === called);
+  const names = living.map(({ description }) => description.name).join(", ");
+  throw new NodeNotFoundError(
+    dead ? `node "${called}" is dead already` : `no node is called "${called}"; those that live: ${names || "none"}`,
+  );
 }
 
 function checkHello({ role, who, session }: TcpHello): void {

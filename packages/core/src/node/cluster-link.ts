@@ -27,6 +27,8 @@ export interface ClusterLinkOptions {
   /** What control says of nodes; the first time, of all of them. */
   onNodes(nodes: readonly NodeStanding[]): void;
   onDivided(message: LeasesDivided): void;
+  /** The node is to end when what it does has, or after so long. */
+  onDrain(deadlineMs: number): void;
   /** Control has given this node up, for good. */
   onExpelled(error: MobulaError): void;
   /** How it goes, for the log. */
@@ -221,6 +223,9 @@ export class ClusterLink {
       }
       case "leases-divided":
         this.options.onDivided(message);
+        return;
+      case "node-drain":
+        this.options.onDrain(message.deadlineMs);
         return;
       case "answer":
         this.answered(message);

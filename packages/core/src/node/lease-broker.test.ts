@@ -52,6 +52,20 @@ describe("a node by itself", () => {
 });
 
 describe("in a cluster", () => {
+  test("a node that is drained asks for nothing here, and for what comes back elsewhere", () => {
+    const s = setUp();
+    s.broker.clustered(true);
+    s.broker.demand(client, job, 0, demand, 2);
+    s.grantHere(1);
+    s.take();
+    s.broker.drain();
+    expect(s.take()).toEqual(['divide 2 of [["node-here",1]]']);
+    s.broker.giveBack(client, lease(1), false);
+    expect(s.take()).toEqual(["return here 1", "divide 2 of []", "here 0 0"]);
+    s.divided([there, 2]);
+    expect(s.take()).toEqual(["lease-ask node-there 2"]);
+  });
+
   test("takes what packs here at once, and has control divide the rest", () => {
     const s = setUp();
     s.broker.clustered(true);

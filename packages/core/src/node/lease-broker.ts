@@ -82,6 +82,8 @@ export class LeaseBroker {
   private nextId = FOREIGN_IDS_FROM;
   /** There are other nodes, and control says where to go. */
   private isClustered = false;
+  /** Nothing more is to run here. */
+  private isDraining = false;
 
   constructor(here: NodeId, effects: LeaseBrokerEffects) {
     this.here = here;
@@ -97,6 +99,12 @@ export class LeaseBroker {
       ask.asked = "";
       this.settle(ask);
     }
+  }
+
+  /** This node takes nothing more: what its owners want, and what they hold here, is to be had elsewhere. */
+  drain(): void {
+    this.isDraining = true;
+    for (const ask of this.byKey.values()) this.settle(ask);
   }
 
   // ── owners of this node ────────────────────────────────────────────────────────────────────────────────────────────
@@ -130,6 +138,7 @@ export class LeaseBroker {
       const ask = notice.t === "lease-reclaimed" ? shapes?.get(notice.shape) : undefined;
       // The engine has taken one off what the owner wants, which says it anew.
       if (ask) this.part(ask, this.here).wanted--;
+      if (ask && this.isDraining) this.settle(ask);
     }
     this.effects.tell(client, notice);
   }
@@ -146,6 +155,8 @@ export class LeaseBroker {
     }
     this.endedHere(client, leaseId);
     this.effects.returnHere(client, leaseId, retire);
+    // Its owner wants as many as before, and gets none for it here.
+    if (this.isDraining) for (const ask of this.asks.get(client)?.values() ?? []) this.settle(ask);
   }
 
   clientGone(client: ProcessId): void {
@@ -247,7 +258,10 @@ export class LeaseBroker {
     if (!this.isClustered) targets.set(here, ask.wanted);
     else {
       const { held } = this.part(ask, here);
-      targets.set(here, Math.max(targets.get(here) ?? 0, held.size + this.effects.packable(ask.demand)));
+      targets.set(
+        here,
+        Math.max(targets.get(here) ?? 0, held.size + (this.isDraining ? 0 : this.effects.packable(ask.demand))),
+      );
       this.askControl(ask);
     }
     this.trim(ask, targets);

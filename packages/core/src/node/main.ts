@@ -11,6 +11,9 @@ import { startReaper } from "./reaper.ts";
 import { claimSession, sweepSessions } from "./session-folder.ts";
 import { type SpawnOptions, type StartedWorker, spawnWorker } from "./spawn.ts";
 
+/** Whoever drains a node counts on its end at most 5 s past the deadline. */
+const DRAINED_STOP_MS = 2_500;
+
 export async function runNode(options: { readonly command?: SpawnOptions["command"] } = {}): Promise<void> {
   const config = readNodeConfig();
   process.stderr.on("error", () => {}); // The launcher may be gone; the log file is not.
@@ -37,6 +40,11 @@ export async function runNode(options: { readonly command?: SpawnOptions["comman
       ...(state ? { state } : {}),
       // Its process may live (the lifeline tells when not): actors still run their shutdown hooks.
       onDriverGone: () => ending.begin(false),
+      onDrained: () => {
+        ending.begin(false);
+        // Actors that are still here have had their time, but for their shutdown hooks.
+        setTimeout(() => ending.begin(true), DRAINED_STOP_MS);
+      },
       onExpelled: () => ending.begin(true),
     });
     ending.watch(runtime);

@@ -1,5 +1,5 @@
 /** Answers what processes ask their node; questions about actors go to control. */
-import { isError, type MobulaError } from "../base/errors.ts";
+import { InvalidOptionError, isError, type MobulaError } from "../base/errors.ts";
 import type { ProcessId, WorkerId } from "../base/ids.ts";
 import { fromUnits, type ResourceUnits } from "../base/resources.ts";
 import { nodeInfo } from "../control/mod.ts";
@@ -47,6 +47,10 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
       return fromUnits(available(engine));
     case "cluster-resources":
       return cluster ? sumOf(await cluster.query("nodes", null), "resources") : fromUnits(engine.pool.total);
+    case "drain-node":
+      if (!cluster)
+        throw new InvalidOptionError("this node is in no cluster that could drain it; `mobula stop` ends it");
+      return cluster.query("drain-node", query.params as Queries["drain-node"]["params"]);
     case "explain-shape":
       return explainShape(engine, from, Number((query.params as { shape?: unknown })?.shape));
     case "kill-worker": {

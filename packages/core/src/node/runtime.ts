@@ -59,6 +59,7 @@ import type { NodeConfig } from "./config.ts";
 import { acceptConnections } from "./connections.ts";
 import { describeExit } from "./death.ts";
 import { Deputies } from "./deputies.ts";
+import { Drain } from "./drain.ts";
 import type { EarlySocket } from "./early-socket.ts";
 import { EventRing } from "./event-ring.ts";
 import { trimHeapSoon, trimHeapWhenGrown } from "./heap-trim.ts";
@@ -89,6 +90,8 @@ export interface NodeRuntimeOptions {
   readonly state?: StateStore;
   /** The only driver of an embedded node has gone. */
   onDriverGone(): void;
+  /** It was drained, and is to end. */
+  onDrained(): void;
   /** Its cluster has given it up: nothing that runs here counts any more. */
   onExpelled(): void;
 }
@@ -207,6 +210,21 @@ export class NodeRuntime {
   private readonly router: Router;
   private readonly broker: LeaseBroker;
   cluster: ClusterLink | undefined;
+  private readonly drain = new Drain({
+    steps: [
+      {
+        what: "tasks and actors",
+        begin: () => {
+          this.feed({ kind: "drain-began" });
+          this.broker.drain();
+        },
+        isDone: () => this.engine.isQuiet,
+      },
+      { what: "drivers", isDone: () => ![...this.members.values()].some(({ role }) => role === "driver") },
+    ],
+    end: () => this.options.onDrained(),
+    log: (message) => this.log.write("info", message),
+  });
   private readonly controlTimer: NodeJS.Timeout;
   private readonly stopTrimming = trimHeapWhenGrown();
 
@@ -383,6 +401,7 @@ export class NodeRuntime {
       use: () => nodeUse(this),
       onNodes: (nodes) => this.heardOf(nodes),
       onDivided: (message) => this.broker.divided(message),
+      onDrain: (deadlineMs) => this.drain.begin(deadlineMs, monotonicMs()),
       onExpelled: (error) => {
         this.log.write("error", `this node was given up by its cluster and ends: ${error.message}`);
         this.options.onExpelled();
@@ -516,6 +535,7 @@ export class NodeRuntime {
     this.submissions.close();
     this.deputies.close();
     clearInterval(this.controlTimer);
+    this.drain.close();
     this.stopTrimming();
     this.loop.close();
     this.shrinker.close();
@@ -781,6 +801,7 @@ export class NodeRuntime {
 
   private feed(event: SchedulerEvent): void {
     this.loop.feed(event);
+    this.drain.look();
     this.cluster?.changed();
   }
 

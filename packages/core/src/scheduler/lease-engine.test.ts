@@ -519,6 +519,20 @@ describe("the warm pool", () => {
     expect([...kinds(commands), ...kinds(after)]).toContain("start-worker");
   });
 
+  test("a node that is drained grants nothing more, calls back its leases, and is quiet when they are back", () => {
+    const engine = engineWith({ cpu: 2 });
+    joined(engine, 2);
+    const wants = { kind: "demand-changed", clientId: A, shape: 1, demand: demandOf({ cpu: 1 }), wanted: 1 } as const;
+    expect(kinds(engine.step(wants, 0))).toContain("grant-lease");
+    expect(engine.isQuiet).toBe(false);
+    const revoked = { kind: "revoke-lease", clientId: A, leaseId: leaseId(1) };
+    expect(engine.step({ kind: "drain-began" }, 1)).toEqual([revoked]);
+    expect(engine.step({ kind: "drain-began" }, 1)).toEqual([]);
+    expect(engine.step({ ...wants, wanted: 5 }, 2)).toEqual([]);
+    expect(engine.step({ kind: "lease-returned", clientId: A, leaseId: leaseId(1), retire: false }, 3)).toEqual([]);
+    expect(engine.isQuiet).toBe(true);
+  });
+
   test("after shutdown began nothing is started or granted", () => {
     const engine = engineWith({ cpu: 1 });
     joined(engine, 1);

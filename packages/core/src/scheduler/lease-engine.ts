@@ -41,6 +41,7 @@ export class LeaseEngine {
   private lastMs: number | undefined;
   private nextLeaseId = 1;
   private isShuttingDown = false;
+  private isDraining = false;
   private hasWaiting = false;
 
   constructor(options: LeaseEngineOptions) {
@@ -75,6 +76,13 @@ export class LeaseEngine {
   explain(clientId: ProcessId, shape: number, nowMs: number): { sentences: string[]; sinceMs: number } | undefined {
     const ask = this.tables.clients.get(clientId)?.asks.get(shape);
     return ask && this.explainOne(ask, nowMs);
+  }
+
+  /** Nothing runs: no worker is leased, and none hosts actors. */
+  get isQuiet(): boolean {
+    if (this.tables.leases.size > 0) return false;
+    for (const { state } of this.tables.workers.values()) if (state === "hosting") return false;
+    return true;
   }
 
   /** False once nobody submits for the job and nothing of it is left. */
@@ -189,6 +197,9 @@ export class LeaseEngine {
         if (request) this.removeRequest(request, nowMs);
         return;
       }
+      case "drain-began":
+        this.isDraining = true;
+        return;
       case "shutdown-began":
         this.isShuttingDown = true;
         return;
@@ -383,6 +394,11 @@ export class LeaseEngine {
 
   private schedule(nowMs: number, out: SchedulerCommand[]): void {
     const { tables, pool, plan } = this;
+    if (this.isDraining) {
+      for (const lease of tables.leases.values()) if (!lease.isRevoked) this.callBack(lease, out);
+      this.hasWaiting = false;
+      return;
+    }
     this.refuseUnstartable(nowMs, out);
     const { starved, infeasible, needs, freeCpuUnits } = grantPass({
       tables,
@@ -397,17 +413,20 @@ export class LeaseEngine {
       const message = infeasibleMessage(ask, pool, this.options.nodeName);
       this.refuse(ask, "INFEASIBLE", message, nowMs, out);
     }
-    for (const lease of revokePass(tables, pool, starved)) {
-      const { id } = lease.ask.client;
-      if (id === undefined || lease.leaseId === undefined) continue;
-      out.push({ kind: "revoke-lease", clientId: id, leaseId: lease.leaseId });
-      if (lease.isIdle) out.push({ kind: "end-lease", workerId: lease.worker.id, leaseId: lease.leaseId });
-    }
+    for (const lease of revokePass(tables, pool, starved)) this.callBack(lease, out);
     let blocked = 0;
     for (const worker of tables.workers.values()) if (worker.lease?.isBlocked) blocked++;
     plan.start(needs, freeCpuUnits, blocked, nowMs, out);
     plan.end((job) => tables.isOver(job), freeCpuUnits, blocked, nowMs, out);
     this.hasWaiting = starved.length > 0 || infeasible.some((ask) => !ask.isRefused) || needs.size > 0;
+  }
+
+  private callBack(lease: Holding, out: SchedulerCommand[]): void {
+    const { id } = lease.ask.client;
+    lease.isRevoked = true;
+    if (id === undefined || lease.leaseId === undefined) return;
+    out.push({ kind: "revoke-lease", clientId: id, leaseId: lease.leaseId });
+    if (lease.isIdle) out.push({ kind: "end-lease", workerId: lease.worker.id, leaseId: lease.leaseId });
   }
 
   private grant(ask: Ask, worker: Worker, allocation: Allocation, nowMs: number, out: SchedulerCommand[]): void {

@@ -57,6 +57,8 @@ export type SchedulerEvent =
     }
   /** Withdrawn, or what was granted is no longer used. The worker goes on. */
   | { readonly kind: "request-released"; readonly requestId: number }
+  /** Nothing is granted any more, and leases are called back; what runs goes on. */
+  | { readonly kind: "drain-began" }
   /** Nothing new is started or granted any more. */
   | { readonly kind: "shutdown-began" }
   | { readonly kind: "tick" };

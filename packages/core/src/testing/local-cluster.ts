@@ -3,8 +3,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Context, type InitOptions, init } from "../api/mod.ts";
-import { InvalidOptionError, MobulaError } from "../base/errors.ts";
+import { ConnectionLostError, InvalidOptionError, MobulaError } from "../base/errors.ts";
 import { PLACE, type Place } from "../driver/mod.ts";
+import { askHead } from "../head/mod.ts";
 import { NETWORK_VARIABLE } from "../transport/mod.ts";
 import { Hosts } from "./hosts.ts";
 import { Links } from "./links.ts";
@@ -17,6 +18,8 @@ const FOLDER_CHARS_MAX = 24;
 /** Links are called by the names of folders. */
 const HEAD = "head";
 const DRIVER = "driver";
+/** A node that was drained has so long for its end. */
+const DRAINED_MS = 5_000;
 const ONE_CPU: NodeSpec = { resources: { cpu: 1 } };
 
 /**
@@ -136,6 +139,19 @@ export class LocalCluster implements AsyncDisposable {
       throw error;
     }
     return member;
+  }
+
+  /**
+   * Takes a node out of the cluster: nothing new begins there, what runs has until the deadline, then the node ends. Resolves
+   * when its processes have, at most 5 s past the deadline.
+   *
+   * @throws ConnectionLostError when they have not by then, or control cannot be reached; NodeNotFoundError for one that is dead.
+   */
+  async drain(node: ClusterNode, { deadlineMs }: { readonly deadlineMs: number }): Promise<void> {
+    const member = this.memberOf(node);
+    await askHead(this, "drain-node", { node: member.id, deadlineMs });
+    if (await member.ended(deadlineMs + DRAINED_MS)) return;
+    throw new ConnectionLostError(`node "${node.name}" has not ended within ${deadlineMs + DRAINED_MS} ms`);
   }
 
   /**

@@ -154,6 +154,18 @@ export class Member implements ClusterNode {
     return [this.node?.launched, this.control].some((process) => process !== undefined && isStopped(process.pid));
   }
 
+  /** Resolves when it has ended and nothing is left of it; false when it has not within the time. */
+  async ended(timeoutMs: number): Promise<boolean> {
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const timer = setTimeout(() => resolve(false), timeoutMs);
+    void this.node?.launched.exited.then(() => resolve(true));
+    const hasEnded = await promise;
+    clearTimeout(timer);
+    // What its workers had started and left behind.
+    if (hasEnded) await this.signal("SIGKILL");
+    return hasEnded;
+  }
+
   async stopNode(): Promise<void> {
     await this.node?.launched.stop(STOP_MS);
   }

@@ -103,7 +103,13 @@ export interface LeasesDivided {
   readonly refused?: { readonly code: string; readonly message: string };
 }
 
-export type FromControl = NodeWelcome | NodeRefused | NodesChanged | LeasesDivided | Answer;
+/** The node takes nothing new, and ends when nothing is left of what it does, or when so much time has gone by. */
+export interface NodeDrain {
+  readonly t: "node-drain";
+  readonly deadlineMs: number;
+}
+
+export type FromControl = NodeWelcome | NodeRefused | NodesChanged | LeasesDivided | NodeDrain | Answer;
 
 // ── node → node ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

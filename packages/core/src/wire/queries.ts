@@ -50,6 +50,8 @@ export interface Queries {
   nodes: { params: null; result: readonly NodeInfo[] };
   "available-resources": { params: null; result: Resources };
   "cluster-resources": { params: null; result: Resources };
+  /** Takes a node, by its id or its name, out of the cluster; answered when that has begun. */
+  "drain-node": { params: { node: string; deadlineMs: number }; result: { nodeId: NodeId; name: string } };
   /** `host` is what its creator said in `ActorSpec.host`: its methods and concurrency. */
   "get-actor": {
     params: { name: string; namespace: string };

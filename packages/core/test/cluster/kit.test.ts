@@ -188,6 +188,67 @@ describe("faults", () => {
   });
 });
 
+describe("draining", () => {
+  test("nothing new begins, what runs goes on, and the node ends when it is done", async () => {
+    const cluster = await start({ nodes: [{ name: "stays", resources: { cpu: 1 } }] });
+    const goes = await cluster.addNode({ name: "goes", resources: { cpu: 1, here: 1 } });
+    await cluster.connect();
+    const folder = newFolder();
+    const waits = remote(async (at: string) => {
+      const { existsSync, writeFileSync } = await import("node:fs");
+      writeFileSync(`${at}/begun`, "");
+      while (!existsSync(`${at}/go`)) await new Promise((resolve) => setTimeout(resolve, 10));
+      return runtimeContext().nodeId;
+    });
+    const running = waits.options({ resources: { here: 1 } }).remote(folder);
+    await eventually(() => existsSync(`${folder}/begun`), "a task begins");
+    const drained = cluster.drain(goes, { deadlineMs: 30_000 });
+    await eventually(async () => (await states()).goes === "draining", "it is being drained");
+    const others = await get(Array.from({ length: 10 }, () => whereAmI.remote()));
+    expect(new Set(others)).toEqual(new Set([at(cluster.nodes, 0).id]));
+    expect(goes.alive()).toBe(true);
+    writeFileSync(`${folder}/go`, "");
+    expect(await get(running)).toBe(goes.id);
+    await drained;
+    expect(goes.pids()).toEqual([]);
+    expect((await states()).goes).toBe("dead");
+    await expect(cluster.drain(goes, { deadlineMs: 1 })).rejects.toMatchObject({ code: "NODE_NOT_FOUND" });
+  });
+
+  test("what waits for the node, and had a place there, runs elsewhere", async () => {
+    const cluster = await start({ nodes: 2 });
+    await cluster.connect();
+    const naps = remote(async () => {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      return runtimeContext().nodeId;
+    });
+    const refs = Array.from({ length: 60 }, () => naps.remote());
+    const first = at(cluster.nodes, 0);
+    await Promise.any(refs.map(async (ref) => expect(await get(ref)).toBe(first.id)));
+    await cluster.drain(first, { deadlineMs: 30_000 });
+    const ran = await get(refs);
+    expect(ran.filter((id) => id === first.id).length).toBeLessThan(50);
+    expect(ran).toHaveLength(60);
+  });
+
+  test("at the deadline the node ends all the same", async () => {
+    const cluster = await start({ nodes: 1 });
+    await cluster.connect();
+    const folder = newFolder();
+    const stays = remote((file: string) => {
+      writeFileSync(file, "");
+      for (;;);
+    });
+    const ref = stays.options({ maxRetries: 0 }).remote(`${folder}/begun`);
+    await eventually(() => existsSync(`${folder}/begun`), "a task begins");
+    const startedAt = performance.now();
+    await cluster.drain(at(cluster.nodes, 0), { deadlineMs: 500 });
+    expect(performance.now() - startedAt).toBeGreaterThan(500);
+    expect(performance.now() - startedAt).toBeLessThan(5_500);
+    await expect(get(ref)).rejects.toMatchObject({ code: "WORKER_DIED" });
+  });
+});
+
 describe("the network", () => {
   test("across a cut no byte passes and nothing breaks; healed, all of it arrives", async () => {
     const cluster = await start({ nodes: 1 });
