@@ -17,6 +17,8 @@ export interface HeadConfig {
   readonly standing: boolean;
   readonly driverPid?: number;
   readonly logLevel: LogLevel;
+  /** As a node's. */
+  readonly healthPort?: number;
 }
 
 export const HEAD_VARIABLE = "MOBULA_HEAD";

@@ -11,6 +11,7 @@ import {
   type LaunchedProcess,
   logFolderOf,
   logLevel,
+  outlivesLauncher,
   removeSession,
 } from "../node/mod.ts";
 import { HEAD_PORT, HEAD_VARIABLE, type HeadConfig } from "./config.ts";
@@ -67,7 +68,7 @@ export async function launchHead(options: HeadOptions): Promise<LaunchedHead> {
   const launched = await follow(child, {
     name: "head",
     sessionDir,
-    outlives: standing,
+    outlives: outlivesLauncher(config),
     onStderr,
     onReady: (news) => {
       address = news.address ?? "";
@@ -78,12 +79,13 @@ export async function launchHead(options: HeadOptions): Promise<LaunchedHead> {
 
 function startProcess(config: HeadConfig, env: HeadOptions["env"]): ChildProcess {
   const { execPath, args } = processCommand("head");
-  const stderr = config.standing ? openSync(join(logFolderOf(config.sessionDir), "head.stderr"), "a", 0o600) : "pipe";
+  const outlives = outlivesLauncher(config);
+  const stderr = outlives ? openSync(join(logFolderOf(config.sessionDir), "head.stderr"), "a", 0o600) : "pipe";
   try {
     return spawn(execPath, args, {
       stdio: ["ignore", "ignore", stderr, "pipe"],
       detached: true,
-      cwd: config.standing ? "/" : undefined,
+      cwd: outlives ? "/" : undefined,
       env: { ...process.env, ...env, ...compileCacheEnvironment(), [HEAD_VARIABLE]: JSON.stringify(config) },
     });
   } finally {

@@ -1,6 +1,6 @@
 /** The head's process: from its first act to its last. `bin/head.ts` runs it. */
 import { openSqliteState, prepareState } from "../control/mod.ts";
-import { claimSession, Ending, endProcess, Lifeline, NodeLog } from "../node/mod.ts";
+import { claimSession, Ending, endProcess, Lifeline, NodeLog, startHealth } from "../node/mod.ts";
 import { readHeadConfig } from "./config.ts";
 import { HeadRuntime } from "./runtime.ts";
 import { rememberPort, statePathOf, tokenOf } from "./state-folder.ts";
@@ -18,6 +18,12 @@ export async function runHead(): Promise<void> {
     const runtime = await HeadRuntime.open({ config, log, state, token: tokenOf(config.stateDir) });
     rememberPort(config.stateDir, runtime.port);
     ending.watch(runtime);
+    if (config.healthPort !== undefined) {
+      await startHealth({
+        port: config.healthPort,
+        notReady: () => (ending.hasBegun ? "this head is ending" : undefined),
+      });
+    }
     lifeline.say({ kind: "ready", address: runtime.address });
   } catch (error) {
     lifeline.fail(error as Error);

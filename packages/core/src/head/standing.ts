@@ -9,6 +9,7 @@ import {
   type RunningProcess,
   readAddressFile,
   removeSession,
+  type Started,
   writeAddressFile,
 } from "../node/mod.ts";
 import { type HeadOptions, launchHead } from "./launch.ts";
@@ -28,7 +29,9 @@ function findStandingHead(base: string = baseFolder()): StandingHead | undefined
 }
 
 /** @throws MobulaError `ALREADY_RUNNING` when one runs already; what launchHead throws. */
-export async function startStandingHead(options: HeadOptions): Promise<StandingHead & { readonly token: string }> {
+export async function startStandingHead(
+  options: HeadOptions,
+): Promise<Started<StandingHead> & { readonly token: string }> {
   const base = options.base ?? baseFolder();
   const existing = findStandingHead(base);
   if (existing) {
@@ -38,11 +41,11 @@ export async function startStandingHead(options: HeadOptions): Promise<StandingH
       `a head runs already (pid ${existing.pid}, ${existing.address}); \`mobula stop\` ends it`,
     );
   }
-  const { pid, sessionDir, address, token } = await launchHead({ ...options, base, standing: true });
+  const { pid, sessionDir, address, token, exited } = await launchHead({ ...options, base, standing: true });
   const { stateDir } = options;
   const head: StandingHead = { pid, started: processStart(pid) ?? null, sessionDir, stateDir, address };
   writeAddressFile(join(base, ADDRESS_FILE), head);
-  return { ...head, token };
+  return { ...head, token, exited };
 }
 
 /**

@@ -32,6 +32,8 @@ export interface NodeConfig {
   /** True: several drivers come and go, and actors may outlive them. */
   readonly standing: boolean;
   readonly logLevel: LogLevel;
+  /** On which it says over HTTP whether it lives and is ready; default nowhere. */
+  readonly healthPort?: number;
   /** Options of Node.js for every worker: export conditions and loaders of the driver. */
   readonly workerExecArgv: readonly string[];
   /** The cluster that it is a node of; left out, it is one by itself. */

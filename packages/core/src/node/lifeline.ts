@@ -120,6 +120,10 @@ export class Ending {
     this.endReaper = end;
   }
 
+  get hasBegun(): boolean {
+    return this.isEnding;
+  }
+
   begin(atOnce: boolean): void {
     if (this.isEnding && (!atOnce || this.isHurried)) return;
     const wasEnding = this.isEnding;

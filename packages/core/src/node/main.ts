@@ -48,6 +48,10 @@ export async function runNode(options: { readonly command?: SpawnOptions["comman
       onExpelled: () => ending.begin(true),
     });
     ending.watch(runtime);
+    if (config.healthPort !== undefined) {
+      const { startHealth } = await import("./health.ts");
+      await startHealth({ port: config.healthPort, notReady: () => runtime.notReady });
+    }
     lifeline.say({ kind: "ready" });
     ending.atEnd(startReaper(config.sessionDir, (message) => log.write("warn", message)));
     void sweepSessions(join(config.sessionDir, "..")).then(

@@ -1,5 +1,6 @@
-export { type LogLevel, logLevel } from "./config.ts";
+export { type LogLevel, logLevel, outlivesLauncher } from "./config.ts";
 export { EventRing } from "./event-ring.ts";
+export { startHealth } from "./health.ts";
 export { type LaunchedNode, type LaunchOptions, launchNode } from "./launch.ts";
 export { follow, type LaunchedProcess } from "./launched-process.ts";
 export { LeaseLoop } from "./lease-loop.ts";
@@ -22,6 +23,7 @@ export {
   findStandingNode,
   requireStandingNode,
   type StandingNode,
+  type Started,
   startStandingNode,
   stopStandingNode,
 } from "./standing.ts";

@@ -545,6 +545,12 @@ export class NodeRuntime {
     await this.store.close();
   }
 
+  /** Why nothing more should be expected of it. */
+  get notReady(): string | undefined {
+    if (this.isStopping) return "this node is ending";
+    return this.drain.hasBegun ? "this node is being drained" : undefined;
+  }
+
   /** Hurries a shutdown that is under way. */
   hurry(): void {
     this.pool.killAll("shutdown");

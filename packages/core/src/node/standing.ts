@@ -6,7 +6,7 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { ConnectionLostError, MobulaError } from "../base/errors.ts";
 import { type NodeId, newNodeId } from "../base/ids.ts";
-import { type LaunchOptions, launchNode } from "./launch.ts";
+import { type LaunchedNode, type LaunchOptions, launchNode } from "./launch.ts";
 import { endProcessOf, type RunningProcess, readAddressFile, writeAddressFile } from "./running-process.ts";
 import { baseFolder, processStart, removeSession } from "./session-folder.ts";
 
@@ -20,6 +20,9 @@ export interface StandingNode extends RunningProcess {
   /** Of the cluster that it is a node of, `host:port`. */
   readonly cluster?: string;
 }
+
+/** Of a process that this one has started: how it ended, as soon as that is known. */
+export type Started<T> = T & Pick<LaunchedNode, "exited">;
 
 const ADDRESS_FILE = "standing.json";
 
@@ -36,7 +39,7 @@ export function requireStandingNode(base: string = baseFolder()): StandingNode {
 }
 
 /** @throws MobulaError `ALREADY_RUNNING` when one stands already. */
-export async function startStandingNode(options: LaunchOptions = {}): Promise<StandingNode> {
+export async function startStandingNode(options: LaunchOptions = {}): Promise<Started<StandingNode>> {
   const base = options.base ?? baseFolder();
   const existing = findStandingNode(base);
   if (existing) {
@@ -60,7 +63,7 @@ export async function startStandingNode(options: LaunchOptions = {}): Promise<St
     ...(options.cluster && { cluster: options.cluster.address }),
   };
   writeAddressFile(join(base, ADDRESS_FILE), node);
-  return node;
+  return { ...node, exited: launched.exited };
 }
 
 /** Ends the standing node, in order unless `atOnce`. False when there was none. */

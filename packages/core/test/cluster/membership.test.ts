@@ -1,10 +1,7 @@
 /** Nodes of a cluster: real processes that join a head by TCP, die, are cut off and come back. */
-import { execFile } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { newNodeId } from "../../src/base/ids.ts";
 import { type LaunchedHead, launchHead } from "../../src/head/mod.ts";
@@ -12,7 +9,6 @@ import { isRunning, type LaunchedNode, launchNode, processStart } from "../../sr
 import { connectTcp, introduce, SocketPeer } from "../../src/transport/mod.ts";
 import type { Answer, NodeInfo } from "../../src/wire/mod.ts";
 
-const cli = fileURLToPath(new URL("../../src/bin/mobula.ts", import.meta.url));
 let base = "";
 const running: (LaunchedHead | LaunchedNode)[] = [];
 
@@ -146,29 +142,4 @@ describe("a head that is killed", () => {
     expect(states(await nodesOf(after))).toEqual({ first: "alive", dead: "dead" });
     expect(isRunning({ pid: first.pid, started: null })).toBe(true);
   });
-});
-
-test("the command line begins a cluster, joins it, shows it and ends it", async () => {
-  const folders = [0, 1].map(() => mkdtempSync("/tmp/mc-"));
-  const mobula = async (at: number, env: object, ...args: string[]): Promise<string> => {
-    const whole = { ...process.env, TMPDIR: folders[at], XDG_STATE_HOME: join(base, "state"), ...env };
-    return (await promisify(execFile)(process.execPath, [cli, ...args], { env: whole })).stdout;
-  };
-  const small = ["--cpus", "1", "--object-store", "16MiB"];
-  try {
-    const begun = await mobula(0, {}, "start", "--head", "--port", "0", "--name", "one", ...small);
-    const [, token, address = ""] = /MOBULA_TOKEN=(\w+) mobula start --address (\S+)/.exec(begun) ?? [];
-    await expect(mobula(1, {}, "start", "--address", address, ...small)).rejects.toThrow(/MOBULA_TOKEN is not set/);
-    await mobula(1, { MOBULA_TOKEN: token }, "start", "--address", address, "--name", "two", ...small);
-    const shown = await mobula(0, {}, "status");
-    expect(shown).toContain(`cluster at ${address}: 2 nodes alive`);
-    expect(shown).toMatch(/^two: alive/m);
-    await mobula(1, {}, "stop");
-    expect(await mobula(0, {}, "status")).toMatch(/^two: dead/m);
-    expect(await mobula(0, {}, "stop")).toContain("The head has ended, and its cluster with it.");
-    expect(readdirSync(join(base, "state", "mobula"))).toEqual([]);
-  } finally {
-    for (const at of [0, 1]) await mobula(at, {}, "stop", "--now");
-    for (const folder of folders) rmSync(folder, { recursive: true, force: true });
-  }
 });

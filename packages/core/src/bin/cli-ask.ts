@@ -1,0 +1,72 @@
+/** Whom a command asks: the node of this machine, or the head that MOBULA_ADDRESS names. */
+import { ConnectionLostError, type ErrorKind, errorFromCode } from "../base/errors.ts";
+import { newProcessId, WIRE_VERSION } from "../base/mod.ts";
+import { askHead } from "../head/mod.ts";
+import type { StandingNode } from "../node/mod.ts";
+import { connectUnix, type Peer } from "../transport/mod.ts";
+import type { Queries } from "../wire/queries.ts";
+
+export type Asks = <M extends keyof Queries>(method: M, params: Queries[M]["params"]) => Promise<Queries[M]["result"]>;
+
+const ANSWER_TIMEOUT_MS = 6_000;
+
+interface Heard {
+  readonly t: string;
+  readonly result?: unknown;
+  readonly code?: string;
+  readonly kind?: string;
+  readonly message?: string;
+  readonly error?: { readonly code: string; readonly kind: ErrorKind; readonly message: string };
+}
+
+/** Undefined when the environment names no head. */
+export function headOfEnvironment(environment = process.env): { address: string; token: string } | undefined {
+  const { MOBULA_ADDRESS: address = "", MOBULA_TOKEN: token = "" } = environment;
+  return /:\d+$/.test(address) && token !== "" ? { address, token } : undefined;
+}
+
+export const asksHead =
+  (head: { readonly address: string; readonly token: string }): Asks =>
+  (method, params) =>
+    askHead(head, method, params);
+
+/** Joins as a tool and asks; ends with an error within a few seconds when there is no answer. */
+export const asksNode =
+  (node: StandingNode): Asks =>
+  (method, params) =>
+    new Promise((resolve, reject) => {
+      let peer: Peer | undefined;
+      const end = (error?: Error): void => {
+        clearTimeout(timer);
+        if (error) peer?.destroy();
+        else peer?.close();
+        if (error) reject(error);
+      };
+      const lost = (what: string) => new ConnectionLostError(`the node (pid ${node.pid}) ${what}`);
+      const timer = setTimeout(() => end(lost("gave no answer within 6 s")), ANSWER_TIMEOUT_MS);
+      const onMessage = (message: Heard): void => {
+        if (message.t === "refused") end(lost(`refused the connection: ${message.message}`));
+        else if (message.t === "welcome") peer?.send({ t: "query", id: 1, method, params });
+        else if (message.t === "answer") {
+          const { error } = message;
+          end(error && errorFromCode(error.code, error.kind, error.message));
+          // The node answers what it was asked.
+          resolve(message.result as never);
+        }
+      };
+      connectUnix(node.nodeSocket, { onMessage, onClose: () => end(lost("closed the connection")) }).then(
+        (connected) => {
+          peer = connected;
+          peer.send({
+            t: "hello",
+            version: WIRE_VERSION,
+            token: node.token,
+            language: "js",
+            role: "tool",
+            processId: newProcessId(node.nodeId),
+            pid: process.pid,
+          });
+        },
+        (error: Error) => end(error),
+      );
+    });

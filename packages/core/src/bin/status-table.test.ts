@@ -1,0 +1,47 @@
+import { expect, test } from "vitest";
+import type { NodeId } from "../base/ids.ts";
+import type { NodeInfo } from "../wire/queries.ts";
+import { nodeTable } from "./status-table.ts";
+
+const GIB = 2 ** 30;
+const node = (name: string, more: Partial<NodeInfo> = {}): NodeInfo => ({
+  nodeId: name.padEnd(32, "0") as NodeId,
+  name,
+  state: "alive",
+  resources: { cpu: 4, memory: 16 * GIB },
+  available: { cpu: 3, memory: 12 * GIB },
+  labels: {},
+  objectStore: { usedBytes: GIB / 2, spilledBytes: 0, capacityBytes: 4 * GIB },
+  events: { keptBytes: 0, droppedBatches: 0 },
+  ...more,
+});
+
+test("nodes are shown in a table: who, how it is, what of it is in use; the dead last", () => {
+  const nodes = [
+    node("gone", { state: "dead", available: {} }),
+    node("one", { labels: { rack: "a4" } }),
+    node("small", {
+      state: "draining",
+      resources: { cpu: 0.5, disk: 2 },
+      available: { cpu: 0.25, disk: 2 },
+      objectStore: { usedBytes: 0, spilledBytes: 0, capacityBytes: 64 * 2 ** 20 },
+    }),
+  ];
+  expect(nodeTable(nodes, nodes[1]?.nodeId)).toEqual([
+    "NODE   STATE     CPU       MEMORY        STORE        LABELS, RESOURCES",
+    "one *  alive     1/4       4.0/16.0 GiB  0.5/4.0 GiB  rack=a4",
+    "small  draining  0.25/0.5                0/64 MiB     disk 0/2",
+    "gone   dead",
+  ]);
+});
+
+test("it fits 80 columns, whatever names and labels there are; GPUs have a column when there are any", () => {
+  const labels = Object.fromEntries(Array.from({ length: 9 }, (_, i) => [`label-number-${i}`, "value"]));
+  const lines = nodeTable(
+    [node("n".repeat(60), { labels, resources: { cpu: 256, gpu: 8, memory: 2048 * GIB } })],
+    undefined,
+  );
+  for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
+  expect(lines[0]).toContain("GPU");
+  expect(lines[1]).toMatch(/^n{19}… {2}alive.*8\/8.*…$/);
+});
