@@ -71,7 +71,7 @@ module.exports = {
       from: {
         path: `${root}(scheduler/|placement/|owner/|base/|[^/]+/[^/]*engine[^/]*\\.ts$)`,
         // The owner's runtime runs the engine on real sockets, and says what processes do. Random bytes stand for crypto's.
-        pathNot: "\\.(test|bench|test-d)\\.ts$|owner/(runtime|process-state)\\.ts$|base/random\\.ts$",
+        pathNot: "\\.(test|bench|test-d)\\.ts$|owner/(runtime|worker-session|process-state)\\.ts$|base/random\\.ts$",
       },
       to: { dependencyTypes: ["core"], pathNot: "^(node:)?(util|assert|crypto)$" },
     },

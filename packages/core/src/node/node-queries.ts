@@ -1,6 +1,6 @@
 /** Answers what processes ask their node; questions about actors go to control. */
 import { InvalidOptionError, isError, type MobulaError } from "../base/errors.ts";
-import type { ProcessId, WorkerId } from "../base/ids.ts";
+import type { NodeId, ProcessId, WorkerId } from "../base/ids.ts";
 import { fromUnits, type ResourceUnits } from "../base/resources.ts";
 import { nodeInfo } from "../control/mod.ts";
 import type { LeaseEngine } from "../scheduler/mod.ts";
@@ -20,7 +20,7 @@ export interface QueryContext {
   readonly timeline: Timeline;
   readonly cluster: ClusterLink | undefined;
   /** False when the worker is not one that another node lent. */
-  orderElsewhere(order: Omit<WorkerOrder, "t">): boolean;
+  orderElsewhere(order: Omit<WorkerOrder, "t">, node?: NodeId): boolean;
 }
 
 type Results = { readonly [M in keyof Queries]: Queries[M]["result"] };
@@ -54,8 +54,8 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
     case "explain-shape":
       return explainShape(engine, from, Number((query.params as { shape?: unknown })?.shape));
     case "kill-worker": {
-      const { workerId, reason } = query.params as Queries["kill-worker"]["params"];
-      if (context.orderElsewhere({ workerId: workerId as WorkerId, kill: String(reason) })) return null;
+      const { workerId, reason, nodeId } = query.params as Queries["kill-worker"]["params"];
+      if (context.orderElsewhere({ workerId: workerId as WorkerId, kill: String(reason) }, nodeId)) return null;
       const gone = pool.gone(workerId as WorkerId);
       pool.kill(workerId as WorkerId, String(reason));
       await gone;

@@ -73,6 +73,7 @@ import { answerQuery, nodeUse } from "./node-queries.ts";
 import { NodeObjects } from "./objects.ts";
 import { Orphans } from "./orphans.ts";
 import { NodePeers } from "./peers.ts";
+import { ProcessWatch } from "./process-watch.ts";
 import type { SpawnOptions, StartedWorker } from "./spawn.ts";
 import { SubmissionWatch } from "./submission-watch.ts";
 import { Timeline } from "./timeline.ts";
@@ -209,6 +210,11 @@ export class NodeRuntime {
   private readonly others = new Map<Home, NodeStanding>();
   private readonly router: Router;
   private readonly broker: LeaseBroker;
+  private readonly watch = new ProcessWatch({
+    isKnown: (home) => this.others.has(home),
+    watch: (process) => this.router.watch(process),
+    send: (to, message) => this.sendHere(to, message),
+  });
   cluster: ClusterLink | undefined;
   private readonly drain = new Drain({
     steps: [
@@ -328,6 +334,7 @@ export class NodeRuntime {
       gone: (process) => {
         this.feed({ kind: "client-left", clientId: process });
         this.control.processGone(process);
+        this.watch.gone(process);
         this.forgetJobs();
       },
       send: (to, message) => this.sendHere(to, message),
@@ -425,6 +432,7 @@ export class NodeRuntime {
       this.objects.nodeDied(nodeTag(node.nodeId));
     }
     this.others.delete(nodeTag(this.config.nodeId));
+    this.watch.nodesChanged();
     this.broker.clustered(this.others.size > 0);
   }
 
@@ -469,8 +477,8 @@ export class NodeRuntime {
     if (node) this.peers?.send(node.nodeId, message);
   }
 
-  orderElsewhere(order: Omit<WorkerOrder, "t">): boolean {
-    const node = this.broker.nodeOf(order.workerId);
+  orderElsewhere(order: Omit<WorkerOrder, "t">, at?: NodeId): boolean {
+    const node = at ?? this.broker.nodeOf(order.workerId);
     if (node) this.peers?.send(node, { t: "worker-order", ...order });
     return node !== undefined;
   }
@@ -492,6 +500,7 @@ export class NodeRuntime {
     this.control.processGone(processId, isRetired);
     this.router.processGone(processId);
     this.broker.clientGone(processId);
+    this.watch.left(processId);
   }
 
   private accept(): void {
@@ -745,6 +754,9 @@ export class NodeRuntime {
         return;
       case "events-reported":
         this.timeline.reported(from, message.id);
+        return;
+      case "process-watch":
+        this.watch.add(from, message.processId);
         return;
       case "query": {
         if (CONTROL_QUERIES.has(message.method)) {

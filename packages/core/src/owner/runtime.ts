@@ -8,7 +8,7 @@ import { type ErrorKind, errorFromCode } from "../base/errors.ts";
 import type { JobId, ProcessId, Seq, StoredName, WorkerId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
 import { EventRecorder, RunHistory } from "../events/mod.ts";
-import { connectTcp, connectUnix, introduce, type Peer, type PeerHandlers, SocketPeer } from "../transport/mod.ts";
+import { connectUnix, type Peer, type PeerHandlers } from "../transport/mod.ts";
 import {
   type Explanation,
   FrameReader,
@@ -27,6 +27,7 @@ import { OwnerEngine, type OwnerEngineOptions } from "./engine.ts";
 import { explainActor, explainObject, type OwnerExplanation, type Question } from "./explain.ts";
 import { describeProcess } from "./process-state.ts";
 import type { ClaimTable, WorkerLink } from "./records.ts";
+import { WorkerSession } from "./worker-session.ts";
 
 const TICK_MS = 10;
 const NODE_QUERY = "query";
@@ -64,6 +65,8 @@ class Link implements WorkerLink {
   namedLease = 0;
   readonly claims: ClaimTable | undefined;
   isBroken = false;
+  /** With a worker of another node. */
+  session: WorkerSession | undefined;
   readonly whenClosed: (() => void)[] = [];
   /** Frames written before the connection is open wait here. */
   private readonly early = new FrameWriter();
@@ -99,7 +102,8 @@ class Link implements WorkerLink {
   }
 
   close(): void {
-    this.peer?.close();
+    if (this.session) this.session.close();
+    else this.peer?.close();
   }
 }
 
@@ -148,11 +152,7 @@ export class OwnerRuntime {
         // Links stay open for the next lease; they end with their worker.
       },
       pin: ({ name, size, home }) => this.toNode({ t: "store-pin", values: [{ name, size, home }] }),
-      killWorker: (address, reason) => {
-        this.query("kill-worker", { workerId: address.workerId, reason }).catch(() => {
-          // The worker was gone before: what was asked for is so.
-        });
-      },
+      killWorker: ({ workerId }, reason) => this.killWorker({ workerId, reason }),
       interrupt: ({ workerId }, seq) => {
         const params: Queries["interrupt-worker"]["params"] = { workerId, key: guardKey(options.self, seq) };
         this.query("interrupt-worker", params).catch(() => {
@@ -334,6 +334,13 @@ export class OwnerRuntime {
       this.claim(message);
       return true;
     }
+    if (message.t === "process-gone") {
+      for (const { address, session } of this.links.values()) {
+        if (address.processId === message.processId) session?.workerGone(message);
+      }
+      // It may have been an owner too.
+      return false;
+    }
     this.enter();
     if (!this.engine.onNodeMessage(message)) return false;
     this.schedule();
@@ -367,8 +374,7 @@ export class OwnerRuntime {
       onBatchEnd: () => this.schedule(),
       onClose: () => this.closed(link),
     };
-    const connect = this.options.connect ?? ((to, on) => this.connect(to, on));
-    connect(address, handlers).then(
+    this.connect(link, handlers).then(
       (peer) => {
         peer.send({
           t: "owner-hello",
@@ -384,18 +390,29 @@ export class OwnerRuntime {
     return link;
   }
 
-  private async connect({ address, tcp, nodeId }: WorkerAddress, handlers: PeerHandlers): Promise<Peer> {
-    const { nodeId: here, clusterToken } = this.place ?? {};
-    if (tcp === undefined || clusterToken === undefined || nodeId === here) return connectUnix(address, handlers);
-    const socket = await connectTcp(tcp);
-    await introduce(socket, {
-      role: "owner",
-      who: { processId: this.options.processId ?? this.options.self },
-      token: clusterToken,
+  private connect(link: Link, handlers: PeerHandlers): Promise<Peer> {
+    const { address: worker } = link;
+    const { tcp, pid, processId, workerId, nodeId } = worker;
+    const { nodeId: here, clusterToken: token } = this.place ?? {};
+    if (this.options.connect) return this.options.connect(worker, handlers);
+    if (tcp === undefined || token === undefined || nodeId === here) return connectUnix(worker.address, handlers);
+    link.session = new WorkerSession({
+      worker: { ...worker, tcp },
+      token,
+      owner: this.options.processId ?? this.options.self,
+      handlers,
+      onFailure: ({ message }) =>
+        this.program?.warn("unreachable-worker", `worker ${pid} of node ${nodeId} cannot be reached: ${message}`),
+      onAbandoned: (why) => this.killWorker({ workerId, nodeId, reason: `the session with it ended: ${why}` }),
     });
-    const peer = new SocketPeer(socket, handlers);
-    socket.resume();
-    return peer;
+    this.toNode({ t: "process-watch", processId });
+    return link.session.open();
+  }
+
+  private killWorker(params: Queries["kill-worker"]["params"]): void {
+    this.query("kill-worker", params).catch(() => {
+      // The worker was gone before: what was asked for is so.
+    });
   }
 
   /** Says which objects of a dead process are known here, once nothing of it is unread. */

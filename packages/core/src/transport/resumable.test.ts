@@ -509,6 +509,41 @@ describe("a session ends", () => {
     expect([left.closes, right.closes]).toEqual([[why], [undefined]]);
   });
 
+  test("when the other process is gone: without a connection at once, else when that has been read to its end", async () => {
+    const [suspended, other] = [side(), side()];
+    join(suspended, other)[0].cut();
+    await settled();
+    suspended.peer.otherIsGone();
+    await settled();
+    expect(suspended.closes).toMatchObject([{ code: "CONNECTION_LOST" }]);
+
+    const [left, right] = [side(), side()];
+    const [, theirs] = join(left, right);
+    left.peer.otherIsGone();
+    hot(right.peer, 7);
+    await settled();
+    expect([left.received, left.closes]).toEqual([[7], []]);
+    theirs.cut();
+    await settled();
+    expect(left.closes).toMatchObject([{ code: "CONNECTION_LOST" }]);
+  });
+
+  test("when the other process is gone and its machine does not say so: after a second without a word", async () => {
+    const [left, right] = [side(), side()];
+    join(left, right);
+    left.peer.otherIsGone();
+    for (let seconds = 0; seconds < 3; seconds++) {
+      hot(right.peer, seconds);
+      await settled();
+      await vi.advanceTimersByTimeAsync(1_000);
+      await settled();
+    }
+    expect([left.received, left.closes]).toEqual([[0, 1, 2], []]);
+    await vi.advanceTimersByTimeAsync(1_000);
+    await settled();
+    expect(left.closes).toMatchObject([{ code: "CONNECTION_LOST" }]);
+  });
+
   test("after the longest time without a connection, and not before", async () => {
     const [left, right] = [side({ suspendedMsMax: 1_000 }), side()];
     let [wire] = join(left, right);

@@ -40,6 +40,8 @@ const KEPT_PART_BYTES = 64 * 1024;
 /** So much may be under way; what is kept beyond it counts as unsent. */
 const UNDER_WAY_BYTES = 4 * 1024 * 1024;
 const KEPT_BYTES_MAX = 256 * 1024 * 1024;
+/** What a process that is gone had sent arrives within so long, or in pieces that are not further apart. */
+const LAST_WORDS_MS = 1_000;
 /** How long a goodbye may take to arrive, and a connection to end after the last word. */
 const CLOSE_TIMEOUT_MS = 5_000;
 
@@ -71,6 +73,7 @@ export class ResumablePeer extends FramePeer {
   private ackTimer: NodeJS.Timeout | undefined;
   private suspendTimer: NodeJS.Timeout | undefined;
   private closeTimer: NodeJS.Timeout | undefined;
+  private lastWordsTimer: NodeJS.Timeout | undefined;
 
   /** For who makes the connections: there is none any more; the session has ended. */
   whenDetached: (() => void) | undefined;
@@ -186,6 +189,7 @@ export class ResumablePeer extends FramePeer {
       );
     }
     this.options.onSuspended?.(why);
+    if (this.lastWordsTimer) this.finish(new ConnectionLostError("the process at the other end is gone"));
     if (!this.isClosed) this.whenDetached?.();
   }
 
@@ -240,6 +244,23 @@ export class ResumablePeer extends FramePeer {
 
   destroy(error?: Error): void {
     this.finish(error);
+  }
+
+  /** The process at the other end is gone for good: the session ends when what that had sent before has been read. */
+  otherIsGone(): void {
+    if (this.isClosed || this.lastWordsTimer) return;
+    const gone = new ConnectionLostError("the process at the other end is gone");
+    if (!this.socket) {
+      this.finish(gone);
+      return;
+    }
+    // Its machine closes the connection, unless it cannot.
+    const { received } = this;
+    this.lastWordsTimer = setTimeout(() => {
+      this.lastWordsTimer = undefined;
+      if (this.received === received) this.finish(gone);
+      else this.otherIsGone();
+    }, LAST_WORDS_MS);
   }
 
   /** The other side does not know the session: when this side has said goodbye, because it has heard it. */
@@ -333,7 +354,7 @@ export class ResumablePeer extends FramePeer {
     const { out } = this;
     if (this.socket && !this.writeFailure) this.sayGoodbye(this.socket, error !== undefined);
     else this.letGo();
-    for (const timer of [this.ackTimer, this.suspendTimer, this.closeTimer]) clearTimeout(timer);
+    for (const timer of [this.ackTimer, this.suspendTimer, this.closeTimer, this.lastWordsTimer]) clearTimeout(timer);
     this.isClosed = true;
     this.isClosing = true;
     out.position = 0;

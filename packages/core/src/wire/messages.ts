@@ -419,8 +419,15 @@ export type HomeMessage =
   | ActorExited
   | WaitReport;
 
+/** This process has a session with one of another node: it is to be told when that is gone. */
+export interface ProcessWatch {
+  readonly t: "process-watch";
+  readonly processId: ProcessId;
+}
+
 export type ToNode =
   | Hello
+  | ProcessWatch
   | LeaseDemand
   | LeaseReturn
   | Blocked
@@ -669,8 +676,16 @@ export interface Goodbye {
   readonly reason: string;
 }
 
+/** What {@link ProcessWatch} asked for, once; `isLost` when its node is gone and nothing that it sent is still to be awaited. */
+export interface ProcessGone {
+  readonly t: "process-gone";
+  readonly processId: ProcessId;
+  readonly isLost: boolean;
+}
+
 export type FromNode =
   | Welcome
+  | ProcessGone
   | Refused
   | LeaseGranted
   | LeaseRevoked

@@ -64,8 +64,8 @@ export interface Queries {
   "explain-wait": { params: { by: string }; result: Explanation };
   /** Resolves when the kill has taken effect. */
   "kill-actor": { params: { actorId: ActorId; noRestart: boolean }; result: null };
-  /** Ends a worker (force cancel); resolves when its process is gone. */
-  "kill-worker": { params: { workerId: string; reason: string }; result: null };
+  /** Ends a worker (force cancel); resolves when its process is gone. `nodeId`: where it is, if that is not this node. */
+  "kill-worker": { params: { workerId: string; reason: string; nodeId?: NodeId }; result: null };
   /** Sends SIGINT to a worker if its claim words say that it runs what `key` names and can be interrupted. */
   "interrupt-worker": { params: { workerId: string; key: number }; result: null };
   /** Answered by the owner itself: failed tasks whose refs are held and were never asked for. */

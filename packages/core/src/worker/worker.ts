@@ -1,6 +1,6 @@
 /** A worker process: says hello to its node, listens for owners, runs what they send. */
 import { setClockOffset } from "../base/clock.ts";
-import { ConnectionLostError } from "../base/errors.ts";
+import { AuthenticationError, ConnectionLostError } from "../base/errors.ts";
 import { HeapShrinker } from "../base/heap-shrinker.ts";
 import type { JobId, NodeId, ProcessId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
@@ -10,13 +10,11 @@ import { OwnerRuntime, SubmissionLog, WorkerClaims } from "../owner/mod.ts";
 import { createGcPressure, createViewCharge, type GcPressure, mapClaims, openStoreClient } from "../store/mod.ts";
 import {
   connectUnix,
-  greet,
-  listenTcp,
+  listenPeers,
   listenUnix,
   type Peer,
   type PeerHandlers,
-  SocketPeer,
-  Strangers,
+  type ResumablePeer,
 } from "../transport/mod.ts";
 import {
   type ClaimsInfo,
@@ -207,6 +205,13 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
       case "deadlock":
         waits.deadlocked(message);
         return;
+      case "process-gone":
+        for (const { processId, peer } of sessions.values()) {
+          if (processId !== message.processId) continue;
+          if (message.isLost) peer.destroy();
+          else peer.otherIsGone();
+        }
+        return;
       case "collect":
         gc?.asked();
         client.openedStore?.trim();
@@ -222,8 +227,11 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
   };
 
   const owners = new Set<OwnerConnection>();
+  /** Of those on other nodes. */
+  const sessions = new Map<OwnerConnection, { readonly peer: ResumablePeer; readonly processId: ProcessId }>();
   const ownerGone = (owner: OwnerConnection): void => {
     owners.delete(owner);
+    sessions.delete(owner);
     tasks.ownerGone(owner);
     actors.ownerGone(owner);
   };
@@ -238,7 +246,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     }
     tasks.inherit(heir);
   };
-  const welcome = (peer: Peer): PeerHandlers => {
+  const welcome = (peer: Peer): OwnerConnection => {
     const owner = new OwnerConnection(peer, client, runtime, tasks, actors, ownerGone);
     owner.onInherit = inherit;
     owner.deadOwners = deadOwners;
@@ -246,7 +254,14 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     return owner;
   };
   await listenUnix(config.address, welcome);
-  const tcp = config.listen && (await listenForOthers(config.listen, welcome));
+  const tcp =
+    config.listen &&
+    (await listenForOthers(config.listen, (peer, processId) => {
+      const owner = welcome(peer);
+      sessions.set(owner, { peer, processId });
+      toNode({ t: "process-watch", processId });
+      return owner;
+    }));
   // What finished before a task called process.exit() has finished: its results leave first.
   process.on("exit", () => {
     node.flush();
@@ -270,25 +285,20 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
 /** Owners on other machines, which prove that they know the cluster's token. @returns where they reach this process. */
 async function listenForOthers(
   { host, ports, token }: WorkerListens,
-  welcome: (peer: Peer) => PeerHandlers,
+  welcome: (peer: ResumablePeer, processId: ProcessId) => PeerHandlers,
 ): Promise<string> {
-  const strangers = new Strangers();
-  const { address } = await listenTcp({ host, port: ports }, (socket) =>
-    greet(socket, {
-      strangers,
-      tokens: () => [token],
-      onHello: () => ({ who: null }),
-      onWelcomed: (welcomed) => {
-        const peer = new SocketPeer(welcomed, silent);
-        peer.handlers = welcome(peer);
-        welcomed.resume();
-      },
-    }),
-  );
+  const { address } = await listenPeers({
+    host,
+    port: ports,
+    tokens: () => [token],
+    accept: (peer, { who }) => {
+      const { processId } = (who ?? {}) as { readonly processId?: unknown };
+      if (typeof processId !== "string") throw new AuthenticationError("the hello of an owner lacks its processId");
+      return { handlers: welcome(peer, processId as ProcessId) };
+    },
+  });
   return address;
 }
-
-const silent: PeerHandlers = { onMessage() {}, onClose() {} };
 
 /** GPUs that a lease gives are the ones that CUDA shows, hardware or not. */
 function showDevices(gpus: readonly string[]): void {
