@@ -281,6 +281,7 @@ class IoThread {
 
   private async join(asked: Extract<Asked, { t: "join" }>): Promise<void> {
     let isWelcome = false;
+    let farewell: string | undefined;
     const refuse = (error: unknown): void => {
       if (!isWelcome) this.tell({ t: "answered", id: asked.id, error: plainError(error) });
     };
@@ -304,12 +305,15 @@ class IoThread {
             case "collect":
               this.tell({ t: "collect" });
               return;
+            case "goodbye":
+              farewell = from.reason;
+              return;
             default:
               return;
           }
         },
         onClose: (error) => {
-          const why = error?.message ?? "its connection closed";
+          const why = farewell ?? error?.message ?? "its connection closed";
           refuse(new ConnectionLostError(`the node closed the connection: ${why}`));
           this.runtime.nodeLost(new ConnectionLostError(why));
           this.tell({ t: "node-lost", why });

@@ -23,6 +23,8 @@ export interface ClusterLinkOptions {
   readonly address: string;
   readonly token: string;
   readonly node: NodeDescription;
+  /** Looks for control until it is found: it was a node of the cluster before. */
+  readonly isPatient: boolean;
   use(): NodeUse;
   /** What control says of nodes; the first time, of all of them. */
   onNodes(nodes: readonly NodeStanding[]): void;
@@ -147,6 +149,7 @@ export class ClusterLink {
 
   private async keepConnected(): Promise<void> {
     const { signal } = this.stopped;
+    const { isPatient } = this.options;
     const startedAt = Date.now();
     let waitMs = REDIAL.firstMs;
     while (!signal.aborted) {
@@ -159,7 +162,7 @@ export class ClusterLink {
       } catch (error) {
         if (signal.aborted) return;
         const { message } = error as Error;
-        const isWaiting = error instanceof ConnectionLostError && Date.now() - startedAt < JOIN_MS;
+        const isWaiting = error instanceof ConnectionLostError && (isPatient || Date.now() - startedAt < JOIN_MS);
         if (this.joined && !isWaiting) {
           this.joined.reject(error as Error);
           return;

@@ -38,6 +38,8 @@ export interface NodeConfig {
   readonly workerExecArgv: readonly string[];
   /** The cluster that it is a node of; left out, it is one by itself. */
   readonly cluster?: ClusterConfig;
+  /** How often its cluster has given it up and it has begun anew, see `anew.ts`. */
+  readonly restarts?: number;
   /** Workers that are started before anything else; default 1. The others follow when the node is ready. */
   readonly firstWorkers?: number;
 }

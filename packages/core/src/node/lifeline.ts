@@ -28,7 +28,9 @@ export class Lifeline {
   onGone: (() => void) | undefined;
   private isGone = false;
 
-  constructor() {
+  /** @param hasLauncher otherwise the descriptor may be anything. */
+  constructor(hasLauncher = true) {
+    if (!hasLauncher) return;
     try {
       this.socket = new Socket({ fd: LIFELINE_FD, readable: true, writable: true });
     } catch {
@@ -91,7 +93,9 @@ export class Ending {
   private runtime: Ends | undefined;
   private isEnding = false;
   private isHurried = false;
-  private endReaper: () => void = () => {};
+  private endReaper: () => Promise<void> = async () => {};
+  /** Starts the process over instead of ending it. */
+  private startOver: (() => never) | undefined;
 
   constructor(config: EndingOptions, lifeline: Lifeline) {
     this.config = config;
@@ -116,7 +120,7 @@ export class Ending {
   }
 
   /** The last thing but one: nothing is left to tidy up. */
-  atEnd(end: () => void): void {
+  atEnd(end: () => Promise<void>): void {
     this.endReaper = end;
   }
 
@@ -124,7 +128,15 @@ export class Ending {
     return this.isEnding;
   }
 
+  /** Ends everything at once, and then starts the process over, unless somebody has it end by then. */
+  beginAnew(startOver: () => never): void {
+    if (this.isEnding) return;
+    this.begin(true);
+    this.startOver = startOver;
+  }
+
   begin(atOnce: boolean): void {
+    this.startOver = undefined;
     if (this.isEnding && (!atOnce || this.isHurried)) return;
     const wasEnding = this.isEnding;
     this.isEnding = true;
@@ -142,8 +154,14 @@ export class Ending {
   }
 
   private finish(): void {
+    const reaperEnded = this.endReaper();
+    // Its end has to be seen: a process that is started over knows nothing of the children it had.
+    if (this.startOver) void reaperEnded.then(() => this.startOver?.()).finally(() => this.end());
+    else this.end();
+  }
+
+  private end(): void {
     this.lifeline.say({ kind: "ended" });
-    this.endReaper();
     endProcess(this.config);
   }
 }

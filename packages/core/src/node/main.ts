@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { newWorkerId } from "../base/ids.ts";
 import type { StateStore } from "../control/mod.ts";
+import { beginAnew } from "./anew.ts";
 import { ClaimPages } from "./claims.ts";
 import { cpuCount, type NodeConfig, readNodeConfig } from "./config.ts";
 import { openEarlySocket } from "./early-socket.ts";
@@ -18,9 +19,10 @@ export async function runNode(options: { readonly command?: SpawnOptions["comman
   const config = readNodeConfig();
   process.stderr.on("error", () => {}); // The launcher may be gone; the log file is not.
   const { command } = options;
-  const lifeline = new Lifeline();
+  // Who has begun anew has no launcher that waits for it.
+  const lifeline = new Lifeline(config.restarts === undefined);
   try {
-    claimSession(config.sessionDir);
+    claimSession(config.sessionDir, config.nodeId);
     const { socket, listening } = openEarlySocket(config.nodeSocket);
     const claims = new ClaimPages(config.sessionDir);
     const firstWorkers = startFirstWorkers(config, claims, command);
@@ -45,7 +47,7 @@ export async function runNode(options: { readonly command?: SpawnOptions["comman
         // Actors that are still here have had their time, but for their shutdown hooks.
         setTimeout(() => ending.begin(true), DRAINED_STOP_MS);
       },
-      onExpelled: () => ending.begin(true),
+      onExpelled: () => (config.standing ? ending.beginAnew(() => beginAnew(config)) : ending.begin(true)),
     });
     ending.watch(runtime);
     if (config.healthPort !== undefined) {

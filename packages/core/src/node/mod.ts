@@ -15,6 +15,7 @@ export {
   claimSession,
   createSession,
   logFolderOf,
+  nodeOf,
   processStart,
   removeSession,
   workersOf,

@@ -9,8 +9,8 @@ import { NODE_VARIABLE } from "./config.ts";
 
 const SCRIPT = 'read -r _; if [ -d "$1" ]; then folder=$1; shift; exec "$@" "$folder"; fi';
 
-/** Call its result at an orderly end, so that nothing of it outlives the node. */
-export function startReaper(sessionDir: string, log: (message: string) => void): () => void {
+/** Call its result at an orderly end, so that nothing of it outlives the node; resolves when it has ended. */
+export function startReaper(sessionDir: string, log: (message: string) => void): () => Promise<void> {
   const { path, execArgv } = entryPath("tidy");
   const { [NODE_VARIABLE]: _config, ...env } = process.env;
   const args = ["-c", SCRIPT, "mobula-reaper", sessionDir, process.execPath, ...execArgv, path];
@@ -26,5 +26,9 @@ export function startReaper(sessionDir: string, log: (message: string) => void):
   child.stdin?.on("error", () => {});
   child.unref();
   (child.stdin as unknown as { unref?(): void } | null)?.unref?.();
-  return () => child.kill("SIGKILL");
+  return () =>
+    new Promise((resolve) => {
+      child.once("exit", () => resolve());
+      if (!child.kill("SIGKILL")) resolve();
+    });
 }

@@ -205,6 +205,8 @@ export class NodeRuntime {
   /** Workers that were ordered before the first one was ready, for it is the one that a first task waits for. */
   private ordered: (SchedulerCommand & { kind: "start-worker" })[] | undefined = [];
   private isStopping = false;
+  /** Why it ends, for those that are connected. */
+  private farewell = "it was shut down";
   private peers: NodePeers | undefined;
   /** The other nodes that live, by the tag that their processes have. */
   private readonly others = new Map<Home, NodeStanding>();
@@ -405,12 +407,14 @@ export class NodeRuntime {
     this.cluster = await ClusterLink.join({
       ...cluster,
       node: this.description,
+      isPatient: this.config.restarts !== undefined,
       use: () => nodeUse(this),
       onNodes: (nodes) => this.heardOf(nodes),
       onDivided: (message) => this.broker.divided(message),
       onDrain: (deadlineMs) => this.drain.begin(deadlineMs, monotonicMs()),
       onExpelled: (error) => {
-        this.log.write("error", `this node was given up by its cluster and ends: ${error.message}`);
+        this.log.write("error", `this node was given up by its cluster: ${error.message}`);
+        this.farewell = `its cluster has given it up: ${error.message}`;
         this.options.onExpelled();
       },
       onNews,
@@ -533,7 +537,7 @@ export class NodeRuntime {
     for (const { peer, role } of this.members.values()) {
       if (role === "worker") continue;
       this.logs.flush();
-      peer.send({ t: "goodbye", reason: "shutdown" });
+      peer.send({ t: "goodbye", reason: this.farewell });
       peer.flush();
     }
     if (atOnce) this.pool.killAll("shutdown");

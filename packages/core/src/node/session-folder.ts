@@ -2,7 +2,7 @@
  * The folder of one node's run: sockets, logs, spilled objects. It lies in a folder of the user's own (mode 0700), is
  * removed at the end of an orderly run, and otherwise by whoever notices: the driver whose node died, or the next run.
  *
- * `owner.json` names the process that the run belongs to, by pid and start time. `pids` lists the node's workers, a
+ * `owner.json` names the process that the run belongs to, by pid and start time, and the id of its node. `pids` lists the node's workers, a
  * line each, so that those of a node that was killed can be ended too.
  */
 
@@ -21,12 +21,14 @@ import { connect } from "node:net";
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { InvalidOptionError } from "../base/errors.ts";
+import type { NodeId } from "../base/ids.ts";
 import { randomBytes } from "../base/random.ts";
 import { procStat } from "./proc-stat.ts";
 
 const PREFIX = "session-";
 const OWNER_FILE = "owner.json";
 const PIDS_FILE = "pids";
+const LOG_FOLDER = "logs";
 /** The kernel's limit for the path of a socket is 107 bytes on Linux and 103 on macOS. */
 const SOCKET_PATH_BYTES_MAX = 103;
 /** Longest name of a socket in a session's folder, with the slash: "/w-" and a worker's id. */
@@ -36,7 +38,7 @@ const NAMELESS_GRACE_MS = 60_000;
 const PROBE_TIMEOUT_MS = 500;
 
 export const socketPathOf = (sessionDir: string): string => join(sessionDir, "node.sock");
-export const logFolderOf = (sessionDir: string): string => join(sessionDir, "logs");
+export const logFolderOf = (sessionDir: string): string => join(sessionDir, LOG_FOLDER);
 
 /** This user's folder for runs, made if need be: the first of the usual temporary folders that can be written. */
 export function baseFolder(candidates: readonly string[] = [tmpdir(), "/tmp", "/dev/shm"]): string {
@@ -91,9 +93,9 @@ export function createSession(base: string): string {
   return path;
 }
 
-/** From now on the run lives as long as this process. */
-export function claimSession(path: string): void {
-  const owner = { pid: process.pid, started: processStart(process.pid) ?? null };
+/** From now on the run lives as long as this process. @param nodeId of the node that it is. */
+export function claimSession(path: string, nodeId?: NodeId): void {
+  const owner = { pid: process.pid, started: processStart(process.pid) ?? null, nodeId };
   const file = join(path, OWNER_FILE);
   // Renamed into place: whoever sweeps at this moment reads the old owner or the new one.
   writeFileSync(`${file}.new`, JSON.stringify(owner), { mode: 0o600 });
@@ -113,8 +115,25 @@ export function workersOf(path: string): number[] {
   });
 }
 
+/** Which node the run is now: it may have begun anew since it was started. */
+export const nodeOf = (path: string): NodeId | undefined => readOwner(path)?.nodeId;
+
 /** Kills what is left of a run whose node is dead, and removes its folder. Safe to repeat, also at the same time. */
 export function removeSession(path: string): void {
+  killRest(path);
+  rmSync(path, { recursive: true, force: true, maxRetries: 3 });
+}
+
+/** The same for this process' own run, which goes on: its logs and its claim stay. */
+export function emptySession(path: string): void {
+  killRest(path);
+  for (const name of readdirSync(path)) {
+    if (name === OWNER_FILE || name === LOG_FOLDER) continue;
+    rmSync(join(path, name), { recursive: true, force: true, maxRetries: 3 });
+  }
+}
+
+function killRest(path: string): void {
   const workers = new Map<number, string | undefined>();
   for (const line of readLines(join(path, PIDS_FILE))) {
     const [pid, started] = line.split(" ");
@@ -122,7 +141,6 @@ export function removeSession(path: string): void {
   }
   for (const [pid, started] of workers) killIfSame(pid, started);
   if (workers.size > 0) killOrphans(workers);
-  rmSync(path, { recursive: true, force: true, maxRetries: 3 });
 }
 
 function killIfSame(pid: number, started: string | undefined): void {
@@ -205,11 +223,17 @@ function answers(socketPath: string): Promise<boolean> {
   });
 }
 
-function readOwner(path: string): { pid: number; started: string | null } | undefined {
+interface Owner {
+  readonly pid: number;
+  readonly started: string | null;
+  readonly nodeId?: NodeId;
+}
+
+function readOwner(path: string): Owner | undefined {
   try {
-    const owner = JSON.parse(readFileSync(join(path, OWNER_FILE), "utf8")) as { pid?: unknown; started?: unknown };
+    const owner = JSON.parse(readFileSync(join(path, OWNER_FILE), "utf8")) as Partial<Owner>;
     if (typeof owner.pid !== "number") return undefined;
-    return { pid: owner.pid, started: typeof owner.started === "string" ? owner.started : null };
+    return { ...owner, pid: owner.pid, started: typeof owner.started === "string" ? owner.started : null };
   } catch {
     // No file, or half of one: the folder's age decides.
     return undefined;

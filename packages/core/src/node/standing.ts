@@ -8,7 +8,7 @@ import { ConnectionLostError, MobulaError } from "../base/errors.ts";
 import { type NodeId, newNodeId } from "../base/ids.ts";
 import { type LaunchedNode, type LaunchOptions, launchNode } from "./launch.ts";
 import { endProcessOf, type RunningProcess, readAddressFile, writeAddressFile } from "./running-process.ts";
-import { baseFolder, processStart, removeSession } from "./session-folder.ts";
+import { baseFolder, nodeOf, processStart, removeSession } from "./session-folder.ts";
 
 export interface StandingNode extends RunningProcess {
   readonly nodeId: NodeId;
@@ -28,7 +28,8 @@ const ADDRESS_FILE = "standing.json";
 
 /** The standing node of this user, or undefined. */
 export function findStandingNode(base: string = baseFolder()): StandingNode | undefined {
-  return readAddressFile<StandingNode>(join(base, ADDRESS_FILE));
+  const node = readAddressFile<StandingNode>(join(base, ADDRESS_FILE));
+  return node && { ...node, nodeId: nodeOf(node.sessionDir) ?? node.nodeId };
 }
 
 /** Joins what `address: "auto"` means. @throws ConnectionLostError when no node stands. */

@@ -9,6 +9,7 @@ import {
   isRunning,
   type LaunchedNode,
   launchNode,
+  nodeOf,
   processStart,
   type RunningProcess,
   type StandingNode,
@@ -37,7 +38,7 @@ export interface Joining {
 }
 
 export class Member implements ClusterNode {
-  readonly id: NodeId = newNodeId();
+  private readonly firstId: NodeId = newNodeId();
   readonly name: string;
   readonly host: string;
   private readonly folder: string;
@@ -55,6 +56,11 @@ export class Member implements ClusterNode {
     this.network = network?.addressOf(this.link);
     network?.say({ t: "member", host, name: this.link });
     mkdirSync(folder, { mode: 0o700 });
+  }
+
+  /** Another one when its cluster has given it up and it has begun anew. */
+  get id(): NodeId {
+    return (this.node && nodeOf(this.node.launched.sessionDir)) ?? this.firstId;
   }
 
   /** Everything that a machine of its own would have of its own. */
@@ -82,7 +88,7 @@ export class Member implements ClusterNode {
   async joinAsNode(cluster: Joining, spec: NodeSpec): Promise<void> {
     const { resources = {}, labels = {}, objectStoreBytes = STORE_BYTES, spillDirectory, spillBytesMax } = spec;
     const launched = await launchNode({
-      nodeId: this.id,
+      nodeId: this.firstId,
       name: this.name,
       base: this.base,
       env: this.env,
