@@ -84,6 +84,7 @@ async function start(settings: InitSettings, place: Place | undefined): Promise<
       if (settings.logToDriver) printLog(lines);
     },
     ...(settings.token !== undefined && { token: settings.token }),
+    ...(settings.tls && { tls: settings.tls }),
   });
   driver.client.runtimeEnv = settings.runtimeEnv;
   return sessionOf(driver);

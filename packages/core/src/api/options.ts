@@ -35,7 +35,7 @@ import {
   refuseWithoutCluster,
   wholeNumber,
 } from "./option-checks.ts";
-import type { RetryExceptions } from "./types.ts";
+import type { InitOptions, RetryExceptions } from "./types.ts";
 
 const FOR_EVER = { value: -1, means: "for ever" };
 const OBJECT_STORE_BYTES_MIN = 1024 * 1024;
@@ -438,6 +438,7 @@ const initTable = {
   maxPendingTasks: wholeNumber(1),
   ignoreReinit: aBoolean,
   token: aText,
+  tls: fieldsOf({ cert: aText, key: aText, ca: aText, serverName: aText }),
 } as const satisfies CheckTable;
 
 export type DriverAddress = "local" | "auto" | "inline" | `${string}:${number}`;
@@ -464,6 +465,7 @@ export interface InitSettings {
   readonly maxPendingTasks: number;
   readonly ignoreReinit: boolean;
   readonly token: string | undefined;
+  readonly tls: InitOptions["tls"];
 }
 
 const NODE_OPTIONS = [
@@ -534,6 +536,7 @@ export function normalizeInitOptions(
     maxPendingTasks: read.maxPendingTasks ?? MAX_PENDING_TASKS,
     ignoreReinit: read.ignoreReinit ?? false,
     token: read.token ?? (environment.MOBULA_TOKEN || undefined),
+    tls: read.tls,
   };
 }
 

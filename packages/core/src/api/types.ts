@@ -393,8 +393,19 @@ export interface InitOptions {
   readonly maxPendingTasks?: number;
   /** A second `init` gives the same context instead of an error. Default false. */
   readonly ignoreReinit?: boolean;
-  /** Of a cluster. Default: `MOBULA_TOKEN`. */
+  /** Of a cluster. Default: `MOBULA_TOKEN`, or the first line of the file that `MOBULA_TOKEN_FILE` names. */
   readonly token?: string;
+  /**
+   * For a cluster that uses TLS: paths of PEM files, read again when they change. `ca` signs the certificates of the others, and
+   * `serverName` is the name in them, if that is not the host that is dialled. Default: `MOBULA_TLS_CERT`, `MOBULA_TLS_KEY`,
+   * `MOBULA_TLS_CA` and `MOBULA_TLS_SERVER_NAME`. A node of the driver's own listens too, so it needs a certificate and its key.
+   */
+  readonly tls?: {
+    readonly cert?: string;
+    readonly key?: string;
+    readonly ca?: string;
+    readonly serverName?: string;
+  };
 }
 
 /** Options of `get`. */

@@ -1,9 +1,9 @@
 /** Whom a command asks: the node of this machine, or the head that MOBULA_ADDRESS names. */
 import { ConnectionLostError, type ErrorKind, errorFromCode } from "../base/errors.ts";
 import { newProcessId, WIRE_VERSION } from "../base/mod.ts";
-import { askHead } from "../head/mod.ts";
-import type { StandingNode } from "../node/mod.ts";
-import { connectUnix, type Peer } from "../transport/mod.ts";
+import { askHead, type HeadAddress } from "../head/mod.ts";
+import { type StandingNode, tlsFilesFrom } from "../node/mod.ts";
+import { connectUnix, type Peer, readTokens } from "../transport/mod.ts";
 import type { Queries } from "../wire/queries.ts";
 
 export type Asks = <M extends keyof Queries>(method: M, params: Queries[M]["params"]) => Promise<Queries[M]["result"]>;
@@ -20,13 +20,14 @@ interface Heard {
 }
 
 /** Undefined when the environment names no head. */
-export function headOfEnvironment(environment = process.env): { address: string; token: string } | undefined {
-  const { MOBULA_ADDRESS: address = "", MOBULA_TOKEN: token = "" } = environment;
-  return /:\d+$/.test(address) && token !== "" ? { address, token } : undefined;
+export function headOfEnvironment(environment = process.env): HeadAddress | undefined {
+  const { MOBULA_ADDRESS: address = "", MOBULA_TOKEN, MOBULA_TOKEN_FILE } = environment;
+  const token = MOBULA_TOKEN || (MOBULA_TOKEN_FILE && readTokens(MOBULA_TOKEN_FILE)[0]);
+  return /:\d+$/.test(address) && token ? { address, token, tls: tlsFilesFrom({}, environment) } : undefined;
 }
 
 export const asksHead =
-  (head: { readonly address: string; readonly token: string }): Asks =>
+  (head: HeadAddress): Asks =>
   (method, params) =>
     askHead(head, method, params);
 

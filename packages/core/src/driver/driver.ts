@@ -17,6 +17,7 @@ import {
   localAddressTowards,
   requireStandingNode,
   type StandingNode,
+  tlsFilesFrom,
 } from "../node/mod.ts";
 import {
   createGcPressure,
@@ -25,7 +26,7 @@ import {
   openStoreClient,
   startNativeThread,
 } from "../store/mod.ts";
-import { LANGUAGE, type LogLines } from "../wire/mod.ts";
+import { LANGUAGE, type LogLines, type TlsFiles } from "../wire/mod.ts";
 import type { Place } from "./place.ts";
 import { newRing } from "./ring.ts";
 import { RingPort } from "./ring-port.ts";
@@ -41,6 +42,7 @@ export interface DriverOptions {
   readonly place?: Place | undefined;
   readonly node: LaunchOptions;
   readonly token?: string;
+  readonly tls?: TlsFiles;
   readonly namespace?: string;
   readonly jobName: string;
   readonly metadata: Readonly<Record<string, string>>;
@@ -97,9 +99,11 @@ function findNode({ address, place }: DriverOptions): StandingNode | undefined {
 }
 
 /** Of a node that this program starts. @throws AuthenticationError without a token of the cluster that it joins. */
-async function nodeOptions({ address, node, place, token }: DriverOptions): Promise<LaunchOptions> {
+async function nodeOptions({ address, node, place, token, tls: given = {} }: DriverOptions): Promise<LaunchOptions> {
   if (address === "local" || address === "auto") return node;
-  if (token === undefined) {
+  const tls = tlsFilesFrom(given, process.env);
+  const tokenFile = process.env.MOBULA_TOKEN_FILE || undefined;
+  if (token === undefined && tokenFile === undefined) {
     throw new AuthenticationError(
       `the cluster at ${address} demands its token: set MOBULA_TOKEN to what \`mobula start --head\` printed, or pass init({ token })`,
     );
@@ -109,7 +113,11 @@ async function nodeOptions({ address, node, place, token }: DriverOptions): Prom
     ...node,
     name: `driver-${process.pid}`,
     resources: { cpu: 0, gpu: 0, memory: 0 },
-    cluster: { address, token, labels: {}, host, ports: 0 },
+    cluster: {
+      ...{ address, labels: {}, host, ports: 0, tls },
+      // What the program says goes before what its environment does.
+      ...(token !== undefined ? { token } : { tokenFile: tokenFile ?? "" }),
+    },
     ...(place?.base !== undefined && { base: place.base }),
     env: place?.env,
   };

@@ -1,17 +1,23 @@
 /** Asking a head from outside, as a tool: the command line, and the test kit. */
 import { ConnectionLostError, errorFromCode } from "../base/errors.ts";
-import { connectTcp, introduce, SocketPeer } from "../transport/mod.ts";
-import type { Answer, Queries } from "../wire/mod.ts";
+import { connectTcp, introduce, openTls, SocketPeer } from "../transport/mod.ts";
+import type { Answer, Queries, TlsFiles } from "../wire/mod.ts";
 
 const ANSWER_MS = 5_000;
 
+export interface HeadAddress {
+  readonly address: string;
+  readonly token: string;
+  readonly tls?: TlsFiles | undefined;
+}
+
 /** @throws ConnectionLostError when it cannot be reached or does not answer; AuthenticationError; what it answers with. */
 export async function askHead<M extends keyof Queries>(
-  { address, token }: { readonly address: string; readonly token: string },
+  { address, token, tls }: HeadAddress,
   method: M,
   params: Queries[M]["params"],
 ): Promise<Queries[M]["result"]> {
-  const socket = await connectTcp(address);
+  const socket = await connectTcp(address, { tls: tls && (await openTls(tls)) });
   await introduce(socket, { role: "tool", who: null, token });
   return new Promise((resolve, reject) => {
     const peer = new SocketPeer(socket, {

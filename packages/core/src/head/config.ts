@@ -1,10 +1,12 @@
-/** What a head is told at its start, as JSON in the environment variable MOBULA_HEAD. The token is in its state folder. */
+/** What a head is told at its start, as JSON in the environment variable MOBULA_HEAD. The token is in a file. */
 import { InvalidOptionError } from "../base/errors.ts";
 import type { LogLevel } from "../node/mod.ts";
+import type { AccessFiles } from "../wire/mod.ts";
 
 export interface HeadConfig {
   /** Kept when it ends; see state-folder.ts. */
   readonly stateDir: string;
+  readonly access: AccessFiles;
   /** For its log; removed at the end. */
   readonly sessionDir: string;
   /** An address of this machine, or a name of one. */

@@ -14,12 +14,17 @@ import {
   outlivesLauncher,
   removeSession,
 } from "../node/mod.ts";
+import { readTokens } from "../transport/mod.ts";
+import type { TlsFiles } from "../wire/mod.ts";
 import { HEAD_PORT, HEAD_VARIABLE, type HeadConfig } from "./config.ts";
-import { lastPort, openStateFolder, tokenOf } from "./state-folder.ts";
+import { lastPort, openStateFolder, tokenFileIn } from "./state-folder.ts";
 
 /** All but the folder optional. */
-export interface HeadOptions extends Partial<Omit<HeadConfig, "sessionDir">> {
+export interface HeadOptions extends Partial<Omit<HeadConfig, "sessionDir" | "access">> {
   readonly stateDir: string;
+  /** The cluster's tokens, see {@link AccessFiles}; default: a file in the folder. */
+  readonly tokenFile?: string | undefined;
+  readonly tls?: TlsFiles | undefined;
   /** Where sessions lie; default the user's folder in the system's temporary one. */
   readonly base?: string | undefined;
   readonly onStderr?: (text: string) => void;
@@ -30,7 +35,9 @@ export interface HeadOptions extends Partial<Omit<HeadConfig, "sessionDir">> {
 export interface LaunchedHead extends LaunchedProcess {
   /** `host:port`, as nodes are told. */
   readonly address: string;
+  /** The one that new nodes use now. */
   readonly token: string;
+  readonly tokenFile: string;
 }
 
 const LOOPBACK = "127.0.0.1";
@@ -42,10 +49,11 @@ const LOOPBACK = "127.0.0.1";
  * state store says when it cannot be opened.
  */
 export async function launchHead(options: HeadOptions): Promise<LaunchedHead> {
-  const { base = baseFolder(), onStderr, env, ...given } = options;
+  const { base = baseFolder(), onStderr, env, tokenFile: givenFile, tls, ...given } = options;
   const { stateDir } = given;
   openStateFolder(stateDir);
-  const token = tokenOf(stateDir);
+  const tokenFile = givenFile ?? tokenFileIn(stateDir);
+  const [token] = readTokens(tokenFile);
   const sessionDir = createSession(base);
   const standing = given.standing ?? false;
   const config: HeadConfig = {
@@ -55,6 +63,7 @@ export async function launchHead(options: HeadOptions): Promise<LaunchedHead> {
     standing,
     ...(standing ? {} : { driverPid: process.pid }),
     ...given,
+    access: { tokenFile, ...(tls && { tls }) },
     sessionDir,
   };
   let child: ChildProcess;
@@ -74,11 +83,12 @@ export async function launchHead(options: HeadOptions): Promise<LaunchedHead> {
       address = news.address ?? "";
     },
   });
-  return { ...launched, address, token };
+  return { ...launched, address, token, tokenFile };
 }
 
 function startProcess(config: HeadConfig, env: HeadOptions["env"]): ChildProcess {
   const { execPath, args } = processCommand("head");
+  const { MOBULA_TOKEN: _token, ...inherited } = process.env;
   const outlives = outlivesLauncher(config);
   const stderr = outlives ? openSync(join(logFolderOf(config.sessionDir), "head.stderr"), "a", 0o600) : "pipe";
   try {
@@ -86,7 +96,7 @@ function startProcess(config: HeadConfig, env: HeadOptions["env"]): ChildProcess
       stdio: ["ignore", "ignore", stderr, "pipe"],
       detached: true,
       cwd: outlives ? "/" : undefined,
-      env: { ...process.env, ...env, ...compileCacheEnvironment(), [HEAD_VARIABLE]: JSON.stringify(config) },
+      env: { ...inherited, ...env, ...compileCacheEnvironment(), [HEAD_VARIABLE]: JSON.stringify(config) },
     });
   } finally {
     if (typeof stderr === "number") closeSync(stderr);

@@ -1,9 +1,10 @@
 /** The head's process: from its first act to its last. `bin/head.ts` runs it. */
 import { openSqliteState, prepareState } from "../control/mod.ts";
 import { claimSession, Ending, endProcess, Lifeline, NodeLog, startHealth } from "../node/mod.ts";
+import { Access } from "../transport/mod.ts";
 import { readHeadConfig } from "./config.ts";
 import { HeadRuntime } from "./runtime.ts";
-import { rememberPort, statePathOf, tokenOf } from "./state-folder.ts";
+import { rememberPort, statePathOf } from "./state-folder.ts";
 
 export async function runHead(): Promise<void> {
   const config = readHeadConfig();
@@ -15,7 +16,8 @@ export async function runHead(): Promise<void> {
     const ending = new Ending(config, lifeline);
     const state = await openSqliteState({ path: statePathOf(config.stateDir) });
     await prepareState(state);
-    const runtime = await HeadRuntime.open({ config, log, state, token: tokenOf(config.stateDir) });
+    const access = await Access.open(config.access, (message) => log.write("warn", message));
+    const runtime = await HeadRuntime.open({ config, log, state, access });
     rememberPort(config.stateDir, runtime.port);
     ending.watch(runtime);
     if (config.healthPort !== undefined) {

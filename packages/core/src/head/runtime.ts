@@ -16,6 +16,7 @@ import {
 } from "../control/mod.ts";
 import type { NodeLog } from "../node/mod.ts";
 import {
+  type Access,
   listenPeers,
   type Peer,
   type PeerHandlers,
@@ -32,7 +33,7 @@ export interface HeadRuntimeOptions {
   readonly config: HeadConfig;
   readonly log: NodeLog;
   readonly state: StateStore;
-  readonly token: string;
+  readonly access: Access;
 }
 
 const TICK_MS = 250;
@@ -112,13 +113,14 @@ export class HeadRuntime {
   // ── connections ────────────────────────────────────────────────────────────────────────────────────────────────────
 
   private async listen(): Promise<void> {
-    const { config, token, log } = this.options;
+    const { config, access, log } = this.options;
     const { host, port, advertise } = config;
     this.listener = await listenPeers({
       host,
       port,
       advertise,
-      tokens: () => [token],
+      tokens: access.tokens,
+      tls: access.tls,
       who: { epoch: this.options.state.epoch },
       check: checkHello,
       // A session that is cut lives until its node is given up.

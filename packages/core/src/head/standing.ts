@@ -12,7 +12,7 @@ import {
   type Started,
   writeAddressFile,
 } from "../node/mod.ts";
-import { type HeadOptions, launchHead } from "./launch.ts";
+import { type HeadOptions, type LaunchedHead, launchHead } from "./launch.ts";
 
 export interface StandingHead extends RunningProcess {
   readonly sessionDir: string;
@@ -31,7 +31,7 @@ function findStandingHead(base: string = baseFolder()): StandingHead | undefined
 /** @throws MobulaError `ALREADY_RUNNING` when one runs already; what launchHead throws. */
 export async function startStandingHead(
   options: HeadOptions,
-): Promise<Started<StandingHead> & { readonly token: string }> {
+): Promise<Started<StandingHead> & Pick<LaunchedHead, "token" | "tokenFile">> {
   const base = options.base ?? baseFolder();
   const existing = findStandingHead(base);
   if (existing) {
@@ -41,11 +41,11 @@ export async function startStandingHead(
       `a head runs already (pid ${existing.pid}, ${existing.address}); \`mobula stop\` ends it`,
     );
   }
-  const { pid, sessionDir, address, token, exited } = await launchHead({ ...options, base, standing: true });
+  const { pid, sessionDir, address, token, tokenFile, exited } = await launchHead({ ...options, base, standing: true });
   const { stateDir } = options;
   const head: StandingHead = { pid, started: processStart(pid) ?? null, sessionDir, stateDir, address };
   writeAddressFile(join(base, ADDRESS_FILE), head);
-  return { ...head, token, exited };
+  return { ...head, token, tokenFile, exited };
 }
 
 /**

@@ -1,11 +1,10 @@
-/** The folder that outlives a head: the state store, the cluster's token (mode 0600), and the address that nodes know. */
-import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+/** The folder that outlives a head: the state store, the cluster's tokens (mode 0600), and the address that nodes know. */
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { InvalidOptionError } from "../base/errors.ts";
 import { randomBytes } from "../base/random.ts";
-
-const TOKEN_CHARS_MIN = 16;
+import { readTokens, TOKEN_CHARS_MIN } from "../transport/mod.ts";
 
 export const statePathOf = (stateDir: string): string => join(stateDir, "control.sqlite");
 
@@ -19,25 +18,20 @@ export function openStateFolder(stateDir: string): void {
 }
 
 /**
- * The cluster's token: the one of the folder, or what MOBULA_TOKEN says, or a new one.
+ * The file with the cluster's tokens, made if need be of what MOBULA_TOKEN says, or of chance.
  *
- * @throws InvalidOptionError when a token is given that is too short, or is not the folder's.
+ * @throws InvalidOptionError when a token is given that is too short, or is none of the file's.
  */
-export function tokenOf(stateDir: string, given = process.env.MOBULA_TOKEN): string {
+export function tokenFileIn(stateDir: string, given = process.env.MOBULA_TOKEN || undefined): string {
   const file = join(stateDir, "token");
-  const kept = readIfThere(file);
-  if (given !== undefined && given !== "" && given.length < TOKEN_CHARS_MIN) {
+  if (given !== undefined && given.length < TOKEN_CHARS_MIN) {
     throw new InvalidOptionError(`the token in MOBULA_TOKEN has fewer than ${TOKEN_CHARS_MIN} characters`);
   }
-  if (kept !== undefined) {
-    if (given !== undefined && given !== "" && given !== kept) {
-      throw new InvalidOptionError(`the cluster in ${stateDir} has another token than MOBULA_TOKEN says; unset that`);
-    }
-    return kept;
+  if (!existsSync(file)) write(file, `${given ?? randomBytes(32).toString("hex")}\n`);
+  else if (given !== undefined && !readTokens(file).includes(given)) {
+    throw new InvalidOptionError(`the cluster in ${stateDir} has other tokens than MOBULA_TOKEN says; unset that`);
   }
-  const token = given !== undefined && given !== "" ? given : randomBytes(32).toString("hex");
-  write(file, token);
-  return token;
+  return file;
 }
 
 /** The port on which nodes look for a head that was killed; undefined for a new cluster. */

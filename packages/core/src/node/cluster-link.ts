@@ -7,7 +7,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { ConnectionLostError, errorFromCode, MobulaError } from "../base/errors.ts";
-import { dialPeer, type ResumablePeer } from "../transport/mod.ts";
+import { type Access, dialPeer, isTlsFailure, type ResumablePeer } from "../transport/mod.ts";
 import type {
   FromControl,
   LeasesDivided,
@@ -16,12 +16,12 @@ import type {
   NodeUse,
   ToControl,
 } from "../wire/cluster-messages.ts";
-import type { Answer, Queries } from "../wire/mod.ts";
+import type { Answer, Queries, Query } from "../wire/mod.ts";
 
 export interface ClusterLinkOptions {
   /** Of control, `host:port`. */
   readonly address: string;
-  readonly token: string;
+  readonly access: Access;
   readonly node: NodeDescription;
   /** Looks for control until it is found: it was a node of the cluster before. */
   readonly isPatient: boolean;
@@ -45,12 +45,18 @@ const REDIAL = { firstMs: 50, maxMs: 1_000 };
 /** How long a node that begins looks for control. */
 const JOIN_MS = 10_000;
 const ANSWER_MS = 5_000;
+
+interface Asked {
+  readonly query: Query;
+  resolve(result: unknown): void;
+  reject(error: Error): void;
+}
 const LEAVE_MS = 500;
 
 export class ClusterLink {
   private readonly options: ClusterLinkOptions;
   private readonly stopped = new AbortController();
-  private readonly asked = new Map<number, { resolve(result: unknown): void; reject(error: Error): void }>();
+  private readonly asked = new Map<number, Asked>();
   private readonly reports: NodeJS.Timeout;
   private soon: NodeJS.Timeout | undefined;
   private peer: ResumablePeer | undefined;
@@ -90,6 +96,7 @@ export class ClusterLink {
     this.soon ??= setTimeout(() => this.report(), CHANGE_MS);
   }
 
+  /** Asked again when another control takes over. @throws ConnectionLostError when nobody answers in time. */
   query<M extends keyof Queries>(method: M, params: Queries[M]["params"]): Promise<Queries[M]["result"]> {
     return new Promise((resolve, reject) => {
       const id = this.nextId++;
@@ -101,7 +108,9 @@ export class ClusterLink {
         clearTimeout(timer);
         this.asked.delete(id);
       };
+      const query: Query = { t: "query", id, method, params };
       this.asked.set(id, {
+        query,
         resolve: (result) => {
           settled();
           resolve(result as Queries[M]["result"]);
@@ -111,8 +120,7 @@ export class ClusterLink {
           reject(error);
         },
       });
-      if (this.peer) this.say({ t: "query", id, method, params });
-      else this.asked.get(id)?.reject(new ConnectionLostError(`control (${this.options.address}) cannot be reached`));
+      this.say(query);
     });
   }
 
@@ -162,7 +170,10 @@ export class ClusterLink {
       } catch (error) {
         if (signal.aborted) return;
         const { message } = error as Error;
-        const isWaiting = error instanceof ConnectionLostError && (isPatient || Date.now() - startedAt < JOIN_MS);
+        // Certificates that do not fit will not fit in a second.
+        const isWaiting =
+          error instanceof ConnectionLostError &&
+          (isPatient || (!isTlsFailure(error) && Date.now() - startedAt < JOIN_MS));
         if (this.joined && !isWaiting) {
           this.joined.reject(error as Error);
           return;
@@ -177,11 +188,12 @@ export class ClusterLink {
 
   /** Resolves when connected, to what tells of the end. */
   private async connect(): Promise<Promise<Error>> {
-    const { address, token, node, onNews } = this.options;
+    const { address, access, node, onNews } = this.options;
     const { promise, resolve } = Promise.withResolvers<Error>();
     const { peer } = await dialPeer({
       address,
-      token: () => token,
+      token: access.token,
+      tls: access.tls,
       role: "node",
       who: { nodeId: node.nodeId },
       backoff: REDIAL,
@@ -190,8 +202,6 @@ export class ClusterLink {
         onMessage: (message) => this.hear(message as FromControl),
         onClose: (error) => {
           this.peer = undefined;
-          for (const { reject } of this.asked.values())
-            reject(new ConnectionLostError("the connection to control broke"));
           resolve(error ?? new ConnectionLostError("control closed it"));
         },
       },
@@ -203,6 +213,7 @@ export class ClusterLink {
     this.peer = peer;
     const { memberSince } = this;
     this.say({ t: "node-join", node, use: this.options.use(), ...(memberSince !== undefined && { memberSince }) });
+    for (const { query } of this.asked.values()) this.say(query);
     return promise;
   }
 

@@ -3,6 +3,7 @@ import { availableParallelism } from "node:os";
 import { InvalidOptionError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import type { Resources } from "../base/resources.ts";
+import type { AccessFiles } from "../wire/mod.ts";
 
 export type LogLevel = "error" | "warn" | "info" | "debug";
 
@@ -47,12 +48,14 @@ export interface NodeConfig {
 export interface ClusterConfig {
   /** Of control, `host:port`. */
   readonly address: string;
-  readonly token: string;
+  readonly access: AccessFiles;
   readonly labels: Readonly<Record<string, string>>;
   /** An address of this machine, on which the node and its workers listen for others. */
   readonly host: string;
   /** Their ports: a range that is tried in order, or 0 for any. */
   readonly ports: number | string;
+  /** The host by which others reach them, if not `host`. */
+  readonly advertise?: string;
 }
 
 export interface MemoryMonitorConfig {

@@ -13,7 +13,7 @@ import type { EarlySocket } from "./early-socket.ts";
 export interface ConnectionsOptions {
   readonly socket: EarlySocket;
   /** Whoever connects must know one of them. */
-  readonly tokens: readonly string[];
+  readonly tokens: () => readonly string[];
   /** Milliseconds for hello; tests shorten it. */
   readonly handshakeTimeoutMs?: number;
   /** May refuse by throwing a MobulaError. */
@@ -25,7 +25,6 @@ export interface ConnectionsOptions {
 }
 
 export function acceptConnections(options: ConnectionsOptions): void {
-  const tokenHashes = options.tokens.map(hash);
   const strangers = new Strangers(options.handshakeTimeoutMs);
 
   const accept = (peer: SocketPeer): PeerHandlers => {
@@ -36,7 +35,7 @@ export function acceptConnections(options: ConnectionsOptions): void {
       onMessage(message) {
         if (processId === undefined) {
           const hello = message as Hello; // Checked field by field by checkHello.
-          const problem = checkHello(hello, tokenHashes);
+          const problem = checkHello(hello, options.tokens());
           if (problem) {
             refuse(peer, problem);
             return;
@@ -79,10 +78,10 @@ function refuse(peer: SocketPeer, error: MobulaError): void {
   peer.close();
 }
 
-function checkHello(hello: Hello, tokenHashes: readonly Buffer[]): MobulaError | undefined {
+function checkHello(hello: Hello, tokens: readonly string[]): MobulaError | undefined {
   if (hello.t !== "hello") return new AuthenticationError("the first message of a connection must be hello");
   const given = typeof hello.token === "string" ? hash(hello.token) : undefined;
-  if (!given || !tokenHashes.some((known) => timingSafeEqual(given, known))) {
+  if (!given || !tokens.some((known) => timingSafeEqual(given, hash(known)))) {
     return new AuthenticationError("the token is wrong; it must be the one that the node was started with");
   }
   const problem = checkVersion(hello.version, WIRE_VERSION, "the node");

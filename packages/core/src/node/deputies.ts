@@ -24,7 +24,7 @@ import type {
 
 export interface DeputiesOptions {
   readonly newId: () => ProcessId;
-  readonly place: () => Pick<Welcome, "nodeId" | "clusterToken">;
+  readonly place: () => Pick<Welcome, "nodeId" | "access">;
   /** A deputy has come: it holds and leases from now on. */
   joined(deputy: ProcessId, jobId: JobId): void;
   left(deputy: ProcessId): void;

@@ -11,12 +11,22 @@ import { INFEASIBLE_TIMEOUT_MS, PUT_TIMEOUT_MS } from "../base/limits.ts";
 import { randomBytes } from "../base/random.ts";
 import { compileCacheEnvironment } from "../bin/cache-directory.ts";
 import { codeCacheEnvironment, codeCachePath, type ProcessCommand, processCommand } from "../bin/entries.ts";
-import { logLevel, MEMORY_MONITOR_DEFAULTS, NODE_VARIABLE, type NodeConfig, outlivesLauncher } from "./config.ts";
+import type { AccessFiles, TlsFiles } from "../wire/mod.ts";
+import {
+  type ClusterConfig,
+  logLevel,
+  MEMORY_MONITOR_DEFAULTS,
+  NODE_VARIABLE,
+  type NodeConfig,
+  outlivesLauncher,
+} from "./config.ts";
 import { follow, type LaunchedProcess } from "./launched-process.ts";
-import { baseFolder, createSession, logFolderOf, removeSession, socketPathOf } from "./session-folder.ts";
+import { baseFolder, createSession, keepToken, logFolderOf, removeSession, socketPathOf } from "./session-folder.ts";
 
 /** All optional: what is left out has the default of {@link NodeConfig}. */
-export interface LaunchOptions extends Partial<Omit<NodeConfig, "sessionDir" | "nodeSocket" | "memoryMonitor">> {
+export interface LaunchOptions
+  extends Partial<Omit<NodeConfig, "sessionDir" | "nodeSocket" | "memoryMonitor" | "cluster">> {
+  readonly cluster?: ClusterOptions | undefined;
   readonly memoryMonitor?: Partial<NodeConfig["memoryMonitor"]>;
   /** Where sessions lie; default the user's folder in the system's temporary one. */
   readonly base?: string;
@@ -29,6 +39,11 @@ export interface LaunchOptions extends Partial<Omit<NodeConfig, "sessionDir" | "
   /** For it and its workers, beside what this process has. */
   readonly env?: Readonly<Record<string, string>> | undefined;
 }
+
+/** The token of the cluster as text, or in a file that is read again when it changes. */
+export type ClusterOptions = Omit<ClusterConfig, "access"> & {
+  readonly tls?: TlsFiles | undefined;
+} & ({ readonly token: string } | { readonly tokenFile: string });
 
 export interface LaunchedNode extends LaunchedProcess {
   readonly nodeSocket: string;
@@ -67,6 +82,7 @@ function configOf(options: LaunchOptions, sessionDir: string): NodeConfig {
     readyTimeoutMs: _ready,
     onStderr: _stderr,
     env: _env,
+    cluster,
     ...rest
   } = options;
   const standing = options.standing ?? false;
@@ -82,16 +98,26 @@ function configOf(options: LaunchOptions, sessionDir: string): NodeConfig {
     workerExecArgv: [],
     ...(standing ? {} : { driverPid: process.pid }),
     ...rest,
+    ...(cluster && { cluster: clusterOf(cluster, sessionDir) }),
     sessionDir,
     nodeSocket: socketPathOf(sessionDir),
     memoryMonitor: { ...MEMORY_MONITOR_DEFAULTS, ...memoryMonitor },
   };
 }
 
+function clusterOf({ tls, ...options }: ClusterOptions, sessionDir: string): ClusterConfig {
+  const { address, labels, host, ports, advertise } = options;
+  const tokenFile = "token" in options ? keepToken(sessionDir, options.token) : options.tokenFile;
+  const access: AccessFiles = { tokenFile, ...(tls && { tls }) };
+  return { address, access, labels, host, ports, ...(advertise !== undefined && { advertise }) };
+}
+
 function startProcess(config: NodeConfig, command: ProcessCommand, env: LaunchOptions["env"]): ChildProcess {
   const outlives = outlivesLauncher(config);
   // What it writes when its launcher is gone must have somewhere to go.
   const stderr = outlives ? openSync(join(logFolderOf(config.sessionDir), "node.stderr"), "a", 0o600) : "pipe";
+  // It is in a file, and nothing that tasks start is to inherit it.
+  const { MOBULA_TOKEN, ...inherited } = process.env;
   try {
     return spawn(command.execPath, command.args, {
       stdio: ["ignore", "ignore", stderr, "pipe"],
@@ -99,7 +125,8 @@ function startProcess(config: NodeConfig, command: ProcessCommand, env: LaunchOp
       detached: true,
       cwd: outlives ? "/" : undefined,
       env: {
-        ...process.env,
+        ...inherited,
+        ...(MOBULA_TOKEN !== undefined && !config.cluster && { MOBULA_TOKEN }),
         ...env,
         ...compileCacheEnvironment(),
         ...codeCacheEnvironment(codeCachePath("node", [])),

@@ -1,7 +1,7 @@
 export { type LogLevel, logLevel, outlivesLauncher } from "./config.ts";
 export { EventRing } from "./event-ring.ts";
 export { startHealth } from "./health.ts";
-export { type LaunchedNode, type LaunchOptions, launchNode } from "./launch.ts";
+export { type ClusterOptions, type LaunchedNode, type LaunchOptions, launchNode } from "./launch.ts";
 export { follow, type LaunchedProcess } from "./launched-process.ts";
 export { LeaseLoop } from "./lease-loop.ts";
 export { Ending, endProcess, Lifeline } from "./lifeline.ts";
@@ -28,3 +28,4 @@ export {
   startStandingNode,
   stopStandingNode,
 } from "./standing.ts";
+export { tlsFilesFrom } from "./tls-options.ts";

@@ -5,14 +5,15 @@
 import type { Socket } from "node:net";
 import type { MobulaError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
-import { BULK_ROLE, dialPeer, listenPeers, type Peer, type TcpListener } from "../transport/mod.ts";
+import { type Access, BULK_ROLE, dialPeer, listenPeers, type Peer, type TcpListener } from "../transport/mod.ts";
 import type { BetweenNodes, NodeStanding } from "../wire/cluster-messages.ts";
 
 export interface NodePeersOptions {
   readonly here: NodeId;
   readonly host: string;
   readonly ports: number | string;
-  readonly token: string;
+  readonly advertise?: string | undefined;
+  readonly access: Access;
   onMessage(from: NodeId, message: BetweenNodes): void;
   /** Another node has connected to get objects; the socket is paused. */
   onBulk(socket: Socket): void;
@@ -44,11 +45,13 @@ export class NodePeers {
   /** @throws ConnectionLostError when no port is free. */
   static async open(options: NodePeersOptions): Promise<NodePeers> {
     const peers = new NodePeers(options);
-    const { host, ports: port, token, onNews } = options;
+    const { host, ports: port, advertise, access, onNews } = options;
     peers.listener = await listenPeers({
       host,
       port,
-      tokens: () => [token],
+      advertise,
+      tokens: access.tokens,
+      tls: access.tls,
       who: { nodeId: options.here },
       accept: (peer, hello) => peers.accept(peer, (hello.who as { readonly nodeId: NodeId }).nodeId),
       acceptSocket: (socket, { role }) => {
@@ -131,13 +134,14 @@ export class NodePeers {
   private async dial(node: NodeId, link: Link): Promise<void> {
     if (link.isDialling || link.address === null) return;
     link.isDialling = true;
-    const { here, token, onMessage, onNews } = this.options;
+    const { here, access, onMessage, onNews } = this.options;
     try {
       while (!link.isDead && !this.isClosed && !link.out) {
         try {
           const { peer } = await dialPeer({
             address: link.address,
-            token: () => token,
+            token: access.token,
+            tls: access.tls,
             role: ROLE,
             who: { nodeId: here },
             patienceMs: PATIENCE_MS,

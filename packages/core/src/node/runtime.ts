@@ -4,7 +4,7 @@
  */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { unreachable } from "../base/assert.ts";
+import { assert, unreachable } from "../base/assert.ts";
 import { clockOffsetMs, monotonicMs } from "../base/clock.ts";
 import { ConnectionLostError, type MobulaError } from "../base/errors.ts";
 import { HeapShrinker } from "../base/heap-shrinker.ts";
@@ -43,7 +43,7 @@ import {
   type StopReason,
 } from "../scheduler/mod.ts";
 import { type OwnedKey, type StoreServer, startStore } from "../store/mod.ts";
-import { dialBulk, type Peer } from "../transport/mod.ts";
+import { Access, dialBulk, type Peer } from "../transport/mod.ts";
 import type {
   AboutCopies,
   BetweenHomes,
@@ -207,6 +207,8 @@ export class NodeRuntime {
   private isStopping = false;
   /** Why it ends, for those that are connected. */
   private farewell = "it was shut down";
+  /** To the other nodes. */
+  private access: Access | undefined;
   private peers: NodePeers | undefined;
   /** The other nodes that live, by the tag that their processes have. */
   private readonly others = new Map<Home, NodeStanding>();
@@ -286,8 +288,10 @@ export class NodeRuntime {
       addressOf: (tag) => this.others.get(tag)?.address ?? undefined,
       isDead: (tag) => this.isDeadHome(tag),
       dial: (address) => {
-        const { nodeId, cluster } = config;
-        return dialBulk({ address, token: cluster?.token ?? "", who: { nodeId } });
+        const { access } = this;
+        // Nobody is known to dial before the node has joined.
+        assert(access !== undefined, "an object of another node without a cluster");
+        return dialBulk({ address, token: access.token(), tls: access.tls, who: { nodeId: config.nodeId } });
       },
       log: (message) => this.log.write("warn", message),
     });
@@ -396,9 +400,12 @@ export class NodeRuntime {
     const { cluster, nodeId } = this.config;
     if (!cluster) return;
     const onNews = (message: string): void => this.log.write("warn", message);
+    const access = await Access.open(cluster.access, onNews);
+    this.access = access;
     this.peers = await NodePeers.open({
       here: nodeId,
       ...cluster,
+      access,
       onMessage: (from, message) => this.fromNode(from, message),
       onBulk: (socket) => this.objects.serve(socket),
       onNews,
@@ -406,6 +413,7 @@ export class NodeRuntime {
     this.description = { ...this.description, address: this.peers.address };
     this.cluster = await ClusterLink.join({
       ...cluster,
+      access,
       node: this.description,
       isPatient: this.config.restarts !== undefined,
       use: () => nodeUse(this),
@@ -511,7 +519,7 @@ export class NodeRuntime {
     acceptConnections({
       socket: this.options.socket,
       // Who knows the cluster's may join any of its nodes.
-      tokens: [this.config.token, ...(this.config.cluster ? [this.config.cluster.token] : [])],
+      tokens: () => [this.config.token, ...(this.access?.tokens() ?? [])],
       onHello: (hello, peer) => this.welcome(hello, peer),
       onMessage: (from, message) => {
         this.submissions.heard(from, message);
@@ -569,10 +577,10 @@ export class NodeRuntime {
     this.pool.killAll("shutdown");
   }
 
-  /** For its processes: with the token they reach workers of other nodes. */
-  private get place(): Pick<Welcome, "nodeId" | "clusterToken"> {
+  /** For its processes: with what it gives access by they reach workers of other nodes. */
+  private get place(): Pick<Welcome, "nodeId" | "access"> {
     const { nodeId, cluster } = this.config;
-    return cluster ? { nodeId, clusterToken: cluster.token } : { nodeId };
+    return cluster ? { nodeId, access: cluster.access } : { nodeId };
   }
 
   // ── processes come and go ──────────────────────────────────────────────────────────────────────────────────────────

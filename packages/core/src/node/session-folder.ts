@@ -29,6 +29,7 @@ const PREFIX = "session-";
 const OWNER_FILE = "owner.json";
 const PIDS_FILE = "pids";
 const LOG_FOLDER = "logs";
+const TOKEN_FILE = "cluster-token";
 /** The kernel's limit for the path of a socket is 107 bytes on Linux and 103 on macOS. */
 const SOCKET_PATH_BYTES_MAX = 103;
 /** Longest name of a socket in a session's folder, with the slash: "/w-" and a worker's id. */
@@ -102,6 +103,13 @@ export function claimSession(path: string, nodeId?: NodeId): void {
   renameSync(`${file}.new`, file);
 }
 
+/** Where a node that was given its cluster's token as text keeps it, for itself and its processes. */
+export function keepToken(path: string, token: string): string {
+  const file = join(path, TOKEN_FILE);
+  writeFileSync(file, `${token}\n`, { mode: 0o600 });
+  return file;
+}
+
 export function recordWorker(path: string, pid: number): void {
   appendFileSync(join(path, PIDS_FILE), `${pid} ${processStart(pid) ?? "-"}\n`, { mode: 0o600 });
 }
@@ -124,11 +132,11 @@ export function removeSession(path: string): void {
   rmSync(path, { recursive: true, force: true, maxRetries: 3 });
 }
 
-/** The same for this process' own run, which goes on: its logs and its claim stay. */
+/** The same for this process' own run, which goes on: its logs, its claim and its token stay. */
 export function emptySession(path: string): void {
   killRest(path);
   for (const name of readdirSync(path)) {
-    if (name === OWNER_FILE || name === LOG_FOLDER) continue;
+    if ([OWNER_FILE, LOG_FOLDER, TOKEN_FILE].includes(name)) continue;
     rmSync(join(path, name), { recursive: true, force: true, maxRetries: 3 });
   }
 }

@@ -101,7 +101,12 @@ export function spawnWorker({
   return { workerId, process: child, claims, startedAtMs: Date.now(), failure: () => failure };
 }
 
-const listens = ({ host, ports, token }: ClusterConfig): WorkerListens => ({ host, ports, token });
+const listens = ({ host, ports, advertise, access }: ClusterConfig): WorkerListens => ({
+  host,
+  ports,
+  access,
+  ...(advertise !== undefined && { advertise }),
+});
 
 function keepOptions(options: string): string {
   return options

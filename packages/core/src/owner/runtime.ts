@@ -8,8 +8,9 @@ import { type ErrorKind, errorFromCode } from "../base/errors.ts";
 import type { JobId, ProcessId, Seq, StoredName, WorkerId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
 import { EventRecorder, RunHistory } from "../events/mod.ts";
-import { connectUnix, type Peer, type PeerHandlers } from "../transport/mod.ts";
+import { Access, connectUnix, type Peer, type PeerHandlers } from "../transport/mod.ts";
 import {
+  type AccessFiles,
   type Explanation,
   FrameReader,
   FrameWriter,
@@ -34,8 +35,8 @@ const NODE_QUERY = "query";
 /** Events of a process that goes on working are at the node so much later. */
 const EVENTS_SENT_EVERY_MS = 250;
 
-/** Its node; with the token, workers of other nodes are reached. */
-type Place = Pick<Welcome, "nodeId" | "clusterToken">;
+/** Its node; with what it gives access by, workers of other nodes are reached. */
+type Place = Pick<Welcome, "nodeId" | "access">;
 
 export interface OwnerRuntimeOptions {
   /** By which its objects are named. */
@@ -129,6 +130,7 @@ export class OwnerRuntime {
   private nextQuery = 1;
   /** What the node has said of itself. */
   private place: Place | undefined;
+  private access: Promise<Access> | undefined;
   private timer: NodeJS.Timeout | undefined;
   private isFlushScheduled = false;
 
@@ -393,12 +395,12 @@ export class OwnerRuntime {
   private connect(link: Link, handlers: PeerHandlers): Promise<Peer> {
     const { address: worker } = link;
     const { tcp, pid, processId, workerId, nodeId } = worker;
-    const { nodeId: here, clusterToken: token } = this.place ?? {};
+    const { nodeId: here, access } = this.place ?? {};
     if (this.options.connect) return this.options.connect(worker, handlers);
-    if (tcp === undefined || token === undefined || nodeId === here) return connectUnix(worker.address, handlers);
+    if (tcp === undefined || !access || nodeId === here) return connectUnix(worker.address, handlers);
     link.session = new WorkerSession({
       worker: { ...worker, tcp },
-      token,
+      access: this.openAccess(access),
       owner: this.options.processId ?? this.options.self,
       handlers,
       onFailure: ({ message }) =>
@@ -407,6 +409,11 @@ export class OwnerRuntime {
     });
     this.toNode({ t: "process-watch", processId });
     return link.session.open();
+  }
+
+  private openAccess(files: AccessFiles): Promise<Access> {
+    this.access ??= Access.open(files, (message) => this.program?.warn("access", message));
+    return this.access;
   }
 
   private killWorker(params: Queries["kill-worker"]["params"]): void {

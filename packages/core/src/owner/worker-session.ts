@@ -5,12 +5,12 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { ProcessId } from "../base/ids.ts";
-import { dialPeer, type Peer, type PeerHandlers, type ResumablePeer } from "../transport/mod.ts";
+import { type Access, dialPeer, type Peer, type PeerHandlers, type ResumablePeer } from "../transport/mod.ts";
 import type { ProcessGone, WorkerAddress } from "../wire/mod.ts";
 
 export interface WorkerSessionOptions {
   readonly worker: WorkerAddress & { readonly tcp: string };
-  readonly token: string;
+  readonly access: Promise<Access>;
   readonly owner: ProcessId;
   readonly handlers: PeerHandlers;
   /** The worker cannot be reached, or refuses this owner, and is tried again. */
@@ -36,13 +36,15 @@ export class WorkerSession {
 
   /** Resolves when connected. @throws when it is over before. */
   async open(): Promise<Peer> {
-    const { worker, token, owner, handlers, onFailure } = this.options;
+    const { worker, owner, handlers, onFailure } = this.options;
     const { signal } = this.over;
     for (;;) {
       try {
+        const access = await this.options.access;
         const { peer } = await dialPeer({
           address: worker.tcp,
-          token: () => token,
+          token: access.token,
+          tls: access.tls,
           role: "owner",
           who: { processId: owner },
           patienceMs: FIRST_CONNECTION_MS,

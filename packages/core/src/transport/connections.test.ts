@@ -8,9 +8,10 @@ import { createPrng } from "../base/prng.ts";
 import { FrameReader } from "../wire/mod.ts";
 import type { PeerListenOptions } from "./accept.ts";
 import type { DialOptions } from "./dial.ts";
-import { connectTcp, dialPeer, introduce, listenPeers, type ResumablePeer, Tls } from "./mod.ts";
+import { connectTcp, dialPeer, introduce, listenPeers, type ResumablePeer } from "./mod.ts";
 import { TestCertificates } from "./test-certificates.ts";
 import { TestProxy } from "./test-proxy.ts";
+import { Tls } from "./tls.ts";
 
 const TOKEN = "secret";
 const quick = { backoff: { firstMs: 1, maxMs: 5 } };

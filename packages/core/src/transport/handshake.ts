@@ -183,6 +183,7 @@ export function introduce(socket: Socket, options: IntroduceOptions): Promise<He
   const { token, role, who, session, version: own = WIRE_VERSION, timeoutMs = HANDSHAKE_TIMEOUT_MS, signal } = options;
   return new Promise((resolve, reject) => {
     const frames = new FirstFrames(socket);
+    let hasBegun = false;
     const settle = (): void => {
       clearTimeout(timer);
       signal?.removeEventListener("abort", abort);
@@ -199,13 +200,15 @@ export function introduce(socket: Socket, options: IntroduceOptions): Promise<He
     const abort = (): void => fail(new ConnectionLostError("it was given up"));
     signal?.addEventListener("abort", abort, { once: true });
     frames.onEnd = (error) => {
-      const why = error ? `: ${error.message}` : "";
+      const hint = hasBegun ? "" : "; the listener may demand TLS, or a certificate that its authority has signed";
+      const why = error ? `: ${error.message}` : hint;
       fail(new ConnectionLostError(`the connection ended before the welcome${why}`, { cause: error }));
     };
     if (signal?.aborted) return abort();
     if (socket.destroyed) return frames.onEnd(undefined);
 
     frames.next((first) => {
+      hasBegun = true;
       const { t, version: theirs, nonce } = first as Challenge;
       if (t !== "challenge" || !isBytes(nonce, NONCE_BYTES) || !Number.isInteger(theirs)) {
         return fail(asError(first) ?? new ConnectionLostError("what answers there is not a listener of mobula"));

@@ -1,4 +1,5 @@
 export { listenPeers } from "./accept.ts";
+export { Access, openTls, readTokens, TOKEN_CHARS_MIN } from "./access.ts";
 export { parseAddress, parsePorts } from "./address.ts";
 export { BULK_ROLE, type BulkConnection, type BulkReader, dialBulk } from "./bulk.ts";
 export { dialPeer } from "./dial.ts";
@@ -15,6 +16,5 @@ export { NETWORK_VARIABLE, useNetwork } from "./network.ts";
 export { type Peer, type PeerHandlers, SocketPeer } from "./peer.ts";
 export { ResumablePeer } from "./resumable.ts";
 export { Strangers } from "./strangers.ts";
-export { connectTcp, listenTcp, type TcpListener, type TcpListenOptions } from "./tcp.ts";
-export { Tls } from "./tls.ts";
+export { connectTcp, isTlsFailure, listenTcp, type TcpListener, type TcpListenOptions } from "./tcp.ts";
 export { connectUnix, listenUnix } from "./unix.ts";

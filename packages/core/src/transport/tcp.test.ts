@@ -2,10 +2,11 @@ import { once } from "node:events";
 import { renameSync } from "node:fs";
 import { createServer, connect as rawConnect, type Socket } from "node:net";
 import { afterAll, afterEach, describe, expect, test } from "vitest";
-import { connectTcp, introduce, listenTcp, parseAddress, parsePorts, type TcpListener, Tls } from "./mod.ts";
+import type { TlsFiles } from "../wire/mod.ts";
+import { connectTcp, introduce, listenTcp, parseAddress, parsePorts, type TcpListener } from "./mod.ts";
 import { TestCertificates } from "./test-certificates.ts";
 import { TestListener, TOKEN } from "./test-listener.ts";
-import type { TlsFiles } from "./tls.ts";
+import { Tls } from "./tls.ts";
 
 const open: { close(): unknown }[] = [];
 afterEach(async () => {

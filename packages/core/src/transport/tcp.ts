@@ -110,6 +110,7 @@ function withTls(tls: Tls, onSocket: (socket: Socket) => void): (socket: Socket)
     parts.set(name, part);
     socket.once("close", part);
     socket.on("error", ignore);
+    tls.refresh();
     server.emit("connection", socket);
   };
 }
@@ -150,6 +151,16 @@ export async function secure(socket: Socket, address: string, tls: Tls, options:
   const secured = tls.connect(socket, parseAddress(address).host);
   await opened(secured, "secureConnect", address, options);
   return secured;
+}
+
+const TLS_CODES = /^(ERR_SSL_|ERR_TLS_|CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_)/;
+
+/** Whether a connection came to nothing because one side would not have the other's certificate. */
+export function isTlsFailure(error: Error): boolean {
+  for (let at: unknown = error; at instanceof Error; at = at.cause) {
+    if (TLS_CODES.test((at as NodeJS.ErrnoException).code ?? "")) return true;
+  }
+  return false;
 }
 
 /** @throws ConnectionLostError when the event has not come in time. */

@@ -1,9 +1,9 @@
 /** For tests: certificates of the day, made by `openssl`; Node.js has nothing that makes them. */
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { TlsFiles } from "./tls.ts";
+import type { TlsFiles } from "../wire/mod.ts";
 
 const NEW_KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
 
@@ -30,6 +30,11 @@ export class TestCertificates {
     const signed = ["-CA", `${authority}.pem`, "-CAkey", `${authority}.key`, "-CAcreateserial"];
     const request = ["-req", "-in", `${name}.csr`, "-days", "2", "-copy_extensions", "copy", "-out", `${name}.pem`];
     this.openssl("x509", ...request, ...signed);
+  }
+
+  /** A file with several authorities. */
+  join(name: string, ...authorities: string[]): void {
+    writeFileSync(this.file(`${name}.pem`), authorities.map((one) => readFileSync(this.file(`${one}.pem`))).join("\n"));
   }
 
   remove(): void {

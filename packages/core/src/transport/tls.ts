@@ -14,30 +14,26 @@ import {
 } from "node:tls";
 import { InvalidOptionError } from "../base/errors.ts";
 import { HANDSHAKE_TIMEOUT_MS } from "../base/limits.ts";
-
-export interface TlsFiles {
-  /** Path of this process' certificate chain; a listener needs one. */
-  readonly cert?: string;
-  readonly key?: string;
-  /**
-   * Path of the certificates that sign those of the other side. With it, listeners demand certificates and diallers check
-   * them. Without, the token proves who is there: what is proven is bound to this TLS connection, so nobody can sit between.
-   */
-  readonly ca?: string;
-  /** The name in a listener's certificate, where that is not the host that is dialled. */
-  readonly serverName?: string;
-}
+import type { TlsFiles } from "../wire/mod.ts";
+import { WatchedFiles } from "./watched-files.ts";
 
 const minVersion = "TLSv1.3";
 
 export class Tls {
   private readonly files: TlsFiles;
+  private readonly watched: WatchedFiles;
+  private readonly onProblem: (message: string) => void;
   private context: SecureContextOptions;
   private readonly servers = new Set<Server>();
 
-  /** @throws InvalidOptionError when a file cannot be read or used. */
-  constructor(files: TlsFiles) {
+  /**
+   * @param onProblem the files have changed and cannot be used, perhaps because the others have not changed yet.
+   * @throws InvalidOptionError when a file cannot be read or used.
+   */
+  constructor(files: TlsFiles, onProblem: (message: string) => void = () => {}) {
     this.files = files;
+    this.onProblem = onProblem;
+    this.watched = new WatchedFiles([files.cert, files.key, files.ca].filter((path) => path !== undefined));
     this.context = read(files);
   }
 
@@ -49,6 +45,16 @@ export class Tls {
   reload(): void {
     this.context = read(this.files);
     for (const server of this.servers) server.setSecureContext(this.context);
+  }
+
+  /** Before a connection is made: reloads what has changed. */
+  refresh(): void {
+    if (!this.watched.haveChanged()) return;
+    try {
+      this.reload();
+    } catch (error) {
+      this.onProblem((error as Error).message);
+    }
   }
 
   /** A server that is fed with sockets: `emit("connection", socket)`. */
@@ -74,6 +80,7 @@ export class Tls {
 
   /** Over a connection to `host`, whose name or address the other side's certificate must carry. */
   connect(socket: Socket, host: string): Socket {
+    this.refresh();
     return connect({
       ...this.context,
       socket,

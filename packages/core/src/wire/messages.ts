@@ -9,6 +9,7 @@
 import type { ErrorKind } from "../base/errors.ts";
 import type { ActorId, JobId, LeaseId, NodeId, ObjectKey, ProcessId, Seq, StoredName, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
+import type { AccessFiles } from "./access.ts";
 import type { Language } from "./language.ts";
 
 // ── values ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -460,8 +461,8 @@ export interface Welcome {
   readonly store: StoreInfo;
   /** A worker's: shared memory for what it has submitted and not sent. */
   readonly log?: ClaimsInfo;
-  /** The node is one of several: with this token workers of the others are reached. */
-  readonly clusterToken?: string;
+  /** The node is one of several: with this, workers of the others are reached. */
+  readonly access?: AccessFiles;
 }
 /** How to reach the store: a socket for blocking requests, and a file to map. */
 export interface StoreInfo {
@@ -503,7 +504,9 @@ export interface WorkerListens {
   readonly host: string;
   /** A port, or a range that is tried in order; 0 for any. */
   readonly ports: number | string;
-  readonly token: string;
+  /** Where others reach it, if not at `host`. */
+  readonly advertise?: string;
+  readonly access: AccessFiles;
 }
 /** Where owners reach a worker. */
 export interface WorkerAddress {

@@ -1,3 +1,4 @@
+export type { AccessFiles, TlsFiles } from "./access.ts";
 export { type Batch, Batcher, unbatch } from "./batches.ts";
 export { isHotFrame, pack, unpack, writeCold } from "./cold.ts";
 export { type FailureRecord, packFailure, unpackFailure } from "./failure.ts";

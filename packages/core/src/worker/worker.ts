@@ -9,6 +9,7 @@ import { Client } from "../client/mod.ts";
 import { OwnerRuntime, SubmissionLog, WorkerClaims } from "../owner/mod.ts";
 import { createGcPressure, createViewCharge, type GcPressure, mapClaims, openStoreClient } from "../store/mod.ts";
 import {
+  Access,
   connectUnix,
   listenPeers,
   listenUnix,
@@ -85,7 +86,8 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     };
   }
   const viewCharge = createViewCharge();
-  const onWarning = (_code: string, message: string): void => console.error(`mobula: ${message}`);
+  const warn = (message: string): void => console.error(`mobula: ${message}`);
+  const onWarning = (_code: string, message: string): void => warn(message);
   const client: Client = new Client(
     {
       processId,
@@ -256,7 +258,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
   await listenUnix(config.address, welcome);
   const tcp =
     config.listen &&
-    (await listenForOthers(config.listen, (peer, processId) => {
+    (await listenForOthers(config.listen, warn, (peer, processId) => {
       const owner = welcome(peer);
       sessions.set(owner, { peer, processId });
       toNode({ t: "process-watch", processId });
@@ -284,13 +286,17 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
 
 /** Owners on other machines, which prove that they know the cluster's token. @returns where they reach this process. */
 async function listenForOthers(
-  { host, ports, token }: WorkerListens,
+  { host, ports, advertise, access: files }: WorkerListens,
+  onProblem: (message: string) => void,
   welcome: (peer: ResumablePeer, processId: ProcessId) => PeerHandlers,
 ): Promise<string> {
+  const access = await Access.open(files, onProblem);
   const { address } = await listenPeers({
     host,
     port: ports,
-    tokens: () => [token],
+    advertise,
+    tokens: access.tokens,
+    tls: access.tls,
     accept: (peer, { who }) => {
       const { processId } = (who ?? {}) as { readonly processId?: unknown };
       if (typeof processId !== "string") throw new AuthenticationError("the hello of an owner lacks its processId");

@@ -1,12 +1,18 @@
 /** A worker that is made of a listener, behind a proxy that cuts. */
-import { afterEach, expect, test, vi } from "vitest";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, afterEach, expect, test, vi } from "vitest";
 import { newNodeId, newProcessId, type WorkerId } from "../../src/base/ids.ts";
 import { WorkerSession } from "../../src/owner/worker-session.ts";
 import { parseAddress } from "../../src/transport/address.ts";
-import { listenPeers, type Peer, type ResumablePeer } from "../../src/transport/mod.ts";
+import { Access, listenPeers, type Peer, type ResumablePeer } from "../../src/transport/mod.ts";
 import { TestProxy } from "../../src/transport/test-proxy.ts";
 
 const TOKEN = "0123456789abcdef";
+const folder = mkdtempSync("/tmp/mw-");
+const tokenFile = join(folder, "token");
+writeFileSync(tokenFile, TOKEN);
+afterAll(() => rmSync(folder, { recursive: true }));
 const ends: (() => unknown)[] = [];
 afterEach(async () => {
   for (const end of ends.splice(0).reverse()) await end();
@@ -41,7 +47,7 @@ async function setUp({ tokens = () => [TOKEN] }: { tokens?: () => string[] } = {
   };
   const session = new WorkerSession({
     worker,
-    token: TOKEN,
+    access: Access.open({ tokenFile }, () => {}),
     owner: newProcessId(),
     handlers: {
       onMessage: (message) => void news.push(message.t),
