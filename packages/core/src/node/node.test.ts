@@ -337,7 +337,7 @@ describe("a standing node", () => {
     const program = fileURLToPath(new URL("./fixtures/node.ts", import.meta.url));
     const command = { execPath: process.execPath, args: [program] };
     const options = { base, command, resources: { cpu: 2 }, objectStoreBytes: 64 * 2 ** 20 };
-    const node = await startStandingNode(options);
+    const { exited: _exited, ...node } = await startStandingNode(options);
     await expect(startStandingNode(options)).rejects.toThrow(/running already/);
     expect(findStandingNode(base)).toEqual(node);
     const first = await joinAsDriver(node);

@@ -45,7 +45,20 @@ export class Machines {
 
   /** A head, and a node beside it, on machine 0. */
   async begin(env: object, ...args: string[]): Promise<void> {
-    const begun = await this.mobula(0, env, "start", "--head", "--port", "0", "--name", "m0", ...SMALL, ...args);
+    const here = args.includes("--host") ? [] : ["--host", "127.0.0.1"];
+    const begun = await this.mobula(
+      0,
+      env,
+      "start",
+      "--head",
+      "--port",
+      "0",
+      ...here,
+      "--name",
+      "m0",
+      ...SMALL,
+      ...args,
+    );
     [, this.token = "", this.address = ""] = /MOBULA_TOKEN=(\S+) mobula start --address (\S+)/.exec(begun) ?? [];
   }
 
