@@ -49,12 +49,12 @@ describe("tokens", () => {
     await of.join(1, { MOBULA_TOKEN: of.token, MOBULA_LOG: "debug" });
     await runsOnBoth(of);
     expect(of.token).toMatch(/^[0-9a-f]{64}$/);
-    const commands = readdirSync("/proc").flatMap((pid) => (/^\d+$/.test(pid) ? commandOf(pid) : []));
+    const commands = readdirSync("/proc").flatMap((pid) => (/^\d+$/.test(pid) ? ofProcess(pid, "cmdline") : []));
     expect(commands.some((command) => command.includes("src/bin/worker.ts"))).toBe(true);
     expect(commands.filter((command) => command.includes(of.token))).toEqual([]);
     for (const at of [0, 1]) {
       for (const pid of processesOf(of, at)) {
-        expect(readFileSync(`/proc/${pid}/environ`, "utf8")).not.toContain(of.token);
+        expect(ofProcess(pid, "environ").join()).not.toContain(of.token);
       }
     }
     let bytes = 0;
@@ -89,7 +89,7 @@ describe("tokens", () => {
     for (const at of [0, 1]) write(at, young);
     // Its nodes find the new head by new connections.
     process.kill(headOf(of).pid, "SIGKILL");
-    await of.mobula(0, {}, "start", "--head", "--token-file", file(0));
+    await of.mobula(0, {}, "start", "--head", "--host", "127.0.0.1", "--token-file", file(0));
     await of.untilNodes((nodes) => Object.values(nodes).filter((state) => state === "alive").length === 3);
     await of.mobula(2, {}, "stop");
     await expect(of.join(2, { MOBULA_TOKEN: old })).rejects.toThrow(/the token is wrong/);
@@ -223,9 +223,10 @@ describe("addresses", () => {
   });
 });
 
-function commandOf(pid: string): string[] {
+/** Nothing of one that has ended. */
+function ofProcess(pid: number | string, file: "cmdline" | "environ"): string[] {
   try {
-    return [readFileSync(`/proc/${pid}/cmdline`, "utf8")];
+    return [readFileSync(`/proc/${pid}/${file}`, "utf8")];
   } catch (error) {
     if (["ENOENT", "ESRCH"].includes((error as NodeJS.ErrnoException).code ?? "")) return [];
     throw error;
