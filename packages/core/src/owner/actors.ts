@@ -323,6 +323,8 @@ export class ActorTable {
         this.tasks.fail(task, this.deathFailure(actor));
         continue;
       }
+      // One of them may have been lost while the call was queued.
+      if (task.missing === 0 && task.deps.length > 0) this.tasks.dependOnAll(task);
       const { link } = actor;
       if (task.missing > 0 || !link || link.isBroken || actor.isGone || actor.news) return;
       if (actor.inFlight.size >= IN_FLIGHT_MAX) return;

@@ -36,6 +36,8 @@ export interface LeaseListener {
   queued(task: TaskRecord): void;
   /** It is about to be sent. */
   unqueued(task: TaskRecord): void;
+  /** False when a value that it needs was lost while it was queued: then it waits for that again. */
+  isReady(task: TaskRecord): boolean;
   /** Writes the task's frame to the lease's worker. */
   send(task: TaskRecord, lease: Lease): void;
   /** The worker died with this task on it, which is to be detached; `started` when it may have begun to run. */
@@ -149,6 +151,7 @@ export class LeaseTable {
         for (let turn = 0; turn < TURN && this.hasRoom(lease); turn++) {
           const task = queue.shift();
           if (!task) break;
+          if (task.deps.length > 0 && !this.listener.isReady(task)) continue;
           this.assign(task, lease);
           sentAny = true;
         }

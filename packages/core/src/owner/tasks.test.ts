@@ -508,6 +508,23 @@ describe("lineage", () => {
     expect(owner.takeTold()).toEqual(["pinned 2 key 9"]);
   });
 
+  test("a task that is queued when an argument is lost waits for it again, and gets all of its arguments", () => {
+    const { owner, worker } = withWorker();
+    owner.submit(1);
+    owner.results(worker, send(owner, worker), [stored(7)]);
+    // Another shape, which has no worker yet: the task is queued, and its argument is there.
+    owner.register(2, { demand: { key: "other", resources: { cpu: 20_000 }, priority: 0, name: "other" } });
+    owner.submit(2, 2, [1]);
+    owner.want(1);
+    owner.engine.onNodeMessage({ ...lost, error });
+    const again = send(owner, worker);
+    expect(again).toMatchObject({ seq: 1, attempt: 1 });
+    const other = owner.grant(2, 1, 1);
+    expect(other.takeTasks()).toEqual([]);
+    owner.results(worker, again, [stored(9)]);
+    expect(send(owner, other)).toMatchObject({ seq: 2 });
+  });
+
   test("the other returns stay as they are", () => {
     const { owner, worker } = withWorker({ numReturns: 2 });
     owner.submit(1);

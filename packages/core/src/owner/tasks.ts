@@ -79,6 +79,12 @@ export class TaskTable {
     this.leases = new LeaseTable(effects, {
       queued: (task) => this.handover?.unsent(task),
       unqueued: (task) => this.handover?.left(task),
+      isReady: (task) => {
+        if (task.deps.every(({ value }) => value && value.at !== "error")) return true;
+        this.handover?.left(task);
+        this.requeue(task);
+        return false;
+      },
       send: (task, lease) => this.send(task, lease),
       attemptLost: (task, lease, started) => this.attemptLost(task, lease, started),
       unsent: (task) => this.unsent(task),
@@ -221,7 +227,7 @@ export class TaskTable {
         this.objects.create((task.seq + index) as Seq, task),
       );
     }
-    for (const dep of task.deps) if (this.objects.dependOn(dep, task)) task.missing++;
+    this.dependOnAll(task);
   }
 
   private enqueue(task: TaskRecord, first = false): void {
@@ -447,9 +453,14 @@ export class TaskTable {
 
   private requeue(task: TaskRecord): void {
     task.state = TASK_STATE.waiting;
-    for (const dep of task.deps) if (this.objects.dependOn(dep, task)) task.missing++;
+    this.dependOnAll(task);
     if (task.missing > 0) this.handover?.unsent(task);
     else this.enqueue(task);
+  }
+
+  /** Counts what of its arguments is not there, and is told when that is. */
+  dependOnAll(task: TaskRecord): void {
+    for (const dep of task.deps) if (this.objects.dependOn(dep, task)) task.missing++;
   }
 
   // ── ends ───────────────────────────────────────────────────────────────────────────────────────────────────────
