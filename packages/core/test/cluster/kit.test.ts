@@ -179,7 +179,10 @@ describe("faults", () => {
     expect([cluster.head.alive(), at(cluster.nodes, 0).alive()]).toEqual([true, true]);
     writeFileSync(`${marker}/go`, "");
     expect([cluster.head.id, at(cluster.nodes, 0).id]).toContain(await get(running));
+    // What is asked meanwhile is answered when it serves again.
+    const listed = nodes();
     await cluster.restartHead();
+    expect((await listed).map(({ name }) => name)).toContain("node-1");
     expect(await listens(cluster.address)).toBe(true);
     await eventually(async () => (await states().catch(() => undefined))?.["node-1"] === "alive", "the node is back");
     expect(at(cluster.nodes, 0).pids()).toEqual(expect.arrayContaining(before[0] ?? []));
