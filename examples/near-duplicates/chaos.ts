@@ -16,7 +16,7 @@ export interface Chaos {
   sketched(done: number, total: number, pid: number): Promise<void>;
   /** An actor is in the middle of streaming its candidates. */
   streaming(): Promise<void>;
-  compared(done: number, total: number, pid: number): void;
+  compared(done: number, total: number, pid: number): void | Promise<void>;
 }
 
 /** @param actorPids the processes in which actors live now. */

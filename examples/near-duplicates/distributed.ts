@@ -52,9 +52,13 @@ export interface DistributedOutcome extends Outcome {
 
 export interface RunOptions {
   readonly threshold: number;
-  readonly withChaos: boolean;
+  /** What is killed meanwhile; the result must be the same. */
+  readonly chaos?: Chaos | undefined;
   readonly withProgress: boolean;
 }
+
+/** Kills workers of tasks, and those in which the actors of this job live. */
+export const killWorkers = (): Chaos => createChaos(bucketPids);
 
 type BucketsHandle = ActorHandle<Buckets>;
 
@@ -88,11 +92,10 @@ export async function runDistributed(listing: Listing, options: RunOptions): Pro
 
 async function run(
   listing: Listing,
-  { threshold, withChaos, withProgress }: RunOptions,
+  { threshold, chaos, withProgress }: RunOptions,
 ): Promise<Omit<DistributedOutcome, "cpus" | "seconds" | "startSeconds">> {
   const batches = makeBatches(listing.files);
   const counters: Counters = { tasks: 0, actorCalls: 0, bytesRead: 0, bytesViewed: 0, filesUnreadable: 0 };
-  const chaos = withChaos ? createChaos(bucketPids) : undefined;
   const RemoteBuckets = remote(Buckets, {
     maxRestarts: RETRIES,
     // Filling is idempotent, so a call that may have been lost is simply made again.
@@ -256,7 +259,7 @@ async function compareAll(
     counters.tasks++;
     counters.bytesViewed += bytesViewed;
     bar?.add(similarities.length);
-    chaos?.compared(++done, plan.length, pid);
+    await chaos?.compared(++done, plan.length, pid);
   }
   return similar;
 }

@@ -2,7 +2,7 @@
 import { progressBar } from "mobula";
 import { type Outcome, runBaseline } from "./baseline.ts";
 import { HELP, readCommand } from "./command-line.ts";
-import { runDistributed } from "./distributed.ts";
+import { killWorkers, runDistributed } from "./distributed.ts";
 import { type Listing, listFiles, UsageError } from "./files.ts";
 import { agree, asData, asIntroduction, asText, type Results } from "./report.ts";
 
@@ -19,7 +19,11 @@ async function main(): Promise<void> {
   if (withProgress) console.error(asIntroduction(listing, command.baselineOnly));
   const distributed = command.baselineOnly
     ? undefined
-    : await runDistributed(listing, { threshold: THRESHOLD, withChaos: command.withChaos, withProgress });
+    : await runDistributed(listing, {
+        threshold: THRESHOLD,
+        chaos: command.withChaos ? killWorkers() : undefined,
+        withProgress,
+      });
   const baseline = baselineWithProgress(listing, withProgress);
   const results: Results = {
     listing,
