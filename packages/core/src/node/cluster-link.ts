@@ -40,6 +40,11 @@ export interface ClusterLinkOptions {
 const REPORT_MS = 1_000;
 /** What changes often is said so much later. */
 const CHANGE_MS = 50;
+/**
+ * Of 4 s of silence a cut may take all but a report's interval and this. A connection that was cut repeats itself at intervals that
+ * double: after 2 s of cut, a second one is there a second before the first.
+ */
+const STALLED = { stalledMs: 500, connectTimeoutMs: 1_200 };
 /** A new head is found within a second; and many nodes that look for one do not keep it from beginning. */
 const REDIAL = { firstMs: 50, maxMs: 1_000 };
 /** How long a node that begins looks for control. */
@@ -197,6 +202,7 @@ export class ClusterLink {
       role: "node",
       who: { nodeId: node.nodeId },
       backoff: REDIAL,
+      ...STALLED,
       signal: this.stopped.signal,
       handlers: {
         onMessage: (message) => this.hear(message as FromControl),

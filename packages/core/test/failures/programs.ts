@@ -19,6 +19,8 @@ export interface ProgramOptions {
   readonly uid?: number;
   readonly execArgv?: readonly string[];
   readonly args?: readonly string[];
+  /** What it is run by, such as the network of another machine; default nothing. */
+  readonly command?: readonly string[];
 }
 
 export interface Exit {
@@ -39,11 +41,13 @@ export class Program {
 
   /** @param scenario what of the fixture is run; it prints lines that `line` waits for. */
   constructor(fixture: string, scenario: string, options: ProgramOptions = {}) {
-    const { env, uid, execArgv = [], args = [] } = options;
+    const { env, uid, execArgv = [], args = [], command = [] } = options;
     this.folder = options.folder ?? mkdtempSync("/tmp/mf-");
     if (uid !== undefined) chmodSync(this.folder, 0o1777);
     const path = fileURLToPath(new URL(`./fixtures/${fixture}`, import.meta.url));
-    this.child = spawn(process.execPath, ["--conditions=mobula-source", ...execArgv, path, scenario, ...args], {
+    const node = [process.execPath, "--conditions=mobula-source", ...execArgv, path, scenario, ...args];
+    const [program = "", ...rest] = [...command, ...node];
+    this.child = spawn(program, rest, {
       // A process group of its own, as a terminal gives it: Ctrl-C is a signal to all of the group.
       detached: true,
       stdio: ["ignore", "pipe", "pipe"],
