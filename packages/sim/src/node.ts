@@ -322,7 +322,7 @@ export class SimNode {
         this.send(command.clientId, {
           t: "lease-refused",
           shape: command.shape,
-          reason: "infeasible",
+          code: "INFEASIBLE",
           message: command.message,
         });
         break;

@@ -39,7 +39,7 @@ describe("task options", () => {
       retryDelayMs: 0,
       timeoutMs: undefined,
       maxCalls: 0,
-      schedulingStrategy: "default",
+      placement: undefined,
       runtimeEnv: undefined,
       streamBufferItems: 16,
       priority: 0,
@@ -126,10 +126,7 @@ describe("task options", () => {
   });
 
   test.each([
-    [{ schedulingStrategy: { nodeId: "n1", soft: true } }, "schedulingStrategy.nodeId"],
     [{ schedulingStrategy: { placementGroup: {} } }, "schedulingStrategy.placementGroup"],
-    [{ labelSelector: { zone: "a" } }, "labelSelector"],
-    [{ labelSelector: [{ zone: "a" }, {}] }, "labelSelector"],
     [{ runtimeEnv: { npm: ["left-pad"] } }, "runtimeEnv.npm"],
     [{ runtimeEnv: { setup: "make" } }, "runtimeEnv.setup"],
   ])("%o is refused because it needs a cluster", (options, option) => {
@@ -139,7 +136,25 @@ describe("task options", () => {
   });
 
   test("what selects nothing in particular is allowed", () => {
-    expect(normalizeTaskOptions({ labelSelector: {}, schedulingStrategy: "spread" }).schedulingStrategy).toBe("spread");
+    for (const options of [{ labelSelector: {} }, { labelSelector: [{}] }, { schedulingStrategy: "default" }])
+      expect(normalizeTaskOptions(options).placement).toBeUndefined();
+  });
+
+  test("where something runs is kept as it is said", () => {
+    const placement = (options: object) => normalizeTaskOptions(options).placement;
+    expect(placement({ schedulingStrategy: "spread" })).toEqual({ strategy: "spread" });
+    expect(placement({ schedulingStrategy: { nodeId: "n1" } })).toEqual({ strategy: { nodeId: "n1", soft: false } });
+    expect(placement({ labelSelector: { zone: "!in(a,b)" } })).toEqual({ selectors: [{ zone: "!in(a,b)" }] });
+    expect(placement({ labelSelector: [{ zone: "a" }, {}] })).toEqual({ selectors: [{ zone: "a" }, {}] });
+  });
+
+  test.each([
+    [{ labelSelector: { zone: "in(a" } }, /"labelSelector.zone" is "in\(a"; it must be "v", "!v", "in\(a,b\)"/],
+    [{ labelSelector: "a" }, /"labelSelector" is "a"; it must be an object from label/],
+    [{ schedulingStrategy: { nodeId: 5 } }, /"schedulingStrategy.nodeId" is 5/],
+    [{ schedulingStrategy: { nodeId: "n1", softly: true } }, /no option "schedulingStrategy.softly"/],
+  ])("%o is refused: it names no node", (options, message) => {
+    expect(refusal(() => normalizeTaskOptions(options))).toMatch(message);
   });
 
   test("workers with GPUs restart after each call unless the program says otherwise", () => {
@@ -187,7 +202,7 @@ describe("actor options", () => {
       maxPendingCalls: -1,
       isolation: "process",
       maxActorsPerWorker: 2_000,
-      schedulingStrategy: "default",
+      placement: undefined,
       runtimeEnv: undefined,
     });
   });

@@ -4,6 +4,7 @@
  * another option (`maxCalls` on `numGpus`) follows the override too.
  */
 import { InvalidOptionError } from "../base/errors.ts";
+import type { NodeId } from "../base/ids.ts";
 import {
   INFEASIBLE_TIMEOUT_MS,
   MAX_PENDING_TASKS,
@@ -13,7 +14,8 @@ import {
   TASK_MAX_RETRIES,
 } from "../base/limits.ts";
 import { type Resources, type ResourceUnits, toUnits } from "../base/resources.ts";
-import type { RuntimeEnv } from "../wire/messages.ts";
+import { isSelectorValue } from "../placement/mod.ts";
+import type { Placement, RuntimeEnv } from "../wire/messages.ts";
 import {
   aBoolean,
   amount,
@@ -54,10 +56,13 @@ const retryExceptions: Check<RetryExceptions> = (value, at) => {
   return refuse(at, value, "true, false, a list of error classes, or a function from an error to true or false");
 };
 
-const schedulingStrategy: Check<"default" | "spread"> = (value, at) => {
+const onNode = fieldsOf({ nodeId: aText, soft: aBoolean } as const);
+
+const schedulingStrategy: Check<"default" | NonNullable<Placement["strategy"]>> = (value, at) => {
   if (value === "default" || value === "spread") return value;
   if (isRecord(value) && "nodeId" in value) {
-    return refuseWithoutCluster({ ...at, option: `${at.option}.nodeId` }, value.nodeId, 'use "default" or "spread"');
+    const { nodeId, soft = false } = onNode(value, at);
+    return { nodeId: nodeId as NodeId, soft };
   }
   if (isRecord(value) && "placementGroup" in value) {
     return refuseWithoutCluster(
@@ -69,14 +74,20 @@ const schedulingStrategy: Check<"default" | "spread"> = (value, at) => {
   return refuse(at, value, '"default" or "spread"');
 };
 
-/** Selecting nothing in particular is fine on one machine. */
-const labelSelector: Check<undefined> = (value, at) => {
+const A_SELECTOR = 'an object from label to "v", "!v", "in(a,b)" or "!in(a,b)", or a list of such objects';
+
+const labelSelector: Check<readonly Readonly<Record<string, string>>[]> = (value, at) => {
   const selectors: readonly unknown[] = Array.isArray(value) ? value : [value];
-  for (const selector of selectors) {
-    if (!isRecord(selector)) return refuse(at, value, "an object from label to value, or a list of them");
-    if (Object.keys(selector).length > 0) return refuseWithoutCluster(at, value, "leave it out");
-  }
-  return undefined;
+  return selectors.map((selector) => {
+    if (!isRecord(selector)) return refuse(at, value, A_SELECTOR);
+    for (const [label, text] of Object.entries(selector)) {
+      const place = { ...at, option: `${at.option}.${label}` };
+      if (typeof text !== "string" || !isSelectorValue(text)) {
+        return refuse(place, text, '"v", "!v", "in(a,b)" or "!in(a,b)"');
+      }
+    }
+    return selector as Readonly<Record<string, string>>; // As was just seen.
+  });
 };
 
 const labels: Check<undefined> = (value, at) => {
@@ -179,7 +190,7 @@ export interface TaskSettings {
   readonly timeoutMs: number | undefined;
   /** 0: no limit. */
   readonly maxCalls: number;
-  readonly schedulingStrategy: "default" | "spread";
+  readonly placement: Placement | undefined;
   readonly runtimeEnv: RuntimeEnv | undefined;
   readonly streamBufferItems: number;
   readonly priority: number;
@@ -207,7 +218,7 @@ export function normalizeTaskOptions(options: unknown, base?: object): TaskSetti
     timeoutMs: read.timeoutMs,
     // Only the end of its process gives a GPU's memory back for certain.
     maxCalls: read.maxCalls ?? ((read.numGpus ?? 0) > 0 ? 1 : 0),
-    schedulingStrategy: read.schedulingStrategy ?? "default",
+    placement: placementOf(read),
     runtimeEnv: read.runtimeEnv,
     streamBufferItems: read.streamBufferItems ?? STREAM_BUFFER_ITEMS,
     priority: read.priority ?? 0,
@@ -219,14 +230,27 @@ function merged(call: string, options: unknown, base: object | undefined): unkno
   return mergeOptions(base, options);
 }
 
-interface Placement {
+interface Demanded {
   readonly numCpus?: number;
   readonly numGpus?: number;
   readonly memory?: number;
   readonly resources?: Resources;
 }
 
-function demand(read: Placement, defaultCpus: number): ResourceUnits {
+/** Undefined when anywhere will do. */
+function placementOf({ schedulingStrategy, labelSelector }: WherePlaced): Placement | undefined {
+  const strategy = schedulingStrategy === "default" ? undefined : schedulingStrategy;
+  const selectors = labelSelector?.some((selector) => Object.keys(selector).length > 0) ? labelSelector : undefined;
+  if (!strategy && !selectors) return undefined;
+  return { ...(strategy && { strategy }), ...(selectors && { selectors }) };
+}
+
+interface WherePlaced {
+  readonly schedulingStrategy?: "default" | NonNullable<Placement["strategy"]>;
+  readonly labelSelector?: NonNullable<Placement["selectors"]>;
+}
+
+function demand(read: Demanded, defaultCpus: number): ResourceUnits {
   return toUnits({
     ...read.resources,
     cpu: read.numCpus ?? defaultCpus,
@@ -341,7 +365,7 @@ export interface ActorSettings {
   readonly maxPendingCalls: number;
   readonly isolation: "process" | "shared";
   readonly maxActorsPerWorker: number;
-  readonly schedulingStrategy: "default" | "spread";
+  readonly placement: Placement | undefined;
   readonly runtimeEnv: RuntimeEnv | undefined;
 }
 
@@ -380,7 +404,7 @@ export function normalizeActorOptions(options: unknown, base?: object): ActorSet
     maxPendingCalls: read.maxPendingCalls ?? -1,
     isolation: read.isolation ?? "process",
     maxActorsPerWorker: read.maxActorsPerWorker ?? SHARED_ACTORS_PER_WORKER_MAX,
-    schedulingStrategy: read.schedulingStrategy ?? "default",
+    placement: placementOf(read),
     runtimeEnv: read.runtimeEnv,
   };
 }

@@ -215,14 +215,15 @@ function environmentOf(
 }
 
 function demandOf(name: string, settings: TaskSettings, runtimeEnv: RuntimeEnv | undefined): Template["demand"] {
-  const { resources, priority } = settings;
+  const { resources, priority, placement } = settings;
   const sorted = Object.entries(resources).sort(([left], [right]) => (left < right ? -1 : 1));
   return {
-    key: JSON.stringify([sorted, priority, runtimeEnv ?? null]),
+    key: JSON.stringify([sorted, priority, runtimeEnv ?? null, placement ?? null]),
     resources,
     priority,
     name,
     ...(runtimeEnv && { runtimeEnv }),
+    ...(placement && { placement }),
   };
 }
 

@@ -244,7 +244,10 @@ export interface RuntimeEnv {
 /** A value of a label: `"v"`, `"!v"`, `"in(a,b)"` or `"!in(a,b)"`. */
 export type LabelSelector = Readonly<Record<string, string>>;
 
-/** Where something runs. Everything but `"default"` and `"spread"` needs a cluster; on one machine those two are alike. */
+/**
+ * Where something runs: `"default"` near large arguments, packed until a node is half in use and spread beyond; `"spread"` round
+ * the nodes; one node, which `soft` (default false) prefers while it lives and could ever take it; a bundle of a placement group.
+ */
 export type SchedulingStrategy =
   | "default"
   | "spread"
@@ -264,7 +267,7 @@ export interface PlacementOptions {
   readonly resources?: Resources;
   /** Default `"default"`. */
   readonly schedulingStrategy?: SchedulingStrategy;
-  /** One selector, or several tried in order. Needs a cluster. */
+  /** Labels that the node must have: one selector, or several tried in order. */
   readonly labelSelector?: LabelSelector | readonly LabelSelector[];
   /** Added to that of `init`, or of the task that submits. */
   readonly runtimeEnv?: RuntimeEnv;

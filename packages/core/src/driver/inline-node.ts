@@ -311,7 +311,7 @@ export class InlineNode {
       }
       case "refuse-demand": {
         const { shape, message } = command;
-        this.options.toDriver({ t: "lease-refused", shape, reason: "infeasible", message });
+        this.options.toDriver({ t: "lease-refused", shape, code: "INFEASIBLE", message });
         return;
       }
       case "grant-request": {

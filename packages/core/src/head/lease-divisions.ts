@@ -3,13 +3,14 @@
  * engine, and divided anew when there is room that was not there.
  */
 import type { NodeId } from "../base/ids.ts";
-import { ClusterView, LeaseDivider, Shape } from "../placement/mod.ts";
+import { ClusterView, LeaseDivider, type PlacementStrategy, parseSelector, Shape } from "../placement/mod.ts";
 import type { DivideLeases, LeasesDivided } from "../wire/cluster-messages.ts";
 
 interface Ask {
   readonly node: NodeId;
   readonly key: string;
   readonly shape: Shape;
+  readonly strategy: PlacementStrategy;
   wanted: number;
   granted: ReadonlyMap<NodeId, number>;
   /** What the node was told last. */
@@ -36,7 +37,9 @@ export class LeaseDivisions {
     let ask = asks.get(key);
     if (!ask) {
       if (!demand) return;
-      ask = { node, key, shape: new Shape(demand.name, demand.resources), wanted, granted: new Map(), told: "" };
+      const { strategy = "default", selectors = [] } = demand.placement ?? {};
+      const shape = new Shape(demand.name, demand.resources, selectors.map(parseSelector));
+      ask = { node, key, shape, strategy, wanted, granted: new Map(), told: "" };
       asks.set(key, ask);
     }
     ask.wanted = wanted;
@@ -67,10 +70,10 @@ export class LeaseDivisions {
   }
 
   private tell(ask: Ask): void {
-    const { node, key, shape, wanted, granted } = ask;
+    const { node, key, shape, strategy, wanted, granted } = ask;
     const division = this.divider.divide(nameOf(node, key), {
       shape,
-      strategy: "default",
+      strategy,
       from: node,
       wanted,
       granted,

@@ -10,9 +10,11 @@ const job = "job" as JobId;
 const demand: Demand = { key: "k", resources: { cpu: 10_000 }, priority: 0, name: "f" };
 const lease = (id: number): LeaseId => id as LeaseId;
 
-function setUp(packable = 1) {
+function setUp(packable = 1, hasControl = false) {
   const said: string[] = [];
   const broker = new LeaseBroker(here, {
+    hasControl,
+    misplaced: (asked) => (asked.placement ? { code: "INFEASIBLE", message: "not here" } : undefined),
     demandHere: (_client, shape, _demand, wanted) => void said.push(`here ${shape} ${wanted}`),
     returnHere: (_client, id, retire) => void said.push(`return here ${id}${retire ? " retire" : ""}`),
     toNode: (node, message) => {

@@ -27,6 +27,8 @@ import type {
 export type LeaseNotice = LeaseGranted | LeaseRevoked | LeaseLost | LeaseReclaimed | LeaseRefused;
 
 export interface LeaseBrokerEffects {
+  /** It is a node of a cluster: what must be somewhere in particular is control's to place, if this is the only node too. */
+  readonly hasControl: boolean;
   /** To this node's engine. */
   demandHere(client: ProcessId, shape: number, demand: Demand, wanted: number): void;
   returnHere(client: ProcessId, leaseId: LeaseId, retire: boolean): void;
@@ -39,6 +41,8 @@ export interface LeaseBrokerEffects {
   /** How many leases of the demand this node takes without asking control: until it is half in use. */
   packable(demand: Demand): number;
   namespaceOf(job: JobId): string;
+  /** Why this node by itself will not do for the demand, which wants to be somewhere in particular. */
+  misplaced(demand: Demand): Pick<LeaseRefused, "code" | "message"> | undefined;
 }
 
 /** Leases of another node have ids from here on, so that they are none of this node's engine. */
@@ -187,8 +191,7 @@ export class LeaseBroker {
       this.effects.tell(ask.client, {
         t: "lease-refused",
         shape: ask.shape,
-        reason: "infeasible",
-        message: refused.message,
+        ...refused,
       });
       return;
     }
@@ -254,15 +257,18 @@ export class LeaseBroker {
 
   private settle(ask: Ask): void {
     const { here } = this;
-    const targets = new Map<NodeId, number>(this.isClustered ? ask.division : undefined);
-    if (!this.isClustered) targets.set(here, ask.wanted);
-    else {
+    const { placement } = ask.demand;
+    const isDivided = this.isClustered || (this.effects.hasControl && placement !== undefined);
+    const targets = new Map<NodeId, number>(isDivided ? ask.division : undefined);
+    if (isDivided) {
       const { held } = this.part(ask, here);
-      targets.set(
-        here,
-        Math.max(targets.get(here) ?? 0, held.size + (this.isDraining ? 0 : this.effects.packable(ask.demand))),
-      );
+      const more = this.isDraining || placement ? 0 : this.effects.packable(ask.demand);
+      targets.set(here, Math.max(targets.get(here) ?? 0, held.size + more));
       this.askControl(ask);
+    } else {
+      const misplaced = this.effects.misplaced(ask.demand);
+      if (misplaced) this.effects.tell(ask.client, { t: "lease-refused", shape: ask.shape, ...misplaced });
+      else targets.set(here, ask.wanted);
     }
     this.trim(ask, targets);
     for (const node of new Set([...ask.parts.keys(), ...targets.keys()])) {

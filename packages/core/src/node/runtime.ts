@@ -35,6 +35,7 @@ import {
   type Router,
   type StateStore,
 } from "../control/mod.ts";
+import { admits, parseSelector } from "../placement/mod.ts";
 import {
   LeaseEngine,
   type ResourcePool,
@@ -52,7 +53,16 @@ import type {
   NodeStanding,
   WorkerOrder,
 } from "../wire/cluster-messages.ts";
-import type { FromNode, Hello, LeaseGranted, LogLines, ToNode, Welcome, WorkerDeath } from "../wire/messages.ts";
+import type {
+  Demand,
+  FromNode,
+  Hello,
+  LeaseGranted,
+  LogLines,
+  ToNode,
+  Welcome,
+  WorkerDeath,
+} from "../wire/messages.ts";
 import type { ClaimPages } from "./claims.ts";
 import { ClusterLink } from "./cluster-link.ts";
 import type { NodeConfig } from "./config.ts";
@@ -63,7 +73,7 @@ import { Drain } from "./drain.ts";
 import type { EarlySocket } from "./early-socket.ts";
 import { EventRing } from "./event-ring.ts";
 import { trimHeapSoon, trimHeapWhenGrown } from "./heap-trim.ts";
-import { LeaseBroker, type LeaseNotice } from "./lease-broker.ts";
+import { LeaseBroker, type LeaseBrokerEffects, type LeaseNotice } from "./lease-broker.ts";
 import { LeaseLoop } from "./lease-loop.ts";
 import { Logs } from "./logs.ts";
 import { describeMachine, type Machine } from "./machine.ts";
@@ -348,6 +358,7 @@ export class NodeRuntime {
       isDead: (tag) => this.isDeadHome(tag),
     });
     this.broker = new LeaseBroker(config.nodeId, {
+      hasControl: config.cluster !== undefined,
       demandHere: (clientId, shape, demand, wanted) =>
         this.feed({ kind: "demand-changed", clientId, shape, demand, wanted }),
       returnHere: (client, leaseId, retire) => this.leaseReturned(client, leaseId, retire),
@@ -357,6 +368,7 @@ export class NodeRuntime {
       tell: (client, notice) => this.sendHere(client, notice),
       packable: (demand) => packable(demand.resources, this.engine.pool),
       namespaceOf: (job) => this.namespaces.get(job) ?? "",
+      misplaced: (demand) => misplacedOn(config, demand),
     });
     const state = options.state ?? createMemoryState();
     this.control = createControl(
@@ -875,7 +887,7 @@ export class NodeRuntime {
       }
       case "refuse-demand": {
         const { clientId, shape, message } = command;
-        this.tellOfLease(clientId, { t: "lease-refused", shape, reason: "infeasible", message });
+        this.tellOfLease(clientId, { t: "lease-refused", shape, code: "INFEASIBLE", message });
         return;
       }
       case "grant-request": {
@@ -963,6 +975,20 @@ function fromOutside({ worker, ...notice }: LeaseGranted): LeaseGranted {
   const { claims: _claims, ...address } = worker;
   return { ...notice, worker: address };
 }
+
+/** A node by itself has no labels, and no other beside it. */
+function misplacedOn({ nodeId, name }: NodeConfig, { placement, name: what }: Demand): Misplaced | undefined {
+  const { strategy, selectors } = placement ?? {};
+  if (typeof strategy === "object" && !strategy.soft && strategy.nodeId !== nodeId) {
+    const message = `${what} is to run on node ${strategy.nodeId}, and ${name} (${nodeId}) is a node by itself; see nodes()`;
+    return { code: "NODE_NOT_FOUND", message };
+  }
+  if (!selectors || selectors.some((selector) => admits(parseSelector(selector), {}))) return undefined;
+  const message = `${what} has a labelSelector, and node ${name}, which is one by itself, has no labels; join a cluster whose nodes have some (mobula start --label key=value)`;
+  return { code: "INFEASIBLE", message };
+}
+
+type Misplaced = ReturnType<LeaseBrokerEffects["misplaced"]>;
 
 /** How many demands are taken here before the node is half in use: what is packed, and not spread. */
 function packable(units: ResourceUnits, pool: Pick<ResourcePool, "total" | "available">): number {

@@ -115,7 +115,7 @@ export class OwnerEngine {
         return true;
       }
       case "lease-refused":
-        if (message.reason === "infeasible") this.tasks.refuse(message.shape, message.message);
+        this.tasks.refuse(message.shape, message);
         return true;
       case "object-state":
         this.objects.onObjectState(message.key, message.value);

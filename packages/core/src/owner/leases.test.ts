@@ -42,7 +42,7 @@ describe("demand", () => {
     owner.submit(1);
     owner.flush();
     owner.want(1);
-    owner.engine.onNodeMessage({ t: "lease-refused", shape: 0, reason: "infeasible", message: "never" });
+    owner.engine.onNodeMessage({ t: "lease-refused", shape: 0, code: "INFEASIBLE", message: "never" });
     owner.submit(2);
     owner.want(2);
     expect(owner.takeTold()).toEqual(["value 1 INFEASIBLE", "value 2 INFEASIBLE"]);

@@ -483,7 +483,7 @@ export interface Shape {
   inFlight: number;
   waitingSinceMs: number;
   /** Why the node refused it: every task of it fails with this. */
-  refused: string | undefined;
+  refused: { readonly code: string; readonly message: string } | undefined;
   /** Of one lease that was another owner's: nothing is asked for by it. */
   readonly isInherited: boolean;
 }

@@ -242,7 +242,7 @@ export class TaskTable {
     if (task.actor) this.calls?.ready(task);
     else if (task.registered) {
       const { shape } = task.registered;
-      if (shape.refused !== undefined) this.fail(task, { code: "INFEASIBLE", kind: "invalid", message: shape.refused });
+      if (shape.refused !== undefined) this.fail(task, { ...shape.refused, kind: "invalid" });
       else this.leases.enqueue(task, shape, first);
     }
   }
@@ -757,13 +757,13 @@ export class TaskTable {
     this.limited.add(task);
   }
 
-  /** The node can never satisfy a shape: all that waits for it fails. */
-  refuse(shapeId: number, message: string): void {
+  /** No node can ever satisfy a shape: all that waits for it fails. */
+  refuse(shapeId: number, { code, message }: { readonly code: string; readonly message: string }): void {
     const shape = this.leases.shape(shapeId);
     if (!shape) return;
-    shape.refused = message;
+    shape.refused = { code, message };
     for (let task = shape.queue.shift(); task; task = shape.queue.shift()) {
-      this.fail(task, { code: "INFEASIBLE", kind: "invalid", message });
+      this.fail(task, { code, kind: "invalid", message });
     }
   }
 }

@@ -43,6 +43,13 @@ function parseRequirement(key: string, text: string): Requirement {
   return { key, values: [...new Set(values)].sort(), isNegated };
 }
 
+/** Whether it is one of the four forms. */
+export function isSelectorValue(text: string): boolean {
+  const body = text.startsWith("!") ? text.slice(1) : text;
+  const list = LIST.exec(body)?.[1];
+  return (list === undefined ? [body] : list.split(",").map((value) => value.trim())).every(isValue);
+}
+
 const isValue = (text: string): boolean => text.length > 0 && !/[!(),\s]/.test(text);
 
 export function admits(selector: Selector, labels: Labels): boolean {

@@ -4,7 +4,7 @@ export type { GangStrategy } from "./gang.ts";
 export type { Bundle } from "./gang-kinds.ts";
 export { type BundleAnswer, GroupEngine, type GroupEngineOptions } from "./group-engine.ts";
 export type { GroupCommand, GroupEvent, GroupId, GroupRecord, GroupSpec } from "./group-protocol.ts";
-export { type Labels, parseSelector, type Selector } from "./labels.ts";
+export { admits, isSelectorValue, type Labels, parseSelector, type Selector } from "./labels.ts";
 export { type Division, LeaseDivider, type LeaseRequest } from "./lease-divider.ts";
 export type { Node, NodeState, NodeStatus, StoreUse } from "./node-state.ts";
 export { type Decision, Placer } from "./placer.ts";

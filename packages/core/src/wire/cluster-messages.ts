@@ -100,7 +100,7 @@ export interface LeasesDivided {
   readonly key: string;
   readonly at: readonly (readonly [NodeId, number])[];
   /** No node can ever take it. */
-  readonly refused?: { readonly code: string; readonly message: string };
+  readonly refused?: { readonly code: "INFEASIBLE" | "NODE_NOT_FOUND"; readonly message: string };
 }
 
 /** The node takes nothing new, and ends when nothing is left of what it does, or when so much time has gone by. */

@@ -79,8 +79,17 @@ export interface Demand {
   /** -1000..1000; higher goes first within a job. */
   readonly priority: number;
   readonly runtimeEnv?: RuntimeEnv;
+  /** Left out: on any node, as the default policy sees fit. */
+  readonly placement?: Placement;
   /** For people: the function that waits. */
   readonly name: string;
+}
+
+/** On which nodes something may run. */
+export interface Placement {
+  readonly strategy?: "spread" | { readonly nodeId: NodeId; readonly soft: boolean };
+  /** Labels of the node, as `labelSelector` gives them; tried in order. */
+  readonly selectors?: readonly Readonly<Record<string, string>>[];
 }
 
 export interface RuntimeEnv {
@@ -551,9 +560,8 @@ export interface LeaseLost {
 export interface LeaseRefused {
   readonly t: "lease-refused";
   readonly shape: number;
-  readonly reason: "infeasible" | "elsewhere";
+  readonly code: "INFEASIBLE" | "NODE_NOT_FOUND";
   readonly message: string;
-  readonly nodeId?: NodeId;
 }
 /** To a worker: end this lease, if you have nothing to do. Its owner may not hear for long that others wait. */
 export interface LeaseEnd {

@@ -1,0 +1,74 @@
+/** Where tasks run when the program says so: labels, a node, or spread. */
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { get, nodes, remote, runtimeContext, type TaskOptions } from "../../src/api/mod.ts";
+import { LocalCluster } from "../../src/testing/mod.ts";
+import { eventually } from "../eventually.ts";
+
+let cluster: LocalCluster;
+let idOf: ReadonlyMap<string, string>;
+let nameOf: ReadonlyMap<string, string>;
+
+beforeAll(async () => {
+  const node = (name: string, zone: string) => ({ name, resources: { cpu: 2 }, labels: { zone, disk: "ssd" } });
+  cluster = await LocalCluster.start({ nodes: [node("one", "a"), node("two", "b"), node("three", "b")] });
+  const [one] = cluster.nodes;
+  if (one) await cluster.connect({ node: one });
+  idOf = new Map(cluster.nodes.map(({ id, name }) => [name, id]));
+  nameOf = new Map(cluster.nodes.map(({ id, name }) => [id, name]));
+});
+afterAll(() => cluster.stop());
+
+const where = remote(async (ms: number) => {
+  await new Promise((resolve) => setTimeout(resolve, ms));
+  return runtimeContext().nodeId;
+});
+async function ran(options: TaskOptions, count = 6, ms = 30): Promise<Record<string, number>> {
+  const counts: Record<string, number> = {};
+  for (const id of await get(Array.from({ length: count }, () => where.options(options).remote(ms)))) {
+    const name = nameOf.get(id) ?? id;
+    counts[name] = (counts[name] ?? 0) + 1;
+  }
+  return counts;
+}
+
+test("labels: equal, not, one of, and a list that is tried in order", async () => {
+  expect(await ran({ labelSelector: { zone: "a" } })).toEqual({ one: 6 });
+  expect(await ran({ labelSelector: { zone: "!b", disk: "ssd" } })).toEqual({ one: 6 });
+  expect(Object.keys(await ran({ labelSelector: { zone: "in(b,c)" } })).sort()).toEqual(["three", "two"]);
+  expect(await ran({ labelSelector: [{ zone: "nowhere" }, { zone: "!in(b,c)" }] })).toEqual({ one: 6 });
+});
+
+test("labels that no node has are an error at once, which says what there is", async () => {
+  const failed = get(where.options({ name: "picky", labelSelector: { zone: "z" } }).remote(0));
+  await expect(failed).rejects.toMatchObject({ code: "INFEASIBLE", message: expect.stringMatching(/picky.*zone/s) });
+});
+
+test("a node by its id, hard and soft", async () => {
+  const nodeId = idOf.get("three") ?? "";
+  expect(await ran({ schedulingStrategy: { nodeId } })).toEqual({ three: 6 });
+  expect(await ran({ schedulingStrategy: { nodeId, soft: true } }, 2)).toEqual({ three: 2 });
+  const unknown = { nodeId: "f".repeat(32) };
+  await expect(ran({ schedulingStrategy: unknown }, 1)).rejects.toMatchObject({ code: "NODE_NOT_FOUND" });
+  expect(Object.keys(await ran({ schedulingStrategy: { ...unknown, soft: true } }, 1))).toHaveLength(1);
+});
+
+test("spread goes round the nodes", async () => {
+  // The node of the driver has room for four, and by default takes half of what it has first.
+  const counts = await ran({ numCpus: 0.5, schedulingStrategy: "spread" }, 3, 1_500);
+  expect(counts).toEqual({ one: 1, two: 1, three: 1 });
+});
+
+test("what is bound to a node that dies is refused, by its name; a soft wish goes elsewhere", async () => {
+  const four = await cluster.addNode({ name: "four", resources: { cpu: 1 } });
+  expect(await get(where.options({ schedulingStrategy: { nodeId: four.id } }).remote(0))).toBe(four.id);
+  await cluster.kill(four);
+  await eventually(
+    async () => (await nodes()).some(({ name, state }) => name === "four" && state === "dead"),
+    "it is dead",
+  );
+  const bound = get(where.options({ schedulingStrategy: { nodeId: four.id } }).remote(0));
+  await expect(bound).rejects.toMatchObject({ code: "INFEASIBLE", message: expect.stringContaining("four") });
+  expect(nameOf.has(await get(where.options({ schedulingStrategy: { nodeId: four.id, soft: true } }).remote(0)))).toBe(
+    true,
+  );
+});
