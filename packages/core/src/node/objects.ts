@@ -31,6 +31,10 @@ export interface NodeObjectsOptions {
   send(to: Tag, message: AboutCopies): void;
   addressOf(node: Tag): string | undefined;
   isDead(node: Tag): boolean;
+  /** A node that lives on and is none of these. */
+  keeper(besides: ReadonlySet<Tag>): Tag | undefined;
+  /** Another node keeps an object of this one. */
+  onMoved(): void;
   dial(address: string): Promise<BulkConnection>;
   nowMs(): number;
   log(message: string): void;
@@ -42,6 +46,8 @@ export class NodeObjects {
   private readonly copies: Copies;
   private readonly pulls: Pulls;
   private readonly links: BulkLinks;
+  /** Objects that are to be kept elsewhere, because this node ends: whether they are. */
+  private readonly moving = new Map<StoredName, boolean>();
 
   constructor(options: NodeObjectsOptions) {
     this.options = options;
@@ -53,7 +59,7 @@ export class NodeObjects {
       if (to === here) this.hear(here, message);
       else options.send(to, message);
     };
-    this.copies = new Copies({ send, isDead });
+    this.copies = new Copies({ send, isDead, keeper: options.keeper });
     this.pulls = new Pulls({
       ...{ here, self, store, capacityBytes, addressOf, isDead, send, nowMs },
       links: this.links,
@@ -122,10 +128,37 @@ export class NodeObjects {
       case "copy-checked":
         copies.checked(message.name, message.exists);
         return;
+      case "copy-move":
+        copies.move(from, message.name, message.size);
+        return;
+      case "copy-moved":
+        this.moving.set(message.name, true);
+        this.options.onMoved();
+        return;
+      case "copy-want":
+        pulls.copy({ name: message.name, size: message.size, home: from });
+        return;
       case "copy-orphans":
         this.options.onOrphans(message.names, message.workerId);
         return;
     }
+  }
+
+  /** Sees to it that what owners elsewhere have here is kept by other nodes. True when it is. */
+  moveOff(): boolean {
+    const { store, send, isDead } = this.options;
+    const made = store.ownedBeside(this.here).map(({ key, owner, bytes }) => ({
+      name: storedName(this.here, key),
+      size: bytes,
+      home: nodeTagOf(owner),
+    }));
+    const owned = [...made, ...this.pulls.kept].filter(({ home }) => home !== this.here && !isDead(home));
+    for (const { name, size, home } of owned) {
+      if (this.moving.has(name)) continue;
+      this.moving.set(name, false);
+      send(home, { t: "copy-move", name, size });
+    }
+    return owned.every(({ name }) => this.moving.get(name));
   }
 
   copyDropped(key: number): void {

@@ -240,6 +240,8 @@ export class NodeRuntime {
         },
         isDone: () => this.engine.isQuiet,
       },
+      // What runs may make more.
+      { what: "objects", isDone: () => this.engine.isQuiet && this.objects.moveOff() },
       { what: "drivers", isDone: () => ![...this.members.values()].some(({ role }) => role === "driver") },
     ],
     end: () => this.options.onDrained(),
@@ -297,6 +299,8 @@ export class NodeRuntime {
       send: (to, message) => this.toHome(to, message),
       addressOf: (tag) => this.others.get(tag)?.address ?? undefined,
       isDead: (tag) => this.isDeadHome(tag),
+      keeper: (besides) => this.keeper(besides),
+      onMoved: () => this.drain.look(),
       dial: (address) => {
         const { access } = this;
         // Nobody is known to dial before the node has joined.
@@ -489,6 +493,14 @@ export class NodeRuntime {
         if (isAboutCopies(message)) this.objects.hear(nodeTag(from), message);
         else this.router.fromHome(nodeTag(from), message);
     }
+  }
+
+  /** A node that is to live on: this one first, to whose owners what is kept belongs. */
+  private keeper(besides: ReadonlySet<Home>): Home | undefined {
+    const here = nodeTag(this.config.nodeId);
+    if (!besides.has(here) && !this.drain.hasBegun) return here;
+    for (const [tag, { state }] of this.others) if (state === "alive" && !besides.has(tag)) return tag;
+    return undefined;
   }
 
   /** Of another node that this one has heard of. */

@@ -18,6 +18,7 @@ function copiesAt(dead: Tag[] = []) {
       said.push(`${to[0]} ${message.t} ${what}${more}`.replaceAll(name, "x").replace(/ ([a-d])\1{7}/, " $1"));
     },
     isDead: (node) => dead.includes(node),
+    keeper: (besides) => [B, C, D].find((node) => !besides.has(node)),
   });
   const take = (): string[] => {
     const taken = said;
@@ -129,6 +130,7 @@ test("over random lives of nodes, no copy is left behind and none is lost while 
     let isFreed = false;
     const copies: Copies = new Copies({
       isDead: (node) => dead.has(node),
+      keeper: () => undefined,
       send: (to, message) =>
         void inbox.push(() => {
           if (dead.has(to)) return;
@@ -203,4 +205,37 @@ test("over random lives of nodes, no copy is left behind and none is lost while 
       if (!dead.has(node)) expect(has.get(node)?.has(name), `seed ${seed}: ${node}`).toBe(false);
     expect(copies.size, `seed ${seed}`).toBe(0);
   }
+});
+
+describe("a node that ends", () => {
+  test("is told when another keeps what it has: one that has it already, or one that is asked to", () => {
+    const { copies, take, begun } = copiesAt();
+    begun(B);
+    copies.held(B, name, true);
+    take();
+    copies.move(A, name, 9);
+    expect(take()).toEqual(["b copy-keep x", "a copy-moved x"]);
+    const other = copiesAt([]);
+    other.copies.move(A, name, 9);
+    expect(other.take()).toEqual(["b copy-want x"]);
+    other.begun(B);
+    other.take();
+    other.copies.held(B, name, true);
+    expect(other.take()).toEqual(["b copy-keep x", "a copy-moved x"]);
+  });
+
+  test("the next is asked when one does not keep it, or dies; one that was freed is not moved", () => {
+    const { copies, take, begun } = copiesAt();
+    copies.move(A, name, 9);
+    begun(B);
+    take();
+    copies.held(B, name, false);
+    expect(take()).toEqual(["c copy-want x"]);
+    copies.nodeDied(C);
+    expect(take()).toEqual(["d copy-want x"]);
+    copies.free([name]);
+    take();
+    copies.nodeDied(D);
+    expect(take()).toEqual([]);
+  });
 });

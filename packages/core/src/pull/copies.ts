@@ -7,18 +7,28 @@
  * 3. Before the first copy is made, the maker is asked whether it still has the object. It was told of a freeing on the same
  *    way, so a copy is never begun of what was freed; from then on this record knows of all that there are.
  * 4. The maker's object stays until it is freed; copies go when their memory is needed. When the maker dies, one copy is
- *    chosen to stay in its place.
+ *    chosen to stay in its place. A node that is about to end has that done before.
  */
 import { type StoredName, storedNameTag } from "../base/ids.ts";
-import type { CopyCheck, CopyFree, CopyFrom, CopyKeep, CopyLocate } from "../wire/cluster-messages.ts";
+import type {
+  CopyCheck,
+  CopyFree,
+  CopyFrom,
+  CopyKeep,
+  CopyLocate,
+  CopyMoved,
+  CopyWant,
+} from "../wire/cluster-messages.ts";
 
 /** The tag of a node. */
 export type Tag = string;
 
 export interface CopiesEffects {
   /** Also to this node itself. */
-  send(to: Tag, message: CopyFrom | CopyFree | CopyKeep | CopyCheck): void;
+  send(to: Tag, message: CopyFrom | CopyFree | CopyKeep | CopyCheck | CopyMoved | CopyWant): void;
   isDead(node: Tag): boolean;
+  /** A node that lives on and is none of these; undefined when there is none. */
+  keeper(besides: ReadonlySet<Tag>): Tag | undefined;
 }
 
 interface Holder {
@@ -31,6 +41,15 @@ interface Holder {
   readonly unreachable: Set<Tag>;
 }
 
+/** A node is to be rid of an object. */
+interface Move {
+  readonly from: Tag;
+  readonly size: number;
+  /** Who was asked to keep it, the last one last. */
+  readonly asked: Set<Tag>;
+  keeper: Tag | undefined;
+}
+
 interface CopyRecord {
   readonly name: StoredName;
   readonly holders: Map<Tag, Holder>;
@@ -41,6 +60,7 @@ interface CopyRecord {
 export class Copies {
   private readonly effects: CopiesEffects;
   private readonly records = new Map<StoredName, CopyRecord>();
+  private readonly moves = new Map<StoredName, Move>();
 
   constructor(effects: CopiesEffects) {
     this.effects = effects;
@@ -89,6 +109,7 @@ export class Copies {
     }
     if (!isHeld) {
       this.lost(record, from);
+      this.moveOn(name, from);
       return;
     }
     const holder = record.holders.get(from) ?? newHolder();
@@ -96,7 +117,42 @@ export class Copies {
     holder.isComplete = true;
     holder.source = undefined;
     holder.unreachable.clear();
-    if (!this.hasKept(record)) this.keepOne(record);
+    const move = this.moves.get(name);
+    if (move && move.from !== from) this.moved(name, move, from, holder);
+    else if (!this.hasKept(record)) this.keepOne(record);
+  }
+
+  /** The node ends before long; somebody else is to keep what it has. */
+  move(from: Tag, name: StoredName, size: number): void {
+    const move: Move = { from, size, asked: new Set([from]), keeper: undefined };
+    for (const [node, holder] of this.records.get(name)?.holders ?? []) {
+      if (node !== from && holder.isComplete) {
+        this.moved(name, move, node, holder);
+        return;
+      }
+    }
+    this.moves.set(name, move);
+    this.moveOn(name, undefined);
+  }
+
+  private moved(name: StoredName, { from }: Move, keeper: Tag, holder: Holder): void {
+    this.moves.delete(name);
+    holder.isKept = true;
+    this.effects.send(keeper, { t: "copy-keep", name });
+    this.effects.send(from, { t: "copy-moved", name });
+  }
+
+  /** Asks the next, when the one that was asked does not keep it. */
+  private moveOn(name: StoredName, failed: Tag | undefined): void {
+    const move = this.moves.get(name);
+    if (!move || move.keeper !== failed) return;
+    move.keeper = this.effects.keeper(move.asked);
+    if (move.keeper === undefined) {
+      this.moves.delete(name);
+      return;
+    }
+    move.asked.add(move.keeper);
+    this.effects.send(move.keeper, { t: "copy-want", name, size: move.size });
   }
 
   /** Their last references are gone. */
@@ -105,6 +161,7 @@ export class Copies {
     for (const name of names) {
       const record = this.records.get(name);
       this.records.delete(name);
+      this.moves.delete(name);
       const nodes = new Set([storedNameTag(name), ...(record?.holders.keys() ?? [])]);
       for (const from of record?.waiting ?? []) this.effects.send(from, { t: "copy-from", name, source: null });
       for (const node of nodes) {
@@ -120,6 +177,10 @@ export class Copies {
     for (const record of [...this.records.values()]) {
       if (record.waiting && storedNameTag(record.name) === node) this.checked(record.name, false);
       else this.lost(record, node);
+    }
+    for (const [name, move] of [...this.moves]) {
+      if (move.from === node) this.moves.delete(name);
+      else this.moveOn(name, node);
     }
   }
 

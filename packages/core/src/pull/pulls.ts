@@ -61,7 +61,7 @@ export const PRIORITY = { get: 0, argument: 1, copy: 2 } as const;
 
 export class Pulls {
   private readonly options: PullsOptions;
-  private readonly copies = new Map<StoredName, Pulled & { readonly key: StoreKey }>();
+  private readonly copies = new Map<StoredName, Pulled & { readonly key: StoreKey; isKept: boolean }>();
   private readonly names = new Map<StoreKey, StoredName>();
   private readonly pulls = new Map<StoredName, Pull>();
   /** Those whose turn has not come. */
@@ -77,6 +77,12 @@ export class Pulls {
     const key = this.keyOf(value.name);
     if (key !== undefined) this.options.store.pin(process, [key]);
     else this.want(value, priority).waiting.push(process);
+  }
+
+  /** Brings it here though nobody here has asked for it. */
+  copy(value: Pulled): void {
+    if (this.keyOf(value.name) === undefined) this.want(value, PRIORITY.copy);
+    else this.options.send(value.home, { t: "copy-held", name: value.name, isHeld: true });
   }
 
   /** By which name others know what lies here under this key. */
@@ -131,7 +137,7 @@ export class Pulls {
       await this.receive(pull, pull.room);
       const key = pull.room.seal(self, true);
       this.pulls.delete(name);
-      this.copies.set(name, { name, size, home, key });
+      this.copies.set(name, { name, size, home, key, isKept: false });
       this.names.set(key, name);
       for (const reader of pull.readers) reader.sealed(store.open(key));
       for (const process of pull.waiting) store.pin(process, [key]);
@@ -227,7 +233,14 @@ export class Pulls {
 
   keep(name: StoredName): void {
     const copy = this.copies.get(name);
-    if (copy) this.options.store.keep(copy.key);
+    if (!copy) return;
+    copy.isKept = true;
+    this.options.store.keep(copy.key);
+  }
+
+  /** Copies that count as the objects themselves. */
+  get kept(): readonly Pulled[] {
+    return [...this.copies.values()].filter(({ isKept }) => isKept);
   }
 
   /** A copy went for the sake of its memory. */

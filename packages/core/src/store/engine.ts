@@ -66,6 +66,8 @@ export interface StoreEngine {
   stats(): StoreStats;
   /** Keys sealed by this process and not freed. */
   keysSealedBy(processId: ProcessId): readonly OwnedKey[];
+  /** Objects that processes of other nodes than the one with this tag are to free, without copies. */
+  ownedBeside(tag: string): readonly (OwnedKey & { readonly bytes: number })[];
   /** False when it was freed, or will never be. */
   exists(key: StoreKey): boolean;
   /** Keys that processes of the node with this tag are to free and have not. */
@@ -834,6 +836,10 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
       [...objects.values()]
         .filter((object) => object.sealedBy === processId && !object.freed)
         .map(({ key, owner }) => ({ key, owner })),
+    ownedBeside: (tag) =>
+      [...objects.values()]
+        .filter(({ owner, freed, isCopy }) => !freed && !isCopy && !owner.startsWith(tag))
+        .map(({ key, owner, bytes }) => ({ key, owner, bytes })),
     exists(key) {
       const object = objects.get(key);
       return object ? !object.freed : isYetToCome(key) && !earlyFrees.has(key);

@@ -61,6 +61,8 @@ export interface StoreServer {
   makeRoom(bytes: number, callSite: string): Promise<Room>;
   /** An object to read, resident and pinned until it is closed. @throws `OBJECT_LOST` */
   open(key: StoreKey): Promise<OpenObject>;
+  /** Objects that processes of other nodes than the one with this tag are to free, without copies. */
+  ownedBeside(tag: string): readonly (OwnedKey & { readonly bytes: number })[];
   /** Whether it is there, and not freed. */
   exists(key: StoreKey): boolean;
   /** The copy is not to go for the sake of its memory any more. */
@@ -469,6 +471,7 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
     keysOwnedOn: (tag) => engine.keysOwnedOn(tag),
     makeRoom: (bytes, callSite) => access.makeRoom(bytes, callSite),
     open: (key) => access.open(key),
+    ownedBeside: (tag) => engine.ownedBeside(tag),
     exists: (key) => engine.exists(key),
     keep: (key) => step({ kind: "kept", key }),
     stats: () => engine.stats(),

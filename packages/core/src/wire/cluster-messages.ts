@@ -194,6 +194,22 @@ export interface CopyChecked {
   readonly name: StoredName;
   readonly exists: boolean;
 }
+/** To the home: the sender ends before long. Another node is to keep it; answered by {@link CopyMoved} when one does. */
+export interface CopyMove {
+  readonly t: "copy-move";
+  readonly name: StoredName;
+  readonly size: number;
+}
+export interface CopyMoved {
+  readonly t: "copy-moved";
+  readonly name: StoredName;
+}
+/** From the home: the receiver is to have a copy, though nothing there has asked for one. */
+export interface CopyWant {
+  readonly t: "copy-want";
+  readonly name: StoredName;
+  readonly size: number;
+}
 /** A worker of the sender has died. To the home: does anybody there know these, which it has made? If not they are freed. */
 export interface CopyOrphans {
   readonly t: "copy-orphans";
@@ -209,6 +225,9 @@ export type AboutCopies =
   | CopyKeep
   | CopyCheck
   | CopyChecked
+  | CopyMove
+  | CopyMoved
+  | CopyWant
   | CopyOrphans;
 
 // ── between homes: nodes, and control ────────────────────────────────────────────────────────────────────────────────

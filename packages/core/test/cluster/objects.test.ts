@@ -125,3 +125,12 @@ test("what was put on a node that died is lost, and says so wherever it is read"
   await expect(get(ref)).rejects.toMatchObject({ code: "OBJECT_LOST" });
   await expect(get(sum.options(on("two")).remote(ref))).rejects.toThrow(/one of its arguments failed/);
 }, 60_000);
+
+test("a node that is drained hands on what it has: results that may not be made again are read after its end", async () => {
+  const eight = await cluster.addNode({ name: "eight", resources: { cpu: 2, eight: 4 }, objectStoreBytes: 96 * MIB });
+  const refs = [1, 2, 3].map((seed) => make.options({ ...on("eight"), maxRetries: 0 }).remote(4 * MIB, seed));
+  await wait(refs, { numReturns: 3 });
+  await cluster.drain(eight, { deadlineMs: 20_000 });
+  expect((await get(refs)).map((bytes) => [bytes.length, bytes[9]])).toEqual([1, 2, 3].map((seed) => [4 * MIB, seed]));
+  release(...refs);
+}, 60_000);
