@@ -4,6 +4,8 @@
  */
 import type { JobId, WorkerId } from "../base/mod.ts";
 import type { ActorSpec } from "../wire/messages.ts";
+import { pack, unpack } from "../wire/mod.ts";
+import type { StateChange } from "./kv.ts";
 
 const EMPTY = new Uint8Array(0);
 
@@ -12,6 +14,16 @@ interface Code {
   readonly host: Uint8Array;
   readonly jobs: Set<JobId>;
   users: number;
+  /** With all its jobs. */
+  isSaved: boolean;
+}
+
+export const CODE_PREFIX = "actor-code/";
+
+interface SavedCode {
+  readonly code: Uint8Array;
+  readonly host: Uint8Array;
+  readonly jobs: readonly JobId[];
 }
 
 export interface ActorCodes {
@@ -27,14 +39,20 @@ export interface ActorCodes {
   forWorker(workerId: WorkerId, spec: ActorSpec): ActorSpec;
   workerGone(workerId: WorkerId): void;
   jobGone(jobId: JobId): void;
+  /** What must be written down with a first actor of the class, so that others of its job need not bring the code. */
+  savingChanges(codeKey: string): readonly StateChange[];
+  restore(codeKey: string, value: Uint8Array): void;
 }
 
-export function createActorCodes(): ActorCodes {
+/** @param dropped of one that was written down: nobody needs it any more. */
+export function createActorCodes(dropped: (codeKey: string) => void): ActorCodes {
   const codes = new Map<string, Code>();
   const sent = new Map<WorkerId, Set<string>>();
 
   function dropUnused(codeKey: string, code: Code): void {
-    if (code.users === 0 && code.jobs.size === 0) codes.delete(codeKey);
+    if (code.users > 0 || code.jobs.size > 0) return;
+    codes.delete(codeKey);
+    if (code.isSaved) dropped(codeKey);
   }
 
   function whole(spec: ActorSpec): ActorSpec {
@@ -47,9 +65,10 @@ export function createActorCodes(): ActorCodes {
       let code = codes.get(spec.codeKey);
       if (code === undefined) {
         if (spec.code.length === 0) return undefined;
-        code = { bytes: spec.code, host: spec.host, jobs: new Set(), users: 0 };
+        code = { bytes: spec.code, host: spec.host, jobs: new Set(), users: 0, isSaved: false };
         codes.set(spec.codeKey, code);
       }
+      if (!code.jobs.has(jobId)) code.isSaved = false;
       code.jobs.add(jobId);
       code.users++;
       return spec.code.length === 0 ? spec : { ...spec, code: EMPTY, host: EMPTY };
@@ -80,6 +99,20 @@ export function createActorCodes(): ActorCodes {
 
     jobGone(jobId) {
       for (const [codeKey, code] of codes) if (code.jobs.delete(jobId)) dropUnused(codeKey, code);
+    },
+
+    savingChanges(codeKey) {
+      const code = codes.get(codeKey);
+      if (code === undefined || code.isSaved) return [];
+      code.isSaved = true;
+      const saved: SavedCode = { code: code.bytes, host: code.host, jobs: [...code.jobs] };
+      return [{ key: CODE_PREFIX + codeKey, value: pack(saved) }];
+    },
+
+    restore(codeKey, value) {
+      // Our own bytes, under the schema version that the store has checked.
+      const { code, host, jobs } = unpack(value) as SavedCode;
+      codes.set(codeKey, { bytes: code, host, jobs: new Set(jobs), users: 0, isSaved: true });
     },
   };
 }

@@ -67,6 +67,8 @@ function sentenceOf(actor: ActorRecord, actors: Actors, forSeconds: string): str
         : `${who} waits for a shared worker to start, with ${actor.host.actors.size - 1} others, for ${forSeconds} s`;
     case "resting":
       return `${who} died ${actor.youngDeaths} times soon after it was started, so its next start is delayed`;
+    case "recovering":
+      return `${who} is looked for, since control was started again`;
     case "starting":
       return `${who} is being made in worker process ${actor.worker?.pid}: its constructor has run for ${forSeconds} s`;
     case "running":

@@ -10,11 +10,12 @@ export type DeathCause = NonNullable<ActorState["cause"]>;
  * - `saving`: waits for the state store.
  * - `placing`: waits for a worker, or for resources in one.
  * - `resting`: waits a little before it is started again, because it died young several times.
+ * - `recovering`: control has begun anew, and has not heard where it lives, or that it does not.
  * - `starting`: its host makes it.
  * - `running`: calls are served.
  * - `dead`.
  */
-export type Phase = "named" | "saving" | "placing" | "resting" | "starting" | "running" | "dead";
+export type Phase = "named" | "saving" | "placing" | "resting" | "recovering" | "starting" | "running" | "dead";
 
 /** What an actor that still runs has been told. */
 export type Ending =
@@ -32,7 +33,8 @@ export interface ActorRecord {
   readonly actorId: ActorId;
   readonly jobId: JobId;
   readonly namespace: string;
-  readonly creator: ProcessId;
+  /** Nobody, when it does not end with whoever that was. */
+  creator: ProcessId;
   readonly options: ActorOptionsRecord;
   /** Only the class's name once it is dead. */
   spec: ActorSpec;
@@ -60,6 +62,10 @@ export interface ActorRecord {
   onKilled: (() => void)[];
   /** Who asks for its name while its host may still refuse to end it; undefined for nobody. */
   lookups: (() => void)[] | undefined;
+  /** What was asked of it while it was `recovering`. */
+  onRecovered: (() => void)[] | undefined;
+  /** The last incarnation, until what became of it is written down. */
+  unsettled: { readonly worker: WorkerAddress; readonly incarnation: number } | undefined;
   /** Ids that getIfExists made for it. */
   aliases: ActorId[];
 }
@@ -80,6 +86,7 @@ export function describeActor(actor: Pick<ActorRecord, "actorId" | "options" | "
 
 function describeDeath(death: WorkerDeath): string {
   if (death.outOfMemory !== undefined) return death.outOfMemory;
+  if (death.lostWith !== undefined) return `the node that it was on, ${death.lostWith}, has died`;
   if (death.intended !== undefined) return `worker process ${death.pid} was ended (${death.intended})`;
   const how = death.signal === null ? `exited with code ${death.exitCode}` : `was killed by ${death.signal}`;
   const tail = death.stderrTail.trim();

@@ -1,13 +1,20 @@
-/** What of actors is written to the state store: names, and how to make detached actors again. */
-import type { ActorId, JobId } from "../base/mod.ts";
+/**
+ * What of actors is written to the state store: names, and how to make detached actors again. In a cluster, whose control may
+ * end and begin again while actors live on, it is how to make any of them, and what else control must find again.
+ */
+import type { ActorId, JobId, ProcessId } from "../base/mod.ts";
 import type { ActorOptionsRecord, ActorSpec } from "../wire/messages.ts";
 import { pack, unpack } from "../wire/mod.ts";
 import type { ActorCodes } from "./actor-codes.ts";
 import type { ActorRecord } from "./actor-record.ts";
 import type { StateChange } from "./kv.ts";
 
+/** With which all begins that is written down of actors. */
+export const ACTOR_PREFIXES = "actor";
 export const ACTOR_PREFIX = "actor/";
 export const NAME_PREFIX = "actor-name/";
+/** Ids that getIfExists made for actors. */
+export const ALIAS_PREFIX = "actor-alias/";
 export const JOB_PREFIX = "job/";
 
 export interface SavedActor {
@@ -17,19 +24,26 @@ export interface SavedActor {
   readonly options: ActorOptionsRecord;
   readonly spec: ActorSpec;
   readonly incarnation: number;
+  /** In a cluster. */
+  readonly creator?: ProcessId;
 }
 
-export const isSaved = (actor: ActorRecord): boolean =>
-  actor.options.name !== undefined || actor.options.lifetime === "detached";
+/** @param overNodes in a cluster. */
+export const isSaved = (actor: ActorRecord, overNodes: boolean): boolean =>
+  overNodes || actor.options.name !== undefined || actor.options.lifetime === "detached";
 
 /** What must be durable before anybody is told that the actor exists, or exists in a new incarnation. */
-export function savingChanges(actor: ActorRecord, codes: ActorCodes): readonly StateChange[] {
+export function savingChanges(actor: ActorRecord, codes: ActorCodes, overNodes: boolean): readonly StateChange[] {
   const changes: StateChange[] = [];
   const { actorId, jobId, namespace, options, incarnation } = actor;
   if (options.name !== undefined && incarnation === 0) {
     changes.push({ key: savedNameKey(namespace, options.name), value: pack(actorId) });
   }
-  if (options.lifetime === "detached") {
+  if (overNodes) {
+    const { creator, spec } = actor;
+    const saved: SavedActor = { actorId, jobId, namespace, options, spec, incarnation, creator };
+    changes.push(...codes.savingChanges(spec.codeKey), { key: ACTOR_PREFIX + actorId, value: pack(saved) });
+  } else if (options.lifetime === "detached") {
     const spec = codes.whole(actor.spec);
     const saved: SavedActor = { actorId, jobId, namespace, options, spec, incarnation };
     changes.push({ key: ACTOR_PREFIX + actorId, value: pack(saved) });
@@ -37,11 +51,12 @@ export function savingChanges(actor: ActorRecord, codes: ActorCodes): readonly S
   return changes;
 }
 
-export function forgettingChanges(actor: ActorRecord): readonly StateChange[] {
+export function forgettingChanges(actor: ActorRecord, overNodes: boolean): readonly StateChange[] {
   const changes: StateChange[] = [];
   const { actorId, namespace, options } = actor;
   if (options.name !== undefined) changes.push({ key: savedNameKey(namespace, options.name), value: null });
-  if (options.lifetime === "detached") changes.push({ key: ACTOR_PREFIX + actorId, value: null });
+  if (overNodes || options.lifetime === "detached") changes.push({ key: ACTOR_PREFIX + actorId, value: null });
+  for (const alias of overNodes ? actor.aliases : []) changes.push({ key: ALIAS_PREFIX + alias, value: null });
   return changes;
 }
 

@@ -65,6 +65,7 @@ describe("an actor's birth", () => {
     expect(s.takeRequests()).toEqual([
       {
         requestId: 1,
+        creator: processId("d"),
         jobId: "0000cafe",
         namespace: "main",
         demand: { key: 'actor/[[["gpu",10000]],null]', resources: { gpu: 10_000 }, priority: 0, name: "Counter" },
@@ -334,6 +335,28 @@ describe("an actor's end", () => {
     expect(brief(s.takeSent(s.driver))).toEqual(["dead 0 ACTOR_DIED"]);
     s.dies(1);
     expect(s.takeRequests()).toEqual([]);
+  });
+
+  test("one that its node ends is made again if it may, and is dead otherwise", () => {
+    const s = setUp();
+    for (const [id, maxRestarts] of [
+      [A, 1],
+      [B, 0],
+    ] as const) {
+      s.create(id, { maxRestarts });
+      s.ready(s.takeRequests()[0], id === A ? 1 : 2);
+    }
+    s.takeSent();
+    const ends = (id: ActorId, host: string) =>
+      s.control.handle(processId(host), { t: "actor-exited", actorId: id, incarnation: 0, reason: "shutdown" });
+    ends(A, "a1");
+    ends(B, "a2");
+    expect(s.takeRequests()).toHaveLength(1);
+    const states = s.takeSent().filter(({ t }) => t === "actor-state");
+    expect(states).toMatchObject([
+      { actorId: A, state: "restarting", incarnation: 1 },
+      { actorId: B, state: "dead", cause: { message: expect.stringMatching(/its node shuts down/) } },
+    ]);
   });
 
   test("shutdown asks every actor to end, and is done when all have", () => {

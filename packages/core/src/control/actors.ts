@@ -10,6 +10,7 @@
  * 4. Whoever subscribed hears of every change; a dead actor's name is free.
  */
 import { ACTOR_SHUTDOWN_MS, type ActorId, type MobulaError, type ProcessId, type WorkerId } from "../base/mod.ts";
+import type { StatedActor, StatedWorker } from "../wire/cluster-messages.ts";
 import type {
   ActorAnnounce,
   ActorCreate,
@@ -25,7 +26,8 @@ import type {
   WorkerAddress,
   WorkerDeath,
 } from "../wire/messages.ts";
-import { type ActorCodes, createActorCodes } from "./actor-codes.ts";
+import { pack } from "../wire/mod.ts";
+import { type ActorCodes, CODE_PREFIX, createActorCodes } from "./actor-codes.ts";
 import {
   type ActorRecord,
   causeOfCrash,
@@ -33,10 +35,11 @@ import {
   describeActor,
   emptySpec,
   nameKey,
+  type Phase,
   publicState,
   specKeys,
 } from "./actor-record.ts";
-import { forgettingChanges, isSaved, type SavedActor, savingChanges } from "./actor-state.ts";
+import { ALIAS_PREFIX, forgettingChanges, isSaved, type SavedActor, savingChanges } from "./actor-state.ts";
 import type { HoldTable } from "./holds.ts";
 import type { ActorWorkerRequest } from "./interface.ts";
 import type { HeldKey } from "./keys.ts";
@@ -68,6 +71,10 @@ export interface ActorsOut {
   releaseWorker(requestId: number): void;
   killWorker(workerId: WorkerId, intended: string): void;
   persist(changes: readonly StateChange[], done: (error: MobulaError | undefined) => void): void;
+  /** That it was created is written down, or that nothing comes of it. */
+  recorded(creator: ProcessId, actorId: ActorId): void;
+  /** What its host has said of this incarnation, or its death, is written down. */
+  settled(worker: WorkerAddress, actorId: ActorId, incarnation: number): void;
 }
 
 export interface Actors {
@@ -92,6 +99,18 @@ export interface Actors {
   tick(): void;
   shutdown(done: () => void): void;
   restore(saved: SavedActor): void;
+  holdsUnknown(): void;
+  /** As {@link restore}, but it may live on: it is not made again before {@link lost}, unless a node {@link adopt}s it. */
+  recover(saved: SavedActor): void;
+  recoverAlias(alias: ActorId, actorId: ActorId): void;
+  /** It lives in this worker. False when it is none that counts. */
+  adopt(from: Pick<StatedWorker, "worker" | "requestId">, actor: StatedActor): boolean;
+  /** Those that no node has are made: again, and if they may, when they may have lived on a node that is dead. */
+  lost(mayHaveLived: boolean): void;
+  /** Those whose actors end with them. */
+  creators(): Iterable<ProcessId>;
+  /** It is known again who holds what: what nobody holds may end. */
+  holdsKnown(): void;
   /** The id that counts, for one that getIfExists made. */
   canonical(key: HeldKey): HeldKey;
   get(actorId: ActorId): ActorRecord | undefined;
@@ -103,7 +122,18 @@ export interface Actors {
   readonly codes: ActorCodes;
 }
 
-export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: number = ACTOR_SHUTDOWN_MS): Actors {
+export interface ActorsOptions {
+  readonly shutdownMs?: number | undefined;
+  /** Workers may be on several nodes, and outlive control. */
+  readonly overNodes?: boolean;
+  readonly firstRequestId?: number;
+}
+
+export function createActors(
+  holds: HoldTable,
+  out: ActorsOut,
+  { shutdownMs = ACTOR_SHUTDOWN_MS, overNodes = false, firstRequestId = 1 }: ActorsOptions,
+): Actors {
   const records = new Map<ActorId, ActorRecord>();
   const aliases = new Map<ActorId, ActorRecord>();
   const names = new Map<string, ActorRecord>();
@@ -122,16 +152,22 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
   /** Killed before their creators told of them. */
   const killedEarly = new Set<ActorId>();
   const dead = new Set<ActorRecord>();
-  const hosts = createSharedHosts();
-  const codes = createActorCodes();
-  let nextRequestId = 1;
+  const hosts = createSharedHosts(overNodes);
+  const codes = createActorCodes((codeKey) => out.persist([{ key: CODE_PREFIX + codeKey, value: null }], () => {}));
+  let nextRequestId = firstRequestId;
+  /** Control has begun anew, and has not heard yet who holds what. */
+  let areHoldsKnown = true;
   let living = 0;
   let isShuttingDown = false;
   let onAllDead: (() => void) | undefined;
 
+  const isHeld = (actor: ActorRecord): boolean => !areHoldsKnown || holds.isHeld(actor.actorId);
+
   // ── telling ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
   function tell(actor: ActorRecord, process: ProcessId, as: ActorId): void {
+    // Its calls may be under way: nothing is said before it is known.
+    if (actor.phase === "recovering") return;
     const message: ActorState = {
       t: "actor-state",
       actorId: as,
@@ -204,6 +240,10 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
     aliases.set(actor.actorId, holder);
     holder.aliases.push(actor.actorId);
     holds.merge(actor.actorId, holder.actorId);
+    if (overNodes) {
+      const changes = [{ key: ALIAS_PREFIX + actor.actorId, value: pack(holder.actorId) }];
+      out.persist(changes, () => out.recorded(actor.creator, actor.actorId));
+    }
     for (const { process, as } of actor.subscribers) {
       removeFrom(bySubscriber, process, actor);
       addSubscriber(holder, process, as);
@@ -213,13 +253,15 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
   }
 
   function save(actor: ActorRecord): void {
-    if (!isSaved(actor)) {
+    if (!isSaved(actor, overNodes)) {
       place(actor);
       return;
     }
     setPhase(actor, "saving");
     const { incarnation } = actor;
-    out.persist(savingChanges(actor, codes), (error) => {
+    out.persist(savingChanges(actor, codes, overNodes), (error) => {
+      settle(actor);
+      if (overNodes && incarnation === 0) out.recorded(actor.creator, actor.actorId);
       if (actor.phase !== "saving" || actor.incarnation !== incarnation) return;
       if (error) {
         die(actor, { code: error.code, message: `${describeActor(actor)} could not be recorded: ${error.message}` });
@@ -248,7 +290,7 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
 
   function requestHost(actor: ActorRecord): number {
     const requestId = nextRequestId++;
-    const runtimeEnv = actor.options.runtimeEnv;
+    const { runtimeEnv, resources } = actor.options;
     out.requestWorker({
       requestId,
       jobId: actor.jobId,
@@ -263,6 +305,8 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
       worker: "fresh",
       label: "shared actors",
       retriable: actor.options.maxRestarts !== 0,
+      ...creatorOf(actor),
+      ...(overNodes && Object.keys(resources).length > 0 && { room: resources }),
     });
     return requestId;
   }
@@ -280,6 +324,8 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
       worker,
       label: name === undefined ? actor.spec.className : `${actor.spec.className} (${name})`,
       retriable: maxRestarts !== 0,
+      ...creatorOf(actor),
+      ...(worker !== "fresh" && { actorId: actor.actorId }),
     });
   }
 
@@ -319,13 +365,23 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
       byRequest.delete(requestId);
       if (!isWorkerGone || worker === undefined) out.releaseWorker(requestId);
     }
-    if (worker !== undefined) removeFrom(byWorker, worker.workerId, actor);
+    if (worker !== undefined) {
+      removeFrom(byWorker, worker.workerId, actor);
+      if (overNodes) actor.unsettled = { worker, incarnation: actor.incarnation };
+    }
     if (host !== undefined) hosts.leave(host, actor, out.nowMs());
     else if (worker !== undefined && !isWorkerGone) out.killWorker(worker.workerId, "the actor has ended");
     actor.requestId = undefined;
     actor.host = undefined;
     actor.worker = undefined;
     actor.gpus = [];
+  }
+
+  /** What became of its last incarnation is written down. */
+  function settle(actor: ActorRecord): void {
+    const { unsettled } = actor;
+    actor.unsettled = undefined;
+    if (unsettled) out.settled(unsettled.worker, actor.actorId, unsettled.incarnation);
   }
 
   /** Makes the actor again if it may be; `cause` is for when it may not. */
@@ -343,7 +399,7 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
     setDeadline(actor, delay === 0 ? undefined : out.nowMs() + delay);
     const onKilled = actor.onKilled;
     actor.onKilled = [];
-    if (actor.options.lifetime === "detached") save(actor);
+    if (overNodes || actor.options.lifetime === "detached") save(actor);
     else if (delay === 0) place(actor);
     else setPhase(actor, "resting");
     tellAll(actor);
@@ -364,14 +420,19 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
     codes.drop(actor.spec.codeKey);
     if (actor.options.lifetime === "detached") holds.unpin(actor.actorId);
     actor.spec = emptySpec(actor.spec.className);
-    releaseName(actor);
+    const onKilled = actor.onKilled;
+    actor.onKilled = [];
+    const forgotten = (): void => {
+      settle(actor);
+      if (overNodes && actor.incarnation === 0) out.recorded(actor.creator, actor.actorId);
+      for (const killed of onKilled) killed();
+    };
+    const isWritten = releaseName(actor, forgotten);
     answerLookups(actor);
     tellAll(actor);
     for (const { process } of actor.subscribers) removeFrom(bySubscriber, process, actor);
     actor.subscribers = [];
-    const onKilled = actor.onKilled;
-    actor.onKilled = [];
-    for (const killed of onKilled) killed();
+    if (!isWritten) forgotten();
     bury(actor);
     if (living === 0 && isShuttingDown) allDead();
   }
@@ -382,17 +443,19 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
     done?.();
   }
 
-  function releaseName(actor: ActorRecord): void {
+  /** False when nothing of it is written down; else `forgotten` is called when nothing is any more. */
+  function releaseName(actor: ActorRecord, forgotten: () => void): boolean {
     const { name } = actor.options;
     const key = name === undefined ? undefined : nameKey(actor.namespace, name);
     const isHolder = key !== undefined && names.get(key) === actor;
-    if (isSaved(actor) && (isHolder || name === undefined)) {
-      // Nobody waits for this; should it fail, the next start of control clears it away.
-      out.persist(forgettingChanges(actor), () => {});
+    const isWritten = isSaved(actor, overNodes) && (isHolder || name === undefined);
+    // Should it fail, the next start of control clears it away.
+    if (isWritten) out.persist(forgettingChanges(actor, overNodes), forgotten);
+    if (isHolder && key !== undefined) {
+      names.delete(key);
+      claimQueued(key);
     }
-    if (!isHolder || key === undefined) return;
-    names.delete(key);
-    claimQueued(key);
+    return isWritten;
   }
 
   /** It is known now who has the name. */
@@ -427,6 +490,7 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
   // ── ending ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   function stop(actor: ActorRecord, reason: "out-of-scope" | "owner-died" | "shutdown", cause: DeathCause): void {
+    if (whenRecovered(actor, () => stop(actor, reason, cause))) return;
     const isRefusable = reason === "out-of-scope";
     // For any other reason it ends whatever its host knows.
     if (isEnding(actor) && (isRefusable || !isRefusing(actor))) return;
@@ -449,19 +513,38 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
     });
   }
 
+  /** True when that is yet to come. */
+  function whenRecovered(actor: ActorRecord, then: () => void): boolean {
+    if (actor.phase !== "recovering") return false;
+    actor.onRecovered ??= [];
+    actor.onRecovered.push(then);
+    return true;
+  }
+
+  function recovered(actor: ActorRecord): void {
+    const then = actor.onRecovered ?? [];
+    actor.onRecovered = undefined;
+    for (const next of then) next();
+  }
+
   function outOfScope(actor: ActorRecord): void {
-    if (actor.phase !== "dead") stop(actor, "out-of-scope", outOfScopeCause(actor));
+    if (actor.phase !== "dead" && areHoldsKnown) stop(actor, "out-of-scope", outOfScopeCause(actor));
   }
 
   function kill(actor: ActorRecord, noRestart: boolean, onKilled: () => void): void {
+    if (whenRecovered(actor, () => kill(actor, noRestart, onKilled))) return;
     const cause = killedCause(actor);
     if (actor.phase === "dead") {
       onKilled();
       return;
     }
     if (actor.worker === undefined) {
-      if (noRestart) die(actor, cause);
-      onKilled();
+      if (!noRestart) {
+        onKilled();
+        return;
+      }
+      actor.onKilled.push(onKilled);
+      die(actor, cause);
       return;
     }
     actor.onKilled.push(onKilled);
@@ -521,6 +604,8 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
       subscribers: [],
       onKilled: [],
       lookups: undefined,
+      onRecovered: undefined,
+      unsettled: undefined,
       aliases: [],
     };
   }
@@ -576,7 +661,10 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
 
     create(from, { actorId, options: given, spec }) {
       const options = withoutNulls(given);
-      if (lookUp(actorId) !== undefined || !out.isAlive(from)) return;
+      const known = lookUp(actorId);
+      // Said again after a restart of control.
+      if (overNodes && known && known.phase !== "named" && known.phase !== "saving") out.recorded(from, actorId);
+      if (known !== undefined || !out.isAlive(from)) return;
       const namespace = options.namespace ?? out.namespaceOf(actorId) ?? "";
       const actor = newRecord(from, actorId, namespace, { options, spec, incarnation: 0 });
       holds.add(actorId, from, 1);
@@ -655,7 +743,7 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
       actor.ending = undefined;
       setDeadline(actor, undefined);
       // What the host had sent before has been read by now, with all that it grants.
-      if (!holds.isHeld(actorId) && !isUnderWay) {
+      if (!isHeld(actor) && !isUnderWay) {
         outOfScope(actor);
         return;
       }
@@ -671,9 +759,13 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
       if (!isCurrent(actor, from, incarnation)) return;
       const message = `${describeActor(actor)} has ended: ${reason}`;
       const { ending } = actor;
-      if (ending?.kind === "restart" && holds.isHeld(actorId)) {
+      if (ending?.kind === "restart" && isHeld(actor)) {
         detach(actor, false);
         again(actor, false, { code: "ACTOR_DIED", message: `${describeActor(actor)} was killed, and may not restart` });
+      } else if (ending === undefined && reason === NODE_ENDS) {
+        // Not asked for here, so its node did: it is made again elsewhere, if it may.
+        detach(actor, false);
+        again(actor, false, { code: "ACTOR_DIED", message: `${describeActor(actor)} has ended: its node shuts down` });
       } else if (ending === undefined || ending.kind === "restart") die(actor, { code: "ACTOR_DIED", message });
       else die(actor, ending.cause);
     },
@@ -730,7 +822,7 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
           place(actor);
         } else if (ending?.kind === "kill" || (ending?.kind === "stop" && !ending.isRefusable)) {
           die(actor, ending.cause, true);
-        } else if (!holds.isHeld(actor.actorId)) {
+        } else if (!isHeld(actor)) {
           // What was under way from there has arrived, or went with it.
           die(actor, outOfScopeCause(actor), true);
         } else {
@@ -755,7 +847,14 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
         askedTooEarly.delete(actorId);
         for (const one of early?.processes ?? []) out.send(one, ownerDied(actorId));
       }
-      if (retired) return;
+      if (retired) {
+        for (const actor of byCreator.get(process) ?? []) {
+          actor.creator = NOBODY;
+          if (overNodes && actor.phase !== "named") out.persist(savingChanges(actor, codes, overNodes), () => {});
+        }
+        byCreator.delete(process);
+        return;
+      }
       for (const actor of [...(byCreator.get(process) ?? [])]) {
         if (actor.options.lifetime === "detached") continue;
         const message = `${describeActor(actor)} has ended: the process that created it has ended; use lifetime "detached" for one that outlives it`;
@@ -773,7 +872,7 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
       }
       const toAsk = [...unheldYet];
       unheldYet.clear();
-      for (const actor of toAsk) if (!holds.isHeld(actor.actorId)) outOfScope(actor);
+      for (const actor of toAsk) if (!isHeld(actor)) outOfScope(actor);
       for (const [actorId, early] of askedTooEarly) {
         if (early.deadlineMs > nowMs || announced.has(actorId)) continue;
         askedTooEarly.delete(actorId);
@@ -798,17 +897,83 @@ export function createActors(holds: HoldTable, out: ActorsOut, shutdownMs: numbe
 
     restore(saved) {
       // Nobody created it in this epoch, so nobody's end is its own.
-      const actor = newRecord(RESTORED, saved.actorId, saved.namespace, saved);
+      const actor = newRecord(NOBODY, saved.actorId, saved.namespace, saved);
       if (!enter(actor, saved.spec)) return;
       if (actor.options.name !== undefined) names.set(nameKey(actor.namespace, actor.options.name), actor);
       const message = `${describeActor(actor)} died with its node, and may not restart`;
       again(actor, false, { code: "WORKER_DIED", message });
     },
+
+    holdsUnknown() {
+      areHoldsKnown = false;
+    },
+
+    recover(saved) {
+      const actor = newRecord(saved.creator ?? NOBODY, saved.actorId, saved.namespace, saved);
+      if (!enter(actor, saved.spec)) return;
+      addTo(byCreator, actor.creator, actor);
+      if (actor.options.name !== undefined) names.set(nameKey(actor.namespace, actor.options.name), actor);
+      setPhase(actor, "recovering");
+    },
+
+    recoverAlias(alias, actorId) {
+      const actor = records.get(actorId);
+      if (!actor) return;
+      aliases.set(alias, actor);
+      actor.aliases.push(alias);
+      holds.merge(alias, actorId);
+    },
+
+    adopt({ worker, requestId }, { actorId, incarnation, gpus, requestId: ownRequest, said }) {
+      const actor = records.get(actorId);
+      if (actor?.incarnation !== incarnation) return false;
+      if (actor.phase !== "recovering") return actor.worker?.workerId === worker.workerId;
+      setPhase(actor, "starting");
+      actor.startedMs = actor.sinceMs;
+      actor.worker = worker;
+      actor.gpus = gpus;
+      addTo(byWorker, worker.workerId, actor);
+      if (actor.options.isolation === "shared") actor.host = hosts.adopt(actor, requestId, worker);
+      if (ownRequest !== undefined) {
+        actor.requestId = ownRequest;
+        byRequest.set(ownRequest, actor);
+      }
+      if (said?.t === "actor-created") this.created(worker.processId, said);
+      else if (said) this.exited(worker.processId, said);
+      recovered(actor);
+      return true;
+    },
+
+    lost(mayHaveLived) {
+      for (const actor of [...records.values()]) {
+        if (actor.phase !== "recovering") continue;
+        setPhase(actor, "resting");
+        recovered(actor);
+        // It is another phase if what was asked of it has ended it.
+        if ((actor.phase as Phase) !== "resting") continue;
+        if (!mayHaveLived) {
+          place(actor);
+          continue;
+        }
+        const message = `${describeActor(actor)} died while control was away, and may not restart`;
+        again(actor, false, { code: "WORKER_DIED", message });
+      }
+    },
+
+    creators: () => [...byCreator.keys()].filter((creator) => creator !== NOBODY),
+
+    holdsKnown() {
+      areHoldsKnown = true;
+      for (const actor of [...records.values()]) if (!holds.isHeld(actor.actorId)) outOfScope(actor);
+    },
   };
 }
 
-/** The creator of an actor that an earlier run left behind: no process has this id. */
-const RESTORED = "" as ProcessId;
+/** With which a node ends the actors that live on it. */
+const NODE_ENDS = "shutdown";
+
+/** The creator of an actor that an earlier run left behind, or that does not end with it: no process has this id. */
+const NOBODY = "" as ProcessId;
 
 const JOB_ID_START = 24;
 const jobOf = (actorId: ActorId): ActorRecord["jobId"] => actorId.slice(JOB_ID_START) as ActorRecord["jobId"];
@@ -818,6 +983,10 @@ const isEnding = (actor: ActorRecord): boolean =>
 
 /** It was told to end because nobody is seen to hold it, and may refuse. */
 const isRefusing = ({ ending }: ActorRecord): boolean => ending?.kind === "stop" && ending.isRefusable;
+
+/** Beside whom it is made, the first time. */
+const creatorOf = ({ incarnation, creator }: ActorRecord): Pick<ActorWorkerRequest, "creator"> =>
+  incarnation === 0 ? { creator } : {};
 
 function demandOf(actor: ActorRecord): Demand {
   const { resources, runtimeEnv } = actor.options;

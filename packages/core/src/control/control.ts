@@ -21,6 +21,7 @@ import { holdsAtHome } from "./homes.ts";
 import type { Control, ControlEffects, ControlMessage, ControlOptions, JobInfo, JoinedProcess } from "./interface.ts";
 import { isActorId } from "./keys.ts";
 import type { StateChange } from "./kv.ts";
+import { createRecovery } from "./recovery.ts";
 
 export function createControl(effects: ControlEffects, options: ControlOptions): Control {
   const processes = new Map<ProcessId, JoinedProcess>();
@@ -39,7 +40,8 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
     else directory.unheld(key);
   });
   const { cluster } = options;
-  const holds = cluster ? holdsAtHome(cluster, allHolds) : allHolds;
+  const atHome = cluster && holdsAtHome(cluster, allHolds);
+  const holds = atHome ?? allHolds;
   const actors = createActors(
     holds,
     {
@@ -51,8 +53,15 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
       releaseWorker: (requestId) => void later.push(() => effects.releaseActorWorker(requestId)),
       killWorker: (workerId, intended) => void later.push(() => effects.killWorker(workerId, intended)),
       persist: (changes, done) => void later.push(() => persist(changes, done)),
+      recorded: (creator, actorId) => effects.actorRecorded?.(creator, actorId),
+      settled: (worker, actorId, incarnation) => effects.actorSettled?.(worker, actorId, incarnation),
     },
-    options.shutdownMs,
+    {
+      shutdownMs: options.shutdownMs,
+      overNodes: cluster !== undefined,
+      // A node may still have requests of an earlier control.
+      firstRequestId: cluster === undefined ? 1 : options.epoch * REQUESTS_OF_EPOCH + 1,
+    },
   );
   const directory = createDirectory(holds, {
     send: effects.send,
@@ -61,6 +70,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
     canonical: actors.canonical,
   });
   const waits = createDeadlockFinder();
+  const recovery = createRecovery(holds, actors, { isAlive });
 
   /** A call that is queued in its actor waits for nothing itself: who waits for its result waits for the actor. */
   const namingActors = ({ started, ended }: WaitReport): Pick<WaitReport, "started" | "ended"> => {
@@ -120,7 +130,10 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
         if (isAlive(message.to)) for (const key of message.keys) holds.add(actors.canonical(key), message.to, 1);
         break;
       case "hold-release":
-        for (const [key, count] of message.holds) holds.add(actors.canonical(key), from, -count);
+        for (const [name, count] of message.holds) {
+          const key = actors.canonical(name);
+          holds.add(key, from, -recovery.returned(key, from, count));
+        }
         break;
       case "actor-create":
         actors.create(from, message);
@@ -148,6 +161,16 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
         break;
       case "actor-exited":
         actors.exited(from, message);
+        break;
+      case "actor-holds":
+        for (const [name, count] of message.holds) {
+          const key = actors.canonical(name);
+          const more = count - holds.countOf(key, from);
+          // What is counted already was granted since, or said before: the greater number is the safe one.
+          if (more > 0) holds.add(key, from, more);
+        }
+        for (const actorId of message.subscribed) actors.subscribe(from, actorId);
+        recovery.heard(from);
         break;
       case "wait-report":
         for (const deadlock of waits.report(from, namingActors(message))) effects.send(from, deadlock);
@@ -252,6 +275,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
         waits.processGone(processId);
         actors.processGone(processId, retired);
         directory.processGone(processId);
+        recovery.processGone(processId);
         holds.processGone(processId);
         if (process.job) endJob(process.job.jobId);
       });
@@ -268,7 +292,11 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
     actorWorkerReady: (requestId, worker, gpus) => handle(() => actors.workerReady(requestId, worker, gpus)),
     actorWorkerRefused: (requestId, reason) => handle(() => actors.workerRefused(requestId, reason)),
     workerDied: (death) => handle(() => actors.workerDied(death)),
-    tick: () => handle(() => actors.tick()),
+    tick: () =>
+      handle(() => {
+        recovery.tick();
+        actors.tick();
+      }),
     shutdown: (done) => handle(() => actors.shutdown(() => void later.push(done))),
 
     restore(entries) {
@@ -290,6 +318,31 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
       });
     },
 
+    recover(entries) {
+      handle(() => {
+        for (const job of recovery.recover(entries)) rememberNamespace(job);
+      });
+    },
+
+    stated(statement) {
+      let unknown: readonly ActorId[] = [];
+      handle(() => {
+        unknown = recovery.stated(statement);
+      });
+      return unknown;
+    },
+
+    allStated(haveDied) {
+      handle(() => {
+        for (const jobId of recovery.allStated(haveDied)) {
+          if (jobs.has(jobId)) continue;
+          jobs.add(jobId);
+          endJob(jobId);
+        }
+      });
+    },
+
+    actorsMentioned: () => atHome?.actorsMentioned() ?? [],
     isHeldBeside: directory.isHeldBeside,
     storedAmong: (names) => directory.storedAmong(names),
 
@@ -303,6 +356,8 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
 
 /** Jobs whose namespace is remembered, those that run not counted. */
 const NAMESPACES_MAX = 10_000;
+/** More than one control asks for. */
+const REQUESTS_OF_EPOCH = 2 ** 32;
 const TASK_PARTY = "task:";
 const JOB_ID_START = 24;
 const jobOf = (actorId: ActorId): JobId => actorId.slice(JOB_ID_START) as JobId;

@@ -2,9 +2,9 @@
  * Keys and where they live: every key has one home, where it is decided whether somebody still holds it. For an object that
  * is the node of its owner, for an actor control.
  */
-import { isObjectKey, nodeTagOf, type ObjectKey, objectKeyOwner, type ProcessId } from "../base/mod.ts";
+import { type ActorId, isObjectKey, nodeTagOf, type ObjectKey, objectKeyOwner, type ProcessId } from "../base/mod.ts";
 import type { HoldTable } from "./holds.ts";
-import type { HeldKey } from "./keys.ts";
+import { type HeldKey, isActorId } from "./keys.ts";
 
 /** The tag of a node, or {@link CONTROL_HOME}. */
 export type Home = string;
@@ -34,11 +34,16 @@ export interface HomeOptions {
   readonly elsewhere: HoldsElsewhere;
 }
 
+export interface HomeHolds extends HoldTable {
+  /** What this home holds of the keys of actors, whose home is elsewhere. */
+  actorsMentioned(): (readonly [ActorId, number])[];
+}
+
 /**
  * A table for the keys whose home is here, in which values may mention keys of other homes: each mention came with a hold
  * there, which {@link holderOf} this home has until no value mentions the key any more.
  */
-export function holdsAtHome({ here, actors, elsewhere }: HomeOptions, holds: HoldTable): HoldTable {
+export function holdsAtHome({ here, actors, elsewhere }: HomeOptions, holds: HoldTable): HomeHolds {
   /** Keys of other homes: by how many values they are mentioned, and how many holds came for that. */
   const mentions = new Map<HeldKey, { values: number; holds: number }>();
   const isHere = (key: HeldKey): boolean => homeOf(key, actors) === here;
@@ -72,6 +77,12 @@ export function holdsAtHome({ here, actors, elsewhere }: HomeOptions, holds: Hol
       if (!mention || --mention.values > 0) return;
       mentions.delete(key);
       elsewhere.release(key, mention.holds);
+    },
+
+    actorsMentioned() {
+      const held: (readonly [ActorId, number])[] = [];
+      for (const [key, mention] of mentions) if (isActorId(key)) held.push([key, mention.holds]);
+      return held;
     },
 
     size: () => holds.size() + mentions.size,

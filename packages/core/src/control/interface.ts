@@ -3,10 +3,13 @@
  * engine: it never awaits, and its only clock is `nowMs`. Everything it does to the world is a call of `ControlEffects`,
  * made synchronously while it handles an event.
  */
-import type { JobId, MobulaError, NodeId, ObjectKey, ProcessId, StoredName, WorkerId } from "../base/mod.ts";
-import type { ActorState, Demand, FromNode, HomeMessage, Query, WorkerAddress, WorkerDeath } from "../wire/messages.ts";
+import type { ActorId, JobId, MobulaError, NodeId, ObjectKey, ProcessId, StoredName, WorkerId } from "../base/mod.ts";
+import type { ActorWorkerRequest, NodeStatement } from "../wire/cluster-messages.ts";
+import type { ActorState, FromNode, HomeMessage, Query, WorkerAddress, WorkerDeath } from "../wire/messages.ts";
 import type { HomeOptions } from "./homes.ts";
 import type { StateChange } from "./kv.ts";
+
+export type { ActorWorkerRequest } from "../wire/cluster-messages.ts";
 
 /** The messages that the node passes on to control as they come, in the order of each connection. */
 export type ControlMessage = HomeMessage;
@@ -29,6 +32,7 @@ export const CONTROL_MESSAGES: ReadonlySet<string> = new Set<ControlMessage["t"]
   "actor-stopping",
   "actor-held",
   "actor-exited",
+  "actor-holds",
   "wait-report",
 ]);
 
@@ -56,27 +60,6 @@ export interface JoinedProcess {
   readonly job?: JobInfo;
 }
 
-/**
- * "I need a worker for an actor (or for many, when shared), or room in one that I have." The host answers with
- * {@link Control.actorWorkerReady} or {@link Control.actorWorkerRefused}, once, unless it was released before.
- */
-export interface ActorWorkerRequest {
-  /** Chosen by control, never reused. */
-  readonly requestId: number;
-  readonly jobId: JobId;
-  readonly namespace: string;
-  readonly demand: Demand;
-  /**
-   * "fresh": a worker that nobody else uses, until it dies. A worker's id: only the demand's resources are wanted, for
-   * an actor that will join those in this worker.
-   */
-  readonly worker: "fresh" | WorkerId;
-  /** For logs and people: "Counter", "Counter (name)", "shared actors". */
-  readonly label: string;
-  /** Whether what runs there would be started again after a crash; the memory monitor prefers such workers. */
-  readonly retriable: boolean;
-}
-
 export interface ControlEffects {
   /** Milliseconds since the epoch; never goes back. */
   nowMs(): number;
@@ -94,6 +77,10 @@ export interface ControlEffects {
   killWorker(workerId: WorkerId, intended: string): void;
   /** Published objects that nobody holds any more. */
   freeStored(names: readonly StoredName[]): void;
+  /** In a cluster: that it was created is written down, or that nothing comes of it. */
+  actorRecorded?(creator: ProcessId, actorId: ActorId): void;
+  /** In a cluster: what became of an incarnation that lived in the worker is written down. */
+  actorSettled?(worker: WorkerAddress, actorId: ActorId, incarnation: number): void;
   /** Makes the changes durable, all or none, and then calls `done`: at once when they are kept in memory only. */
   persist(changes: readonly StateChange[], done: (error: MobulaError | undefined) => void): void;
 }
@@ -138,11 +125,31 @@ export interface Control {
   /** Puts back what a state store remembers of an earlier run; before the first process joins. */
   restore(entries: readonly { readonly key: string; readonly value: Uint8Array }[]): void;
 
+  /**
+   * In a cluster, instead of {@link restore}: jobs and actors have gone on, and their nodes will say so. Nobody's end is
+   * concluded from silence before {@link allStated}.
+   */
+  recover(entries: readonly { readonly key: string; readonly value: Uint8Array }[]): void;
+  /** A node says what it has; it may do so again. Gives the actors among them that do not count (any more). */
+  stated(statement: StatedWorkers): readonly ActorId[];
+  /** All nodes have spoken that live; `haveDied`: others had lived when the control before this one was killed. */
+  allStated(haveDied: boolean): void;
+
+  /** What this home holds of actors, because values here mention them. */
+  actorsMentioned(): (readonly [ActorId, number])[];
   /** Something besides this process holds the object: another process, or a value that is kept. */
   isHeldBeside(key: ObjectKey, processId: ProcessId): boolean;
   /** Of these places in the store, the ones that hold published values. */
   storedAmong(names: ReadonlySet<StoredName>): readonly StoredName[];
   stats(): ControlStats;
+}
+
+/** What a node has, as it says to control when they meet. */
+export interface StatedWorkers {
+  readonly workers: NodeStatement["workers"];
+  /** Processes that hold, of which each will say what. */
+  readonly processes: readonly ProcessId[];
+  readonly retired: readonly ProcessId[];
 }
 
 export interface ControlStats {

@@ -1,5 +1,6 @@
+export { ACTOR_PREFIXES, JOB_PREFIX } from "./actor-state.ts";
 export { createControl } from "./control.ts";
-export type { Home } from "./homes.ts";
+export { CONTROL_HOME, type Home, holderOf } from "./homes.ts";
 export {
   type ActorWorkerRequest,
   CONTROL_MESSAGES,

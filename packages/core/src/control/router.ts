@@ -22,7 +22,8 @@ export interface RouterEffects {
   handle(from: ProcessId, message: HomeMessage): void;
   /** A process of another node, or another home, has something here from now on; it is gone when told so. */
   joined(process: ProcessId): void;
-  gone(process: ProcessId): void;
+  /** @param retired it was ended on purpose, while it had nothing to do. */
+  gone(process: ProcessId, retired: boolean): void;
   /** To a process of this node. */
   send(to: ProcessId, message: FromNode): void;
   /** To another home, in order. Nothing happens when that is dead. */
@@ -35,7 +36,7 @@ export interface Router {
   /** A process of this node has come. */
   processJoined(process: ProcessId): void;
   /** It is gone, and all that it said was handled. */
-  processGone(process: ProcessId): void;
+  processGone(process: ProcessId, retired?: boolean): void;
   /** Something is kept here for a process of another node: its end is to be told. */
   watch(process: ProcessId): void;
   /** What a process of this node says. */
@@ -43,6 +44,8 @@ export interface Router {
   /** To a process, wherever it lives. */
   send(to: ProcessId, message: FromNode): void;
   fromHome(home: Home, message: BetweenHomes): void;
+  /** A node says which processes it has: others are gone that have something here. */
+  stated(home: Home, processes: readonly ProcessId[]): void;
   homeDied(home: Home): void;
 }
 
@@ -74,8 +77,13 @@ export function createRouter({ here, actors }: Omit<HomeOptions, "elsewhere">, e
   }
 
   function say(home: Home, from: ProcessId, message: HomeMessage): void {
-    if (home !== here) effects.toHome(home, { t: "relay", from, message });
-    else hear(from, message);
+    if (home === here) {
+      hear(from, message);
+      return;
+    }
+    // It watches whoever says something there; so it hears how one has ended that ends at once.
+    own.get(from)?.add(home);
+    effects.toHome(home, { t: "relay", from, message });
   }
 
   /** What is said to this home, by whomever. */
@@ -115,8 +123,9 @@ export function createRouter({ here, actors }: Omit<HomeOptions, "elsewhere">, e
 
     processJoined: (process) => void own.set(process, new Set()),
 
-    processGone(process) {
-      for (const home of own.get(process) ?? []) effects.toHome(home, { t: "processes-gone", processes: [process] });
+    processGone(process, retired = false) {
+      for (const home of own.get(process) ?? [])
+        effects.toHome(home, { t: "processes-gone", processes: [process], ...(retired && { retired }) });
       own.delete(process);
       for (const [key, waiting] of awaited) if (waiting.delete(process) && waiting.size === 0) awaited.delete(key);
     },
@@ -183,15 +192,27 @@ export function createRouter({ here, actors }: Omit<HomeOptions, "elsewhere">, e
           return;
         }
         case "processes-gone":
-          for (const process of message.processes) if (watched.get(home)?.delete(process)) effects.gone(process);
+          for (const process of message.processes) {
+            if (watched.get(home)?.delete(process)) effects.gone(process, message.retired === true);
+          }
           return;
       }
+    },
+
+    stated(home, processes) {
+      const living = new Set(processes);
+      for (const process of [...(watched.get(home) ?? [])]) {
+        if (living.has(process) || process === holderOf(home)) continue;
+        watched.get(home)?.delete(process);
+        effects.gone(process, false);
+      }
+      for (const process of processes) mention(process);
     },
 
     homeDied(home) {
       const processes = watched.get(home);
       watched.delete(home);
-      for (const process of processes ?? []) effects.gone(process);
+      for (const process of processes ?? []) effects.gone(process, false);
       for (const watchers of own.values()) watchers.delete(home);
       for (const [key, waiting] of [...awaited]) {
         if (homeOf(key) !== home) continue;

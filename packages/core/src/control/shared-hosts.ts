@@ -2,8 +2,8 @@
  * Which worker a shared actor goes into. Workers are filled one after the other, up to the actors' own limit, because a
  * worker costs megabytes and an actor kilobytes. A worker that has been empty for a while is given up.
  */
-import type { JobId, WorkerId } from "../base/mod.ts";
-import type { RuntimeEnv, WorkerAddress } from "../wire/messages.ts";
+import type { WorkerId } from "../base/mod.ts";
+import type { WorkerAddress } from "../wire/messages.ts";
 import type { ActorRecord } from "./actor-record.ts";
 
 /** An empty shared worker waits this long for another actor. */
@@ -23,6 +23,8 @@ export interface SharedHost {
 export interface SharedHosts {
   /** Reserves a place; `request` is called when a new worker is needed, and gives the id of that request. */
   place(actor: ActorRecord, request: () => number): SharedHost;
+  /** It lives in a worker that was asked for by an earlier control. */
+  adopt(actor: ActorRecord, requestId: number, worker: WorkerAddress): SharedHost;
   leave(host: SharedHost, actor: ActorRecord, nowMs: number): void;
   started(requestId: number, worker: WorkerAddress): SharedHost | undefined;
   /** The host of this request or worker is no more; its actors are the caller's to care for. */
@@ -32,7 +34,8 @@ export interface SharedHosts {
   takeIdle(nowMs: number): readonly SharedHost[];
 }
 
-export function createSharedHosts(): SharedHosts {
+/** @param overNodes workers are on several nodes, so those are together that want the same of their node. */
+export function createSharedHosts(overNodes: boolean): SharedHosts {
   const byRequest = new Map<number, SharedHost>();
   const byWorker = new Map<WorkerId, SharedHost>();
   /** Those with room, the one to fill next last. */
@@ -57,7 +60,7 @@ export function createSharedHosts(): SharedHosts {
 
   return {
     place(actor, request) {
-      const key = poolKey(actor.jobId, actor.options.maxActorsPerWorker, actor.options.runtimeEnv);
+      const key = poolKey(actor, overNodes);
       const hosts = open.get(key);
       let host = hosts?.at(-1);
       if (host === undefined) {
@@ -76,6 +79,21 @@ export function createSharedHosts(): SharedHosts {
       host.actors.add(actor);
       host.emptySinceMs = undefined;
       empty.delete(host);
+      if (host.actors.size >= host.capacity) close(host);
+      return host;
+    },
+
+    adopt(actor, requestId, worker) {
+      let host = byRequest.get(requestId);
+      if (host === undefined) {
+        const key = poolKey(actor, overNodes);
+        const capacity = actor.options.maxActorsPerWorker;
+        host = { requestId, poolKey: key, capacity, actors: new Set(), worker, emptySinceMs: undefined };
+        byRequest.set(requestId, host);
+        byWorker.set(worker.workerId, host);
+        open.set(key, [host, ...(open.get(key) ?? [])]);
+      }
+      host.actors.add(actor);
       if (host.actors.size >= host.capacity) close(host);
       return host;
     },
@@ -115,5 +133,8 @@ export function createSharedHosts(): SharedHosts {
   };
 }
 
-const poolKey = (jobId: JobId, capacity: number, runtimeEnv: RuntimeEnv | undefined): string =>
-  `${jobId}/${capacity}/${runtimeEnv === undefined ? "" : JSON.stringify(runtimeEnv)}`;
+function poolKey({ jobId, options }: ActorRecord, overNodes: boolean): string {
+  const { maxActorsPerWorker, runtimeEnv, resources } = options;
+  const wants = overNodes ? Object.entries(resources).sort(([a], [b]) => (a < b ? -1 : 1)) : [];
+  return `${jobId}/${maxActorsPerWorker}/${runtimeEnv === undefined ? "" : JSON.stringify(runtimeEnv)}/${wants}`;
+}

@@ -21,6 +21,7 @@ import type {
   WorkerDeath,
 } from "../wire/messages.ts";
 import { createControl } from "./control.ts";
+import { CONTROL_HOME } from "./homes.ts";
 import type { ActorWorkerRequest, Control, ControlEffects } from "./interface.ts";
 import type { StateChange } from "./kv.ts";
 
@@ -92,6 +93,8 @@ export interface Harness {
   takeKilled(): (readonly [WorkerId, string])[];
   takeFreed(): number[];
   readonly persisted: StateChange[];
+  readonly recorded: ActorId[];
+  readonly settled: (readonly [ActorId, number])[];
   /** Holds persists back until called. */
   holdPersists(): { finish(error?: MobulaError): void };
   join(name: string): ProcessId;
@@ -101,13 +104,20 @@ export interface Harness {
   dies(n: number, more?: Partial<WorkerDeath>): void;
 }
 
-export function createHarness(): Harness {
+export interface HarnessOptions {
+  /** It is the control of a cluster, in this epoch. */
+  readonly epoch?: number;
+}
+
+export function createHarness({ epoch }: HarnessOptions = {}): Harness {
   const sent: { readonly to: ProcessId; readonly message: FromNode }[] = [];
   const requests: ActorWorkerRequest[] = [];
   const released: number[] = [];
   const killed: (readonly [WorkerId, string])[] = [];
   const freed: number[] = [];
   const persisted: StateChange[] = [];
+  const recorded: ActorId[] = [];
+  const settled: (readonly [ActorId, number])[] = [];
   let heldBack: ((error: MobulaError | undefined) => void)[] | undefined;
 
   const effects: ControlEffects = {
@@ -116,6 +126,8 @@ export function createHarness(): Harness {
     requestActorWorker: (request) => void requests.push(request),
     releaseActorWorker: (requestId) => void released.push(requestId),
     killWorker: (id, intended) => void killed.push([id, intended]),
+    actorRecorded: (_creator, id) => void recorded.push(id),
+    actorSettled: (_worker, id, incarnation) => void settled.push([id, incarnation]),
     freeStored: (names) => void freed.push(...names.map(storedNameKey)),
     persist(changes, done) {
       persisted.push(...changes);
@@ -123,7 +135,13 @@ export function createHarness(): Harness {
       else done(undefined);
     },
   };
-  const control = createControl(effects, { nodeId: "node" as NodeId, epoch: 1 });
+  const control = createControl(effects, {
+    nodeId: "node" as NodeId,
+    epoch: epoch ?? 1,
+    ...(epoch !== undefined && {
+      cluster: { here: CONTROL_HOME, actors: CONTROL_HOME, elsewhere: { grant() {}, release() {} } },
+    }),
+  });
   const join = (name: string): ProcessId => {
     const id = processId(name);
     control.processJoined({ processId: id, role: "worker" });
@@ -134,6 +152,8 @@ export function createHarness(): Harness {
     control,
     nowMs: 1_000_000,
     persisted,
+    recorded,
+    settled,
     takeSent: (to) => {
       if (to === undefined) return sent.splice(0).map(({ message }) => message);
       const mine = sent.filter((one) => one.to === to);

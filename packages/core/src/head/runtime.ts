@@ -26,6 +26,7 @@ import {
 } from "../transport/mod.ts";
 import type { FromControl, ToControl } from "../wire/cluster-messages.ts";
 import type { Answer, Query } from "../wire/mod.ts";
+import { HeadActors } from "./actors.ts";
 import type { HeadConfig } from "./config.ts";
 import { LeaseDivisions } from "./lease-divisions.ts";
 
@@ -46,6 +47,7 @@ export class HeadRuntime {
   private readonly options: HeadRuntimeOptions;
   private readonly members: Members;
   private readonly divisions = new LeaseDivisions((to, message) => this.send(to, message));
+  private readonly actors: HeadActors;
   /** Nodes that have a session. */
   private readonly peers = new Map<NodeId, Peer>();
   private readonly timer: NodeJS.Timeout;
@@ -56,6 +58,8 @@ export class HeadRuntime {
   static async open(options: HeadRuntimeOptions): Promise<HeadRuntime> {
     const runtime = new HeadRuntime(options);
     runtime.members.restore(await options.state.list(NODE_PREFIX), monotonicMs());
+    const living = [...runtime.members.all()].filter(({ state }) => state !== "dead");
+    await runtime.actors.recover(living.map(({ description }) => description.nodeId));
     await runtime.listen();
     return runtime;
   }
@@ -63,6 +67,8 @@ export class HeadRuntime {
   private constructor(options: HeadRuntimeOptions) {
     this.options = options;
     const { log, state } = options;
+    const { view } = this.divisions;
+    this.actors = new HeadActors({ state, view, send: (to, message) => this.send(to, message) });
     this.members = createMembers(
       {
         send: (to, message) => this.send(to, message),
@@ -83,13 +89,20 @@ export class HeadRuntime {
           log.write("warn", `node ${description.name} (${description.nodeId}) is dead: ${ending}`);
           this.divisions.view.apply({ kind: "node-died", nodeId: description.nodeId });
           this.divisions.nodeGone(description.nodeId);
+          this.actors.nodeDied(description.nodeId, description.name);
           this.peers.get(description.nodeId)?.destroy();
         },
       },
       { epoch: state.epoch },
     );
-    this.timer = setInterval(() => this.members.tick(monotonicMs()), TICK_MS);
-    this.divideTimer = setInterval(() => this.divisions.tick(), DIVIDE_MS);
+    this.timer = setInterval(() => {
+      this.members.tick(monotonicMs());
+      this.actors.tick();
+    }, TICK_MS);
+    this.divideTimer = setInterval(() => {
+      this.divisions.tick();
+      this.actors.place();
+    }, DIVIDE_MS);
   }
 
   get address(): string {
@@ -160,13 +173,18 @@ export class HeadRuntime {
     const nowMs = monotonicMs();
     switch (message.t) {
       case "node-join":
-        if (message.node.nodeId === nodeId) this.members.join(message, nowMs);
+        if (message.node.nodeId !== nodeId) return;
+        this.members.join(message, nowMs);
+        if (this.isMember(nodeId)) this.actors.nodeJoined(nodeId);
         return;
       case "node-report":
         this.members.report(nodeId, message.use, nowMs);
         return;
       case "node-leave":
         this.members.left(nodeId, nowMs);
+        return;
+      case "node-ends":
+        this.divisions.view.apply({ kind: "node-draining", nodeId });
         return;
       case "divide-leases":
         this.divisions.divide(nodeId, message);
@@ -177,7 +195,14 @@ export class HeadRuntime {
       case "query":
         this.peers.get(nodeId)?.send(this.answer(message));
         return;
+      default:
+        if (this.isMember(nodeId)) this.actors.hear(nodeId, message);
     }
+  }
+
+  /** What one says that was given up does not count. */
+  private isMember(nodeId: NodeId): boolean {
+    return (this.members.get(nodeId)?.state ?? "dead") !== "dead";
   }
 
   private send(to: NodeId, message: FromControl): void {

@@ -9,6 +9,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { ConnectionLostError, errorFromCode, MobulaError } from "../base/errors.ts";
 import { type Access, dialPeer, isTlsFailure, type ResumablePeer } from "../transport/mod.ts";
 import type {
+  BetweenHomes,
   FromControl,
   LeasesDivided,
   NodeDescription,
@@ -17,6 +18,7 @@ import type {
   ToControl,
 } from "../wire/cluster-messages.ts";
 import type { Answer, Queries, Query } from "../wire/mod.ts";
+import type { ActorOrder } from "./cluster-actors.ts";
 
 export interface ClusterLinkOptions {
   /** Of control, `host:port`. */
@@ -31,6 +33,12 @@ export interface ClusterLinkOptions {
   onDivided(message: LeasesDivided): void;
   /** The node is to end when what it does has, or after so long. */
   onDrain(deadlineMs: number): void;
+  /** Control knows this node, and nothing of it that was not said since. */
+  onWelcome(epoch: number): void;
+  /** Control is gone, or this session with it: what was said and not answered may be lost. */
+  onLost(): void;
+  /** What control says of actors. */
+  onActors(message: ActorOrder | BetweenHomes): void;
   /** Control has given this node up, for good. */
   onExpelled(error: MobulaError): void;
   /** How it goes, for the log. */
@@ -208,6 +216,7 @@ export class ClusterLink {
         onMessage: (message) => this.hear(message as FromControl),
         onClose: (error) => {
           this.peer = undefined;
+          this.options.onLost();
           resolve(error ?? new ConnectionLostError("control closed it"));
         },
       },
@@ -228,6 +237,7 @@ export class ClusterLink {
       case "node-welcome":
         this.memberSince = message.epoch;
         this.options.onNodes(message.nodes);
+        this.options.onWelcome(message.epoch);
         this.joined?.resolve();
         this.joined = undefined;
         return;
@@ -250,6 +260,8 @@ export class ClusterLink {
       case "answer":
         this.answered(message);
         return;
+      default:
+        this.options.onActors(message);
     }
   }
 

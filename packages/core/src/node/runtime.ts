@@ -23,6 +23,7 @@ import { WIRE_VERSION } from "../base/limits.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import {
   type ActorWorkerRequest,
+  CONTROL_HOME,
   CONTROL_MESSAGES,
   CONTROL_QUERIES,
   type Control,
@@ -31,6 +32,7 @@ import {
   createMemoryState,
   createRouter,
   type Home,
+  holderOf,
   persistThrough,
   type Router,
   type StateStore,
@@ -64,6 +66,7 @@ import type {
   WorkerDeath,
 } from "../wire/messages.ts";
 import type { ClaimPages } from "./claims.ts";
+import { type ActorOrder, ClusterActors } from "./cluster-actors.ts";
 import { ClusterLink } from "./cluster-link.ts";
 import type { NodeConfig } from "./config.ts";
 import { acceptConnections } from "./connections.ts";
@@ -154,6 +157,8 @@ export class NodeRuntime {
   private readonly objects: NodeObjects;
   readonly engine: LeaseEngine;
   private readonly control: Control;
+  /** In a cluster, whose control has the say over actors. */
+  private readonly clusterActors: ClusterActors | undefined;
   readonly pool: WorkerPool;
   private readonly logs: Logs;
   private readonly events = new EventRing();
@@ -347,7 +352,23 @@ export class NodeRuntime {
       ],
       send: (to, message) => this.send(to, message),
     });
-    const home = { here: nodeTag(config.nodeId), actors: nodeTag(config.nodeId) };
+    const here = nodeTag(config.nodeId);
+    const home = { here, actors: config.cluster ? CONTROL_HOME : here };
+    this.clusterActors =
+      config.cluster &&
+      new ClusterActors(config.nodeId, {
+        say: (message) => this.cluster?.say(message),
+        request: (request) => this.requestActorWorker(request),
+        release: (requestId) => this.releaseActorWorker(requestId),
+        kill: (workerId, reason) => this.pool.kill(workerId, reason),
+        driverAt: (jobId, node) => void (this.jobsElsewhere.has(jobId) || this.jobsElsewhere.set(jobId, node)),
+        send: (to, message) => this.sendHere(to, message),
+        processes: () => [
+          ...[...this.members.values()].flatMap(({ role, processId }) => (role === "tool" ? [] : [processId])),
+          ...this.deputies.ids(),
+        ],
+        mentioned: () => [holderOf(here), this.control.actorsMentioned()],
+      });
     this.router = createRouter(home, {
       handle: (from, message) => this.control.handle(from, message),
       joined: (processId) => this.control.processJoined({ processId, role: "worker" }),
@@ -358,7 +379,10 @@ export class NodeRuntime {
         this.forgetJobs();
       },
       send: (to, message) => this.sendHere(to, message),
-      toHome: (to, message) => this.toHome(to, message),
+      toHome: (to, message) => {
+        if (to === CONTROL_HOME) this.clusterActors?.toControl(message);
+        else this.toHome(to, message);
+      },
       isDead: (tag) => this.isDeadHome(tag),
     });
     this.broker = new LeaseBroker(config.nodeId, {
@@ -380,10 +404,7 @@ export class NodeRuntime {
         nowMs: Date.now,
         send: (to, message) => this.send(to, message),
         requestActorWorker: (request) => this.requestActorWorker(request),
-        releaseActorWorker: (requestId) => {
-          this.requests.delete(requestId);
-          this.feed({ kind: "request-released", requestId });
-        },
+        releaseActorWorker: (requestId) => this.releaseActorWorker(requestId),
         killWorker: (workerId, intended) => this.pool.kill(workerId, intended),
         freeStored: (names) => this.objects.free(names),
         persist: persistThrough(state),
@@ -436,6 +457,9 @@ export class NodeRuntime {
       onNodes: (nodes) => this.heardOf(nodes),
       onDivided: (message) => this.broker.divided(message),
       onDrain: (deadlineMs) => this.drain.begin(deadlineMs, monotonicMs()),
+      onActors: (message) => this.fromControl(message),
+      onWelcome: (epoch) => this.clusterActors?.welcomed(epoch),
+      onLost: () => this.clusterActors?.lost(),
       onExpelled: (error) => {
         this.log.write("error", `this node was given up by its cluster: ${error.message}`);
         this.farewell = `its cluster has given it up: ${error.message}`;
@@ -505,7 +529,27 @@ export class NodeRuntime {
 
   /** Of another node that this one has heard of. */
   private isDeadHome(tag: Home): boolean {
-    return tag !== nodeTag(this.config.nodeId) && this.peers !== undefined && !this.others.has(tag);
+    const isThere = tag === nodeTag(this.config.nodeId) || tag === CONTROL_HOME;
+    return !isThere && this.peers !== undefined && !this.others.has(tag);
+  }
+
+  private fromControl(message: ActorOrder | BetweenHomes): void {
+    const actors = this.clusterActors;
+    if (!actors) return;
+    switch (message.t) {
+      case "actor-worker-wanted":
+      case "actor-worker-released":
+      case "actor-recorded":
+      case "actor-settled":
+      case "worker-order":
+        actors.order(message);
+        return;
+      case "deliver":
+        this.router.fromHome(CONTROL_HOME, { ...message, message: actors.delivered(message.to, message.message) });
+        return;
+      default:
+        this.router.fromHome(CONTROL_HOME, message);
+    }
   }
 
   private toHome(home: Home, message: BetweenHomes | AboutCopies): void {
@@ -514,7 +558,7 @@ export class NodeRuntime {
   }
 
   orderElsewhere(order: Omit<WorkerOrder, "t">, at?: NodeId): boolean {
-    const node = at ?? this.broker.nodeOf(order.workerId);
+    const node = at ?? this.broker.nodeOf(order.workerId) ?? this.clusterActors?.nodeOf(order.workerId);
     if (node) this.peers?.send(node, { t: "worker-order", ...order });
     return node !== undefined;
   }
@@ -534,7 +578,8 @@ export class NodeRuntime {
   /** A process of this node is gone, and all that it said was handled. */
   private processLeft(processId: ProcessId, isRetired = false): void {
     this.control.processGone(processId, isRetired);
-    this.router.processGone(processId);
+    this.clusterActors?.processGone(processId, isRetired);
+    this.router.processGone(processId, isRetired);
     this.broker.clientGone(processId);
     this.watch.left(processId);
   }
@@ -564,7 +609,10 @@ export class NodeRuntime {
       this.isStopping = true;
       this.feed({ kind: "shutdown-began" });
     }
-    if (!atOnce) await new Promise<void>((resolve) => this.control.shutdown(resolve));
+    if (!atOnce) {
+      await this.clusterActors?.shutdown();
+      await new Promise<void>((resolve) => this.control.shutdown(resolve));
+    }
     await this.cluster?.leave();
     for (const { peer, role } of this.members.values()) {
       if (role === "worker") continue;
@@ -581,6 +629,7 @@ export class NodeRuntime {
     this.deputies.close();
     clearInterval(this.controlTimer);
     this.drain.close();
+    this.clusterActors?.close();
     this.stopTrimming();
     this.loop.close();
     this.shrinker.close();
@@ -640,6 +689,7 @@ export class NodeRuntime {
     const log = role === "worker" ? this.submissions.add(processId, hello.pid) : undefined;
     const joined = role === "driver" && job ? { processId, role, job } : { processId, role };
     this.router.processJoined(processId);
+    if (role === "driver" && job) this.clusterActors?.driverJoined(processId, job);
     this.control.processJoined(joined, (error) => {
       if (error) {
         peer.send({ t: "refused", code: error.code, kind: error.kind, message: error.message });
@@ -711,7 +761,7 @@ export class NodeRuntime {
       this.store.processGone(processId);
     }
     this.feed({ kind: "worker-died", workerId, detail });
-    this.control.workerDied(death);
+    this.actorControl.workerDied(death);
     this.deaths.delete(workerId);
   }
 
@@ -796,7 +846,8 @@ export class NodeRuntime {
         return;
       case "query": {
         if (CONTROL_QUERIES.has(message.method)) {
-          this.control.query(from, message);
+          if (this.clusterActors) this.clusterActors.ask(from, message);
+          else this.control.query(from, message);
           return;
         }
         void answerQuery(this, from, message).then((answer) => this.send(from, answer));
@@ -917,12 +968,12 @@ export class NodeRuntime {
           const { label, retriable } = request;
           this.duties.set(workerId, { label, sinceMs: Date.now(), isRetriable: retriable });
         }
-        this.control.actorWorkerReady(requestId, worker, gpus);
+        this.actorControl.actorWorkerReady(requestId, worker, gpus);
         return;
       }
       case "refuse-request":
         this.requests.delete(command.requestId);
-        this.control.actorWorkerRefused(command.requestId, { code: command.code, message: command.message });
+        this.actorControl.actorWorkerRefused(command.requestId, { code: command.code, message: command.message });
         return;
       default:
         unreachable(command);
@@ -952,6 +1003,16 @@ export class NodeRuntime {
     }
   }
 
+  /** Who has the say over actors. */
+  private get actorControl(): Pick<Control, "actorWorkerReady" | "actorWorkerRefused" | "workerDied"> {
+    return this.clusterActors ?? this.control;
+  }
+
+  private releaseActorWorker(requestId: number): void {
+    this.requests.delete(requestId);
+    this.feed({ kind: "request-released", requestId });
+  }
+
   private requestActorWorker(request: ActorWorkerRequest): void {
     const { requestId, jobId, demand, worker } = request;
     this.requests.set(requestId, request);
@@ -964,7 +1025,7 @@ export class NodeRuntime {
     const { requestId, worker } = request;
     this.feed({ kind: "request-released", requestId });
     if (worker === "fresh") this.requestActorWorker(request);
-    else this.control.actorWorkerRefused(requestId, { code: "WORKER_DIED", message: `worker ${worker} is gone` });
+    else this.actorControl.actorWorkerRefused(requestId, { code: "WORKER_DIED", message: `worker ${worker} is gone` });
   }
 
   private *monitoredWorkers() {

@@ -411,6 +411,15 @@ export class ActorTable {
     this.touch(actor);
   }
 
+  /** For a control that has begun anew. */
+  stateHolds(): void {
+    const subscribed: ActorId[] = [];
+    for (const { actorId, isSubscribed, state } of this.byId.values()) {
+      if (isSubscribed && state !== "dead") subscribed.push(actorId);
+    }
+    this.effects.toNode({ t: "actor-holds", holds: this.objects.holds.actorsGranted(), subscribed });
+  }
+
   onState(message: ActorState): void {
     const actor = this.byId.get(message.actorId);
     if (actor && message.sameAs !== undefined && message.sameAs !== message.actorId) {

@@ -142,6 +142,9 @@ export class OwnerEngine {
       case "actor-state":
         this.actors.onState(message);
         return true;
+      case "state-holds":
+        this.actors.stateHolds();
+        return true;
       default:
         return false;
     }

@@ -5,6 +5,7 @@
  * granted to this process and the uses it makes of them; with the last use, all grants go back at once.
  */
 import {
+  type ActorId,
   isObjectKey,
   type ObjectKey,
   objectKey,
@@ -105,6 +106,15 @@ export class HoldTable {
     if (!hold || --hold.uses > 0) return;
     this.actors.delete(key);
     if (hold.granted > 0) this.returned.push([key, hold.granted]);
+  }
+
+  /** What this process was granted of actors and has not given back. */
+  actorsGranted(): (readonly [ActorId, number])[] {
+    const granted: (readonly [ActorId, number])[] = [];
+    for (const [key, hold] of this.actors) {
+      if (hold.granted > 0) granted.push([key as string as ActorId, hold.granted]);
+    }
+    return granted;
   }
 
   /** Holds to give back to the node, taken once. */

@@ -11,7 +11,7 @@ export type Decision =
       readonly kind: "placed";
       readonly id: number;
       readonly nodeId: NodeId;
-      /** What the node's next report may name as seen, see `ClusterView.take`. */
+      /** What the node's next report may name as seen, or what is let go of: see `ClusterView.take` and `hold`. */
       readonly taken: number;
     }
   | { readonly kind: "waits"; readonly id: number; readonly nodeId: NodeId }
@@ -44,8 +44,8 @@ export class Placer {
     this.decisionsMax = options.decisionsMax ?? DECISIONS_MAX;
   }
 
-  /** What is placed is taken off the node at once, until its next report. */
-  decide(request: PlacementRequest): Decision {
+  /** What is placed is taken off the node at once: until its next report, or, as a `hold`, until it is let go. */
+  decide(request: PlacementRequest, claim: "take" | "hold" = "take"): Decision {
     const id = ++this.lastId;
     const { version } = this.view.journal;
     const outcome = outcomeOf(this.view, request);
@@ -54,7 +54,7 @@ export class Placer {
       case "placed": {
         const { node, turnOf } = outcome.choice;
         turnOf?.turnTo(node);
-        return { kind: "placed", id, nodeId: node.id, taken: this.view.take(node, request.shape.units) };
+        return { kind: "placed", id, nodeId: node.id, taken: this.view[claim](node, request.shape.units) };
       }
       case "waits":
         return { kind: "waits", id, nodeId: outcome.nodeId };

@@ -3,9 +3,21 @@
  * says twice means the same as once.
  */
 import type { ErrorKind } from "../base/errors.ts";
-import type { JobId, LeaseId, NodeId, ProcessId, StoredName, WorkerId } from "../base/ids.ts";
+import type { ActorId, JobId, LeaseId, NodeId, ProcessId, StoredName, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
-import type { Answer, Demand, FromNode, HomeMessage, LogLines, Query } from "./messages.ts";
+import type {
+  ActorCreated,
+  ActorExited,
+  Answer,
+  Demand,
+  FromNode,
+  Hello,
+  HomeMessage,
+  LogLines,
+  Query,
+  WorkerAddress,
+  WorkerDeath,
+} from "./messages.ts";
 import type { NodeInfo } from "./queries.ts";
 
 /** What a node is, from its joining to its end. */
@@ -50,6 +62,11 @@ export interface NodeLeave {
   readonly t: "node-leave";
 }
 
+/** It is about to end in order: nothing new is for it. */
+export interface NodeEnds {
+  readonly t: "node-ends";
+}
+
 /** How many leases of a shape an owner of the sender could use in all, and what it has: {@link LeasesDivided} answers. */
 export interface DivideLeases {
   readonly t: "divide-leases";
@@ -65,7 +82,83 @@ export interface ForgetLeases {
   readonly key: string;
 }
 
-export type ToControl = NodeJoin | NodeReport | NodeLeave | DivideLeases | ForgetLeases | Query;
+/**
+ * What the sender has that control must know, whenever they meet: a control that was started again finds in it what goes on, and
+ * for one that was not it changes nothing. What processes hold they say themselves, twice: some was under way the first time.
+ */
+export interface NodeStatement {
+  readonly t: "node-statement";
+  /** Those that hold and own. */
+  readonly processes: readonly ProcessId[];
+  /** Processes that have ended while they had nothing to do, and may have made actors. */
+  readonly retired: readonly ProcessId[];
+  readonly jobs: readonly Omit<JobBegan, "t">[];
+  /** Workers that were given for actors. */
+  readonly workers: readonly StatedWorker[];
+}
+export interface StatedWorker {
+  readonly worker: WorkerAddress;
+  readonly requestId: number;
+  readonly actors: readonly StatedActor[];
+  /** It is dead. */
+  readonly death?: WorkerDeath;
+}
+export interface StatedActor {
+  readonly actorId: ActorId;
+  readonly incarnation: number;
+  readonly gpus: readonly string[];
+  /** Of what it has reserved in a shared worker. */
+  readonly requestId?: number;
+  /** What its host has said of it last. */
+  readonly said?: ActorCreated | ActorExited;
+}
+/** A driver of the sender's node has begun a job; before anything else that it says. */
+export interface JobBegan {
+  readonly t: "job-began";
+  readonly driver: ProcessId;
+  readonly job: NonNullable<Hello["job"]>;
+}
+/** A question of a process of the sender's node, which is answered by a {@link Deliver}. */
+export interface AskControl {
+  readonly t: "ask-control";
+  readonly from: ProcessId;
+  readonly query: Query;
+}
+/** Answers {@link ActorWorkerWanted}: the worker is there, or what was wanted is free in it. */
+export interface ActorWorkerReady {
+  readonly t: "actor-worker-ready";
+  readonly requestId: number;
+  readonly worker: WorkerAddress;
+  readonly gpus: readonly string[];
+}
+/** Answers {@link ActorWorkerWanted}: it will never be there. */
+export interface ActorWorkerRefused {
+  readonly t: "actor-worker-refused";
+  readonly requestId: number;
+  readonly code: string;
+  readonly message: string;
+}
+/** A worker that was given for actors is gone, and all that was said there has been said before. */
+export interface ActorWorkerDied {
+  readonly t: "actor-worker-died";
+  readonly death: WorkerDeath;
+}
+
+export type ToControl =
+  | NodeJoin
+  | NodeReport
+  | NodeLeave
+  | NodeEnds
+  | DivideLeases
+  | ForgetLeases
+  | Query
+  | NodeStatement
+  | JobBegan
+  | AskControl
+  | ActorWorkerReady
+  | ActorWorkerRefused
+  | ActorWorkerDied
+  | BetweenHomes;
 
 // ── control → node ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -109,7 +202,66 @@ export interface NodeDrain {
   readonly deadlineMs: number;
 }
 
-export type FromControl = NodeWelcome | NodeRefused | NodesChanged | LeasesDivided | NodeDrain | Answer;
+/** A worker for an actor (or for many, when shared), or room in one that there is. */
+export interface ActorWorkerRequest {
+  /** Chosen by control, never reused. */
+  readonly requestId: number;
+  readonly jobId: JobId;
+  readonly namespace: string;
+  readonly demand: Demand;
+  /**
+   * "fresh": a worker that nobody else uses, until it dies. A worker's id: only the demand's resources are wanted, for
+   * an actor that will join those in this worker.
+   */
+  readonly worker: "fresh" | WorkerId;
+  /** For logs and people: "Counter", "Counter (name)", "shared actors". */
+  readonly label: string;
+  /** Whether what runs there would be started again after a crash; the memory monitor prefers such workers. */
+  readonly retriable: boolean;
+  /** Who has asked for the actor: its node is taken before others. Left out when it is made again. */
+  readonly creator?: ProcessId;
+  /** Whose room it is, in a worker that there is. */
+  readonly actorId?: ActorId;
+  /** Of a worker that several will share: what the first of them will want in it. */
+  readonly room?: ResourceUnits;
+}
+/** Answered by {@link ActorWorkerReady} or {@link ActorWorkerRefused}, once, unless it was released before. */
+export interface ActorWorkerWanted {
+  readonly t: "actor-worker-wanted";
+  readonly request: ActorWorkerRequest;
+  /** Where the job's driver is: what the worker prints is for there. */
+  readonly driverAt?: NodeId;
+}
+/** That a process of the receiver created it is written down, or that nothing comes of it. */
+export interface ActorRecorded {
+  readonly t: "actor-recorded";
+  readonly actorId: ActorId;
+}
+/** What became of an actor that lived at the receiver is written down: it need not be said again. */
+export interface ActorSettled {
+  readonly t: "actor-settled";
+  readonly actorId: ActorId;
+  readonly incarnation: number;
+}
+/** What was wanted is not, or no longer. */
+export interface ActorWorkerReleased {
+  readonly t: "actor-worker-released";
+  readonly requestId: number;
+}
+
+export type FromControl =
+  | NodeWelcome
+  | NodeRefused
+  | NodesChanged
+  | LeasesDivided
+  | NodeDrain
+  | Answer
+  | ActorWorkerWanted
+  | ActorWorkerReleased
+  | ActorRecorded
+  | ActorSettled
+  | WorkerOrder
+  | BetweenHomes;
 
 // ── node → node ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -131,7 +283,7 @@ export interface LeaseGiveBack {
   readonly retire: boolean;
 }
 
-/** An owner of the sender has a worker of the receiver killed, or interrupted when it runs what can be. */
+/** A worker of the receiver is to be killed, or interrupted when it runs what can be: for an owner elsewhere, or control. */
 export interface WorkerOrder {
   readonly t: "worker-order";
   readonly workerId: WorkerId;
@@ -253,6 +405,8 @@ export interface WatchProcesses {
 export interface ProcessesGone {
   readonly t: "processes-gone";
   readonly processes: readonly ProcessId[];
+  /** They were ended on purpose, while they had nothing to do. */
+  readonly retired?: boolean;
 }
 
 export type BetweenHomes = Relay | Deliver | WatchProcesses | ProcessesGone;

@@ -373,6 +373,13 @@ export interface ActorExited {
   readonly reason: string;
 }
 
+/** What the sender holds of actors, and of which it wants to hear: answers {@link StateHolds}. */
+export interface ActorHolds {
+  readonly t: "actor-holds";
+  readonly holds: readonly (readonly [ActorId, number])[];
+  readonly subscribed: readonly ActorId[];
+}
+
 /**
  * Waits that have lasted a second, so that the node can find cycles. `by` and `on` are `actor:<id>` or `task:<key>`;
  * every `on` must finish before the wait ends. `slots` is how many executions `by` may have at once: it is stuck only
@@ -427,6 +434,7 @@ export type HomeMessage =
   | ActorStopping
   | ActorHeld
   | ActorExited
+  | ActorHolds
   | WaitReport;
 
 /** This process has a session with one of another node: it is to be told when that is gone. */
@@ -675,6 +683,10 @@ export interface Answer {
   readonly result?: unknown;
   readonly error?: { readonly code: string; readonly kind: ErrorKind; readonly message: string };
 }
+/** Control has begun anew, and has to hear from everybody what it holds: {@link ActorHolds}. */
+export interface StateHolds {
+  readonly t: "state-holds";
+}
 /** Somebody wants the timeline: send what events there are, then {@link EventsReported}. */
 export interface ReportEvents {
   readonly t: "report-events";
@@ -720,5 +732,6 @@ export type FromNode =
   | Collect
   | LogLines
   | Answer
+  | StateHolds
   | ReportEvents
   | Goodbye;

@@ -50,7 +50,7 @@ export class Program {
     this.child = spawn(program, rest, {
       // A process group of its own, as a terminal gives it: Ctrl-C is a signal to all of the group.
       detached: true,
-      stdio: ["ignore", "pipe", "pipe"],
+      stdio: ["pipe", "pipe", "pipe"],
       env: { ...process.env, TMPDIR: this.folder, [MARK]: this.mark, ...env },
       ...(uid !== undefined && { uid, gid: uid }),
     });
@@ -123,6 +123,11 @@ export class Program {
   async exitWithin(timeoutMs: number): Promise<Exit> {
     await this.until(() => this.hasExited, "end", timeoutMs);
     return this.exited;
+  }
+
+  /** A line on its standard input. */
+  tell(line: string): void {
+    this.child.stdin?.write(`${line}\n`);
   }
 
   kill(signal: NodeJS.Signals = "SIGKILL"): void {

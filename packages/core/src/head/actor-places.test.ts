@@ -1,0 +1,154 @@
+import { expect, test } from "vitest";
+import type { JobId, NodeId, ProcessId, WorkerId } from "../base/ids.ts";
+import { toUnits } from "../base/resources.ts";
+import { ClusterView } from "../placement/mod.ts";
+import type { WorkerAddress } from "../wire/messages.ts";
+import { ActorPlaces } from "./actor-places.ts";
+
+const A = "a0000000" as NodeId;
+const B = "b0000000" as NodeId;
+const workerOn = (nodeId: NodeId, id = "w"): WorkerAddress => ({
+  workerId: id as WorkerId,
+  processId: `${nodeId}1` as ProcessId,
+  nodeId,
+  pid: 7,
+  address: "",
+});
+
+function setUp(totals: Readonly<Record<string, Readonly<Record<string, number>>>>) {
+  const view = new ClusterView();
+  for (const [nodeId, total] of Object.entries(totals)) {
+    view.apply({ kind: "node-joined", nodeId: nodeId as NodeId, name: nodeId[0] ?? "", total: toUnits(total) });
+  }
+  const said: unknown[][] = [];
+  const s = { nowMs: 1_000, said, take: () => said.splice(0), view };
+  const places = new ActorPlaces(view, {
+    nowMs: () => s.nowMs,
+    nodeOf: (process) => (process.startsWith("b") ? B : A),
+    ask: (node, { requestId }) => said.push(["ask", node, requestId]),
+    withdraw: (node, requestId) => said.push(["withdraw", node, requestId]),
+    kill: (node, workerId, reason) => said.push(["kill", node, workerId, reason]),
+    ready: (requestId, { nodeId }) => said.push(["ready", requestId, nodeId]),
+    refused: (requestId, { code, message }) => said.push(["refused", requestId, code, message]),
+    died: ({ workerId, lostWith }) => said.push(["died", workerId, lostWith]),
+  });
+  const request = (
+    requestId: number,
+    resources: Readonly<Record<string, number>>,
+    worker: "fresh" | WorkerId = "fresh",
+  ) =>
+    places.request({
+      requestId,
+      jobId: "j" as JobId,
+      namespace: "",
+      demand: { key: "k", resources: toUnits(resources), priority: 0, name: "Counter" },
+      worker,
+      label: "Counter",
+      retriable: false,
+      creator: "b1" as ProcessId,
+    });
+  const ready = (node: NodeId, requestId: number, worker = workerOn(node)) =>
+    places.ready(node, { t: "actor-worker-ready", requestId, worker, gpus: [] });
+  const free = (nodeId: NodeId, resources: Readonly<Record<string, number>>) =>
+    view.apply({ kind: "node-reported", nodeId, free: toUnits(resources) });
+  return Object.assign(s, { places, request, ready, free });
+}
+
+test("an actor goes to its creator's node while that has room, then elsewhere", () => {
+  const s = setUp({ [A]: { cpu: 2 }, [B]: { cpu: 2 } });
+  s.request(1, { cpu: 1 });
+  s.request(2, { cpu: 2 });
+  expect(s.take()).toEqual([
+    ["ask", B, 1],
+    ["ask", A, 2],
+  ]);
+});
+
+test("what is asked for is held off the view until its node has it, also over reports", () => {
+  const s = setUp({ [A]: { cpu: 1 }, [B]: { cpu: 1 } });
+  s.request(1, { cpu: 1 });
+  s.free(B, { cpu: 1 });
+  s.request(2, { cpu: 1 });
+  expect(s.take()).toEqual([
+    ["ask", B, 1],
+    ["ask", A, 2],
+  ]);
+  s.ready(B, 1);
+  s.free(B, { cpu: 0 });
+  expect(s.view.node(B)?.state.free.units.cpu ?? 0).toBe(0);
+  expect(s.take()).toEqual([["ready", 1, B]]);
+});
+
+test("what has room nowhere waits at a node, and is moved when there is room elsewhere; a late answer counts for nothing", () => {
+  const s = setUp({ [A]: { cpu: 1 }, [B]: { cpu: 1 } });
+  s.free(A, { cpu: 0 });
+  s.free(B, { cpu: 0 });
+  s.request(1, { cpu: 1 });
+  expect(s.take()).toEqual([["ask", B, 1]]);
+  s.places.tick();
+  expect(s.take()).toEqual([]);
+  s.free(A, { cpu: 1 });
+  s.places.tick();
+  expect(s.take()).toEqual([
+    ["withdraw", B, 1],
+    ["ask", A, 1],
+  ]);
+  s.ready(B, 1, workerOn(B, "late"));
+  expect(s.take()).toEqual([["kill", B, "late", "it is not needed any more"]]);
+  s.ready(A, 1);
+  expect(s.take()).toEqual([["ready", 1, A]]);
+});
+
+test("what no node can take is refused after a while, unless a node joins that can", () => {
+  const s = setUp({ [A]: { cpu: 1 }, [B]: { cpu: 1 } });
+  s.request(1, { gpu: 1 });
+  s.request(2, { disk: 1 });
+  s.nowMs += 9_999;
+  s.places.tick();
+  expect(s.take()).toEqual([]);
+  s.view.apply({ kind: "node-joined", nodeId: "c0000000" as NodeId, name: "c", total: toUnits({ gpu: 1 }) });
+  s.nowMs += 1;
+  s.places.tick();
+  const [first, second] = s.take();
+  expect(first).toEqual(["ask", "c0000000", 1]);
+  expect(second).toMatchObject([
+    "refused",
+    2,
+    "INFEASIBLE",
+    expect.stringMatching(/Counter needs .*disk.*no node can ever/),
+  ]);
+});
+
+test("a node that dies takes its workers with it, and what it was asked for is asked for elsewhere", () => {
+  const s = setUp({ [A]: { cpu: 4 }, [B]: { cpu: 4 } });
+  s.request(1, {});
+  s.ready(B, 1);
+  s.request(2, { cpu: 1 });
+  s.request(3, { cpu: 1 }, "w" as WorkerId);
+  s.take();
+  s.view.apply({ kind: "node-died", nodeId: B });
+  s.places.nodeDied(B, "b");
+  expect(s.take()).toEqual([
+    ["died", "w", "b"],
+    ["ask", A, 2],
+    ["refused", 3, "WORKER_DIED", "worker w is gone"],
+  ]);
+});
+
+test("room in a shared worker is asked for at its node, and given back there", () => {
+  const s = setUp({ [A]: { cpu: 4 }, [B]: { cpu: 4 } });
+  s.request(1, {});
+  s.ready(B, 1);
+  s.request(2, { cpu: 1 }, "w" as WorkerId);
+  s.ready(B, 2);
+  s.places.release(2);
+  s.places.kill("w" as WorkerId, "idle");
+  expect(s.take()).toEqual([
+    ["ask", B, 1],
+    ["ready", 1, B],
+    ["ask", B, 2],
+    ["ready", 2, B],
+    ["withdraw", B, 2],
+    ["kill", B, "w", "idle"],
+  ]);
+});

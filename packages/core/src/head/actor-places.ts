@@ -1,0 +1,235 @@
+/**
+ * Where actors live: for each worker that control wants a node is chosen by the placement engine and asked. Pure: what it does
+ * to the world is a call of its effects.
+ *
+ * 1. What fits somewhere is asked for there, and held off the view until that node answers.
+ * 2. What has room nowhere waits at a node that could take it some day, since that node is fair among all that waits there. When
+ *    there is room elsewhere it is withdrawn there and asked for here; an answer that was under way counts for nothing.
+ * 3. What no node can ever take is refused when that has been so for a while: a node may be about to join.
+ * 4. When the node dies that was asked, another is chosen.
+ */
+import type { NodeId, ProcessId, WorkerId } from "../base/ids.ts";
+import { type ClusterView, type PlacementRequest, Placer, Shape } from "../placement/mod.ts";
+import type {
+  ActorWorkerReady,
+  ActorWorkerRefused,
+  ActorWorkerRequest,
+  StatedWorker,
+} from "../wire/cluster-messages.ts";
+import type { WorkerAddress, WorkerDeath } from "../wire/messages.ts";
+
+/** How long it is waited for a node that could take what none can. */
+const INFEASIBLE_MS = 10_000;
+
+export interface ActorPlacesEffects {
+  nowMs(): number;
+  nodeOf(process: ProcessId): NodeId | undefined;
+  ask(node: NodeId, request: ActorWorkerRequest): void;
+  withdraw(node: NodeId, requestId: number): void;
+  kill(node: NodeId, workerId: WorkerId, reason: string): void;
+  ready(requestId: number, worker: WorkerAddress, gpus: readonly string[]): void;
+  refused(requestId: number, reason: { readonly code: string; readonly message: string }): void;
+  died(death: WorkerDeath): void;
+}
+
+interface Place {
+  readonly request: ActorWorkerRequest;
+  readonly placement: PlacementRequest;
+  /** Which was asked. */
+  node: NodeId | undefined;
+  /** What is held off the view for it; none when it waits for room. */
+  hold: number | undefined;
+  infeasibleSinceMs: number | undefined;
+}
+
+export class ActorPlaces {
+  private readonly view: ClusterView;
+  private readonly placer: Placer;
+  private readonly effects: ActorPlacesEffects;
+  private readonly places = new Map<number, Place>();
+  private readonly waiting = new Set<Place>();
+  private readonly workers = new Map<WorkerId, { readonly node: NodeId; readonly address: WorkerAddress }>();
+  /** What is granted in workers that there were, by request. */
+  private readonly rooms = new Map<number, WorkerAddress>();
+  private roomVersion = 0;
+
+  constructor(view: ClusterView, effects: ActorPlacesEffects) {
+    this.view = view;
+    this.placer = new Placer(view);
+    this.effects = effects;
+  }
+
+  // ── what control wants ─────────────────────────────────────────────────────────────────────────────────────────────
+
+  request(request: ActorWorkerRequest): void {
+    const { demand, worker, creator, room } = request;
+    const from = creator === undefined ? undefined : this.effects.nodeOf(creator);
+    const place: Place = {
+      request,
+      placement: { shape: new Shape(demand.name, room ?? demand.resources), strategy: "default", from },
+      node: undefined,
+      hold: undefined,
+      infeasibleSinceMs: undefined,
+    };
+    this.places.set(request.requestId, place);
+    if (worker === "fresh") {
+      this.choose(place);
+      return;
+    }
+    const node = this.workers.get(worker)?.node;
+    if (node === undefined) this.answerGone(place, worker);
+    else this.ask(place, node);
+  }
+
+  release(requestId: number): void {
+    const place = this.places.get(requestId);
+    if (place) this.forget(place);
+    const node = place ? place.node : this.rooms.get(requestId)?.nodeId;
+    this.rooms.delete(requestId);
+    if (node !== undefined) this.effects.withdraw(node, requestId);
+  }
+
+  kill(workerId: WorkerId, reason: string): void {
+    const worker = this.workers.get(workerId);
+    if (worker) this.effects.kill(worker.node, workerId, reason);
+  }
+
+  explain(requestId: number): readonly string[] {
+    const place = this.places.get(requestId);
+    if (!place) return [];
+    const { sentences } = this.placer.explainNow(place.placement);
+    const name = place.node === undefined ? undefined : this.view.node(place.node)?.name;
+    return name === undefined ? sentences : [`${name} was asked for it`, ...sentences];
+  }
+
+  // ── what nodes say ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+  ready(node: NodeId, { requestId, worker, gpus }: ActorWorkerReady): void {
+    const place = this.places.get(requestId);
+    if (place?.node !== node) {
+      // It was withdrawn, or is asked for elsewhere by now: a worker that was started for it is of no use.
+      if (!this.workers.has(worker.workerId)) this.effects.kill(node, worker.workerId, "it is not needed any more");
+      return;
+    }
+    if (place.hold !== undefined) this.view.settle(place.hold);
+    place.hold = undefined;
+    this.forget(place);
+    if (place.request.worker === "fresh") this.workers.set(worker.workerId, { node, address: worker });
+    else this.rooms.set(requestId, worker);
+    this.effects.ready(requestId, worker, gpus);
+  }
+
+  refused(node: NodeId, { requestId, code, message }: ActorWorkerRefused): void {
+    const place = this.places.get(requestId);
+    if (place?.node !== node) return;
+    this.forget(place);
+    this.effects.refused(requestId, { code, message });
+  }
+
+  /** What a node has when it and control meet. What it was asked for it may not have heard. */
+  stated(node: NodeId, workers: readonly StatedWorker[]): void {
+    for (const { worker, actors, death } of workers) {
+      if (death) continue;
+      this.workers.set(worker.workerId, { node, address: worker });
+      for (const { requestId } of actors) if (requestId !== undefined) this.rooms.set(requestId, worker);
+    }
+    for (const place of this.places.values()) if (place.node === node) this.effects.ask(node, place.request);
+  }
+
+  /** Workers of the node that control counts on. */
+  workersOf(node: NodeId): WorkerAddress[] {
+    return [...this.workers.values()].filter((worker) => worker.node === node).map(({ address }) => address);
+  }
+
+  workerDied(node: NodeId, death: WorkerDeath): void {
+    const worker = this.workers.get(death.workerId);
+    if (worker?.node !== node) return;
+    this.workers.delete(death.workerId);
+    // Room that was granted in it is the node's again.
+    for (const [requestId, { workerId }] of this.rooms) if (workerId === death.workerId) this.rooms.delete(requestId);
+    this.effects.died(death);
+  }
+
+  nodeDied(node: NodeId, name: string): void {
+    for (const [workerId, { node: of, address }] of [...this.workers]) {
+      if (of !== node) continue;
+      const { pid } = address;
+      this.workerDied(node, { workerId, pid, exitCode: null, signal: null, stderrTail: "", lostWith: name });
+    }
+    for (const place of [...this.places.values()]) {
+      if (place.node !== node) continue;
+      const { worker, requestId } = place.request;
+      place.node = undefined;
+      this.letGo(place);
+      if (worker === "fresh") this.choose(place);
+      else if (this.places.has(requestId)) this.answerGone(place, worker);
+    }
+  }
+
+  /** Call it several times a second. */
+  tick(): void {
+    const nowMs = this.effects.nowMs();
+    for (const place of [...this.waiting]) {
+      const { infeasibleSinceMs } = place;
+      if (infeasibleSinceMs !== undefined && nowMs - infeasibleSinceMs >= INFEASIBLE_MS) this.choose(place);
+    }
+    if (this.view.roomVersion === this.roomVersion) return;
+    for (const place of [...this.waiting]) this.choose(place);
+    // What was taken while choosing is no new room.
+    this.roomVersion = this.view.roomVersion;
+  }
+
+  // ── choosing ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private choose(place: Place): void {
+    const decision = this.placer.decide(place.placement, "hold");
+    if (decision.kind === "refused") {
+      const nowMs = this.effects.nowMs();
+      place.infeasibleSinceMs ??= nowMs;
+      this.waiting.add(place);
+      if (nowMs - place.infeasibleSinceMs < INFEASIBLE_MS) return;
+      const { code, message } = decision;
+      this.withdraw(place);
+      this.forget(place);
+      this.effects.refused(place.request.requestId, { code, message });
+      return;
+    }
+    place.infeasibleSinceMs = undefined;
+    if (decision.kind === "placed") {
+      this.waiting.delete(place);
+      place.hold = decision.taken;
+    } else {
+      this.waiting.add(place);
+      // One place in a queue is as good as another, and this one has waited in its own.
+      if (place.node !== undefined) return;
+    }
+    this.ask(place, decision.nodeId);
+  }
+
+  private ask(place: Place, node: NodeId): void {
+    if (place.node === node) return;
+    this.withdraw(place);
+    place.node = node;
+    this.effects.ask(node, place.request);
+  }
+
+  private withdraw({ node, request }: Place): void {
+    if (node !== undefined) this.effects.withdraw(node, request.requestId);
+  }
+
+  private answerGone(place: Place, worker: WorkerId): void {
+    this.forget(place);
+    this.effects.refused(place.request.requestId, { code: "WORKER_DIED", message: `worker ${worker} is gone` });
+  }
+
+  private forget(place: Place): void {
+    this.places.delete(place.request.requestId);
+    this.letGo(place);
+  }
+
+  private letGo(place: Place): void {
+    this.waiting.delete(place);
+    if (place.hold !== undefined) this.view.release(place.hold);
+    place.hold = undefined;
+  }
+}

@@ -1,0 +1,210 @@
+/** Control of all actors of the cluster, with the way to it and from it: connections ↔ engines. */
+import { type JobId, type NodeId, nodeTag, nodeTagOf, type ProcessId } from "../base/ids.ts";
+import {
+  ACTOR_PREFIXES,
+  CONTROL_HOME,
+  type Control,
+  createControl,
+  createRouter,
+  type Home,
+  JOB_PREFIX,
+  persistThrough,
+  type Router,
+  type StateStore,
+} from "../control/mod.ts";
+import type { ClusterView } from "../placement/mod.ts";
+import type {
+  ActorWorkerDied,
+  ActorWorkerReady,
+  ActorWorkerRefused,
+  AskControl,
+  BetweenHomes,
+  FromControl,
+  JobBegan,
+  NodeStatement,
+} from "../wire/cluster-messages.ts";
+import { ActorPlaces } from "./actor-places.ts";
+
+export interface HeadActorsOptions {
+  readonly state: StateStore;
+  readonly view: ClusterView;
+  send(to: NodeId, message: FromControl): void;
+}
+
+export type ActorMessage =
+  | BetweenHomes
+  | JobBegan
+  | AskControl
+  | NodeStatement
+  | ActorWorkerReady
+  | ActorWorkerRefused
+  | ActorWorkerDied;
+
+export class HeadActors {
+  private readonly control: Control;
+  private readonly router: Router;
+  private readonly places: ActorPlaces;
+  private readonly options: HeadActorsOptions;
+  /** Those that live, by the tag of their processes. */
+  private readonly nodes = new Map<Home, NodeId>();
+  /** Where the drivers of jobs are, and whose they are. */
+  private readonly driverAt = new Map<JobId, NodeId>();
+  private readonly jobs = new Map<ProcessId, JobId>();
+  /** Nodes that lived when the control before this one was killed, and what is for them until they are back. */
+  private readonly awaited = new Map<Home, FromControl[]>();
+  private haveDied = false;
+
+  constructor(options: HeadActorsOptions) {
+    this.options = options;
+    const { state, view, send } = options;
+    const home = { here: CONTROL_HOME, actors: CONTROL_HOME };
+    this.router = createRouter(home, {
+      handle: (from, message) => this.control.handle(from, message),
+      joined: (processId) => this.control.processJoined({ processId, role: "worker" }),
+      gone: (process, retired) => {
+        const job = this.jobs.get(process);
+        this.jobs.delete(process);
+        if (job !== undefined) this.driverAt.delete(job);
+        this.control.processGone(process, retired);
+      },
+      // None lives here: what is sent to one that a home holds for is for nobody.
+      send() {},
+      toHome: (to, message) => {
+        const node = this.nodes.get(to);
+        if (node) send(node, message);
+        else this.awaited.get(to)?.push(message);
+      },
+      isDead: (to) => !this.nodes.has(to) && !this.awaited.has(to),
+    });
+    this.places = new ActorPlaces(view, {
+      nowMs: Date.now,
+      nodeOf: (process) => this.nodes.get(nodeTagOf(process)),
+      ask: (node, request) => {
+        const driverAt = this.driverAt.get(request.jobId);
+        send(node, { t: "actor-worker-wanted", request, ...(driverAt && { driverAt }) });
+      },
+      withdraw: (node, requestId) => send(node, { t: "actor-worker-released", requestId }),
+      kill: (node, workerId, kill) => send(node, { t: "worker-order", workerId, kill }),
+      ready: (requestId, worker, gpus) => this.control.actorWorkerReady(requestId, worker, gpus),
+      refused: (requestId, reason) => this.control.actorWorkerRefused(requestId, reason),
+      died: (death) => this.control.workerDied(death),
+    });
+    this.control = createControl(
+      {
+        nowMs: Date.now,
+        send: (to, message) => this.router.send(to, message),
+        requestActorWorker: (request) => this.places.request(request),
+        releaseActorWorker: (requestId) => this.places.release(requestId),
+        killWorker: (workerId, intended) => this.places.kill(workerId, intended),
+        // Objects have their homes at nodes.
+        freeStored() {},
+        persist: persistThrough(state),
+        explainRequest: (requestId) => this.places.explain(requestId),
+        actorRecorded: (creator, actorId) => {
+          const node = this.nodes.get(nodeTagOf(creator));
+          if (node) send(node, { t: "actor-recorded", actorId });
+        },
+        actorSettled: ({ nodeId }, actorId, incarnation) => send(nodeId, { t: "actor-settled", actorId, incarnation }),
+      },
+      {
+        nodeId: CONTROL_HOME as NodeId,
+        epoch: state.epoch,
+        cluster: { ...home, elsewhere: this.router.holdsElsewhere },
+      },
+    );
+  }
+
+  /** @param living nodes that had joined and were not dead, as far as is written down. */
+  async recover(living: readonly NodeId[]): Promise<void> {
+    const { state } = this.options;
+    for (const node of living) this.awaited.set(nodeTag(node), []);
+    this.control.recover([...(await state.list(ACTOR_PREFIXES)), ...(await state.list(JOB_PREFIX))]);
+    this.allStated();
+  }
+
+  nodeJoined(node: NodeId): void {
+    this.nodes.set(nodeTag(node), node);
+  }
+
+  nodeDied(node: NodeId, name: string): void {
+    const tag = nodeTag(node);
+    const isAwaited = this.awaited.delete(tag);
+    if (!this.nodes.delete(tag) && !isAwaited) return;
+    if (isAwaited) this.haveDied = true;
+    // What its processes had said is heard, so their end comes before that of the workers.
+    this.router.homeDied(tag);
+    this.places.nodeDied(node, name);
+    if (isAwaited) this.allStated();
+  }
+
+  private stated(node: NodeId, { processes, retired, jobs, workers }: NodeStatement): void {
+    const tag = nodeTag(node);
+    this.router.stated(tag, processes);
+    for (const { driver, job } of jobs) this.jobBegan(node, driver, job);
+    // A worker that was given and is not there (any more) has died in a session that was lost.
+    const living = new Set(workers.map(({ worker }) => worker.workerId));
+    for (const { workerId, pid } of this.places.workersOf(node)) {
+      if (living.has(workerId)) continue;
+      this.places.workerDied(node, { workerId, pid, exitCode: null, signal: null, stderrTail: "" });
+    }
+    this.places.stated(node, workers);
+    const unknown = new Set(this.control.stated({ workers, processes, retired }));
+    for (const { worker, actors } of workers) {
+      for (const { actorId, incarnation } of actors) {
+        if (!unknown.has(actorId)) continue;
+        if (actors.every((one) => unknown.has(one.actorId)))
+          this.places.kill(worker.workerId, "its actors do not count");
+        else this.router.send(worker.processId, { t: "actor-stop", actorId, reason: "killed", timeoutMs: 0 });
+        this.options.send(node, { t: "actor-settled", actorId, incarnation });
+      }
+    }
+    for (const message of this.awaited.get(tag) ?? []) this.options.send(node, message);
+    if (this.awaited.delete(tag)) this.allStated();
+  }
+
+  private allStated(): void {
+    if (this.awaited.size === 0) this.control.allStated(this.haveDied);
+  }
+
+  private jobBegan(node: NodeId, driver: ProcessId, job: JobBegan["job"]): void {
+    this.jobs.set(driver, job.jobId);
+    this.driverAt.set(job.jobId, node);
+    this.router.watch(driver);
+    this.control.processJoined({ processId: driver, role: "driver", job });
+  }
+
+  hear(node: NodeId, message: ActorMessage): void {
+    switch (message.t) {
+      case "node-statement":
+        this.stated(node, message);
+        return;
+      case "job-began":
+        this.jobBegan(node, message.driver, message.job);
+        return;
+      case "ask-control":
+        this.router.watch(message.from);
+        this.control.query(message.from, message.query);
+        return;
+      case "actor-worker-ready":
+        this.places.ready(node, message);
+        return;
+      case "actor-worker-refused":
+        this.places.refused(node, message);
+        return;
+      case "actor-worker-died":
+        this.places.workerDied(node, message.death);
+        return;
+      default:
+        this.router.fromHome(nodeTag(node), message);
+    }
+  }
+
+  /** Several times a second. */
+  place(): void {
+    this.places.tick();
+  }
+
+  tick(): void {
+    this.control.tick();
+  }
+}
