@@ -2,6 +2,7 @@
 import { shutdown } from "mobula";
 import { serve } from "../harness/protocol.ts";
 import { actorWorkloads } from "./actors.ts";
+import { clusterWorkloads } from "./cluster.ts";
 import { objectWorkloads } from "./objects.ts";
 import { openMobula } from "./runtime.ts";
 import { scaleWorkloads } from "./scale.ts";
@@ -10,5 +11,5 @@ import { taskWorkloads } from "./tasks.ts";
 await serve({
   open: openMobula,
   close: shutdown,
-  workloads: { ...taskWorkloads, ...scaleWorkloads, ...actorWorkloads, ...objectWorkloads },
+  workloads: { ...taskWorkloads, ...scaleWorkloads, ...actorWorkloads, ...objectWorkloads, ...clusterWorkloads },
 });

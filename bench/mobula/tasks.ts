@@ -8,7 +8,7 @@ import { openMobula } from "./runtime.ts";
 export const runOnce = remote(() => stamp());
 
 /** `step` returns the stamps of what it ran; all of them are checked after the clock has stopped. */
-async function repeatAndCheck(seconds: number, step: () => Promise<number[]>): Promise<Measurement> {
+export async function repeatAndCheck(seconds: number, step: () => Promise<number[]>): Promise<Measurement> {
   const stamps: number[][] = [];
   const outcome = await repeat(seconds, async () => {
     const values = await step();

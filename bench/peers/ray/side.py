@@ -8,11 +8,12 @@ import traceback
 import ray
 
 import actors
+import cluster
 import objects
 import tasks
 from runtime import close, open_ray
 
-WORKLOADS = {**tasks.WORKLOADS, **actors.WORKLOADS, **objects.WORKLOADS}
+WORKLOADS = {**tasks.WORKLOADS, **actors.WORKLOADS, **objects.WORKLOADS, **cluster.WORKLOADS}
 
 
 def handle(request, cleanups):

@@ -1,0 +1,92 @@
+/** A cluster on this machine, started as its users start it: `mobula start`, each node with folders of its own. */
+import { execFile } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { init, shutdown } from "mobula";
+
+const cli = join(dirname(fileURLToPath(import.meta.resolve("mobula"))), "cli.cjs");
+const run = promisify(execFile);
+const base = tmpdir();
+
+export interface NodeParts {
+  readonly name: string;
+  readonly cpus: number;
+  readonly storeBytes: number;
+  /** Each of the node's own resources: how much. */
+  readonly resources?: Readonly<Record<string, number>>;
+}
+
+interface Started {
+  readonly name: string;
+  readonly folder: string;
+  readonly pid: number;
+}
+
+export class BenchCluster {
+  private readonly nodes: Started[] = [];
+  private readonly environment: Record<string, string | undefined>;
+  private token = "";
+  private address = "";
+
+  private constructor(state: string) {
+    this.environment = { ...process.env, XDG_STATE_HOME: state };
+  }
+
+  /** The head, and a node on its machine. */
+  static async start(first: NodeParts): Promise<BenchCluster> {
+    const cluster = new BenchCluster(await mkdtemp(join(base, "mobula-bench-")));
+    const { address, token } = await cluster.begin(first, ["--head", "--port", "0", "--host", "127.0.0.1"]);
+    cluster.address = address;
+    cluster.token = token;
+    return cluster;
+  }
+
+  async add(node: NodeParts): Promise<void> {
+    await this.begin(node, ["--address", this.address]);
+  }
+
+  private async begin(node: NodeParts, where: readonly string[]): Promise<{ address: string; token: string }> {
+    const { name, cpus, storeBytes, resources = {} } = node;
+    const folder = await mkdtemp(join(base, "mb-"));
+    const { stdout } = await run(
+      process.execPath,
+      [
+        ...[cli, "start", "--json", "--name", name, "--cpus", `${cpus}`, "--object-store", `${storeBytes}`, ...where],
+        ...Object.entries(resources).flatMap(([resource, amount]) => ["--resource", `${resource}=${amount}`]),
+      ],
+      { env: { ...this.environment, TMPDIR: folder, MOBULA_TOKEN: this.token } },
+    );
+    const started = JSON.parse(stdout) as { pid: number; address: string; token: string }; // What `--json` says.
+    this.nodes.push({ name, folder, pid: started.pid });
+    return started;
+  }
+
+  /** The program becomes a driver of the first node. */
+  async connect(): Promise<void> {
+    process.env.TMPDIR = this.nodes[0]?.folder ?? base;
+    await init({ address: "auto" });
+  }
+
+  /** The node's own process; its workers end with it. */
+  kill(name: string): void {
+    const at = this.nodes.findIndex((node) => node.name === name);
+    const [node] = this.nodes.splice(at, 1);
+    if (!node) throw new Error(`there is no node ${name}`);
+    process.kill(node.pid, "SIGKILL");
+    this.killed.push(node.folder);
+  }
+  private readonly killed: string[] = [];
+
+  readonly stop = async (): Promise<void> => {
+    await shutdown();
+    process.env.TMPDIR = base;
+    for (const { folder } of [...this.nodes].reverse()) {
+      await run(process.execPath, [cli, "stop", "--now"], { env: { ...this.environment, TMPDIR: folder } });
+    }
+    const folders = [...this.nodes.map(({ folder }) => folder), ...this.killed, this.environment.XDG_STATE_HOME ?? ""];
+    for (const folder of folders) await rm(folder, { recursive: true, force: true });
+  };
+}
