@@ -82,7 +82,7 @@ module.exports = {
       from: { path: `${root}`, pathNot: "\\.(test|bench|test-d)\\.ts$|/fixtures/" },
       to: {
         dependencyTypes: ["npm-dev", "npm-no-pkg", "npm-unknown"],
-        pathNot: "node_modules/(acorn|msgpackr|esbuild|commander|@nats-io/transport-node)/",
+        pathNot: "node_modules/(acorn|msgpackr|esbuild|commander|yaml|@nats-io/transport-node)/",
       },
     },
     {

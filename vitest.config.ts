@@ -15,6 +15,7 @@ export default defineConfig({
       "examples/**/*.test.ts",
       "scripts/**/*.test.ts",
       "docs/**/*.test.ts",
+      "deploy/**/*.test.ts",
     ],
     exclude: ["**/node_modules/**", "**/dist/**", "**/fixtures/**", "**/.venv/**"],
     // A process for each file: the runtime keeps state in the process, uses signals and native memory.

@@ -28,7 +28,9 @@ const checks: ReadonlyArray<{ readonly name: string; readonly command: readonly 
       join(root, ".dependency-cruiser.cjs"),
       "--output-type",
       "err",
-      ...["packages", "examples", "bench", "docs", "scripts"].filter((folder) => existsSync(join(root, folder))),
+      ...["packages", "examples", "bench", "docs", "scripts", "deploy"].filter((folder) =>
+        existsSync(join(root, folder)),
+      ),
     ],
   },
   { name: "dead code", command: [bin("knip/bin/knip.js"), "--no-progress", "--treat-config-hints-as-errors"] },

@@ -7,6 +7,7 @@ import { asksHead, asksNode, headOfEnvironment } from "./cli-ask.ts";
 import { addDrain } from "./cli-drain.ts";
 import { print } from "./cli-print.ts";
 import { addStart } from "./cli-start.ts";
+import { addUp } from "./cli-up.ts";
 import { actorLines, nodeLines, nodeTable } from "./status-table.ts";
 
 // The manifest lies two folders up both from `src/bin` and from `dist/lib`.
@@ -53,6 +54,7 @@ program
   .action(status);
 
 addDrain(program);
+addUp(program);
 
 async function status({ json = false }: { readonly json?: boolean }): Promise<void> {
   const here = findStandingNode();
