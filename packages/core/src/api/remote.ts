@@ -393,6 +393,7 @@ class RemoteClassImpl {
       ...(settings.name !== undefined && { name: settings.name }),
       ...(settings.namespace !== undefined && { namespace: settings.namespace }),
       ...(runtimeEnv && { runtimeEnv }),
+      ...(settings.placement && { placement: settings.placement }),
     });
   }
 }

@@ -68,7 +68,7 @@ describe("an actor's birth", () => {
         creator: processId("d"),
         jobId: "0000cafe",
         namespace: "main",
-        demand: { key: 'actor/[[["gpu",10000]],null]', resources: { gpu: 10_000 }, priority: 0, name: "Counter" },
+        demand: { key: 'actor/[[["gpu",10000]],null,null]', resources: { gpu: 10_000 }, priority: 0, name: "Counter" },
         worker: "fresh",
         label: "Counter",
         retriable: true,

@@ -290,7 +290,7 @@ export function createActors(
 
   function requestHost(actor: ActorRecord): number {
     const requestId = nextRequestId++;
-    const { runtimeEnv, resources } = actor.options;
+    const { runtimeEnv, resources, placement } = actor.options;
     out.requestWorker({
       requestId,
       jobId: actor.jobId,
@@ -301,6 +301,7 @@ export function createActors(
         priority: 0,
         name: "shared actors",
         ...(runtimeEnv === undefined ? {} : { runtimeEnv }),
+        ...(placement === undefined ? {} : { placement }),
       },
       worker: "fresh",
       label: "shared actors",
@@ -989,14 +990,15 @@ const creatorOf = ({ incarnation, creator }: ActorRecord): Pick<ActorWorkerReque
   incarnation === 0 ? { creator } : {};
 
 function demandOf(actor: ActorRecord): Demand {
-  const { resources, runtimeEnv } = actor.options;
+  const { resources, runtimeEnv, placement } = actor.options;
   const sorted = Object.entries(resources).sort(([a], [b]) => (a < b ? -1 : 1));
   return {
-    key: `actor/${JSON.stringify([sorted, runtimeEnv ?? null])}`,
+    key: `actor/${JSON.stringify([sorted, runtimeEnv ?? null, placement ?? null])}`,
     resources,
     priority: 0,
     name: actor.spec.className,
     ...(runtimeEnv === undefined ? {} : { runtimeEnv }),
+    ...(placement === undefined ? {} : { placement }),
   };
 }
 

@@ -134,7 +134,7 @@ export function createSharedHosts(overNodes: boolean): SharedHosts {
 }
 
 function poolKey({ jobId, options }: ActorRecord, overNodes: boolean): string {
-  const { maxActorsPerWorker, runtimeEnv, resources } = options;
+  const { maxActorsPerWorker, runtimeEnv, resources, placement } = options;
   const wants = overNodes ? Object.entries(resources).sort(([a], [b]) => (a < b ? -1 : 1)) : [];
-  return `${jobId}/${maxActorsPerWorker}/${runtimeEnv === undefined ? "" : JSON.stringify(runtimeEnv)}/${wants}`;
+  return `${jobId}/${maxActorsPerWorker}/${JSON.stringify([runtimeEnv ?? null, placement ?? null])}/${wants}`;
 }

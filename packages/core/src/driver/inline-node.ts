@@ -20,7 +20,7 @@ import {
   type JobInfo,
   persistThrough,
 } from "../control/mod.ts";
-import { EventRing, LeaseLoop, type Machine } from "../node/mod.ts";
+import { EventRing, LeaseLoop, type Machine, misplacedOn } from "../node/mod.ts";
 import { LeaseEngine, type SchedulerCommand, type SchedulerEvent } from "../scheduler/mod.ts";
 import {
   type ActorStart,
@@ -83,8 +83,11 @@ export class InlineNode {
       {
         nowMs: Date.now,
         send: (to, message) => this.send(to, message),
-        requestActorWorker: ({ requestId, jobId, demand, worker }) =>
-          this.feed({ kind: "worker-requested", requestId, jobId, demand, worker }),
+        requestActorWorker: ({ requestId, jobId, demand, worker }) => {
+          const misplaced = misplacedOn({ nodeId: this.options.nodeId, name: NAME }, demand);
+          if (misplaced) this.control.actorWorkerRefused(requestId, misplaced);
+          else this.feed({ kind: "worker-requested", requestId, jobId, demand, worker });
+        },
         releaseActorWorker: (requestId) => this.feed({ kind: "request-released", requestId }),
         // As elsewhere a death is told after what led to it has been handled.
         killWorker: (workerId, intended) => setImmediate(() => this.end(workerId, intended)),
@@ -140,7 +143,9 @@ export class InlineNode {
     switch (message.t) {
       case "lease-demand": {
         const { shape, demand, wanted } = message;
-        this.feed({ kind: "demand-changed", clientId: driver, shape, demand, wanted });
+        const misplaced = demand && misplacedOn({ nodeId: this.options.nodeId, name: NAME }, demand);
+        if (misplaced) this.options.toDriver({ t: "lease-refused", shape, ...misplaced });
+        else this.feed({ kind: "demand-changed", clientId: driver, shape, demand, wanted });
         return;
       }
       case "lease-return": {

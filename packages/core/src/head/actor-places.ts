@@ -9,7 +9,7 @@
  * 4. When the node dies that was asked, another is chosen.
  */
 import type { NodeId, ProcessId, WorkerId } from "../base/ids.ts";
-import { type ClusterView, type PlacementRequest, Placer, Shape } from "../placement/mod.ts";
+import { type ClusterView, type PlacementRequest, Placer } from "../placement/mod.ts";
 import type {
   ActorWorkerReady,
   ActorWorkerRefused,
@@ -17,6 +17,7 @@ import type {
   StatedWorker,
 } from "../wire/cluster-messages.ts";
 import type { WorkerAddress, WorkerDeath } from "../wire/messages.ts";
+import { placementOf } from "./demand.ts";
 
 /** How long it is waited for a node that could take what none can. */
 const INFEASIBLE_MS = 10_000;
@@ -66,7 +67,7 @@ export class ActorPlaces {
     const from = creator === undefined ? undefined : this.effects.nodeOf(creator);
     const place: Place = {
       request,
-      placement: { shape: new Shape(demand.name, room ?? demand.resources), strategy: "default", from },
+      placement: { ...placementOf(demand, room), from },
       node: undefined,
       hold: undefined,
       infeasibleSinceMs: undefined,

@@ -3,8 +3,9 @@
  * engine, and divided anew when there is room that was not there.
  */
 import type { NodeId } from "../base/ids.ts";
-import { ClusterView, LeaseDivider, type PlacementStrategy, parseSelector, Shape } from "../placement/mod.ts";
+import { ClusterView, LeaseDivider, type PlacementStrategy, type Shape } from "../placement/mod.ts";
 import type { DivideLeases, LeasesDivided } from "../wire/cluster-messages.ts";
+import { placementOf } from "./demand.ts";
 
 interface Ask {
   readonly node: NodeId;
@@ -37,9 +38,7 @@ export class LeaseDivisions {
     let ask = asks.get(key);
     if (!ask) {
       if (!demand) return;
-      const { strategy = "default", selectors = [] } = demand.placement ?? {};
-      const shape = new Shape(demand.name, demand.resources, selectors.map(parseSelector));
-      ask = { node, key, shape, strategy, wanted, granted: new Map(), told: "" };
+      ask = { node, key, ...placementOf(demand), wanted, granted: new Map(), told: "" };
       asks.set(key, ask);
     }
     ask.wanted = wanted;

@@ -8,6 +8,7 @@ export { Ending, endProcess, Lifeline } from "./lifeline.ts";
 export { localAddressTowards } from "./local-address.ts";
 export { describeMachine, type Machine } from "./machine.ts";
 export { runNode } from "./main.ts";
+export { misplacedOn } from "./misplaced.ts";
 export { NodeLog } from "./node-log.ts";
 export { endProcessOf, isRunning, type RunningProcess, readAddressFile, writeAddressFile } from "./running-process.ts";
 export {

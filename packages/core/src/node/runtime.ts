@@ -37,7 +37,6 @@ import {
   type Router,
   type StateStore,
 } from "../control/mod.ts";
-import { admits, parseSelector } from "../placement/mod.ts";
 import {
   LeaseEngine,
   type ResourcePool,
@@ -55,16 +54,7 @@ import type {
   NodeStanding,
   WorkerOrder,
 } from "../wire/cluster-messages.ts";
-import type {
-  Demand,
-  FromNode,
-  Hello,
-  LeaseGranted,
-  LogLines,
-  ToNode,
-  Welcome,
-  WorkerDeath,
-} from "../wire/messages.ts";
+import type { FromNode, Hello, LeaseGranted, LogLines, ToNode, Welcome, WorkerDeath } from "../wire/messages.ts";
 import type { ClaimPages } from "./claims.ts";
 import { type ActorOrder, ClusterActors } from "./cluster-actors.ts";
 import { ClusterLink } from "./cluster-link.ts";
@@ -76,11 +66,12 @@ import { Drain } from "./drain.ts";
 import type { EarlySocket } from "./early-socket.ts";
 import { EventRing } from "./event-ring.ts";
 import { trimHeapSoon, trimHeapWhenGrown } from "./heap-trim.ts";
-import { LeaseBroker, type LeaseBrokerEffects, type LeaseNotice } from "./lease-broker.ts";
+import { LeaseBroker, type LeaseNotice } from "./lease-broker.ts";
 import { LeaseLoop } from "./lease-loop.ts";
 import { Logs } from "./logs.ts";
 import { describeMachine, type Machine } from "./machine.ts";
 import { MemoryMonitor } from "./memory-monitor.ts";
+import { misplacedOn } from "./misplaced.ts";
 import type { NodeLog } from "./node-log.ts";
 import { answerQuery, nodeUse } from "./node-queries.ts";
 import { NodeObjects } from "./objects.ts";
@@ -1015,6 +1006,11 @@ export class NodeRuntime {
 
   private requestActorWorker(request: ActorWorkerRequest): void {
     const { requestId, jobId, demand, worker } = request;
+    const misplaced = this.config.cluster ? undefined : misplacedOn(this.config, demand);
+    if (misplaced) {
+      this.actorControl.actorWorkerRefused(requestId, misplaced);
+      return;
+    }
     this.requests.set(requestId, request);
     this.namespaces.set(jobId, request.namespace);
     this.feed({ kind: "worker-requested", requestId, jobId, demand, worker });
@@ -1048,20 +1044,6 @@ function fromOutside({ worker, ...notice }: LeaseGranted): LeaseGranted {
   const { claims: _claims, ...address } = worker;
   return { ...notice, worker: address };
 }
-
-/** A node by itself has no labels, and no other beside it. */
-function misplacedOn({ nodeId, name }: NodeConfig, { placement, name: what }: Demand): Misplaced | undefined {
-  const { strategy, selectors } = placement ?? {};
-  if (typeof strategy === "object" && !strategy.soft && strategy.nodeId !== nodeId) {
-    const message = `${what} is to run on node ${strategy.nodeId}, and ${name} (${nodeId}) is a node by itself; see nodes()`;
-    return { code: "NODE_NOT_FOUND", message };
-  }
-  if (!selectors || selectors.some((selector) => admits(parseSelector(selector), {}))) return undefined;
-  const message = `${what} has a labelSelector, and node ${name}, which is one by itself, has no labels; join a cluster whose nodes have some (mobula start --label key=value)`;
-  return { code: "INFEASIBLE", message };
-}
-
-type Misplaced = ReturnType<LeaseBrokerEffects["misplaced"]>;
 
 /** How many demands are taken here before the node is half in use: what is packed, and not spread. */
 function packable(units: ResourceUnits, pool: Pick<ResourcePool, "total" | "available">): number {

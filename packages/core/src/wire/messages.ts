@@ -293,6 +293,7 @@ export interface ActorOptionsRecord {
   readonly isolation: "process" | "shared";
   readonly maxActorsPerWorker: number;
   readonly runtimeEnv?: RuntimeEnv;
+  readonly placement?: Placement;
 }
 /** What a worker needs to make the actor; opaque to control. */
 export interface ActorSpec {

@@ -58,6 +58,24 @@ test("spread goes round the nodes", async () => {
   expect(counts).toEqual({ one: 1, two: 1, three: 1 });
 });
 
+class Place {
+  node(): string {
+    return runtimeContext().nodeId;
+  }
+}
+const RemotePlace = remote(Place);
+
+test("actors go where they are wanted too, alone or shared", async () => {
+  for (const isolation of ["process", "shared"] as const) {
+    const nodeId = idOf.get("three") ?? "";
+    const made = [
+      RemotePlace.options({ isolation, labelSelector: { zone: "a" } }).remote(),
+      RemotePlace.options({ isolation, schedulingStrategy: { nodeId } }).remote(),
+    ];
+    expect((await get(made.map((actor) => actor.node.remote()))).map((id) => nameOf.get(id))).toEqual(["one", "three"]);
+  }
+});
+
 test("what is bound to a node that dies is refused, by its name; a soft wish goes elsewhere", async () => {
   const four = await cluster.addNode({ name: "four", resources: { cpu: 1 } });
   expect(await get(where.options({ schedulingStrategy: { nodeId: four.id } }).remote(0))).toBe(four.id);

@@ -1,4 +1,15 @@
-import { get, init, isObjectRef, type ObjectRef, put, release, remote, runtimeContext, shutdown } from "mobula";
+import {
+  get,
+  init,
+  isObjectRef,
+  type ObjectRef,
+  put,
+  release,
+  remote,
+  runtimeContext,
+  shutdown,
+  type TaskOptions,
+} from "mobula";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { newFolder } from "../new-folder.ts";
 import { blockUntil, errorOf, note, notes, raise, raised } from "./helpers.ts";
@@ -411,6 +422,30 @@ describe("options", () => {
   ])("%s is refused at the call", (_name, given, named) => {
     expect(options(given)).toThrow(expect.objectContaining({ code: "INVALID_OPTION" }));
     expect(options(given)).toThrow(named);
+  });
+
+  test("on one machine there is no other node, and none with labels: what asks for one is refused by name", async () => {
+    const picky = (options: TaskOptions) =>
+      get(remote(() => runtimeContext().nodeId, { name: "picky", ...options }).remote());
+    const here = await picky({});
+    expect(await picky({ schedulingStrategy: { nodeId: here }, labelSelector: { zone: "!a" } })).toBe(here);
+    expect(await picky({ schedulingStrategy: { nodeId: "elsewhere", soft: true } })).toBe(here);
+    const elsewhere = { schedulingStrategy: { nodeId: "elsewhere" } };
+    await expect(picky(elsewhere)).rejects.toMatchObject({
+      code: "NODE_NOT_FOUND",
+      message: expect.stringMatching(/picky.*elsewhere/),
+    });
+    const labelled = { labelSelector: [{ zone: "a" }, { zone: "b" }] };
+    await expect(picky(labelled)).rejects.toMatchObject({
+      code: "INFEASIBLE",
+      message: expect.stringMatching(/picky.*no labels/),
+    });
+    class Place {
+      at(): string {
+        return runtimeContext().nodeId;
+      }
+    }
+    await expect(get(remote(Place, labelled).remote().at.remote())).rejects.toThrow(/no labels/);
   });
 
   test("options() overrides for one call and leaves the function as it was", async () => {
