@@ -130,11 +130,12 @@ export async function shutdown(): Promise<void> {
 export const isInitialized = (): boolean => findCurrent() !== undefined;
 
 function printLog(lines: LogLines["lines"]): void {
-  for (const { stream, name, pid, text, repeated } of lines) {
+  for (const { stream, name, pid, node, text, repeated } of lines) {
     if (takeProgressLine(text)) continue;
     // The first such line was printed when it came; this one stands for those of other workers since.
     const times = repeated > 0 ? ` [${repeated} more time${repeated === 1 ? "" : "s"} from other workers]` : "";
-    board().printAbove(() => process[stream].write(`(${name === "" ? "" : `${name} `}pid=${pid}) ${text}${times}\n`));
+    const who = `${name === "" ? "" : `${name} `}pid=${pid}${node === undefined ? "" : ` node=${node}`}`;
+    board().printAbove(() => process[stream].write(`(${who}) ${text}${times}\n`));
   }
 }
 

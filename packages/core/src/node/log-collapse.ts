@@ -25,10 +25,12 @@ export class LineCollapser {
     const key = `${line.stream} ${line.text}`;
     const seen = this.seen.get(key);
     if (seen && nowMs < seen.untilMs) {
-      if (seen.first.pid === line.pid) return line;
-      seen.repeated++;
+      // One that stands for others of its node is counted as those.
+      if (line.repeated === 0 && seen.first.pid === line.pid && seen.first.node === line.node) return line;
+      seen.repeated += line.repeated || 1;
       return undefined;
     }
+    if (line.repeated > 0) return line;
     if (!seen && this.seen.size < TEXTS_MAX)
       this.seen.set(key, { first: line, untilMs: nowMs + COLLAPSE_MS, repeated: 0 });
     return line;

@@ -124,6 +124,11 @@ export class Logs {
     }
   }
 
+  /** Of workers of another node, for a driver of this one. */
+  arrived(jobId: JobId, lines: LogLines["lines"]): void {
+    for (const line of lines) this.keep(jobId, line);
+  }
+
   private keep(jobId: JobId, line: LogLine): void {
     let sink = this.sinks.get(jobId);
     if (!sink) {

@@ -90,6 +90,17 @@ describe("equal lines", () => {
     expect(collapser.flush(COLLAPSE_MS)).toEqual([{ ...line(1), repeated: 2 }]);
     expect(collapser.push(line(2), COLLAPSE_MS)).toEqual(line(2));
   });
+
+  test("lines of other nodes are counted with those of this one, and counts of theirs are added", () => {
+    const collapser = new LineCollapser();
+    collapser.push(line(1), 0);
+    expect(collapser.push({ ...line(1), node: "two" }, 10)).toBeUndefined();
+    expect(collapser.push({ ...line(1), node: "two", repeated: 3 }, 20)).toBeUndefined();
+    expect(collapser.flush(COLLAPSE_MS)).toEqual([{ ...line(1), repeated: 4 }]);
+    const late = { ...line(1), node: "two", repeated: 2 };
+    expect(collapser.push(late, COLLAPSE_MS)).toEqual(late);
+    expect(collapser.flush(2 * COLLAPSE_MS)).toEqual([]);
+  });
 });
 
 describe("whom to end when memory runs out", () => {

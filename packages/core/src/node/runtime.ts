@@ -493,9 +493,15 @@ export class NodeRuntime {
       case "lease-give-back":
         this.leaseReturned(message.client, message.leaseId, message.retire);
         return;
-      case "job-log":
-        this.sendLines(message.jobId, { t: "log", lines: message.lines }, message.hops);
+      case "job-log": {
+        const { jobId, hops } = message;
+        const { name: node = from } = this.others.get(nodeTag(from)) ?? {};
+        const lines = message.lines.map((line) => ({ node, ...line }));
+        const hasDriver = [...this.members.values()].some((member) => member.jobId === jobId);
+        if (hasDriver) this.logs.arrived(jobId, lines);
+        else this.sendLines(jobId, { t: "log", lines }, hops);
         return;
+      }
       case "worker-order":
         if (message.kill !== undefined) this.pool.kill(message.workerId, message.kill);
         if (message.interrupt !== undefined) this.pool.interrupt(message.workerId, message.interrupt);

@@ -675,7 +675,10 @@ export interface LogLines {
     readonly name: string;
     readonly pid: number;
     readonly text: string;
+    /** Other than 0: this line stands for so many more, of other workers. */
     readonly repeated: number;
+    /** The name of the node where it was printed, if that is not the driver's. */
+    readonly node?: string;
   }[];
 }
 export interface Answer {

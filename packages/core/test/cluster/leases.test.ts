@@ -90,13 +90,32 @@ test("a cancel reaches a loop on another node, and its worker lives on", async (
   });
 });
 
-test("what a task prints on another node reaches its driver", async () => {
-  const write = vi.spyOn(process.stdout, "write").mockImplementation(() => true);
+test("what tasks print on another node reaches their driver: with name, pid and node, and once when several print the same", async () => {
+  const written: string[] = [];
+  const write = vi.spyOn(process.stdout, "write").mockImplementation((text) => written.push(`${text}`) > 0);
+  const speak = remote(function speak(said: string) {
+    console.log(said);
+    console.error(`${said}, to stderr`);
+    return [runtimeContext().nodeId, process.pid] as const;
+  });
+  const errors = vi.spyOn(process.stderr, "write").mockImplementation((text) => written.push(`${text}`) > 0);
   try {
-    await elsewhere(() => get(remote(() => console.log("printed elsewhere")).remote()));
-    await eventually(() => write.mock.calls.some(([text]) => /printed elsewhere/.test(`${text}`)), "it is printed");
+    const [, pid] = await elsewhere(() => get(speak.remote("printed elsewhere")));
+    await eventually(() => written.includes(`(speak pid=${pid} node=two) printed elsewhere\n`), "it is printed");
+    await eventually(() => written.some((text) => text.includes("elsewhere, to stderr")), "stderr is printed");
+    const [there] = await elsewhere(() => get(speak.remote("the same words")));
+    const isIdle = async (): Promise<boolean> =>
+      (await nodes()).some(({ name, available }) => name === "one" && available.cpu === 1);
+    await eventually(isIdle, "there is room at home");
+    // With a demand of its own it is none for the lease over there.
+    const [here] = await get(speak.options({ numCpus: 0.5 }).remote("the same words"));
+    expect(here).not.toBe(there);
+    const counted = /node=two\) the same words \[1 more time from other workers\]\n$/;
+    await eventually(() => written.some((text) => counted.test(text)), "the other is counted");
+    expect(written.filter((text) => text.endsWith("the same words\n"))).toHaveLength(1);
   } finally {
     write.mockRestore();
+    errors.mockRestore();
   }
 });
 
