@@ -119,6 +119,18 @@ test("what tasks print on another node reaches their driver: with name, pid and 
   }
 });
 
+test("a worker of another node that dies loses its task at once, and the task is run again", async () => {
+  const marker = join(folder, "died-once");
+  const startedAt = performance.now();
+  const dies = remote((file: string) => {
+    if (existsSync(file)) return runtimeContext().attempt;
+    writeFileSync(file, "");
+    process.kill(process.pid, "SIGKILL");
+  });
+  expect(await elsewhere(() => get(dies.remote(marker)))).toBe(1);
+  expect(performance.now() - startedAt).toBeLessThan(3_000);
+});
+
 test("a result of 1 MiB comes from another node as it was", async () => {
   const make = remote(() => Uint8Array.from({ length: 2 ** 20 }, (_, i) => i % 251));
   const bytes = await elsewhere(() => get(make.remote()));
