@@ -17,7 +17,7 @@ import {
 } from "../node/mod.ts";
 import { NETWORK_VARIABLE } from "../transport/mod.ts";
 import type { Network } from "./network.ts";
-import { isStopped, marked, processesOf, signalAll } from "./processes.ts";
+import { awaited, isStopped, marked, processesOf, signalAll } from "./processes.ts";
 import type { ClusterNode, NodeSpec, WorkerProcess } from "./types.ts";
 
 const STORE_BYTES = 512 * 2 ** 20;
@@ -121,7 +121,7 @@ export class Member implements ClusterNode {
   async killControl(): Promise<void> {
     if (!this.control) return;
     process.kill(this.control.pid, "SIGKILL");
-    await this.control.exited;
+    await awaited(this.control.exited);
   }
 
   pids(): number[] {
@@ -152,7 +152,7 @@ export class Member implements ClusterNode {
   async signal(signal: NodeJS.Signals): Promise<void> {
     await signalAll(() => this.pids(), signal);
     // What it has left behind is removed then.
-    if (signal === "SIGKILL") await Promise.all([this.node?.launched.exited, this.control?.exited]);
+    if (signal === "SIGKILL") await awaited(Promise.all([this.node?.launched.exited, this.control?.exited]));
   }
 
   /** It stands still, and would hear of nothing. */

@@ -9,6 +9,16 @@ const POLL_MS = 5;
 const SIGNAL_MS = 45_000;
 const ENDING: ReadonlySet<NodeJS.Signals> = new Set(["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGABRT"]);
 
+/** What a member's process tells does not keep this one alive; a call that waits for it does. */
+export async function awaited<T>(told: Promise<T>): Promise<T> {
+  const alive = setInterval(() => {}, SIGNAL_MS);
+  try {
+    return await told;
+  } finally {
+    clearInterval(alive);
+  }
+}
+
 export const marked = (mark: string): Readonly<Record<string, string>> => ({ [VARIABLE]: mark });
 
 /** Those that live, in ascending order. Empty where there is no /proc. */
