@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import type { JobId, NodeId, ProcessId, WorkerId } from "../base/ids.ts";
 import { toUnits } from "../base/resources.ts";
 import { ClusterView } from "../placement/mod.ts";
-import type { WorkerAddress } from "../wire/messages.ts";
+import type { Placement, WorkerAddress } from "../wire/messages.ts";
 import { ActorPlaces } from "./actor-places.ts";
 
 const A = "a0000000" as NodeId;
@@ -36,12 +36,19 @@ function setUp(totals: Readonly<Record<string, Readonly<Record<string, number>>>
     requestId: number,
     resources: Readonly<Record<string, number>>,
     worker: "fresh" | WorkerId = "fresh",
+    placement?: Placement,
   ) =>
     places.request({
       requestId,
       jobId: "j" as JobId,
       namespace: "",
-      demand: { key: "k", resources: toUnits(resources), priority: 0, name: "Counter" },
+      demand: {
+        key: "k",
+        resources: toUnits(resources),
+        priority: 0,
+        name: "Counter",
+        ...(placement && { placement }),
+      },
       worker,
       label: "Counter",
       retriable: false,
@@ -117,6 +124,12 @@ test("what no node can take is refused after a while, unless a node joins that c
     "INFEASIBLE",
     expect.stringMatching(/Counter needs .*disk.*no node can ever/),
   ]);
+});
+
+test("a node that is named and unknown is refused at once", () => {
+  const s = setUp({ [A]: { cpu: 1 } });
+  s.request(1, { cpu: 1 }, "fresh", { strategy: { nodeId: "f".repeat(32) as NodeId, soft: false } });
+  expect(s.take()).toMatchObject([["refused", 1, "NODE_NOT_FOUND", expect.stringMatching(/no such node/)]]);
 });
 
 test("a node that dies takes its workers with it, and what it was asked for is asked for elsewhere", () => {

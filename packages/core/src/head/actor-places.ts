@@ -188,8 +188,9 @@ export class ActorPlaces {
       const nowMs = this.effects.nowMs();
       place.infeasibleSinceMs ??= nowMs;
       this.waiting.add(place);
-      if (nowMs - place.infeasibleSinceMs < INFEASIBLE_MS) return;
       const { code, message } = decision;
+      // Ids are not given twice: a node that is not there will not be.
+      if (code === "INFEASIBLE" && nowMs - place.infeasibleSinceMs < INFEASIBLE_MS) return;
       this.withdraw(place);
       this.forget(place);
       this.effects.refused(place.request.requestId, { code, message });

@@ -521,7 +521,7 @@ export class ActorTable {
     const because: FailureRecord | undefined = cause?.error
       ? unpackFailure(cause.error)
       : cause && cause.code !== "ACTOR_DIED"
-        ? { code: cause.code, kind: cause.code === "INFEASIBLE" ? "invalid" : "lost", message: cause.message }
+        ? { code: cause.code, kind: NOT_TO_BE_HAD.has(cause.code) ? "invalid" : "lost", message: cause.message }
         : undefined;
     return {
       code: "ACTOR_DIED",
@@ -545,6 +545,9 @@ function mergeCalls(from: ActorRecord, to: ActorRecord): void {
 /** The message tells of the end of the incarnation that calls were sent to. */
 const isOver = (actor: ActorRecord, { state, incarnation }: ActorState): boolean =>
   incarnation > actor.incarnation || state === "restarting" || state === "dead";
+
+/** What was asked for is nowhere. */
+const NOT_TO_BE_HAD: ReadonlySet<string> = new Set(["INFEASIBLE", "NODE_NOT_FOUND"]);
 
 const SENT = { code: new Uint8Array(0), host: new Uint8Array(0) };
 

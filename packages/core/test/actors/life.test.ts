@@ -190,6 +190,17 @@ describe("ends", () => {
     expect(error.message).toMatch(/argument/);
   });
 
+  test("one that is to be where labels or a node are that a node by itself does not have", async () => {
+    const isolations = ["process", "shared"] as const;
+    for (const isolation of isolations) {
+      const labelled = remote(Counter, { isolation, labelSelector: { zone: "a" } }).remote();
+      expect(await errorOf(labelled.get.remote())).toMatchObject({ cause: { code: "INFEASIBLE", kind: "invalid" } });
+    }
+    const elsewhere = remote(Counter, { schedulingStrategy: { nodeId: "f".repeat(32) } }).remote();
+    const error = await errorOf(elsewhere.get.remote());
+    expect(error).toMatchObject({ code: "ACTOR_DIED", cause: { code: "NODE_NOT_FOUND", kind: "invalid" } });
+  });
+
   test("one that can never be placed", async () => {
     const counter = remote(Counter, { numCpus: 1_000 }).remote();
     const error = await errorOf(counter.get.remote());
