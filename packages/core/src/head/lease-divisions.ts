@@ -2,9 +2,11 @@
  * How many leases of a shape each node is asked for: what nodes' brokers want, divided over the cluster by the placement
  * engine, and divided anew when there is room that was not there.
  */
-import type { NodeId } from "../base/ids.ts";
-import { ClusterView, LeaseDivider, type PlacementStrategy, type Shape } from "../placement/mod.ts";
+import { type NodeId, nodeTag } from "../base/ids.ts";
+import { LARGE_ARGUMENTS_BYTES } from "../base/limits.ts";
+import { ClusterView, LeaseDivider, type LocalBytes, type PlacementStrategy, type Shape } from "../placement/mod.ts";
 import type { DivideLeases, LeasesDivided } from "../wire/cluster-messages.ts";
+import type { Demand } from "../wire/messages.ts";
 import { placementOf } from "./demand.ts";
 
 interface Ask {
@@ -12,6 +14,7 @@ interface Ask {
   readonly key: string;
   readonly shape: Shape;
   readonly strategy: PlacementStrategy;
+  readonly locality: readonly LocalBytes[] | undefined;
   wanted: number;
   granted: ReadonlyMap<NodeId, number>;
   /** What the node was told last. */
@@ -38,7 +41,7 @@ export class LeaseDivisions {
     let ask = asks.get(key);
     if (!ask) {
       if (!demand) return;
-      ask = { node, key, ...placementOf(demand), wanted, granted: new Map(), told: "" };
+      ask = { node, key, ...placementOf(demand), locality: this.nearTo(demand), wanted, granted: new Map(), told: "" };
       asks.set(key, ask);
     }
     ask.wanted = wanted;
@@ -68,11 +71,19 @@ export class LeaseDivisions {
     this.roomVersion = this.view.roomVersion;
   }
 
+  private nearTo({ near }: Demand): readonly LocalBytes[] | undefined {
+    if (near === undefined) return undefined;
+    for (const { id } of this.view.nodes())
+      if (nodeTag(id) === near) return [{ nodeId: id, bytes: LARGE_ARGUMENTS_BYTES }];
+    return undefined;
+  }
+
   private tell(ask: Ask): void {
-    const { node, key, shape, strategy, wanted, granted } = ask;
+    const { node, key, shape, strategy, locality, wanted, granted } = ask;
     const division = this.divider.divide(nameOf(node, key), {
       shape,
       strategy,
+      locality,
       from: node,
       wanted,
       granted,

@@ -257,12 +257,12 @@ export class LeaseBroker {
 
   private settle(ask: Ask): void {
     const { here } = this;
-    const { placement } = ask.demand;
+    const { placement, near } = ask.demand;
     const isDivided = this.isClustered || (this.effects.hasControl && placement !== undefined);
     const targets = new Map<NodeId, number>(isDivided ? ask.division : undefined);
     if (isDivided) {
       const { held } = this.part(ask, here);
-      const more = this.isDraining || placement ? 0 : this.effects.packable(ask.demand);
+      const more = this.isDraining || placement || near ? 0 : this.effects.packable(ask.demand);
       targets.set(here, Math.max(targets.get(here) ?? 0, held.size + more));
       this.askControl(ask);
     } else {

@@ -50,6 +50,8 @@ export interface ObjectListener {
 
 export class ObjectTable {
   readonly holds: HoldTable;
+  /** The tag of this node. */
+  readonly here: string;
   private readonly self: ProcessId;
   private readonly effects: OwnerEffects;
   private readonly records = new SeqTable<ObjectRecord>();
@@ -72,6 +74,7 @@ export class ObjectTable {
 
   constructor(self: ProcessId, effects: OwnerEffects, engineSeqsFrom = ENGINE_SEQS_FROM) {
     this.self = self;
+    this.here = nodeTagOf(self);
     this.nextEngineSeq = engineSeqsFrom;
     this.effects = effects;
     this.holds = new HoldTable(
@@ -113,7 +116,7 @@ export class ObjectTable {
     if (value.at === "inline") this.setValue(record, { ...value, nested });
     else {
       const { key, size } = value;
-      const home = nodeTagOf(this.self);
+      const home = this.here;
       this.setValue(record, { at: "stored", name: storedName(home, key), size, home, nested });
     }
   }

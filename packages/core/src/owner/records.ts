@@ -26,6 +26,8 @@ export interface Registered {
   readonly cost: { micros: number; runs: number };
   /** Absent when the function has captured none. */
   readonly captured: Captured | undefined;
+  /** The same with other queues, for tasks whose large arguments lie on other nodes: by the tags of those. */
+  readonly near: Map<string, Registered>;
 }
 
 /** Refs and handles in a function: held while it can be called, and until its last task has ended. */
@@ -204,7 +206,7 @@ interface TaskRarities {
 export class TaskRecord {
   readonly seq: Seq;
   /** What is run: a function, or a method of `actor`; undefined for the creation of an actor. */
-  private readonly what: Registered | MethodTemplate | undefined;
+  private what: Registered | MethodTemplate | undefined;
   actor: ActorRecord | undefined;
   private argsFrom: Uint8Array;
   private argsRange: number;
@@ -273,6 +275,10 @@ export class TaskRecord {
   get registered(): Registered | undefined {
     // Of tasks it is a function, see the constructor.
     return this.actor === undefined ? (this.what as Registered) : undefined;
+  }
+
+  set registered(registered: Registered) {
+    this.what = registered;
   }
 
   /** Undefined for the creation of an actor. */

@@ -20,6 +20,7 @@ import type { OwnerEffects, TaskOutcome } from "./effects.ts";
 import type { Handover } from "./handover.ts";
 import { type KeptBytes, writeKept } from "./kept-bytes.ts";
 import { LeaseTable } from "./leases.ts";
+import { nearTo, nodeOfLarge } from "./locality.ts";
 import type { ObjectTable } from "./objects.ts";
 import {
   type Lease,
@@ -119,7 +120,8 @@ export class TaskTable {
     }
     const keys = this.objects.useNested(template.nested);
     const captured = keys.length > 0 ? { keys, links: new Set<WorkerLink>(), tasks: 0, isDropped: false } : undefined;
-    this.templates.set(template.id, { template, shape: this.leases.shapeOf(template.demand), cost, captured });
+    const shape = this.leases.shapeOf(template.demand);
+    this.templates.set(template.id, { template, shape, cost, captured, near: new Map() });
   }
 
   isRegistered(id: number): boolean {
@@ -241,10 +243,26 @@ export class TaskTable {
     }
     if (task.actor) this.calls?.ready(task);
     else if (task.registered) {
+      if (task.deps.length > 0) task.registered = this.nearest(task, task.registered);
       const { shape } = task.registered;
       if (shape.refused !== undefined) this.fail(task, { ...shape.refused, kind: "invalid" });
       else this.leases.enqueue(task, shape, first);
     }
+  }
+
+  /** With the queue for where its large arguments lie. */
+  private nearest(task: TaskRecord, registered: Registered): Registered {
+    const { near, template } = registered;
+    // Where it is to run is said already.
+    const tag = template.demand.placement ? undefined : nodeOfLarge(task.deps, this.objects.here);
+    if (tag === undefined) return near.get(this.objects.here) ?? registered;
+    let there = near.get(tag);
+    if (!there) {
+      if (!near.has(this.objects.here)) near.set(this.objects.here, registered);
+      there = { ...registered, shape: this.leases.shapeOf(nearTo(template.demand, tag)) };
+      near.set(tag, there);
+    }
+    return there;
   }
 
   // ── sending ────────────────────────────────────────────────────────────────────────────────────────────────────

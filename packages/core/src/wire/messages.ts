@@ -81,6 +81,8 @@ export interface Demand {
   readonly runtimeEnv?: RuntimeEnv;
   /** Left out: on any node, as the default policy sees fit. */
   readonly placement?: Placement;
+  /** The tag of a node on which large arguments lie: there is best, and anywhere else will do. */
+  readonly near?: string;
   /** For people: the function that waits. */
   readonly name: string;
 }

@@ -126,6 +126,7 @@ test("a worker of another node that dies loses its task at once, and the task is
     if (existsSync(file)) return runtimeContext().attempt;
     writeFileSync(file, "");
     process.kill(process.pid, "SIGKILL");
+    return undefined;
   });
   expect(await elsewhere(() => get(dies.remote(marker)))).toBe(1);
   expect(performance.now() - startedAt).toBeLessThan(3_000);

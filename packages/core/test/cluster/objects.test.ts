@@ -1,6 +1,6 @@
 /** Stored objects over nodes: read, passed on and freed anywhere, and there while somebody has a copy or can make them again. */
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { get, nodes, put, release, remote, wait } from "../../src/api/mod.ts";
+import { get, nodes, put, release, remote, runtimeContext, wait } from "../../src/api/mod.ts";
 import { LocalCluster } from "../../src/testing/mod.ts";
 import { eventually } from "../eventually.ts";
 
@@ -79,6 +79,23 @@ test("copies make room for what is needed next, and are fetched again", async ()
   const own = Array.from({ length: 12 }, () => make.options(on("three")).remote(6 * MIB, 9));
   for (const ref of own) expect(await get(look.options(on("three")).remote(ref))).toBe(9);
   release(...refs, ...own);
+});
+
+test("a task runs where its large arguments lie, and elsewhere when there is no room", async () => {
+  const where = remote(async (_bytes: Uint8Array, ms: number) => {
+    await new Promise((resolve) => setTimeout(resolve, ms));
+    return runtimeContext().nodeId;
+  });
+  const three = cluster.nodes.find(({ name }) => name === "three")?.id;
+  const large = make.options(on("three")).remote(16 * MIB, 1);
+  await wait([large]);
+  const isIdle = async (): Promise<boolean> =>
+    (await nodes()).some(({ nodeId, available }) => nodeId === three && available.cpu === 2);
+  await eventually(isIdle, "node three has given back what was leased");
+  for (let turn = 0; turn < 3; turn++) expect(await get(where.remote(large, 0))).toBe(three);
+  const many = await get(Array.from({ length: 5 }, () => where.remote(large, 1_500)));
+  expect(new Set(many).size).toBeGreaterThan(1);
+  release(large);
 });
 
 test("nothing is left when all refs are gone", async () => {
