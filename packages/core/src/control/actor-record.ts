@@ -26,8 +26,8 @@ export type Ending =
   | { readonly kind: "stop"; readonly cause: DeathCause; readonly isRefusable: boolean }
   /** To end at once, for good. */
   | { readonly kind: "kill"; readonly cause: DeathCause }
-  /** To end at once, and to start again if it may. */
-  | { readonly kind: "restart" };
+  /** To end at once, and to start again if it may; `isMove`: in order, since its node is drained. */
+  | { readonly kind: "restart"; readonly isMove?: boolean };
 
 export interface ActorRecord {
   readonly actorId: ActorId;
@@ -40,6 +40,8 @@ export interface ActorRecord {
   spec: ActorSpec;
   phase: Phase;
   incarnation: number;
+  /** How many incarnations it has for having been moved off a node that was drained. */
+  moves: number;
   /** When it came into its phase. */
   sinceMs: number;
   /** When its host was last told to make it. */

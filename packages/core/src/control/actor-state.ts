@@ -26,6 +26,7 @@ export interface SavedActor {
   readonly incarnation: number;
   /** In a cluster. */
   readonly creator?: ProcessId;
+  readonly moves?: number;
 }
 
 /** @param overNodes in a cluster. */
@@ -40,8 +41,8 @@ export function savingChanges(actor: ActorRecord, codes: ActorCodes, overNodes: 
     changes.push({ key: savedNameKey(namespace, options.name), value: pack(actorId) });
   }
   if (overNodes) {
-    const { creator, spec } = actor;
-    const saved: SavedActor = { actorId, jobId, namespace, options, spec, incarnation, creator };
+    const { creator, spec, moves } = actor;
+    const saved: SavedActor = { actorId, jobId, namespace, options, spec, incarnation, creator, moves };
     changes.push(...codes.savingChanges(spec.codeKey), { key: ACTOR_PREFIX + actorId, value: pack(saved) });
   } else if (options.lifetime === "detached") {
     const spec = codes.whole(actor.spec);

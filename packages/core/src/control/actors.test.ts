@@ -337,6 +337,36 @@ describe("an actor's end", () => {
     expect(s.takeRequests()).toEqual([]);
   });
 
+  test("one that moves off a drained node uses up no restart; one that may not be made again stays", () => {
+    const s = setUp();
+    alive(s, A, 1, { maxRestarts: 1 });
+    alive(s, B, 2);
+    s.control.moveActors([workerId(1), workerId(2)], 10_000);
+    expect(s.takeSent()).toMatchObject([{ t: "actor-stop", actorId: A, reason: "drained", timeoutMs: 10_000 }]);
+    s.exited(1, A, 0, "drained");
+    expect(s.takeSent(s.driver)).toMatchObject([{ actorId: A, state: "restarting", incarnation: 1 }]);
+    s.ready(s.takeRequests()[0], 3);
+    s.made(3, A, 1);
+    s.dies(3);
+    // That was the one restart.
+    s.ready(s.takeRequests()[0], 4);
+    s.made(4, A, 2);
+    s.takeSent();
+    s.dies(4);
+    expect(s.takeSent(s.driver)).toMatchObject([{ actorId: A, state: "dead" }]);
+  });
+
+  test("one that moves and is killed meanwhile is killed", () => {
+    const s = setUp();
+    alive(s, A, 1, { maxRestarts: 1 });
+    s.control.moveActors([workerId(1)], 10_000);
+    s.killByQuery(A, true);
+    expect(s.takeKilled()).toEqual([[workerId(1), "killed"]]);
+    s.takeSent();
+    s.dies(1, { intended: "killed" });
+    expect(s.takeSent(s.driver)).toMatchObject([{ actorId: A, state: "dead" }, { t: "answer" }]);
+  });
+
   test("one that its node ends is made again if it may, and is dead otherwise", () => {
     const s = setUp();
     for (const [id, maxRestarts] of [

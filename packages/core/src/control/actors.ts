@@ -99,6 +99,8 @@ export interface Actors {
   tick(): void;
   shutdown(done: () => void): void;
   restore(saved: SavedActor): void;
+  /** The node of these workers is drained: actors that may be made again are, elsewhere, when what they run has ended. */
+  moveFrom(workers: readonly WorkerId[], deadlineMs: number): void;
   holdsUnknown(): void;
   /** As {@link restore}, but it may live on: it is not made again before {@link lost}, unless a node {@link adopt}s it. */
   recover(saved: SavedActor): void;
@@ -388,7 +390,7 @@ export function createActors(
   /** Makes the actor again if it may be; `cause` is for when it may not. */
   function again(actor: ActorRecord, isYoung: boolean, cause: DeathCause): void {
     const { maxRestarts } = actor.options;
-    if (maxRestarts !== -1 && actor.incarnation >= maxRestarts) {
+    if (maxRestarts !== -1 && actor.incarnation - actor.moves >= maxRestarts) {
       die(actor, cause);
       return;
     }
@@ -499,7 +501,7 @@ export function createActors(
       die(actor, cause);
       return;
     }
-    const isBeingKilled = actor.ending?.kind === "restart";
+    const isBeingKilled = actor.ending?.kind === "restart" && !isMoving(actor);
     actor.ending = isBeingKilled ? { kind: "kill", cause } : { kind: "stop", cause, isRefusable };
     if (!isRefusable) answerLookups(actor);
     if (isBeingKilled) return;
@@ -549,7 +551,7 @@ export function createActors(
       return;
     }
     actor.onKilled.push(onKilled);
-    const before = isRefusing(actor) ? undefined : actor.ending;
+    const before = isRefusing(actor) || isMoving(actor) ? undefined : actor.ending;
     // Once it is told to end for good, a milder order changes nothing but the haste.
     if (before?.kind === "kill" || (before?.kind === "restart" && !noRestart)) return;
     if (before?.kind === "stop") actor.ending = { kind: "kill", cause: before.cause };
@@ -592,6 +594,7 @@ export function createActors(
       spec: saved.spec,
       phase: "named",
       incarnation: saved.incarnation,
+      moves: saved.moves ?? 0,
       sinceMs: nowMs,
       startedMs: nowMs,
       requestId: undefined,
@@ -905,6 +908,19 @@ export function createActors(
       again(actor, false, { code: "WORKER_DIED", message });
     },
 
+    moveFrom(workers, deadlineMs) {
+      const residents = workers.flatMap((workerId) => [...(byWorker.get(workerId) ?? [])]);
+      for (const actor of residents) {
+        if (actor.options.maxRestarts === 0 || actor.ending !== undefined || actor.worker === undefined) continue;
+        actor.ending = { kind: "restart", isMove: true };
+        // It uses up none of its restarts.
+        actor.moves++;
+        setDeadline(actor, out.nowMs() + deadlineMs);
+        const { actorId, worker } = actor;
+        out.send(worker.processId, { t: "actor-stop", actorId, reason: "drained", timeoutMs: deadlineMs });
+      }
+    },
+
     holdsUnknown() {
       areHoldsKnown = false;
     },
@@ -981,6 +997,8 @@ const jobOf = (actorId: ActorId): ActorRecord["jobId"] => actorId.slice(JOB_ID_S
 
 const isEnding = (actor: ActorRecord): boolean =>
   actor.phase === "dead" || actor.ending?.kind === "stop" || actor.ending?.kind === "kill";
+
+const isMoving = ({ ending }: ActorRecord): boolean => ending?.kind === "restart" && ending.isMove === true;
 
 /** It was told to end because nobody is seen to hold it, and may refuse. */
 const isRefusing = ({ ending }: ActorRecord): boolean => ending?.kind === "stop" && ending.isRefusable;

@@ -292,6 +292,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
     actorWorkerReady: (requestId, worker, gpus) => handle(() => actors.workerReady(requestId, worker, gpus)),
     actorWorkerRefused: (requestId, reason) => handle(() => actors.workerRefused(requestId, reason)),
     workerDied: (death) => handle(() => actors.workerDied(death)),
+    moveActors: (workers, deadlineMs) => handle(() => actors.moveFrom(workers, deadlineMs)),
     tick: () =>
       handle(() => {
         recovery.tick();

@@ -118,6 +118,8 @@ export interface Control {
    */
   workerDied(death: WorkerDeath): void;
 
+  /** The node of these workers is drained, within so long: its actors move off if they may be made again. */
+  moveActors(workers: readonly WorkerId[], deadlineMs: number): void;
   /** Deadlines that have passed take effect. Call it at least once a second. */
   tick(): void;
   /** Asks every actor to end in order; `done` once all have (at most shutdownMs and a grace later, given ticks). */

@@ -137,6 +137,11 @@ export class HeadActors {
     if (isAwaited) this.allStated();
   }
 
+  nodeDrains(node: NodeId, deadlineMs: number): void {
+    const workers = this.places.workersOf(node).map(({ workerId }) => workerId);
+    this.control.moveActors(workers, deadlineMs);
+  }
+
   private stated(node: NodeId, { processes, retired, jobs, workers }: NodeStatement): void {
     const tag = nodeTag(node);
     this.router.stated(tag, processes);

@@ -234,6 +234,7 @@ export class HeadRuntime {
       const { nodeId, name } = nodeCalled(this.members.all(), node).description;
       this.options.log.write("info", `node ${name} (${nodeId}) is drained, within ${deadlineMs} ms`);
       this.members.drain(nodeId, deadlineMs);
+      this.actors.nodeDrains(nodeId, deadlineMs);
       return { t: "answer", id, result: { nodeId, name } };
     } catch (error) {
       const { code, kind, message } = error as MobulaError; // As nodeCalled throws.

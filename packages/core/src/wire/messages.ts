@@ -653,7 +653,7 @@ export interface ActorStart {
   readonly gpus: readonly string[];
   readonly spec: ActorSpec;
 }
-/** To a host: run the shutdown hook (at most `timeoutMs`), then say {@link ActorExited}. */
+/** To a host: run the shutdown hook (at most `timeoutMs`), then say {@link ActorExited}. See control/README.md. */
 export interface ActorStop {
   readonly t: "actor-stop";
   readonly actorId: ActorId;

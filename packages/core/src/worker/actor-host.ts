@@ -183,9 +183,12 @@ export class ActorHost {
       return;
     }
     this.options.toNode({ t: "actor-stopping", actorId: actor.actorId, incarnation: actor.incarnation });
-    // Nobody is left to hear what its calls give, or nobody will be.
-    if (reason !== "out-of-scope") for (const { running } of actor.open) running.cancel("TASK_CANCELLED", true);
-    setTimeout(() => void this.end(actor, message.timeoutMs), DRAIN_MS).unref();
+    // If nobody is left to hear what its calls give, or nobody will be.
+    const isHeard = reason === "out-of-scope" || reason === "drained";
+    if (!isHeard) for (const { running } of actor.open) running.cancel("TASK_CANCELLED", true);
+    // One that moves off its node has all the time that this is given, and its hook what is left of it.
+    const drainMs = reason === "drained" ? message.timeoutMs : DRAIN_MS;
+    setTimeout(() => void this.end(actor, message.timeoutMs), drainMs).unref();
     this.endWhenDrained(actor, message.timeoutMs);
   }
 
