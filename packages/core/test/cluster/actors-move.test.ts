@@ -23,7 +23,9 @@ class Worker {
   async sleep(ms: number, started?: string): Promise<string> {
     if (started !== undefined) writeFileSync(started, "");
     await new Promise((resolve) => setTimeout(resolve, ms));
-    return runtimeContext().nodeId;
+    const { signal, nodeId } = runtimeContext();
+    signal.throwIfAborted();
+    return nodeId;
   }
   restarted(): boolean {
     return runtimeContext().wasRestarted;
