@@ -21,7 +21,8 @@ const REQUEST_MS = 5_000;
  * @throws ConnectionLostError when the port is taken.
  */
 export async function startHealth({ port, notReady }: HealthOptions): Promise<Server> {
-  const { createServer } = await import("node:http");
+  // Few need it, so it is loaded only now; a bundle that runs from compiled code cannot `import()`.
+  const { createServer } = process.getBuiltinModule("node:http");
   const server = createServer({ requestTimeout: REQUEST_MS, headersTimeout: REQUEST_MS }, (request, response) => {
     const reason = request.url === "/readyz" ? notReady() : undefined;
     const isKnown = request.url === "/readyz" || request.url === "/healthz";

@@ -115,6 +115,27 @@ test("the test kit starts a cluster, whose driver is the program's own runtime",
   });
 });
 
+test("a head and its node run in the foreground, tell their health, and end in order", async () => {
+  project.write(
+    "foreground.mjs",
+    `import { spawn } from "node:child_process";\nimport { once } from "node:events";\nimport { createServer } from "node:net";\n` +
+      `const freePort = async () => { const s = createServer().listen(0); await once(s, "listening"); const { port } = s.address(); s.close(); return port; };\n` +
+      `const [node, head] = [await freePort(), await freePort()];\n` +
+      `const args = ["--foreground", "--json", "--head", "--host", "127.0.0.1", "--port", "0", "--state", "./state", "--cpus", "1"];\n` +
+      `const health = ["--health-port", node, "--head-health-port", head].map(String);\n` +
+      `const child = spawn(process.execPath, ["node_modules/mobula/dist/cli.cjs", "start", ...args, ...health], { stdio: ["ignore", "pipe", "inherit"] });\n` +
+      `const ended = once(child, "exit");\n` +
+      `await Promise.race([once(child.stdout, "data"), ended]);\n` +
+      `for (const port of [node, head]) console.log((await fetch(\`http://127.0.0.1:\${port}/readyz\`)).status);\n` +
+      `child.kill("SIGTERM");\nconsole.log((await ended).join());\n`,
+  );
+  expect(await project.run(node24.path, ["foreground.mjs"])).toEqual({
+    code: 0,
+    stdout: "200\n200\n0,\n",
+    stderr: "",
+  });
+});
+
 test("modules that wait at their top level, nested tasks and threads that load streams work in workers", async () => {
   project.write("waits.ts", waitingModule);
   project.write("hard.ts", hardProgram);
