@@ -1,0 +1,262 @@
+/** Stores of several nodes in one process, with real sockets between them, which are cut, slowed down and refused. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, test } from "vitest";
+import { eventually } from "../../test/eventually.ts";
+import { newNodeId, newProcessId, nodeTag, type ProcessId, storedName } from "../base/ids.ts";
+import { type OpenObject, type StoreServer, startStore } from "../store/mod.ts";
+import { dialBulk, listenPeers } from "../transport/mod.ts";
+import { TestProxy } from "../transport/test-proxy.ts";
+import type { AboutCopies } from "../wire/cluster-messages.ts";
+import type { StoredValue, StorePinned } from "../wire/messages.ts";
+import { NodeObjects } from "./objects.ts";
+
+const MIB = 2 ** 20;
+const TOKEN = "token";
+const ended: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const end of ended.splice(0).reverse()) await end();
+});
+
+class Cluster {
+  readonly nodes = new Map<string, TestNode>();
+  readonly dead = new Set<string>();
+
+  async add(capacityBytes = 64 * MIB): Promise<TestNode> {
+    const node = await TestNode.start(this, capacityBytes);
+    this.nodes.set(node.tag, node);
+    return node;
+  }
+
+  async kill(node: TestNode): Promise<void> {
+    this.dead.add(node.tag);
+    this.nodes.delete(node.tag);
+    await node.stop();
+    for (const other of this.nodes.values()) other.objects.nodeDied(node.tag);
+  }
+}
+
+class TestNode {
+  readonly nodeId = newNodeId();
+  readonly tag = nodeTag(this.nodeId);
+  readonly process = newProcessId(this.nodeId);
+  readonly said: string[] = [];
+  objects!: NodeObjects;
+  store!: StoreServer;
+  proxy!: TestProxy;
+  private readonly waiting = new Map<ProcessId, ((pinned: StorePinned) => void)[]>();
+  readonly folder = mkdtempSync(join(tmpdir(), "mo-"));
+  private stopped: Promise<void> | undefined;
+  private close!: () => Promise<void>;
+
+  static async start(cluster: Cluster, capacityBytes: number): Promise<TestNode> {
+    const node = new TestNode();
+    const { nodeId, tag, folder } = node;
+    const self = newProcessId(nodeId);
+    node.store = await startStore({
+      ...{ self, directory: folder, capacityBytes, spillDirectory: folder, spillBytesMax: 0, putTimeoutMs: 500 },
+      now: () => performance.now(),
+      log: () => {},
+      requestCollect: () => {},
+      onPinned: (process, pinned) => node.objects.pinned(process, pinned),
+      onCopyDropped: (key) => node.objects.copyDropped(key),
+    });
+    node.objects = new NodeObjects({
+      ...{ nodeId, self, store: node.store, capacityBytes },
+      onPinned: (process, pinned) => node.waiting.get(process)?.shift()?.(pinned),
+      onOrphans: () => {},
+      send: (to, message: AboutCopies) => {
+        node.said.push(message.t);
+        setImmediate(() => cluster.nodes.get(to)?.objects.hear(tag, message));
+      },
+      addressOf: (to) => cluster.nodes.get(to)?.proxy.address,
+      isDead: (to) => cluster.dead.has(to),
+      keeper: (besides) => [...cluster.nodes.keys()].find((one) => !besides.has(one)),
+      onMoved: () => {},
+      dial: (address) => dialBulk({ address, token: TOKEN, who: { nodeId } }),
+      nowMs: () => performance.now(),
+      log: () => {},
+    });
+    const listener = await listenPeers({
+      ...{ host: "127.0.0.1", port: 0, tokens: () => [TOKEN] },
+      accept: () => {
+        throw new Error("only bulk connections are expected");
+      },
+      acceptSocket: (socket) => node.objects.serve(socket),
+    });
+    node.proxy = await TestProxy.to(listener);
+    node.close = async () => {
+      node.proxy.close();
+      await listener.close();
+      node.objects.close();
+      await node.store.close();
+      rmSync(folder, { recursive: true, force: true });
+    };
+    ended.push(() => node.stop());
+    return node;
+  }
+
+  stop(): Promise<void> {
+    this.stopped ??= this.close();
+    return this.stopped;
+  }
+
+  /** An object of which each MiB has another first byte, for an owner on `home`. */
+  async make(bytes: number, home: TestNode): Promise<StoredValue> {
+    const room = await this.store.makeRoom(bytes, "test");
+    if (!("memory" in room.place)) throw new Error("the arena has room");
+    for (let at = 0; at < bytes; at += MIB) room.place.memory.fill(1 + at / MIB, at, at + MIB);
+    const key = room.seal(home.process, false);
+    return { at: "stored", name: storedName(this.tag, key), size: bytes, home: home.tag, nested: [] };
+  }
+
+  pin(value: StoredValue, process = this.process): Promise<StorePinned> {
+    return new Promise((resolve) => {
+      this.waiting.set(process, [...(this.waiting.get(process) ?? []), resolve]);
+      this.objects.pin(process, { values: [value] });
+    });
+  }
+
+  /** Pins it, looks at every byte, and lets go. */
+  async read(value: StoredValue): Promise<void> {
+    const { key, error } = await this.pin(value);
+    expect(error).toBeUndefined();
+    const object: OpenObject = await this.store.open(key);
+    if (!("memory" in object.place)) throw new Error("copies lie in the arena");
+    for (let at = 0; at < value.size; at += MIB) {
+      const part = object.place.memory.subarray(at, Math.min(at + MIB, value.size));
+      expect(part.every((byte) => byte === 1 + at / MIB)).toBe(true);
+    }
+    object.close();
+    this.store.unpin(this.process, [key]);
+  }
+
+  get objectsKept(): number {
+    return this.store.stats().objects;
+  }
+}
+
+describe("a copy", () => {
+  test("goes on from another node where its source broke off, and is whole", async () => {
+    const cluster = new Cluster();
+    const [a, b, c] = [await cluster.add(), await cluster.add(), await cluster.add()];
+    const value = await a.make(16 * MIB, a);
+    await b.read(value);
+    // It has the larger part from the first that it asks, and no more than the rest from the other.
+    a.proxy.plan = () => ({ down: 11 * MIB });
+    b.proxy.plan = () => ({ down: 11 * MIB });
+    await c.read(value);
+    expect(a.proxy.bytesDown + b.proxy.bytesDown).toBeLessThan(16 * MIB + 16 * MIB + MIB);
+  });
+
+  test("is had from whoever has one when its maker dies on the way", async () => {
+    const cluster = new Cluster();
+    const [home, a, b, c] = [await cluster.add(), await cluster.add(), await cluster.add(), await cluster.add()];
+    const value = await a.make(8 * MIB, home);
+    await b.read(value);
+    a.proxy.plan = () => ({ down: 5 * MIB, swallows: true });
+    b.proxy.plan = () => "refuse";
+    const reading = c.read(value);
+    await eventually(() => a.proxy.bytesDown > 12 * MIB || b.proxy.connections > 0, "the source is asked");
+    b.proxy.plan = () => ({});
+    await cluster.kill(a);
+    await reading;
+  });
+
+  test("is passed on while it comes, and both go on when its source breaks off", async () => {
+    const cluster = new Cluster();
+    const [a, b, c] = [await cluster.add(), await cluster.add(), await cluster.add()];
+    const value = await a.make(16 * MIB, a);
+    a.proxy.plan = () => ({ down: 9 * MIB, swallows: true });
+    const first = b.read(value);
+    await eventually(() => a.proxy.bytesDown >= 9 * MIB, "a part has come");
+    const second = c.read(value);
+    await eventually(() => b.proxy.bytesDown >= 8 * MIB, "that part is passed on");
+    a.proxy.plan = () => ({});
+    a.proxy.cut();
+    await Promise.all([first, second]);
+  });
+
+  test("of one that nobody has any more is an error, at once", async () => {
+    const cluster = new Cluster();
+    const [home, a] = [await cluster.add(), await cluster.add()];
+    const value = await a.make(MIB, home);
+    await cluster.kill(a);
+    expect((await home.pin(value)).error).toMatchObject({ code: "OBJECT_LOST", kind: "lost" });
+  });
+
+  test("whose home died is an error, and those that there were go", async () => {
+    const cluster = new Cluster();
+    const [home, a, b] = [await cluster.add(), await cluster.add(), await cluster.add()];
+    const value = await a.make(MIB, home);
+    await b.read(value);
+    await cluster.kill(home);
+    expect((await b.pin(value)).error).toMatchObject({ code: "OBJECT_LOST" });
+    expect([a.objectsKept, b.objectsKept]).toEqual([0, 0]);
+  });
+
+  test("that nobody has pinned makes room for others, and is fetched again", async () => {
+    const cluster = new Cluster();
+    const [a, b] = [await cluster.add(), await cluster.add(16 * MIB)];
+    const values = [];
+    for (let index = 0; index < 5; index++) values.push(await a.make(5 * MIB, a));
+    for (const value of [...values, ...values]) await b.read(value);
+    expect(b.said.filter((said) => said === "copy-held").length).toBeGreaterThan(10);
+    expect(b.objectsKept).toBeLessThan(4);
+  });
+
+  test("larger than the store is refused with the store's own error, and others go on", async () => {
+    const cluster = new Cluster();
+    const [a, b] = [await cluster.add(), await cluster.add(8 * MIB)];
+    const [large, small] = [await a.make(12 * MIB, a), await a.make(MIB, a)];
+    expect((await b.pin(large)).error).toMatchObject({ code: "STORE_FULL" });
+    await b.read(small);
+  });
+});
+
+describe("freeing", () => {
+  test("ends a copy on its way, tells who waits, and leaves nothing anywhere", async () => {
+    const cluster = new Cluster();
+    const [a, b, c] = [await cluster.add(), await cluster.add(), await cluster.add()];
+    const value = await a.make(8 * MIB, a);
+    await c.read(value);
+    for (const { proxy } of [a, c]) proxy.plan = () => ({ down: 3 * MIB, swallows: true });
+    const before = a.proxy.bytesDown + c.proxy.bytesDown;
+    const pinned = b.pin(value);
+    await eventually(() => a.proxy.bytesDown + c.proxy.bytesDown >= before + 3 * MIB, "a part has come");
+    a.objects.free([value.name]);
+    expect((await pinned).error).toMatchObject({ code: "OBJECT_LOST", message: expect.stringContaining("released") });
+    await eventually(() => [a, b, c].every(({ objectsKept }) => objectsKept === 0), "nothing is left");
+    await eventually(() => b.store.stats().usedBytes === 0, "nor its room");
+  });
+});
+
+test("many nodes that want one object take it through a chain: no node gives it to all", async () => {
+  const cluster = new Cluster();
+  const maker = await cluster.add();
+  const readers = await Promise.all(Array.from({ length: 6 }, () => cluster.add()));
+  const value = await maker.make(24 * MIB, maker);
+  await Promise.all(readers.map((reader) => reader.read(value)));
+  const given = [maker, ...readers].map(({ proxy }) => Math.round(proxy.bytesDown / (24 * MIB)));
+  expect(given.reduce((a, b) => a + b, 0)).toBe(6);
+  expect(Math.max(...given)).toBeLessThan(4);
+});
+
+test("a connection that says nonsense is ended, and harms nobody", async () => {
+  const cluster = new Cluster();
+  const [a, b] = [await cluster.add(), await cluster.add()];
+  const value = await a.make(MIB, a);
+  const nonsense = [
+    Buffer.from([255, 255, 255, 255]),
+    Buffer.from([4, 0, 0, 0, 1, 2, 3, 4]),
+    Buffer.concat([Buffer.from([3, 0, 0, 0]), Buffer.from([0xc0, 0xc0, 0xc0])]),
+  ];
+  for (const bytes of nonsense) {
+    const { socket, read } = await dialBulk({ address: a.proxy.address, token: TOKEN, who: {} });
+    read({ room: () => undefined, filled: () => {}, overflowed: () => {} });
+    socket.write(bytes);
+    await new Promise((resolve) => socket.once("close", resolve));
+  }
+  await b.read(value);
+});
