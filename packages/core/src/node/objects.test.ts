@@ -173,6 +173,9 @@ describe("a copy", () => {
     await eventually(() => a.proxy.bytesDown >= 9 * MIB, "a part has come");
     const second = c.read(value);
     await eventually(() => b.proxy.bytesDown >= 8 * MIB, "that part is passed on");
+    a.proxy.plan = () => ({ down: 4 * MIB, swallows: true });
+    a.proxy.cut();
+    await eventually(() => b.proxy.bytesDown >= 12 * MIB, "and the next, as soon as it is there");
     a.proxy.plan = () => ({});
     a.proxy.cut();
     await Promise.all([first, second]);
