@@ -53,8 +53,8 @@ const CHANGE_MS = 50;
  * double: after 2 s of cut, a second one is there a second before the first.
  */
 const STALLED = { stalledMs: 500, connectTimeoutMs: 1_200 };
-/** A new head is found within a second; and many nodes that look for one do not keep it from beginning. */
-const REDIAL = { firstMs: 50, maxMs: 1_000 };
+/** A new head is found within half a second; and many nodes that look for one do not keep it from beginning. */
+const REDIAL = { firstMs: 50, maxMs: 500 };
 /** How long a node that begins looks for control. */
 const JOIN_MS = 10_000;
 const ANSWER_MS = 5_000;
