@@ -41,6 +41,10 @@ function setUp({ epoch = 3 } = {}) {
         said.push(`drain ${short(to)} ${message.deadlineMs}`);
         return;
       }
+      if (message.t === "node-found") {
+        said.push(`found ${short(to)} ${message.node?.name ?? "none"}`);
+        return;
+      }
       const nodes = message.nodes.map(({ nodeId: id, state }) => `${short(id)}:${state}`).join(" ");
       said.push(`${message.t === "node-welcome" ? "welcome" : "tell"} ${short(to)} ${nodes}`);
     },
@@ -112,6 +116,25 @@ describe("joining", () => {
     expect(s.take()).toEqual(["welcome 1 1:alive"]);
   });
 
+  test("a node is found by its tag while it lives, and once it is written down", () => {
+    const s = setUp();
+    s.members.join(joining(nodeId(1)), 0);
+    s.hold();
+    s.members.join(joining(nodeId(2)), 0);
+    s.take();
+    const find = (n: number): string[] => {
+      s.members.find(nodeId(1), nodeId(n).slice(0, 8));
+      return s.take();
+    };
+    expect(find(2)).toEqual(["found 1 none"]);
+    s.finish();
+    s.take();
+    expect(find(2)).toEqual(["found 1 n-02"]);
+    s.members.left(nodeId(2), 0);
+    s.take();
+    expect(find(2)).toEqual(["found 1 none"]);
+  });
+
   test("who says that it was a member and is not known here is refused: its work may have been given up", () => {
     const s = setUp();
     s.members.join(joining(nodeId(1), { memberSince: 2 }), 0);
@@ -145,6 +168,26 @@ describe("dying", () => {
     expect(s.take()).toEqual(["tell 2 1:dead", "died 1 nothing was heard of it for 4.0 s"]);
   });
 
+  test("a death that cannot be written down is not told, nor forgotten, and is written as soon as that is possible", () => {
+    const s = setUp();
+    s.members.join(joining(nodeId(1)), 0);
+    s.members.join(joining(nodeId(2)), 0);
+    silent(s, 0, 3_750);
+    s.take();
+    const full = new MobulaError("DISK_FULL", "exhausted", "no room");
+    for (const now of [4_000, 4_250]) {
+      s.hold();
+      silent(s, now, now);
+      s.finish(full);
+    }
+    s.members.join(joining(nodeId(1), { memberSince: 3 }), 4_300);
+    expect(s.take()).toEqual(["refuse 1 NODE_DEAD"]);
+    silent(s, 4_500, 4_500);
+    expect(s.take()).toEqual(["tell 2 1:dead", "died 1 nothing was heard of it for 4.0 s"]);
+    silent(s, 4_750, 4_750);
+    expect(s.take()).toEqual([]);
+  });
+
   test("a word in time clears the suspicion", () => {
     const s = setUp();
     s.members.join(joining(nodeId(1)), 0);
@@ -165,6 +208,18 @@ describe("dying", () => {
     s.members.join(joining(nodeId(1), { memberSince: 3 }), 4_200);
     expect(s.take()).toEqual(["refuse 1 NODE_DEAD"]);
     expect(s.members.get(nodeId(1))?.state).toBe("dead");
+  });
+
+  test("nor does one that was stopped right after it began", () => {
+    const before = setUp();
+    before.members.join(joining(nodeId(1)), 0);
+    const s = setUp({ epoch: 4 });
+    s.members.restore(
+      [...before.durable].map(([key, value]) => ({ key, value })),
+      0,
+    );
+    s.members.tick(60_000);
+    expect(s.members.get(nodeId(1))?.state).toBe("alive");
   });
 
   test("who was stopped itself gives nobody up for what it did not hear", () => {

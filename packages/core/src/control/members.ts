@@ -15,6 +15,7 @@ import { fromUnits, type MobulaError, type NodeId, nodeTag } from "../base/mod.t
 import type {
   NodeDescription,
   NodeDrain,
+  NodeFound,
   NodeJoin,
   NodeRefused,
   NodeStanding,
@@ -47,7 +48,7 @@ export interface Member {
 
 export interface MembersEffects {
   /** To a node that is connected; nothing happens when it is not. */
-  send(to: NodeId, message: NodeWelcome | NodesChanged | NodeDrain): void;
+  send(to: NodeId, message: NodeWelcome | NodesChanged | NodeDrain | NodeFound): void;
   /** Answers a {@link NodeJoin}, and ends the connection it came on. */
   refuse(to: NodeId, message: NodeRefused): void;
   persist(changes: readonly StateChange[], done: (error: MobulaError | undefined) => void): void;
@@ -94,6 +95,8 @@ export interface Members {
   left(nodeId: NodeId, nowMs: number): void;
   /** It takes nothing new, and has so long to end what it does. Said again, when it joins again. */
   drain(nodeId: NodeId, deadlineMs: number): void;
+  /** A node asks which one has this tag. */
+  find(asking: NodeId, tag: string): void;
   tick(nowMs: number): void;
   /** What a state store remembers, before the first node joins. */
   restore(entries: readonly { readonly key: string; readonly value: Uint8Array }[], nowMs: number): void;
@@ -120,6 +123,8 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
   const members = new Map<NodeId, MutableMember>();
   /** Of those that are not dead. */
   const byTag = new Map<string, NodeId>();
+  /** Dead ones of which that could not be written: a full disk. It is tried again at each tick. */
+  const unwritten = new Set<MutableMember>();
   let tickedAtMs: number | undefined;
 
   const standing = ({ description: { nodeId, name, address }, state }: MutableMember): NodeStanding => ({
@@ -164,8 +169,17 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
     member.ending = ending;
     member.diedAtMs = nowMs;
     byTag.delete(nodeTag(nodeId));
-    effects.persist([saved(member)], () => {
-      // Not written down (a full disk): it is dead all the same, for nothing was heard of it.
+    writeDeath(member);
+  }
+
+  /** Until it is written nobody may act on it: the next control would know nothing of it, and let the node in again. */
+  function writeDeath(member: MutableMember): void {
+    unwritten.delete(member);
+    effects.persist([saved(member)], (error) => {
+      if (error) {
+        unwritten.add(member);
+        return;
+      }
       tellOthers(member);
       effects.died(member);
     });
@@ -261,13 +275,20 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
       effects.changed(member);
     },
 
+    find(asking, tag) {
+      const nodeId = byTag.get(tag);
+      const member = nodeId === undefined ? undefined : members.get(nodeId);
+      effects.send(asking, { t: "node-found", tag, node: member && !member.isNew ? standing(member) : null });
+    },
+
     tick(nowMs) {
       const wasPaused = tickedAtMs !== undefined && nowMs - tickedAtMs > OWN_PAUSE_MS;
       tickedAtMs = nowMs;
+      for (const member of [...unwritten]) writeDeath(member);
       const forgotten: StateChange[] = [];
       for (const [nodeId, member] of members) {
         if (member.state === "dead") {
-          if (nowMs - member.diedAtMs < REMEMBERED_MS) continue;
+          if (nowMs - member.diedAtMs < REMEMBERED_MS || unwritten.has(member)) continue;
           members.delete(nodeId);
           forgotten.push({ key: NODE_PREFIX + nodeId, value: null });
           continue;
@@ -281,6 +302,8 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
     },
 
     restore(entries, nowMs) {
+      // It may be stopped before it looks at the time for the first time.
+      tickedAtMs ??= nowMs;
       for (const { key, value } of entries) {
         if (!key.startsWith(NODE_PREFIX)) continue;
         // Our own bytes, under the schema version that the store has checked.

@@ -12,7 +12,7 @@ export {
 export type { StateStore } from "./kv.ts";
 export { persistThrough } from "./kv-rules.ts";
 export { openReplicatedLog } from "./log-location.ts";
-export { createMembers, type Member, type Members, NODE_PREFIX, nodeInfo } from "./members.ts";
+export { createMembers, type Member, type Members, type MembersEffects, NODE_PREFIX, nodeInfo } from "./members.ts";
 export { createRouter, type Router } from "./router.ts";
 export { openLogState } from "./state-log.ts";
 export { createMemoryState } from "./state-memory.ts";
