@@ -91,6 +91,32 @@ describe("reserving", () => {
     expect(free(world)).toEqual({ n1: 0, n2: 0, n3: 0 });
   });
 
+  test("a node that joins again is told again what it has not answered, in whatever phase", () => {
+    const world = new GroupWorld([{ cpu: 2 }, { cpu: 2 }]);
+    create(world, "g", [{ cpu: 2 }, { cpu: 2 }]);
+    const again = () => {
+      const node = world.nodes.get("n1");
+      // Its connection broke, and with it what was on the way.
+      node?.toNode.splice(0);
+      node?.toEngine.splice(0);
+      return brief(world.send({ kind: "node-joined", nodeId: n("n1") }));
+    };
+    expect(again()).toEqual(["prepare-bundles n1"]);
+    answer(world, "n2");
+    world.move("n1", "toNode");
+    expect(again()).toEqual(["prepare-bundles n1"]);
+    expect(brief(answer(world, "n1"))).toEqual(["commit-bundles n1", "commit-bundles n2"]);
+    expect(again()).toEqual(["commit-bundles n1"]);
+    answer(world, "n2");
+    expect(brief(answer(world, "n1"))).toEqual(["group-ready"]);
+    expect(again()).toEqual([]);
+    world.send({ kind: "group-removed", groupId: "g" });
+    answer(world, "n2");
+    world.move("n1", "toNode");
+    expect(again()).toEqual(["return-bundles n1"]);
+    expect(brief(answer(world, "n1"))).toEqual(["group-removed"]);
+  });
+
   test("a gang that does not fit holds nothing, and others use what it waits for", () => {
     const world = new GroupWorld([{ cpu: 2 }, { cpu: 2 }]);
     world.lease("n2", { cpu: 1 });

@@ -168,6 +168,9 @@ export class GroupEngine {
           if (group.spec.jobId === event.jobId && group.spec.lifetime === "owner") this.remove(group, out);
         }
         return;
+      case "node-joined":
+        for (const group of table.at(event.nodeId)) this.orderAgain(group, event.nodeId, out);
+        return;
       case "node-died":
         for (const group of table.at(event.nodeId)) this.lose(group, event.nodeId, nowMs, out);
         return;
@@ -349,6 +352,27 @@ export class GroupEngine {
     return { kind, groupId: spec.groupId, attempt: attempt.number, nodeId };
   }
 
+  private orderToPrepare({ spec }: Group, { attempt, nodeId, indexes }: Reservation): GroupCommand {
+    return {
+      kind: "prepare-bundles",
+      groupId: spec.groupId,
+      attempt: attempt.number,
+      nodeId,
+      bundles: indexes.map((index) => ({ index, units: spec.bundles[index]?.units ?? {} })),
+      commit: attempt.nodes === 1,
+    };
+  }
+
+  /** What the node has not answered. */
+  private orderAgain(group: Group, nodeId: NodeId, out: GroupCommand[]): void {
+    for (const one of group.reservations.values()) {
+      if (one.nodeId !== nodeId) continue;
+      if (one.phase === "preparing") out.push(this.orderToPrepare(group, one));
+      else if (one.phase === "committing") out.push(this.order("commit-bundles", group, one));
+      else if (one.phase === "returning") out.push(this.order("return-bundles", group, one));
+    }
+  }
+
   private drop(group: Group, reservation: Reservation): void {
     for (const hold of reservation.holds) this.view.release(hold);
     this.table.drop(group, reservation);
@@ -462,7 +486,7 @@ export class GroupEngine {
   }
 
   private prepare(group: Group, { indexes }: Placing, plan: NonNullable<Placing["plan"]>, out: GroupCommand[]): void {
-    const { groupId, bundles } = group.spec;
+    const { bundles } = group.spec;
     const attempt = this.nextAttempt++;
     group.infeasible = undefined;
     this.infeasible.delete(group);
@@ -479,15 +503,9 @@ export class GroupEngine {
       const node = this.view.node(nodeId);
       const kinds = kindsOf(list.flatMap((index) => bundles[index] ?? []));
       const holds = node ? kinds.map((kind) => this.view.hold(node, kind.units, kind.indexes.length)) : [];
-      this.table.reserve(group, { attempt: of, nodeId, indexes: list, phase: "preparing", holds });
-      out.push({
-        kind: "prepare-bundles",
-        groupId,
-        attempt,
-        nodeId,
-        bundles: list.map((index) => ({ index, units: bundles[index]?.units ?? {} })),
-        commit: onNode.size === 1,
-      });
+      const reservation: Reservation = { attempt: of, nodeId, indexes: list, phase: "preparing", holds };
+      this.table.reserve(group, reservation);
+      out.push(this.orderToPrepare(group, reservation));
     }
   }
 

@@ -60,6 +60,8 @@ export type GroupEvent =
   | ({ readonly kind: "bundles-returned" } & AtNode)
   /** What a node holds that joins again, or that has prepared and not heard for long. */
   | ({ readonly kind: "bundles-reported"; readonly isCommitted: boolean } & AtNode)
+  /** It has joined, for the first time or again: what it was told last may be lost, and so may its answers. */
+  | { readonly kind: "node-joined"; readonly nodeId: NodeId }
   | { readonly kind: "node-died"; readonly nodeId: NodeId }
   /** Its bundles move to other nodes, if they can. */
   | { readonly kind: "node-draining"; readonly nodeId: NodeId }
@@ -67,6 +69,7 @@ export type GroupEvent =
   | { readonly kind: "view-changed" }
   | { readonly kind: "tick" };
 
+/** Commands. Those for nodes may come twice: what a node has done it says again. */
 export type GroupCommand =
   /** `commit`: the group is on this node alone, so one phase is enough. Otherwise the node waits for the second. */
   | ({

@@ -225,7 +225,8 @@ export class GroupWorld {
     switch (command.kind) {
       case "prepare-bundles": {
         const units = command.bundles.map((bundle) => bundle.units);
-        const isEnough = this.takesAll(node, units) && this.view.node(node.id)?.state.status === "alive";
+        const isEnough =
+          held !== undefined || (this.takesAll(node, units) && this.view.node(node.id)?.state.status === "alive");
         if (!isEnough) {
           node.toEngine.push({ kind: "bundles-refused", reason: "too little room", ...answer });
           return;
