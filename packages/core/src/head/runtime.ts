@@ -9,12 +9,13 @@ import {
   createMembers,
   type Member,
   type Members,
+  type MembersEffects,
   NODE_PREFIX,
   nodeInfo,
   persistThrough,
   type StateStore,
 } from "../control/mod.ts";
-import type { NodeLog } from "../node/mod.ts";
+import { type NodeLog, Recording } from "../node/mod.ts";
 import {
   type Access,
   listenPeers,
@@ -69,32 +70,32 @@ export class HeadRuntime {
     const { log, state } = options;
     const { view } = this.divisions;
     this.actors = new HeadActors({ state, view, send: (to, message) => this.send(to, message) });
-    this.members = createMembers(
-      {
-        send: (to, message) => this.send(to, message),
-        refuse: (to, message) => {
-          log.write("warn", `node ${to} is refused: ${message.message}`);
-          const peer = this.peers.get(to);
-          peer?.send(message);
-          peer?.close();
-        },
-        persist: persistThrough(state),
-        joined: (member) => {
-          const { name, nodeId } = member.description;
-          log.write("info", `node ${name} (${nodeId}) has joined`);
-          this.see(member);
-        },
-        changed: (member) => this.see(member),
-        died: ({ description, ending }) => {
-          log.write("warn", `node ${description.name} (${description.nodeId}) is dead: ${ending}`);
-          this.divisions.view.apply({ kind: "node-died", nodeId: description.nodeId });
-          this.divisions.nodeGone(description.nodeId);
-          this.actors.nodeDied(description.nodeId, description.name);
-          this.peers.get(description.nodeId)?.destroy();
-        },
+    const recording = Recording.of("members", "head", { epoch: state.epoch });
+    const effects: MembersEffects = {
+      send: (to, message) => this.send(to, message),
+      refuse: (to, message) => {
+        log.write("warn", `node ${to} is refused: ${message.message}`);
+        const peer = this.peers.get(to);
+        peer?.send(message);
+        peer?.close();
       },
-      { epoch: state.epoch },
-    );
+      persist: persistThrough(state),
+      joined: (member) => {
+        const { name, nodeId } = member.description;
+        log.write("info", `node ${name} (${nodeId}) has joined`);
+        this.see(member);
+      },
+      changed: (member) => this.see(member),
+      died: ({ description, ending }) => {
+        log.write("warn", `node ${description.name} (${description.nodeId}) is dead: ${ending}`);
+        this.divisions.view.apply({ kind: "node-died", nodeId: description.nodeId });
+        this.divisions.nodeGone(description.nodeId);
+        this.actors.nodeDied(description.nodeId, description.name);
+        this.peers.get(description.nodeId)?.destroy();
+      },
+    };
+    this.members = createMembers(recording?.effects(effects) ?? effects, { epoch: state.epoch });
+    recording?.methods(this.members, ["join", "report", "left", "drain", "find", "tick", "restore"]);
     this.timer = setInterval(() => {
       this.members.tick(monotonicMs());
       this.actors.tick();
@@ -174,6 +175,8 @@ export class HeadRuntime {
     switch (message.t) {
       case "node-join":
         if (message.node.nodeId !== nodeId) return;
+        // It says anew what its owners want: something that it said before may have been lost.
+        this.divisions.nodeGone(nodeId);
         this.members.join(message, nowMs);
         if (this.isMember(nodeId)) this.actors.nodeJoined(nodeId);
         return;
@@ -182,6 +185,9 @@ export class HeadRuntime {
         return;
       case "node-leave":
         this.members.left(nodeId, nowMs);
+        return;
+      case "find-node":
+        this.members.find(nodeId, message.tag);
         return;
       case "node-ends":
         this.divisions.view.apply({ kind: "node-draining", nodeId });

@@ -13,6 +13,7 @@ import type {
   FromControl,
   LeasesDivided,
   NodeDescription,
+  NodeFound,
   NodeStanding,
   NodeUse,
   ToControl,
@@ -28,13 +29,20 @@ export interface ClusterLinkOptions {
   /** Looks for control until it is found: it was a node of the cluster before. */
   readonly isPatient: boolean;
   use(): NodeUse;
-  /** What control says of nodes; the first time, of all of them. */
+  /** What control says of nodes that have changed. */
   onNodes(nodes: readonly NodeStanding[]): void;
+  /**
+   * Control has taken the node in, for the first time or again: what either said on an earlier connection may be lost.
+   *
+   * Control knows this node, and nothing of it that was not said since.
+   *
+   * @param nodes all that are not dead.
+   */
+  onWelcomed(nodes: readonly NodeStanding[], epoch: number): void;
+  onFound(message: NodeFound): void;
   onDivided(message: LeasesDivided): void;
   /** The node is to end when what it does has, or after so long. */
   onDrain(deadlineMs: number): void;
-  /** Control knows this node, and nothing of it that was not said since. */
-  onWelcome(epoch: number): void;
   /** Control is gone, or this session with it: what was said and not answered may be lost. */
   onLost(): void;
   /** What control says of actors. */
@@ -236,8 +244,7 @@ export class ClusterLink {
     switch (message.t) {
       case "node-welcome":
         this.memberSince = message.epoch;
-        this.options.onNodes(message.nodes);
-        this.options.onWelcome(message.epoch);
+        this.options.onWelcomed(message.nodes, message.epoch);
         this.joined?.resolve();
         this.joined = undefined;
         return;
@@ -251,6 +258,9 @@ export class ClusterLink {
         else this.options.onExpelled(error);
         return;
       }
+      case "node-found":
+        this.options.onFound(message);
+        return;
       case "leases-divided":
         this.options.onDivided(message);
         return;

@@ -24,7 +24,10 @@ function setUp(packable = 1, hasControl = false) {
     divide: ({ wanted, granted, demand: first }) =>
       void said.push(`divide ${wanted} of ${JSON.stringify(granted)}${first ? " (first)" : ""}`),
     forget: (key) => void said.push(`forget ${key}`),
-    tell: (_client, notice) => void said.push(`tell ${notice.t} ${"leaseId" in notice ? notice.leaseId : ""}`.trim()),
+    tell: (_client, notice) => {
+      const there = notice.t === "lease-granted" && notice.idThere !== undefined ? ` there ${notice.idThere}` : "";
+      said.push(`tell ${notice.t} ${"leaseId" in notice ? notice.leaseId : ""}${there}`.trim());
+    },
     packable: () => packable,
     namespaceOf: () => "",
   });
@@ -87,6 +90,40 @@ describe("in a cluster", () => {
     expect(s.take()).toEqual(["tell lease-granted 1", 'divide 2 of [["node-here",1]]', "here 0 2"]);
   });
 
+  test("control that takes the node in again is asked again, with the demand, also when there is enough by now", () => {
+    const s = setUp();
+    s.broker.clustered(true);
+    s.broker.demand(client, job, 0, demand, 2);
+    s.grantHere(1);
+    s.grantHere(2);
+    s.take();
+    s.broker.welcomed();
+    expect(s.take()).toContain('divide 2 of [["node-here",2]] (first)');
+  });
+
+  test("what control was never asked it is not asked when it takes the node in", () => {
+    const s = setUp();
+    s.broker.clustered(true);
+    s.broker.demand(client, job, 0, demand, 0);
+    s.take();
+    s.broker.welcomed();
+    s.broker.clientGone(client);
+    expect(s.take()).toEqual([]);
+  });
+
+  test("control forgets an owner that goes while it is asked again, or while there are no other nodes", () => {
+    for (const change of ["welcomed", "clustered"] as const) {
+      const s = setUp();
+      s.broker.clustered(true);
+      s.broker.demand(client, job, 0, demand, 2);
+      if (change === "welcomed") s.broker.welcomed();
+      else s.broker.clustered(false);
+      s.take();
+      s.broker.clientGone(client);
+      expect(s.take()).toEqual(["forget client/0"]);
+    }
+  });
+
   test("a lease of another node has an id of its own here, under which it goes back", () => {
     const s = setUp();
     s.broker.clustered(true);
@@ -95,8 +132,8 @@ describe("in a cluster", () => {
     s.take();
     s.grantThere(1);
     const [granted = ""] = s.take();
-    expect(granted).toMatch(/^tell lease-granted \d{13}$/);
-    const id = lease(Number(granted.split(" ").at(-1)));
+    expect(granted).toMatch(/^tell lease-granted \d{13} there 1$/);
+    const id = lease(Number(granted.split(" ")[2]));
     s.broker.fromNode(there, client, { t: "lease-revoked", leaseId: lease(1) });
     expect(s.take()).toEqual([`tell lease-revoked ${id}`]);
     expect(s.broker.nodeOf("w1")).toBe(there);
@@ -119,16 +156,34 @@ describe("in a cluster", () => {
     expect(s.take()).toEqual(['divide 1 of [["node-here",1],["node-there",1]]', "here 0 1", "lease-ask node-there 0"]);
   });
 
-  test("a reclaimed lease is one less that the other node was asked for", () => {
+  test("of a reclaimed lease the other node is told anew how many are wanted, whatever it was told meanwhile", () => {
     const s = setUp();
     s.broker.clustered(true);
     s.broker.demand(client, job, 0, demand, 3);
     s.divided([here, 1], [there, 2]);
     s.grantThere(1);
-    const id = lease(Number(s.take().at(-1)?.split(" ").at(-1)));
+    const id = lease(Number(s.take().at(-1)?.split(" ")[2]));
     s.broker.fromNode(there, client, { t: "lease-reclaimed", shape: 0, leaseId: lease(1) });
     expect(s.take()).toEqual([`tell lease-reclaimed ${id}`]);
     s.divided([here, 1], [there, 2]);
+    expect(s.take()).toEqual(["lease-ask node-there 2"]);
+    // This crosses the news that a lease has ended, so the node takes one off first and has one too many then.
+    s.grantThere(2);
+    s.broker.fromNode(there, client, { t: "lease-reclaimed", shape: 0, leaseId: lease(2) });
+    s.take();
+    s.broker.demand(client, job, 0, undefined, 0);
+    expect(s.take()).toContain("lease-ask node-there 0");
+  });
+
+  test("so it is of one that its owner gave back while its worker ended it", () => {
+    const s = setUp();
+    s.broker.clustered(true);
+    s.broker.demand(client, job, 0, demand, 3);
+    s.divided([here, 1], [there, 2]);
+    s.grantThere(1);
+    s.broker.giveBack(client, lease(Number(s.take().at(-1)?.split(" ")[2])), false);
+    s.take();
+    s.broker.fromNode(there, client, { t: "lease-reclaimed", shape: 0, leaseId: lease(1) });
     expect(s.take()).toEqual(["lease-ask node-there 2"]);
   });
 
@@ -143,6 +198,24 @@ describe("in a cluster", () => {
     const told = s.take();
     expect(told[0]).toMatch(/^tell lease-lost \d{13}$/);
     expect(told).not.toContain("lease-ask node-there 2");
+  });
+
+  test("nor does one forget what its workers have ended, until what was sent there has come back", () => {
+    const s = setUp();
+    s.broker.clustered(true);
+    s.broker.demand(client, job, 0, demand, 3);
+    s.divided([here, 1], [there, 2]);
+    const ended = [1, 2].map((id) => {
+      s.grantThere(id);
+      const name = lease(Number(s.take().at(-1)?.split(" ")[2]));
+      s.broker.fromNode(there, client, { t: "lease-reclaimed", shape: 0, leaseId: lease(id) });
+      return name;
+    });
+    s.take();
+    s.broker.giveBack(client, ended[0] as LeaseId, false);
+    expect(s.take()).toEqual([]);
+    s.broker.nodeDied(there, "n2");
+    expect(s.take()[0]).toBe(`tell lease-lost ${ended[1]}`);
   });
 
   test("what is granted to an owner that is gone goes back", () => {

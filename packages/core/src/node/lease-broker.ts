@@ -47,11 +47,18 @@ export interface LeaseBrokerEffects {
 
 /** Leases of another node have ids from here on, so that they are none of this node's engine. */
 const FOREIGN_IDS_FROM = 2 ** 40;
+/** Control is to be asked anew, with all that it needs, whether the answer matters here or not. */
+const AGAIN = "again";
 
 interface Part {
-  /** As the node was last told. */
-  wanted: number;
+  /**
+   * As the node was last told; undefined when it may count otherwise: with a lease that ended there it has taken one off,
+   * and what was said to it in the meantime may have come before that, or after.
+   */
+  wanted: number | undefined;
   readonly held: Set<LeaseId>;
+  /** That workers of other nodes have ended, while the owner waits for what it had sent there to come back. */
+  readonly ending: Set<LeaseId>;
 }
 
 interface Ask {
@@ -64,7 +71,7 @@ interface Ask {
   readonly parts: Map<NodeId, Part>;
   /** What control said last. */
   division: ReadonlyMap<NodeId, number> | undefined;
-  /** Of what control was asked last. */
+  /** What control was asked last; "" when it was asked nothing, so that it has nothing to forget. */
   asked: string;
 }
 
@@ -100,7 +107,16 @@ export class LeaseBroker {
     this.isClustered = isClustered;
     for (const ask of this.byKey.values()) {
       ask.division = undefined;
-      ask.asked = "";
+      if (ask.asked !== "") ask.asked = AGAIN;
+      this.settle(ask);
+    }
+  }
+
+  /** Control has taken this node in, for the first time or again: it may know nothing of what was said to it before. */
+  welcomed(): void {
+    for (const ask of this.byKey.values()) {
+      if (ask.asked === "") continue;
+      ask.asked = AGAIN;
       this.settle(ask);
     }
   }
@@ -140,8 +156,8 @@ export class LeaseBroker {
     } else if (notice.t !== "lease-refused" && notice.t !== "lease-revoked") {
       this.endedHere(client, notice.leaseId);
       const ask = notice.t === "lease-reclaimed" ? shapes?.get(notice.shape) : undefined;
-      // The engine has taken one off what the owner wants, which says it anew.
-      if (ask) this.part(ask, this.here).wanted--;
+      // The owner says anew what it wants, and then so does this.
+      if (ask) this.part(ask, this.here).wanted = undefined;
       if (ask && this.isDraining) this.settle(ask);
     }
     this.effects.tell(client, notice);
@@ -152,8 +168,10 @@ export class LeaseBroker {
   }
 
   giveBack(client: ProcessId, leaseId: LeaseId, retire: boolean): void {
+    const isEnding = this.isEnding(leaseId);
     const foreign = this.drop(leaseId);
     if (foreign) {
+      if (isEnding) return;
       this.effects.toNode(foreign.node, { t: "lease-give-back", client, leaseId: foreign.leaseId, retire });
       return;
     }
@@ -168,8 +186,8 @@ export class LeaseBroker {
       ask.wanted = 0;
       if (ask.asked !== "") this.effects.forget(ask.key);
       for (const [node, part] of ask.parts) {
-        for (const leaseId of part.held) this.drop(leaseId);
-        if (node !== this.here && part.wanted > 0) this.tellPart(ask, node, part, 0);
+        for (const leaseId of [...part.held, ...part.ending]) this.drop(leaseId);
+        if (node !== this.here && part.wanted !== 0) this.tellPart(ask, node, part, 0);
       }
       this.byKey.delete(ask.key);
     }
@@ -212,7 +230,7 @@ export class LeaseBroker {
         this.foreign.set(id, { ask, node, leaseId: notice.leaseId, worker: notice.worker });
         this.ids.set(foreignName(node, notice.leaseId), id);
         this.part(ask, node).held.add(id);
-        this.effects.tell(client, { ...notice, leaseId: id });
+        this.effects.tell(client, { ...notice, leaseId: id, idThere: notice.leaseId });
         return;
       }
       case "lease-refused":
@@ -221,12 +239,16 @@ export class LeaseBroker {
       default: {
         const id = this.ids.get(foreignName(node, notice.leaseId));
         const foreign = id === undefined ? undefined : this.foreign.get(id);
-        if (id === undefined || !foreign) return;
-        if (notice.t !== "lease-revoked") this.drop(id);
-        if (notice.t === "lease-reclaimed") {
-          const part = this.part(foreign.ask, node);
-          part.wanted = Math.max(0, part.wanted - 1);
+        if (id === undefined || !foreign) {
+          // It was given back meanwhile. The node takes one off all the same, and the owner has no reason to say anything.
+          const ask = notice.t === "lease-reclaimed" ? this.asks.get(client)?.get(notice.shape) : undefined;
+          if (!ask) return;
+          this.part(ask, node).wanted = undefined;
+          this.settle(ask);
+          return;
         }
+        if (notice.t === "lease-reclaimed") this.end(id, foreign);
+        else if (notice.t !== "lease-revoked") this.drop(id);
         this.effects.tell(client, { ...notice, leaseId: id });
       }
     }
@@ -303,7 +325,7 @@ export class LeaseBroker {
     const asked = JSON.stringify([ask.wanted, granted]);
     if (asked === ask.asked) return;
     const { key, demand, wanted } = ask;
-    const isFirst = ask.asked === "";
+    const isFirst = ask.asked === "" || ask.asked === AGAIN;
     ask.asked = asked;
     this.effects.divide({ t: "divide-leases", key, wanted, granted, ...(isFirst && { demand }) });
   }
@@ -321,10 +343,24 @@ export class LeaseBroker {
   private part(ask: Ask, node: NodeId): Part {
     let part = ask.parts.get(node);
     if (!part) {
-      part = { wanted: 0, held: new Set() };
+      part = { wanted: 0, held: new Set(), ending: new Set() };
       ask.parts.set(node, part);
     }
     return part;
+  }
+
+  private isEnding(leaseId: LeaseId): boolean {
+    const foreign = this.foreign.get(leaseId);
+    return foreign?.ask.parts.get(foreign.node)?.ending.has(leaseId) ?? false;
+  }
+
+  /** It counts no more, but should its node die before what was sent there has come back, its owner must hear of that. */
+  private end(leaseId: LeaseId, { ask, node, leaseId: idThere }: Foreign): void {
+    const part = this.part(ask, node);
+    part.wanted = undefined;
+    part.held.delete(leaseId);
+    part.ending.add(leaseId);
+    this.ids.delete(foreignName(node, idThere));
   }
 
   private drop(leaseId: LeaseId): Foreign | undefined {
@@ -332,7 +368,9 @@ export class LeaseBroker {
     if (!foreign) return undefined;
     this.foreign.delete(leaseId);
     this.ids.delete(foreignName(foreign.node, foreign.leaseId));
-    foreign.ask.parts.get(foreign.node)?.held.delete(leaseId);
+    const part = foreign.ask.parts.get(foreign.node);
+    part?.held.delete(leaseId);
+    part?.ending.delete(leaseId);
     return foreign;
   }
 }

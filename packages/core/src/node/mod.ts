@@ -10,6 +10,7 @@ export { describeMachine, type Machine } from "./machine.ts";
 export { runNode } from "./main.ts";
 export { misplacedOn } from "./misplaced.ts";
 export { NodeLog } from "./node-log.ts";
+export { Recording } from "./recording.ts";
 export { endProcessOf, isRunning, type RunningProcess, readAddressFile, writeAddressFile } from "./running-process.ts";
 export {
   baseFolder,

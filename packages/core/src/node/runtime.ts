@@ -72,12 +72,14 @@ import { Logs } from "./logs.ts";
 import { describeMachine, type Machine } from "./machine.ts";
 import { MemoryMonitor } from "./memory-monitor.ts";
 import { misplacedOn } from "./misplaced.ts";
+import { Neighbours } from "./neighbours.ts";
 import type { NodeLog } from "./node-log.ts";
 import { answerQuery, nodeUse } from "./node-queries.ts";
 import { NodeObjects } from "./objects.ts";
 import { Orphans } from "./orphans.ts";
 import { NodePeers } from "./peers.ts";
 import { ProcessWatch } from "./process-watch.ts";
+import { Recording } from "./recording.ts";
 import type { SpawnOptions, StartedWorker } from "./spawn.ts";
 import { SubmissionWatch } from "./submission-watch.ts";
 import { Timeline } from "./timeline.ts";
@@ -216,12 +218,11 @@ export class NodeRuntime {
   /** To the other nodes. */
   private access: Access | undefined;
   private peers: NodePeers | undefined;
-  /** The other nodes that live, by the tag that their processes have. */
-  private readonly others = new Map<Home, NodeStanding>();
+  private readonly neighbours: Neighbours;
   private readonly router: Router;
   private readonly broker: LeaseBroker;
   private readonly watch = new ProcessWatch({
-    isKnown: (home) => this.others.has(home),
+    isKnown: (home) => this.neighbours.get(home) !== undefined,
     watch: (process) => this.router.watch(process),
     send: (to, message) => this.sendHere(to, message),
   });
@@ -292,9 +293,9 @@ export class NodeRuntime {
       ...{ nodeId: config.nodeId, self, store, capacityBytes: machine.objectStoreBytes, nowMs: monotonicMs },
       onPinned: (process, pinned) => this.send(process, pinned),
       onOrphans: (names, workerId) => this.orphans.ask(names, workerId),
-      send: (to, message) => this.toHome(to, message),
-      addressOf: (tag) => this.others.get(tag)?.address ?? undefined,
-      isDead: (tag) => this.isDeadHome(tag),
+      send: (to, message) => this.neighbours.toHome(to, message),
+      addressOf: (tag) => this.neighbours.get(tag)?.address ?? undefined,
+      isDead: (tag) => this.neighbours.isDead(tag),
       keeper: (besides) => this.keeper(besides),
       onMoved: () => this.drain.look(),
       dial: (address) => {
@@ -305,14 +306,16 @@ export class NodeRuntime {
       },
       log: (message) => this.log.write("warn", message),
     });
-    this.engine = new LeaseEngine({
+    const leaseOptions = {
       total: machine.total,
       gpuIds: machine.gpuIds,
       infeasibleTimeoutMs: config.infeasibleTimeoutMs,
-      newWorkerId,
       nodeName: config.name,
       isShared: config.standing,
-    });
+    };
+    const recording = Recording.of("leases", config.name, leaseOptions);
+    this.engine = new LeaseEngine({ ...leaseOptions, ...(recording?.effects({ newWorkerId }) ?? { newWorkerId }) });
+    recording?.methods(this.engine, ["step"]);
     this.description = {
       nodeId: config.nodeId,
       name: config.name,
@@ -372,9 +375,21 @@ export class NodeRuntime {
       send: (to, message) => this.sendHere(to, message),
       toHome: (to, message) => {
         if (to === CONTROL_HOME) this.clusterActors?.toControl(message);
-        else this.toHome(to, message);
+        else this.neighbours.toHome(to, message);
       },
-      isDead: (tag) => this.isDeadHome(tag),
+      isDead: (tag) => this.neighbours.isDead(tag),
+    });
+    this.neighbours = new Neighbours(config.nodeId, {
+      send: (node, message) => this.peers?.send(node, message),
+      hear: (from, message) => this.fromNode(from, message),
+      find: (tag) => this.cluster?.say({ t: "find-node", tag }),
+      changed: (node) => this.peers?.know(node),
+      died: (tag, node) => {
+        if (node) this.peers?.know(node);
+        if (node) this.broker.nodeDied(node.nodeId, node.name);
+        this.router.homeDied(tag);
+        this.objects.nodeDied(tag);
+      },
     });
     this.broker = new LeaseBroker(config.nodeId, {
       hasControl: config.cluster !== undefined,
@@ -434,7 +449,7 @@ export class NodeRuntime {
       here: nodeId,
       ...cluster,
       access,
-      onMessage: (from, message) => this.fromNode(from, message),
+      onMessage: (from, message) => this.neighbours.fromNode(from, message),
       onBulk: (socket) => this.objects.serve(socket),
       onNews,
     });
@@ -446,10 +461,14 @@ export class NodeRuntime {
       isPatient: this.config.restarts !== undefined,
       use: () => nodeUse(this),
       onNodes: (nodes) => this.heardOf(nodes),
+      onWelcomed: (nodes, epoch) => this.welcomed(nodes, epoch),
+      onFound: ({ tag, node }) => {
+        this.neighbours.found(tag, node);
+        this.nodesChanged();
+      },
       onDivided: (message) => this.broker.divided(message),
       onDrain: (deadlineMs) => this.drain.begin(deadlineMs, monotonicMs()),
       onActors: (message) => this.fromControl(message),
-      onWelcome: (epoch) => this.clusterActors?.welcomed(epoch),
       onLost: () => this.clusterActors?.lost(),
       onExpelled: (error) => {
         this.log.write("error", `this node was given up by its cluster: ${error.message}`);
@@ -462,21 +481,21 @@ export class NodeRuntime {
 
   // ── other nodes ────────────────────────────────────────────────────────────────────────────────────────────────────
 
+  private welcomed(nodes: readonly NodeStanding[], epoch: number): void {
+    this.neighbours.welcomed(nodes);
+    this.nodesChanged();
+    this.broker.welcomed();
+    this.clusterActors?.welcomed(epoch);
+  }
+
   private heardOf(nodes: readonly NodeStanding[]): void {
-    for (const node of nodes) {
-      this.peers?.know(node);
-      if (node.state !== "dead") {
-        this.others.set(nodeTag(node.nodeId), node);
-        continue;
-      }
-      this.others.delete(nodeTag(node.nodeId));
-      this.broker.nodeDied(node.nodeId, node.name);
-      this.router.homeDied(nodeTag(node.nodeId));
-      this.objects.nodeDied(nodeTag(node.nodeId));
-    }
-    this.others.delete(nodeTag(this.config.nodeId));
+    this.neighbours.heardOf(nodes);
+    this.nodesChanged();
+  }
+
+  private nodesChanged(): void {
     this.watch.nodesChanged();
-    this.broker.clustered(this.others.size > 0);
+    this.broker.clustered(this.neighbours.size > 0);
   }
 
   private fromNode(from: NodeId, message: BetweenNodes): void {
@@ -495,7 +514,7 @@ export class NodeRuntime {
         return;
       case "job-log": {
         const { jobId, hops } = message;
-        const { name: node = from } = this.others.get(nodeTag(from)) ?? {};
+        const { name: node = from } = this.neighbours.get(nodeTag(from)) ?? {};
         const lines = message.lines.map((line) => ({ node, ...line }));
         const hasDriver = [...this.members.values()].some((member) => member.jobId === jobId);
         if (hasDriver) this.logs.arrived(jobId, lines);
@@ -520,14 +539,8 @@ export class NodeRuntime {
   private keeper(besides: ReadonlySet<Home>): Home | undefined {
     const here = nodeTag(this.config.nodeId);
     if (!besides.has(here) && !this.drain.hasBegun) return here;
-    for (const [tag, { state }] of this.others) if (state === "alive" && !besides.has(tag)) return tag;
+    for (const [tag, { state }] of this.neighbours.all()) if (state === "alive" && !besides.has(tag)) return tag;
     return undefined;
-  }
-
-  /** Of another node that this one has heard of. */
-  private isDeadHome(tag: Home): boolean {
-    const isThere = tag === nodeTag(this.config.nodeId) || tag === CONTROL_HOME;
-    return !isThere && this.peers !== undefined && !this.others.has(tag);
   }
 
   private fromControl(message: ActorOrder | BetweenHomes): void {
@@ -547,11 +560,6 @@ export class NodeRuntime {
       default:
         this.router.fromHome(CONTROL_HOME, message);
     }
-  }
-
-  private toHome(home: Home, message: BetweenHomes | AboutCopies): void {
-    const node = this.others.get(home);
-    if (node) this.peers?.send(node.nodeId, message);
   }
 
   orderElsewhere(order: Omit<WorkerOrder, "t">, at?: NodeId): boolean {

@@ -271,6 +271,23 @@ describe("giving back", () => {
     ]);
   });
 
+  test("a lease of another node is named to its worker as that node knows it, or the worker would not know that it ended", () => {
+    const { owner, worker } = idle();
+    owner.revoke(1);
+    submitMany(owner, 2, 1);
+    expect(owner.grant(2 ** 40, 0, 0, 7)).toBe(worker);
+    expect(worker.take()[0]).toMatchObject({ kind: "lease", leaseId: 7 });
+  });
+
+  test("one that its worker ended is given back all the same: until then its owner's node tells of that node's death", () => {
+    const { owner } = idle();
+    owner.revoke(1);
+    owner.grant(2 ** 40, 0, 0, 7);
+    owner.reclaim(2 ** 40);
+    owner.flush();
+    expect(owner.takeAsked()).toContainEqual({ t: "lease-return", leaseId: 2 ** 40 });
+  });
+
   test("an idle lease that is called back goes at once; one that is unknown changes nothing", () => {
     const { owner } = idle();
     owner.revoke(1);

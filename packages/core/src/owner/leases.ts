@@ -274,6 +274,7 @@ export class LeaseTable {
     if (!shape || this.leases.has(message.leaseId)) return;
     const lease: Lease = {
       id: message.leaseId,
+      idThere: message.idThere ?? message.leaseId,
       shape,
       link: this.effects.link(message.worker),
       inFlight: new Map(),
@@ -296,6 +297,7 @@ export class LeaseTable {
   inherited(leaseId: LeaseId, link: WorkerLink, shape: Shape): Lease {
     const lease: Lease = {
       id: leaseId,
+      idThere: leaseId,
       shape: { ...shape, queue: new Fifo(), leases: [], inFlight: 0, isDirty: false, isInherited: true },
       link,
       inFlight: new Map(),
@@ -373,7 +375,11 @@ export class LeaseTable {
 
   private giveBack(lease: Lease): void {
     this.drop(lease);
-    if (lease.isReclaimed) return;
+    if (lease.isReclaimed) {
+      // The node of the owner minds those of other nodes until then, should they die.
+      if (lease.idThere !== lease.id) this.effects.toNode({ t: "lease-return", leaseId: lease.id });
+      return;
+    }
     if (lease.isRetiring) {
       // Before the number: the node must not take the worker for an idle one that others may have.
       this.effects.toNode({ t: "lease-return", leaseId: lease.id, retire: true });

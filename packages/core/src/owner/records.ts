@@ -452,6 +452,8 @@ export interface ClaimTable {
 
 export interface Lease {
   readonly id: LeaseId;
+  /** As its worker knows it. */
+  readonly idThere: LeaseId;
   readonly shape: Shape;
   readonly link: WorkerLink;
   /** Sent and unfinished, oldest first. */

@@ -273,12 +273,12 @@ export class TaskTable {
     const { link } = lease;
     const { template, captured } = registered;
     const { out } = link;
-    if (link.namedLease !== lease.id) {
-      link.namedLease = lease.id;
+    if (link.namedLease !== lease.idThere) {
+      link.namedLease = lease.idThere;
       out.begin();
       out.array(2);
       out.uint(TO_WORKER.lease);
-      out.uint(lease.id);
+      out.uint(lease.idThere);
       out.end();
     }
     if (!link.knownTemplates.has(template.id)) {

@@ -247,7 +247,7 @@ export class TestOwner {
 
   // ── the node ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  grant(leaseId: number, workerAt: number, shape = 0): TestWorker {
+  grant(leaseId: number, workerAt: number, shape = 0, idThere = leaseId): TestWorker {
     const name = `w${workerAt}`;
     const worker = {
       workerId: name as WorkerAddress["workerId"],
@@ -256,7 +256,8 @@ export class TestOwner {
       pid: 100 + workerAt,
       address: `/${name}`,
     };
-    this.engine.onNodeMessage({ t: "lease-granted", shape, leaseId: leaseId as LeaseId, worker, gpus: [] });
+    const ids = { leaseId: leaseId as LeaseId, idThere: idThere as LeaseId };
+    this.engine.onNodeMessage({ t: "lease-granted", shape, ...ids, worker, gpus: [] });
     this.flush();
     return this.worker(this.workers.findIndex((each) => each.address.workerId === worker.workerId && !each.isBroken));
   }

@@ -1,3 +1,3 @@
-export { LeaseEngine } from "./lease-engine.ts";
+export { LeaseEngine, type LeaseEngineOptions } from "./lease-engine.ts";
 export type { SchedulerCommand, SchedulerEvent, StopReason } from "./protocol.ts";
 export { ResourcePool } from "./resource-pool.ts";

@@ -144,11 +144,18 @@ export interface ActorWorkerDied {
   readonly death: WorkerDeath;
 }
 
+/** Which node has this tag? {@link NodeFound} answers. */
+export interface FindNode {
+  readonly t: "find-node";
+  readonly tag: string;
+}
+
 export type ToControl =
   | NodeJoin
   | NodeReport
   | NodeLeave
   | NodeEnds
+  | FindNode
   | DivideLeases
   | ForgetLeases
   | Query
@@ -159,7 +166,6 @@ export type ToControl =
   | ActorWorkerRefused
   | ActorWorkerDied
   | BetweenHomes;
-
 // ── control → node ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 export interface NodeWelcome {
@@ -185,6 +191,13 @@ export interface NodeStanding {
 export interface NodesChanged {
   readonly t: "nodes-changed";
   readonly nodes: readonly NodeStanding[];
+}
+
+/** `node` is null when no node that lives has the tag. */
+export interface NodeFound {
+  readonly t: "node-found";
+  readonly tag: string;
+  readonly node: NodeStanding | null;
 }
 
 /** In all at each node, what is granted included; said anew when it changes. */
@@ -253,6 +266,7 @@ export type FromControl =
   | NodeWelcome
   | NodeRefused
   | NodesChanged
+  | NodeFound
   | LeasesDivided
   | NodeDrain
   | Answer

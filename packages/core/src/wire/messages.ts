@@ -544,6 +544,8 @@ export interface LeaseGranted {
   readonly t: "lease-granted";
   readonly shape: number;
   readonly leaseId: LeaseId;
+  /** As its worker knows it, when it is of another node. */
+  readonly idThere?: LeaseId;
   readonly worker: WorkerAddress;
   readonly gpus: readonly string[];
 }

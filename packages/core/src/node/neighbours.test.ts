@@ -1,0 +1,74 @@
+import { expect, test } from "vitest";
+import type { NodeId, ProcessId } from "../base/ids.ts";
+import type { BetweenHomes, BetweenNodes, NodeStanding, NodeState } from "../wire/cluster-messages.ts";
+import { Neighbours } from "./neighbours.ts";
+
+const tag = (n: number): string => String(n).padStart(8, "0");
+const nodeId = (n: number, more = "0"): NodeId => tag(n).padEnd(32, more) as NodeId;
+const standing = (n: number, state: NodeState = "alive", more = "0"): NodeStanding => ({
+  nodeId: nodeId(n, more),
+  name: `n${n}`,
+  address: `n${n}:1`,
+  state,
+});
+const message = (n: number): BetweenHomes => ({ t: "processes-gone", processes: [`p${n}` as ProcessId] });
+const about = (said: BetweenNodes): string => (said.t === "processes-gone" ? said.processes.join() : said.t);
+
+function setUp() {
+  const said: string[] = [];
+  const neighbours = new Neighbours(nodeId(1), {
+    send: (to, what) => void said.push(`send ${Number(to.slice(0, 8))} ${about(what)}`),
+    hear: (from, what) => void said.push(`hear ${Number(from.slice(0, 8))} ${about(what)}`),
+    find: (of) => void said.push(`find ${Number(of)}`),
+    changed: ({ name, state }) => void said.push(`${name} ${state}`),
+    died: (of, node) => void said.push(`died ${Number(of)}${node ? "" : " unknown"}`),
+  });
+  return { neighbours, take: () => said.splice(0) };
+}
+
+test("what comes from a node before control has named it, and what is for it, waits in order", () => {
+  const s = setUp();
+  s.neighbours.fromNode(nodeId(2), message(1));
+  s.neighbours.fromNode(nodeId(2), message(2));
+  s.neighbours.toHome(tag(2), message(3));
+  expect(s.take()).toEqual(["find 2"]);
+  expect(s.neighbours.isDead(tag(2))).toBe(false);
+  s.neighbours.heardOf([standing(2)]);
+  expect(s.take()).toEqual(["n2 alive", "send 2 p3", "hear 2 p1", "hear 2 p2"]);
+  s.neighbours.fromNode(nodeId(2), message(4));
+  s.neighbours.toHome(tag(2), message(5));
+  expect(s.take()).toEqual(["hear 2 p4", "send 2 p5"]);
+});
+
+test("a node that control does not know counts as dead, and nothing that it says counts", () => {
+  const s = setUp();
+  s.neighbours.fromNode(nodeId(2), message(1));
+  s.neighbours.found(tag(2), null);
+  s.neighbours.fromNode(nodeId(2), message(2));
+  s.neighbours.toHome(tag(2), message(3));
+  expect(s.take()).toEqual(["find 2", "died 2 unknown"]);
+  expect(s.neighbours.isDead(tag(2))).toBe(true);
+});
+
+test("who is not named in a welcome has died meanwhile, known or not", () => {
+  const s = setUp();
+  s.neighbours.welcomed([standing(1), standing(2), standing(3)]);
+  s.neighbours.fromNode(nodeId(4), message(1));
+  s.take();
+  s.neighbours.welcomed([standing(1), standing(3)]);
+  expect(s.take()).toEqual(["died 2", "died 4 unknown", "n3 alive"]);
+  expect(s.neighbours.size).toBe(1);
+});
+
+test("a late word of a death does not end another node that has the tag by now", () => {
+  const s = setUp();
+  s.neighbours.heardOf([standing(2)]);
+  s.neighbours.heardOf([standing(2, "dead")]);
+  s.neighbours.heardOf([standing(2, "alive", "f")]);
+  s.take();
+  s.neighbours.heardOf([standing(2, "dead")]);
+  expect(s.take()).toEqual([]);
+  s.neighbours.fromNode(nodeId(2), message(1));
+  expect(s.neighbours.get(tag(2))?.nodeId).toBe(nodeId(2, "f"));
+  expect(s.take()).toEqual([]);
+});
