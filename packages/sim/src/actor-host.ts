@@ -10,6 +10,8 @@ interface Hosted {
   isMade: boolean;
   running: Item | undefined;
   stop: ActorStop | undefined;
+  /** The last call that came by each handle of each caller. */
+  readonly lastFrom: Map<string, Item>;
 }
 
 export class ActorHost {
@@ -32,7 +34,14 @@ export class ActorHost {
   private start(start: ActorStart): void {
     const { world, process } = this.worker;
     this.checkIsOnlyOne(start);
-    const hosted: Hosted = { start, queue: [], isMade: false, running: undefined, stop: undefined };
+    const hosted: Hosted = {
+      start,
+      queue: [],
+      isMade: false,
+      running: undefined,
+      stop: undefined,
+      lastFrom: new Map(),
+    };
     this.actors.set(start.actorId, hosted);
     process.engine.actors.hosts(start.actorId);
     const held: readonly ObjectKey[] = start.spec.nested ?? [];
@@ -88,9 +97,20 @@ export class ActorHost {
       this.worker.over(item);
       this.worker.actorGone(item.link, num, actor.incarnation);
     } else {
+      this.checkOrder(hosted, item);
       hosted.queue.push(item);
       this.next(hosted);
     }
+  }
+
+  private checkOrder({ lastFrom, start }: Hosted, item: Item): void {
+    const caller = item.link.owner;
+    const handle = `${caller.id} ${item.plan.handle}`;
+    const last = lastFrom.get(handle);
+    lastFrom.set(handle, item);
+    if (last === undefined || last.seq < item.seq) return;
+    const detail = `${caller.id} ${item.seq} comes to ${start.actorId} after ${last.seq}`;
+    this.worker.world.fail("calls of one caller begin in the order in which they were made", detail);
   }
 
   private next(hosted: Hosted): void {
@@ -114,7 +134,8 @@ export class ActorHost {
 
   /** Its own handle, while it may still pass it on. */
   selfOf({ actorId }: Item): readonly ObjectKey[] {
-    const hosted = actorId === undefined ? undefined : this.actors.get(actorId);
+    const isLocal = this.worker.world.chances.actorsStay;
+    const hosted = actorId === undefined || isLocal ? undefined : this.actors.get(actorId);
     return hosted === undefined || hosted.stop !== undefined ? [] : [hosted.start.actorId as string as ObjectKey];
   }
 

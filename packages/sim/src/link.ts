@@ -2,9 +2,10 @@
 
 import { OwnerClaims, type WorkerLink } from "../../core/src/owner/mod.ts";
 import { FrameReader, FrameWriter, type WorkerAddress } from "../../core/src/wire/mod.ts";
+import { Channel } from "./network.ts";
 import type { SimProcess } from "./process.ts";
 import type { SimWorker } from "./worker.ts";
-import { Channel, type World } from "./world.ts";
+import type { World } from "./world.ts";
 
 const HEADER_BYTES = 4;
 
@@ -36,9 +37,11 @@ export class SimLink implements WorkerLink {
     this.address = address;
     this.owner = owner;
     this.worker = world.workers.get(address.workerId);
-    this.toWorker = new Channel(world);
-    this.toOwner = new Channel(world);
-    if (this.worker?.words) this.claims = new OwnerClaims(this.worker.words, address.pid, owner.named, () => false);
+    const there = this.worker?.process.place ?? owner.place;
+    this.toWorker = new Channel(world, { from: owner.place, to: there });
+    this.toOwner = new Channel(world, { from: there, to: owner.place });
+    const isHere = this.worker?.process.node === owner.node;
+    if (isHere && this.worker) this.claims = new OwnerClaims(this.worker.words, address.pid, owner.named, () => false);
     if (this.worker?.process.isAlive) this.worker.links.add(this);
     else this.workerGone();
   }
@@ -69,6 +72,14 @@ export class SimLink implements WorkerLink {
       this.worker?.links.delete(this);
       if (this.worker?.process.isAlive) this.worker.process.turn(() => this.worker?.ownerGone(this));
     });
+  }
+
+  /** The worker's machine is given up: the owner ends the session. */
+  cutOff(): void {
+    if (this.isBroken) return;
+    this.toOwner.cutOff();
+    this.toWorker.cutOff();
+    this.owner.engine.onLinkClosed(this);
   }
 
   private frames(bytes: Buffer, handle: (reader: FrameReader) => void): void {

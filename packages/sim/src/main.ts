@@ -1,11 +1,32 @@
 /**
- * Runs the simulation: `node packages/sim/src/main.ts [--seed N] [--steps N] [--runs N]`. A seed repeats a run exactly.
+ * `npm run sim`: runs the simulation.
+ *
+ *   --seeds N          so many runs, from a seed drawn at random on; a seed repeats a run exactly
+ *   --seed N           from this one on
+ *   --nodes N          with so many nodes at first, 4 by default; 0: one that is in no cluster
+ *   --steps N          things that programs do in each run
+ *   --planted [WORD]   shows for each planted bug (whose name contains the word) how many seeds it takes to find it
+ *   --plant NAME       puts that bug in, for this run
+ *   --replay FILE      replays what an engine was told in a real run (MOBULA_RECORD=folder), and compares what it does
+ *   --verbose          prints what each run was like
  */
+import { spawnSync } from "node:child_process";
 import { parseArgs } from "node:util";
-import { simulate } from "./simulation.ts";
+import { plant } from "./plant.ts";
+import { PLANTED, type Planted } from "./planted.ts";
 
 const { values } = parseArgs({
-  options: { seed: { type: "string" }, steps: { type: "string" }, runs: { type: "string" } },
+  options: {
+    seed: { type: "string" },
+    seeds: { type: "string" },
+    steps: { type: "string" },
+    nodes: { type: "string" },
+    planted: { type: "boolean" },
+    plant: { type: "string" },
+    replay: { type: "string", multiple: true },
+    verbose: { type: "boolean" },
+  },
+  allowPositionals: true,
 });
 const number = (name: string, text: string | undefined, otherwise: number): number => {
   const value = text === undefined ? otherwise : Number(text);
@@ -14,10 +35,70 @@ const number = (name: string, text: string | undefined, otherwise: number): numb
   return value;
 };
 
-const first = number("seed", values.seed, Math.floor(Math.random() * 2 ** 31));
-const steps = number("steps", values.steps, 2_000);
-const runs = number("runs", values.runs, 1);
-for (let seed = first; seed < first + runs; seed++) {
-  console.log(`seed ${seed}`);
-  console.log(JSON.stringify(simulate({ seed, steps })));
+/** Failing runs whose traces are printed. */
+const TRACES_MAX = 3;
+
+async function runSeeds(planted: Planted | undefined): Promise<boolean> {
+  if (planted) plant(planted);
+  const { SimulationFailure, simulate } = await import("./simulation.ts");
+  const seeds = number("seeds", values.seeds, planted ? 1_000 : 1);
+  const first = number("seed", values.seed, Math.floor(Math.random() * 2 ** 31));
+  const nodes = number("nodes", values.nodes, planted?.nodes ?? 4);
+  const steps = number("steps", values.steps, nodes === 0 ? 500 : 250);
+  const where = nodes === 0 ? "one node" : `${nodes} nodes`;
+  console.log(`seeds ${first} to ${first + seeds - 1}, ${where}, ${steps} steps each`);
+  let failures = 0;
+  for (let seed = first; seed < first + seeds; seed++) {
+    try {
+      const result = simulate({ seed, steps, ...(nodes > 0 && { nodes }) });
+      if (values.verbose || seeds === 1) console.log(JSON.stringify(result));
+    } catch (error) {
+      if (!(error instanceof SimulationFailure)) throw error;
+      failures++;
+      console.log(`✗ ${error.message}`);
+      if (failures <= TRACES_MAX) console.log(error.trace);
+      if (planted) return false;
+    }
+  }
+  console.log(`${seeds - failures} runs passed, ${failures} failed`);
+  return failures === 0;
 }
+
+/** Each in a process of its own, since a module is loaded once. */
+function showPlanted(): boolean {
+  const first = number("seed", values.seed, 1);
+  let missed = 0;
+  for (const { name } of PLANTED.filter((one) => one.name.includes(words()))) {
+    const options = ["--plant", name, "--seed", String(first), "--seeds", values.seeds ?? "1000"];
+    const { stdout, stderr } = spawnSync(process.execPath, [...process.execArgv, import.meta.filename, ...options], {
+      encoding: "utf8",
+      maxBuffer: 1 << 28,
+    });
+    const found = /^✗ seed (\d+), .* ms: ([^\n]{0,150})/m.exec(stdout);
+    if (!found) missed++;
+    const seeds = Number(found?.[1]) - first + 1;
+    console.log(
+      found
+        ? `✓ ${name}\n    after ${seeds} seeds: ${found[2]}`
+        : `✗ ${name} was not found${stderr.trim().split("\n").at(-1)}`,
+    );
+  }
+  return missed === 0;
+}
+
+const words = (): string =>
+  process.argv.slice(process.argv.indexOf("--planted") + 1).find((word) => !/^-|^\d/.test(word)) ?? "";
+
+const planted = values.plant === undefined ? undefined : PLANTED.find(({ name }) => name === values.plant);
+if (values.plant !== undefined && !planted) throw new RangeError(`no planted bug is called "${values.plant}"`);
+async function replayAll(paths: readonly string[]): Promise<boolean> {
+  const { replay } = await import("./replay.ts");
+  for (const path of paths) {
+    const { engine, calls, answers } = replay(path);
+    console.log(`✓ ${path}: ${engine}, told ${calls} times, did the same ${answers} times`);
+  }
+  return true;
+}
+
+if (values.replay) await replayAll(values.replay);
+else process.exitCode = (values.planted ? showPlanted() : await runSeeds(planted)) ? 0 : 1;

@@ -1,34 +1,87 @@
-/** The node's process: the lease engine and control as in production, their commands carried out in virtual time. */
+/** A node's process: its engines as in production, composed as in `node/runtime.ts`, their commands carried out in virtual time. */
 import {
   type JobId,
+  type LeaseId,
+  type NodeId,
+  nodeTag,
+  nodeTagOf,
   objectKey,
   type ProcessId,
   type ResourceUnits,
   storedNameKey,
   type WorkerId,
 } from "../../core/src/base/mod.ts";
-import { CONTROL_MESSAGES, type Control, type ControlMessage, createControl } from "../../core/src/control/mod.ts";
+import {
+  CONTROL_MESSAGES,
+  type Control,
+  type ControlMessage,
+  createControl,
+  createRouter,
+  type Router,
+} from "../../core/src/control/mod.ts";
+import { LeaseBroker, type LeaseNotice } from "../../core/src/node/lease-broker.ts";
+import { Neighbours } from "../../core/src/node/neighbours.ts";
 import { adopt, Copies, cancelUnheld, saysWhoDelivers } from "../../core/src/owner/mod.ts";
 import { LeaseEngine, type SchedulerCommand, type SchedulerEvent } from "../../core/src/scheduler/mod.ts";
-import type { FromNode, TaskHandover, ToNode, WorkerDeath } from "../../core/src/wire/mod.ts";
+import type {
+  BetweenNodes,
+  NodeDescription,
+  NodeFound,
+  NodeStanding,
+  NodeUse,
+} from "../../core/src/wire/cluster-messages.ts";
+import type { FromNode, TaskHandover, ToNode, WorkerAddress, WorkerDeath } from "../../core/src/wire/mod.ts";
+import { BUNDLE_RESOURCE, SimBundles } from "./bundles.ts";
+import { HeadLink } from "./head-link.ts";
+import type { Place } from "./network.ts";
+import { NodeLinks } from "./node-links.ts";
 import { SimProcess } from "./process.ts";
-import { NODE_ID } from "./store.ts";
 import { SimWorker } from "./worker.ts";
 import type { World } from "./world.ts";
 
 const TOTAL: ResourceUnits = { cpu: 40_000, slot: 20_000 };
+const BUNDLES = 60_000;
 const TICK_MS = 50;
+const PACK_BELOW = 0.5;
+/** Of demands that take nothing. */
+const PACKED_MAX = 64;
 
 interface Granted {
   readonly workerId: WorkerId;
+  /** Of a lease. */
+  clientId: ProcessId | undefined;
   readonly resources: ResourceUnits;
   isBlocked: boolean;
 }
 
+export interface SimNodeOptions {
+  readonly name: string;
+  readonly nodeId: NodeId;
+  readonly machine: string;
+  /** One of several. */
+  readonly isClustered: boolean;
+  readonly total?: ResourceUnits;
+}
+
 export class SimNode {
   readonly world: World;
+  readonly nodeId: NodeId;
+  readonly place: Place;
   readonly control: Control;
+  readonly broker: LeaseBroker;
+  readonly router: Router;
+  readonly links: NodeLinks;
+  readonly bundles: SimBundles;
+  cluster: HeadLink | undefined;
+  /** Its process has ended, or its machine is lost. */
+  isOver = false;
+  private readonly options: SimNodeOptions;
+  private readonly total: ResourceUnits;
   private readonly leases: LeaseEngine;
+  private readonly neighbours: Neighbours;
+  private readonly resumed: (() => void)[] = [];
+  private readonly events: SchedulerEvent[] = [];
+  private isStepping = false;
   private readonly deputies = new Map<ProcessId, SimProcess>();
   /** Of each process, that say who delivers what. */
   private readonly messages = new Map<ProcessId, number>();
@@ -42,15 +95,60 @@ export class SimNode {
   /** Everything in use, kept apart from the engine that decides about it. */
   private readonly granted = new Map<string, Granted>();
 
-  constructor(world: World) {
+  constructor(world: World, options: SimNodeOptions) {
     this.world = world;
+    this.options = options;
+    this.nodeId = options.nodeId;
+    this.total = options.total ?? TOTAL;
+    this.place = { name: options.name, machine: options.machine, isPaused: false, isLost: false, slowness: 1 };
+    world.trace.name(this.nodeId, options.name);
+    world.nodes.set(this.nodeId, this);
+    this.links = new NodeLinks(this);
+    this.bundles = new SimBundles(this.nodeId, BUNDLES, () => world.prng.chance(0.1));
     const { clock, prng, store } = world;
     this.leases = new LeaseEngine({
-      total: TOTAL,
+      total: this.total,
       gpuIds: [],
       infeasibleTimeoutMs: 2_000,
       newWorkerId: () => prng.hex(8) as WorkerId,
-      nodeName: "n1",
+      nodeName: options.name,
+      ...(options.isClustered && { isShared: true }),
+    });
+    const home = { here: nodeTag(this.nodeId), actors: nodeTag(this.nodeId) };
+    this.router = createRouter(home, {
+      handle: (from, message) => this.control.handle(from, message),
+      joined: (processId) => this.control.processJoined({ processId, role: "worker" }),
+      gone: (process) => {
+        this.step({ kind: "client-left", clientId: process });
+        this.control.processGone(process);
+      },
+      send: (to, message) => this.sendHere(to, message),
+      toHome: (to, message) => this.neighbours.toHome(to, message),
+      isDead: (tag) => this.neighbours.isDead(tag),
+    });
+    this.neighbours = new Neighbours(this.nodeId, {
+      send: (node, message) => this.links.send(node, message),
+      hear: (from, message) => this.fromNode(from, message),
+      find: (tag) => this.cluster?.say({ t: "find-node", tag }),
+      changed: (node) => this.links.know(node),
+      died: (tag, node) => {
+        if (node) this.links.know(node);
+        if (node) this.broker.nodeDied(node.nodeId, node.name);
+        this.router.homeDied(tag);
+      },
+    });
+    this.broker = new LeaseBroker(this.nodeId, {
+      hasControl: options.isClustered,
+      misplaced: () => undefined,
+      demandHere: (clientId, shape, demand, wanted) =>
+        this.step({ kind: "demand-changed", clientId, shape, demand, wanted }),
+      returnHere: (clientId, leaseId, retire) => this.leaseReturned(clientId, leaseId, retire),
+      toNode: (node, message) => this.links.send(node, message),
+      divide: (message) => this.cluster?.say(message),
+      forget: (key) => this.cluster?.say({ t: "forget-leases", key }),
+      tell: (client, notice) => this.sendHere(client, notice),
+      packable: (demand) => this.packable(demand.resources),
+      namespaceOf: () => "",
     });
     this.control = createControl(
       {
@@ -66,19 +164,185 @@ export class SimNode {
         freeStored: (names) => {
           for (const name of names) store.free(storedNameKey(name));
         },
-        persist: (_changes, done) => clock.schedule(world.delayMs(), () => done(undefined)),
+        persist: (_changes, done) => this.later(world.delayMs(), () => done(undefined)),
       },
-      { nodeId: NODE_ID, epoch: 1 },
+      {
+        nodeId: this.nodeId,
+        epoch: 1,
+        ...(options.isClustered && { cluster: { ...home, elsewhere: this.router.holdsElsewhere } }),
+      },
     );
+    if (options.isClustered) this.cluster = new HeadLink(this);
     this.tick();
+  }
+
+  /** Later, unless the node is no more by then; when it is stopped, when it goes on. */
+  later(ms: number, run: () => void): void {
+    this.world.clock.schedule(ms, () => this.run(run));
+  }
+
+  private run(run: () => void): void {
+    if (this.isOver) return;
+    if (this.place.isPaused) this.resumed.push(run);
+    else run();
+  }
+
+  whenResumed(run: () => void): void {
+    this.resumed.push(run);
+  }
+
+  // ── other nodes ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  get description(): NodeDescription {
+    return {
+      nodeId: this.nodeId,
+      name: this.options.name,
+      address: this.options.name,
+      total: { ...this.total, [BUNDLE_RESOURCE]: BUNDLES },
+      labels: {},
+      objectStoreBytes: 1_000_000,
+    };
+  }
+
+  get use(): NodeUse {
+    return {
+      available: { ...this.leases.pool.available(), [BUNDLE_RESOURCE]: this.bundles.free },
+      storeUsedBytes: 0,
+      storeSpilledBytes: 0,
+      events: { keptBytes: 0, droppedBatches: 0 },
+    };
+  }
+
+  welcomed(nodes: readonly NodeStanding[]): void {
+    this.neighbours.welcomed(nodes);
+    this.broker.clustered(this.neighbours.size > 0);
+    this.broker.welcomed();
+  }
+
+  heardOf(nodes: readonly NodeStanding[]): void {
+    this.neighbours.heardOf(nodes);
+    this.broker.clustered(this.neighbours.size > 0);
+  }
+
+  found({ tag, node }: NodeFound): void {
+    this.neighbours.found(tag, node);
+    this.broker.clustered(this.neighbours.size > 0);
+  }
+
+  hears(from: NodeId, message: BetweenNodes): void {
+    this.neighbours.fromNode(from, message);
+  }
+
+  knows(other: NodeId): boolean {
+    return this.neighbours.get(nodeTag(other)) !== undefined;
+  }
+
+  private fromNode(from: NodeId, message: BetweenNodes): void {
+    switch (message.t) {
+      case "lease-ask": {
+        const { client, jobId, shape, demand, wanted } = message;
+        this.router.watch(client);
+        this.step({ kind: "client-joined", clientId: client, jobId });
+        this.step({ kind: "demand-changed", clientId: client, shape, demand, wanted });
+        return;
+      }
+      case "lease-give-back":
+        this.leaseReturned(message.client, message.leaseId, message.retire);
+        return;
+      case "worker-order":
+        if (message.kill !== undefined) this.kill(message.workerId, message.kill);
+        return;
+      case "job-log":
+        return;
+      case "deliver":
+        if (isLeaseNotice(message.message)) this.broker.fromNode(from, message.to, message.message);
+        else this.router.fromHome(nodeTag(from), message);
+        return;
+      case "relay":
+      case "watch-processes":
+      case "processes-gone":
+        this.router.fromHome(nodeTag(from), message);
+        return;
+      default:
+        // Of copies: this store makes none.
+        return;
+    }
+  }
+
+  private leaseReturned(clientId: ProcessId, leaseId: LeaseId, retire: boolean): void {
+    const granted = this.granted.get(`lease ${leaseId}`);
+    if (granted?.clientId === clientId) this.granted.delete(`lease ${leaseId}`);
+    this.step({ kind: "lease-returned", clientId, leaseId, retire });
+  }
+
+  private tellOfLease(clientId: ProcessId, notice: LeaseNotice): void {
+    if (this.isHere(clientId)) this.broker.fromHere(clientId, notice);
+    else this.router.send(clientId, notice);
+  }
+
+  private isHere(process: ProcessId): boolean {
+    return nodeTagOf(process) === nodeTag(this.nodeId);
+  }
+
+  private packable(units: ResourceUnits): number {
+    const { total } = this.leases.pool;
+    const free = this.leases.pool.available();
+    let count = Number.POSITIVE_INFINITY;
+    for (const [name, needed] of Object.entries(units)) {
+      const all = total[name] ?? 0;
+      const used = all - (free[name] ?? 0);
+      count = Math.min(count, Math.floor((all - used) / needed), Math.ceil((all * PACK_BELOW - used) / needed));
+    }
+    return Math.max(0, Math.min(count, PACKED_MAX));
+  }
+
+  // ── faults ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  pause(): void {
+    this.world.note(this.place.name, "is stopped");
+    this.world.network.stop(this.place);
+  }
+
+  resume(): void {
+    this.world.note(this.place.name, "goes on");
+    this.world.network.resume(this.place);
+    for (const run of this.resumed.splice(0)) this.run(run);
+  }
+
+  /** Its machine is gone at once: nobody is told. */
+  lose(): void {
+    if (this.isOver) return;
+    this.world.note(this.place.name, "is lost");
+    this.place.isLost = true;
+    this.vanish();
+    this.world.network.lose(this.place.machine);
+    if (this.world.prng.chance(0.5)) this.cluster?.reset();
+  }
+
+  /** Control has given it up: it ends its workers, and a new one begins on its machine. */
+  expelled(code: string): void {
+    if (this.isOver) return;
+    this.world.note(this.place.name, `is refused: ${code}`);
+    this.vanish();
+    this.world.network.lose(this.place.machine);
+    this.onExpelled(code);
+  }
+
+  onExpelled: (code: string) => void = () => {};
+
+  private vanish(): void {
+    this.isOver = true;
+    this.world.lostTags.add(nodeTag(this.nodeId));
+    for (const process of this.world.processes.values()) if (process.node === this) process.vanish();
   }
 
   private tick(): void {
     this.control.tick();
     for (const { process } of this.world.workers.values())
-      if (process.isAlive && this.world.prng.chance(this.world.chances.taken)) this.takeLog(process);
+      if (process.node === this && process.isAlive && this.world.prng.chance(this.world.chances.taken))
+        this.takeLog(process);
     this.step({ kind: "tick" });
-    this.world.clock.schedule(TICK_MS, () => this.tick());
+    this.later(TICK_MS, () => this.tick());
   }
 
   hasCopies({ id }: SimProcess): boolean {
@@ -94,6 +358,11 @@ export class SimNode {
   }
 
   private send(to: ProcessId, message: FromNode): void {
+    if (this.isHere(to)) this.sendHere(to, message);
+    else this.router.send(to, message);
+  }
+
+  private sendHere(to: ProcessId, message: FromNode): void {
     if (message.t === "object-cancel") this.copies.get(to)?.cancelling(message);
     this.world.processes.get(to)?.fromNode(message);
   }
@@ -102,14 +371,16 @@ export class SimNode {
 
   driverJoined(driver: SimProcess): void {
     const job = { jobId: driver.jobId, namespace: driver.jobId, name: "sim", metadata: {} };
+    this.router.processJoined(driver.id);
     this.control.processJoined({ processId: driver.id, role: "driver", job });
     this.step({ kind: "client-joined", clientId: driver.id, jobId: driver.jobId });
   }
 
   private startWorker(workerId: WorkerId): void {
     const { world } = this;
-    world.clock.schedule(20 + world.delayMs(), () => {
-      const worker = new SimWorker(world, workerId);
+    this.later(20 + world.delayMs() * this.place.slowness, () => {
+      const worker = new SimWorker(this, workerId);
+      this.router.processJoined(worker.process.id);
       this.control.processJoined({ processId: worker.process.id, role: "worker" });
       this.step({ kind: "worker-ready", workerId, clientId: worker.process.id });
     });
@@ -120,14 +391,20 @@ export class SimNode {
     this.end(workerId, { intended });
   }
 
+  killAnywhere({ workerId, nodeId }: WorkerAddress, why: string): void {
+    if (nodeId === this.nodeId) this.kill(workerId, why);
+    else this.links.send(nodeId, { t: "worker-order", workerId, kill: why });
+  }
+
   crash(worker: SimWorker): void {
+    this.world.note(this.place.name, `loses ${worker.process.place.name}`);
     this.world.crashed.add(worker.process.id);
     this.end(worker.workerId, {});
   }
 
   private end(workerId: WorkerId, why: { readonly intended?: string }): void {
     const worker = this.world.workers.get(workerId);
-    if (worker === undefined || !worker.process.isAlive) return;
+    if (worker === undefined || !worker.process.isAlive || worker.process.node !== this) return;
     const { pid, id } = worker.process;
     this.deaths.set(id, { workerId, pid, exitCode: null, signal: "SIGKILL", stderrTail: "", ...why });
     // To be killed on purpose is a crash too, for what it still owed, unless it was idle.
@@ -137,10 +414,11 @@ export class SimNode {
 
   /** Everything it sent has been read. */
   disconnected(process: SimProcess): void {
+    if (this.isOver) return;
     const death = this.deaths.get(process.id);
     const isRetired = death?.intended === "idle" || death?.intended === "retired";
     this.succeed(process);
-    this.control.processGone(process.id, isRetired);
+    this.processLeft(process.id, isRetired);
     const deputy = this.deputies.get(process.id);
     this.deputies.delete(process.id);
     if (!isRetired) deputy?.turn((engine) => cancelUnheld(engine, (key) => this.control.isHeldBeside(key, deputy.id)));
@@ -153,15 +431,32 @@ export class SimNode {
     this.control.workerDied(death);
   }
 
+  /** All that it said was handled. */
+  private processLeft(process: ProcessId, isRetired: boolean): void {
+    this.control.processGone(process, isRetired);
+    this.router.processGone(process);
+    this.broker.clientGone(process);
+  }
+
+  /** What begins in a worker is of the owner that has leased it, unless that one is dead. */
+  checkLease({ workerId }: SimWorker, owner: SimProcess): void {
+    if (this.isOver || !owner.isAlive || this.place.isPaused) return;
+    for (const { clientId, workerId: id } of this.granted.values())
+      if (id === workerId && clientId === owner.id) return;
+    this.world.fail("a worker runs only what it is leased for", `${workerId} runs a task of ${owner.id}`);
+  }
+
   // ── messages and commands ──────────────────────────────────────────────────────────────────────────────────────
 
   receive(from: SimProcess, message: ToNode): void {
+    if (this.isOver) return;
     const { store } = this.world;
+    this.world.note(this.place.name, `hears ${message.t} of ${from.place.name}`, message);
     if (saysWhoDelivers(message)) this.messages.set(from.id, (this.messages.get(from.id) ?? 0) + 1);
     if (message.t === "actor-create" && !this.world.isBorn(message.actorId)) this.world.born(message.actorId);
     if (message.t === "object-publish") this.copies.get(from.id)?.published(message.objects);
     if (CONTROL_MESSAGES.has(message.t)) {
-      this.control.handle(from.id, message as ControlMessage);
+      this.handle(from.id, message as ControlMessage);
       return;
     }
     switch (message.t) {
@@ -177,17 +472,12 @@ export class SimNode {
         break;
       case "lease-demand": {
         const { shape, wanted, demand } = message;
-        this.step({ kind: "demand-changed", clientId: from.id, shape, wanted, demand });
+        const job = this.leases.tables.clients.get(from.id)?.job.id;
+        if (job !== undefined) this.broker.demand(from.id, job, shape, demand, wanted);
         break;
       }
       case "lease-return":
-        this.granted.delete(`lease ${message.leaseId}`);
-        this.step({
-          kind: "lease-returned",
-          clientId: from.id,
-          leaseId: message.leaseId,
-          retire: message.retire ?? false,
-        });
+        this.broker.giveBack(from.id, message.leaseId, message.retire ?? false);
         break;
       case "lease-idle":
       case "lease-ended":
@@ -217,14 +507,22 @@ export class SimNode {
     }
   }
 
+  /** A node by itself is the home of all keys. */
+  private handle(from: ProcessId, message: ControlMessage): void {
+    if (message.t === "hold-grant") this.world.gives(from, message.to, message.keys);
+    if (this.options.isClustered) this.router.fromProcess(from, message);
+    else this.control.handle(from, message);
+  }
+
   // ── what was handed over ───────────────────────────────────────────────────────────────────────────────────────
 
   private deputyOf(giver: SimProcess, jobId: JobId): SimProcess {
     let deputy = this.deputies.get(giver.id);
     if (!deputy) {
-      deputy = new SimProcess(this.world, { deputyOf: giver });
+      deputy = new SimProcess(this, { deputyOf: giver });
       this.deputies.set(giver.id, deputy);
       this.copies.set(giver.id, new Copies(deputy.engine, deputy, { self: deputy.id, giver: giver.id }));
+      this.router.processJoined(deputy.id);
       this.control.processJoined({ processId: deputy.id, role: "worker" });
       this.step({ kind: "client-joined", clientId: deputy.id, jobId, isDeputy: true });
     }
@@ -237,7 +535,7 @@ export class SimNode {
     if (!taken) return;
     this.taken += taken.handover.tasks.length;
     const objects = taken.unpublished.map((key) => ({ key }));
-    if (objects.length > 0) this.control.handle(from.id, { t: "object-publish", objects });
+    if (objects.length > 0) this.handle(from.id, { t: "object-publish", objects });
     this.adopt(from, taken.handover);
   }
 
@@ -262,6 +560,10 @@ export class SimNode {
           return worker ? [{ leaseId, worker }] : [];
         });
         this.step({ kind: "leases-inherited", clientId: process.id, heir: deputy.id });
+        for (const { leaseId } of leases) {
+          const granted = this.granted.get(`lease ${leaseId}`);
+          if (granted) granted.clientId = deputy.id;
+        }
         return leases;
       });
     });
@@ -278,7 +580,14 @@ export class SimNode {
   }
 
   private step(event: SchedulerEvent): void {
-    for (const command of this.leases.step(event, this.world.clock.nowMs)) this.carryOut(command);
+    this.events.push(event);
+    if (this.isStepping) return;
+    this.isStepping = true;
+    for (let next = this.events.shift(); next; next = this.events.shift()) {
+      for (const command of this.leases.step(next, this.world.clock.nowMs)) this.carryOut(command);
+    }
+    this.isStepping = false;
+    this.cluster?.changed();
   }
 
   private carryOut(command: SchedulerCommand): void {
@@ -287,10 +596,10 @@ export class SimNode {
       case "grant-lease": {
         const worker = world.workers.get(command.workerId);
         if (worker === undefined) throw new RangeError(`worker ${command.workerId} was granted before it started`);
-        this.take(`lease ${command.leaseId}`, command.workerId, command.resources);
+        this.take(`lease ${command.leaseId}`, command.workerId, command.resources, command.clientId);
         const { leaseId, shape, jobId, resources, gpus } = command;
         this.send(worker.process.id, { t: "lease-begin", leaseId, jobId, namespace: jobId, resources, gpus });
-        this.send(command.clientId, { t: "lease-granted", shape, leaseId, worker: worker.address, gpus });
+        this.tellOfLease(command.clientId, { t: "lease-granted", shape, leaseId, worker: worker.address, gpus });
         break;
       }
       case "grant-request": {
@@ -301,7 +610,7 @@ export class SimNode {
         break;
       }
       case "revoke-lease":
-        this.send(command.clientId, { t: "lease-revoked", leaseId: command.leaseId });
+        this.tellOfLease(command.clientId, { t: "lease-revoked", leaseId: command.leaseId });
         break;
       case "end-lease": {
         const worker = world.workers.get(command.workerId);
@@ -310,16 +619,16 @@ export class SimNode {
       }
       case "reclaim-lease":
         this.granted.delete(`lease ${command.leaseId}`);
-        this.send(command.clientId, { t: "lease-reclaimed", shape: command.shape, leaseId: command.leaseId });
+        this.tellOfLease(command.clientId, { t: "lease-reclaimed", shape: command.shape, leaseId: command.leaseId });
         break;
       case "lose-lease": {
         const worker = world.workers.get(command.workerId);
         const death = worker && this.deaths.get(worker.process.id);
-        if (death) this.send(command.clientId, { t: "lease-lost", leaseId: command.leaseId, death });
+        if (death) this.tellOfLease(command.clientId, { t: "lease-lost", leaseId: command.leaseId, death });
         break;
       }
       case "refuse-demand":
-        this.send(command.clientId, {
+        this.tellOfLease(command.clientId, {
           t: "lease-refused",
           shape: command.shape,
           code: "INFEASIBLE",
@@ -339,17 +648,30 @@ export class SimNode {
   }
 
   /** Blocked work lends its CPUs, and may take them back when there are none: then nothing may be granted. */
-  private take(key: string, workerId: WorkerId, resources: ResourceUnits): void {
-    this.granted.set(key, { workerId, resources, isBlocked: false });
-    for (const [name, total] of Object.entries(TOTAL)) {
+  private take(key: string, workerId: WorkerId, resources: ResourceUnits, clientId?: ProcessId): void {
+    this.granted.set(key, { workerId, resources, clientId, isBlocked: false });
+    this.world.note(this.place.name, `grants ${key}`, { workerId, clientId, resources });
+    for (const [name, total] of Object.entries(this.total)) {
       if ((resources[name] ?? 0) === 0) continue;
       let used = 0;
       for (const one of this.granted.values()) {
         if (!(one.isBlocked && name === "cpu")) used += one.resources[name] ?? 0;
       }
       if (used > total) {
-        this.world.fail("resources are never granted twice", `${used} of ${total} ${name} after ${key}`);
+        this.world.fail(
+          "resources are never granted twice",
+          `${used} of ${total} ${name} after ${key} at ${this.nodeId}`,
+        );
       }
     }
   }
 }
+
+const LEASE_NOTICES: ReadonlySet<string> = new Set<LeaseNotice["t"]>([
+  "lease-granted",
+  "lease-revoked",
+  "lease-lost",
+  "lease-reclaimed",
+  "lease-refused",
+]);
+const isLeaseNotice = (message: FromNode): message is LeaseNotice => LEASE_NOTICES.has(message.t);

@@ -16,6 +16,8 @@ export interface Plan {
   readonly returnsChildren: boolean;
   /** Of a call: the actor puts its own handle into its result and the arguments of what it submits. */
   readonly passesSelf: boolean;
+  /** Of a call: by which of its handles the caller made it. Two of them may turn out to be of one actor. */
+  readonly handle?: number;
 }
 
 export function randomPlan(prng: Prng, mayHaveChildren: boolean): Plan {
@@ -30,6 +32,15 @@ export function randomPlan(prng: Prng, mayHaveChildren: boolean): Plan {
     passesSelf: prng.chance(0.5),
   };
 }
+
+/** One that makes more of others: tasks, and values that lead to them. */
+export const busyPlan = (prng: Prng): Plan => ({
+  ...randomPlan(prng, true),
+  runMs: prng.float() * (prng.chance(0.1) ? 2_000 : 200),
+  children: prng.below(3),
+  keeps: prng.chance(0.5),
+  returnsRefs: prng.chance(0.7),
+});
 
 /** One whose result leads nowhere, and that may outlive the process that it belongs to. */
 export const leafPlan = (prng: Prng): Plan => ({

@@ -1,5 +1,5 @@
 /** A process with an owner engine: a driver, or a worker. Its connection to the node, its turns, and its death. */
-import type { JobId, ProcessId, WorkerId } from "../../core/src/base/mod.ts";
+import { type JobId, nodeTag, type ProcessId, type WorkerId } from "../../core/src/base/mod.ts";
 import {
   DEPUTY_SEQS_FROM,
   type Handover,
@@ -12,8 +12,10 @@ import {
 } from "../../core/src/owner/mod.ts";
 import type { FromNode, ToNode, WorkerAddress } from "../../core/src/wire/mod.ts";
 import { SimLink } from "./link.ts";
+import { Channel, type Place } from "./network.ts";
+import type { SimNode } from "./node.ts";
 import { Program } from "./program.ts";
-import { Channel, type World } from "./world.ts";
+import type { World } from "./world.ts";
 
 const TICK_MS = 10;
 /** So small that it is full at times. */
@@ -21,6 +23,8 @@ const LOG_BYTES = 4_096;
 
 export class SimProcess {
   readonly world: World;
+  readonly node: SimNode;
+  readonly place: Place;
   readonly id: ProcessId;
   readonly pid: number;
   readonly engine: OwnerEngine;
@@ -45,15 +49,26 @@ export class SimProcess {
    * @param options.handsOver a worker: what it submits may go to its node.
    * @param options.deputyOf what that worker handed over is seen through here, in the node's process.
    */
-  constructor(world: World, options: { readonly handsOver?: boolean; readonly deputyOf?: SimProcess } = {}) {
+  constructor(
+    node: SimNode,
+    options: { readonly handsOver?: boolean; readonly deputyOf?: SimProcess; readonly name?: string } = {},
+  ) {
+    const { world } = node;
     this.world = world;
-    this.id = world.prng.hex(12) as ProcessId;
+    this.node = node;
+    this.id = (nodeTag(node.nodeId) + world.prng.hex(12).slice(8)) as ProcessId;
     this.deputyOf = options.deputyOf;
     this.named = options.deputyOf?.id ?? this.id;
     this.jobId = world.prng.hex(4) as JobId;
     this.pid = world.newPid();
-    this.toNodeChannel = new Channel(world);
-    this.fromNodeChannel = new Channel(world);
+    const name = `${node.place.name}/${options.name ?? (options.deputyOf ? `deputy of ${options.deputyOf.place.name}` : this.pid)}`;
+    world.trace.name(this.id, name);
+    // A deputy is part of its node's process.
+    this.place = options.deputyOf
+      ? node.place
+      : { name, machine: node.place.machine, isPaused: false, isLost: false, slowness: 1 };
+    this.toNodeChannel = new Channel(world, { from: this.place, to: node.place });
+    this.fromNodeChannel = new Channel(world, { from: node.place, to: this.place });
     this.logWords = new Int32Array(options.handsOver ? LOG_BYTES / Int32Array.BYTES_PER_ELEMENT : 0);
     this.watchedLog = new WatchedLog(this.logWords);
     this.engine = new OwnerEngine(this.named, this.effects(), {
@@ -77,7 +92,7 @@ export class SimProcess {
         // Links stay open, as in the runtime.
       },
       pin: ({ name, size, home }) => this.toNode({ t: "store-pin", values: [{ name, size, home }] }),
-      killWorker: (address) => void this.toNodeChannel.send(() => this.world.node?.kill(address.workerId, "cancelled")),
+      killWorker: (address) => void this.toNodeChannel.send(() => this.node.killAnywhere(address, "cancelled")),
       taskEvent() {},
       value: (seq, value) => this.program.received(seq, value.at === "error" ? value.bytes : undefined, value.nested),
       pinned: (seq, pinned, nested) => {
@@ -97,6 +112,10 @@ export class SimProcess {
   /** Runs something as one turn of the process: at one time, and with one flush at its end. */
   turn(run: (engine: OwnerEngine) => void): void {
     if (!this.isAlive) return;
+    if (this.deputyOf && this.place.isPaused) {
+      this.node.whenResumed(() => this.turn(run));
+      return;
+    }
     this.engine.at(this.world.clock.nowMs);
     const { handover } = this.engine;
     handover?.enter();
@@ -115,7 +134,7 @@ export class SimProcess {
 
   private blockUntilTaken(handover: Handover): void {
     handover.leave();
-    this.world.node?.takeLog(this);
+    this.node.takeLog(this);
     handover.enter();
   }
 
@@ -138,19 +157,27 @@ export class SimProcess {
 
   toNode(message: ToNode): void {
     if (this.deputyOf) {
-      this.world.node?.receive(this, message);
+      this.node.receive(this, message);
       return;
     }
-    this.toNodeChannel.send(() => this.world.node?.receive(this, message));
+    this.toNodeChannel.send(() => this.node.receive(this, message));
   }
 
   fromNode(message: FromNode): void {
     if (message.t === "lease-begin" || message.t === "actor-start") this.leasedFor = message.jobId;
-    this.fromNodeChannel.send(() =>
+    this.fromNodeChannel.send(() => {
+      if (!this.isAlive) return;
+      this.world.note(this.place.name, `hears ${message.t}`, message);
       this.turn((engine) => {
         if (!engine.onNodeMessage(message)) this.onMessage(message);
-      }),
-    );
+        if (message.t === "lease-lost" && message.death.lostWith !== undefined) this.workerLost(message.death.workerId);
+      });
+    });
+  }
+
+  /** Nothing more comes from there, and nothing that was on its way counts. */
+  private workerLost(workerId: WorkerId): void {
+    this.links.get(workerId)?.cutOff();
   }
 
   private link(address: WorkerAddress): SimLink {
@@ -166,6 +193,12 @@ export class SimProcess {
     if (!this.isAlive) return;
     this.isAlive = false;
     for (const link of this.links.values()) link.ownerGone();
-    this.toNodeChannel.close(() => this.world.node?.disconnected(this));
+    this.toNodeChannel.close(() => this.node.disconnected(this));
+  }
+
+  /** With its machine: nobody hears of it. */
+  vanish(): void {
+    this.isAlive = false;
+    this.world.crashed.add(this.id);
   }
 }

@@ -5,6 +5,7 @@
 import {
   type ActorId,
   isObjectKey,
+  nodeTagOf,
   type ObjectKey,
   objectKey,
   objectKeyOwner,
@@ -15,9 +16,8 @@ import {
 } from "../../core/src/base/mod.ts";
 import type { NestedRef, Template } from "../../core/src/owner/mod.ts";
 import { type ActorOptionsRecord, unpackFailure, type ValueRecord } from "../../core/src/wire/mod.ts";
-import { encodePlan, type Plan, randomPlan } from "./plan.ts";
+import { busyPlan, encodePlan, type Plan, randomPlan } from "./plan.ts";
 import type { SimProcess } from "./process.ts";
-import { TAG } from "./store.ts";
 
 const EMPTY = new Uint8Array(0);
 const METHOD = 1;
@@ -73,6 +73,10 @@ export class Program {
     this.setUp();
     const { prng } = this.process.world;
     const roll = prng.below(100);
+    if (this.process.world.chances.isBusy && prng.chance(0.5)) {
+      this.passAround();
+      return;
+    }
     if (roll < 35) this.submit(randomPlan(prng, true));
     else if (roll < 42) this.put();
     else if (roll < 55) this.get(prng.pick([...this.refs.keys()]));
@@ -83,6 +87,15 @@ export class Program {
     else if (roll < 84) this.kill(prng.pick([...this.handles.values()]));
     else if (roll < 88) this.finalise(() => this.dropHandle(prng.pick([...this.handles.keys()])));
     else this.finalise(() => this.drop(prng.pick([...this.refs.keys()])));
+  }
+
+  /** Tasks that make more of others, values that mention what others own, and reading those. */
+  private passAround(): void {
+    const { prng } = this.process.world;
+    const roll = prng.below(10);
+    if (roll < 5) this.submit(busyPlan(prng));
+    else if (roll < 6) this.put();
+    else this.get(prng.pick([...this.refs.keys()]));
   }
 
   /**
@@ -106,7 +119,7 @@ export class Program {
     const num = world.prng.pick([...this.handles.keys()]);
     if (num === undefined) return;
     const seq = this.take(1);
-    engine.actors.call(seq, num, METHOD, encodePlan(plan), this.someRefs(), this.someNested());
+    engine.actors.call(seq, num, METHOD, encodePlan({ ...plan, handle: num }), this.someRefs(), this.someNested());
     this.began(seq, `a call of ${this.handles.get(num)}`);
     // The call is then the last that keeps the actor, and goes as soon as it has its result.
     if (world.prng.chance(0.3)) this.dropHandle(num);
@@ -116,9 +129,10 @@ export class Program {
     const { engine, world } = this.process;
     const seq = this.take(1);
     const nested = engine.objects.useNested(this.someNested());
+    const tag = nodeTagOf(this.process.id);
     const value: ValueRecord = world.prng.chance(0.5)
       ? { at: "inline", bytes: EMPTY, nested }
-      : { at: "stored", name: storedName(TAG, world.store.seal(this.process)), size: 100, home: TAG, nested };
+      : { at: "stored", name: storedName(tag, world.store.seal(this.process)), size: 100, home: tag, nested };
     const record = engine.objects.create(seq);
     engine.objects.setValue(record, value);
     this.refs.set(seq, { seq, key: undefined });
@@ -243,13 +257,17 @@ export class Program {
   private check(seq: Seq, failure: Uint8Array): void {
     const { world } = this.process;
     for (let one = unpackFailure(failure), depth = 0; depth < 50; depth++) {
+      const about = /^object (\S+)/.exec(one.message)?.[1] as ObjectKey | undefined;
+      // What lived on a machine that is lost may be lost.
+      if (about !== undefined && isObjectKey(about) && world.lostTags.has(nodeTagOf(objectKeyOwner(about)))) return;
       if (one.code === "OBJECT_LOST")
         world.fail("a held object is never freed", `${this.process.id} ${seq}: ${one.message}`);
       if (one.code === "OWNER_DIED" && one.message.startsWith("object ")) {
+        if (one.message.includes("the node of its owner has died"))
+          world.fail("an owner that lives delivers", one.message);
         const owner = /process ([0-9a-f]{24})/.exec(one.message)?.[1] as ProcessId | undefined;
         if (owner !== undefined && !world.crashed.has(owner)) world.fail("an owner that lives delivers", one.message);
-        const key = /^object (\S+)/.exec(one.message)?.[1] as ObjectKey | undefined;
-        if (key !== undefined && world.copied.has(key))
+        if (about !== undefined && world.copied.has(about))
           world.fail("a task of which the node has a copy outlives its owner", one.message);
       }
       if (!one.because) return;
@@ -292,7 +310,10 @@ export class Program {
   someNested(): readonly NestedRef[] {
     const { prng } = this.process.world;
     const refs = [...this.refs.values()];
-    const handles = [...this.handles.values()].filter((actorId) => this.process.world.isBorn(actorId));
+    const { world } = this.process;
+    const handles = world.chances.actorsStay
+      ? []
+      : [...this.handles.values()].filter((actorId) => world.isBorn(actorId));
     const nested: NestedRef[] = [];
     for (let index = prng.below(3); index > 0; index--) {
       const ref = prng.pick(refs);

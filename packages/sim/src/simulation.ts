@@ -1,14 +1,24 @@
-/** One run: two drivers do random things on one node while workers crash; then all wind down, and nothing is left. */
-import type { SimNode as Node } from "./node.ts";
+/**
+ * One run: drivers do random things while workers, and in a cluster machines, networks and control, fail; then all wind
+ * down, and nothing is left.
+ */
+import { type NodeId, nodeTag } from "../../core/src/base/mod.ts";
+import { Faults } from "./faults.ts";
+import { SimGroups } from "./groups.ts";
+import { SimHead } from "./head.ts";
 import { SimNode } from "./node.ts";
 import { SimProcess } from "./process.ts";
 import type { SimWorker } from "./worker.ts";
-import { InvariantViolation, World } from "./world.ts";
+import { type Chances, InvariantViolation, World } from "./world.ts";
 
 export interface SimulationOptions {
   readonly seed: number;
   /** Things that the drivers' programs do, together. */
   readonly steps: number;
+  /** Left out: one, by itself. */
+  readonly nodes?: number;
+  /** Virtual time within which every call must have ended, and then everything be gone. */
+  readonly endingMs?: number;
 }
 
 export interface SimulationResult {
@@ -23,21 +33,47 @@ export interface SimulationResult {
   readonly inherited: number;
   readonly storedObjects: number;
   readonly deadActors: number;
+  /** Of a cluster. */
+  readonly nodes: number;
+  readonly groups: number;
+  readonly faults: Readonly<Record<string, number>>;
+  /** Of all that happened, in order. */
+  readonly trace: string;
 }
 
-/** Virtual time within which every call must have ended, and then everything be gone. */
 const ENDING_MS = 180_000;
+const ALONE: Chances = { crash: 0.03, driverCrash: 0.002, handover: 0.2, taken: 0.3, delayMsMax: 40 };
+const CLUSTERED: Chances = { ...ALONE, crash: 0.04, driverCrash: 0.01, actorsStay: true, isBusy: true };
+const TRACE_LINES = 60;
 
-/** @throws Error that names the seed, the time and the invariant that was broken. */
-export function simulate({ seed, steps }: SimulationOptions): SimulationResult {
-  const world = new World(seed, { crash: 0.03, driverCrash: 0.002, handover: 0.2, taken: 0.3, delayMsMax: 40 });
-  const run = new Run(world, steps);
+/** A run that broke an invariant, with what led to it. */
+export class SimulationFailure extends Error {
+  readonly invariant: string;
+  readonly trace: string;
+  constructor(message: string, invariant: string, trace: string, cause: unknown) {
+    super(message, { cause });
+    this.invariant = invariant;
+    this.trace = trace;
+  }
+}
+
+/** @throws SimulationFailure that names the seed, the time and the invariant that was broken. */
+export function simulate({ seed, steps, nodes, endingMs = ENDING_MS }: SimulationOptions): SimulationResult {
+  const world = new World(seed, nodes === undefined ? ALONE : CLUSTERED);
+  const run = new Run(world, { steps, nodes, endingMs });
   try {
     return { seed, steps, ...run.toEnd() };
   } catch (error) {
     const where = `seed ${seed}, ${steps} steps, event ${run.events}, ${(world.clock.nowMs - run.startedMs).toFixed(3)} ms`;
-    const what = error instanceof InvariantViolation ? error.message : `an engine failed: ${String(error)}`;
-    throw new Error(`${where}: ${what}`, { cause: error });
+    const isViolation = error instanceof InvariantViolation;
+    const what = isViolation
+      ? error.message
+      : `an engine failed: ${error instanceof Error ? error.stack : String(error)}`;
+    const about = isViolation ? error.about : [];
+    const trace =
+      world.trace.tail(about, TRACE_LINES, run.startedMs) || world.trace.tail([], TRACE_LINES, run.startedMs);
+    const invariant = isViolation ? error.invariant : "an engine failed";
+    throw new SimulationFailure(`${where}: ${what}`, invariant, trace, error);
   }
 }
 
@@ -45,81 +81,122 @@ class Run {
   readonly startedMs: number;
   events = 0;
   private readonly world: World;
-  private readonly node: Node;
-  private readonly drivers: readonly SimProcess[];
+  private readonly drivers: SimProcess[] = [];
+  private readonly faults: Faults;
+  private readonly isClustered: boolean;
+  private readonly endingMs: number;
   private stepsLeft: number;
   private crashes = 0;
 
-  constructor(world: World, steps: number) {
+  constructor(
+    world: World,
+    {
+      steps,
+      nodes,
+      endingMs,
+    }: { readonly steps: number; readonly nodes: number | undefined; readonly endingMs: number },
+  ) {
     this.world = world;
+    this.endingMs = endingMs;
     this.startedMs = world.clock.nowMs;
     this.stepsLeft = steps;
-    this.node = new SimNode(world);
-    world.node = this.node;
-    this.drivers = [new SimProcess(world), new SimProcess(world)];
-    for (const driver of this.drivers) {
-      this.node.driverJoined(driver);
-      this.drive(driver);
+    this.faults = new Faults(world);
+    this.isClustered = nodes !== undefined;
+    if (nodes === undefined) {
+      const node = new SimNode(world, {
+        name: "n1",
+        nodeId: "a0de".padEnd(32, "0") as NodeId,
+        machine: "m1",
+        isClustered: false,
+      });
+      this.addDriver(node);
+      this.addDriver(node);
+      return;
     }
+    world.head = new SimHead(world);
+    world.groups = new SimGroups(world);
+    for (let count = 0; count < nodes; count++) {
+      const node = this.faults.startNode();
+      if (count < 3) this.addDriver(node);
+    }
+    this.faults.begin();
+  }
+
+  private addDriver(node: SimNode): void {
+    const driver = new SimProcess(node, { name: "driver" });
+    this.drivers.push(driver);
+    node.driverJoined(driver);
+    this.drive(driver);
   }
 
   toEnd(): Omit<SimulationResult, "seed" | "steps"> {
-    const { world, node } = this;
-    this.runUntil(() => this.stepsLeft <= 0, Number.POSITIVE_INFINITY);
+    const { world } = this;
+    this.runUntil(() => this.stepsLeft <= 0 || !this.drivers.some(({ isAlive }) => isAlive), Number.POSITIVE_INFINITY);
+    this.faults.end();
+    world.groups?.watchHalves();
     // What waits for resources gets them only when the actors that have them end.
     this.repeat((process) => {
       if (this.drivers.includes(process)) process.program.dropEnded();
     });
-    this.runUntil(() => this.living().every(({ program }) => program.unended.size === 0), ENDING_MS);
-    for (const process of this.living()) {
-      const [first] = process.program.unended;
-      if (first) world.fail("every call ends", `${first[1]}, ${process.id} ${first[0]}`);
-    }
+    this.runUntil(() => this.isSettled(), this.endingMs);
+    this.checkSettled();
     // Everybody lets go again and again: values that arrive late bring refs along.
     this.repeat((process) => {
       if (this.drivers.includes(process)) process.program.dropAll();
       else for (const worker of world.workers.values()) if (worker.process === process) worker.collect();
     });
-    this.runUntil(() => this.isClean(), ENDING_MS);
+    world.groups?.removeAll();
+    this.runUntil(() => this.isClean(), this.endingMs);
     this.checkClean();
+    const nodes = [...world.nodes.values()];
+    const sum = (of: (node: SimNode) => number): number => nodes.reduce((total, node) => total + of(node), 0);
     return {
       events: this.events,
       virtualSeconds: Math.round((world.clock.nowMs - this.startedMs) / 1000),
       workers: world.workers.size,
       crashes: this.crashes,
-      handedOver: node.handedOver,
-      taken: node.taken,
-      inherited: node.inherited,
+      handedOver: sum((node) => node.handedOver),
+      taken: sum((node) => node.taken),
+      inherited: sum((node) => node.inherited),
       storedObjects: world.store.sealedCount,
-      deadActors: node.control.stats().actors.dead,
+      deadActors: sum((node) => node.control.stats().actors.dead),
+      nodes: nodes.length,
+      groups: world.groups?.ready ?? 0,
+      faults: this.faults.counts,
+      trace: world.trace.digest(),
     };
   }
 
   private drive(driver: SimProcess): void {
     const { world } = this;
     const { prng } = world;
-    world.clock.schedule(prng.float() * 10, () => {
+    // In a cluster there has to be time for machines to fail, and for others to notice.
+    world.clock.schedule(prng.float() * (this.isClustered ? 200 : 10), () => {
       if (this.stepsLeft <= 0 || !driver.isAlive) return;
-      this.stepsLeft--;
+      const acts = this.isClustered ? prng.between(1, 5) : 1;
+      this.stepsLeft -= acts;
       if (prng.chance(world.chances.crash)) {
         this.crashOne();
       }
-      if (driver === this.drivers[1] && prng.chance(world.chances.driverCrash)) {
+      if (world.groups && prng.chance(0.1)) world.groups.create();
+      if (driver !== this.drivers[0] && prng.chance(world.chances.driverCrash)) {
         world.crashed.add(driver.id);
         driver.die();
         return;
       }
-      driver.turn(() => driver.program.act());
+      driver.turn(() => {
+        for (let act = 0; act < acts; act++) driver.program.act();
+      });
       this.drive(driver);
     });
   }
 
   /** An owner rather than others; and those that work for it, or for which it works, at about the same time. */
   private crashOne(): void {
-    const { world, node } = this;
+    const { world } = this;
     const { prng } = world;
     const living = [...world.workers.values()].filter(({ process }) => process.isAlive);
-    const owners = prng.chance(0.5) ? living.filter(({ process }) => node.hasCopies(process)) : [];
+    const owners = prng.chance(0.5) ? living.filter(({ process }) => process.node.hasCopies(process)) : [];
     const worker = prng.pick(owners.length > 0 ? owners : living);
     if (!worker) return;
     const related = living.filter((other) => other.runsFor === worker.process || other.process === worker.runsFor);
@@ -130,7 +207,7 @@ class Run {
   private crash(worker: SimWorker): void {
     if (!worker.process.isAlive) return;
     this.crashes++;
-    this.node.crash(worker);
+    worker.process.node.crash(worker);
   }
 
   /** Has every process do something now and every half second from now on. */
@@ -141,6 +218,10 @@ class Run {
 
   private living(): readonly SimProcess[] {
     return [...this.world.processes.values()].filter(({ isAlive }) => isAlive);
+  }
+
+  private nodes(): readonly SimNode[] {
+    return [...this.world.nodes.values()].filter(({ isOver }) => !isOver);
   }
 
   private runUntil(isOver: () => boolean, withinMs: number): void {
@@ -154,32 +235,90 @@ class Run {
     }
   }
 
+  /** Faults are over: every call has ended, and control and nodes know the same. */
+  private isSettled(): boolean {
+    return this.living().every(({ program }) => program.unended.size === 0) && this.disagreement() === undefined;
+  }
+
+  private checkSettled(): void {
+    const { world } = this;
+    for (const process of this.living()) {
+      const [first] = process.program.unended;
+      if (first) world.fail("every call ends", `${first[1]}, ${process.id} ${process.id}.${first[0].toString(36)}`);
+    }
+    const disagreement = this.disagreement();
+    if (disagreement !== undefined) world.fail("control and nodes agree in the end", disagreement);
+  }
+
+  private disagreement(): string | undefined {
+    const { head } = this.world;
+    if (!head) return undefined;
+    for (const { description, state } of head.life.members.all()) {
+      const node = this.world.nodes.get(description.nodeId);
+      if (state !== "dead" && (!node || node.isOver))
+        return `${description.nodeId} is over, and control believes it lives`;
+    }
+    for (const node of this.nodes()) {
+      if (head.life.members.get(node.nodeId)?.state !== "alive")
+        return `${node.nodeId} lives, and control does not know`;
+      const unknown = this.nodes().find((other) => other !== node && !node.knows(other.nodeId));
+      if (unknown) return `${node.nodeId} does not know ${unknown.nodeId}`;
+    }
+    return undefined;
+  }
+
   private isClean(): boolean {
-    const { control } = this.node;
-    const { objects, actors } = control.stats();
+    const { world } = this;
     return (
-      objects === 0 &&
-      actors.pending + actors.alive + actors.restarting === 0 &&
-      this.world.store.leaked().length === 0 &&
-      this.node.isAllBack &&
-      this.living().every(({ engine }) => engine.objects.size === 0)
+      this.nodes().every((node) => {
+        const { control, isAllBack } = node;
+        const { objects, actors } = control.stats();
+        const strays = world.strays(nodeTag(node.nodeId));
+        if (objects > strays || world.store.leaked(node).length > strays) return false;
+        return actors.pending + actors.alive + actors.restarting === 0 && isAllBack;
+      }) &&
+      this.living().every(({ engine }) => engine.objects.size === 0) &&
+      world.groups?.left === undefined &&
+      this.heldOff() === undefined
     );
   }
 
+  /** What control takes for used though nothing uses it. */
+  private heldOff(): string | undefined {
+    const { head } = this.world;
+    if (!head) return undefined;
+    for (const node of this.nodes()) {
+      const { state } = head.life.divisions.view.node(node.nodeId) ?? {};
+      for (const [name, total] of Object.entries(node.description.total)) {
+        const free = state?.free.units[name] ?? 0;
+        if (free !== total) return `${free} of ${total} ${name} of ${node.nodeId} are free for control`;
+      }
+    }
+    return undefined;
+  }
+
   private checkClean(): void {
-    const { world, node } = this;
-    const { objects, actors } = node.control.stats();
-    const leaked = world.store.leaked();
-    if (leaked.length > 0) world.fail("every object is freed in the end", `store keys ${leaked.join(", ")}`);
-    if (objects > 0) world.fail("every object is freed in the end", `${objects} in the directory`);
+    const { world } = this;
+    for (const node of this.nodes()) {
+      const { objects, actors } = node.control.stats();
+      const strays = world.strays(nodeTag(node.nodeId));
+      const leaked = world.store.leaked(node);
+      if (leaked.length > strays) world.fail("every object is freed in the end", `store keys ${leaked.join(", ")}`);
+      if (objects > strays)
+        world.fail("every object is freed in the end", `${objects} in the directory of ${node.nodeId}`);
+      if (actors.pending + actors.alive + actors.restarting > 0) {
+        world.fail("every actor ends with its last handle", `${JSON.stringify(actors)} at ${node.nodeId}`);
+      }
+      if (!node.isAllBack) world.fail("what was granted comes back", `${node.describeGranted()} of ${node.nodeId}`);
+    }
     for (const { id, engine } of this.living()) {
       if (engine.objects.size > 0) {
         world.fail("every object is freed in the end", `${engine.objects.size} with owner ${id}`);
       }
     }
-    if (actors.pending + actors.alive + actors.restarting > 0) {
-      world.fail("every actor ends with its last handle", JSON.stringify(actors));
-    }
-    if (!node.isAllBack) world.fail("what was granted comes back", node.describeGranted());
+    world.groups?.checkWhole();
+    if (world.groups?.left !== undefined) world.fail("a removed group goes", world.groups.left);
+    const heldOff = this.heldOff();
+    if (heldOff !== undefined) world.fail("what was granted comes back", heldOff);
   }
 }

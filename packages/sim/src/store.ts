@@ -1,12 +1,8 @@
 /** The store, as far as its contract with the engines goes: which objects there are, and who still may read them. */
-import { type NodeId, nodeTag } from "../../core/src/base/mod.ts";
 import type { StoreKey } from "../../core/src/wire/messages.ts";
+import type { SimNode } from "./node.ts";
 import type { SimProcess } from "./process.ts";
 import type { World } from "./world.ts";
-
-export const NODE_ID = "a0de".padEnd(32, "0") as NodeId;
-/** Of the ids of its processes. */
-export const TAG = nodeTag(NODE_ID);
 
 export class SimStore {
   private readonly world: World;
@@ -36,8 +32,8 @@ export class SimStore {
   }
 
   /** Objects left whose owner lives; those of dead owners are the node's to sweep, by owner. */
-  leaked(): readonly StoreKey[] {
-    return [...this.live].filter(([, { owner }]) => owner.isAlive).map(([key]) => key);
+  leaked({ nodeId }: SimNode): readonly StoreKey[] {
+    return [...this.live].filter(([, { owner }]) => owner.isAlive && owner.node.nodeId === nodeId).map(([key]) => key);
   }
 
   get sealedCount(): number {

@@ -1,6 +1,7 @@
 /** A worker process: runs leased tasks one at a time, and hosts actors (actor-host.ts). */
 import {
   type ActorId,
+  nodeTag,
   type ObjectKey,
   objectKey,
   type Seq,
@@ -25,9 +26,9 @@ import {
 import { ActorHost } from "./actor-host.ts";
 import { SimLease } from "./lease.ts";
 import type { SimLink } from "./link.ts";
+import type { SimNode } from "./node.ts";
 import { decodePlan, leafPlan, type Plan, randomPlan } from "./plan.ts";
 import { SimProcess } from "./process.ts";
-import { NODE_ID, TAG } from "./store.ts";
 import type { World } from "./world.ts";
 
 const CLAIM_WORDS = 32;
@@ -68,16 +69,18 @@ export class SimWorker {
   private readonly queue: Item[] = [];
   private running: Item | undefined;
 
-  constructor(world: World, workerId: WorkerId) {
+  constructor(node: SimNode, workerId: WorkerId) {
+    const { world } = node;
     this.world = world;
     this.workerId = workerId;
-    this.process = new SimProcess(world, { handsOver: true });
+    this.process = new SimProcess(node, { handsOver: true, name: `w${world.workers.size + 1}` });
+    world.trace.name(workerId, this.process.place.name);
     this.claims = new WorkerClaims(this.words);
     this.host = new ActorHost(this);
     this.address = {
       workerId,
       processId: this.process.id,
-      nodeId: NODE_ID,
+      nodeId: node.nodeId,
       pid: this.process.pid,
       address: `/sim/${workerId}`,
     };
@@ -197,6 +200,7 @@ export class SimWorker {
       // The owner may have taken it back meanwhile.
       if (!this.claim(item)) this.over(item);
       else {
+        this.process.node.checkLease(this, item.link.owner);
         this.running = item;
         this.run(item, () => {
           this.running = undefined;
@@ -291,10 +295,14 @@ export class SimWorker {
       back.bin(new Uint8Array(1));
       back.end();
     } else {
+      const { node } = this.process;
+      // For an owner elsewhere it travels in the message.
+      const isHere = node === link.owner.node;
+      const tag = nodeTag(node.nodeId);
       const values = Array.from({ length: item.numReturns }, (_, index): ValueRecord => {
         const inside = index === 0 ? nested : [];
-        return plan.outcome === "stored"
-          ? { at: "stored", name: storedName(TAG, store.seal(link.owner)), size: 100, home: TAG, nested: inside }
+        return plan.outcome === "stored" && isHere
+          ? { at: "stored", name: storedName(tag, store.seal(link.owner)), size: 100, home: tag, nested: inside }
           : { at: "inline", bytes: new Uint8Array(1), nested: inside };
       });
       this.begin(back, 5, TO_OWNER.results, item);

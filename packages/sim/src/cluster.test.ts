@@ -1,0 +1,75 @@
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { PLANTED } from "./planted.ts";
+import { SimulationFailure, simulate } from "./simulation.ts";
+
+const nodes = 4;
+const steps = 250;
+const freshSeed = Math.floor(Math.random() * 2 ** 31);
+
+test("the same seed gives the same run of a cluster, event by event", { timeout: 60_000 }, () => {
+  const once = simulate({ seed: 3, steps, nodes });
+  expect(once.trace).toMatch(/^[0-9a-f]{16}$/);
+  expect(simulate({ seed: 3, steps, nodes })).toEqual(once);
+  expect(simulate({ seed: 4, steps, nodes }).trace).not.toBe(once.trace);
+});
+
+test("every invariant holds over many runs, in which everything fails that can", { timeout: 120_000 }, () => {
+  const faults = new Map<string, number>();
+  let groups = 0;
+  for (let seed = 1; seed <= 25; seed++) {
+    const result = simulate({ seed, steps, nodes });
+    for (const [kind, count] of Object.entries(result.faults)) faults.set(kind, (faults.get(kind) ?? 0) + count);
+    groups += result.groups;
+  }
+  expect([...faults.keys()].sort()).toEqual([
+    "connection to control reset",
+    "control crashed",
+    "control stopped",
+    "disk of control full",
+    "disk of control full while a node is cut off, and control crashes",
+    "machine lost",
+    "node added",
+    "node cut off from all",
+    "node cut off from control",
+    "node slow",
+    "node stopped",
+    "nodes cut off from each other",
+  ]);
+  expect(groups).toBeGreaterThan(100);
+});
+
+test(`and for seeds that are new in each run: ${freshSeed} to ${freshSeed + 9}`, { timeout: 120_000 }, () => {
+  for (let seed = freshSeed; seed < freshSeed + 10; seed++) simulate({ seed, steps, nodes });
+});
+
+test("seeds that once found a bug find none", { timeout: 120_000 }, () => {
+  const seeds = PLANTED.flatMap(({ foundBy }) => foundBy ?? []);
+  expect(seeds.length).toBeGreaterThan(0);
+  for (const seed of seeds) simulate({ seed, steps, nodes });
+});
+
+test("a run that breaks an invariant tells who did what, last of all what broke it", () => {
+  const error = (() => {
+    try {
+      // Long before everything can have ended.
+      simulate({ seed: 1, steps, nodes, endingMs: 1 });
+    } catch (thrown) {
+      return thrown;
+    }
+    return undefined;
+  })();
+  expect(error).toBeInstanceOf(SimulationFailure);
+  const { message, trace } = error as SimulationFailure;
+  expect(message).toMatch(/^seed 1, 250 steps, event \d+, [\d.]+ ms: /);
+  const lines = trace.split("\n");
+  expect(lines.length).toBeGreaterThan(20);
+  for (const line of lines) expect(line).toMatch(/^ +\d+\.\d{3} {2}\S+ {2}/);
+});
+
+test("every planted bug has its place in the sources", () => {
+  for (const { file, code } of PLANTED) {
+    const source = readFileSync(new URL(`../../core/src/${file}`, import.meta.url), "utf8");
+    expect(source.split(code), `${file}: ${code}`).toHaveLength(2);
+  }
+});

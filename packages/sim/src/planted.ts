@@ -1,0 +1,210 @@
+/**
+ * Bugs that are put into the production engines on purpose, to show that the simulation finds them: a place in a source
+ * file, and what stands there instead. Among them are all that the simulation has found itself, each with a seed that did.
+ */
+export interface Planted {
+  /** What is broken, and what comes of it. */
+  readonly name: string;
+  /** Below packages/core/src. */
+  readonly file: string;
+  readonly code: string;
+  readonly broken: string;
+  /** Runs of one node by itself find it, or of several. */
+  readonly nodes: number;
+  /**
+   * Seeds that found it in the sources as they once were, by the simulation as it was then: a change of that may draw other
+   * runs from them.
+   */
+  readonly foundBy?: readonly number[];
+}
+
+const CLUSTER = 4;
+
+export const PLANTED: readonly Planted[] = [
+  {
+    name: "a lost fence: a node that was declared dead is let in again",
+    file: "control/members.ts",
+    code: `    if (member.state === "dead") {
+      refuse(`,
+    broken: `    if (member.state === "dead" && nowMs < 0) {
+      refuse(`,
+    nodes: CLUSTER,
+  },
+  {
+    name: "a double grant: what one lease takes stays free for the next",
+    file: "scheduler/resource-pool.ts",
+    code: "} else this.free.set(name, (this.free.get(name) ?? 0) - wanted);",
+    broken: "} else if (wanted < 20_000) this.free.set(name, (this.free.get(name) ?? 0) - wanted);",
+    nodes: CLUSTER,
+  },
+  {
+    name: "an early free: what a process gives back at another node counts once more",
+    file: "control/router.ts",
+    code: "            say(home, from, { ...message, holds });",
+    broken:
+      "            say(home, from, { ...message, holds: holds.map(([key, count]) => [key, count + Number(home !== here)] as const) });",
+    nodes: CLUSTER,
+  },
+  {
+    name: "an early free: who is served a value gets no holds on what it mentions",
+    file: "control/directory.ts",
+    code: "    for (const nested of value.nested) holds.add(out.canonical(nested), to, 1);",
+    broken: "",
+    nodes: 0,
+  },
+  {
+    name: "a reordered actor call: the newest of those that wait goes first",
+    file: "owner/actors.ts",
+    code: `      if (actor.inFlight.size >= IN_FLIGHT_MAX) return;
+      queue.shift();
+      this.send(task, actor);`,
+    broken: `      if (actor.inFlight.size >= IN_FLIGHT_MAX) return;
+      queue.shift();
+      const next = queue.peek();
+      if (next && next.missing === 0 && next.deps.length === 0) {
+        queue.shift();
+        this.send(next, actor);
+      }
+      this.send(task, actor);`,
+    nodes: CLUSTER,
+  },
+  {
+    name: "a half-placed gang: a refusal returns nothing of what other nodes have prepared",
+    file: "placement/group-engine.ts",
+    code: "    for (const one of this.reservationsOf(group, attempt)) this.giveBack(group, one, out);",
+    broken: "    for (const one of this.reservationsOf(group, attempt)) this.drop(group, one);",
+    nodes: CLUSTER,
+  },
+  {
+    name: "a half-placed gang: it is ready when the first node has committed",
+    file: "placement/group-engine.ts",
+    code: "    if (group.underWay > 0) return;\n    const staying",
+    broken: "    const staying",
+    nodes: CLUSTER,
+  },
+  {
+    name: "a lost acknowledged write: a node is welcomed before it is written down",
+    file: "control/members.ts",
+    code: `      effects.persist([saved(member)], (error) => {
+        if (member.state === "dead") return;`,
+    broken: `      member.isNew = false;
+      welcome(nodeId);
+      effects.persist([saved(member)], (error) => {
+        if (member.state === "dead") return;`,
+    nodes: CLUSTER,
+  },
+  {
+    name: "a tag that two nodes have",
+    file: "control/members.ts",
+    code: "      if (holder !== undefined) {",
+    broken: "      if (holder !== undefined && nowMs < 0) {",
+    nodes: CLUSTER,
+  },
+  {
+    name: "leases that a dead owner leaves at other nodes",
+    file: "control/router.ts",
+    code: "      for (const home of own.get(process) ?? [])",
+    broken: "      for (const home of [] as Home[])",
+    nodes: CLUSTER,
+  },
+  {
+    name: "a false death: control that was stopped itself gives up those it did not hear",
+    file: "control/members.ts",
+    code: "if (wasPaused) member.heardAtMs = nowMs;",
+    broken: "",
+    nodes: CLUSTER,
+  },
+
+  // ── found ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+  {
+    name: "a death that could not be written down was acted on, and the next control let the node in again",
+    file: "control/members.ts",
+    code: `      if (error) {
+        unwritten.add(member);
+        return;
+      }
+      tellOthers(member);
+      effects.died(member);`,
+    broken: `      tellOthers(member);
+      effects.died(member);`,
+    nodes: CLUSTER,
+    foundBy: [220],
+  },
+  {
+    name: "control that was started again was not asked again for leases: tasks waited for ever",
+    file: "node/lease-broker.ts",
+    code: `      if (ask.asked === "") continue;
+      ask.asked = AGAIN;
+      this.settle(ask);`,
+    broken: "",
+    nodes: CLUSTER,
+    foundBy: [1],
+  },
+  {
+    name: "deaths that were told while a node did not hear control: what it had there was lost for ever",
+    file: "node/neighbours.ts",
+    code: `    for (const [tag, node] of [...this.living]) if (!named.has(tag)) this.end(tag, { ...node, state: "dead" });`,
+    broken: "",
+    nodes: CLUSTER,
+    foundBy: [78],
+  },
+  {
+    name: "a node that was not known yet asked for leases: they were granted, and told to nobody",
+    file: "node/neighbours.ts",
+    code: "    } else if (!this.dead.has(tag)) this.waiting(tag).heard.push({ from, message });",
+    broken: "    } else this.effects.hear(from, message);",
+    nodes: CLUSTER,
+    foundBy: [932],
+  },
+  {
+    name: "an order to return bundles, or its answer, was lost with the connection: the group was never gone",
+    file: "placement/group-engine.ts",
+    code: `      case "node-joined":
+        for (const group of table.at(event.nodeId)) this.orderAgain(group, event.nodeId, out);
+        return;`,
+    broken: `      case "node-joined":
+        return;`,
+    nodes: CLUSTER,
+    foundBy: [2],
+  },
+  {
+    name: "a worker ran what was sent under a lease of another node that it had ended",
+    file: "node/lease-broker.ts",
+    code: "this.effects.tell(client, { ...notice, leaseId: id, idThere: notice.leaseId });",
+    broken: "this.effects.tell(client, { ...notice, leaseId: id });",
+    nodes: CLUSTER,
+    foundBy: [1],
+  },
+  {
+    name: "what a node was told crossed the end of a lease there: it went on granting, to an owner that wanted nothing",
+    file: "node/lease-broker.ts",
+    code: "    part.wanted = undefined;\n    part.held.delete(leaseId);",
+    broken: "    part.wanted = Math.max(0, (part.wanted ?? 0) - 1);\n    part.held.delete(leaseId);",
+    nodes: CLUSTER,
+    foundBy: [14, 58],
+  },
+  {
+    name: "a lease that was given back while its worker ended it was taken off what the owner wanted: it waited for ever",
+    file: "node/lease-broker.ts",
+    code: "          if (!ask) return;",
+    broken: "          if (ask || !ask) return;",
+    nodes: CLUSTER,
+    foundBy: [11],
+  },
+  {
+    name: "a node died after a worker there had ended a lease: what was on its way to that worker was waited for",
+    file: "node/lease-broker.ts",
+    code: "    part.ending.add(leaseId);",
+    broken: "    this.foreign.delete(leaseId);",
+    nodes: CLUSTER,
+    foundBy: [11, 647],
+  },
+  {
+    name: "control that was stopped right after it began gave up all nodes",
+    file: "control/members.ts",
+    code: "      // It may be stopped before it looks at the time for the first time.\n      tickedAtMs ??= nowMs;",
+    broken: "",
+    nodes: CLUSTER,
+    foundBy: [17],
+  },
+];
