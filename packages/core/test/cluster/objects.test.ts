@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { get, nodes, put, release, remote, runtimeContext, wait } from "../../src/api/mod.ts";
 import { LocalCluster } from "../../src/testing/mod.ts";
 import { eventually } from "../eventually.ts";
+import { Program } from "../failures/programs.ts";
 
 const MIB = 2 ** 20;
 let cluster: LocalCluster;
@@ -97,6 +98,16 @@ test("a task runs where its large arguments lie, and elsewhere when there is no 
   expect(new Set(many).size).toBeGreaterThan(1);
   release(large);
 });
+
+test("of a driver that is killed, with the node that it had brought, nothing is left anywhere", async () => {
+  const program = new Program("../../cluster/fixtures/objects.ts", "", { env: { ...cluster.env } });
+  await program.line("all over");
+  expect(Object.values(await usedBytes()).reduce((a, b) => a + b, 0)).toBeGreaterThan(10 * MIB);
+  const killedAt = performance.now();
+  program.kill();
+  await allFree();
+  expect(performance.now() - killedAt).toBeLessThan(10_000);
+}, 40_000);
 
 test("nothing is left when all refs are gone", async () => {
   globalThis.gc?.();
