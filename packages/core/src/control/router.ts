@@ -241,7 +241,7 @@ function homeIsDead(key: ObjectKey): ObjectState {
     bytes: packFailure({
       code: "OWNER_DIED",
       kind: "lost",
-      message: `object ${key} has no value: the node of its owner has died; run its task again`,
+      message: `object ${key} has no value: the node of its owner has died, or is one that cannot be reached from this one; run its task again`,
     }),
   };
   return { t: "object-state", key, value };

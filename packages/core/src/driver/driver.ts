@@ -14,7 +14,6 @@ import {
   type LaunchedNode,
   type LaunchOptions,
   launchNode,
-  localAddressTowards,
   requireStandingNode,
   type StandingNode,
   tlsFilesFrom,
@@ -108,13 +107,13 @@ async function nodeOptions({ address, node, place, token, tls: given = {} }: Dri
       `the cluster at ${address} demands its token: set MOBULA_TOKEN to what \`mobula start --head\` printed, or pass init({ token })`,
     );
   }
-  const host = place?.host ?? (await localAddressTowards(address));
   return {
     ...node,
     name: `driver-${process.pid}`,
     resources: { cpu: 0, gpu: 0, memory: 0 },
     cluster: {
-      ...{ address, labels: {}, host, ports: 0, tls },
+      // It only dials out: a program may run where nobody can reach it.
+      ...{ address, labels: {}, ports: 0, tls },
       // What the program says goes before what its environment does.
       ...(token !== undefined ? { token } : { tokenFile: tokenFile ?? "" }),
     },

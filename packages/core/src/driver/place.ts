@@ -7,8 +7,6 @@ export const PLACE = Symbol("mobula.place");
 export interface Place {
   /** The node that it joins; left out, it has one of its own, with what follows. */
   readonly node?: StandingNode;
-  /** On which its own node listens for others. */
-  readonly host?: string;
   /** Where its session lies. */
   readonly base?: string;
   readonly env?: Readonly<Record<string, string>>;

@@ -50,8 +50,8 @@ export interface ClusterConfig {
   readonly address: string;
   readonly access: AccessFiles;
   readonly labels: Readonly<Record<string, string>>;
-  /** An address of this machine, on which the node and its workers listen for others. */
-  readonly host: string;
+  /** An address of this machine, on which the node and its workers listen for others; left out, they only dial out. */
+  readonly host?: string | undefined;
   /** Their ports: a range that is tried in order, or 0 for any. */
   readonly ports: number | string;
   /** The host by which others reach them, if not `host`. */

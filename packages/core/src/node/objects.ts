@@ -29,13 +29,15 @@ export interface NodeObjectsOptions {
   /** Which of these have no owner here any more is found out, and they are freed. */
   onOrphans(names: readonly StoredName[], workerId: WorkerId | undefined): void;
   send(to: Tag, message: AboutCopies): void;
-  addressOf(node: Tag): string | undefined;
   isDead(node: Tag): boolean;
   /** A node that lives on and is none of these. */
   keeper(besides: ReadonlySet<Tag>): Tag | undefined;
   /** Another node keeps an object of this one. */
   onMoved(): void;
-  dial(address: string): Promise<BulkConnection>;
+  /** A connection on which the node is asked for objects. */
+  dial(node: Tag): Promise<BulkConnection>;
+  /** Connects to the node, which asks for objects then. */
+  offer(node: Tag): Promise<Socket>;
   nowMs(): number;
   log(message: string): void;
 }
@@ -51,7 +53,7 @@ export class NodeObjects {
 
   constructor(options: NodeObjectsOptions) {
     this.options = options;
-    const { nodeId, self, store, capacityBytes, addressOf, isDead, dial, nowMs, onPinned } = options;
+    const { nodeId, self, store, capacityBytes, isDead, dial, nowMs, onPinned } = options;
     const here = nodeTag(nodeId);
     this.here = here;
     this.links = new BulkLinks(dial);
@@ -61,7 +63,7 @@ export class NodeObjects {
     };
     this.copies = new Copies({ send, isDead, keeper: options.keeper });
     this.pulls = new Pulls({
-      ...{ here, self, store, capacityBytes, addressOf, isDead, send, nowMs },
+      ...{ here, self, store, capacityBytes, isDead, send, nowMs },
       links: this.links,
       onFailed: onPinned,
     });
@@ -138,6 +140,13 @@ export class NodeObjects {
       case "copy-want":
         pulls.copy({ name: message.name, size: message.size, home: from });
         return;
+      case "copy-dial":
+        // A node that gets none asks again.
+        this.options.offer(from).then(
+          (socket) => this.serve(socket),
+          (error: unknown) => this.options.log(`objects cannot be offered to node ${from}: ${String(error)}`),
+        );
+        return;
       case "copy-orphans":
         this.options.onOrphans(message.names, message.workerId);
         return;
@@ -172,6 +181,7 @@ export class NodeObjects {
 
   nodeDied(node: Tag): void {
     this.copies.nodeDied(node);
+    this.links.forget(node);
     this.pulls.nodeDied(node);
     // Whoever was to free them is gone.
     this.options.store.free(this.options.store.keysOwnedOn(node));

@@ -5,18 +5,29 @@
 import type { Socket } from "node:net";
 import type { MobulaError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
-import { type Access, BULK_ROLE, dialPeer, listenPeers, type Peer, type TcpListener } from "../transport/mod.ts";
+import {
+  type Access,
+  BULK_ROLE,
+  BULK_SOURCE_ROLE,
+  dialPeer,
+  listenPeers,
+  type Peer,
+  type TcpListener,
+} from "../transport/mod.ts";
 import type { BetweenNodes, NodeStanding } from "../wire/cluster-messages.ts";
 
 export interface NodePeersOptions {
   readonly here: NodeId;
-  readonly host: string;
+  /** Undefined: it does not listen, and has connections to all others itself. */
+  readonly host: string | undefined;
   readonly ports: number | string;
   readonly advertise?: string | undefined;
   readonly access: Access;
   onMessage(from: NodeId, message: BetweenNodes): void;
   /** Another node has connected to get objects; the socket is paused. */
   onBulk(socket: Socket): void;
+  /** One that cannot be dialled has connected to be asked for objects; the socket is paused. */
+  onBulkSource(from: NodeId, socket: Socket): void;
   onNews(message: string): void;
 }
 
@@ -46,6 +57,7 @@ export class NodePeers {
   static async open(options: NodePeersOptions): Promise<NodePeers> {
     const peers = new NodePeers(options);
     const { host, ports: port, advertise, access, onNews } = options;
+    if (host === undefined) return peers;
     peers.listener = await listenPeers({
       host,
       port,
@@ -54,8 +66,9 @@ export class NodePeers {
       tls: access.tls,
       who: { nodeId: options.here },
       accept: (peer, hello) => peers.accept(peer, (hello.who as { readonly nodeId: NodeId }).nodeId),
-      acceptSocket: (socket, { role }) => {
+      acceptSocket: (socket, { role, who }) => {
         if (role === BULK_ROLE) options.onBulk(socket);
+        else if (role === BULK_SOURCE_ROLE) options.onBulkSource((who as { readonly nodeId: NodeId }).nodeId, socket);
         else socket.destroy();
       },
       onRefused: (error: MobulaError, from) => onNews(`a connection from ${from} was refused: ${error.message}`),
@@ -67,9 +80,14 @@ export class NodePeers {
     this.options = options;
   }
 
-  /** Where others reach this node. */
-  get address(): string {
-    return this.listener?.address ?? "";
+  /** Where others reach this node; null when they cannot. */
+  get address(): string | null {
+    return this.listener?.address ?? null;
+  }
+
+  /** Neither can dial the other. */
+  isOutOfReach(address: string | null): boolean {
+    return address === null && this.options.host === undefined;
   }
 
   /** What control says of the others. */
@@ -77,7 +95,10 @@ export class NodePeers {
     if (nodeId === this.options.here) return;
     const link = this.link(nodeId);
     link.address = address;
-    if (state !== "dead") return;
+    if (state !== "dead") {
+      if (this.options.host === undefined) void this.dial(nodeId, link);
+      return;
+    }
     link.isDead = true;
     link.waiting = [];
     link.out?.destroy();
@@ -91,7 +112,7 @@ export class NodePeers {
   /** Nothing happens when it is dead. */
   send(node: NodeId, message: BetweenNodes): void {
     const link = this.link(node);
-    if (link.isDead || this.isClosed) return;
+    if (link.isDead || this.isClosed || this.isOutOfReach(link.address)) return;
     const peer = link.out ?? (link.address === null ? link.incoming : undefined);
     if (peer) peer.send(message);
     else {
@@ -149,6 +170,7 @@ export class NodePeers {
               onMessage: (message) => onMessage(node, message as BetweenNodes),
               onClose: () => {
                 link.out = undefined;
+                if (this.options.host === undefined && !this.isClosed) void this.dial(node, link);
               },
             },
           });

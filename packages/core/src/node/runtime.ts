@@ -45,7 +45,7 @@ import {
   type StopReason,
 } from "../scheduler/mod.ts";
 import { type OwnedKey, type StoreServer, startStore } from "../store/mod.ts";
-import { Access, dialBulk, type Peer } from "../transport/mod.ts";
+import { Access, type Peer } from "../transport/mod.ts";
 import type {
   AboutCopies,
   BetweenHomes,
@@ -55,6 +55,7 @@ import type {
   WorkerOrder,
 } from "../wire/cluster-messages.ts";
 import type { FromNode, Hello, LeaseGranted, LogLines, ToNode, Welcome, WorkerDeath } from "../wire/messages.ts";
+import { BulkDials } from "./bulk-dials.ts";
 import type { ClaimPages } from "./claims.ts";
 import { type ActorOrder, ClusterActors } from "./cluster-actors.ts";
 import { ClusterLink } from "./cluster-link.ts";
@@ -226,6 +227,7 @@ export class NodeRuntime {
     watch: (process) => this.router.watch(process),
     send: (to, message) => this.sendHere(to, message),
   });
+  private readonly bulkDials: BulkDials;
   cluster: ClusterLink | undefined;
   private readonly drain = new Drain({
     steps: [
@@ -289,21 +291,26 @@ export class NodeRuntime {
     const { config } = options;
     this.config = config;
     this.log = options.log;
+    this.bulkDials = new BulkDials({
+      here: config.nodeId,
+      access: () => {
+        // Nobody is known to dial before the node has joined.
+        assert(this.access !== undefined, "an object of another node without a cluster");
+        return this.access;
+      },
+      standing: (tag) => this.neighbours.get(tag),
+      tell: (tag) => this.neighbours.toHome(tag, { t: "copy-dial" }),
+    });
     this.objects = new NodeObjects({
       ...{ nodeId: config.nodeId, self, store, capacityBytes: machine.objectStoreBytes, nowMs: monotonicMs },
       onPinned: (process, pinned) => this.send(process, pinned),
       onOrphans: (names, workerId) => this.orphans.ask(names, workerId),
       send: (to, message) => this.neighbours.toHome(to, message),
-      addressOf: (tag) => this.neighbours.get(tag)?.address ?? undefined,
-      isDead: (tag) => this.neighbours.isDead(tag),
+      isDead: (tag) => this.isDeadHome(tag),
       keeper: (besides) => this.keeper(besides),
       onMoved: () => this.drain.look(),
-      dial: (address) => {
-        const { access } = this;
-        // Nobody is known to dial before the node has joined.
-        assert(access !== undefined, "an object of another node without a cluster");
-        return dialBulk({ address, token: access.token(), tls: access.tls, who: { nodeId: config.nodeId } });
-      },
+      dial: async (tag) => this.bulkDials.dial(tag),
+      offer: (tag) => this.bulkDials.offer(tag),
       log: (message) => this.log.write("warn", message),
     });
     const leaseOptions = {
@@ -377,7 +384,7 @@ export class NodeRuntime {
         if (to === CONTROL_HOME) this.clusterActors?.toControl(message);
         else this.neighbours.toHome(to, message);
       },
-      isDead: (tag) => this.neighbours.isDead(tag),
+      isDead: (tag) => this.isDeadHome(tag),
     });
     this.neighbours = new Neighbours(config.nodeId, {
       send: (node, message) => this.peers?.send(node, message),
@@ -448,9 +455,11 @@ export class NodeRuntime {
     this.peers = await NodePeers.open({
       here: nodeId,
       ...cluster,
+      host: cluster.host,
       access,
       onMessage: (from, message) => this.neighbours.fromNode(from, message),
       onBulk: (socket) => this.objects.serve(socket),
+      onBulkSource: (from, socket) => this.bulkDials.arrived(from, socket),
       onNews,
     });
     this.description = { ...this.description, address: this.peers.address };
@@ -533,6 +542,12 @@ export class NodeRuntime {
         if (isAboutCopies(message)) this.objects.hear(nodeTag(from), message);
         else this.router.fromHome(nodeTag(from), message);
     }
+  }
+
+  /** Dead, or never to be heard: neither of the two nodes can be dialled. */
+  private isDeadHome(tag: Home): boolean {
+    const node = this.neighbours.get(tag);
+    return this.neighbours.isDead(tag) || (node !== undefined && this.peers?.isOutOfReach(node.address) === true);
   }
 
   /** A node that is to live on: this one first, to whose owners what is kept belongs. */

@@ -70,7 +70,7 @@ export function spawnWorker({
     token: config.token,
     address: workerSocketOf(config.sessionDir, workerId),
     nodePid: process.pid,
-    ...(config.cluster ? { listen: listens(config.cluster) } : {}),
+    ...(config.cluster?.host !== undefined && { listen: listens(config.cluster, config.cluster.host) }),
     ...(nativePath === undefined ? {} : { nativePath }),
     ...(claims ? { claims } : {}),
     ...(runtimeEnv ? { runtimeEnv } : {}),
@@ -101,7 +101,7 @@ export function spawnWorker({
   return { workerId, process: child, claims, startedAtMs: Date.now(), failure: () => failure };
 }
 
-const listens = ({ host, ports, advertise, access }: ClusterConfig): WorkerListens => ({
+const listens = ({ ports, advertise, access }: ClusterConfig, host: string): WorkerListens => ({
   host,
   ports,
   access,

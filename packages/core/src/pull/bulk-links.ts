@@ -29,10 +29,11 @@ const FILE_CHUNK_BYTES = 2 ** 20;
 export class GoneError extends Error {}
 
 export class BulkLinks {
-  private readonly dial: (address: string) => Promise<BulkConnection>;
+  private readonly dial: (source: string) => Promise<BulkConnection>;
   private readonly sources = new Map<string, Source>();
 
-  constructor(dial: (address: string) => Promise<BulkConnection>) {
+  /** @param dial connects to a node, by its tag. */
+  constructor(dial: (source: string) => Promise<BulkConnection>) {
     this.dial = dial;
   }
 
@@ -41,13 +42,19 @@ export class BulkLinks {
    *
    * @throws GoneError; ConnectionLostError when the source cannot be reached any more; the reason of the signal.
    */
-  async fetch(address: string, what: Fetch): Promise<void> {
-    let source = this.sources.get(address);
+  async fetch(tag: string, what: Fetch): Promise<void> {
+    let source = this.sources.get(tag);
     if (!source) {
-      source = new Source(() => this.dial(address));
-      this.sources.set(address, source);
+      source = new Source(() => this.dial(tag));
+      this.sources.set(tag, source);
     }
     await source.fetch(what);
+  }
+
+  /** It is dead. */
+  forget(tag: string): void {
+    this.sources.get(tag)?.close();
+    this.sources.delete(tag);
   }
 
   close(): void {

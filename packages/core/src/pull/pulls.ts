@@ -27,8 +27,6 @@ export interface PullsOptions {
   readonly store: PullStore;
   readonly links: Pick<BulkLinks, "fetch">;
   readonly capacityBytes: number;
-  /** Where to reach a node; undefined when it is dead, or not to be reached from outside. */
-  addressOf(node: Tag): string | undefined;
   isDead(node: Tag): boolean;
   send(to: Tag, message: AboutCopies): void;
   /** The answer to a pin of something that could not be brought here. */
@@ -164,7 +162,7 @@ export class Pulls {
 
   /** @throws MobulaError when there is no source (any more); the reason of the pull's signal. */
   private async receive(pull: Pull, { place }: Room): Promise<void> {
-    const { links, addressOf, nowMs } = this.options;
+    const { links, nowMs } = this.options;
     const { name, size, ended } = pull;
     const { signal } = ended;
     let failed: { readonly source: Tag; readonly isGone: boolean } | undefined;
@@ -180,16 +178,13 @@ export class Pulls {
         await delay(RETRY_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
         continue;
       }
-      const address = addressOf(source);
       try {
-        if (address === undefined)
-          throw new MobulaError("NOT_REACHABLE", "unavailable", `node ${source} has no address`);
         const onBytes = (bytes: number): void => {
           pull.received += bytes;
           unreachableSinceMs = undefined;
           for (const reader of pull.readers) reader.grew();
         };
-        await links.fetch(address, { name, size, place, from: pull.received, onBytes, signal });
+        await links.fetch(source, { name, size, place, from: pull.received, onBytes, signal });
       } catch (error) {
         signal.throwIfAborted();
         why = `: ${(error as Error).message}`;

@@ -260,8 +260,8 @@ export class LocalCluster implements AsyncDisposable {
       host: this.hosts.next(),
       network: this.network,
     });
-    const { base, env, host, network } = this.driver;
-    return { base, env, host, ...(network !== undefined && { network }) };
+    const { base, env, network } = this.driver;
+    return { base, env, ...(network !== undefined && { network }) };
   }
 
   private memberOf(node: ClusterNode): Member {

@@ -4,10 +4,12 @@
  */
 import type { Socket } from "node:net";
 import { introduce } from "./handshake.ts";
-import { dialTcp, opened, secure } from "./tcp.ts";
+import { connectTcp, dialTcp, opened, secure } from "./tcp.ts";
 import type { Tls } from "./tls.ts";
 
 export const BULK_ROLE = "bulk";
+/** Who dials will be asked for objects, for it cannot be dialled itself. */
+export const BULK_SOURCE_ROLE = "bulk-source";
 
 export interface BulkDialOptions {
   /** `host:port` */
@@ -70,6 +72,24 @@ export async function dialBulk({ address, token, who, tls }: BulkDialOptions): P
       reader = given;
       // By TLS everything comes through memory of its own.
       if (tls) socket.on("data", (chunk: Buffer) => copy(chunk, given));
+      socket.resume();
+    },
+  };
+}
+
+/** Dials a node that will ask for objects on this connection. @throws as {@link dialBulk} */
+export async function offerBulk({ address, token, who, tls }: BulkDialOptions): Promise<Socket> {
+  const socket = await connectTcp(address, { tls });
+  await introduce(socket, { role: BULK_SOURCE_ROLE, who, token });
+  return socket;
+}
+
+/** A connection that another has dialled, by {@link offerBulk}; the socket is paused. */
+export function bulkFrom(socket: Socket): BulkConnection {
+  return {
+    socket,
+    read(reader) {
+      socket.on("data", (chunk: Buffer) => copy(chunk, reader));
       socket.resume();
     },
   };

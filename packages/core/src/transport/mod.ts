@@ -1,7 +1,15 @@
 export { listenPeers } from "./accept.ts";
 export { Access, openTls, readTokens, TOKEN_CHARS_MIN } from "./access.ts";
 export { parseAddress, parsePorts } from "./address.ts";
-export { BULK_ROLE, type BulkConnection, type BulkReader, dialBulk } from "./bulk.ts";
+export {
+  BULK_ROLE,
+  BULK_SOURCE_ROLE,
+  type BulkConnection,
+  type BulkReader,
+  bulkFrom,
+  dialBulk,
+  offerBulk,
+} from "./bulk.ts";
 export { dialPeer } from "./dial.ts";
 export {
   checkVersion,

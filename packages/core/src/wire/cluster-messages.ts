@@ -376,6 +376,10 @@ export interface CopyWant {
   readonly name: StoredName;
   readonly size: number;
 }
+/** To a node that has no address: it dials the sender, which then asks it for objects on that connection. */
+export interface CopyDial {
+  readonly t: "copy-dial";
+}
 /** A worker of the sender has died. To the home: does anybody there know these, which it has made? If not they are freed. */
 export interface CopyOrphans {
   readonly t: "copy-orphans";
@@ -394,6 +398,7 @@ export type AboutCopies =
   | CopyMove
   | CopyMoved
   | CopyWant
+  | CopyDial
   | CopyOrphans;
 
 // ── between homes: nodes, and control ────────────────────────────────────────────────────────────────────────────────

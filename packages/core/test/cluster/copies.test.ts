@@ -70,11 +70,12 @@ class TestNode {
         node.said.push(message.t);
         setImmediate(() => cluster.nodes.get(to)?.objects.hear(tag, message));
       },
-      addressOf: (to) => cluster.nodes.get(to)?.proxy.address,
       isDead: (to) => cluster.dead.has(to),
       keeper: (besides) => [...cluster.nodes.keys()].find((one) => !besides.has(one)),
       onMoved: () => {},
-      dial: (address) => dialBulk({ address, token: TOKEN, who: { nodeId } }),
+      dial: async (to) =>
+        dialBulk({ address: cluster.nodes.get(to)?.proxy.address ?? "127.0.0.1:1", token: TOKEN, who: {} }),
+      offer: () => Promise.reject(new Error("all of these can be dialled")),
       nowMs: () => performance.now(),
       log: () => {},
     });

@@ -100,7 +100,7 @@ test("a task runs where its large arguments lie, and elsewhere when there is no 
 });
 
 test("of a driver that is killed, with the node that it had brought, nothing is left anywhere", async () => {
-  const program = new Program("../../cluster/fixtures/objects.ts", "", { env: { ...cluster.env } });
+  const program = new Program("../../cluster/fixtures/objects.ts", "leaves", { env: { ...cluster.env } });
   await program.line("all over");
   expect(Object.values(await usedBytes()).reduce((a, b) => a + b, 0)).toBeGreaterThan(10 * MIB);
   const killedAt = performance.now();
