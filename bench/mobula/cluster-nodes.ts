@@ -7,7 +7,9 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { init, shutdown } from "mobula";
 
-const cli = join(dirname(fileURLToPath(import.meta.resolve("mobula"))), "cli.cjs");
+/** Of the package that this program uses: built, or its sources. */
+const api = fileURLToPath(import.meta.resolve("mobula"));
+const cli = join(dirname(api), api.endsWith(".ts") ? "../bin/mobula.ts" : "cli.cjs");
 const run = promisify(execFile);
 const base = tmpdir();
 
@@ -54,7 +56,19 @@ export class BenchCluster {
     const { stdout } = await run(
       process.execPath,
       [
-        ...[cli, "start", "--json", "--name", name, "--cpus", `${cpus}`, "--object-store", `${storeBytes}`, ...where],
+        ...[
+          ...process.execArgv,
+          cli,
+          "start",
+          "--json",
+          "--name",
+          name,
+          "--cpus",
+          `${cpus}`,
+          "--object-store",
+          `${storeBytes}`,
+          ...where,
+        ],
         ...Object.entries(resources).flatMap(([resource, amount]) => ["--resource", `${resource}=${amount}`]),
       ],
       { env: { ...this.environment, TMPDIR: folder, MOBULA_TOKEN: this.token } },
@@ -84,7 +98,9 @@ export class BenchCluster {
     await shutdown();
     process.env.TMPDIR = base;
     for (const { folder } of [...this.nodes].reverse()) {
-      await run(process.execPath, [cli, "stop", "--now"], { env: { ...this.environment, TMPDIR: folder } });
+      await run(process.execPath, [...process.execArgv, cli, "stop", "--now"], {
+        env: { ...this.environment, TMPDIR: folder },
+      });
     }
     const folders = [...this.nodes.map(({ folder }) => folder), ...this.killed, this.environment.XDG_STATE_HOME ?? ""];
     for (const folder of folders) await rm(folder, { recursive: true, force: true });
