@@ -2,8 +2,15 @@
 
 import { networkInterfaces } from "node:os";
 import { resolve } from "node:path";
-import type { Command } from "commander";
-import { defaultStateFolder, type HeadOptions, type StandingHead, startStandingHead } from "../head/mod.ts";
+import { type Command, InvalidArgumentError } from "commander";
+import { hasSecrets, isReplicated } from "../control/mod.ts";
+import {
+  defaultStateFolder,
+  type HeadOptions,
+  replicatedStateFolder,
+  type StandingHead,
+  startStandingHead,
+} from "../head/mod.ts";
 import { type ClusterOptions, localAddressTowards, type Started, tlsFilesFrom } from "../node/mod.ts";
 import { label, port } from "./cli-options.ts";
 
@@ -27,7 +34,7 @@ export interface ClusterChoice {
 export const withClusterOptions = (command: Command): Command =>
   command
     .option("--head", "begin a cluster here (or go on with the one of --state), or")
-    .option("--address <host:port>", "join the cluster whose head listens there")
+    .option("--address <host:port>", "join the cluster whose head listens there; of several heads a list, with commas")
     .option(
       "--token-file <file>",
       "the cluster's tokens, one a line (default: MOBULA_TOKEN; of a head, in --state)",
@@ -40,7 +47,11 @@ export const withClusterOptions = (command: Command): Command =>
     .option("--port <n>", "with --head: a port, or a range such as 6380-6390 (default: 6380)")
     .option("--ports <range>", "in a cluster: ports of the node and its workers, e.g. 20000-20100 (default: any)")
     .option("--advertise <host>", "in a cluster: where others reach what listens here, if not at --host")
-    .option("--state <folder>", "with --head: where the cluster's state is kept", path)
+    .option(
+      "--state <folder or servers>",
+      "with --head: where the cluster's state is kept; nats://a:4222,b:4222,c:4222/cluster or etcd://… for several heads, of which one leads (with a login only as MOBULA_STATE)",
+      stateOption,
+    )
     .option("--head-health-port <n>", "with --head: answer /healthz and /readyz of the head there", port)
     .option("--label <key=value>", "a label of this node in its cluster; may be repeated", label)
     .option(
@@ -95,7 +106,7 @@ export async function clusterOf(
   }
   const begun = await startStandingHead({
     ...life,
-    stateDir: state ?? defaultStateFolder(),
+    ...placeOf(state),
     ...(choice.tokenFile !== undefined && { tokenFile: choice.tokenFile }),
     host: host ?? everywhere(),
     ...(headHealthPort !== undefined && { healthPort: headHealthPort }),
@@ -105,6 +116,22 @@ export async function clusterOf(
   const { tokenFile, token } = begun;
   const here = host ?? (await localAddressTowards(begun.address));
   return { node: { address: begun.address, labels, ports, host: here, tokenFile, ...more }, token, head: begun };
+}
+
+/** A login must not be seen in the list of processes, nor by what is started from here. */
+function placeOf(given: string | undefined): Pick<HeadOptions, "stateDir" | "replicated"> {
+  const state = given ?? (process.env.MOBULA_STATE || undefined);
+  delete process.env.MOBULA_STATE;
+  if (state === undefined) return { stateDir: defaultStateFolder() };
+  return isReplicated(state) ? { stateDir: replicatedStateFolder(), replicated: state } : { stateDir: path(state) };
+}
+
+function stateOption(text: string): string {
+  if (!isReplicated(text)) return path(text);
+  if (hasSecrets(text)) {
+    throw new InvalidArgumentError("It holds a login, which others could see here: give it as MOBULA_STATE.");
+  }
+  return text;
 }
 
 function credential(tokenFile: string | undefined): { tokenFile: string } | { token: string } {

@@ -98,7 +98,12 @@ function say(options: StartOptions, { pid }: RunningProcess, cluster: ChosenClus
     return;
   }
   if (head) {
-    print(`${begun} Its head is at ${cluster?.node.address}, with a node (pid ${pid}).`);
+    const { replicated } = cluster?.head ?? {};
+    if (replicated === undefined) print(`${begun} Its head is at ${cluster?.node.address}, with a node (pid ${pid}).`);
+    else {
+      print(`A head of the cluster in ${replicated} is at ${cluster?.node.address}, with a node (pid ${pid}).`);
+      print("`mobula status` says which of its heads leads; nodes and programs may be told any of them, or all.");
+    }
     print("Other machines join it with:");
     print(`  MOBULA_TOKEN=${cluster?.token} mobula start --address ${cluster?.node.address}`);
     print("Programs anywhere use it with:");

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { stopStandingHead } from "../head/mod.ts";
 import { findStandingNode, stopStandingNode } from "../node/mod.ts";
+import type { HeadsInfo } from "../wire/queries.ts";
 import { asksHead, asksNode, headOfEnvironment } from "./cli-ask.ts";
 import { addDrain } from "./cli-drain.ts";
 import { print } from "./cli-print.ts";
@@ -43,7 +44,9 @@ program
   .action(async ({ now = false }: { readonly now?: boolean }) => {
     const didRun = await stopStandingNode({ atOnce: now });
     print(didRun ? "The node has ended." : "No node is running.");
-    if (await stopStandingHead()) print("The head has ended, and its cluster with it.");
+    const head = await stopStandingHead();
+    if (head?.replicated !== undefined) print(`The head has ended; its cluster's state stays in ${head.replicated}.`);
+    else if (head) print("The head has ended, and its cluster with it.");
   });
 
 program
@@ -61,9 +64,10 @@ async function status({ json = false }: { readonly json?: boolean }): Promise<vo
   const head = here ? undefined : headOfEnvironment();
   const columns = process.stdout.columns ?? 80;
   if (head) {
-    const nodes = await asksHead(head)("nodes", null);
-    if (json) print(JSON.stringify({ running: true, nodes }));
-    else showCluster(head.address, nodes, undefined, columns);
+    const ask = asksHead(head);
+    const [nodes, heads] = [await ask("nodes", null), await ask("heads", null)];
+    if (json) print(JSON.stringify({ running: true, heads, nodes }));
+    else showCluster(heads, nodes, undefined, columns);
     return;
   }
   if (!here) {
@@ -75,22 +79,21 @@ async function status({ json = false }: { readonly json?: boolean }): Promise<vo
   const ask = asksNode(here);
   const [nodes, actors] = await Promise.all([ask("nodes", null), ask("list-actors", { namespace: null })]);
   const { pid, startedAtMs, cluster } = here;
+  const heads = cluster === undefined ? undefined : await ask("heads", null);
   if (json) {
-    print(
-      JSON.stringify({ running: true, pid, startedAtMs, ...(cluster !== undefined && { cluster }), nodes, actors }),
-    );
+    print(JSON.stringify({ running: true, pid, startedAtMs, ...(heads && { cluster, heads }), nodes, actors }));
     return;
   }
   const since = `pid ${pid}, since ${new Date(startedAtMs).toLocaleString()}`;
-  if (cluster !== undefined) {
-    showCluster(cluster, nodes, here.nodeId, columns);
+  if (heads) {
+    showCluster(heads, nodes, here.nodeId, columns);
     print(`* this machine, ${since}`);
   } else for (const node of nodes) for (const line of nodeLines(node, since)) print(line);
   for (const line of actorLines(actors)) print(line);
 }
 
 function showCluster(
-  address: string,
+  { leader, standbys, state }: HeadsInfo,
   nodes: Parameters<typeof nodeTable>[0],
   here: string | undefined,
   columns: number,
@@ -98,7 +101,8 @@ function showCluster(
   const count = (state: string): number => nodes.filter((node) => node.state === state).length;
   const others = (["draining", "dead"] as const).filter((state) => count(state) > 0);
   const alive = `${count("alive")} node${count("alive") === 1 ? "" : "s"} alive`;
-  print(`cluster at ${address}: ${[alive, ...others.map((state) => `${count(state)} ${state}`)].join(", ")}`);
+  print(`cluster at ${leader}: ${[alive, ...others.map((state) => `${count(state)} ${state}`)].join(", ")}`);
+  if (state !== null) print(`standing by: ${standbys.join(", ") || "no other head"}; state in ${state}`);
   print("");
   for (const line of nodeTable(nodes, here, columns)) print(line);
   print("");

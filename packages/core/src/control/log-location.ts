@@ -18,6 +18,14 @@ const KNOWN = {
   etcd: ["compact", "ca", "cert", "key"],
 };
 
+/** Whether a text is such a line, or is meant to be one. */
+export const isReplicated = (text: string): boolean => /^(nats|etcds?):\/\//.test(text);
+
+export const hasSecrets = (location: string): boolean => /^\w+:\/\/[^/?]*@/.test(location);
+
+/** For people. */
+export const withoutSecrets = (location: string): string => location.replace(/^(\w+:\/\/)[^/?]*@/, "$1").replace(/\?.*/, "");
+
 /** @throws InvalidOptionError; what `openNatsLog` and `openEtcdLog` throw. */
 export async function openReplicatedLog(location: string): Promise<ReplicatedLog> {
   const match = LOCATION.exec(location);

@@ -11,10 +11,12 @@ export {
 } from "./interface.ts";
 export type { StateStore } from "./kv.ts";
 export { persistThrough } from "./kv-rules.ts";
-export { openReplicatedLog } from "./log-location.ts";
+export { campaign, type Leadership } from "./leadership.ts";
+export { hasSecrets, isReplicated, openReplicatedLog, withoutSecrets } from "./log-location.ts";
 export { createMembers, type Member, type Members, type MembersEffects, NODE_PREFIX, nodeInfo } from "./members.ts";
 export { createRouter, type Router } from "./router.ts";
+export type { ReplicatedLog } from "./replicated-log.ts";
 export { openLogState } from "./state-log.ts";
 export { createMemoryState } from "./state-memory.ts";
-export { prepareState } from "./state-schema.ts";
+export { prepareState, stateId } from "./state-schema.ts";
 export { openSqliteState } from "./state-sqlite.ts";

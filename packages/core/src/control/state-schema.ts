@@ -1,5 +1,5 @@
 /** The version of what is in a state store, whichever store it is, and how an older one is brought up to date. */
-import { MobulaError, VersionMismatchError } from "../base/mod.ts";
+import { MobulaError, randomBytes, VersionMismatchError } from "../base/mod.ts";
 import type { CommitOutcome, StateChange, StateEntry, StateStore } from "./kv.ts";
 
 /** Keys of the store itself; nothing else begins like this. */
@@ -7,6 +7,8 @@ export const META_PREFIX = "meta/";
 export const SCHEMA_KEY = `${META_PREFIX}schema`;
 /** There while a backup is being put back. */
 export const IMPORTING_KEY = `${META_PREFIX}importing`;
+
+const ID_KEY = `${META_PREFIX}id`;
 
 /** What must be changed in a state of the version before. */
 export type Migration = (entries: readonly StateEntry[]) => readonly StateChange[];
@@ -43,6 +45,15 @@ export async function prepareState(store: StateStore, migrations: readonly Migra
     revision = await commitOrThrow(store, [...changes, schemaChange(version + 1, revision)]);
     entries = undefined;
   }
+}
+
+/** Names this state, among others and one that is made of its backup. */
+export async function stateId(store: StateStore): Promise<string> {
+  const entry = await store.get(ID_KEY);
+  if (entry) return text(entry.value);
+  const id = randomBytes(8).toString("hex");
+  await commitOrThrow(store, [{ key: ID_KEY, value: new Uint8Array(Buffer.from(id)), expect: 0 }]);
+  return id;
 }
 
 export const schemaChange = (version: number, expect: number): StateChange => ({

@@ -94,7 +94,9 @@ function findNode({ address, place }: DriverOptions): StandingNode | undefined {
   if (address === "auto") return requireStandingNode();
   if (place) return place.node;
   const node = findStandingNode();
-  return node?.cluster === address ? node : undefined;
+  // Each may have been told of other heads of it.
+  const heads = node?.cluster?.split(",") ?? [];
+  return address.split(",").some((head) => heads.includes(head)) ? node : undefined;
 }
 
 /** Of a node that this program starts. @throws AuthenticationError without a token of the cluster that it joins. */

@@ -1,18 +1,48 @@
 /** Asking a head from outside, as a tool: the command line, and the test kit. */
+import { setTimeout as delay } from "node:timers/promises";
+import { monotonicMs } from "../base/clock.ts";
 import { ConnectionLostError, errorFromCode } from "../base/errors.ts";
-import { connectTcp, introduce, openTls, SocketPeer } from "../transport/mod.ts";
+import { connectTcp, HeadAddresses, introduce, NotLeadingError, openTls, SocketPeer } from "../transport/mod.ts";
 import type { Answer, Queries, TlsFiles } from "../wire/mod.ts";
 
 const ANSWER_MS = 5_000;
 
 export interface HeadAddress {
+  /** `host:port`, of several heads if there are. */
   readonly address: string;
   readonly token: string;
   readonly tls?: TlsFiles | undefined;
 }
 
-/** @throws ConnectionLostError when it cannot be reached or does not answer; AuthenticationError; what it answers with. */
+/** Heads agree within this time on who leads. */
+const LEADER_MS = 10_000;
+const AGAIN_MS = 100;
+
+/**
+ * Asks the head that leads, whichever was named.
+ *
+ * @throws what {@link askOne} throws.
+ */
 export async function askHead<M extends keyof Queries>(
+  { address, token, tls }: HeadAddress,
+  method: M,
+  params: Queries[M]["params"],
+): Promise<Queries[M]["result"]> {
+  const heads = new HeadAddresses(address);
+  for (const untilMs = monotonicMs() + LEADER_MS; ; await delay(AGAIN_MS)) {
+    try {
+      return await askOne({ address: heads.current, token, tls }, method, params);
+    } catch (error) {
+      const isElsewhere = error instanceof NotLeadingError || heads.all.length > 1;
+      if (!(error instanceof ConnectionLostError || error instanceof NotLeadingError) || !isElsewhere) throw error;
+      if (monotonicMs() > untilMs) throw error;
+      heads.failed(error);
+    }
+  }
+}
+
+/** @throws ConnectionLostError when it cannot be reached or does not answer; AuthenticationError; what it answers with. */
+async function askOne<M extends keyof Queries>(
   { address, token, tls }: HeadAddress,
   method: M,
   params: Queries[M]["params"],

@@ -6,6 +6,8 @@ import type { AccessFiles } from "../wire/mod.ts";
 export interface HeadConfig {
   /** Kept when it ends; see state-folder.ts. */
   readonly stateDir: string;
+  /** Where its state is if it is not in the folder, as control/log-location.ts says; it may hold a secret. */
+  readonly replicated?: string;
   readonly access: AccessFiles;
   /** For its log; removed at the end. */
   readonly sessionDir: string;

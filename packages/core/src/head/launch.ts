@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
+import { InvalidOptionError } from "../base/errors.ts";
 import { compileCacheEnvironment } from "../bin/cache-directory.ts";
 import { processCommand } from "../bin/entries.ts";
 import {
@@ -17,7 +18,7 @@ import {
 import { readTokens } from "../transport/mod.ts";
 import type { TlsFiles } from "../wire/mod.ts";
 import { HEAD_PORT, HEAD_VARIABLE, type HeadConfig } from "./config.ts";
-import { lastPort, openStateFolder, tokenFileIn } from "./state-folder.ts";
+import { hasToken, lastPort, openStateFolder, tokenFileIn } from "./state-folder.ts";
 
 /** All but the folder optional. */
 export interface HeadOptions extends Partial<Omit<HeadConfig, "sessionDir" | "access">> {
@@ -40,6 +41,8 @@ export interface LaunchedHead extends LaunchedProcess {
   readonly tokenFile: string;
 }
 
+/** Servers that were started at the same time need a while to find each other. */
+const REPLICATED_READY_MS = 90_000;
 const LOOPBACK = "127.0.0.1";
 
 /**
@@ -52,6 +55,7 @@ export async function launchHead(options: HeadOptions): Promise<LaunchedHead> {
   const { base = baseFolder(), onStderr, env, tokenFile: givenFile, tls, ...given } = options;
   const { stateDir } = given;
   openStateFolder(stateDir);
+  if (given.replicated !== undefined) requireToken(stateDir, givenFile);
   const tokenFile = givenFile ?? tokenFileIn(stateDir);
   const [token] = readTokens(tokenFile);
   const sessionDir = createSession(base);
@@ -79,11 +83,20 @@ export async function launchHead(options: HeadOptions): Promise<LaunchedHead> {
     sessionDir,
     outlives: outlivesLauncher(config),
     onStderr,
+    ...(given.replicated !== undefined && { readyTimeoutMs: REPLICATED_READY_MS }),
     onReady: (news) => {
       address = news.address ?? "";
     },
   });
   return { ...launched, address, token, tokenFile };
+}
+
+/** Heads on one state are of one cluster, and each on a machine of its own. */
+function requireToken(stateDir: string, givenFile: string | undefined): void {
+  if (givenFile !== undefined || process.env.MOBULA_TOKEN || hasToken(stateDir)) return;
+  throw new InvalidOptionError(
+    "all heads of a cluster need the same token: give it as MOBULA_TOKEN or in --token-file (`openssl rand -hex 32` makes one)",
+  );
 }
 
 function startProcess(config: HeadConfig, env: HeadOptions["env"]): ChildProcess {

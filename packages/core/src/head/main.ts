@@ -1,10 +1,18 @@
 /** The head's process: from its first act to its last. `bin/head.ts` runs it. */
-import { openSqliteState, prepareState } from "../control/mod.ts";
+import { openReplicatedLog, openSqliteState, prepareState, withoutSecrets } from "../control/mod.ts";
 import { claimSession, Ending, endProcess, Lifeline, NodeLog, startHealth } from "../node/mod.ts";
 import { Access } from "../transport/mod.ts";
-import { readHeadConfig } from "./config.ts";
+import { type HeadConfig, readHeadConfig } from "./config.ts";
+import { Door, type DoorOptions } from "./door.ts";
+import { Gate } from "./gate.ts";
+import { ReplicatedHead } from "./replicated.ts";
 import { HeadRuntime } from "./runtime.ts";
 import { rememberPort, statePathOf } from "./state-folder.ts";
+
+interface Running {
+  readonly door: Door;
+  stop(): Promise<void>;
+}
 
 export async function runHead(): Promise<void> {
   const config = readHeadConfig();
@@ -14,21 +22,75 @@ export async function runHead(): Promise<void> {
     claimSession(config.sessionDir);
     const log = new NodeLog(config.sessionDir, config.logLevel, "head");
     const ending = new Ending(config, lifeline);
-    const state = await openSqliteState({ path: statePathOf(config.stateDir) });
-    await prepareState(state);
     const access = await Access.open(config.access, (message) => log.write("warn", message));
-    const runtime = await HeadRuntime.open({ config, log, state, access });
-    rememberPort(config.stateDir, runtime.port);
-    ending.watch(runtime);
+    const failed = (error: Error): void => {
+      log.write("error", `this head ends: ${error.message}`);
+      ending.begin(true);
+    };
+    const parts = { config, log, access };
+    const { door, stop } = await (config.replicated === undefined
+      ? openAlone(parts)
+      : openReplicated(parts, config.replicated, failed));
+    rememberPort(config.stateDir, door.port);
+    // Nothing that ends here waits for anybody.
+    ending.watch({ stop, hurry() {} });
     if (config.healthPort !== undefined) {
       await startHealth({
         port: config.healthPort,
-        notReady: () => (ending.hasBegun ? "this head is ending" : undefined),
+        notReady: () => (ending.hasBegun ? "this head is ending" : notReady(config, door)),
       });
     }
-    lifeline.say({ kind: "ready", address: runtime.address });
+    lifeline.say({ kind: "ready", address: door.address });
   } catch (error) {
     lifeline.fail(error as Error);
     endProcess(config);
   }
+}
+
+const notReady = ({ replicated }: HeadConfig, { host, leader }: Door): string | undefined =>
+  replicated === undefined || host || leader !== undefined ? undefined : "no head leads";
+
+/** Its state is a file of its own. */
+async function openAlone(parts: DoorOptions): Promise<Running> {
+  const { config, log } = parts;
+  const state = await openSqliteState({ path: statePathOf(config.stateDir) });
+  await prepareState(state);
+  let door: Door | undefined;
+  const runtime = await HeadRuntime.open(
+    { config, log, state, gate: new Gate(() => true), place: null },
+    () => door?.address ?? "",
+  );
+  door = await Door.open(parts, runtime);
+  return {
+    door,
+    async stop() {
+      runtime.stop();
+      await door?.close();
+      await state.close();
+    },
+  };
+}
+
+async function openReplicated(
+  parts: DoorOptions,
+  location: string,
+  onFailed: (error: Error) => void,
+): Promise<Running> {
+  const door = await Door.open(parts);
+  const stateLog = await openReplicatedLog(location);
+  const head = await new Promise<ReplicatedHead>((resolve, reject) => {
+    let isKnown = false;
+    const opened: ReplicatedHead = new ReplicatedHead({
+      ...parts,
+      door,
+      stateLog,
+      place: withoutSecrets(location),
+      onKnown: () => {
+        isKnown = true;
+        resolve(opened);
+      },
+      onFailed: (error) => (isKnown ? onFailed(error) : reject(error)),
+    });
+  });
+  return { door, stop: () => head.stop() };
 }

@@ -3,7 +3,7 @@
  * down what they say must last. It decides nothing itself.
  */
 import { monotonicMs } from "../base/clock.ts";
-import { AuthenticationError, InvalidOptionError, type MobulaError, NodeNotFoundError } from "../base/errors.ts";
+import { InvalidOptionError, type MobulaError, NodeNotFoundError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import {
   createMembers,
@@ -14,37 +14,35 @@ import {
   nodeInfo,
   persistThrough,
   type StateStore,
+  stateId,
 } from "../control/mod.ts";
 import { type NodeLog, Recording } from "../node/mod.ts";
-import {
-  type Access,
-  listenPeers,
-  type Peer,
-  type PeerHandlers,
-  SocketPeer,
-  type TcpHello,
-  type TcpListener,
-} from "../transport/mod.ts";
-import type { FromControl, ToControl } from "../wire/cluster-messages.ts";
+import type { Peer, PeerHandlers } from "../transport/mod.ts";
+import type { FromControl, HeadIdentity, ToControl } from "../wire/cluster-messages.ts";
 import type { Answer, Query } from "../wire/mod.ts";
 import { HeadActors } from "./actors.ts";
 import type { HeadConfig } from "./config.ts";
+import type { Host } from "./door.ts";
+import type { Gate } from "./gate.ts";
+import { Heads } from "./heads.ts";
 import { LeaseDivisions } from "./lease-divisions.ts";
 
 export interface HeadRuntimeOptions {
   readonly config: HeadConfig;
   readonly log: NodeLog;
   readonly state: StateStore;
-  readonly access: Access;
+  readonly gate: Gate;
+  /** Where the state is, for people; null when it is in the head's own folder. */
+  readonly place: string | null;
 }
 
 const TICK_MS = 250;
 /** Leases are divided anew so often while some are missing. */
 const DIVIDE_MS = 50;
 const DRAIN_MS_MAX = 24 * 60 * 60_000;
-const NODE_ID = /^[0-9a-f]{32}$/;
 
-export class HeadRuntime {
+export class HeadRuntime implements Host {
+  readonly who: HeadIdentity;
   private readonly options: HeadRuntimeOptions;
   private readonly members: Members;
   private readonly divisions = new LeaseDivisions((to, message) => this.send(to, message));
@@ -53,21 +51,23 @@ export class HeadRuntime {
   private readonly peers = new Map<NodeId, Peer>();
   private readonly timer: NodeJS.Timeout;
   private readonly divideTimer: NodeJS.Timeout;
-  private listener: TcpListener | undefined;
+  private readonly tools = new Set<Peer>();
+  private readonly heads: Heads;
 
-  /** @throws MobulaError when the state cannot be read or no port is free. */
-  static async open(options: HeadRuntimeOptions): Promise<HeadRuntime> {
-    const runtime = new HeadRuntime(options);
+  /** @param address where this head is reached. @throws MobulaError when the state cannot be read. */
+  static async open(options: HeadRuntimeOptions, address: () => string): Promise<HeadRuntime> {
+    const runtime = new HeadRuntime(options, address, await stateId(options.state));
     runtime.members.restore(await options.state.list(NODE_PREFIX), monotonicMs());
     const living = [...runtime.members.all()].filter(({ state }) => state !== "dead");
     await runtime.actors.recover(living.map(({ description }) => description.nodeId));
-    await runtime.listen();
     return runtime;
   }
 
-  private constructor(options: HeadRuntimeOptions) {
+  private constructor(options: HeadRuntimeOptions, address: () => string, id: string) {
     this.options = options;
-    const { log, state } = options;
+    const { log, state, gate } = options;
+    this.who = { epoch: state.epoch, state: id };
+    this.heads = new Heads(address, () => this.tellHeads([...this.peers.keys()]));
     const { view } = this.divisions;
     this.actors = new HeadActors({ state, view, send: (to, message) => this.send(to, message) });
     const recording = Recording.of("members", "head", { epoch: state.epoch });
@@ -76,8 +76,10 @@ export class HeadRuntime {
       refuse: (to, message) => {
         log.write("warn", `node ${to} is refused: ${message.message}`);
         const peer = this.peers.get(to);
-        peer?.send(message);
-        peer?.close();
+        gate.pass(() => {
+          peer?.send(message);
+          peer?.close();
+        });
       },
       persist: persistThrough(state),
       joined: (member) => {
@@ -97,59 +99,28 @@ export class HeadRuntime {
     this.members = createMembers(recording?.effects(effects) ?? effects, { epoch: state.epoch });
     recording?.methods(this.members, ["join", "report", "left", "drain", "find", "tick", "restore"]);
     this.timer = setInterval(() => {
+      if (!gate.isOpen) return;
       this.members.tick(monotonicMs());
       this.actors.tick();
     }, TICK_MS);
     this.divideTimer = setInterval(() => {
+      if (!gate.isOpen) return;
       this.divisions.tick();
       this.actors.place();
     }, DIVIDE_MS);
   }
 
-  get address(): string {
-    return this.listener?.address ?? "";
-  }
-
-  get port(): number {
-    return this.listener?.port ?? 0;
-  }
-
-  async stop(): Promise<void> {
+  /** Does nothing more; who is connected has to look for another head. */
+  stop(): void {
     clearInterval(this.timer);
     clearInterval(this.divideTimer);
-    await this.listener?.close();
-    await this.options.state.close();
+    for (const peer of [...this.peers.values(), ...this.tools]) peer.destroy();
+    this.heads.stop();
   }
-
-  /** Nothing here waits for anybody. */
-  hurry(): void {}
 
   // ── connections ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  private async listen(): Promise<void> {
-    const { config, access, log } = this.options;
-    const { host, port, advertise } = config;
-    this.listener = await listenPeers({
-      host,
-      port,
-      advertise,
-      tokens: access.tokens,
-      tls: access.tls,
-      who: { epoch: this.options.state.epoch },
-      check: checkHello,
-      // A session that is cut lives until its node is given up.
-      accept: (peer, hello) => ({ handlers: this.node(peer, hello) }),
-      acceptSocket: (socket) => {
-        const peer = new SocketPeer(socket, silent);
-        peer.handlers = this.tool(peer);
-        socket.resume();
-      },
-      onRefused: ({ message }, from) => log.write("warn", `a connection from ${from} was refused: ${message}`),
-    });
-  }
-
-  private node(peer: Peer, hello: TcpHello): PeerHandlers {
-    const { nodeId } = hello.who as { readonly nodeId: NodeId }; // As checkHello has seen.
+  node(peer: Peer, nodeId: NodeId): PeerHandlers {
     // Of two sessions of one node the newer one counts: the older one's end has not been noticed.
     this.peers.get(nodeId)?.destroy();
     this.peers.set(nodeId, peer);
@@ -161,13 +132,22 @@ export class HeadRuntime {
     };
   }
 
-  private tool(peer: Peer): PeerHandlers {
+  tool(peer: Peer): PeerHandlers {
+    this.tools.add(peer);
     return {
       onMessage: (message) => {
-        if (message.t === "query") peer.send(this.answer(message as Query));
+        if (message.t !== "query") return;
+        const answer = this.answer(message as Query);
+        this.options.gate.pass(() => peer.send(answer));
       },
-      onClose() {},
+      onClose: () => {
+        this.tools.delete(peer);
+      },
     };
+  }
+
+  standby(peer: Peer, address: string): PeerHandlers {
+    return this.heads.add(peer, address);
   }
 
   private fromNode(nodeId: NodeId, message: ToControl): void {
@@ -179,6 +159,7 @@ export class HeadRuntime {
         this.divisions.nodeGone(nodeId);
         this.members.join(message, nowMs);
         if (this.isMember(nodeId)) this.actors.nodeJoined(nodeId);
+        this.tellHeads([nodeId]);
         return;
       case "node-report":
         this.members.report(nodeId, message.use, nowMs);
@@ -199,7 +180,7 @@ export class HeadRuntime {
         this.divisions.forget(nodeId, message.key);
         return;
       case "query":
-        this.peers.get(nodeId)?.send(this.answer(message));
+        this.send(nodeId, this.answer(message));
         return;
       default:
         if (this.isMember(nodeId)) this.actors.hear(nodeId, message);
@@ -212,7 +193,12 @@ export class HeadRuntime {
   }
 
   private send(to: NodeId, message: FromControl): void {
-    this.peers.get(to)?.send(message);
+    const peer = this.peers.get(to);
+    if (peer) this.options.gate.pass(() => peer.send(message));
+  }
+
+  private tellHeads(to: readonly NodeId[]): void {
+    for (const nodeId of to) this.send(nodeId, this.heads.message);
   }
 
   /** What the placement engine knows of a node. */
@@ -256,6 +242,10 @@ export class HeadRuntime {
         id,
         result: [...this.members.all()].map(({ description, state, use }) => nodeInfo(description, state, use)),
       };
+    if (method === "heads") {
+      const { leader, standbys } = this.heads;
+      return { t: "answer", id, result: { leader, epoch: this.who.epoch, standbys, state: this.options.place } };
+    }
     const message = `control does not answer "${method}"`;
     return { t: "answer", id, error: { code: "INVALID_OPTION", kind: "invalid", message } };
   }
@@ -278,18 +268,3 @@ function nodeCalled(members: Iterable<Member>, called: string): Member {
     dead ? `node "${called}" is dead already` : `no node is called "${called}"; those that live: ${names || "none"}`,
   );
 }
-
-function checkHello({ role, who, session }: TcpHello): void {
-  const { nodeId } = (who ?? {}) as { readonly nodeId?: unknown };
-  const problem: MobulaError | undefined =
-    role !== "node" && role !== "tool"
-      ? new AuthenticationError(`a head greets nodes and tools, not "${role}"`)
-      : role === "node" && !(typeof nodeId === "string" && NODE_ID.test(nodeId))
-        ? new AuthenticationError("hello of a node lacks a valid nodeId")
-        : (role === "node") !== (session !== undefined && session !== null)
-          ? new AuthenticationError("nodes begin a session with the head, and tools none")
-          : undefined;
-  if (problem) throw problem;
-}
-
-const silent: PeerHandlers = { onMessage() {}, onClose() {} };

@@ -2,6 +2,7 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { MobulaError } from "../base/errors.ts";
+import { withoutSecrets } from "../control/mod.ts";
 import {
   baseFolder,
   endProcessOf,
@@ -19,6 +20,8 @@ export interface StandingHead extends RunningProcess {
   readonly stateDir: string;
   /** `host:port`, as nodes are told. */
   readonly address: string;
+  /** Where its state is, if it is replicated; for people. */
+  readonly replicated?: string;
 }
 
 const ADDRESS_FILE = "standing-head.json";
@@ -42,22 +45,31 @@ export async function startStandingHead(
     );
   }
   const { pid, sessionDir, address, token, tokenFile, exited } = await launchHead({ ...options, base, standing: true });
-  const { stateDir } = options;
-  const head: StandingHead = { pid, started: processStart(pid) ?? null, sessionDir, stateDir, address };
+  const { stateDir, replicated } = options;
+  const head: StandingHead = {
+    pid,
+    started: processStart(pid) ?? null,
+    sessionDir,
+    stateDir,
+    address,
+    ...(replicated !== undefined && { replicated: withoutSecrets(replicated) }),
+  };
   writeAddressFile(join(base, ADDRESS_FILE), head);
   return { ...head, token, tokenFile, exited };
 }
 
 /**
- * Ends the head of this machine, and the cluster with it: what it had written down goes too, unless `keepState`. False when
- * there was none.
+ * Ends the head of this machine, and the cluster with it: what it had written down goes too, unless `keepState`. Replicated
+ * state stays in its servers, and another head leads. Undefined when there was none.
  */
-export async function stopStandingHead({ base = baseFolder(), keepState = false } = {}): Promise<boolean> {
+export async function stopStandingHead({ base = baseFolder(), keepState = false } = {}): Promise<
+  StandingHead | undefined
+> {
   const head = findStandingHead(base);
   rmSync(join(base, ADDRESS_FILE), { force: true });
-  if (!head) return false;
+  if (!head) return undefined;
   await endProcessOf(head, false);
   removeSession(head.sessionDir);
   if (!keepState) rmSync(head.stateDir, { recursive: true, force: true });
-  return true;
+  return head;
 }

@@ -12,6 +12,11 @@ export const statePathOf = (stateDir: string): string => join(stateDir, "control
 export const defaultStateFolder = (): string =>
   join(process.env.XDG_STATE_HOME ?? join(homedir(), ".local", "state"), "mobula", "cluster");
 
+/** Where a head keeps its token and its port whose state is elsewhere. */
+export const replicatedStateFolder = (): string => join(defaultStateFolder(), "..", "replicated");
+
+export const hasToken = (stateDir: string): boolean => existsSync(join(stateDir, "token"));
+
 export function openStateFolder(stateDir: string): void {
   mkdirSync(stateDir, { recursive: true, mode: 0o700 });
   chmodSync(stateDir, 0o700);

@@ -4,13 +4,24 @@
  * The connection is a session, so a network cut is a pause. When the session ends (control is another process than before,
  * or has given this node up), the node joins anew until control welcomes or refuses it: what runs goes on meanwhile, and control
  * has given the node up only when it says so.
+ *
+ * Of several heads one leads; the others say who. When the one that led is silent, the others are asked whether another leads
+ * now, and that is joined. A head of an older epoch than one that was heard of is not: what it orders does not count.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { ConnectionLostError, errorFromCode, MobulaError } from "../base/errors.ts";
-import { type Access, dialPeer, isTlsFailure, type ResumablePeer } from "../transport/mod.ts";
+import {
+  type Access,
+  dialPeer,
+  HeadAddresses,
+  isTlsFailure,
+  NotLeadingError,
+  type ResumablePeer,
+} from "../transport/mod.ts";
 import type {
   BetweenHomes,
   FromControl,
+  HeadIdentity,
   LeasesDivided,
   NodeDescription,
   NodeFound,
@@ -20,9 +31,10 @@ import type {
 } from "../wire/cluster-messages.ts";
 import type { Answer, Queries, Query } from "../wire/mod.ts";
 import type { ActorOrder } from "./cluster-actors.ts";
+import { isOlder, newLeader } from "./head-probe.ts";
 
 export interface ClusterLinkOptions {
-  /** Of control, `host:port`. */
+  /** Of control, `host:port`; of all heads, where there are several. */
   readonly address: string;
   readonly access: Access;
   readonly node: NodeDescription;
@@ -63,6 +75,8 @@ const CHANGE_MS = 50;
 const STALLED = { stalledMs: 500, connectTimeoutMs: 1_200 };
 /** A new head is found within half a second; and many nodes that look for one do not keep it from beginning. */
 const REDIAL = { firstMs: 50, maxMs: 500 };
+/** While the head that led is silent, others are asked so often. */
+const PROBE_MS = 300;
 /** How long a node that begins looks for control. */
 const JOIN_MS = 10_000;
 const ANSWER_MS = 5_000;
@@ -81,8 +95,13 @@ export class ClusterLink {
   private readonly reports: NodeJS.Timeout;
   private soon: NodeJS.Timeout | undefined;
   private peer: ResumablePeer | undefined;
-  /** The epoch of the last welcome. */
-  private memberSince: number | undefined;
+  private readonly heads: HeadAddresses;
+  /** That of the last welcome. */
+  private head: HeadIdentity | undefined;
+  private readonly probes: NodeJS.Timeout;
+  private isProbing = false;
+  /** Of this connection, when it was last looked at. */
+  private arrivedBytes = 0;
   private isLeaving = false;
   private nextId = 1;
   private joined: { resolve(): void; reject(error: Error): void } | undefined;
@@ -109,7 +128,9 @@ export class ClusterLink {
 
   private constructor(options: ClusterLinkOptions) {
     this.options = options;
+    this.heads = new HeadAddresses(options.address);
     this.reports = setInterval(() => this.report(), REPORT_MS);
+    this.probes = setInterval(() => this.probe(), PROBE_MS);
   }
 
   /** Something that reports tell has changed. */
@@ -123,7 +144,7 @@ export class ClusterLink {
       const id = this.nextId++;
       const timer = setTimeout(() => {
         this.asked.delete(id);
-        reject(new ConnectionLostError(`control (${this.options.address}) did not answer within ${ANSWER_MS} ms`));
+        reject(new ConnectionLostError(`control (${this.heads.current}) did not answer within ${ANSWER_MS} ms`));
       }, ANSWER_MS);
       const settled = (): void => {
         clearTimeout(timer);
@@ -158,6 +179,7 @@ export class ClusterLink {
   close(): void {
     this.stopped.abort();
     clearInterval(this.reports);
+    clearInterval(this.probes);
     clearTimeout(this.soon);
     this.peer?.destroy();
     for (const { reject } of this.asked.values()) reject(new ConnectionLostError("the node ends"));
@@ -167,7 +189,7 @@ export class ClusterLink {
     clearTimeout(this.soon);
     this.soon = undefined;
     // While there is no connection reports would only be kept; the first after it says how things are then.
-    if (this.memberSince === undefined || !this.peer?.isConnected) return;
+    if (this.head === undefined || !this.peer?.isConnected) return;
     this.say({ t: "node-report", use: this.options.use() });
   }
 
@@ -191,15 +213,17 @@ export class ClusterLink {
       } catch (error) {
         if (signal.aborted) return;
         const { message } = error as Error;
+        this.heads.failed(error);
         // Certificates that do not fit will not fit in a second.
         const isWaiting =
-          error instanceof ConnectionLostError &&
+          (error instanceof ConnectionLostError || error instanceof NotLeadingError) &&
           (isPatient || (!isTlsFailure(error) && Date.now() - startedAt < JOIN_MS));
         if (this.joined && !isWaiting) {
           this.joined.reject(error as Error);
           return;
         }
-        this.options.onNews(`control cannot be reached: ${message}`);
+        if (error instanceof NotLeadingError && error.leader === this.heads.current) waitMs = REDIAL.firstMs;
+        else this.options.onNews(`control cannot be reached: ${message}`);
       }
       // Many lose control at the same moment; they do not come back at the same one.
       await delay(waitMs * (0.5 + Math.random()), undefined, { signal }).catch(() => {});
@@ -209,9 +233,11 @@ export class ClusterLink {
 
   /** Resolves when connected, to what tells of the end. */
   private async connect(): Promise<Promise<Error>> {
-    const { address, access, node, onNews } = this.options;
+    const { access, node, onNews } = this.options;
+    const address = this.heads.current;
     const { promise, resolve } = Promise.withResolvers<Error>();
-    const { peer } = await dialPeer({
+    let isAccepted = false;
+    const { peer, listener } = await dialPeer({
       address,
       token: access.token,
       tls: access.tls,
@@ -221,7 +247,9 @@ export class ClusterLink {
       ...STALLED,
       signal: this.stopped.signal,
       handlers: {
-        onMessage: (message) => this.hear(message as FromControl),
+        onMessage: (message) => {
+          if (isAccepted) this.hear(message as FromControl, listener.who as HeadIdentity);
+        },
         onClose: (error) => {
           this.peer = undefined;
           this.options.onLost();
@@ -233,20 +261,48 @@ export class ClusterLink {
       },
       onResumed: () => this.report(),
     });
+    if (isOlder(listener.who as HeadIdentity, this.head)) {
+      peer.destroy();
+      throw new ConnectionLostError(`the head at ${address} is one that another has followed`);
+    }
+    isAccepted = true;
+    this.heads.lead(address);
     this.peer = peer;
-    const { memberSince } = this;
+    this.arrivedBytes = 0;
+    const memberSince = this.head?.epoch;
     this.say({ t: "node-join", node, use: this.options.use(), ...(memberSince !== undefined && { memberSince }) });
     for (const { query } of this.asked.values()) this.say(query);
     return promise;
   }
 
-  private hear(message: FromControl): void {
+  /** Whether another head leads, when this one is silent. */
+  private probe(): void {
+    const { peer, heads, head } = this;
+    if (!peer || !head || heads.all.length < 2) return;
+    const isSilent = !peer.isConnected || (peer.awaitsAck && peer.arrivedBytes === this.arrivedBytes);
+    this.arrivedBytes = peer.arrivedBytes;
+    if (!isSilent || this.isProbing) return;
+    this.isProbing = true;
+    const { signal } = this.stopped;
+    const others = heads.all.filter((address) => address !== heads.current);
+    void newLeader(others, head, { access: this.options.access, signal }).then((address) => {
+      this.isProbing = false;
+      if (address === undefined || this.peer !== peer || signal.aborted) return;
+      heads.lead(address);
+      peer.destroy(new ConnectionLostError(`the head at ${address} leads now`));
+    });
+  }
+
+  private hear(message: FromControl, head: HeadIdentity): void {
     switch (message.t) {
       case "node-welcome":
-        this.memberSince = message.epoch;
+        this.head = head;
         this.options.onWelcomed(message.nodes, message.epoch);
         this.joined?.resolve();
         this.joined = undefined;
+        return;
+      case "known-heads":
+        this.heads.add(message.addresses);
         return;
       case "nodes-changed":
         this.options.onNodes(message.nodes);

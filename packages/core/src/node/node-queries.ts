@@ -42,6 +42,9 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
   switch (query.method) {
     case "nodes":
       return cluster ? cluster.query("nodes", null) : [nodeInfo(context.description, "alive", nodeUse(context))];
+    case "heads":
+      if (!cluster) throw new InvalidOptionError("this node is in no cluster, so it has no head");
+      return cluster.query("heads", null);
     case "available-resources":
       if (cluster) return sumOf(await cluster.query("nodes", null), "available");
       return fromUnits(available(engine));

@@ -1,23 +1,26 @@
 /** A cluster on this machine, for tests: real processes, which can be killed, stopped and started again. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Context, type InitOptions, init } from "../api/mod.ts";
-import { ConnectionLostError, InvalidOptionError, MobulaError } from "../base/errors.ts";
+import { ConnectionLostError, InvalidOptionError } from "../base/errors.ts";
+import { randomBytes } from "../base/random.ts";
 import { PLACE, type Place } from "../driver/mod.ts";
 import { askHead } from "../head/mod.ts";
 import { NETWORK_VARIABLE } from "../transport/mod.ts";
 import { Hosts } from "./hosts.ts";
 import { Links } from "./links.ts";
-import { Member } from "./member.ts";
+import { type ControlPlace, Member } from "./member.ts";
 import { Network } from "./network.ts";
-import type { ClusterMember, ClusterNode, LocalClusterOptions, NodeSpec } from "./types.ts";
+import { STATE_SERVERS, type StateServer, startStateServers } from "./state-servers.ts";
+import type { ClusterMember, ClusterNode, ClusterServer, LocalClusterOptions, NodeSpec } from "./types.ts";
 
 /** Members' names are those of folders: below them lie sockets, whose paths may have about a hundred bytes. */
 const FOLDER_CHARS_MAX = 24;
 /** Links are called by the names of folders. */
 const HEAD = "head";
 const DRIVER = "driver";
+const STANDBY = "standby";
 /** A node that was drained has so long for its end. */
 const DRAINED_MS = 5_000;
 const ONE_CPU: NodeSpec = { resources: { cpu: 1 } };
@@ -33,14 +36,16 @@ const ONE_CPU: NodeSpec = { resources: { cpu: 1 } };
  * if (first) await cluster.kill(first);
  */
 export class LocalCluster implements AsyncDisposable {
-  /** The head's, `host:port`: what programs and nodes join by. */
+  /** The head's, `host:port`, or those of both heads: what programs and nodes join by. */
   readonly address: string;
   /** Without it nobody joins. */
   readonly token: string;
   /** The head's machine. It is not in {@link nodes}, and offers no resources without a `NodeSpec`. */
   readonly head: ClusterNode;
   /** Servers of the replicated state; none with `"sqlite"`. */
-  readonly servers: readonly never[] = [];
+  readonly servers: readonly ClusterServer[];
+  /** The machine of a second head, which stands by; only with `control: "nats"`. It runs nothing else. */
+  readonly standby: ClusterNode | undefined;
   private readonly folder: string;
   private readonly hosts: Hosts;
   private readonly network: Network | undefined;
@@ -48,6 +53,10 @@ export class LocalCluster implements AsyncDisposable {
   private readonly headMember: Member;
   private readonly members: Member[] = [];
   private readonly contexts: Context[] = [];
+  private readonly place: ReadonlyMap<Member, ControlPlace>;
+  private readonly standbyMember: Member | undefined;
+  private readonly stateServers: readonly StateServer[];
+  private killed: Member;
   private driver: Member | undefined;
   private began = 0;
   private stopped: Promise<void> | undefined;
@@ -58,14 +67,7 @@ export class LocalCluster implements AsyncDisposable {
    * @throws InvalidOptionError; what keeps a node or the head from starting.
    */
   static async start(options: LocalClusterOptions): Promise<LocalCluster> {
-    const { nodes, control = "sqlite", head = {}, network: kind = "controlled" } = options;
-    if (control !== "sqlite") {
-      throw new MobulaError(
-        "NOT_SUPPORTED",
-        "invalid",
-        `LocalCluster.start() option "control" is "${control}": the head keeps its state in SQLite only so far; leave it out`,
-      );
-    }
+    const { nodes, control: kindOfControl = "sqlite", head = {}, network: kind = "controlled" } = options;
     if (typeof nodes === "number" && !(Number.isInteger(nodes) && nodes >= 0)) {
       throw new InvalidOptionError(
         `LocalCluster.start() option "nodes" is ${nodes}; it must be a whole number of at least 0, or a list`,
@@ -79,8 +81,8 @@ export class LocalCluster implements AsyncDisposable {
       if (kind === "controlled") network = await Network.open(folder);
       const parts = { folder: join(folder, HEAD), host: hosts.next(), network };
       const headMember = new Member({ name: head.name ?? "head", ...parts });
-      const { address, token } = await headMember.beginControl();
-      const cluster = new LocalCluster({ folder, hosts, network, headMember, address, token });
+      const control = await beginHeads(kindOfControl, { folder, hosts, network, headMember });
+      const cluster = new LocalCluster({ folder, hosts, network, headMember, ...control });
       try {
         await Promise.all([headMember.joinAsNode(cluster, head), ...specs.map((spec) => cluster.addNode(spec))]);
       } catch (error) {
@@ -95,21 +97,20 @@ export class LocalCluster implements AsyncDisposable {
     }
   }
 
-  private constructor(parts: {
-    readonly folder: string;
-    readonly hosts: Hosts;
-    readonly network: Network | undefined;
-    readonly headMember: Member;
-    readonly address: string;
-    readonly token: string;
-  }) {
+  private constructor(parts: Beginning & Heads) {
     this.folder = parts.folder;
     this.hosts = parts.hosts;
     this.network = parts.network;
     this.headMember = parts.headMember;
     this.head = parts.headMember;
+    this.killed = parts.headMember;
     this.address = parts.address;
     this.token = parts.token;
+    this.place = parts.place;
+    this.servers = parts.servers;
+    this.stateServers = parts.servers;
+    this.standbyMember = parts.standby;
+    this.standby = parts.standby;
   }
 
   /** In the order in which they were asked for; those that have ended are still there. */
@@ -126,7 +127,7 @@ export class LocalCluster implements AsyncDisposable {
   /** Starts another node; resolves when it has joined. @throws InvalidOptionError for a name that is taken. */
   async addNode(spec: NodeSpec): Promise<ClusterNode> {
     const name = spec.name ?? `node-${this.began + 1}`;
-    if ([this.head, ...this.nodes].some((node) => node.name === name)) {
+    if ([this.head, this.standby, ...this.nodes].some((node) => node?.name === name)) {
       throw new InvalidOptionError(`this cluster has a node "${name}" already; nodes need names of their own`);
     }
     const folder = join(this.folder, `n${++this.began}`);
@@ -158,18 +159,25 @@ export class LocalCluster implements AsyncDisposable {
    * Sends a signal to all processes of a machine, control included if it is the head's. Resolves when they have ended, or
    * stand still (`SIGSTOP`), or go on (`SIGCONT`).
    */
-  async kill(node: ClusterNode, signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
-    await this.memberOf(node).signal(signal);
+  async kill(node: ClusterNode | ClusterServer, signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
+    const server = this.stateServers.find((one) => one === node);
+    await (server ?? this.memberOf(node as ClusterNode)).signal(signal);
   }
 
-  /** Kills control, and nothing else; resolves when it is gone. */
+  /** Kills control, of two heads the one that leads, and nothing else; resolves when it is gone. */
   async killHead(): Promise<void> {
-    await this.headMember.killControl();
+    this.killed = this.standbyMember ? await this.leading() : this.headMember;
+    await this.killed.killControl();
   }
 
-  /** Starts control again, at the same address; resolves when it serves. */
+  /** Starts control again that was killed, at the same address; resolves when it serves, or stands by. */
   async restartHead(): Promise<void> {
-    await this.headMember.beginControl();
+    await this.killed.beginControl(this.place.get(this.killed));
+  }
+
+  private async leading(): Promise<Member> {
+    const { leader } = await askHead(this, "heads", null);
+    return this.standbyMember?.controlAddress === leader ? this.standbyMember : this.headMember;
   }
 
   /**
@@ -224,13 +232,15 @@ export class LocalCluster implements AsyncDisposable {
   private async end(): Promise<void> {
     // Who is cut off could say nothing at its end.
     if (this.network) this.heal();
-    const all = [this.headMember, ...this.members, ...(this.driver ? [this.driver] : [])];
+    const heads = [this.headMember, ...(this.standbyMember ? [this.standbyMember] : [])];
+    const all = [...heads, ...this.members, ...(this.driver ? [this.driver] : [])];
     for (const member of all) if (member.isStopped) await member.signal("SIGKILL");
     for (const context of this.contexts) await context[Symbol.asyncDispose]();
     await Promise.all(all.map((member) => member.stopNode()));
-    await this.headMember.stopControl();
+    for (const head of heads) await head.stopControl();
     // What their workers had started and nobody has ended.
     for (const member of all) await member.signal("SIGKILL");
+    for (const server of this.stateServers) await server.signal("SIGKILL");
     await this.network?.close();
     rmSync(this.folder, { recursive: true, force: true, maxRetries: 3 });
   }
@@ -243,7 +253,10 @@ export class LocalCluster implements AsyncDisposable {
   }
 
   private linksOf(members: readonly ClusterMember[]): string[] {
-    return members.map((member) => (typeof member === "string" ? member : this.memberOf(member).link));
+    return members.map((member) => {
+      if (typeof member === "string") return member;
+      return (this.stateServers.find((one) => one === member) ?? this.memberOf(member as ClusterNode)).link;
+    });
   }
 
   private placeAt(member: Member): Place {
@@ -265,9 +278,57 @@ export class LocalCluster implements AsyncDisposable {
   }
 
   private memberOf(node: ClusterNode): Member {
-    const member = [this.headMember, ...this.members].find((one) => one === node);
+    const standby = this.standbyMember ? [this.standbyMember] : [];
+    const member = [this.headMember, ...standby, ...this.members].find((one) => one === node);
     if (!member) throw new InvalidOptionError(`node "${node.name}" is not of this cluster`);
     return member;
+  }
+}
+
+interface Beginning {
+  readonly folder: string;
+  readonly hosts: Hosts;
+  readonly network: Network | undefined;
+  readonly headMember: Member;
+}
+
+interface Heads {
+  readonly address: string;
+  readonly token: string;
+  readonly place: ReadonlyMap<Member, ControlPlace>;
+  readonly standby: Member | undefined;
+  readonly servers: readonly StateServer[];
+}
+
+async function beginHeads(control: "sqlite" | "nats", beginning: Beginning): Promise<Heads> {
+  const { folder, hosts, network, headMember } = beginning;
+  if (control === "sqlite") {
+    const { address, token } = await headMember.beginControl();
+    return { address, token, place: new Map(), standby: undefined, servers: [] };
+  }
+  const tokenFile = join(folder, "token");
+  writeFileSync(tokenFile, `${randomBytes(32).toString("hex")}\n`, { mode: 0o600 });
+  const servers = startStateServers(
+    folder,
+    Array.from({ length: STATE_SERVERS }, () => hosts.next()),
+  );
+  try {
+    for (const { host, link } of servers) network?.say({ t: "member", host, name: link });
+    const standby = new Member({ name: STANDBY, folder: join(folder, STANDBY), host: hosts.next(), network });
+    const placeOf = async ({ link }: Member): Promise<ControlPlace> => {
+      const ways = servers.map(({ address }) => network?.way(link, address) ?? address);
+      return { replicated: `nats://${(await Promise.all(ways)).join(",")}/cluster`, tokenFile };
+    };
+    const place = new Map([
+      [headMember, await placeOf(headMember)],
+      [standby, await placeOf(standby)],
+    ]);
+    const first = await headMember.beginControl(place.get(headMember));
+    const second = await standby.beginControl(place.get(standby));
+    return { address: `${first.address},${second.address}`, token: first.token, place, standby, servers };
+  } catch (error) {
+    for (const server of servers) await server.signal("SIGKILL");
+    throw error;
   }
 }
 

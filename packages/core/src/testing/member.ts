@@ -32,6 +32,12 @@ export interface MemberOptions {
   readonly network?: Network | undefined;
 }
 
+/** Of replicated state. */
+export interface ControlPlace {
+  readonly replicated?: string;
+  readonly tokenFile?: string;
+}
+
 export interface Joining {
   readonly address: string;
   readonly token: string;
@@ -105,14 +111,20 @@ export class Member implements ClusterNode {
     this.node = { launched, running: runningOf(launched.pid) };
   }
 
+  /** Of control that was begun here: where others reach it. */
+  get controlAddress(): string | undefined {
+    return this.control?.address;
+  }
+
   /** The first time on any port, then where it was. */
-  async beginControl(): Promise<LaunchedHead> {
+  async beginControl(place: ControlPlace = {}): Promise<LaunchedHead> {
     const isFirst = this.control === undefined;
     this.control = await launchHead({
       stateDir: join(this.folder, "control"),
       base: this.base,
       env: this.env,
       host: this.host,
+      ...place,
       ...(isFirst && { port: 0 }),
     });
     return this.control;

@@ -1,2 +1,2 @@
 export { LocalCluster } from "./local-cluster.ts";
-export type { ClusterMember, ClusterNode, LocalClusterOptions, NodeSpec, WorkerProcess } from "./types.ts";
+export type { ClusterMember, ClusterNode, ClusterServer, LocalClusterOptions, NodeSpec, WorkerProcess } from "./types.ts";

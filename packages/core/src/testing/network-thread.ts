@@ -2,7 +2,7 @@
  * The network of a cluster: every connection between its members passes through this thread, which is one of the test's
  * process, but not the one that the test computes on.
  */
-import { connect, createServer, type Socket } from "node:net";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { parseAddress } from "../transport/mod.ts";
 import { Flow, type Weather } from "./flow.ts";
@@ -24,6 +24,11 @@ export function runNetworkThread(): void {
   const { path, done } = workerData as NetworkData; // Given by network.ts.
   const network = new Network();
   port.on("message", (message: ToNetwork) => {
+    if (message.t === "way") {
+      const { from, to } = message;
+      network.way(from, to, (address) => port.postMessage({ t: "way", from, to, address } satisfies FromNetwork));
+      return;
+    }
     if (message.t === "member") network.names.set(message.host, message.name);
     else network.rule(message.rules);
     Atomics.add(done, 0, 1);
@@ -62,6 +67,15 @@ class Network {
       this.dial(socket, name, address);
     };
     socket.on("data", onData).resume();
+  }
+
+  /** Whoever connects there is `from`, and goes to `to`. */
+  way(from: string, to: string, ready: (address: string) => void): void {
+    const server = createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true }, (socket) => {
+      socket.on("error", () => socket.destroy());
+      this.dial(socket, from, to);
+    });
+    server.listen(0, "127.0.0.1", () => ready(`127.0.0.1:${(server.address() as AddressInfo).port}`));
   }
 
   private dial(socket: Socket, from: string, address: string): void {

@@ -12,10 +12,11 @@ export interface NetworkData {
 }
 export type ToNetwork =
   | { readonly t: "member"; readonly host: string; readonly name: string }
-  | { readonly t: "rules"; readonly rules: LinkRules };
-export interface FromNetwork {
-  readonly t: "listening";
-}
+  | { readonly t: "rules"; readonly rules: LinkRules }
+  | { readonly t: "way"; readonly from: string; readonly to: string };
+export type FromNetwork =
+  | { readonly t: "listening" }
+  | { readonly t: "way"; readonly from: string; readonly to: string; readonly address: string };
 
 const OBEYED_MS = 5_000;
 
@@ -57,6 +58,21 @@ export class Network {
       Atomics.wait(this.done, 0, done, OBEYED_MS);
       if (performance.now() > deadline) throw new ConnectionLostError("the network of the cluster does not answer");
     }
+  }
+
+  /** An address by which a member reaches another one without knowing of the network. */
+  way(from: string, to: string): Promise<string> {
+    return new Promise((resolve) => {
+      const heard = (message: FromNetwork): void => {
+        if (message.t !== "way" || message.from !== from || message.to !== to) return;
+        this.worker.off("message", heard);
+        if (this.worker.listenerCount("message") === 0) this.worker.unref();
+        resolve(message.address);
+      };
+      this.worker.on("message", heard);
+      this.worker.ref();
+      this.worker.postMessage({ t: "way", from, to } satisfies ToNetwork);
+    });
   }
 
   async close(): Promise<void> {

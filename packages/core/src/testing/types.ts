@@ -22,7 +22,10 @@ export interface NodeSpec {
 export interface LocalClusterOptions {
   /** How many nodes of one CPU each, or what each of them is. */
   readonly nodes: number | readonly NodeSpec[];
-  /** Where control keeps its state. Default `"sqlite"`, a file of the head. `"nats"` is not supported yet. */
+  /**
+   * Where control keeps its state. Default `"sqlite"`, a file of the head. `"nats"`: in three servers of NATS, with a second
+   * head that stands by. They are started too, from the `nats-server` on the PATH or the one that MOBULA_NATS_SERVER names.
+   */
   readonly control?: "sqlite" | "nats";
   /** What the head's own machine offers. Default: nothing. */
   readonly head?: NodeSpec;
@@ -34,7 +37,15 @@ export interface LocalClusterOptions {
 }
 
 /** An end of a link: a machine, the head's, or that of the drivers: this process's, and of programs that join with `env`. */
-export type ClusterMember = ClusterNode | "head" | "driver";
+export type ClusterMember = ClusterNode | ClusterServer | "head" | "driver";
+
+/** A server of replicated state. */
+export interface ClusterServer {
+  readonly name: string;
+  /** `host:port` */
+  readonly address: string;
+  pids(): number[];
+}
 
 /** One machine of a {@link LocalCluster}, as it is. */
 export interface ClusterNode {

@@ -13,7 +13,7 @@ export interface PeerListenOptions extends TcpListenOptions {
   readonly tokens: () => readonly string[];
   readonly version?: number;
   readonly handshakeTimeoutMs?: number;
-  /** Who this is, told to all who know a token; plain data. */
+  /** Who this is, told to all who know a token; plain data. Read anew for each. */
   readonly who?: unknown;
   /**
    * Looks at every hello that was proven, before anything else does.
@@ -41,7 +41,7 @@ interface Session {
 /** @throws InvalidOptionError; ConnectionLostError when no port is free. */
 export async function listenPeers(options: PeerListenOptions): Promise<TcpListener> {
   const sessions = new Map<string, Session>();
-  const { who, acceptSocket } = options;
+  const { acceptSocket } = options;
 
   const begin = (id: string, hello: Hello): Session => {
     const peer = new ResumablePeer(UNUSED);
@@ -66,7 +66,7 @@ export async function listenPeers(options: PeerListenOptions): Promise<TcpListen
       options.check?.(hello);
       if (hello.session === undefined || hello.session === null) {
         if (!acceptSocket) throw new AuthenticationError("hello names no session, and this listener demands one");
-        return { who };
+        return { who: options.who };
       }
       const { id, attempt, isNew } = readRequest(hello.session);
       const session = sessions.get(id) ?? (isNew ? begin(id, hello) : undefined);
@@ -77,7 +77,7 @@ export async function listenPeers(options: PeerListenOptions): Promise<TcpListen
       }
       if (attempt <= session.attempt) throw new ConnectionLostError("a later connection of the same session was first");
       session.attempt = attempt;
-      return { who, session: { received: session.peer.receivedBytes } };
+      return { who: options.who, session: { received: session.peer.receivedBytes } };
     },
     onWelcomed(socket, hello) {
       if (hello.session === undefined || hello.session === null) {

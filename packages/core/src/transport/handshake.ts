@@ -24,6 +24,7 @@ import {
 import { HANDSHAKE_BYTES_MAX, HANDSHAKE_TIMEOUT_MS, WIRE_VERSION } from "../base/limits.ts";
 import { randomBytes } from "../base/random.ts";
 import { pack, unpack } from "../wire/mod.ts";
+import { NotLeadingError } from "./not-leading.ts";
 import type { Strangers } from "./strangers.ts";
 
 /** What each side says of itself: plain data, 64 KiB at most. */
@@ -66,12 +67,18 @@ export interface Refused {
   readonly code: string;
   readonly kind: ErrorKind;
   readonly message: string;
+  /** Of `NOT_LEADING`: who does, if that is known. */
+  readonly leader?: string;
 }
 
 const NONCE_BYTES = 16;
 const PROOF_BYTES = 32;
 
-export const refusal = ({ code, kind, message }: MobulaError): Refused => ({ t: "refused", code, kind, message });
+export function refusal(error: MobulaError): Refused {
+  const { code, kind, message } = error;
+  const leader = error instanceof NotLeadingError ? error.leader : undefined;
+  return { t: "refused", code, kind, message, ...(leader !== undefined && { leader }) };
+}
 
 /** Undefined when a listener of version `own` can speak the version that somebody says hello with. */
 export function checkVersion(version: unknown, own: number, listener: string): MobulaError | undefined {
@@ -248,9 +255,12 @@ export const isRefusal = (error: Error): boolean => refusals.has(error);
 
 /** A refusal as the error that it stands for. */
 function asError(message: unknown): MobulaError | undefined {
-  const { t, code, kind, message: words } = message as Refused;
+  const { t, code, kind, message: words, leader } = message as Refused;
   if (t !== "refused" || typeof code !== "string" || typeof words !== "string") return undefined;
-  const error = errorFromCode(code, kind, words);
+  const error =
+    code === "NOT_LEADING"
+      ? new NotLeadingError(typeof leader === "string" ? leader : undefined)
+      : errorFromCode(code, kind, words);
   refusals.add(error);
   return error;
 }

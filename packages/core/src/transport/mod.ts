@@ -19,8 +19,10 @@ export {
   introduce,
   refusal,
 } from "./handshake.ts";
+export { HeadAddresses } from "./head-addresses.ts";
 export { MemoryPeer } from "./memory.ts";
 export { NETWORK_VARIABLE, useNetwork } from "./network.ts";
+export { NotLeadingError } from "./not-leading.ts";
 export { type Peer, type PeerHandlers, SocketPeer } from "./peer.ts";
 export { ResumablePeer } from "./resumable.ts";
 export { Strangers } from "./strangers.ts";

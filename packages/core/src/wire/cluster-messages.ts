@@ -168,6 +168,12 @@ export type ToControl =
   | BetweenHomes;
 // ── control → node ───────────────────────────────────────────────────────────────────────────────────────────────────
 
+/** What a head says of itself to whoever connects. Of one state, the head with the highest epoch leads. */
+export interface HeadIdentity {
+  readonly epoch: number;
+  /** Which state it is: another one when it was made anew or put back from a backup. */
+  readonly state: string;
+}
 export interface NodeWelcome {
   readonly t: "node-welcome";
   readonly epoch: number;
@@ -198,6 +204,12 @@ export interface NodeFound {
   readonly t: "node-found";
   readonly tag: string;
   readonly node: NodeStanding | null;
+}
+
+/** All heads that are known, the leader first: one of the others may lead when that is lost. */
+export interface KnownHeads {
+  readonly t: "known-heads";
+  readonly addresses: readonly string[];
 }
 
 /** In all at each node, what is granted included; said anew when it changes. */
@@ -267,6 +279,7 @@ export type FromControl =
   | NodeRefused
   | NodesChanged
   | NodeFound
+  | KnownHeads
   | LeasesDivided
   | NodeDrain
   | Answer

@@ -46,8 +46,19 @@ export interface Explanation {
   readonly considered?: readonly { readonly nodeId: string; readonly verdict: string }[];
 }
 
+/** The heads of a cluster, each as `host:port`. */
+export interface HeadsInfo {
+  readonly leader: string;
+  /** Of the leader: how many have led before. */
+  readonly epoch: number;
+  readonly standbys: readonly string[];
+  /** Where replicated state is, without what must be kept secret; null: in a file of the head. */
+  readonly state: string | null;
+}
+
 export interface Queries {
   nodes: { params: null; result: readonly NodeInfo[] };
+  heads: { params: null; result: HeadsInfo };
   "available-resources": { params: null; result: Resources };
   "cluster-resources": { params: null; result: Resources };
   /** Takes a node, by its id or its name, out of the cluster; answered when that has begun. */
