@@ -24,7 +24,8 @@ export const isReplicated = (text: string): boolean => /^(nats|etcds?):\/\//.tes
 export const hasSecrets = (location: string): boolean => /^\w+:\/\/[^/?]*@/.test(location);
 
 /** For people. */
-export const withoutSecrets = (location: string): string => location.replace(/^(\w+:\/\/)[^/?]*@/, "$1").replace(/\?.*/, "");
+export const withoutSecrets = (location: string): string =>
+  location.replace(/^(\w+:\/\/)[^/?]*@/, "$1").replace(/\?.*/, "");
 
 /** @throws InvalidOptionError; what `openNatsLog` and `openEtcdLog` throw. */
 export async function openReplicatedLog(location: string): Promise<ReplicatedLog> {

@@ -17,6 +17,8 @@ export interface HeadAddress {
 /** Heads agree within this time on who leads. */
 const LEADER_MS = 10_000;
 const AGAIN_MS = 100;
+/** One of several that does not greet within this time is not waited for. */
+const OTHER_MS = 1_000;
 
 /**
  * Asks the head that leads, whichever was named.
@@ -31,7 +33,8 @@ export async function askHead<M extends keyof Queries>(
   const heads = new HeadAddresses(address);
   for (const untilMs = monotonicMs() + LEADER_MS; ; await delay(AGAIN_MS)) {
     try {
-      return await askOne({ address: heads.current, token, tls }, method, params);
+      const timeoutMs = heads.all.length > 1 ? OTHER_MS : undefined;
+      return await askOne({ address: heads.current, token, tls }, method, params, timeoutMs);
     } catch (error) {
       const isElsewhere = error instanceof NotLeadingError || heads.all.length > 1;
       if (!(error instanceof ConnectionLostError || error instanceof NotLeadingError) || !isElsewhere) throw error;
@@ -46,9 +49,10 @@ async function askOne<M extends keyof Queries>(
   { address, token, tls }: HeadAddress,
   method: M,
   params: Queries[M]["params"],
+  timeoutMs: number | undefined,
 ): Promise<Queries[M]["result"]> {
-  const socket = await connectTcp(address, { tls: tls && (await openTls(tls)) });
-  await introduce(socket, { role: "tool", who: null, token });
+  const socket = await connectTcp(address, { tls: tls && (await openTls(tls)), timeoutMs });
+  await introduce(socket, { role: "tool", who: null, token, timeoutMs });
   return new Promise((resolve, reject) => {
     const peer = new SocketPeer(socket, {
       onMessage: (message) => {

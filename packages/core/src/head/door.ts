@@ -17,6 +17,8 @@ import type { HeadConfig } from "./config.ts";
 
 export interface Host {
   readonly who: HeadIdentity;
+  /** It leads and says nothing: replicated state takes nothing. */
+  readonly isSuspended: boolean;
   node(peer: Peer, nodeId: NodeId): PeerHandlers;
   tool(peer: Peer): PeerHandlers;
   /** A head that stands by, reached there; here as long as the connection. */
@@ -56,7 +58,9 @@ export class Door {
       },
       check: (hello) => {
         checkHello(hello);
-        door.leading();
+        const { isSuspended } = door.leading();
+        // Another may lead soon, and answer. A node waits, since its session ends when it is refused.
+        if (isSuspended && hello.role !== "node") throw new NotLeadingError(undefined);
       },
       // A session that is cut lives until its node is given up.
       accept: (peer, { who }) => ({ handlers: door.leading().node(peer, (who as { readonly nodeId: NodeId }).nodeId) }),
@@ -68,9 +72,7 @@ export class Door {
         }
         const peer = new SocketPeer(socket, silent);
         peer.handlers =
-          role === STANDBY_ROLE
-            ? host.standby(peer, (who as { readonly address: string }).address)
-            : host.tool(peer);
+          role === STANDBY_ROLE ? host.standby(peer, (who as { readonly address: string }).address) : host.tool(peer);
         socket.resume();
       },
       onRefused: (error, from) => {

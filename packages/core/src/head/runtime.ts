@@ -110,6 +110,10 @@ export class HeadRuntime implements Host {
     }, DIVIDE_MS);
   }
 
+  get isSuspended(): boolean {
+    return !this.options.gate.isOpen;
+  }
+
   /** Does nothing more; who is connected has to look for another head. */
   stop(): void {
     clearInterval(this.timer);

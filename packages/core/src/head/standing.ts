@@ -62,9 +62,10 @@ export async function startStandingHead(
  * Ends the head of this machine, and the cluster with it: what it had written down goes too, unless `keepState`. Replicated
  * state stays in its servers, and another head leads. Undefined when there was none.
  */
-export async function stopStandingHead({ base = baseFolder(), keepState = false } = {}): Promise<
-  StandingHead | undefined
-> {
+export async function stopStandingHead({
+  base = baseFolder(),
+  keepState = false,
+} = {}): Promise<StandingHead | undefined> {
   const head = findStandingHead(base);
   rmSync(join(base, ADDRESS_FILE), { force: true });
   if (!head) return undefined;

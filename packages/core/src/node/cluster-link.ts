@@ -75,6 +75,8 @@ const CHANGE_MS = 50;
 const STALLED = { stalledMs: 500, connectTimeoutMs: 1_200 };
 /** A new head is found within half a second; and many nodes that look for one do not keep it from beginning. */
 const REDIAL = { firstMs: 50, maxMs: 500 };
+/** One of several heads that does not greet within this time is not waited for. */
+const OTHER_MS = 2_000;
 /** While the head that led is silent, others are asked so often. */
 const PROBE_MS = 300;
 /** How long a node that begins looks for control. */
@@ -245,6 +247,7 @@ export class ClusterLink {
       who: { nodeId: node.nodeId },
       backoff: REDIAL,
       ...STALLED,
+      ...(this.heads.all.length > 1 && { handshakeTimeoutMs: OTHER_MS }),
       signal: this.stopped.signal,
       handlers: {
         onMessage: (message) => {

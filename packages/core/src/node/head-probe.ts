@@ -1,5 +1,5 @@
 /** Who leads, asked of heads whose clusters are silent. */
-import { connectTcp, introduce, NotLeadingError, type Access } from "../transport/mod.ts";
+import { type Access, connectTcp, introduce, NotLeadingError } from "../transport/mod.ts";
 import type { HeadIdentity } from "../wire/cluster-messages.ts";
 
 const PROBE_MS = 1_000;
@@ -18,7 +18,8 @@ export async function newLeader(
     try {
       const hello = { role: "tool", who: null, token: access.token(), timeoutMs: PROBE_MS, signal };
       const { who } = await introduce(socket, hello);
-      if (isOlder(who as HeadIdentity, known) || isSame(who as HeadIdentity, known)) throw new NotLeadingError(undefined);
+      if (isOlder(who as HeadIdentity, known) || isSame(who as HeadIdentity, known))
+        throw new NotLeadingError(undefined);
       return address;
     } finally {
       socket.destroy();

@@ -1,2 +1,9 @@
 export { LocalCluster } from "./local-cluster.ts";
-export type { ClusterMember, ClusterNode, ClusterServer, LocalClusterOptions, NodeSpec, WorkerProcess } from "./types.ts";
+export type {
+  ClusterMember,
+  ClusterNode,
+  ClusterServer,
+  LocalClusterOptions,
+  NodeSpec,
+  WorkerProcess,
+} from "./types.ts";

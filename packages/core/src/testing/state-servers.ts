@@ -56,7 +56,7 @@ export function startStateServers(folder: string, hosts: readonly string[]): Sta
   }
   // Addresses of their own, so that any port is free but for another cluster's with the same ones.
   const [a = 0, b = 0] = randomBytes(2);
-  const port = 20_000 + ((a << 8) | b) % 9_000;
+  const port = 20_000 + (((a << 8) | b) % 9_000);
   const routes = hosts.map((host) => `nats://${host}:${port + 1}`);
   return hosts.map((host, n) => {
     const name = `s${n + 1}`;

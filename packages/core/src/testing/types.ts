@@ -44,6 +44,7 @@ export interface ClusterServer {
   readonly name: string;
   /** `host:port` */
   readonly address: string;
+  /** Its processes at this moment. */
   pids(): number[];
 }
 

@@ -1,7 +1,7 @@
 /** The test kit of users: `mobula/testing`, everything in its interface. */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
-import { afterEach, describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { get, init, isInitialized, nodes, remote, runtimeContext, shutdown } from "../../src/api/mod.ts";
 import { type ClusterNode, LocalCluster } from "../../src/testing/mod.ts";
 import { eventually } from "../eventually.ts";
@@ -72,7 +72,9 @@ describe("starting", () => {
 
   test("what cannot be is refused, and leaves nothing", async () => {
     await expect(LocalCluster.start({ nodes: -1 })).rejects.toMatchObject({ code: "INVALID_OPTION" });
-    await expect(LocalCluster.start({ nodes: 1, control: "nats" })).rejects.toMatchObject({ code: "NOT_SUPPORTED" });
+    vi.stubEnv("MOBULA_NATS_SERVER", "/no/such/program");
+    await expect(LocalCluster.start({ nodes: 1, control: "nats" })).rejects.toThrow(/needs Linux and nats-server/);
+    vi.unstubAllEnvs();
     await expect(LocalCluster.start({ nodes: [{ name: "a" }, { name: "a" }] })).rejects.toThrow(/a node "a" already/);
     const cluster = await start({ nodes: [{ name: "a" }] });
     await expect(cluster.addNode({ name: "a" })).rejects.toMatchObject({ code: "INVALID_OPTION" });
