@@ -1,0 +1,175 @@
+/** Which head a node listens to, of several: real listeners in this process. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { newNodeId } from "../base/ids.ts";
+import { Access, listenPeers, NotLeadingError, type Peer, type TcpListener } from "../transport/mod.ts";
+import type { HeadIdentity, NodeDescription, ToControl } from "../wire/cluster-messages.ts";
+import { ClusterLink } from "./cluster-link.ts";
+
+const TOKEN = "a-token-of-a-test-cluster";
+
+/** What a head is to a node, and no more. */
+class Head {
+  who: HeadIdentity;
+  standsBy: { readonly leader: string | undefined } | undefined;
+  /** As soon as it can, and before the node has joined. */
+  ordersAtOnce = false;
+  readonly joins: ToControl[] = [];
+  onJoin: () => void = () => {};
+  private peer: Peer | undefined;
+  private listener: TcpListener | undefined;
+
+  constructor(who: HeadIdentity) {
+    this.who = who;
+  }
+
+  async open(port = 0): Promise<this> {
+    const head = this;
+    this.listener = await listenPeers({
+      host: "127.0.0.1",
+      port,
+      tokens: () => [TOKEN],
+      get who() {
+        return head.who;
+      },
+      check: () => {
+        if (head.standsBy) throw new NotLeadingError(head.standsBy.leader);
+      },
+      accept: (peer) => {
+        head.peer = peer;
+        if (head.ordersAtOnce) peer.send({ t: "node-drain", deadlineMs: 1 });
+        return { handlers: { onMessage: (message) => head.hear(message as ToControl), onClose() {} } };
+      },
+      acceptSocket: (socket) => socket.destroy(),
+    });
+    return this;
+  }
+
+  get address(): string {
+    return this.listener?.address ?? "";
+  }
+
+  /** Ends the session. */
+  drop(): void {
+    this.peer?.destroy();
+  }
+
+  private hear(message: ToControl): void {
+    if (message.t !== "node-join") return;
+    this.joins.push(message);
+    this.peer?.send({ t: "node-welcome", epoch: this.who.epoch, nodes: [] });
+    this.onJoin();
+  }
+
+  joined(): Promise<void> {
+    return new Promise((resolve) => {
+      this.onJoin = resolve;
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.listener?.close();
+  }
+}
+
+describe("a node's link to its heads", () => {
+  const folders: string[] = [];
+  const heads: Head[] = [];
+  let link: ClusterLink | undefined;
+  let news: string[] = [];
+  let orders = 0;
+  let onNews: () => void = () => {};
+
+  beforeEach(() => {
+    news = [];
+    orders = 0;
+  });
+  afterEach(async () => {
+    link?.close();
+    for (const head of heads.splice(0)) await head.close();
+    for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
+  });
+
+  async function begin(who: HeadIdentity): Promise<Head> {
+    const head = await new Head(who).open();
+    heads.push(head);
+    return head;
+  }
+
+  async function joinBy(address: string): Promise<void> {
+    const folder = mkdtempSync(join(tmpdir(), "mobula-link-"));
+    folders.push(folder);
+    const tokenFile = join(folder, "token");
+    writeFileSync(tokenFile, TOKEN, { mode: 0o600 });
+    const node = { nodeId: newNodeId(), name: "n", address: null } as unknown as NodeDescription;
+    const nothing = (): void => {};
+    link = await ClusterLink.join({
+      address,
+      access: await Access.open({ tokenFile }, nothing),
+      node,
+      isPatient: false,
+      use: () => ({
+        available: {},
+        storeUsedBytes: 0,
+        storeSpilledBytes: 0,
+        events: { keptBytes: 0, droppedBatches: 0 },
+      }),
+      onWelcomed: nothing,
+      onNodes: nothing,
+      onFound: nothing,
+      onDivided: nothing,
+      onDrain: () => {
+        orders++;
+      },
+      onLost: nothing,
+      onActors: nothing,
+      onExpelled: nothing,
+      onNews: (message) => {
+        news.push(message);
+        onNews();
+      },
+    } as Parameters<typeof ClusterLink.join>[0]);
+  }
+
+  test("a standby sends it on to the head that leads, which need not be known", async () => {
+    const leader = await begin({ epoch: 1, state: "s" });
+    const standby = await begin({ epoch: 0, state: "s" });
+    standby.standsBy = { leader: leader.address };
+    await joinBy(standby.address);
+    expect([leader.joins.length, standby.joins.length]).toEqual([1, 0]);
+  });
+
+  test("what a head of an older epoch orders does not count, and it is left for the one that leads", async () => {
+    const leader = await begin({ epoch: 2, state: "s" });
+    const deposed = await begin({ epoch: 1, state: "s" });
+    deposed.ordersAtOnce = true;
+    await joinBy(`${leader.address},${deposed.address}`);
+    const refused = new Promise<void>((resolve) => {
+      onNews = () => {
+        if (news.some((message) => message.includes("another has followed"))) resolve();
+      };
+    });
+    const again = leader.joined();
+    // The node's session ends, and for a moment the leader is not to be had.
+    leader.standsBy = { leader: deposed.address };
+    leader.drop();
+    await refused;
+    leader.standsBy = undefined;
+    await again;
+    expect(deposed.joins).toEqual([]);
+    expect(orders).toBe(0);
+  });
+
+  test("of another state any epoch counts: that one was put back from a backup", async () => {
+    const before = await begin({ epoch: 5, state: "s" });
+    const restored = await begin({ epoch: 1, state: "t" });
+    await joinBy(`${before.address},${restored.address}`);
+    const joined = restored.joined();
+    before.standsBy = { leader: restored.address };
+    before.drop();
+    await joined;
+    expect(restored.joins).toHaveLength(1);
+  });
+});
