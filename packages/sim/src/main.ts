@@ -1,19 +1,20 @@
-/**
- * `npm run sim`: runs the simulation.
- *
- *   --seeds N          so many runs, from a seed drawn at random on; a seed repeats a run exactly
- *   --seed N           from this one on
- *   --nodes N          with so many nodes at first, 4 by default; 0: one that is in no cluster
- *   --steps N          things that programs do in each run
- *   --planted [WORD]   shows for each planted bug (whose name contains the word) how many seeds it takes to find it
- *   --plant NAME       puts that bug in, for this run
- *   --replay FILE      replays what an engine was told in a real run (MOBULA_RECORD=folder), and compares what it does
- *   --verbose          prints what each run was like
- */
+/** `npm run sim`: runs the simulation. */
 import { spawnSync } from "node:child_process";
 import { parseArgs } from "node:util";
 import { plant } from "./plant.ts";
 import { PLANTED, type Planted } from "./planted.ts";
+
+const USAGE = `Usage: npm run sim -- [options]
+
+  --seeds N          so many runs, from a seed drawn at random on; a seed repeats a run exactly (default: 1)
+  --seed N           from this one on
+  --nodes N          with so many nodes at first, 4 by default; 0: one that is in no cluster
+  --steps N          things that programs do in each run
+  --planted [WORD]   shows for each planted bug (whose name contains the word) how many seeds it takes to find it
+  --plant NAME       puts that bug in, for this run
+  --replay FILE      replays what an engine was told in a real run (MOBULA_RECORD=folder), and compares what it does
+  --verbose          prints what each run was like
+`;
 
 const { values } = parseArgs({
   options: {
@@ -25,6 +26,7 @@ const { values } = parseArgs({
     plant: { type: "string" },
     replay: { type: "string", multiple: true },
     verbose: { type: "boolean" },
+    help: { type: "boolean", short: "h" },
   },
   allowPositionals: true,
 });
@@ -91,6 +93,7 @@ const words = (): string =>
 
 const planted = values.plant === undefined ? undefined : PLANTED.find(({ name }) => name === values.plant);
 if (values.plant !== undefined && !planted) throw new RangeError(`no planted bug is called "${values.plant}"`);
+
 async function replayAll(paths: readonly string[]): Promise<boolean> {
   const { replay } = await import("./replay.ts");
   for (const path of paths) {
@@ -100,5 +103,6 @@ async function replayAll(paths: readonly string[]): Promise<boolean> {
   return true;
 }
 
-if (values.replay) await replayAll(values.replay);
+if (values.help) process.stdout.write(USAGE);
+else if (values.replay) await replayAll(values.replay);
 else process.exitCode = (values.planted ? showPlanted() : await runSeeds(planted)) ? 0 : 1;
