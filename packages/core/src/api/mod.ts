@@ -42,7 +42,7 @@ export { onRestart, onShutdown, onStart } from "./hooks.ts";
 export { init, isInitialized, shutdown } from "./init.ts";
 export { type Items, type MapFunction, type MapOptions, type MapProgress, map } from "./map.ts";
 export { cancel, create, explain, get, isObjectRef, kill, put, putAsync, release, wait } from "./objects.ts";
-export { getPlacementGroup, placementGroup } from "./placement.ts";
+export { getPlacementGroup, PlacementGroupHandle, placementGroup } from "./placement.ts";
 export { type ProgressBar, progressBar } from "./progress.ts";
 export { Queue, QueueActor, type QueueOptions, type QueueWaitOptions } from "./queue.ts";
 export { remote } from "./remote.ts";

@@ -14,7 +14,6 @@ import {
   normalizeTaskOptions,
   normalizeWaitOptions,
 } from "./options.ts";
-import { getPlacementGroup, placementGroup } from "./placement.ts";
 
 /** The message of the InvalidOptionError that `call` throws. */
 function refusal(call: () => unknown): string {
@@ -368,14 +367,10 @@ describe("options of the calls on objects", () => {
     expect(refusal(() => normalizeWaitOptions({}, 0))).toMatch(/empty list/);
   });
 
-  test("several copies and placement groups need a cluster", () => {
+  test("several copies need a cluster", () => {
     expect(normalizePutOptions({ copies: 1 })).toEqual({ copies: 1 });
     expect(refusal(() => normalizePutOptions({ copies: 2 }))).toMatch(/"copies" is 2, which needs a cluster/);
     expect(refusal(() => normalizePutOptions({ copies: 0 }))).toMatch(/"copies" is 0; it must be/);
-    expect(refusal(() => placementGroup([{ cpu: 1 }], { strategy: "SPREAD" }))).toMatch(
-      /placementGroup\(\) needs a cluster/,
-    );
-    expect(refusal(() => getPlacementGroup("trainers"))).toMatch(/getPlacementGroup\(\) needs a cluster/);
   });
 
   test("cancel and kill have their defaults", () => {

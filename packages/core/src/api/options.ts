@@ -14,8 +14,7 @@ import {
   TASK_MAX_RETRIES,
 } from "../base/limits.ts";
 import { type Resources, type ResourceUnits, toUnits } from "../base/resources.ts";
-import { isSelectorValue } from "../placement/mod.ts";
-import type { Placement, RuntimeEnv } from "../wire/messages.ts";
+import type { BundleChoice, Placement, RuntimeEnv } from "../wire/messages.ts";
 import {
   aBoolean,
   amount,
@@ -37,6 +36,8 @@ import {
   refuseWithoutCluster,
   wholeNumber,
 } from "./option-checks.ts";
+import { inGroup } from "./placement.ts";
+import { labelSelector } from "./selector-check.ts";
 import type { InitOptions, RetryExceptions } from "./types.ts";
 
 const FOR_EVER = { value: -1, means: "for ever" };
@@ -58,36 +59,18 @@ const retryExceptions: Check<RetryExceptions> = (value, at) => {
 
 const onNode = fieldsOf({ nodeId: aText, soft: aBoolean } as const);
 
-const schedulingStrategy: Check<"default" | NonNullable<Placement["strategy"]>> = (value, at) => {
+type Strategy = "default" | NonNullable<Placement["strategy"]> | BundleChoice;
+
+const schedulingStrategy: Check<Strategy> = (value, at) => {
   if (value === "default" || value === "spread") return value;
   if (isRecord(value) && "nodeId" in value) {
     const { nodeId, soft = false } = onNode(value, at);
     return { nodeId: nodeId as NodeId, soft };
   }
   if (isRecord(value) && "placementGroup" in value) {
-    return refuseWithoutCluster(
-      { ...at, option: `${at.option}.placementGroup` },
-      value.placementGroup,
-      'use "default" or "spread"',
-    );
+    return inGroup(value, at);
   }
   return refuse(at, value, '"default" or "spread"');
-};
-
-const A_SELECTOR = 'an object from label to "v", "!v", "in(a,b)" or "!in(a,b)", or a list of such objects';
-
-const labelSelector: Check<readonly Readonly<Record<string, string>>[]> = (value, at) => {
-  const selectors: readonly unknown[] = Array.isArray(value) ? value : [value];
-  return selectors.map((selector) => {
-    if (!isRecord(selector)) return refuse(at, value, A_SELECTOR);
-    for (const [label, text] of Object.entries(selector)) {
-      const place = { ...at, option: `${at.option}.${label}` };
-      if (typeof text !== "string" || !isSelectorValue(text)) {
-        return refuse(place, text, '"v", "!v", "in(a,b)" or "!in(a,b)"');
-      }
-    }
-    return selector as Readonly<Record<string, string>>; // As was just seen.
-  });
 };
 
 const labels: Check<undefined> = (value, at) => {
@@ -239,14 +222,16 @@ interface Demanded {
 
 /** Undefined when anywhere will do. */
 function placementOf({ schedulingStrategy, labelSelector }: WherePlaced): Placement | undefined {
-  const strategy = schedulingStrategy === "default" ? undefined : schedulingStrategy;
+  const chosen = schedulingStrategy === "default" ? undefined : schedulingStrategy;
   const selectors = labelSelector?.some((selector) => Object.keys(selector).length > 0) ? labelSelector : undefined;
-  if (!strategy && !selectors) return undefined;
+  if (!chosen && !selectors) return undefined;
+  if (typeof chosen === "object" && "groupId" in chosen) return { bundle: chosen, ...(selectors && { selectors }) };
+  const strategy = chosen;
   return { ...(strategy && { strategy }), ...(selectors && { selectors }) };
 }
 
 interface WherePlaced {
-  readonly schedulingStrategy?: "default" | NonNullable<Placement["strategy"]>;
+  readonly schedulingStrategy?: Strategy;
   readonly labelSelector?: NonNullable<Placement["selectors"]>;
 }
 

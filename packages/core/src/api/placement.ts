@@ -1,24 +1,144 @@
-/** Placement groups span machines, so on one machine the call itself is refused. */
-import { InvalidOptionError } from "../base/errors.ts";
-import type { PlacementGroup, PlacementGroupOptions, Resources } from "./types.ts";
+/** Placement groups: resources that are reserved together, on one node or several, for tasks and actors that belong together. */
+import { GetTimeoutError, InfeasibleError, InvalidOptionError, PlacementGroupRemovedError } from "../base/errors.ts";
+import { randomBytes } from "../base/random.ts";
+import { fromUnits, type ResourceUnits, toUnits } from "../base/resources.ts";
+import type { GroupRequest } from "../wire/mod.ts";
+import { core } from "./core-port.ts";
+import { client } from "./current.ts";
+import { amount, aText, type Check, gpus, isRecord, oneOf, readOptions, recordOf, refuse } from "./option-checks.ts";
+import { labelSelector } from "./selector-check.ts";
+import type { ObjectRef, PlacementGroup, PlacementGroupOptions, Resources } from "./types.ts";
 
-const refuse = (call: string): never => {
-  throw new InvalidOptionError(
-    `${call} needs a cluster of several machines, and this version runs on one; give each task or actor its own numCpus, numGpus and resources`,
-  );
+const optionTable = {
+  strategy: oneOf("PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"),
+  name: aText,
+  lifetime: oneOf("owner", "detached"),
+  labelSelector,
+  topology: aText,
+} as const;
+
+const bundle: Check<Resources> = (value, at) => {
+  const read = recordOf(amount, "an object of amounts, such as { cpu: 1, gpu: 1 }")(value, at);
+  if (read.gpu !== undefined) gpus(read.gpu, { call: at.call, option: `${at.option}.gpu` });
+  return Object.values(read).some((each) => each > 0) ? read : refuse(at, value, "of something above 0");
 };
 
-/**
- * Reserves resources together, on one node or several. Needs a cluster.
- *
- * @throws InvalidOptionError always, in this version.
- */
-export const placementGroup: (bundles: readonly Resources[], options?: PlacementGroupOptions) => PlacementGroup = () =>
-  refuse("placementGroup()");
+/** What the creation came to, for those that wait for it here; the cluster knows it too. */
+const created = new WeakMap<PlacementGroupHandle, Promise<unknown>>();
+
+/** @hidden What stands for a group in programs; it can be passed to tasks and actors. */
+export class PlacementGroupHandle implements PlacementGroup {
+  readonly id: string;
+  readonly bundles: readonly Resources[];
+
+  constructor(id: string, bundles: readonly Resources[]) {
+    this.id = id;
+    this.bundles = bundles;
+  }
+
+  ready(): ObjectRef<void> {
+    // It runs in the group, so it waits for it and fails with it as whatever runs there does.
+    return core()
+      .remote(() => {}, { name: "PlacementGroup.ready", numCpus: 0, schedulingStrategy: { placementGroup: this } })
+      .remote();
+  }
+
+  async wait(timeoutMs: number): Promise<boolean> {
+    await created.get(this);
+    const ref = this.ready();
+    try {
+      await core().get(ref, { timeoutMs });
+      return true;
+    } catch (error) {
+      const isNo = [GetTimeoutError, InfeasibleError, PlacementGroupRemovedError].some((type) => error instanceof type);
+      if (isNo) return false;
+      throw error;
+    } finally {
+      core().cancel(ref);
+    }
+  }
+
+  async remove(): Promise<void> {
+    await created.get(this);
+    const { port } = client();
+    while (!(await port.query("remove-group", { groupId: this.id }))) {
+      // What runs in it is still ending: asked for again.
+    }
+  }
+}
 
 /**
- * The placement group with this name. Needs a cluster.
+ * Reserves resources together: all of the bundles or none. Tasks and actors run in them with
+ * `schedulingStrategy: { placementGroup, bundleIndex }`.
  *
- * @throws InvalidOptionError always, in this version.
+ * @throws InvalidOptionError for bundles or options that are none.
+ * @example
+ * const group = placementGroup([{ gpu: 1 }, { gpu: 1 }], { strategy: "STRICT_PACK" });
+ * await get(group.ready());
  */
-export const getPlacementGroup: (name: string) => Promise<PlacementGroup> = () => refuse("getPlacementGroup()");
+export function placementGroup(bundles: readonly Resources[], options?: PlacementGroupOptions): PlacementGroup {
+  const current = client();
+  const call = "placementGroup()";
+  const at = { call, option: "bundles" };
+  if (!Array.isArray(bundles) || bundles.length === 0) refuse(at, bundles, "a list of at least one bundle");
+  const read = bundles.map((each, index) => bundle(each, { call, option: `bundles[${index}]` }));
+  const {
+    strategy = "PACK",
+    lifetime = "owner",
+    name,
+    topology,
+    labelSelector: selectors = [],
+  } = readOptions(call, optionTable, options);
+  const group = new PlacementGroupHandle(randomBytes(16).toString("hex"), read);
+  const request: GroupRequest = {
+    groupId: group.id,
+    bundles: read.map((each): ResourceUnits => toUnits(each)),
+    strategy,
+    selectors: selectors.filter((selector) => Object.keys(selector).length > 0),
+    jobId: current.jobId,
+    namespace: current.namespace,
+    lifetime,
+    ...(name !== undefined && { name }),
+    ...(topology !== undefined && { topology }),
+  };
+  const creation = current.port.query("create-group", request);
+  // Whoever waits for the group hears of it.
+  creation.catch(() => {});
+  created.set(group, creation);
+  return group;
+}
+
+/**
+ * The placement group of this namespace with this name.
+ *
+ * @throws InvalidOptionError when there is none.
+ */
+export async function getPlacementGroup(name: string): Promise<PlacementGroup> {
+  if (typeof name !== "string" || name === "") {
+    throw new InvalidOptionError("getPlacementGroup() takes the name of a placement group");
+  }
+  const { namespace, port } = client();
+  const found = (await port.query("find-group", { name, namespace })) as GroupRequest | null;
+  if (!found) throw new InvalidOptionError(`no placement group is named ${name} in the namespace ${namespace}`);
+  return new PlacementGroupHandle(found.groupId, found.bundles.map(fromUnits));
+}
+
+/** A choice of bundle as `schedulingStrategy` takes it. */
+export const inGroup: Check<{ readonly groupId: string; readonly index?: number }> = (value, at) => {
+  const { placementGroup: group, bundleIndex, captureChildTasks, ...rest } = isRecord(value) ? value : {};
+  const [unknown] = Object.keys(rest);
+  if (unknown !== undefined) refuse({ ...at, option: `${at.option}.${unknown}` }, rest[unknown], "left out");
+  if (!(group instanceof PlacementGroupHandle)) {
+    return refuse({ ...at, option: `${at.option}.placementGroup` }, group, "what placementGroup() gave");
+  }
+  if (captureChildTasks !== undefined && captureChildTasks !== false) {
+    const instead = "false or left out in this version: give child tasks the group themselves";
+    refuse({ ...at, option: `${at.option}.captureChildTasks` }, captureChildTasks, instead);
+  }
+  if (bundleIndex === undefined) return { groupId: group.id };
+  const last = group.bundles.length - 1;
+  if (typeof bundleIndex !== "number" || !Number.isInteger(bundleIndex) || bundleIndex < 0 || bundleIndex > last) {
+    return refuse({ ...at, option: `${at.option}.bundleIndex` }, bundleIndex, `a whole number from 0 to ${last}`);
+  }
+  return { groupId: group.id, index: bundleIndex };
+};

@@ -479,7 +479,7 @@ export interface RuntimeContext<Self extends object = object> {
   readonly placementGroup?: PlacementGroup;
 }
 
-/** Options of `placementGroup`. Needs a cluster. */
+/** Options of `placementGroup`. */
 export interface PlacementGroupOptions {
   /** Bundles on few nodes or on many, if possible or without exception. */
   readonly strategy?: "PACK" | "SPREAD" | "STRICT_PACK" | "STRICT_SPREAD";
@@ -492,7 +492,7 @@ export interface PlacementGroupOptions {
   /** A label key, for example `"rack"`: one value if the group fits, else the fewest. */
   readonly topology?: string;
 }
-/** Resources reserved together, on one or several nodes. Needs a cluster. */
+/** Resources reserved together, on one or several nodes. */
 export interface PlacementGroup {
   readonly id: string;
   /** What was asked for, in order. */

@@ -9,7 +9,7 @@
 import { unreachable } from "../base/assert.ts";
 import { isError, type MobulaError } from "../base/errors.ts";
 import { type NodeId, newProcessId, newWorkerId, type ProcessId, type WorkerId } from "../base/ids.ts";
-import { fromUnits } from "../base/resources.ts";
+import { fromUnits, toUnits } from "../base/resources.ts";
 import {
   CONTROL_MESSAGES,
   CONTROL_QUERIES,
@@ -20,10 +20,12 @@ import {
   type JobInfo,
   persistThrough,
 } from "../control/mod.ts";
-import { EventRing, LeaseLoop, type Machine, misplacedOn } from "../node/mod.ts";
-import { LeaseEngine, type SchedulerCommand, type SchedulerEvent } from "../scheduler/mod.ts";
+import { EventRing, isAboutBundles, LeaseLoop, type Machine, misplacedOn, OwnGroups } from "../node/mod.ts";
+import { isAboutGroups } from "../placement/mod.ts";
+import { LeaseEngine, type SchedulerCommand, type SchedulerEvent, type StopReason } from "../scheduler/mod.ts";
 import {
   type ActorStart,
+  type Demand,
   type Explanation,
   type FromNode,
   type NodeInfo,
@@ -55,11 +57,22 @@ export interface InlineNodeOptions {
 
 const NAME = "inline";
 const CONTROL_TICK_MS = 250;
+const ENDED_FOR: Readonly<Record<StopReason, string>> = {
+  idle: "idle",
+  retired: "max-calls",
+  "job-ended": "idle",
+  "owner-gone": "idle",
+  "group-removed": "group-removed",
+};
 
 export class InlineNode {
   private readonly options: InlineNodeOptions;
   private readonly engine: LeaseEngine;
   private readonly control: Control;
+  private readonly groups: OwnGroups;
+  /** What asks for room in groups, and has none yet. */
+  private readonly shapes = new Map<number, Demand>();
+  private readonly requests = new Map<number, Demand>();
   private readonly executors = new Map<WorkerId, InlineExecutor>();
   private readonly byProcess = new Map<ProcessId, InlineExecutor>();
   private readonly deaths = new Map<WorkerId, WorkerDeath>();
@@ -77,6 +90,14 @@ export class InlineNode {
       newWorkerId,
       nodeName: NAME,
     });
+    this.groups = new OwnGroups({
+      nodeId,
+      name: NAME,
+      total: this.engine.pool.total,
+      available: () => toUnits(this.available()),
+      feed: (event) => this.feed(event),
+      changed: () => this.groupsChanged(),
+    });
     this.loop = new LeaseLoop(this.engine, (command) => this.obey(command));
     const state = createMemoryState();
     this.control = createControl(
@@ -84,11 +105,15 @@ export class InlineNode {
         nowMs: Date.now,
         send: (to, message) => this.send(to, message),
         requestActorWorker: ({ requestId, jobId, demand, worker }) => {
-          const misplaced = misplacedOn({ nodeId: this.options.nodeId, name: NAME }, demand);
+          const misplaced = this.misplaced(demand);
+          if (demand.placement?.bundle) this.requests.set(requestId, demand);
           if (misplaced) this.control.actorWorkerRefused(requestId, misplaced);
           else this.feed({ kind: "worker-requested", requestId, jobId, demand, worker });
         },
-        releaseActorWorker: (requestId) => this.feed({ kind: "request-released", requestId }),
+        releaseActorWorker: (requestId) => {
+          this.requests.delete(requestId);
+          this.feed({ kind: "request-released", requestId });
+        },
         // As elsewhere a death is told after what led to it has been handled.
         killWorker: (workerId, intended) => setImmediate(() => this.end(workerId, intended)),
         freeStored() {
@@ -130,6 +155,7 @@ export class InlineNode {
 
   close(): void {
     clearInterval(this.controlTimer);
+    this.groups.close();
     this.loop.close();
     for (const executor of this.executors.values()) executor.end();
     this.executors.clear();
@@ -143,7 +169,9 @@ export class InlineNode {
     switch (message.t) {
       case "lease-demand": {
         const { shape, demand, wanted } = message;
-        const misplaced = demand && misplacedOn({ nodeId: this.options.nodeId, name: NAME }, demand);
+        if (demand?.placement?.bundle) this.shapes.set(shape, demand);
+        const of = demand ?? this.shapes.get(shape);
+        const misplaced = of && this.misplaced(of);
         if (misplaced) this.options.toDriver({ t: "lease-refused", shape, ...misplaced });
         else this.feed({ kind: "demand-changed", clientId: driver, shape, demand, wanted });
         return;
@@ -219,8 +247,13 @@ export class InlineNode {
       this.control.query(this.options.driver, query);
       return;
     }
+    void this.answerSoon(query);
+  }
+
+  private async answerSoon(query: Query): Promise<void> {
     try {
-      this.options.toDriver({ t: "answer", id: query.id, result: this.result(query) });
+      const result = isAboutGroups(query) ? await this.groups.query(query.method, query.params) : this.result(query);
+      this.options.toDriver({ t: "answer", id: query.id, result });
     } catch (error) {
       const { message } = error as Error;
       const known = isError(error, (error as MobulaError).code) ? (error as MobulaError) : undefined;
@@ -281,17 +314,41 @@ export class InlineNode {
 
   // ── the lease engine ───────────────────────────────────────────────────────────────────────────────────────────────
 
+  private misplaced(demand: Demand): ReturnType<typeof misplacedOn> {
+    return misplacedOn({ nodeId: this.options.nodeId, name: NAME }, demand) ?? this.groups.misplaced(demand);
+  }
+
+  private groupsChanged(): void {
+    for (const [shape, demand] of this.shapes) {
+      const misplaced = this.groups.misplaced(demand);
+      if (!misplaced) continue;
+      this.feed({ kind: "demand-changed", clientId: this.options.driver, shape, wanted: 0 });
+      this.options.toDriver({ t: "lease-refused", shape, ...misplaced });
+    }
+    for (const [requestId, demand] of this.requests) {
+      const misplaced = this.groups.misplaced(demand);
+      if (!misplaced) continue;
+      this.requests.delete(requestId);
+      this.feed({ kind: "request-released", requestId });
+      this.control.actorWorkerRefused(requestId, misplaced);
+    }
+  }
+
   private feed(event: SchedulerEvent): void {
     this.loop.feed(event);
   }
 
   private obey(command: SchedulerCommand): void {
+    if (isAboutBundles(command)) {
+      this.groups.take(command);
+      return;
+    }
     switch (command.kind) {
       case "start-worker":
         this.startExecutor(command.workerId);
         return;
       case "stop-worker":
-        setImmediate(() => this.end(command.workerId, command.reason === "retired" ? "max-calls" : "idle"));
+        setImmediate(() => this.end(command.workerId, ENDED_FOR[command.reason]));
         return;
       case "grant-lease": {
         const { workerId, leaseId, resources, gpus, shape } = command;
@@ -322,6 +379,7 @@ export class InlineNode {
       case "grant-request": {
         const { requestId, workerId, gpus } = command;
         const worker = this.address(workerId);
+        this.requests.delete(requestId);
         if (worker) this.control.actorWorkerReady(requestId, worker, gpus);
         return;
       }

@@ -9,14 +9,14 @@
  * 4. When the node dies that was asked, another is chosen.
  */
 import type { NodeId, ProcessId, WorkerId } from "../base/ids.ts";
-import { type ClusterView, type PlacementRequest, Placer } from "../placement/mod.ts";
+import { type ClusterView, type GroupHost, type PlacementRequest, Placer } from "../placement/mod.ts";
 import type {
   ActorWorkerReady,
   ActorWorkerRefused,
   ActorWorkerRequest,
   StatedWorker,
 } from "../wire/cluster-messages.ts";
-import type { WorkerAddress, WorkerDeath } from "../wire/messages.ts";
+import type { BundleChoice, WorkerAddress, WorkerDeath } from "../wire/messages.ts";
 import { placementOf } from "./demand.ts";
 
 /** How long it is waited for a node that could take what none can. */
@@ -53,6 +53,9 @@ export class ActorPlaces {
   /** What is granted in workers that there were, by request. */
   private readonly rooms = new Map<number, WorkerAddress>();
   private roomVersion = 0;
+  /** Of actors in groups, so many were asked for at a node: the next goes where there were least for its bundles. */
+  private readonly inGroups = new Map<string, number>();
+  groups: Pick<GroupHost, "placesFor" | "explain"> | undefined;
 
   constructor(view: ClusterView, effects: ActorPlacesEffects) {
     this.view = view;
@@ -98,6 +101,8 @@ export class ActorPlaces {
   explain(requestId: number): readonly string[] {
     const place = this.places.get(requestId);
     if (!place) return [];
+    const { placement } = place.request.demand;
+    if (placement?.bundle && this.groups) return this.groups.explain(placement.bundle.groupId);
     const { sentences } = this.placer.explainNow(place.placement);
     const name = place.node === undefined ? undefined : this.view.node(place.node)?.name;
     return name === undefined ? sentences : [`${name} was asked for it`, ...sentences];
@@ -167,6 +172,14 @@ export class ActorPlaces {
     }
   }
 
+  /** Actors may live elsewhere in their groups than before, or nowhere. */
+  groupsChanged(): void {
+    for (const place of [...this.places.values()]) {
+      const { demand, worker } = place.request;
+      if (demand.placement?.bundle && worker === "fresh") this.choose(place);
+    }
+  }
+
   /** Call it several times a second. */
   tick(): void {
     const nowMs = this.effects.nowMs();
@@ -183,6 +196,11 @@ export class ActorPlaces {
   // ── choosing ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   private choose(place: Place): void {
+    const { placement } = place.request.demand;
+    if (placement?.bundle && this.groups) {
+      this.chooseInGroup(place, placement.bundle, this.groups);
+      return;
+    }
     const decision = this.placer.decide(place.placement, "hold");
     if (decision.kind === "refused") {
       const nowMs = this.effects.nowMs();
@@ -206,6 +224,34 @@ export class ActorPlaces {
       if (place.node !== undefined) return;
     }
     this.ask(place, decision.nodeId);
+  }
+
+  private chooseInGroup(place: Place, { groupId, index }: BundleChoice, groups: Pick<GroupHost, "placesFor">): void {
+    const { request } = place;
+    const answer = groups.placesFor(groupId, index, request.room ?? request.demand.resources);
+    switch (answer.kind) {
+      case "refused": {
+        const { code, message } = answer;
+        this.withdraw(place);
+        this.forget(place);
+        this.effects.refused(request.requestId, { code, message });
+        return;
+      }
+      case "waits":
+        this.withdraw(place);
+        place.node = undefined;
+        return;
+      case "places": {
+        if (answer.places.some(({ nodeId }) => nodeId === place.node)) return;
+        const name = (nodeId: NodeId): string => `${groupId} ${index ?? ""} ${nodeId}`;
+        const spare = ({ nodeId, slots }: (typeof answer.places)[number]): number =>
+          slots - (this.inGroups.get(name(nodeId)) ?? 0);
+        const [best] = [...answer.places].sort((a, b) => spare(b) - spare(a));
+        if (!best) return;
+        this.inGroups.set(name(best.nodeId), (this.inGroups.get(name(best.nodeId)) ?? 0) + 1);
+        this.ask(place, best.nodeId);
+      }
+    }
   }
 
   private ask(place: Place, node: NodeId): void {

@@ -12,7 +12,7 @@ import {
   type Router,
   type StateStore,
 } from "../control/mod.ts";
-import type { ClusterView } from "../placement/mod.ts";
+import type { ClusterView, GroupHost } from "../placement/mod.ts";
 import type {
   ActorWorkerDied,
   ActorWorkerReady,
@@ -28,6 +28,8 @@ import { ActorPlaces } from "./actor-places.ts";
 export interface HeadActorsOptions {
   readonly state: StateStore;
   readonly view: ClusterView;
+  readonly groups: GroupHost;
+  jobEnded(jobId: JobId): void;
   send(to: NodeId, message: FromControl): void;
 }
 
@@ -64,7 +66,10 @@ export class HeadActors {
       gone: (process, retired) => {
         const job = this.jobs.get(process);
         this.jobs.delete(process);
-        if (job !== undefined) this.driverAt.delete(job);
+        if (job !== undefined) {
+          this.driverAt.delete(job);
+          options.jobEnded(job);
+        }
         this.control.processGone(process, retired);
       },
       // None lives here: what is sent to one that a home holds for is for nobody.
@@ -89,6 +94,7 @@ export class HeadActors {
       refused: (requestId, reason) => this.control.actorWorkerRefused(requestId, reason),
       died: (death) => this.control.workerDied(death),
     });
+    this.places.groups = options.groups;
     this.control = createControl(
       {
         nowMs: Date.now,
@@ -202,6 +208,10 @@ export class HeadActors {
       default:
         this.router.fromHome(nodeTag(node), message);
     }
+  }
+
+  groupsChanged(): void {
+    this.places.groupsChanged();
   }
 
   /** Several times a second. */

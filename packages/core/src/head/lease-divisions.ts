@@ -4,9 +4,17 @@
  */
 import { type NodeId, nodeTag } from "../base/ids.ts";
 import { LARGE_ARGUMENTS_BYTES } from "../base/limits.ts";
-import { ClusterView, LeaseDivider, type LocalBytes, type PlacementStrategy, type Shape } from "../placement/mod.ts";
+import {
+  ClusterView,
+  type GroupHost,
+  type GroupPlaces,
+  LeaseDivider,
+  type LocalBytes,
+  type PlacementStrategy,
+  type Shape,
+} from "../placement/mod.ts";
 import type { DivideLeases, LeasesDivided } from "../wire/cluster-messages.ts";
-import type { Demand } from "../wire/messages.ts";
+import type { BundleChoice, Demand, Placement } from "../wire/messages.ts";
 import { placementOf } from "./demand.ts";
 
 interface Ask {
@@ -15,6 +23,7 @@ interface Ask {
   readonly shape: Shape;
   readonly strategy: PlacementStrategy;
   readonly locality: readonly LocalBytes[] | undefined;
+  readonly bundle: Placement["bundle"];
   wanted: number;
   granted: ReadonlyMap<NodeId, number>;
   /** What the node was told last. */
@@ -27,6 +36,9 @@ export class LeaseDivisions {
   private readonly asks = new Map<NodeId, Map<string, Ask>>();
   private readonly send: (to: NodeId, message: LeasesDivided) => void;
   private roomVersion = 0;
+  private haveGroupsChanged = false;
+  /** Who says where something may run that runs in a group. */
+  groups: Pick<GroupHost, "placesFor"> | undefined;
 
   constructor(send: (to: NodeId, message: LeasesDivided) => void) {
     this.send = send;
@@ -41,7 +53,16 @@ export class LeaseDivisions {
     let ask = asks.get(key);
     if (!ask) {
       if (!demand) return;
-      ask = { node, key, ...placementOf(demand), locality: this.nearTo(demand), wanted, granted: new Map(), told: "" };
+      ask = {
+        node,
+        key,
+        ...placementOf(demand),
+        locality: this.nearTo(demand),
+        bundle: demand.placement?.bundle,
+        wanted,
+        granted: new Map(),
+        told: "",
+      };
       asks.set(key, ask);
     }
     ask.wanted = wanted;
@@ -60,12 +81,21 @@ export class LeaseDivisions {
     this.asks.delete(node);
   }
 
+  /** Things may run elsewhere in their groups than before. */
+  groupsChanged(): void {
+    this.haveGroupsChanged = true;
+  }
+
   /** Call it several times a second. */
   tick(): void {
+    if (this.haveGroupsChanged) {
+      this.haveGroupsChanged = false;
+      for (const asks of this.asks.values()) for (const ask of asks.values()) if (ask.bundle) this.tell(ask);
+    }
     if (this.view.roomVersion === this.roomVersion) return;
     this.roomVersion = this.view.roomVersion;
     for (const asks of this.asks.values()) {
-      for (const ask of asks.values()) if (ask.wanted > sum(ask.granted)) this.tell(ask);
+      for (const ask of asks.values()) if (!ask.bundle && ask.wanted > sum(ask.granted)) this.tell(ask);
     }
     // What was let go of and held again while dividing is no new room.
     this.roomVersion = this.view.roomVersion;
@@ -79,15 +109,18 @@ export class LeaseDivisions {
   }
 
   private tell(ask: Ask): void {
-    const { node, key, shape, strategy, locality, wanted, granted } = ask;
-    const division = this.divider.divide(nameOf(node, key), {
-      shape,
-      strategy,
-      locality,
-      from: node,
-      wanted,
-      granted,
-    });
+    const { node, key, shape, strategy, locality, wanted, granted, bundle } = ask;
+    const inGroup = bundle && this.inGroup(ask, bundle);
+    const division =
+      inGroup ??
+      this.divider.divide(nameOf(node, key), {
+        shape,
+        strategy,
+        locality,
+        from: node,
+        wanted,
+        granted,
+      });
     const message: LeasesDivided =
       division.kind === "divided"
         ? { t: "leases-divided", key, at: [...division.at] }
@@ -97,7 +130,36 @@ export class LeaseDivisions {
     ask.told = told;
     this.send(node, message);
   }
+
+  /** Over the bundles by their room, as if nothing else ran there: their nodes are fair between all that wait. */
+  private inGroup({ shape, wanted, granted }: Ask, { groupId, index }: BundleChoice): GroupDivision | undefined {
+    const answer = this.groups?.placesFor(groupId, index, shape.units);
+    if (!answer || answer.kind === "refused") return answer;
+    const at = new Map(granted);
+    if (answer.kind === "waits") return { kind: "divided", at };
+    const nodes = answer.places.map(({ nodeId, slots }) => ({ nodeId, slots: Math.min(slots, wanted) }));
+    for (let missing = wanted - sum(granted); missing > 0 && nodes.length > 0; ) {
+      const spare = ({ nodeId, slots }: (typeof nodes)[number]): number => slots - (at.get(nodeId) ?? 0);
+      nodes.sort((a, b) => spare(b) - spare(a));
+      const [most, next] = nodes;
+      if (!most) break;
+      // What has no room yet waits at all of them alike: what runs may wait too, and make room.
+      const lead = next ? spare(most) - spare(next) : missing;
+      const count = Math.min(missing, Math.max(1, lead));
+      at.set(most.nodeId, (at.get(most.nodeId) ?? 0) + count);
+      missing -= count;
+      if (missing > 0 && spare(most) < -WAITING_PER_NODE_MAX) break;
+    }
+    return { kind: "divided", at };
+  }
 }
+
+/** So many leases wait at a node for room in bundles there. */
+const WAITING_PER_NODE_MAX = 64;
+
+type GroupDivision =
+  | { readonly kind: "divided"; readonly at: ReadonlyMap<NodeId, number> }
+  | Extract<GroupPlaces, { readonly kind: "refused" }>;
 
 const nameOf = (node: NodeId, key: string): string => `${node}/${key}`;
 

@@ -24,6 +24,7 @@ import { HeadActors } from "./actors.ts";
 import type { HeadConfig } from "./config.ts";
 import type { Host } from "./door.ts";
 import type { Gate } from "./gate.ts";
+import { HeadGroups, isAboutGroups } from "./groups.ts";
 import { Heads } from "./heads.ts";
 import { LeaseDivisions } from "./lease-divisions.ts";
 
@@ -47,12 +48,14 @@ export class HeadRuntime implements Host {
   private readonly members: Members;
   private readonly divisions = new LeaseDivisions((to, message) => this.send(to, message));
   private readonly actors: HeadActors;
+  private readonly groups: HeadGroups;
   /** Nodes that have a session. */
   private readonly peers = new Map<NodeId, Peer>();
   private readonly timer: NodeJS.Timeout;
   private readonly divideTimer: NodeJS.Timeout;
   private readonly tools = new Set<Peer>();
   private readonly heads: Heads;
+  private haveGroupsChanged = false;
 
   /** @param address where this head is reached. @throws MobulaError when the state cannot be read. */
   static async open(options: HeadRuntimeOptions, address: () => string): Promise<HeadRuntime> {
@@ -60,6 +63,7 @@ export class HeadRuntime implements Host {
     runtime.members.restore(await options.state.list(NODE_PREFIX), monotonicMs());
     const living = [...runtime.members.all()].filter(({ state }) => state !== "dead");
     await runtime.actors.recover(living.map(({ description }) => description.nodeId));
+    await runtime.groups.recover();
     return runtime;
   }
 
@@ -69,7 +73,25 @@ export class HeadRuntime implements Host {
     this.who = { epoch: state.epoch, state: id };
     this.heads = new Heads(address, () => this.tellHeads([...this.peers.keys()]));
     const { view } = this.divisions;
-    this.actors = new HeadActors({ state, view, send: (to, message) => this.send(to, message) });
+    this.groups = new HeadGroups({
+      state,
+      view,
+      nowMs: monotonicMs,
+      send: (to, message) => this.send(to, message),
+      changed: () => {
+        this.haveGroupsChanged = true;
+        this.divisions.groupsChanged();
+      },
+      news: (message) => log.write("warn", message),
+    });
+    this.divisions.groups = this.groups.host;
+    this.actors = new HeadActors({
+      state,
+      view,
+      groups: this.groups.host,
+      send: (to, message) => this.send(to, message),
+      jobEnded: (jobId) => this.groups.host.jobEnded(jobId),
+    });
     const recording = Recording.of("members", "head", { epoch: state.epoch });
     const effects: MembersEffects = {
       send: (to, message) => this.send(to, message),
@@ -92,6 +114,7 @@ export class HeadRuntime implements Host {
         log.write("warn", `node ${description.name} (${description.nodeId}) is dead: ${ending}`);
         this.divisions.view.apply({ kind: "node-died", nodeId: description.nodeId });
         this.divisions.nodeGone(description.nodeId);
+        this.groups.nodeDied(description.nodeId);
         this.actors.nodeDied(description.nodeId, description.name);
         this.peers.get(description.nodeId)?.destroy();
       },
@@ -105,6 +128,9 @@ export class HeadRuntime implements Host {
     }, TICK_MS);
     this.divideTimer = setInterval(() => {
       if (!gate.isOpen) return;
+      this.groups.host.tick();
+      if (this.haveGroupsChanged) this.actors.groupsChanged();
+      this.haveGroupsChanged = false;
       this.divisions.tick();
       this.actors.place();
     }, DIVIDE_MS);
@@ -162,7 +188,10 @@ export class HeadRuntime implements Host {
         // It says anew what its owners want: something that it said before may have been lost.
         this.divisions.nodeGone(nodeId);
         this.members.join(message, nowMs);
-        if (this.isMember(nodeId)) this.actors.nodeJoined(nodeId);
+        if (this.isMember(nodeId)) {
+          this.actors.nodeJoined(nodeId);
+          this.groups.nodeJoined(nodeId);
+        }
         this.tellHeads([nodeId]);
         return;
       case "node-report":
@@ -176,6 +205,7 @@ export class HeadRuntime implements Host {
         return;
       case "node-ends":
         this.divisions.view.apply({ kind: "node-draining", nodeId });
+        this.groups.host.nodeDraining(nodeId);
         return;
       case "divide-leases":
         this.divisions.divide(nodeId, message);
@@ -184,7 +214,15 @@ export class HeadRuntime implements Host {
         this.divisions.forget(nodeId, message.key);
         return;
       case "query":
-        this.send(nodeId, this.answer(message));
+        if (isAboutGroups(message)) void this.groups.answer(message).then((answer) => this.send(nodeId, answer));
+        else this.send(nodeId, this.answer(message));
+        return;
+      case "bundles-prepared":
+      case "bundles-refused":
+      case "bundles-committed":
+      case "bundles-returned":
+      case "bundles-reported":
+        if (this.isMember(nodeId)) this.groups.hear(nodeId, message);
         return;
       default:
         if (this.isMember(nodeId)) this.actors.hear(nodeId, message);
@@ -212,7 +250,9 @@ export class HeadRuntime implements Host {
     const store = { usedBytes: use.storeUsedBytes, capacityBytes };
     if (!view.node(nodeId)) view.apply({ kind: "node-joined", nodeId, name, total, labels, store });
     view.apply({ kind: "node-reported", nodeId, free: use.available, store });
-    if (state === "draining") view.apply({ kind: "node-draining", nodeId });
+    if (state !== "draining" || view.node(nodeId)?.state.status === "draining") return;
+    view.apply({ kind: "node-draining", nodeId });
+    this.groups.host.nodeDraining(nodeId);
   }
 
   // ── questions ──────────────────────────────────────────────────────────────────────────────────────────────────────

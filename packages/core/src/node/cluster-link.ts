@@ -20,6 +20,7 @@ import {
 } from "../transport/mod.ts";
 import type {
   BetweenHomes,
+  BundlesOrder,
   FromControl,
   HeadIdentity,
   LeasesDivided,
@@ -30,6 +31,7 @@ import type {
   ToControl,
 } from "../wire/cluster-messages.ts";
 import type { Answer, Queries, Query } from "../wire/mod.ts";
+import { isBundlesOrder } from "./bundles.ts";
 import type { ActorOrder } from "./cluster-actors.ts";
 import { isOlder, newLeader } from "./head-probe.ts";
 
@@ -57,6 +59,8 @@ export interface ClusterLinkOptions {
   onDrain(deadlineMs: number): void;
   /** Control is gone, or this session with it: what was said and not answered may be lost. */
   onLost(): void;
+  /** What placement groups are to have of this node. */
+  onBundles(order: BundlesOrder): void;
   /** What control says of actors. */
   onActors(message: ActorOrder | BetweenHomes): void;
   /** Control has given this node up, for good. */
@@ -330,7 +334,8 @@ export class ClusterLink {
         this.answered(message);
         return;
       default:
-        this.options.onActors(message);
+        if (isBundlesOrder(message)) this.options.onBundles(message);
+        else this.options.onActors(message);
     }
   }
 

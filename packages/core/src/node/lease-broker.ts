@@ -147,6 +147,11 @@ export class LeaseBroker {
     this.settle(ask);
   }
 
+  /** What runs in a group may be refused now. */
+  groupsChanged(): void {
+    for (const ask of this.byKey.values()) if (ask.demand.placement?.bundle) this.settle(ask);
+  }
+
   /** What this node's engine says to an owner. */
   fromHere(client: ProcessId, notice: LeaseNotice): void {
     const shapes = this.asks.get(client);

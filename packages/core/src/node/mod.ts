@@ -1,3 +1,4 @@
+export { isAboutBundles } from "./bundles.ts";
 export { type LogLevel, logLevel, outlivesLauncher } from "./config.ts";
 export { EventRing } from "./event-ring.ts";
 export { startHealth } from "./health.ts";
@@ -10,6 +11,7 @@ export { describeMachine, type Machine } from "./machine.ts";
 export { runNode } from "./main.ts";
 export { misplacedOn } from "./misplaced.ts";
 export { NodeLog } from "./node-log.ts";
+export { OwnGroups } from "./own-groups.ts";
 export { Recording } from "./recording.ts";
 export { endProcessOf, isRunning, type RunningProcess, readAddressFile, writeAddressFile } from "./running-process.ts";
 export {

@@ -9,6 +9,7 @@ import type { NodeDescription, NodeUse, WorkerOrder } from "../wire/cluster-mess
 import type { Answer, Query } from "../wire/messages.ts";
 import type { Explanation, Queries } from "../wire/queries.ts";
 import { type ClusterLink, sumOf } from "./cluster-link.ts";
+import type { OwnGroups } from "./own-groups.ts";
 import type { Timeline } from "./timeline.ts";
 import type { WorkerPool } from "./worker-pool.ts";
 
@@ -19,6 +20,8 @@ export interface QueryContext {
   readonly pool: WorkerPool;
   readonly timeline: Timeline;
   readonly cluster: ClusterLink | undefined;
+  /** Of a node by itself. */
+  readonly ownGroups: OwnGroups;
   /** False when the worker is not one that another node lent. */
   orderElsewhere(order: Omit<WorkerOrder, "t">, node?: NodeId): boolean;
 }
@@ -38,7 +41,7 @@ export async function answerQuery(context: QueryContext, from: ProcessId, query:
 }
 
 async function result(context: QueryContext, from: ProcessId, query: Query): Promise<Results[keyof Results]> {
-  const { engine, pool, timeline, cluster } = context;
+  const { engine, pool, timeline, cluster, ownGroups } = context;
   switch (query.method) {
     case "nodes":
       return cluster ? cluster.query("nodes", null) : [nodeInfo(context.description, "alive", nodeUse(context))];
@@ -50,6 +53,10 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
       return fromUnits(available(engine));
     case "cluster-resources":
       return cluster ? sumOf(await cluster.query("nodes", null), "resources") : fromUnits(engine.pool.total);
+    case "create-group":
+    case "remove-group":
+    case "find-group":
+      return cluster ? cluster.query(query.method, query.params as never) : ownGroups.query(query.method, query.params);
     case "drain-node":
       if (!cluster)
         throw new InvalidOptionError("this node is in no cluster that could drain it; `mobula stop` ends it");
@@ -78,7 +85,7 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
 }
 
 /** Nothing is less than free, even while more runs than fits. */
-function available(engine: LeaseEngine): ResourceUnits {
+export function available(engine: LeaseEngine): ResourceUnits {
   const units = Object.entries(engine.pool.available()).map(([name, amount]) => [name, Math.max(0, amount)] as const);
   return Object.fromEntries(units);
 }

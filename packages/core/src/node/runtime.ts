@@ -54,8 +54,18 @@ import type {
   NodeStanding,
   WorkerOrder,
 } from "../wire/cluster-messages.ts";
-import type { FromNode, Hello, LeaseGranted, LogLines, ToNode, Welcome, WorkerDeath } from "../wire/messages.ts";
+import type {
+  Demand,
+  FromNode,
+  Hello,
+  LeaseGranted,
+  LogLines,
+  ToNode,
+  Welcome,
+  WorkerDeath,
+} from "../wire/messages.ts";
 import { BulkDials } from "./bulk-dials.ts";
+import { answerOf, eventOf, isAboutBundles } from "./bundles.ts";
 import type { ClaimPages } from "./claims.ts";
 import { type ActorOrder, ClusterActors } from "./cluster-actors.ts";
 import { ClusterLink } from "./cluster-link.ts";
@@ -75,9 +85,10 @@ import { MemoryMonitor } from "./memory-monitor.ts";
 import { misplacedOn } from "./misplaced.ts";
 import { Neighbours } from "./neighbours.ts";
 import type { NodeLog } from "./node-log.ts";
-import { answerQuery, nodeUse } from "./node-queries.ts";
+import { answerQuery, available, nodeUse } from "./node-queries.ts";
 import { NodeObjects } from "./objects.ts";
 import { Orphans } from "./orphans.ts";
+import { OwnGroups } from "./own-groups.ts";
 import { NodePeers } from "./peers.ts";
 import { ProcessWatch } from "./process-watch.ts";
 import { Recording } from "./recording.ts";
@@ -130,12 +141,14 @@ const GRACE_MS: Readonly<Record<StopReason, number>> = {
   retired: 2_000,
   "job-ended": 2_000,
   "owner-gone": 200,
+  "group-removed": 200,
 };
 const INTENDED: Readonly<Record<StopReason, string>> = {
   idle: "idle",
   retired: "max-calls",
   "job-ended": "idle",
   "owner-gone": "killed",
+  "group-removed": "group-removed",
 };
 /** A driver that does not read its log lines keeps at most so much in the node. */
 const LOG_BYTES_UNSENT_MAX = 4 * 2 ** 20;
@@ -150,6 +163,7 @@ export class NodeRuntime {
   readonly store: StoreServer;
   private readonly objects: NodeObjects;
   readonly engine: LeaseEngine;
+  readonly ownGroups: OwnGroups;
   private readonly control: Control;
   /** In a cluster, whose control has the say over actors. */
   private readonly clusterActors: ClusterActors | undefined;
@@ -331,6 +345,12 @@ export class NodeRuntime {
       labels: config.cluster?.labels ?? {},
       objectStoreBytes: machine.objectStoreBytes,
     };
+    this.ownGroups = new OwnGroups({
+      ...this.description,
+      available: () => available(this.engine),
+      feed: (event) => this.feed(event),
+      changed: () => this.groupsChanged(),
+    });
     this.loop = new LeaseLoop(this.engine, (command) => this.obey(command));
     this.logs = new Logs({
       sessionDir: config.sessionDir,
@@ -409,7 +429,7 @@ export class NodeRuntime {
       tell: (client, notice) => this.sendHere(client, notice),
       packable: (demand) => packable(demand.resources, this.engine.pool),
       namespaceOf: (job) => this.namespaces.get(job) ?? "",
-      misplaced: (demand) => misplacedOn(config, demand),
+      misplaced: (demand) => this.misplaced(demand),
     });
     const state = options.state ?? createMemoryState();
     this.control = createControl(
@@ -476,6 +496,7 @@ export class NodeRuntime {
         this.nodesChanged();
       },
       onDivided: (message) => this.broker.divided(message),
+      onBundles: (order) => this.feed(eventOf(order)),
       onDrain: (deadlineMs) => this.drain.begin(deadlineMs, monotonicMs()),
       onActors: (message) => this.fromControl(message),
       onLost: () => this.clusterActors?.lost(),
@@ -495,6 +516,7 @@ export class NodeRuntime {
     this.nodesChanged();
     this.broker.welcomed();
     this.clusterActors?.welcomed(epoch);
+    for (const held of this.engine.bundles.reserved()) this.cluster?.say({ t: "bundles-reported", ...held });
   }
 
   private heardOf(nodes: readonly NodeStanding[]): void {
@@ -649,6 +671,7 @@ export class NodeRuntime {
     this.deputies.close();
     clearInterval(this.controlTimer);
     this.drain.close();
+    this.ownGroups.close();
     this.clusterActors?.close();
     this.stopTrimming();
     this.loop.close();
@@ -749,6 +772,7 @@ export class NodeRuntime {
     this.orphans.processGone(processId);
     this.store.processGone(processId);
     if (member.role !== "driver") return;
+    if (member.jobId) this.ownGroups.jobEnded(member.jobId);
     if (member.jobId) {
       this.logs.jobEnded(member.jobId);
       // Detached actors go on submitting for a job without a driver.
@@ -931,6 +955,11 @@ export class NodeRuntime {
   }
 
   private obey(command: SchedulerCommand): void {
+    if (isAboutBundles(command)) {
+      if (this.config.cluster) this.cluster?.say(answerOf(command));
+      else this.ownGroups.take(command);
+      return;
+    }
     switch (command.kind) {
       case "start-worker":
         if (this.ordered) this.ordered.push(command);
@@ -1033,9 +1062,24 @@ export class NodeRuntime {
     this.feed({ kind: "request-released", requestId });
   }
 
+  /** Why this node, which is one by itself, will not do. */
+  private misplaced(demand: Demand): ReturnType<typeof misplacedOn> {
+    return misplacedOn(this.config, demand) ?? this.ownGroups.misplaced(demand);
+  }
+
+  private groupsChanged(): void {
+    this.broker.groupsChanged();
+    for (const { requestId, demand } of [...this.requests.values()]) {
+      const misplaced = demand.placement?.bundle && this.ownGroups.misplaced(demand);
+      if (!misplaced) continue;
+      this.releaseActorWorker(requestId);
+      this.actorControl.actorWorkerRefused(requestId, misplaced);
+    }
+  }
+
   private requestActorWorker(request: ActorWorkerRequest): void {
     const { requestId, jobId, demand, worker } = request;
-    const misplaced = this.config.cluster ? undefined : misplacedOn(this.config, demand);
+    const misplaced = this.config.cluster ? undefined : this.misplaced(demand);
     if (misplaced) {
       this.actorControl.actorWorkerRefused(requestId, misplaced);
       return;

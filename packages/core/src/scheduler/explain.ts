@@ -15,7 +15,14 @@ function describeResources(units: ResourceUnits): string {
   return parts.length > 0 ? `{ ${parts.join(", ")} }` : "{ }";
 }
 
-export function infeasibleMessage(ask: Ask, pool: ResourcePool, nodeName: string): string {
+const bundleName = ({ groupId, index }: NonNullable<Ask["bundle"]>): string =>
+  `${index === undefined ? "a bundle" : `bundle ${index}`} of placement group ${groupId}`;
+
+/** @param pools where it may be; the first stands for all, as the bundles of a group are mostly alike. */
+export function infeasibleMessage(ask: Ask, pools: readonly ResourcePool[], nodeName: string): string {
+  const [pool] = pools;
+  const place = ask.bundle ? `${bundleName(ask.bundle)} on ${nodeName}` : nodeName;
+  if (!pool) return `${ask.name} is to run in ${place}, and there is none`;
   const missing = pool.neverFits(ask.resources);
   const words = missing.map((name) => {
     const has = fromUnits({ [name]: pool.total[name] ?? 0 })[name] ?? 0;
@@ -23,40 +30,42 @@ export function infeasibleMessage(ask: Ask, pool: ResourcePool, nodeName: string
     return has === 0 ? `it has no ${name}` : `of ${name} it has ${has}, not ${wants}`;
   });
   return (
-    `${ask.name} needs ${describeResources(ask.resources)}, and no node can ever offer that; the best is ${nodeName} ` +
-    `with ${describeResources(pool.total)} (${words.join("; ")}). Ask for less, or start with more resources`
+    `${ask.name} needs ${describeResources(ask.resources)}, and no ${ask.bundle ? "bundle of its group" : "node"} can ever offer that; the best is ${place} ` +
+    `with ${describeResources(pool.total)} (${words.join("; ")}). Ask for less, or ${ask.bundle ? "for larger bundles" : "start with more resources"}`
   );
 }
 
 export function explainAsk(about: {
   readonly ask: Ask;
   readonly tables: Tables;
-  readonly pool: ResourcePool;
+  readonly pools: readonly ResourcePool[];
   readonly nodeName: string;
   readonly nowMs: number;
 }): string[] {
-  const { ask, tables, pool, nodeName, nowMs } = about;
+  const { ask, tables, pools, nodeName, nowMs } = about;
   const seconds = ((nowMs - (ask.waitingSinceMs ?? nowMs)) / 1000).toFixed(1);
   const sentences = [
     `${ask.name} waits for ${tables.missing(ask)} more of ${describeResources(ask.resources)}, ` +
       `since ${seconds} s; ${ask.held.size} are in use.`,
   ];
-  if (pool.neverFits(ask.resources).length > 0) {
-    sentences.push(`${infeasibleMessage(ask, pool, nodeName)}.`);
+  const pool = pools.find((one) => one.neverFits(ask.resources).length === 0);
+  if (!pool) {
+    sentences.push(`${infeasibleMessage(ask, pools, nodeName)}.`);
     return sentences;
   }
+  const place = ask.bundle ? `in ${bundleName(ask.bundle)} on ${nodeName}` : `on ${nodeName}`;
   const lacking = pool.lacks(ask.resources);
   if (lacking.length > 0) {
     for (const name of lacking) {
       const free = fromUnits({ [name]: Math.max(0, pool.freeOf(name)) })[name] ?? 0;
       const all = fromUnits({ [name]: pool.total[name] ?? 0 })[name] ?? 0;
-      sentences.push(`On ${nodeName} ${free} of ${all} ${name} are free.`);
+      sentences.push(`${place.replace(/^[io]/, (letter) => letter.toUpperCase())} ${free} of ${all} ${name} are free.`);
     }
-    sentences.push(...describeHolders(tables, lacking));
+    sentences.push(...describeHolders(tables, pool, lacking));
   } else {
     const starting = [...tables.workers.values()].filter((worker) => worker.state === "starting").length;
     sentences.push(
-      `The resources are free on ${nodeName}; it waits for a worker process (${starting} of ${tables.workers.size} are starting).`,
+      `The resources are free ${place}; it waits for a worker process (${starting} of ${tables.workers.size} are starting).`,
     );
   }
   let ahead = 0;
@@ -67,7 +76,7 @@ export function explainAsk(about: {
   return sentences;
 }
 
-function describeHolders(tables: Tables, lacking: readonly string[]): string[] {
+function describeHolders(tables: Tables, pool: ResourcePool, lacking: readonly string[]): string[] {
   const byName = new Map<string, { leases: number; units: number; revoked: number }>();
   const add = (holding: Holding): void => {
     const units = lacking.reduce((sum, name) => sum + (holding.allocation.units[name] ?? 0), 0);
@@ -79,7 +88,7 @@ function describeHolders(tables: Tables, lacking: readonly string[]): string[] {
     if (holding.isRevoked) entry.revoked++;
     byName.set(key, entry);
   };
-  for (const ask of tables.active) for (const holding of ask.held) add(holding);
+  for (const ask of tables.active) for (const holding of ask.held) if (holding.pool === pool) add(holding);
   return [...byName]
     .sort(([, a], [, b]) => b.units - a.units)
     .slice(0, HOLDERS_NAMED_MAX)

@@ -13,10 +13,12 @@
  * which all wait for children has had its share, so the children go first and the number of waiting processes stays
  * small.
  *
+ * What a job has in the bundles of a placement group counts there alone: nobody else could have it.
+ *
  * @source start-time fair queueing: Goyal, Vin & Cheng 1996; dominant resource fairness: Ghodsi et al. 2011.
  */
 import type { ResourceUnits } from "../base/resources.ts";
-import type { Ask, Client, Holding, Job } from "./state.ts";
+import type { Ask, Holding } from "./state.ts";
 
 export interface Flow {
   /** Units (1/10,000 CPU) times milliseconds. */
@@ -65,18 +67,27 @@ export function boundCredit(flow: Flow, siblings: Iterable<Flow>, cost: number):
 export function count(holding: Holding, sign: 1 | -1): void {
   const { ask } = holding;
   ask.rate += sign * ask.cost;
-  ask.client.rate += sign * ask.cost;
-  if (!holding.isBlocked) ask.client.job.rate += sign * ask.cost;
+  ask.clientFlow.rate += sign * ask.cost;
+  if (!holding.isBlocked) ask.jobFlow.rate += sign * ask.cost;
+}
+
+/** A promise, or a lease that is to be called back, counts like the real thing while a pass decides who is next. */
+export function countAhead(ask: Ask, sign: 1 | -1): void {
+  ask.rate += sign * ask.cost;
+  ask.clientFlow.rate += sign * ask.cost;
+  ask.jobFlow.rate += sign * ask.cost;
 }
 
 /** The order in which waiting asks are served; negative: `a` first. */
 export function compareAsks(a: Ask, b: Ask): number {
-  const jobA = a.client.job;
-  const jobB = b.client.job;
+  const jobA = a.jobFlow;
+  const jobB = b.jobFlow;
   if (jobA !== jobB) return standing(jobA) - standing(jobB) || jobA.order - jobB.order;
   if (a.priority !== b.priority) return b.priority - a.priority;
   // Of two submitters that are level, the younger one: finishing what was begun needs no new processes.
-  if (a.client !== b.client) return standing(a.client) - standing(b.client) || b.client.order - a.client.order;
+  const clientA = a.clientFlow;
+  const clientB = b.clientFlow;
+  if (clientA !== clientB) return standing(clientA) - standing(clientB) || clientB.order - clientA.order;
   return standing(a) - standing(b) || a.order - b.order;
 }
 
@@ -85,8 +96,8 @@ export function isOverShare(holding: Holding, ask: Ask): boolean {
   const held = holding.ask;
   const isOver = (over: Flow, under: Flow): boolean =>
     over.rate - held.cost >= under.rate + ask.cost || over.usage - under.usage > QUANTUM_MS * held.cost;
-  if (held.client.job !== ask.client.job) return isOver(held.client.job as Job, ask.client.job);
+  if (held.jobFlow !== ask.jobFlow) return isOver(held.jobFlow, ask.jobFlow);
   if (held.priority !== ask.priority) return held.priority < ask.priority;
-  if (held.client !== ask.client) return isOver(held.client as Client, ask.client);
+  if (held.clientFlow !== ask.clientFlow) return isOver(held.clientFlow, ask.clientFlow);
   return isOver(held, ask);
 }

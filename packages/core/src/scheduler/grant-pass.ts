@@ -5,7 +5,8 @@
  * What does not fit is passed by smaller demands, but only for {@link RESERVE_AFTER_MS}: then what it needs is kept
  * back for it, so that a stream of small tasks cannot hold off a large one for ever.
  */
-import { compareAsks } from "./fairness.ts";
+import type { Bundles } from "./bundles.ts";
+import { compareAsks, countAhead } from "./fairness.ts";
 import type { Allocation, ResourcePool } from "./resource-pool.ts";
 import type { Ask, Worker } from "./state.ts";
 import type { Tables } from "./tables.ts";
@@ -26,33 +27,33 @@ export interface PassResult {
 
 export interface GrantPassOptions {
   readonly tables: Tables;
-  readonly pool: ResourcePool;
+  readonly bundles: Bundles;
   readonly plan: WorkerPlan;
   readonly nowMs: number;
-  grant(ask: Ask, worker: Worker, allocation: Allocation): void;
+  grant(ask: Ask, worker: Worker, pool: ResourcePool, allocation: Allocation): void;
 }
 
-export function grantPass({ tables, pool, plan, nowMs, grant }: GrantPassOptions): PassResult {
+export function grantPass({ tables, bundles, plan, nowMs, grant }: GrantPassOptions): PassResult {
   const starved: Ask[] = [];
   const infeasible: Ask[] = [];
   const needs = new Map<string, WorkerNeeds>();
-  const heldBack = new Map<string, number>();
-  const promises: { readonly ask: Ask; readonly allocation: Allocation }[] = [];
+  const heldBack = new Map<ResourcePool, Map<string, number>>([[bundles.node, bundles.heldBack()]]);
+  const promises: { readonly ask: Ask; readonly pool: ResourcePool; readonly allocation: Allocation }[] = [];
   const waiting = new Set<Ask>();
   for (const ask of tables.active) if (tables.missing(ask) > 0) waiting.add(ask);
 
   while (waiting.size > 0) {
     const ask = first(waiting);
-    if (pool.neverFits(ask.resources).length > 0) {
+    const pools = bundles.poolsOf(ask);
+    const able = pools.filter((one) => one.neverFits(ask.resources).length === 0);
+    const pool = able.find((one) => one.lacks(ask.resources, heldBack.get(one)).length === 0);
+    if (!pool) {
       waiting.delete(ask);
-      infeasible.push(ask);
-      continue;
-    }
-    const lacking = pool.lacks(ask.resources, heldBack);
-    if (lacking.length > 0) {
-      waiting.delete(ask);
-      starved.push(ask);
-      if (nowMs - (ask.waitingSinceMs ?? nowMs) >= RESERVE_AFTER_MS) holdBack(ask, lacking, tables, heldBack);
+      // Bundles that have left this node may come again; only what is here can be too small for ever.
+      if (pools.length > 0 && able.length === 0) infeasible.push(ask);
+      else starved.push(ask);
+      const [first] = able;
+      if (first && nowMs - (ask.waitingSinceMs ?? nowMs) >= RESERVE_AFTER_MS) holdBack(ask, first, tables, heldBack);
       continue;
     }
     const worker = typeof ask.target === "object" ? ask.target : plan.take(ask);
@@ -67,22 +68,23 @@ export function grantPass({ tables, pool, plan, nowMs, grant }: GrantPassOptions
       starved.push(ask);
       continue;
     }
-    if (worker) grant(ask, worker, allocation);
+    if (worker) grant(ask, worker, pool, allocation);
     else {
-      promises.push({ ask, allocation });
+      promises.push({ ask, pool, allocation });
       ask.promised++;
-      count(ask, 1);
+      countAhead(ask, 1);
       const need = needs.get(ask.envKey) ?? { runtimeEnv: ask.runtimeEnv, count: 0 };
       need.count++;
       needs.set(ask.envKey, need);
     }
     if (tables.missing(ask) - ask.promised <= 0) waiting.delete(ask);
   }
-  const freeCpuUnits = pool.freeOf("cpu");
-  for (const { ask, allocation } of promises) {
+  let freeCpuUnits = 0;
+  for (const pool of bundles.pools()) freeCpuUnits += pool.freeOf("cpu");
+  for (const { ask, pool, allocation } of promises) {
     pool.release(allocation);
     ask.promised = 0;
-    count(ask, -1);
+    countAhead(ask, -1);
   }
   return { starved, infeasible, needs, freeCpuUnits };
 }
@@ -91,21 +93,22 @@ export function grantPass({ tables, pool, plan, nowMs, grant }: GrantPassOptions
  * Keeps what `ask` needs for it. When what it lacks is held by a task that waits for others, only that is kept: those
  * others may need the rest to finish, and nothing would ever move.
  */
-function holdBack(ask: Ask, lacking: readonly string[], tables: Tables, heldBack: Map<string, number>): void {
+function holdBack(
+  ask: Ask,
+  pool: ResourcePool,
+  tables: Tables,
+  heldBack: Map<ResourcePool, Map<string, number>>,
+): void {
+  const kept = heldBack.get(pool) ?? new Map<string, number>();
+  heldBack.set(pool, kept);
+  const lacking = pool.lacks(ask.resources, kept);
   let isHeldByBlocked = false;
-  for (const { isBlocked, allocation } of tables.leases.values()) {
-    if (isBlocked && lacking.some((name) => (allocation.units[name] ?? 0) > 0)) isHeldByBlocked = true;
+  for (const { isBlocked, pool: of, allocation } of tables.leases.values()) {
+    if (of === pool && isBlocked && lacking.some((name) => (allocation.units[name] ?? 0) > 0)) isHeldByBlocked = true;
   }
   for (const [name, units] of Object.entries(ask.resources)) {
-    if (!isHeldByBlocked || lacking.includes(name)) heldBack.set(name, (heldBack.get(name) ?? 0) + units);
+    if (!isHeldByBlocked || lacking.includes(name)) kept.set(name, (kept.get(name) ?? 0) + units);
   }
-}
-
-/** A promise counts like a grant while the pass decides who is next. */
-function count(ask: Ask, sign: 1 | -1): void {
-  ask.rate += sign * ask.cost;
-  ask.client.rate += sign * ask.cost;
-  ask.client.job.rate += sign * ask.cost;
 }
 
 function first(waiting: Iterable<Ask>): Ask {

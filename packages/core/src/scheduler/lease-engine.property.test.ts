@@ -1,8 +1,9 @@
 /** The engine under random events. A failing run prints its seed; `fc.assert(..., { seed })` repeats it. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { toUnits } from "../base/mod.ts";
 import type { SchedulerEvent } from "./protocol.ts";
-import { client, demandOf, engineWith, job, leaseId, World, workerId } from "./test-world.ts";
+import { client, demandOf, engineWith, inBundle, job, leaseId, World, workerId } from "./test-world.ts";
 
 const resources = fc.constantFrom<Record<string, number>[]>(
   { cpu: 1 },
@@ -20,6 +21,13 @@ const workerIds = fc.oneof(
   fc.integer({ min: 1, max: 8 }).map((number) => workerId(`w${number}`)),
 );
 
+const groupIds = fc.constantFrom("g1", "g2");
+const attempts = fc.integer({ min: 1, max: 4 });
+const bundle = fc.option(
+  fc.oneof(fc.record({ groupId: groupIds }), fc.record({ groupId: groupIds, index: fc.integer({ min: 0, max: 2 }) })),
+  { nil: undefined },
+);
+
 const events: fc.Arbitrary<SchedulerEvent> = fc.oneof(
   fc.record({
     kind: fc.constant("client-joined" as const),
@@ -31,7 +39,9 @@ const events: fc.Arbitrary<SchedulerEvent> = fc.oneof(
     kind: fc.constant("demand-changed" as const),
     clientId: clientIds,
     shape: fc.integer({ min: 1, max: 3 }),
-    demand: fc.record({ of: resources, priority: fc.constantFrom(0, 0, 5) }).map((d) => demandOf(d.of, d)),
+    demand: fc
+      .record({ of: resources, priority: fc.constantFrom(0, 0, 5), bundle })
+      .map((d) => demandOf(d.of, { priority: d.priority, ...(d.bundle && inBundle(d.bundle)) })),
     wanted: fc.integer({ min: 0, max: 4 }),
   }),
   fc.record({
@@ -59,13 +69,41 @@ const events: fc.Arbitrary<SchedulerEvent> = fc.oneof(
     kind: fc.constant("worker-requested" as const),
     requestId: fc.integer({ min: 1, max: 6 }),
     jobId: fc.constantFrom("j1", "j2").map(job),
-    demand: resources.map((of) => demandOf(of)),
+    demand: fc.record({ of: resources, bundle }).map((d) => demandOf(d.of, d.bundle && inBundle(d.bundle))),
     worker: fc.oneof(fc.constant("fresh" as const), workerIds),
   }),
   fc.record({ kind: fc.constant("request-released" as const), requestId: fc.integer({ min: 1, max: 6 }) }),
   fc.constant({ kind: "tick" as const }),
+  fc.record({
+    kind: fc.constant("prepare-bundles" as const),
+    groupId: groupIds,
+    attempt: attempts,
+    bundles: fc
+      .array(
+        fc.constantFrom<Record<string, number>[]>({ cpu: 1 }, { cpu: 1, gpu: 0.5 }, { gpu: 1 }, { cpu: 2, disk: 1 }),
+        { minLength: 1, maxLength: 3 },
+      )
+      .map((list) => list.map((of, index) => ({ index, units: toUnits(of) }))),
+    commit: fc.boolean(),
+  }),
+  fc.record({ kind: fc.constant("commit-bundles" as const), groupId: groupIds, attempt: attempts }),
+  fc.record({ kind: fc.constant("return-bundles" as const), groupId: groupIds, attempt: attempts }),
+  fc.record({
+    kind: fc.constant("earmark" as const),
+    groupId: groupIds,
+    units: fc.constant(toUnits({ cpu: 2 })),
+    forMs: fc.constantFrom(0, 300),
+  }),
+  fc.record({ kind: fc.constant("clear-earmark" as const), groupId: groupIds }),
 );
 
+const prepared = (groupId: string, cpu: number): SchedulerEvent => ({
+  kind: "prepare-bundles",
+  groupId,
+  attempt: 1,
+  bundles: [{ index: 0, units: toUnits({ cpu }) }],
+  commit: true,
+});
 const oneCpu = demandOf({ cpu: 1 });
 /** Runs that were found to break something, each with the time that passes before each event. */
 const FOUND_BEFORE: ReadonlyArray<ReadonlyArray<[SchedulerEvent, number]>> = [
@@ -90,36 +128,51 @@ describe("random events", () => {
       fc.property(fc.array(fc.tuple(events, fc.integer({ min: 0, max: 400 })), { maxLength: 120 }), (steps) => {
         const engine = engineWith({ cpu: 3, gpu: 2, disk: 3 }, { infeasibleTimeoutMs: 1_000 });
         let now = 0;
-        const before = () => engine.pool.available().cpu ?? 0;
+        const before = () => new Map([...engine.bundles.pools()].map((pool) => [pool, pool.freeOf("cpu")]));
         for (const [event, elapsed] of steps) {
           now += elapsed;
           const cpuBefore = before();
           const commands = engine.step(event, now);
           const { tables, pool } = engine;
 
-          // What is held and what is free add up to what there is.
-          const held: Record<string, number> = {};
+          // What is held and what is free add up to what there is, on the node and in each bundle.
+          const held = new Map<object, Record<string, number>>();
           const holders = new Set<string>();
           const holdings = [
             ...tables.leases.values(),
             ...[...tables.requests.values()].flatMap((request) => request.holding ?? []),
           ];
           for (const holding of holdings) {
-            for (const [name, units] of Object.entries(holding.allocation.units))
-              held[name] = (held[name] ?? 0) + units;
+            const of = held.get(holding.pool) ?? {};
+            held.set(holding.pool, of);
+            for (const [name, units] of Object.entries(holding.allocation.units)) of[name] = (of[name] ?? 0) + units;
+            expect(engine.bundles.isIn(holding.pool, holding.ask), "only from its own bundles").toBe(true);
             if (holding.leaseId === undefined) continue;
             expect(holders.has(holding.worker.id), "one lease a worker").toBe(false);
             holders.add(holding.worker.id);
             expect(holding.worker.requests.size).toBe(0);
           }
-          const free = pool.available();
-          for (const name of ["cpu", "gpu", "disk"]) {
-            expect((free[name] ?? 0) + (held[name] ?? 0), name).toBe(pool.total[name]);
-            if (name !== "cpu") expect(free[name]).toBeGreaterThanOrEqual(0);
-          }
           // CPUs go below zero only when a task goes on.
           const wentOn = event.kind === "worker-blocked" && !event.blocked;
-          if (!wentOn && (free.cpu ?? 0) < 0) expect(free.cpu).toBeGreaterThanOrEqual(Math.min(0, cpuBefore));
+          const inBundles: Record<string, number> = {};
+          for (const one of engine.bundles.pools()) {
+            const isNode = one === pool;
+            for (const name of ["cpu", "gpu", "disk"]) {
+              const all = one.total[name] ?? 0;
+              const used = held.get(one)?.[name] ?? 0;
+              if (!isNode) {
+                inBundles[name] = (inBundles[name] ?? 0) + all;
+                expect(one.freeOf(name) + used, name).toBe(all);
+              }
+              if (name !== "cpu") expect(one.freeOf(name)).toBeGreaterThanOrEqual(0);
+            }
+            const cpu = one.freeOf("cpu");
+            if (!wentOn && cpu < 0) expect(cpu).toBeGreaterThanOrEqual(Math.min(0, cpuBefore.get(one) ?? 0));
+          }
+          for (const name of ["cpu", "gpu", "disk"]) {
+            const used = (held.get(pool)?.[name] ?? 0) + (inBundles[name] ?? 0);
+            expect(pool.freeOf(name) + used, name).toBe(pool.total[name]);
+          }
 
           // A worker serves one job.
           for (const { worker, ask } of holdings) expect(worker.job).toBe(ask.client.job);
@@ -135,6 +188,12 @@ describe("random events", () => {
             (command) =>
               command.kind === "refuse-demand" ||
               command.kind === "refuse-request" ||
+              // A refused one may be tried again, and what is not here is said to be returned each time.
+              command.kind === "bundles-refused" ||
+              command.kind === "bundles-returned" ||
+              // Whoever asks again has not heard the answer.
+              command.kind === "bundles-prepared" ||
+              command.kind === "bundles-committed" ||
               (command.kind === "start-worker" && "workerId" in event && command.workerId === event.workerId),
           );
           if (!isFollowed) expect(again, JSON.stringify(event)).toEqual([]);
@@ -157,6 +216,7 @@ describe("random events", () => {
           { gpu: 0.5 },
           {},
         ),
+        group: fc.constantFrom(undefined, undefined, "g1"),
         tasks: fc.integer({ min: 1, max: 40 }),
         taskMs: fc.integer({ min: 1, max: 200 }),
         env: fc.boolean(),
@@ -171,13 +231,20 @@ describe("random events", () => {
           world.send({ kind: "client-joined", clientId: client(name), jobId: job(id) });
         }
         const all: { readonly work: ReturnType<World["submit"]>; readonly tasks: number }[] = [];
-        for (const [shape, { owner, at, of, tasks, taskMs, env }] of list.entries()) {
-          const demand = demandOf(of, env ? { runtimeEnv: { env: { A: "1" } } } : {});
+        world.send(prepared("g1", 1));
+        for (const [shape, { owner, at, of, group, tasks, taskMs, env }] of list.entries()) {
+          // In the group there is one CPU, and outside two are left.
+          const cpu = Math.min(of.cpu ?? 0, group === undefined ? 2 : 1);
+          const demand = demandOf(group === undefined ? { ...of, cpu } : { cpu }, {
+            ...(env && { runtimeEnv: { env: { A: "1" } } }),
+            ...(group !== undefined && inBundle({ groupId: group })),
+          });
           world.after(at, () => all.push({ work: world.submit(owner, shape, demand, tasks, taskMs), tasks }));
         }
         world.run(200_000);
         expect(all.length).toBe(list.length);
         for (const { work, tasks } of all) expect(work.done, JSON.stringify(work)).toBe(tasks);
+        world.send({ kind: "return-bundles", groupId: "g1", attempt: 1 });
         expect(world.engine.pool.available()).toEqual(world.engine.pool.total);
       }),
       { numRuns: 150 },

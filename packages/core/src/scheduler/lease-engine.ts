@@ -9,8 +9,9 @@
 import { assert, unreachable } from "../base/assert.ts";
 import type { JobId, LeaseId, ProcessId, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
+import { Bundles, callBack } from "./bundles.ts";
 import { explainAsk, infeasibleMessage } from "./explain.ts";
-import { boundCredit, count } from "./fairness.ts";
+import { boundCredit, count, type Flow } from "./fairness.ts";
 import { grantPass } from "./grant-pass.ts";
 import type { SchedulerCommand, SchedulerEvent } from "./protocol.ts";
 import { type Allocation, ResourcePool } from "./resource-pool.ts";
@@ -35,7 +36,9 @@ const REVIEW_MS = 50;
 
 export class LeaseEngine {
   readonly tables: Tables;
+  /** What no placement group has reserved. */
   readonly pool: ResourcePool;
+  readonly bundles: Bundles;
   private readonly plan: WorkerPlan;
   private readonly options: LeaseEngineOptions;
   private lastMs: number | undefined;
@@ -48,6 +51,7 @@ export class LeaseEngine {
     this.options = options;
     this.pool = new ResourcePool(options.total, options.gpuIds);
     this.tables = new Tables(this.pool);
+    this.bundles = new Bundles(this.pool, this.tables);
     this.plan = new WorkerPlan({
       workers: this.tables.workers,
       newWorkerId: options.newWorkerId,
@@ -67,9 +71,12 @@ export class LeaseEngine {
   /** When a `tick` is due though nothing happens, or undefined. */
   nextTickMs(nowMs: number): number | undefined {
     if (this.isShuttingDown) return undefined;
-    const plan = this.plan.nextDeadlineMs(nowMs);
-    if (!this.hasWaiting) return plan;
-    return Math.min(nowMs + REVIEW_MS, plan ?? Number.POSITIVE_INFINITY);
+    const next = Math.min(
+      this.plan.nextDeadlineMs(nowMs) ?? Number.POSITIVE_INFINITY,
+      this.bundles.nextDeadlineMs() ?? Number.POSITIVE_INFINITY,
+      this.hasWaiting ? nowMs + REVIEW_MS : Number.POSITIVE_INFINITY,
+    );
+    return next === Number.POSITIVE_INFINITY ? undefined : next;
   }
 
   /** Why leases of this shape are not granted, in sentences; undefined when none of them waits. */
@@ -107,7 +114,13 @@ export class LeaseEngine {
 
   private explainOne(ask: Ask, nowMs: number): { sentences: string[]; sinceMs: number } | undefined {
     if (this.tables.missing(ask) === 0) return undefined;
-    const sentences = explainAsk({ ask, tables: this.tables, pool: this.pool, nodeName: this.options.nodeName, nowMs });
+    const sentences = explainAsk({
+      ask,
+      tables: this.tables,
+      pools: this.bundles.poolsOf(ask),
+      nodeName: this.options.nodeName,
+      nowMs,
+    });
     const problem = this.plan.startProblem(ask.envKey, nowMs);
     if (problem) sentences.push(problem);
     return { sentences, sinceMs: ask.waitingSinceMs ?? nowMs };
@@ -197,6 +210,21 @@ export class LeaseEngine {
         if (request) this.removeRequest(request, nowMs);
         return;
       }
+      case "prepare-bundles":
+        this.bundles.prepare(event, nowMs, this.isDraining, out);
+        return;
+      case "commit-bundles":
+        this.bundles.commit(event, out);
+        return;
+      case "return-bundles":
+        this.bundles.giveBack(event, out);
+        return;
+      case "earmark":
+        this.bundles.setEarmark(event, nowMs);
+        return;
+      case "clear-earmark":
+        this.bundles.clearEarmark(event.groupId);
+        return;
       case "drain-began":
         this.isDraining = true;
         return;
@@ -282,6 +310,7 @@ export class LeaseEngine {
       tables.active.delete(ask);
       client.asks.delete(ask.shape);
       ask.client = heir;
+      Object.assign(ask, tables.flowsOf(heir, ask.bundle?.groupId));
       ask.shape = `${ask.shape} of ${client.id}`;
       ask.wanted = 0;
       heir.asks.set(ask.shape, ask);
@@ -318,7 +347,7 @@ export class LeaseEngine {
   }
 
   private dropHolding(holding: Holding): void {
-    this.pool.release(holding.allocation);
+    holding.pool.release(holding.allocation);
     count(holding, -1);
     holding.ask.held.delete(holding);
   }
@@ -359,9 +388,9 @@ export class LeaseEngine {
     count(holding, -1);
     holding.isBlocked = blocked;
     count(holding, 1);
-    if (blocked) holding.allocation = this.pool.releaseCpu(holding.allocation);
+    if (blocked) holding.allocation = holding.pool.releaseCpu(holding.allocation);
     else {
-      this.pool.retakeCpu(holding.ask.resources.cpu ?? 0);
+      holding.pool.retakeCpu(holding.ask.resources.cpu ?? 0);
       holding.allocation = { units: holding.ask.resources, gpus: holding.allocation.gpus };
     }
   }
@@ -376,7 +405,7 @@ export class LeaseEngine {
     const seen = new Set<object>();
     for (const ask of this.tables.active) {
       ask.usage += ask.rate * elapsed;
-      for (const flow of [ask.client, ask.client.job]) {
+      for (const flow of [ask.clientFlow, ask.jobFlow]) {
         if (seen.has(flow)) continue;
         seen.add(flow);
         flow.usage += flow.rate * elapsed;
@@ -386,34 +415,41 @@ export class LeaseEngine {
   }
 
   private boundCredits(): void {
-    const jobs = new Set([...this.tables.active].map((ask) => ask.client.job));
+    /** Those that compete, in each group and outside. */
+    const jobs = new Map<string | undefined, Set<Flow>>();
+    for (const { bundle, jobFlow } of this.tables.active) {
+      const of = jobs.get(bundle?.groupId);
+      if (of) of.add(jobFlow);
+      else jobs.set(bundle?.groupId, new Set([jobFlow]));
+    }
     for (const ask of this.tables.active) {
-      if (this.tables.missing(ask) > 0) boundCredit(ask.client.job, jobs, ask.cost);
+      if (this.tables.missing(ask) > 0) boundCredit(ask.jobFlow, jobs.get(ask.bundle?.groupId) ?? [], ask.cost);
     }
   }
 
   private schedule(nowMs: number, out: SchedulerCommand[]): void {
-    const { tables, pool, plan } = this;
+    const { tables, bundles, plan } = this;
+    bundles.pass(nowMs, this.isDraining, out);
     if (this.isDraining) {
-      for (const lease of tables.leases.values()) if (!lease.isRevoked) this.callBack(lease, out);
+      for (const lease of tables.leases.values()) if (!lease.isRevoked) callBack(lease, out);
       this.hasWaiting = false;
       return;
     }
     this.refuseUnstartable(nowMs, out);
     const { starved, infeasible, needs, freeCpuUnits } = grantPass({
       tables,
-      pool,
+      bundles,
       plan,
       nowMs,
-      grant: (ask, worker, allocation) => this.grant(ask, worker, allocation, nowMs, out),
+      grant: (ask, worker, pool, allocation) => this.grant(ask, worker, pool, allocation, nowMs, out),
     });
     for (const ask of infeasible) {
       ask.infeasibleSinceMs ??= nowMs;
       if (nowMs - ask.infeasibleSinceMs < this.options.infeasibleTimeoutMs) continue;
-      const message = infeasibleMessage(ask, pool, this.options.nodeName);
+      const message = infeasibleMessage(ask, bundles.poolsOf(ask), this.options.nodeName);
       this.refuse(ask, "INFEASIBLE", message, nowMs, out);
     }
-    for (const lease of revokePass(tables, pool, starved)) this.callBack(lease, out);
+    for (const lease of revokePass(tables, bundles, starved)) callBack(lease, out);
     let blocked = 0;
     for (const worker of tables.workers.values()) if (worker.lease?.isBlocked) blocked++;
     plan.start(needs, freeCpuUnits, blocked, nowMs, out);
@@ -421,15 +457,14 @@ export class LeaseEngine {
     this.hasWaiting = starved.length > 0 || infeasible.some((ask) => !ask.isRefused) || needs.size > 0;
   }
 
-  private callBack(lease: Holding, out: SchedulerCommand[]): void {
-    const { id } = lease.ask.client;
-    lease.isRevoked = true;
-    if (id === undefined || lease.leaseId === undefined) return;
-    out.push({ kind: "revoke-lease", clientId: id, leaseId: lease.leaseId });
-    if (lease.isIdle) out.push({ kind: "end-lease", workerId: lease.worker.id, leaseId: lease.leaseId });
-  }
-
-  private grant(ask: Ask, worker: Worker, allocation: Allocation, nowMs: number, out: SchedulerCommand[]): void {
+  private grant(
+    ask: Ask,
+    worker: Worker,
+    pool: ResourcePool,
+    allocation: Allocation,
+    nowMs: number,
+    out: SchedulerCommand[],
+  ): void {
     const { tables } = this;
     const { client } = ask;
     const [request] = ask.queue;
@@ -437,6 +472,7 @@ export class LeaseEngine {
     const holding: Holding = {
       ask,
       worker,
+      pool,
       allocation,
       isBlocked: false,
       isRevoked: false,

@@ -57,11 +57,32 @@ export type SchedulerEvent =
     }
   /** Withdrawn, or what was granted is no longer used. The worker goes on. */
   | { readonly kind: "request-released"; readonly requestId: number }
+  /**
+   * Control reserves bundles of a placement group: what they need is taken out of what is free here. `commit`: at once for
+   * good; otherwise nothing runs in them before `bundles-committed`.
+   */
+  | ({
+      readonly kind: "prepare-bundles";
+      readonly bundles: readonly { readonly index: number; readonly units: ResourceUnits }[];
+      readonly commit: boolean;
+    } & Reserved)
+  | ({ readonly kind: "commit-bundles" } & Reserved)
+  /** What runs in them is ended, and what they had is free then. */
+  | ({ readonly kind: "return-bundles" } & Reserved)
+  /** For so long no lease is granted that leaves less than this free; what has it now is called back. */
+  | { readonly kind: "earmark"; readonly groupId: string; readonly units: ResourceUnits; readonly forMs: number }
+  | { readonly kind: "clear-earmark"; readonly groupId: string }
   /** Nothing is granted any more, and leases are called back; what runs goes on. */
   | { readonly kind: "drain-began" }
   /** Nothing new is started or granted any more. */
   | { readonly kind: "shutdown-began" }
   | { readonly kind: "tick" };
+
+/** The bundles of a group that one attempt to reserve it puts on this node. */
+export interface Reserved {
+  readonly groupId: string;
+  readonly attempt: number;
+}
 
 export type SchedulerCommand =
   | {
@@ -99,11 +120,18 @@ export type SchedulerCommand =
       readonly code: string;
       readonly message: string;
     }
+  | ({ readonly kind: "bundles-prepared" } & Reserved)
+  /** There is no room for all of them; nothing of it is held. */
+  | ({ readonly kind: "bundles-refused"; readonly reason: string } & Reserved)
+  | ({ readonly kind: "bundles-committed" } & Reserved)
+  | ({ readonly kind: "bundles-returned" } & Reserved)
+  /** They were prepared long ago, and nothing was heard since. */
+  | ({ readonly kind: "bundles-reported"; readonly isCommitted: boolean } & Reserved)
   | { readonly kind: "start-worker"; readonly workerId: WorkerId; readonly runtimeEnv: RuntimeEnv | undefined }
   | { readonly kind: "stop-worker"; readonly workerId: WorkerId; readonly reason: StopReason };
 
 /** Why a worker is ended on purpose. */
-export type StopReason = "idle" | "retired" | "owner-gone" | "job-ended";
+export type StopReason = "idle" | "retired" | "owner-gone" | "job-ended" | "group-removed";
 
 /** Workers with equal keys are interchangeable before their first job. "" is the plain environment. */
 export function runtimeEnvKey(env: RuntimeEnv | undefined): string {

@@ -21,6 +21,8 @@ export interface Allocation {
 
 interface Device {
   readonly id: string;
+  /** As much of it as is in this pool. */
+  readonly size: number;
   free: number;
 }
 
@@ -29,19 +31,26 @@ export class ResourcePool {
   private readonly free = new Map<string, number>();
   private readonly devices: Device[];
 
-  /** @param gpuIds one name for each device; as many as `total.gpu` says, which is then counted from them. */
-  constructor(total: ResourceUnits, gpuIds: readonly string[]) {
+  /** @param gpus the devices, or the shares of them, that are in the pool; `total.gpu` is counted from them. */
+  constructor(total: ResourceUnits, gpus: readonly (string | GpuShare)[]) {
     const { gpu: _counted, ...others } = total;
-    this.total = gpuIds.length > 0 ? { ...others, gpu: gpuIds.length * UNITS_PER_ONE } : others;
+    const shares = gpus.map((gpu) => (typeof gpu === "string" ? { device: gpu, units: UNITS_PER_ONE } : gpu));
+    const gpu = shares.reduce((sum, { units }) => sum + units, 0);
+    this.total = gpus.length > 0 ? { ...others, gpu } : others;
     for (const [name, units] of Object.entries(others)) this.free.set(name, units);
-    this.devices = gpuIds.map((id) => ({ id, free: UNITS_PER_ONE }));
+    this.devices = shares.map(({ device, units }) => ({ id: device, size: units, free: units }));
+  }
+
+  /** A pool of what was taken out of another one. */
+  static from({ units, gpus }: Allocation): ResourcePool {
+    return new ResourcePool(units, gpus);
   }
 
   /** A copy to try things on. */
   clone(): ResourcePool {
     const copy = new ResourcePool(
       this.total,
-      this.devices.map((device) => device.id),
+      this.devices.map(({ id, size }) => ({ device: id, units: size })),
     );
     for (const [name, units] of this.free) copy.free.set(name, units);
     for (const [index, device] of this.devices.entries()) {
@@ -109,7 +118,7 @@ export class ResourcePool {
       const device = this.devices.find(({ id }) => id === share.device);
       assert(device, `unknown device ${share.device}`);
       device.free += share.units;
-      assert(device.free <= UNITS_PER_ONE, `device ${share.device} was released twice`);
+      assert(device.free <= device.size, `device ${share.device} was released twice`);
     }
   }
 

@@ -6,66 +6,93 @@
  * those of lower priority in the same job, and those of whoever is above its share, see `fairness.ts`. Never more than
  * makes room; a lease that was called back already counts as room to come.
  */
-import { count, isOverShare, standing } from "./fairness.ts";
+import type { ResourceUnits } from "../base/resources.ts";
+import type { Bundles } from "./bundles.ts";
+import { count, countAhead, isOverShare, standing } from "./fairness.ts";
 import type { ResourcePool } from "./resource-pool.ts";
 import type { Ask, Holding } from "./state.ts";
 import type { Tables } from "./tables.ts";
 
-export function revokePass(tables: Tables, pool: ResourcePool, starved: readonly Ask[]): Holding[] {
+export function revokePass(tables: Tables, bundles: Bundles, starved: readonly Ask[]): Holding[] {
   const revoked: Holding[] = [];
   const granted: Ask[] = [];
-  const coming = pool.clone();
-  for (const lease of tables.leases.values()) if (lease.isRevoked) coming.release(lease.allocation);
+  /** What each pool will have. */
+  const comings = new Map<ResourcePool, ResourcePool>();
+  const comingOf = (pool: ResourcePool): ResourcePool => {
+    let coming = comings.get(pool);
+    if (!coming) {
+      coming = pool.clone();
+      comings.set(pool, coming);
+    }
+    return coming;
+  };
+  for (const lease of tables.leases.values()) if (lease.isRevoked) comingOf(lease.pool).release(lease.allocation);
   const callBack = (victim: Holding): void => {
     victim.isRevoked = true;
     revoked.push(victim);
-    coming.release(victim.allocation);
+    comingOf(victim.pool).release(victim.allocation);
     // Looked at as if it had changed hands, so that one pass stops when shares are level.
     count(victim, -1);
   };
-  while (coming.freeOf("cpu") < 0) {
-    const victim = pickDebtor(tables);
-    if (!victim) break;
-    callBack(victim);
-  }
-
-  for (const ask of starved) {
-    for (let missing = tables.missing(ask); missing > 0; missing--) {
-      while (!coming.allocate(ask.resources)) {
-        const victim = pickVictim(tables, ask, coming.lacks(ask.resources));
-        if (!victim) {
-          missing = 0;
-          break;
-        }
+  for (const pool of bundles.pools()) {
+    const make = (units: ResourceUnits): void => {
+      const coming = comingOf(pool);
+      while (!coming.allocate(units)) {
+        const victim = pickDebtor(tables, pool, coming.lacks(units));
+        if (!victim) return;
         callBack(victim);
       }
-      if (missing > 0) {
-        granted.push(ask);
-        addRate(ask, 1);
+    };
+    while (pool.freeOf("cpu") < 0 && comingOf(pool).freeOf("cpu") < 0) {
+      const victim = pickDebtor(tables, pool, ["cpu"]);
+      if (!victim) break;
+      callBack(victim);
+    }
+    if (pool === bundles.node) for (const units of bundles.earmarked()) make(units);
+  }
+
+  /** Room for one more, in one of the pools that it may be in. */
+  const makeRoom = (ask: Ask): boolean => {
+    for (const pool of bundles.poolsOf(ask)) {
+      if (pool.neverFits(ask.resources).length > 0) continue;
+      const coming = comingOf(pool);
+      for (;;) {
+        if (coming.allocate(ask.resources)) return true;
+        const victim = pickVictim(tables, ask, pool, coming.lacks(ask.resources));
+        if (!victim) break;
+        callBack(victim);
       }
     }
+    return false;
+  };
+  for (const ask of starved) {
+    for (let missing = tables.missing(ask); missing > 0 && makeRoom(ask); missing--) {
+      granted.push(ask);
+      countAhead(ask, 1);
+    }
   }
-  for (const ask of granted) addRate(ask, -1);
+  for (const ask of granted) countAhead(ask, -1);
   for (const victim of revoked) count(victim, 1);
   return revoked;
 }
 
 /** Of the leases that run, one that its owner has no use for, else one of those who have had most. */
-function pickDebtor(tables: Tables): Holding | undefined {
+function pickDebtor(tables: Tables, pool: ResourcePool, lacking: readonly string[]): Holding | undefined {
   let best: Holding | undefined;
   for (const lease of tables.leases.values()) {
-    if (lease.isRevoked || lease.isBlocked || (lease.allocation.units.cpu ?? 0) === 0) continue;
+    if (lease.pool !== pool || lease.isRevoked || lease.isBlocked) continue;
+    if (!lacking.some((name) => (lease.allocation.units[name] ?? 0) > 0)) continue;
     const surplus = Number(isSpare(lease)) - Number(best !== undefined && isSpare(best));
     if (!best || surplus > 0 || (surplus === 0 && isBetterVictim(lease, best))) best = lease;
   }
   return best;
 }
 
-function pickVictim(tables: Tables, ask: Ask, lacking: readonly string[]): Holding | undefined {
+function pickVictim(tables: Tables, ask: Ask, pool: ResourcePool, lacking: readonly string[]): Holding | undefined {
   let best: Holding | undefined;
   let bestRank = 0;
   for (const lease of tables.leases.values()) {
-    if (lease.isRevoked || lease.ask === ask) continue;
+    if (lease.pool !== pool || lease.isRevoked || lease.ask === ask) continue;
     if (!lacking.some((name) => (lease.allocation.units[name] ?? 0) > 0)) continue;
     const rank = victimRank(lease, ask);
     if (rank === 0 || rank < bestRank) continue;
@@ -81,12 +108,12 @@ function victimRank(lease: Holding, ask: Ask): number {
   if (isSpare(lease)) return 3;
   // What a waiting task keeps is not given up: it could not go on.
   if (lease.isBlocked || !isOverShare(lease, ask)) return 0;
-  const isLower = lease.ask.client.job === ask.client.job && lease.ask.priority < ask.priority;
+  const isLower = lease.ask.jobFlow === ask.jobFlow && lease.ask.priority < ask.priority;
   return isLower ? 2 : 1;
 }
 
 /** Its worker has nothing to do, or its owner holds more leases of this shape than it says it can use. */
-function isSpare({ isIdle, ask }: Holding): boolean {
+export function isSpare({ isIdle, ask }: Holding): boolean {
   if (isIdle) return true;
   let kept = 0;
   for (const lease of ask.held) if (!lease.isRevoked) kept++;
@@ -96,14 +123,8 @@ function isSpare({ isIdle, ask }: Holding): boolean {
 /** Of the flow that has had most, the newest: it has done the least. */
 function isBetterVictim(lease: Holding, best: Holding): boolean {
   const ahead =
-    standing(lease.ask.client.job) - standing(best.ask.client.job) ||
-    standing(lease.ask.client) - standing(best.ask.client) ||
+    standing(lease.ask.jobFlow) - standing(best.ask.jobFlow) ||
+    standing(lease.ask.clientFlow) - standing(best.ask.clientFlow) ||
     standing(lease.ask) - standing(best.ask);
   return ahead > 0 || (ahead === 0 && (lease.leaseId ?? 0) > (best.leaseId ?? 0));
-}
-
-function addRate(ask: Ask, sign: 1 | -1): void {
-  ask.rate += sign * ask.cost;
-  ask.client.rate += sign * ask.cost;
-  ask.client.job.rate += sign * ask.cost;
 }

@@ -1,12 +1,14 @@
 /** The engine's tables: jobs, the clients of a job, what each asks for, what is held, and the workers. */
 import type { JobId, LeaseId, ProcessId, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
-import type { RuntimeEnv } from "../wire/messages.ts";
+import type { Placement, RuntimeEnv } from "../wire/messages.ts";
 import type { Flow } from "./fairness.ts";
-import type { Allocation } from "./resource-pool.ts";
+import type { Allocation, ResourcePool } from "./resource-pool.ts";
 
 export interface Job extends Flow {
   readonly id: JobId;
+  /** What it has in each placement group is counted by itself: nobody else could have it. */
+  readonly inGroups: Map<string, Flow>;
   readonly clients: Set<Client>;
   /** Requests of control for the job's actors: they keep it alive without a driver. */
   requests: number;
@@ -19,11 +21,17 @@ export interface Client extends Flow {
   /** Submits what workers have handed over to the node; being there, it does not keep the job. */
   readonly isDeputy: boolean;
   readonly asks: Map<number | string, Ask>;
+  readonly inGroups: Map<string, Flow>;
 }
 
 /** One shape that a client asks for. */
 export interface Ask extends Flow {
   client: Client;
+  /** What its use counts for: the job's and the client's own, or theirs in its placement group. */
+  jobFlow: Flow;
+  clientFlow: Flow;
+  /** It is granted from this bundle of a placement group only; without an index from any of the group. */
+  readonly bundle: Placement["bundle"];
   /** Of leases: the client's own number for it; a name for what it inherited, and for requests of control. */
   shape: number | string;
   readonly name: string;
@@ -52,6 +60,8 @@ export interface Ask extends Flow {
 export interface Holding {
   readonly ask: Ask;
   readonly worker: Worker;
+  /** What it was taken from: the node's, or that of a bundle. */
+  readonly pool: ResourcePool;
   /** Without the CPUs while blocked. */
   allocation: Allocation;
   isBlocked: boolean;

@@ -1,7 +1,7 @@
 /** Finding, making and dropping the records of `state.ts`. */
 import type { JobId, LeaseId, ProcessId, WorkerId } from "../base/ids.ts";
 import type { Demand } from "../wire/messages.ts";
-import { demandCost, level } from "./fairness.ts";
+import { demandCost, type Flow, level } from "./fairness.ts";
 import { runtimeEnvKey } from "./protocol.ts";
 import type { ResourcePool } from "./resource-pool.ts";
 import type { Ask, Client, Holding, Job, Request, Worker } from "./state.ts";
@@ -26,14 +26,14 @@ export class Tables {
   job(id: JobId): Job {
     let job = this.jobs.get(id);
     if (!job) {
-      job = { id, clients: new Set(), requests: 0, usage: 0, rate: 0, order: this.nextOrder++ };
+      job = { id, clients: new Set(), requests: 0, inGroups: new Map(), ...this.flow() };
       this.jobs.set(id, job);
     }
     return job;
   }
 
   addClient(id: ProcessId, job: Job, isDeputy = false): Client {
-    const client: Client = { id, job, isDeputy, asks: new Map(), usage: 0, rate: 0, order: this.nextOrder++ };
+    const client: Client = { id, job, isDeputy, asks: new Map(), inGroups: new Map(), ...this.flow() };
     this.clients.set(id, client);
     job.clients.add(client);
     return client;
@@ -43,7 +43,7 @@ export class Tables {
   controlClient(job: Job): Client {
     let client = this.controlClients.get(job.id);
     if (!client) {
-      client = { id: undefined, job, isDeputy: false, asks: new Map(), usage: 0, rate: 0, order: this.nextOrder++ };
+      client = { id: undefined, job, isDeputy: false, asks: new Map(), inGroups: new Map(), ...this.flow() };
       this.controlClients.set(job.id, client);
     }
     return client;
@@ -54,6 +54,8 @@ export class Tables {
     if (!ask) {
       ask = {
         client,
+        ...this.flowsOf(client, demand.placement?.bundle?.groupId),
+        bundle: demand.placement?.bundle,
         shape,
         name: demand.name,
         resources: demand.resources,
@@ -69,13 +71,29 @@ export class Tables {
         infeasibleSinceMs: undefined,
         isRefused: false,
         promised: 0,
-        usage: 0,
-        rate: 0,
-        order: this.nextOrder++,
+        ...this.flow(),
       };
       client.asks.set(shape, ask);
     }
     return ask;
+  }
+
+  /** What leases of this client count for, in the placement group or outside of all. */
+  flowsOf(client: Client, groupId: string | undefined): Pick<Ask, "jobFlow" | "clientFlow"> {
+    if (groupId === undefined) return { jobFlow: client.job, clientFlow: client };
+    const of = ({ inGroups }: Job | Client): Flow => {
+      let flow = inGroups.get(groupId);
+      if (!flow) {
+        flow = this.flow();
+        inGroups.set(groupId, flow);
+      }
+      return flow;
+    };
+    return { jobFlow: of(client.job), clientFlow: of(client) };
+  }
+
+  private flow(): Flow {
+    return { usage: 0, rate: 0, order: this.nextOrder++ };
   }
 
   /** How many grants an ask still waits for. */
@@ -121,16 +139,17 @@ export class Tables {
   }
 
   private activate(ask: Ask): void {
-    const competing = { jobs: new Set<Job>(), clients: new Set<Client>(), asks: new Set<Ask>() };
-    const { client } = ask;
+    const competing = { jobs: new Set<Flow>(), clients: new Set<Flow>(), asks: new Set<Flow>() };
+    const { jobFlow, clientFlow } = ask;
     for (const other of this.active) {
-      competing.jobs.add(other.client.job);
-      if (other.client.job === client.job) competing.clients.add(other.client);
-      if (other.client === client) competing.asks.add(other);
+      if (other.bundle?.groupId !== ask.bundle?.groupId) continue;
+      competing.jobs.add(other.jobFlow);
+      if (other.jobFlow === jobFlow) competing.clients.add(other.clientFlow);
+      if (other.clientFlow === clientFlow) competing.asks.add(other);
     }
     // A flow that is in competition already keeps its place.
-    if (!competing.jobs.has(client.job)) level(client.job, competing.jobs);
-    if (!competing.clients.has(client)) level(client, competing.clients);
+    if (!competing.jobs.has(jobFlow)) level(jobFlow, competing.jobs);
+    if (!competing.clients.has(clientFlow)) level(clientFlow, competing.clients);
     level(ask, competing.asks);
     this.active.add(ask);
   }

@@ -3,7 +3,7 @@
  * owners give leases back when asked or when nothing is left. Virtual time; no randomness of its own.
  */
 import { type JobId, type LeaseId, type ProcessId, toUnits, type WorkerId } from "../base/mod.ts";
-import type { Demand } from "../wire/messages.ts";
+import type { BundleChoice, Demand } from "../wire/messages.ts";
 import { LeaseEngine, type LeaseEngineOptions } from "./lease-engine.ts";
 import type { SchedulerCommand, SchedulerEvent } from "./protocol.ts";
 
@@ -14,6 +14,8 @@ export const demandOf = (resources: Record<string, number>, more: Partial<Demand
   name: "f",
   ...more,
 });
+
+export const inBundle = (bundle: BundleChoice): Partial<Demand> => ({ placement: { bundle } });
 
 export const job = (name: string): JobId => name as JobId;
 export const client = (name: string): ProcessId => name as ProcessId;

@@ -13,6 +13,7 @@ import type {
   FromNode,
   Hello,
   HomeMessage,
+  LeaseRefused,
   LogLines,
   Query,
   WorkerAddress,
@@ -150,7 +151,19 @@ export interface FindNode {
   readonly tag: string;
 }
 
+/** What becomes of a reservation at the sender, see the placement engine's group-protocol. */
+export type BundlesAnswer =
+  | ({ readonly t: "bundles-prepared" | "bundles-committed" | "bundles-returned" } & ReservedBundles)
+  | ({ readonly t: "bundles-refused"; readonly reason: string } & ReservedBundles)
+  | ({ readonly t: "bundles-reported"; readonly isCommitted: boolean } & ReservedBundles);
+/** The bundles of a placement group that one attempt to reserve it puts on one node. */
+export interface ReservedBundles {
+  readonly groupId: string;
+  readonly attempt: number;
+}
+
 export type ToControl =
+  | BundlesAnswer
   | NodeJoin
   | NodeReport
   | NodeLeave
@@ -218,7 +231,7 @@ export interface LeasesDivided {
   readonly key: string;
   readonly at: readonly (readonly [NodeId, number])[];
   /** No node can ever take it. */
-  readonly refused?: { readonly code: "INFEASIBLE" | "NODE_NOT_FOUND"; readonly message: string };
+  readonly refused?: Pick<LeaseRefused, "code" | "message">;
 }
 
 /** The node takes nothing new, and ends when nothing is left of what it does, or when so much time has gone by. */
@@ -274,7 +287,19 @@ export interface ActorWorkerReleased {
   readonly requestId: number;
 }
 
+/** What placement groups are to have of the receiver; the first three are answered by {@link BundlesAnswer}. */
+export type BundlesOrder =
+  | ({
+      readonly t: "prepare-bundles";
+      readonly bundles: readonly { readonly index: number; readonly units: ResourceUnits }[];
+      readonly commit: boolean;
+    } & ReservedBundles)
+  | ({ readonly t: "commit-bundles" | "return-bundles" } & ReservedBundles)
+  | { readonly t: "earmark"; readonly groupId: string; readonly units: ResourceUnits; readonly forMs: number }
+  | { readonly t: "clear-earmark"; readonly groupId: string };
+
 export type FromControl =
+  | BundlesOrder
   | NodeWelcome
   | NodeRefused
   | NodesChanged

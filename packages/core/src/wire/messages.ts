@@ -87,9 +87,16 @@ export interface Demand {
   readonly name: string;
 }
 
+export interface BundleChoice {
+  readonly groupId: string;
+  readonly index?: number;
+}
+
 /** On which nodes something may run. */
 export interface Placement {
   readonly strategy?: "spread" | { readonly nodeId: NodeId; readonly soft: boolean };
+  /** From what this placement group has reserved: from the bundle with this index, or from any of the group. */
+  readonly bundle?: BundleChoice;
   /** Labels of the node, as `labelSelector` gives them; tried in order. */
   readonly selectors?: readonly Readonly<Record<string, string>>[];
 }
@@ -573,7 +580,7 @@ export interface LeaseLost {
 export interface LeaseRefused {
   readonly t: "lease-refused";
   readonly shape: number;
-  readonly code: "INFEASIBLE" | "NODE_NOT_FOUND";
+  readonly code: "INFEASIBLE" | "NODE_NOT_FOUND" | "GROUP_REMOVED" | "INVALID_OPTION" | "NAME_TAKEN";
   readonly message: string;
 }
 /** To a worker: end this lease, if you have nothing to do. Its owner may not hear for long that others wait. */

@@ -1,6 +1,6 @@
 /** Questions a process can ask its node (`Query`/`Answer`): method name → parameters and result. */
-import type { ActorId, NodeId } from "../base/ids.ts";
-import type { Resources } from "../base/resources.ts";
+import type { ActorId, JobId, NodeId } from "../base/ids.ts";
+import type { Resources, ResourceUnits } from "../base/resources.ts";
 
 /** A node, as `nodes()` lists it. */
 export interface NodeInfo {
@@ -56,7 +56,27 @@ export interface HeadsInfo {
   readonly state: string | null;
 }
 
+/** A placement group, as a program asks for it. */
+export interface GroupRequest {
+  /** 16 bytes, hex. */
+  readonly groupId: string;
+  readonly bundles: readonly ResourceUnits[];
+  readonly strategy: "PACK" | "SPREAD" | "STRICT_PACK" | "STRICT_SPREAD";
+  /** Tried in order, for all bundles together. */
+  readonly selectors: readonly Readonly<Record<string, string>>[];
+  readonly topology?: string;
+  readonly jobId: JobId;
+  readonly namespace: string;
+  readonly name?: string;
+  readonly lifetime: "owner" | "detached";
+}
+
 export interface Queries {
+  /** Answered when the group is known: what is submitted to run in it after that waits for it. */
+  "create-group": { params: GroupRequest; result: null };
+  /** Whether what it had is free; it may take so long that this is to be asked again. */
+  "remove-group": { params: { groupId: string }; result: boolean };
+  "find-group": { params: { name: string; namespace: string }; result: GroupRequest | null };
   nodes: { params: null; result: readonly NodeInfo[] };
   heads: { params: null; result: HeadsInfo };
   "available-resources": { params: null; result: Resources };

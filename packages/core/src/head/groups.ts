@@ -1,0 +1,61 @@
+/** Placement groups of the cluster: the group engine on the head's view, and the nodes that it orders about. */
+import type { MobulaError } from "../base/errors.ts";
+import type { NodeId } from "../base/ids.ts";
+import { persistThrough, type StateStore } from "../control/mod.ts";
+import { answerGroupQuery, type ClusterView, GROUP_PREFIX, GroupHost } from "../placement/mod.ts";
+import type { BundlesAnswer, FromControl } from "../wire/cluster-messages.ts";
+import type { Answer, Query } from "../wire/messages.ts";
+
+export interface HeadGroupsOptions {
+  readonly state: StateStore;
+  readonly view: ClusterView;
+  nowMs(): number;
+  send(to: NodeId, message: FromControl): void;
+  changed(): void;
+  news(message: string): void;
+}
+
+export class HeadGroups {
+  readonly host: GroupHost;
+  private readonly options: HeadGroupsOptions;
+
+  constructor(options: HeadGroupsOptions) {
+    this.options = options;
+    const { state, view, nowMs, send, changed, news } = options;
+    this.host = new GroupHost(view, state.epoch, {
+      nowMs,
+      // What one does not hear that was a member before, it is told when it joins again.
+      send,
+      persist: persistThrough(state),
+      changed,
+      news,
+    });
+  }
+
+  async recover(): Promise<void> {
+    this.host.restore(await this.options.state.list(GROUP_PREFIX));
+  }
+
+  nodeJoined(node: NodeId): void {
+    this.host.nodeJoined(node);
+  }
+
+  nodeDied(node: NodeId): void {
+    this.host.nodeDied(node);
+  }
+
+  hear(node: NodeId, answer: BundlesAnswer): void {
+    this.host.hear(node, answer);
+  }
+
+  async answer({ id, method, params }: Query): Promise<Answer> {
+    try {
+      return { t: "answer", id, result: await answerGroupQuery(this.host, method, params) };
+    } catch (error) {
+      const { code, kind, message } = error as MobulaError; // As the host throws.
+      return { t: "answer", id, error: { code, kind, message } };
+    }
+  }
+}
+
+export { isAboutGroups } from "../placement/mod.ts";

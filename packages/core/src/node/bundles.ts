@@ -1,0 +1,31 @@
+/** What placement groups have of this node: between its lease engine and whoever hosts the group engine. */
+import type { SchedulerCommand, SchedulerEvent } from "../scheduler/mod.ts";
+import type { BundlesAnswer, BundlesOrder } from "../wire/cluster-messages.ts";
+
+type AnswerCommand = Extract<SchedulerCommand, { readonly kind: BundlesAnswer["t"] }>;
+
+export function eventOf({ t: kind, ...order }: BundlesOrder): SchedulerEvent {
+  return { kind, ...order } as SchedulerEvent; // They differ in the name of the kind only.
+}
+
+export function answerOf({ kind: t, ...answer }: AnswerCommand): BundlesAnswer {
+  return { t, ...answer } as BundlesAnswer;
+}
+
+const ANSWERS: ReadonlySet<string> = new Set<BundlesAnswer["t"]>([
+  "bundles-prepared",
+  "bundles-refused",
+  "bundles-committed",
+  "bundles-returned",
+  "bundles-reported",
+]);
+export const isAboutBundles = (command: SchedulerCommand): command is AnswerCommand => ANSWERS.has(command.kind);
+
+const ORDERS: ReadonlySet<string> = new Set<BundlesOrder["t"]>([
+  "prepare-bundles",
+  "commit-bundles",
+  "return-bundles",
+  "earmark",
+  "clear-earmark",
+]);
+export const isBundlesOrder = (message: { readonly t: string }): message is BundlesOrder => ORDERS.has(message.t);

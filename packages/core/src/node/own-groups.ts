@@ -1,0 +1,85 @@
+/** Placement groups of a node by itself: what the head does in a cluster, for the one node that there is. */
+import type { JobId, NodeId } from "../base/ids.ts";
+import type { ResourceUnits } from "../base/resources.ts";
+import { answerGroupQuery, ClusterView, GroupHost } from "../placement/mod.ts";
+import type { SchedulerCommand, SchedulerEvent } from "../scheduler/mod.ts";
+import type { Demand, LeaseRefused } from "../wire/messages.ts";
+import { answerOf, eventOf, isAboutBundles } from "./bundles.ts";
+
+export interface OwnGroupsOptions {
+  readonly nodeId: NodeId;
+  readonly name: string;
+  readonly total: ResourceUnits;
+  available(): ResourceUnits;
+  /** To the lease engine. */
+  feed(event: SchedulerEvent): void;
+  /** What runs in groups may be refused now. */
+  changed(): void;
+}
+
+const TICK_MS = 50;
+const NO_STORE = { usedBytes: 0, capacityBytes: 0 };
+
+export class OwnGroups {
+  private readonly options: OwnGroupsOptions;
+  private readonly view = new ClusterView();
+  private readonly host: GroupHost;
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(options: OwnGroupsOptions) {
+    this.options = options;
+    const { nodeId, name, total, feed, changed } = options;
+    this.view.apply({ kind: "node-joined", nodeId, name, total, labels: {}, store: NO_STORE });
+    this.host = new GroupHost(this.view, 1, {
+      nowMs: Date.now,
+      send: (_node, order) => feed(eventOf(order)),
+      // They end with the node.
+      persist: (_changes, done) => done(undefined),
+      changed,
+      news() {},
+    });
+  }
+
+  query(method: string, params: unknown): ReturnType<typeof answerGroupQuery> {
+    this.look();
+    this.timer ??= setInterval(() => this.tick(), TICK_MS).unref();
+    return answerGroupQuery(this.host, method, params);
+  }
+
+  /** What the lease engine says; false when it is not about bundles. */
+  take(command: SchedulerCommand): boolean {
+    if (!isAboutBundles(command)) return false;
+    this.host.hear(this.options.nodeId, answerOf(command));
+    return true;
+  }
+
+  /** Why the demand will never run in the group that it names. */
+  misplaced({ placement, resources }: Demand): Pick<LeaseRefused, "code" | "message"> | undefined {
+    const { bundle } = placement ?? {};
+    if (!bundle) return undefined;
+    this.timer ??= setInterval(() => this.tick(), TICK_MS).unref();
+    const places = this.host.placesFor(bundle.groupId, bundle.index, resources);
+    return places.kind === "refused" ? places : undefined;
+  }
+
+  jobEnded(jobId: JobId): void {
+    this.host.jobEnded(jobId);
+  }
+
+  close(): void {
+    clearInterval(this.timer);
+  }
+
+  private look(): void {
+    const { nodeId, available } = this.options;
+    this.view.apply({ kind: "node-reported", nodeId, free: available(), store: NO_STORE });
+  }
+
+  private tick(): void {
+    this.look();
+    this.host.tick();
+    if (!this.host.isIdle) return;
+    clearInterval(this.timer);
+    this.timer = undefined;
+  }
+}

@@ -1,0 +1,99 @@
+/** Placement groups on one machine: the same calls as in a cluster, with processes and inline. */
+
+import {
+  availableResources,
+  get,
+  getPlacementGroup,
+  init,
+  placementGroup,
+  remote,
+  runtimeContext,
+  shutdown,
+} from "mobula";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { eventually } from "../eventually.ts";
+
+describe.each(["processes", "inline"] as const)("%s", (mode) => {
+  beforeAll(() => init({ resources: { cpu: 4, disk: 2 }, ...(mode === "inline" && { address: "inline" }) }));
+  afterAll(() => shutdown());
+
+  const free = async (name: string): Promise<number> => (await availableResources())[name] ?? 0;
+
+  test("a group is reserved, runs what names it, and gives everything back", async () => {
+    const group = placementGroup([{ cpu: 1 }, { cpu: 1, disk: 1 }]);
+    expect(await get(group.ready())).toBeUndefined();
+    expect(await group.wait(5_000)).toBe(true);
+    expect(await free("disk")).toBe(1);
+    const held = remote(() => runtimeContext().resources).options({
+      resources: { disk: 1 },
+      schedulingStrategy: { placementGroup: group },
+    });
+    expect(await get(held.remote())).toEqual({ cpu: 1, disk: 1 });
+    await group.remove();
+    await group.remove();
+    expect(await free("disk")).toBe(2);
+    await expect(get(held.remote())).rejects.toMatchObject({ code: "GROUP_REMOVED" });
+  });
+
+  test("an actor lives in a bundle, and ends with the group", async () => {
+    const group = placementGroup([{ cpu: 2 }], { name: "home" });
+    class Counter {
+      count = 0;
+      add(): number {
+        return ++this.count;
+      }
+    }
+    const counter = remote(Counter, {
+      numCpus: 2,
+      schedulingStrategy: { placementGroup: await getPlacementGroup("home"), bundleIndex: 0 },
+    }).remote();
+    expect(await get(counter.add.remote())).toBe(1);
+    await group.remove();
+    await expect(get(counter.add.remote())).rejects.toMatchObject({ code: "ACTOR_DIED" });
+    await expect(getPlacementGroup("home")).rejects.toMatchObject({ code: "INVALID_OPTION" });
+  });
+
+  test("two gangs that fit only one after the other both run", async () => {
+    const run = async (): Promise<number> => {
+      const group = placementGroup([{ cpu: 2 }, { cpu: 2 }]);
+      await get(group.ready());
+      const sum = await get(
+        [0, 1].map((bundleIndex) =>
+          remote((index: number) => index)
+            .options({ numCpus: 2, schedulingStrategy: { placementGroup: group, bundleIndex } })
+            .remote(bundleIndex),
+        ),
+      );
+      await group.remove();
+      return sum.reduce((a, b) => a + b, 0);
+    };
+    expect(await Promise.all([run(), run(), run()])).toEqual([1, 1, 1]);
+    await eventually(async () => (await free("cpu")) === 4, "all CPUs are free");
+  });
+
+  test("what no bundle can hold is infeasible, and a bundle that is not there an invalid option", async () => {
+    const group = placementGroup([{ cpu: 1 }]);
+    const task = remote(() => 1);
+    const strategy = { placementGroup: group };
+    const large = task.options({ numCpus: 2, schedulingStrategy: strategy });
+    await expect(get(large.remote())).rejects.toMatchObject({ code: "INFEASIBLE" });
+    expect(() => task.options({ schedulingStrategy: { ...strategy, bundleIndex: 1 } })).toThrow(/bundleIndex/);
+    await group.remove();
+  });
+
+  test("a name is taken once", async () => {
+    const first = placementGroup([{ cpu: 1 }], { name: "one" });
+    await get(first.ready());
+    const second = placementGroup([{ cpu: 1 }], { name: "one" });
+    await expect(second.wait(1_000)).rejects.toMatchObject({ code: "NAME_TAKEN" });
+    await expect(get(second.ready())).rejects.toMatchObject({ code: "NAME_TAKEN" });
+    await first.remove();
+  });
+
+  test("one that can never be is infeasible", async () => {
+    const group = placementGroup([{ cpu: 3 }, { cpu: 3 }]);
+    expect(await group.wait(100)).toBe(false);
+    await expect(get(group.ready())).rejects.toMatchObject({ code: "INFEASIBLE" });
+    await group.remove();
+  }, 20_000);
+});
