@@ -191,7 +191,8 @@ export class ClusterLink {
     for (const { reject } of this.asked.values()) reject(new ConnectionLostError("the node ends"));
   }
 
-  private report(): void {
+  /** Says how things are now, before what is said next. */
+  report(): void {
     clearTimeout(this.soon);
     this.soon = undefined;
     // While there is no connection reports would only be kept; the first after it says how things are then.

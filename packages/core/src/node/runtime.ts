@@ -956,6 +956,8 @@ export class NodeRuntime {
 
   private obey(command: SchedulerCommand): void {
     if (isAboutBundles(command)) {
+      // Whoever hears that it is returned may want it at once: it is to be seen in the view.
+      if (command.kind === "bundles-returned") this.cluster?.report();
       if (this.config.cluster) this.cluster?.say(answerOf(command));
       else this.ownGroups.take(command);
       return;
