@@ -14,6 +14,7 @@ import {
   normalizeTaskOptions,
   normalizeWaitOptions,
 } from "./options.ts";
+import { PlacementGroupHandle } from "./placement.ts";
 
 /** The message of the InvalidOptionError that `call` throws. */
 function refusal(call: () => unknown): string {
@@ -124,8 +125,16 @@ describe("task options", () => {
     expect(refusal(() => normalizeTaskOptions({ toString: 1 }))).toMatch(/no option "toString"/);
   });
 
+  test("a placement group is what placementGroup() gave, and the bundle one that it has", () => {
+    const placementGroup = new PlacementGroupHandle("g", [{ cpu: 1 }]);
+    const placed = (strategy: object) => normalizeTaskOptions({ schedulingStrategy: strategy as never }).placement;
+    expect(placed({ placementGroup, bundleIndex: 0 })).toEqual({ bundle: { groupId: "g", index: 0 } });
+    expect(placed({ placementGroup })).toEqual({ bundle: { groupId: "g" } });
+    expect(refusal(() => placed({ placementGroup: {} }))).toMatch(/"schedulingStrategy.placementGroup" is/);
+    expect(refusal(() => placed({ placementGroup, bundleIndex: 1 }))).toMatch(/bundleIndex" is 1; .* from 0 to 0/);
+    expect(refusal(() => placed({ placementGroup, bundle: 1 }))).toMatch(/"schedulingStrategy.bundle" is 1/);
+  });
   test.each([
-    [{ schedulingStrategy: { placementGroup: {} } }, "schedulingStrategy.placementGroup"],
     [{ runtimeEnv: { npm: ["left-pad"] } }, "runtimeEnv.npm"],
     [{ runtimeEnv: { setup: "make" } }, "runtimeEnv.setup"],
   ])("%o is refused because it needs a cluster", (options, option) => {
