@@ -120,6 +120,7 @@ describe("a node's link to its heads", () => {
       onNodes: nothing,
       onFound: nothing,
       onDivided: nothing,
+      onBundles: nothing,
       onDrain: () => {
         orders++;
       },
