@@ -62,6 +62,8 @@ export class HeadRuntime implements Host {
     const runtime = new HeadRuntime(options, address, await stateId(options.state));
     runtime.members.restore(await options.state.list(NODE_PREFIX), monotonicMs());
     const living = [...runtime.members.all()].filter(({ state }) => state !== "dead");
+    // What they offer counts before they are back, or a demand would be called infeasible; none of it is free until they say so.
+    for (const member of living) runtime.see(member);
     await runtime.actors.recover(living.map(({ description }) => description.nodeId));
     await runtime.groups.recover();
     return runtime;
