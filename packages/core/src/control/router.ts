@@ -58,7 +58,7 @@ export function createRouter({ here, actors }: Omit<HomeOptions, "elsewhere">, e
   /** What processes of this node have asked of other homes and were not told. */
   const awaited = new Map<ObjectKey, Set<ProcessId>>();
 
-  const byHome = (keys: Iterable<HeldKey>): Map<Home, HeldKey[]> => groupBy([...keys], homeOf);
+  const byHome = (keys: Iterable<HeldKey>): Map<Home, HeldKey[]> => Map.groupBy(keys, homeOf);
 
   /** Before anything is kept for it. */
   function mention(process: ProcessId): void {
@@ -134,7 +134,7 @@ export function createRouter({ here, actors }: Omit<HomeOptions, "elsewhere">, e
       switch (message.t) {
         case "object-publish": {
           for (const { key, value } of message.objects) if (value) grantMentions(from, homeOf(key), value.nested);
-          for (const [home, objects] of groupBy(message.objects, ({ key }) => homeOf(key)))
+          for (const [home, objects] of Map.groupBy(message.objects, ({ key }) => homeOf(key)))
             say(home, from, { ...message, objects });
           return;
         }
@@ -154,7 +154,7 @@ export function createRouter({ here, actors }: Omit<HomeOptions, "elsewhere">, e
           for (const [home, keys] of byHome(message.keys)) say(home, from, { ...message, keys: keys as ObjectKey[] });
           return;
         case "hold-release":
-          for (const [home, holds] of groupBy(message.holds, ([key]) => homeOf(key)))
+          for (const [home, holds] of Map.groupBy(message.holds, ([key]) => homeOf(key)))
             say(home, from, { ...message, holds });
           return;
         case "object-cancel":
@@ -221,17 +221,6 @@ export function createRouter({ here, actors }: Omit<HomeOptions, "elsewhere">, e
       }
     },
   };
-}
-
-function groupBy<T>(items: readonly T[], of: (item: T) => Home): Map<Home, T[]> {
-  const groups = new Map<Home, T[]>();
-  for (const item of items) {
-    const home = of(item);
-    const group = groups.get(home);
-    if (group) group.push(item);
-    else groups.set(home, [item]);
-  }
-  return groups;
 }
 
 function homeIsDead(key: ObjectKey): ObjectState {

@@ -19,6 +19,7 @@ export {
   claimSession,
   createSession,
   logFolderOf,
+  namesIn,
   nodeOf,
   processStart,
   removeSession,

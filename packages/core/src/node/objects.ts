@@ -57,16 +57,19 @@ export class NodeObjects {
     const here = nodeTag(nodeId);
     this.here = here;
     this.links = new BulkLinks(dial);
-    const send = (to: Tag, message: AboutCopies): void => {
-      if (to === here) this.hear(here, message);
-      else options.send(to, message);
-    };
+    const send = (to: Tag, message: AboutCopies): void => this.send(to, message);
     this.copies = new Copies({ send, isDead, keeper: options.keeper });
     this.pulls = new Pulls({
       ...{ here, self, store, capacityBytes, isDead, send, nowMs },
       links: this.links,
       onFailed: onPinned,
     });
+  }
+
+  /** Also to this node itself. */
+  private send(to: Tag, message: AboutCopies): void {
+    if (to === this.here) this.hear(to, message);
+    else this.options.send(to, message);
   }
 
   pin(process: ProcessId, { values, isArgument }: Omit<StorePin, "t">): void {
@@ -87,16 +90,9 @@ export class NodeObjects {
 
   /** Objects that a process of this node has made, which is gone. */
   orphaned(keys: readonly OwnedKey[], workerId: WorkerId | undefined): void {
-    const byHome = new Map<Tag, StoredName[]>();
-    for (const { key, owner } of keys) {
-      const home = nodeTagOf(owner);
-      const names = byHome.get(home);
-      if (names) names.push(storedName(this.here, key));
-      else byHome.set(home, [storedName(this.here, key)]);
-    }
-    for (const [home, names] of byHome) {
-      if (home === this.here) this.options.onOrphans(names, workerId);
-      else this.options.send(home, { t: "copy-orphans", names, ...(workerId !== undefined && { workerId }) });
+    for (const [home, ofHome] of Map.groupBy(keys, ({ owner }) => nodeTagOf(owner))) {
+      const names = ofHome.map(({ key }) => storedName(this.here, key));
+      this.send(home, { t: "copy-orphans", names, ...(workerId !== undefined && { workerId }) });
     }
   }
 
@@ -122,9 +118,7 @@ export class NodeObjects {
       case "copy-check": {
         const { name } = message;
         const exists = storedNameTag(name) === this.here && this.options.store.exists(storedNameKey(name));
-        const answer = { t: "copy-checked", name, exists } as const;
-        if (from === this.here) this.hear(this.here, answer);
-        else this.options.send(from, answer);
+        this.send(from, { t: "copy-checked", name, exists });
         return;
       }
       case "copy-checked":

@@ -272,7 +272,8 @@ function readLines(path: string): string[] {
   }
 }
 
-function namesIn(folder: string): string[] {
+/** None when there is no such folder (any more). */
+export function namesIn(folder: string): string[] {
   try {
     return readdirSync(folder);
   } catch (error) {

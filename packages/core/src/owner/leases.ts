@@ -272,34 +272,25 @@ export class LeaseTable {
   granted(message: LeaseGranted): void {
     const shape = this.byId[message.shape];
     if (!shape || this.leases.has(message.leaseId)) return;
-    const lease: Lease = {
-      id: message.leaseId,
-      idThere: message.idThere ?? message.leaseId,
-      shape,
-      link: this.effects.link(message.worker),
-      inFlight: new Map(),
-      backlogMicros: 0,
-      isStuck: false,
-      progressAtMs: this.nowMs,
-      idleSinceMs: this.nowMs,
-      isRevoked: false,
-      isReclaimed: false,
-      askedBackTo: undefined,
-      isRetiring: false,
-      death: undefined,
-    };
-    this.leases.set(lease.id, lease);
-    shape.leases.push(lease);
+    const { leaseId: id, idThere = id, worker } = message;
+    this.add({ id, idThere, shape, link: this.effects.link(worker), isRetiring: false });
     this.touch(shape);
   }
 
   /** What a dead owner's worker is at; it is to be ended afterwards, because that owner's claims are on it. */
   inherited(leaseId: LeaseId, link: WorkerLink, shape: Shape): Lease {
-    const lease: Lease = {
+    return this.add({
       id: leaseId,
       idThere: leaseId,
       shape: { ...shape, queue: new Fifo(), leases: [], inFlight: 0, isDirty: false, isInherited: true },
       link,
+      isRetiring: true,
+    });
+  }
+
+  private add(parts: Pick<Lease, "id" | "idThere" | "shape" | "link" | "isRetiring">): Lease {
+    const lease: Lease = {
+      ...parts,
       inFlight: new Map(),
       backlogMicros: 0,
       isStuck: false,
@@ -308,7 +299,6 @@ export class LeaseTable {
       isRevoked: false,
       isReclaimed: false,
       askedBackTo: undefined,
-      isRetiring: true,
       death: undefined,
     };
     this.leases.set(lease.id, lease);

@@ -247,7 +247,7 @@ export class Copies {
   private lost(record: CopyRecord, node: Tag): void {
     const { holders, name } = record;
     const holder = holders.get(node);
-    if (!holder?.isKept && !holder) return;
+    if (!holder) return;
     holders.delete(node);
     if (holder.isKept) this.keepOne(record);
     if (holders.size === 0) this.records.delete(name);

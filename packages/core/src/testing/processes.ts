@@ -1,7 +1,8 @@
 /** The processes of a member of a cluster: found by a mark that everything it starts inherits in its environment. */
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { ConnectionLostError } from "../base/errors.ts";
+import { namesIn } from "../node/mod.ts";
 
 const VARIABLE = "MOBULA_CLUSTER_MEMBER";
 const POLL_MS = 5;
@@ -85,14 +86,5 @@ function stateOf(pid: number): string | undefined {
     return text.charAt(text.lastIndexOf(")") + 2);
   } catch {
     return undefined;
-  }
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw error;
   }
 }
