@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { JobId, NodeId, ProcessId, WorkerId } from "../base/ids.ts";
 import { toUnits } from "../base/resources.ts";
 import { ClusterView } from "../placement/mod.ts";
@@ -164,4 +164,71 @@ test("room in a shared worker is asked for at its node, and given back there", (
     ["withdraw", B, 2],
     ["kill", B, "w", "idle"],
   ]);
+});
+
+describe("in a group", () => {
+  /** What it has room for at each node, less what is held. */
+  function groupOf(s: ReturnType<typeof setUp>, free: Record<NodeId, number>) {
+    const holds = new Map<number, NodeId>();
+    const held = (nodeId: NodeId): number => [...holds.values()].filter((of) => of === nodeId).length;
+    let last = 0;
+    s.places.groups = {
+      placesFor: () => ({
+        kind: "places",
+        places: ([A, B] as const).map((nodeId) => ({ nodeId, slots: 1, room: (free[nodeId] ?? 0) - held(nodeId) })),
+      }),
+      hold: ({ nodeId }) => {
+        holds.set(++last, nodeId);
+        return last;
+      },
+      isGood: (hold) => (free[holds.get(hold) ?? A] ?? 0) >= 1,
+      release: (hold) => void holds.delete(hold),
+      settle: (hold) => void holds.delete(hold),
+      explain: () => [],
+    };
+    return holds;
+  }
+  const inGroup: Placement = { bundle: { groupId: "g" } };
+
+  test("each goes to where there is room, and what was held for it is let go of when it lives or is not wanted", () => {
+    const s = setUp({ [A]: { cpu: 1 }, [B]: { cpu: 1 } });
+    const holds = groupOf(s, { [A]: 1, [B]: 1 });
+    s.request(1, { cpu: 1 }, "fresh", inGroup);
+    s.request(2, { cpu: 1 }, "fresh", inGroup);
+    expect(s.take()).toEqual([
+      ["ask", A, 1],
+      ["ask", B, 2],
+    ]);
+    expect(holds.size).toBe(2);
+    s.ready(A, 1);
+    s.places.release(2);
+    expect(holds.size).toBe(0);
+  });
+
+  test("what has room nowhere waits at one of its nodes, and moves when there is room at another", () => {
+    const s = setUp({ [A]: { cpu: 1 }, [B]: { cpu: 1 } });
+    const free: Record<NodeId, number> = { [A]: 0, [B]: 0 };
+    groupOf(s, free);
+    s.request(1, { cpu: 1 }, "fresh", inGroup);
+    const [[, waitsAt] = []] = s.take();
+    const other = waitsAt === A ? B : A;
+    s.places.groupsChanged();
+    expect(s.take()).toEqual([]);
+    free[other] = 1;
+    s.places.groupsChanged();
+    expect(s.take()).toEqual([
+      ["withdraw", waitsAt, 1],
+      ["ask", other, 1],
+    ]);
+    // Somebody else was quicker there.
+    free[other] = 0;
+    s.places.groupsChanged();
+    expect(s.take()).toEqual([]);
+    free[waitsAt as NodeId] = 1;
+    s.places.groupsChanged();
+    expect(s.take()).toEqual([
+      ["withdraw", other, 1],
+      ["ask", waitsAt, 1],
+    ]);
+  });
 });

@@ -9,7 +9,7 @@
  * 4. When the node dies that was asked, another is chosen.
  */
 import type { NodeId, ProcessId, WorkerId } from "../base/ids.ts";
-import { type ClusterView, type GroupHost, type PlacementRequest, Placer } from "../placement/mod.ts";
+import { type ClusterView, type GroupHost, type GroupRoom, type PlacementRequest, Placer } from "../placement/mod.ts";
 import type {
   ActorWorkerReady,
   ActorWorkerRefused,
@@ -38,7 +38,7 @@ interface Place {
   readonly placement: PlacementRequest;
   /** Which was asked. */
   node: NodeId | undefined;
-  /** What is held off the view for it; none when it waits for room. */
+  /** What is held off the view for it, or off its group; none when it waits for room. */
   hold: number | undefined;
   infeasibleSinceMs: number | undefined;
 }
@@ -53,9 +53,7 @@ export class ActorPlaces {
   /** What is granted in workers that there were, by request. */
   private readonly rooms = new Map<number, WorkerAddress>();
   private roomVersion = 0;
-  /** Of actors in groups, so many were asked for at a node: the next goes where there were least for its bundles. */
-  private readonly inGroups = new Map<string, number>();
-  groups: Pick<GroupHost, "placesFor" | "explain"> | undefined;
+  groups: (GroupRoom & Pick<GroupHost, "explain">) | undefined;
 
   constructor(view: ClusterView, effects: ActorPlacesEffects) {
     this.view = view;
@@ -117,7 +115,7 @@ export class ActorPlaces {
       if (!this.workers.has(worker.workerId)) this.effects.kill(node, worker.workerId, "it is not needed any more");
       return;
     }
-    if (place.hold !== undefined) this.view.settle(place.hold);
+    if (place.hold !== undefined) this.holdsOf(place).settle(place.hold);
     place.hold = undefined;
     this.forget(place);
     if (place.request.worker === "fresh") this.workers.set(worker.workerId, { node, address: worker });
@@ -172,11 +170,20 @@ export class ActorPlaces {
     }
   }
 
-  /** Actors may live elsewhere in their groups than before, or nowhere. */
+  /** There is other room in groups than before, or other groups. */
   groupsChanged(): void {
+    const { groups } = this;
+    /** What has no room now: others that want the same have none either. */
+    const without = new Set<string>();
     for (const place of [...this.places.values()]) {
-      const { demand, worker } = place.request;
-      if (demand.placement?.bundle && worker === "fresh") this.choose(place);
+      const { requestId, demand, worker, room } = place.request;
+      const bundle = demand.placement?.bundle;
+      if (!groups || !bundle || worker !== "fresh") continue;
+      if (place.hold !== undefined && groups.isGood(place.hold)) continue;
+      const kind = JSON.stringify([bundle, room ?? demand.resources]);
+      if (place.node !== undefined && place.hold === undefined && without.has(kind)) continue;
+      this.choose(place);
+      if (place.hold === undefined && this.places.has(requestId)) without.add(kind);
     }
   }
 
@@ -226,9 +233,12 @@ export class ActorPlaces {
     this.ask(place, decision.nodeId);
   }
 
-  private chooseInGroup(place: Place, { groupId, index }: BundleChoice, groups: Pick<GroupHost, "placesFor">): void {
+  private chooseInGroup(place: Place, bundle: BundleChoice, groups: GroupRoom): void {
     const { request } = place;
-    const answer = groups.placesFor(groupId, index, request.room ?? request.demand.resources);
+    const units = request.room ?? request.demand.resources;
+    // What is held for it is not in its own way.
+    this.letGo(place);
+    const answer = groups.placesFor(bundle.groupId, bundle.index, units);
     switch (answer.kind) {
       case "refused": {
         const { code, message } = answer;
@@ -242,14 +252,14 @@ export class ActorPlaces {
         place.node = undefined;
         return;
       case "places": {
-        if (answer.places.some(({ nodeId }) => nodeId === place.node)) return;
-        const name = (nodeId: NodeId): string => `${groupId} ${index ?? ""} ${nodeId}`;
-        const spare = ({ nodeId, slots }: (typeof answer.places)[number]): number =>
-          slots - (this.inGroups.get(name(nodeId)) ?? 0);
-        const [best] = [...answer.places].sort((a, b) => spare(b) - spare(a));
-        if (!best) return;
-        this.inGroups.set(name(best.nodeId), (this.inGroups.get(name(best.nodeId)) ?? 0) + 1);
-        this.ask(place, best.nodeId);
+        const { places } = answer;
+        const here = places.find(({ nodeId }) => nodeId === place.node);
+        let best = here && here.room > 0 ? here : undefined;
+        if (!best) for (const one of places) if (one.room > (best?.room ?? 0)) best = one;
+        if (best) place.hold = groups.hold({ ...bundle, nodeId: best.nodeId }, units, 1);
+        // One place in a queue is as good as another.
+        const at = best ?? here ?? places[request.requestId % places.length];
+        if (at) this.ask(place, at.nodeId);
       }
     }
   }
@@ -277,7 +287,11 @@ export class ActorPlaces {
 
   private letGo(place: Place): void {
     this.waiting.delete(place);
-    if (place.hold !== undefined) this.view.release(place.hold);
+    if (place.hold !== undefined) this.holdsOf(place).release(place.hold);
     place.hold = undefined;
+  }
+
+  private holdsOf({ request }: Place): Pick<ClusterView, "release" | "settle"> {
+    return (request.demand.placement?.bundle && this.groups) ?? this.view;
   }
 }

@@ -6,15 +6,15 @@ import { type NodeId, nodeTag } from "../base/ids.ts";
 import { LARGE_ARGUMENTS_BYTES } from "../base/limits.ts";
 import {
   ClusterView,
-  type GroupHost,
-  type GroupPlaces,
+  GroupDivider,
+  type GroupRoom,
   LeaseDivider,
   type LocalBytes,
   type PlacementStrategy,
   type Shape,
 } from "../placement/mod.ts";
 import type { DivideLeases, LeasesDivided } from "../wire/cluster-messages.ts";
-import type { BundleChoice, Demand, Placement } from "../wire/messages.ts";
+import type { Demand, Placement } from "../wire/messages.ts";
 import { placementOf } from "./demand.ts";
 
 interface Ask {
@@ -37,11 +37,16 @@ export class LeaseDivisions {
   private readonly send: (to: NodeId, message: LeasesDivided) => void;
   private roomVersion = 0;
   private haveGroupsChanged = false;
-  /** Who says where something may run that runs in a group. */
-  groups: Pick<GroupHost, "placesFor"> | undefined;
+  /** Of what runs in placement groups. */
+  private groupDivider: GroupDivider | undefined;
 
   constructor(send: (to: NodeId, message: LeasesDivided) => void) {
     this.send = send;
+  }
+
+  /** Who says where there is room in placement groups. */
+  set groups(room: GroupRoom) {
+    this.groupDivider = new GroupDivider(room);
   }
 
   divide(node: NodeId, { key, wanted, granted, demand }: DivideLeases): void {
@@ -73,11 +78,12 @@ export class LeaseDivisions {
 
   forget(node: NodeId, key: string): void {
     this.divider.forget(nameOf(node, key));
+    this.groupDivider?.forget(nameOf(node, key));
     this.asks.get(node)?.delete(key);
   }
 
   nodeGone(node: NodeId): void {
-    for (const key of this.asks.get(node)?.keys() ?? []) this.divider.forget(nameOf(node, key));
+    for (const key of [...(this.asks.get(node)?.keys() ?? [])]) this.forget(node, key);
     this.asks.delete(node);
   }
 
@@ -110,7 +116,8 @@ export class LeaseDivisions {
 
   private tell(ask: Ask): void {
     const { node, key, shape, strategy, locality, wanted, granted, bundle } = ask;
-    const inGroup = bundle && this.inGroup(ask, bundle);
+    const inGroup =
+      bundle && this.groupDivider?.divide(nameOf(node, key), { bundle, units: shape.units, wanted, granted });
     const division =
       inGroup ??
       this.divider.divide(nameOf(node, key), {
@@ -130,36 +137,7 @@ export class LeaseDivisions {
     ask.told = told;
     this.send(node, message);
   }
-
-  /** Over the bundles by their room, as if nothing else ran there: their nodes are fair between all that wait. */
-  private inGroup({ shape, wanted, granted }: Ask, { groupId, index }: BundleChoice): GroupDivision | undefined {
-    const answer = this.groups?.placesFor(groupId, index, shape.units);
-    if (!answer || answer.kind === "refused") return answer;
-    const at = new Map(granted);
-    if (answer.kind === "waits") return { kind: "divided", at };
-    const nodes = answer.places.map(({ nodeId, slots }) => ({ nodeId, slots: Math.min(slots, wanted) }));
-    for (let missing = wanted - sum(granted); missing > 0 && nodes.length > 0; ) {
-      const spare = ({ nodeId, slots }: (typeof nodes)[number]): number => slots - (at.get(nodeId) ?? 0);
-      nodes.sort((a, b) => spare(b) - spare(a));
-      const [most, next] = nodes;
-      if (!most) break;
-      // What has no room yet waits at all of them alike: what runs may wait too, and make room.
-      const lead = next ? spare(most) - spare(next) : missing;
-      const count = Math.min(missing, Math.max(1, lead));
-      at.set(most.nodeId, (at.get(most.nodeId) ?? 0) + count);
-      missing -= count;
-      if (missing > 0 && spare(most) < -WAITING_PER_NODE_MAX) break;
-    }
-    return { kind: "divided", at };
-  }
 }
-
-/** So many leases wait at a node for room in bundles there. */
-const WAITING_PER_NODE_MAX = 64;
-
-type GroupDivision =
-  | { readonly kind: "divided"; readonly at: ReadonlyMap<NodeId, number> }
-  | Extract<GroupPlaces, { readonly kind: "refused" }>;
 
 const nameOf = (node: NodeId, key: string): string => `${node}/${key}`;
 

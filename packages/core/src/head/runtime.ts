@@ -192,12 +192,14 @@ export class HeadRuntime implements Host {
         this.members.join(message, nowMs);
         if (this.isMember(nodeId)) {
           this.actors.nodeJoined(nodeId);
+          this.groups.host.nodeReported(nodeId, message.use.bundles ?? [], true);
           this.groups.nodeJoined(nodeId);
         }
         this.tellHeads([nodeId]);
         return;
       case "node-report":
         this.members.report(nodeId, message.use, nowMs);
+        if (this.isMember(nodeId)) this.groups.host.nodeReported(nodeId, message.use.bundles ?? [], false);
         return;
       case "node-leave":
         this.members.left(nodeId, nowMs);

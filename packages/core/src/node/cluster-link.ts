@@ -42,7 +42,8 @@ export interface ClusterLinkOptions {
   readonly node: NodeDescription;
   /** Looks for control until it is found: it was a node of the cluster before. */
   readonly isPatient: boolean;
-  use(): NodeUse;
+  /** @param isFirst control knows nothing of it: what is said is all. */
+  use(isFirst: boolean): NodeUse;
   /** What control says of nodes that have changed. */
   onNodes(nodes: readonly NodeStanding[]): void;
   /**
@@ -197,7 +198,7 @@ export class ClusterLink {
     this.soon = undefined;
     // While there is no connection reports would only be kept; the first after it says how things are then.
     if (this.head === undefined || !this.peer?.isConnected) return;
-    this.say({ t: "node-report", use: this.options.use() });
+    this.say({ t: "node-report", use: this.options.use(false) });
   }
 
   /** Waits for the connection while that is cut; lost when control has to be joined anew. */
@@ -278,7 +279,8 @@ export class ClusterLink {
     this.peer = peer;
     this.arrivedBytes = 0;
     const memberSince = this.head?.epoch;
-    this.say({ t: "node-join", node, use: this.options.use(), ...(memberSince !== undefined && { memberSince }) });
+    const use = this.options.use(true);
+    this.say({ t: "node-join", node, use, ...(memberSince !== undefined && { memberSince }) });
     for (const { query } of this.asked.values()) this.say(query);
     return promise;
   }

@@ -102,6 +102,12 @@ export function nodeUse({ engine, store, timeline }: Pick<QueryContext, "engine"
   };
 }
 
+/** Of placement groups, what is to be said of bundles here; nothing on nodes that have none. */
+export function bundleUse({ bundles }: LeaseEngine, isFirst: boolean): Pick<NodeUse, "bundles"> {
+  const uses = bundles.use(isFirst);
+  return uses.length > 0 ? { bundles: uses } : {};
+}
+
 function explainShape(engine: LeaseEngine, from: ProcessId, shape: number): Explanation {
   const now = Date.now();
   const explanation = engine.explain(from, shape, now);

@@ -85,7 +85,7 @@ import { MemoryMonitor } from "./memory-monitor.ts";
 import { misplacedOn } from "./misplaced.ts";
 import { Neighbours } from "./neighbours.ts";
 import type { NodeLog } from "./node-log.ts";
-import { answerQuery, available, nodeUse } from "./node-queries.ts";
+import { answerQuery, available, bundleUse, nodeUse } from "./node-queries.ts";
 import { NodeObjects } from "./objects.ts";
 import { Orphans } from "./orphans.ts";
 import { OwnGroups } from "./own-groups.ts";
@@ -488,7 +488,7 @@ export class NodeRuntime {
       access,
       node: this.description,
       isPatient: this.config.restarts !== undefined,
-      use: () => nodeUse(this),
+      use: (isFirst) => ({ ...nodeUse(this), ...bundleUse(this.engine, isFirst) }),
       onNodes: (nodes) => this.heardOf(nodes),
       onWelcomed: (nodes, epoch) => this.welcomed(nodes, epoch),
       onFound: ({ tag, node }) => {

@@ -441,14 +441,17 @@ describe("what runs in a group", () => {
     const world = new GroupWorld([{ cpu: 2 }, { cpu: 4 }]);
     create(world, "g", [{ cpu: 4 }, { cpu: 2 }]);
     const { engine } = world;
-    expect(engine.bundlesFor("g", undefined, toUnits({ cpu: 1 }))).toEqual({ kind: "waits" });
+    expect(engine.bundlesFor("g", undefined, toUnits({ cpu: 1 }))).toMatchObject({ kind: "waits" });
     world.settle();
     const bundles = [
       { index: 0, nodeId: "n2" },
       { index: 1, nodeId: "n1" },
     ];
-    expect(engine.bundlesFor("g", undefined, toUnits({ cpu: 1 }))).toEqual({ kind: "bundles", bundles });
-    expect(engine.bundlesFor("g", 1, toUnits({ cpu: 1 }))).toEqual({ kind: "bundles", bundles: bundles.slice(1) });
+    expect(engine.bundlesFor("g", undefined, toUnits({ cpu: 1 }))).toMatchObject({ kind: "bundles", bundles });
+    expect(engine.bundlesFor("g", 1, toUnits({ cpu: 1 }))).toMatchObject({
+      kind: "bundles",
+      bundles: bundles.slice(1),
+    });
     expect(engine.bundlesFor("g", 1, toUnits({ cpu: 3 }))).toMatchObject({ code: "INFEASIBLE" });
     expect(engine.bundlesFor("g", 2, {})).toMatchObject({
       code: "INVALID_OPTION",

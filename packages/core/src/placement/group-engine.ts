@@ -14,6 +14,7 @@ import { unreachable } from "../base/assert.ts";
 import type { NodeId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import { fits, freeOf } from "./amounts.ts";
+import type { BundleAt } from "./bundle-rooms.ts";
 import type { ClusterView } from "./cluster-view.ts";
 import { Earmark } from "./earmark.ts";
 import type { Explained } from "./explain.ts";
@@ -23,6 +24,7 @@ import { isLeaving, type Placing, placeNow, placeWithoutLeases, REFUSED_MS, whyI
 import type { GroupCommand, GroupEvent, GroupId, GroupRecord, GroupSpec } from "./group-protocol.ts";
 import {
   type Attempt,
+  coverNow,
   coverOf,
   type Group,
   nameOf,
@@ -42,8 +44,8 @@ export interface GroupEngineOptions {
 
 /** What something that runs in a group is told. */
 export type BundleAnswer =
-  /** The bundles that could hold it, in order; which of them has room, their nodes know. */
-  | { readonly kind: "bundles"; readonly bundles: readonly { readonly index: number; readonly nodeId: NodeId }[] }
+  /** The bundles that could hold it if nothing else ran there, in order. */
+  | { readonly kind: "bundles"; readonly bundles: readonly BundleAt[] }
   /** The group, or the bundle, has no place yet. */
   | { readonly kind: "waits" }
   | {
@@ -122,20 +124,32 @@ export class GroupEngine {
       const message = `bundleIndex is ${index}; ${nameOf(group.spec)} has ${bundles.length} bundles, from 0`;
       return { kind: "refused", code: "INVALID_OPTION", message };
     }
-    const able = [...bundles.keys()].filter((at) => {
+    const asked = index === undefined ? [...bundles.keys()] : [index];
+    const able = asked.filter((at) => {
       const bundle = bundles[at];
-      return (index === undefined || at === index) && bundle && fits(freeOf(bundle.units), units);
+      return bundle && fits(freeOf(bundle.units), units);
     });
     if (able.length === 0) {
       const message = `no bundle of ${nameOf(group.spec)} is large enough; ask for less, or for larger bundles`;
       return { kind: "refused", code: "INFEASIBLE", message };
     }
-    const cover = coverOf(group, () => false);
+    const cover = coverNow(group);
     const placed = able.flatMap((at) => {
       const reservation = cover[at];
-      return reservation?.phase === "committed" ? [{ index: at, nodeId: reservation.nodeId }] : [];
+      const bundle = bundles[at];
+      if (!bundle || reservation?.phase !== "committed") return [];
+      const { attempt, nodeId } = reservation;
+      return [{ groupId, index: at, attempt: attempt.number, nodeId, units: bundle.units }];
     });
     return placed.length > 0 ? { kind: "bundles", bundles: placed } : { kind: "waits" };
+  }
+
+  /** A bundle that is reserved at the node by this attempt. */
+  bundleAt(groupId: GroupId, index: number, attempt: number, nodeId: NodeId): BundleAt | undefined {
+    const group = this.table.groups.get(groupId);
+    const units = group?.spec.bundles[index]?.units;
+    if (!units || !group.reservations.has(reservationKey(attempt, nodeId))) return undefined;
+    return { groupId, index, attempt, nodeId, units };
   }
 
   /** Why it waits, or where it is, in sentences; undefined when there is no such group. */
@@ -313,7 +327,7 @@ export class GroupEngine {
     const staying = coverOf(group, (nodeId) => isLeaving(this.view, nodeId));
     const isSettled = staying.every((one) => one);
     // On a node that began to drain meanwhile it is ready all the same, and moves.
-    const cover = isSettled ? staying : coverOf(group, () => false);
+    const cover = isSettled ? staying : coverNow(group);
     if (!isSettled) this.wait(group, nowMs);
     if (cover.some((one) => !one)) return;
     const used = new Set(cover);
@@ -379,7 +393,7 @@ export class GroupEngine {
   }
 
   private lose(group: Group, nodeId: NodeId, nowMs: number, out: GroupCommand[]): void {
-    const before = coverOf(group, () => false);
+    const before = coverNow(group);
     const isLost = new Set<number>();
     const broken = new Set<Attempt>();
     for (const one of [...group.reservations.values()]) {

@@ -7,7 +7,7 @@ import { type Explained, explainNodes } from "./explain.ts";
 import { shortagesOf } from "./gang.ts";
 import { kindsOf } from "./gang-kinds.ts";
 import { missingOf } from "./group-placing.ts";
-import { coverOf, type Group, nameOf, type Reservation } from "./group-state.ts";
+import { coverNow, type Group, nameOf, type Reservation } from "./group-state.ts";
 import { Shape } from "./shape.ts";
 import { obstacle, type Verdict } from "./verdict.ts";
 
@@ -47,7 +47,7 @@ function placed(about: About): Explained {
       : `${name} is ready: its ${count(bundles.length)} bundles are on ${nodesIn(about, "committed")}, as ${strategy}.`;
   if (group.decidedAtVersion === undefined) return { sentences: [opening], considered: [] };
   const onNode = new Map<NodeId, number>();
-  for (const one of coverOf(group, () => false)) if (one) onNode.set(one.nodeId, (onNode.get(one.nodeId) ?? 0) + 1);
+  for (const one of coverNow(group)) if (one) onNode.set(one.nodeId, (onNode.get(one.nodeId) ?? 0) + 1);
   const kinds = shapesOf(group, [...bundles.keys()]);
   const nodes = explainNodes(view, view.journal.statesAt(group.decidedAtVersion), (node, state) => {
     const has = onNode.get(node.id);

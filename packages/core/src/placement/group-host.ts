@@ -5,10 +5,12 @@
 import { errorFromCode, type MobulaError } from "../base/errors.ts";
 import type { JobId, NodeId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
-import type { BundlesAnswer, BundlesOrder } from "../wire/cluster-messages.ts";
+import type { BundlesAnswer, BundlesOrder, BundleUse } from "../wire/cluster-messages.ts";
+import type { BundleChoice } from "../wire/messages.ts";
 import { pack, unpack } from "../wire/mod.ts";
 import type { GroupRequest } from "../wire/queries.ts";
 import { freeOf, slots } from "./amounts.ts";
+import { type BundleAt, BundleRooms } from "./bundle-rooms.ts";
 import type { ClusterView } from "./cluster-view.ts";
 import { GroupEngine } from "./group-engine.ts";
 import type { GroupCommand, GroupEvent, GroupId, GroupRecord, GroupSpec } from "./group-protocol.ts";
@@ -29,9 +31,14 @@ export interface GroupHostEffects {
 
 export interface GroupPlace {
   readonly nodeId: NodeId;
-  /** So many of the demand fit in the bundles on this node, when nothing else runs in them. */
+  /** So many of the demand fit in the bundles on this node when nothing else runs in them. */
   readonly slots: number;
+  /** So many fit there now, beside what is held. */
+  readonly room: number;
 }
+
+/** What is decided by: where there is room in groups, and what of it is held. */
+export type GroupRoom = Pick<GroupHost, "placesFor" | "hold" | "isGood" | "release" | "settle">;
 
 export type GroupPlaces =
   | { readonly kind: "places"; readonly places: readonly GroupPlace[] }
@@ -58,6 +65,7 @@ interface Saved {
 export class GroupHost {
   private readonly effects: GroupHostEffects;
   private readonly engine: GroupEngine;
+  private readonly rooms = new BundleRooms();
   private readonly requests = new Map<GroupId, GroupRequest>();
   private readonly refused = new Map<GroupId, { readonly code: RefusalCode; readonly message: string }>();
   private readonly infeasible = new Map<GroupId, string>();
@@ -133,13 +141,40 @@ export class GroupHost {
     if (answer.kind === "waits") {
       return message === undefined ? answer : { kind: "refused", code: "INFEASIBLE", message };
     }
-    const places = new Map<NodeId, number>();
-    for (const { index: at, nodeId } of answer.bundles) {
-      const bundle = this.engine.spec(groupId)?.bundles[at];
-      const count = bundle ? slots(freeOf(bundle.units), units) : 0;
-      places.set(nodeId, (places.get(nodeId) ?? 0) + count);
+    const places = new Map<NodeId, { slots: number; room: number }>();
+    for (const bundle of answer.bundles) {
+      const place = places.get(bundle.nodeId) ?? { slots: 0, room: 0 };
+      place.slots += slots(freeOf(bundle.units), units);
+      place.room += slots(this.rooms.freeOf(bundle), units);
+      places.set(bundle.nodeId, place);
     }
-    return { kind: "places", places: [...places].map(([nodeId, count]) => ({ nodeId, slots: count })) };
+    return { kind: "places", places: [...places].map(([nodeId, place]) => ({ nodeId, ...place })) };
+  }
+
+  /** So many demands are asked for in the group at the node: nobody else is to count on the room. */
+  hold(at: BundleChoice & { readonly nodeId: NodeId }, units: ResourceUnits, count: number): number {
+    const answer = this.engine.bundlesFor(at.groupId, at.index, units);
+    const bundles: readonly BundleAt[] = answer.kind === "bundles" ? answer.bundles : [];
+    return this.rooms.hold(
+      bundles.filter(({ nodeId }) => nodeId === at.nodeId),
+      units,
+      count,
+    );
+  }
+
+  /** There is still room for what is held, by what nodes have said since. */
+  isGood(hold: number): boolean {
+    return this.rooms.isGood(hold);
+  }
+
+  /** They are not asked for any more. */
+  release(hold: number): void {
+    this.rooms.release(hold);
+  }
+
+  /** They are granted, and the node will say so. */
+  settle(hold: number): void {
+    this.rooms.settle(hold);
   }
 
   explain(groupId: GroupId): readonly string[] {
@@ -152,11 +187,24 @@ export class GroupHost {
     this.feed({ kind, nodeId, ...answer } as GroupEvent); // They differ in the name of the kind only.
   }
 
+  /** What is free in bundles at the node: in all of them, or in those in which that has changed. */
+  nodeReported(nodeId: NodeId, uses: readonly BundleUse[], isAll: boolean): void {
+    const known = uses.flatMap(({ groupId, attempt, free }) =>
+      free.flatMap(([index, units, gpus]) => {
+        const bundle = this.engine.bundleAt(groupId, index, attempt, nodeId);
+        return bundle ? [{ bundle, free: freeOf(units, gpus) }] : [];
+      }),
+    );
+    this.rooms.report(nodeId, known, isAll);
+    if (known.length > 0 || isAll) this.effects.changed();
+  }
+
   nodeJoined(nodeId: NodeId): void {
     this.feed({ kind: "node-joined", nodeId });
   }
 
   nodeDied(nodeId: NodeId): void {
+    this.rooms.nodeGone(nodeId);
     this.feed({ kind: "node-died", nodeId });
   }
 
@@ -250,6 +298,7 @@ export class GroupHost {
         const { groupId } = command;
         this.requests.delete(groupId);
         this.infeasible.delete(groupId);
+        this.rooms.forget(groupId);
         remember(this.refused, groupId, {
           code: "GROUP_REMOVED",
           message: `placement group ${groupId} was removed`,

@@ -31,6 +31,8 @@ export interface Group {
   readonly number: number;
   /** By {@link reservationKey}. */
   readonly reservations: Map<string, Reservation>;
+  /** By bundle, see {@link coverNow}; undefined when it is to be found out anew. */
+  cover: readonly (Reservation | undefined)[] | undefined;
   /** How many of them each node has. */
   readonly onNode: Map<NodeId, number>;
   /** How many are neither committed nor going back. */
@@ -64,6 +66,7 @@ export function newGroup(spec: GroupSpec, createdMs: number, number: number): Gr
     createdMs,
     number,
     reservations: new Map(),
+    cover: undefined,
     onNode: new Map(),
     underWay: 0,
     isRemoving: false,
@@ -105,6 +108,7 @@ const UNDER_WAY: Readonly<Record<Phase, number>> = {
 export function addReservation(group: Group, reservation: Reservation): void {
   const { attempt, nodeId, phase } = reservation;
   group.reservations.set(reservationKey(attempt.number, nodeId), reservation);
+  group.cover = undefined;
   group.onNode.set(nodeId, (group.onNode.get(nodeId) ?? 0) + 1);
   group.underWay += UNDER_WAY[phase];
 }
@@ -112,6 +116,7 @@ export function addReservation(group: Group, reservation: Reservation): void {
 /** True when the node has nothing of the group any more. */
 export function removeReservation(group: Group, { attempt, nodeId, phase }: Reservation): boolean {
   group.reservations.delete(reservationKey(attempt.number, nodeId));
+  group.cover = undefined;
   group.underWay -= UNDER_WAY[phase];
   const left = (group.onNode.get(nodeId) ?? 0) - 1;
   if (left > 0) group.onNode.set(nodeId, left);
@@ -122,6 +127,7 @@ export function removeReservation(group: Group, { attempt, nodeId, phase }: Rese
 export function setPhase(group: Group, reservation: Reservation, phase: Phase): void {
   group.underWay += UNDER_WAY[phase] - UNDER_WAY[reservation.phase];
   reservation.phase = phase;
+  group.cover = undefined;
 }
 
 /** The last reservation of each bundle that counts; those on nodes in `leaving` are to be replaced. */
@@ -135,6 +141,12 @@ export function coverOf(group: Group, leaving: (nodeId: NodeId) => boolean): (Re
     }
   }
   return cover;
+}
+
+/** The same with no node left out: what runs in the group asks for it again and again. */
+export function coverNow(group: Group): readonly (Reservation | undefined)[] {
+  group.cover ??= coverOf(group, () => false);
+  return group.cover;
 }
 
 export function recordOf(group: Group): GroupRecord {

@@ -2,8 +2,9 @@ export { ClusterView, type ClusterViewOptions, type NodeDelta } from "./cluster-
 export type { Explained } from "./explain.ts";
 export type { GangStrategy } from "./gang.ts";
 export type { Bundle } from "./gang-kinds.ts";
+export { GroupDivider, type GroupDivision } from "./group-divider.ts";
 export { type BundleAnswer, GroupEngine, type GroupEngineOptions } from "./group-engine.ts";
-export { GROUP_PREFIX, GroupHost, type GroupHostEffects, type GroupPlaces } from "./group-host.ts";
+export { GROUP_PREFIX, GroupHost, type GroupHostEffects, type GroupPlaces, type GroupRoom } from "./group-host.ts";
 export type { GroupCommand, GroupEvent, GroupId, GroupRecord, GroupSpec } from "./group-protocol.ts";
 export { answerGroupQuery, isAboutGroups } from "./group-queries.ts";
 export { admits, isSelectorValue, type Labels, parseSelector, type Selector } from "./labels.ts";

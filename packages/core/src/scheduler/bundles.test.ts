@@ -37,6 +37,23 @@ const grants = (commands: readonly SchedulerCommand[]) => commands.filter((comma
 const bundleAnswers = (commands: readonly SchedulerCommand[]) =>
   commands.filter((command) => command.kind.startsWith("bundles-"));
 
+describe("what is free in them", () => {
+  test("is told when it has changed, and all of it to control that knows nothing", () => {
+    const engine = engineWith({ cpu: 4, gpu: 1 });
+    ready(engine, 4);
+    prepare(engine, [{ cpu: 1, gpu: 1 }, { cpu: 2 }]);
+    expect(engine.bundles.use(false)).toEqual([]);
+    ask(engine, 1, { cpu: 1, gpu: 0.5 }, 1, inBundle({ groupId: "g" }));
+    const use = { groupId: "g", attempt: 1, free: [[0, { cpu: 0, gpu: 5_000 }, [5_000]]] };
+    expect(engine.bundles.use(false)).toEqual([use]);
+    expect(engine.bundles.use(false)).toEqual([]);
+    expect(engine.bundles.use(true)).toEqual([use]);
+    ask(engine, 1, {}, 0);
+    engine.step({ kind: "lease-returned", clientId: A, leaseId: leaseId(1), retire: false }, 1);
+    expect(engine.bundles.use(false)).toMatchObject([{ free: [[0, toUnits({ cpu: 1, gpu: 1 }), [10_000]]] }]);
+  });
+});
+
 describe("reserving", () => {
   test("what is prepared is taken out of what is free, and usable once it is committed", () => {
     const engine = engineWith({ cpu: 4 });

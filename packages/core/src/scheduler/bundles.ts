@@ -7,6 +7,7 @@
  * *returning* (what runs in it ends) → gone.
  */
 import { fromUnits, type ResourceUnits } from "../base/resources.ts";
+import type { BundleUse } from "../wire/cluster-messages.ts";
 import type { SchedulerCommand, SchedulerEvent } from "./protocol.ts";
 import { type Allocation, ResourcePool } from "./resource-pool.ts";
 import { isSpare } from "./revoke-pass.ts";
@@ -27,6 +28,8 @@ interface Bundle {
   readonly index: number;
   readonly allocation: Allocation;
   readonly pool: ResourcePool;
+  /** Of the pool, when control was told last what is free; 0: that all is. */
+  toldVersion: number;
 }
 
 interface Reservation {
@@ -89,6 +92,24 @@ export class Bundles {
       // What is pending or ends is answered anyway.
       if (state === "prepared" || state === "committed") yield { groupId, attempt, isCommitted: state === "committed" };
     }
+  }
+
+  /** What is free in bundles in which that has changed since the last time; or, for control that knows nothing, ever. */
+  use(isAll: boolean): BundleUse[] {
+    const uses: BundleUse[] = [];
+    for (const { groupId, attempt, bundles } of this.reservations.values()) {
+      const free: BundleUse["free"][number][] = [];
+      for (const bundle of bundles) {
+        const { index, pool } = bundle;
+        if (pool.version === (isAll ? 0 : bundle.toldVersion)) continue;
+        bundle.toldVersion = pool.version;
+        const gpus = pool.freeDevices();
+        const units = pool.available();
+        free.push(gpus.length > 0 ? [index, units, gpus] : [index, units]);
+      }
+      if (free.length > 0) uses.push({ groupId, attempt, free });
+    }
+    return uses;
   }
 
   // ── events ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -195,7 +216,7 @@ export class Bundles {
     if (!taken) return false;
     const { groupId, attempt, commit } = reservation;
     reservation.bundles = [...taken]
-      .map(([index, allocation]) => ({ index, allocation, pool: ResourcePool.from(allocation) }))
+      .map(([index, allocation]) => ({ index, allocation, pool: ResourcePool.from(allocation), toldVersion: 0 }))
       .sort((a, b) => a.index - b.index);
     reservation.state = commit ? "committed" : "prepared";
     reservation.dueMs = nowMs + REPORT_MS;

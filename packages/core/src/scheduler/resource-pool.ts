@@ -28,6 +28,8 @@ interface Device {
 
 export class ResourcePool {
   readonly total: ResourceUnits;
+  /** Grows when what is free has changed. */
+  version = 0;
   private readonly free = new Map<string, number>();
   private readonly devices: Device[];
 
@@ -67,6 +69,11 @@ export class ResourcePool {
     return units;
   }
 
+  /** Free units of each device, in a fixed order. */
+  freeDevices(): number[] {
+    return this.devices.map(({ free }) => free);
+  }
+
   freeOf(name: string): number {
     if (name !== "gpu") return this.free.get(name) ?? 0;
     return this.devices.reduce((sum, device) => sum + device.free, 0);
@@ -99,6 +106,7 @@ export class ResourcePool {
     if (this.lacks(units).length > 0) return undefined;
     const gpus: GpuShare[] = [];
     for (const [name, wanted] of Object.entries(units)) {
+      this.version++;
       if (name === "gpu") {
         for (const device of this.findDevices(wanted) ?? []) {
           const share = Math.min(wanted, UNITS_PER_ONE);
@@ -112,6 +120,7 @@ export class ResourcePool {
 
   release(allocation: Allocation): void {
     for (const [name, units] of Object.entries(allocation.units)) {
+      this.version++;
       if (name !== "gpu") this.give(name, units);
     }
     for (const share of allocation.gpus) {
@@ -125,13 +134,16 @@ export class ResourcePool {
   /** What runs waits: others may have its CPUs. Returns what it still holds. */
   releaseCpu(allocation: Allocation): Allocation {
     const { cpu = 0, ...rest } = allocation.units;
+    this.version++;
     this.give("cpu", cpu);
     return { units: rest, gpus: allocation.gpus };
   }
 
   /** It goes on: its CPUs are taken at once, whether or not they are free; nothing new fits until they are. */
   retakeCpu(cpu: number): void {
-    if (cpu > 0) this.free.set("cpu", (this.free.get("cpu") ?? 0) - cpu);
+    if (cpu === 0) return;
+    this.version++;
+    this.free.set("cpu", (this.free.get("cpu") ?? 0) - cpu);
   }
 
   private give(name: string, units: number): void {

@@ -39,6 +39,15 @@ export interface NodeUse {
   readonly storeUsedBytes: number;
   readonly storeSpilledBytes: number;
   readonly events: NodeInfo["events"];
+  /** Of placement groups, bundles here: those in which something was ever used in a {@link NodeJoin}, else those in which it changed. */
+  readonly bundles?: readonly BundleUse[];
+}
+/** What is free in bundles that one attempt has reserved. */
+export interface BundleUse {
+  readonly groupId: string;
+  readonly attempt: number;
+  /** For each its index, what is free, and free units of each GPU if it has any. */
+  readonly free: readonly (readonly [number, ResourceUnits, (readonly number[])?])[];
 }
 
 export type NodeState = "alive" | "draining" | "dead";

@@ -4,6 +4,7 @@ import {
   availableResources,
   get,
   getPlacementGroup,
+  kill,
   type PlacementGroup,
   placementGroup,
   remote,
@@ -74,6 +75,33 @@ test("two gangs that fit only one after the other both run, their actors in any 
     return seen.length;
   };
   expect(await Promise.all([run(), run(), run()])).toEqual([2, 2, 2]);
+  await allFree(4);
+}, 60_000);
+
+test("what names no bundle does not wait at a full one while another has room", async () => {
+  await started(["one", "two"]);
+  const group = placementGroup([{ cpu: 1 }, { cpu: 1 }], { strategy: "STRICT_SPREAD" });
+  await get(group.ready());
+  class Occupant {
+    where(): string {
+      return runtimeContext().nodeId;
+    }
+  }
+  for (const bundleIndex of [0, 1]) {
+    const strategy = { placementGroup: group, bundleIndex };
+    const occupant = remote(Occupant, { numCpus: 1, schedulingStrategy: strategy }).remote();
+    const taken = await get(occupant.where.remote());
+    // Both tasks and actors find the other one, also the second time, when it was full in between.
+    const anywhere = { numCpus: 1, schedulingStrategy: { placementGroup: group } };
+    for (let time = 0; time < 2; time++) {
+      expect(await get(where.options(anywhere).remote())).not.toBe(taken);
+      const actor = remote(Occupant, anywhere).remote();
+      expect(await get(actor.where.remote())).not.toBe(taken);
+      await kill(actor);
+    }
+    await kill(occupant);
+  }
+  await group.remove();
   await allFree(4);
 }, 60_000);
 
