@@ -126,7 +126,7 @@ function placeOf(given: string | undefined): Pick<HeadOptions, "stateDir" | "rep
   return isReplicated(state) ? { stateDir: replicatedStateFolder(), replicated: state } : { stateDir: path(state) };
 }
 
-function stateOption(text: string): string {
+export function stateOption(text: string): string {
   if (!isReplicated(text)) return path(text);
   if (hasSecrets(text)) {
     throw new InvalidArgumentError("It holds a login, which others could see here: give it as MOBULA_STATE.");

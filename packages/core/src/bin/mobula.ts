@@ -5,6 +5,7 @@ import { stopStandingHead } from "../head/mod.ts";
 import { findStandingNode, stopStandingNode } from "../node/mod.ts";
 import type { HeadsInfo } from "../wire/queries.ts";
 import { asksHead, asksNode, headOfEnvironment } from "./cli-ask.ts";
+import { addBackup } from "./cli-backup.ts";
 import { addDrain } from "./cli-drain.ts";
 import { print } from "./cli-print.ts";
 import { addStart } from "./cli-start.ts";
@@ -57,6 +58,7 @@ program
   .action(status);
 
 addDrain(program);
+addBackup(program);
 addUp(program);
 
 async function status({ json = false }: { readonly json?: boolean }): Promise<void> {

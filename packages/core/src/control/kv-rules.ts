@@ -1,7 +1,7 @@
 /** What all state stores have in common: compare-and-set, watches, and how control's `persist` goes through them. */
 import { MobulaError } from "../base/mod.ts";
 import type { ControlEffects } from "./interface.ts";
-import type { CommitOutcome, StateChange, StateStore } from "./kv.ts";
+import type { CommitOutcome, StateChange, StateEntry, StateStore } from "./kv.ts";
 
 /** The first change whose `expect` does not hold, as an outcome. */
 export function conflictOf(
@@ -14,6 +14,22 @@ export function conflictOf(
     if (revision !== expect) return { kind: "conflict", key, revision };
   }
   return undefined;
+}
+
+const PIECE_BYTES = 1 << 20;
+
+/** Entries, which nothing changes any more, for `snapshot`. */
+export async function* inPieces(entries: readonly StateEntry[]): AsyncGenerator<readonly StateEntry[]> {
+  let bytes = 0;
+  let from = 0;
+  for (const [at, { key, value }] of entries.entries()) {
+    bytes += key.length + value.length;
+    if (bytes < PIECE_BYTES) continue;
+    yield entries.slice(from, at + 1);
+    from = at + 1;
+    bytes = 0;
+  }
+  if (from < entries.length) yield entries.slice(from);
 }
 
 type Listener = (change: StateChange, revision: number) => void;

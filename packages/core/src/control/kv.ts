@@ -40,6 +40,8 @@ export interface StateStore {
   /** Everything that is committed now under a prefix, by key. */
   list(prefix: string): Promise<readonly StateEntry[]>;
   get(key: string): Promise<StateEntry | undefined>;
+  /** Everything that is committed now, in pieces of about a MiB, whatever is committed while they are taken. */
+  snapshot(): AsyncIterable<readonly StateEntry[]>;
   commit(changes: readonly StateChange[], done: (outcome: CommitOutcome) => void): void;
   /** Hears each committed change under a prefix, in order, from now on. */
   watch(prefix: string, listener: (change: StateChange, revision: number) => void): Disposable;

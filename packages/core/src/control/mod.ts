@@ -16,7 +16,8 @@ export { hasSecrets, isReplicated, openReplicatedLog, withoutSecrets } from "./l
 export { createMembers, type Member, type Members, type MembersEffects, NODE_PREFIX, nodeInfo } from "./members.ts";
 export type { ReplicatedLog } from "./replicated-log.ts";
 export { createRouter, type Router } from "./router.ts";
+export { backupOf, checkBackup, importState, writeBackup } from "./state-backup.ts";
 export { openLogState } from "./state-log.ts";
 export { createMemoryState } from "./state-memory.ts";
-export { prepareState, stateId } from "./state-schema.ts";
+export { entriesHeld, prepareState, stateId } from "./state-schema.ts";
 export { openSqliteState } from "./state-sqlite.ts";

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { bytes, commit } from "./fixtures/suite.ts";
 import type { StateStore } from "./kv.ts";
 import { MemoryLog } from "./log-memory.ts";
-import { exportState, importState } from "./state-backup.ts";
+import { backupOf, importState, writeBackup } from "./state-backup.ts";
 import { openLogState } from "./state-log.ts";
 import { createMemoryState } from "./state-memory.ts";
 import { type Migration, prepareState } from "./state-schema.ts";
@@ -18,6 +18,8 @@ beforeEach(() => {
   file = join(folder, "state.backup");
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+const exportState = (store: StateStore, path: string): Promise<number> => writeBackup(backupOf(store), path);
 
 const contents = async (store: StateStore): Promise<Record<string, string>> =>
   Object.fromEntries((await store.list("")).map(({ key, value }) => [key, Buffer.from(value).toString("latin1")]));

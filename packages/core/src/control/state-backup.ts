@@ -11,12 +11,21 @@ import { dirname } from "node:path";
 import { createInterface } from "node:readline";
 import { MobulaError, VersionMismatchError } from "../base/mod.ts";
 import type { StateChange, StateStore } from "./kv.ts";
-import { commitOrThrow, IMPORTING_KEY, META_PREFIX, SCHEMA_KEY, schemaChange, schemaVersion } from "./state-schema.ts";
+import {
+  commitOrThrow,
+  entriesHeld,
+  IMPORTING_KEY,
+  META_PREFIX,
+  SCHEMA_KEY,
+  schemaChange,
+  schemaVersion,
+} from "./state-schema.ts";
 
 const FORMAT = "mobula-state";
 const FORMAT_VERSION = 1;
-const WRITE_BYTES = 1 << 20;
+const PIECE_BYTES = 1 << 20;
 const COMMIT_BYTES = 1 << 20;
+const DELETED_KEYS = 10_000;
 
 interface Head {
   readonly format: string;
@@ -26,65 +35,91 @@ interface Head {
 
 type Line = { readonly key: string; readonly value: string } | { readonly entries: number; readonly sha256: string };
 
-/**
- * Writes all that is committed now. The file is there whole or not at all; one that was there is replaced. The number of
- * entries.
- */
-export async function exportState(store: StateStore, path: string): Promise<number> {
+/** The text of a backup of what is committed now, in pieces of 1 MiB at most. Entries are not sorted. */
+export async function* backupOf(store: StateStore): AsyncGenerator<Uint8Array> {
   const schema = await store.get(SCHEMA_KEY);
-  const entries = (await store.list("")).filter(({ key }) => !key.startsWith(META_PREFIX));
   const head: Head = {
     format: FORMAT,
     version: FORMAT_VERSION,
     schema: schema ? Number(Buffer.from(schema.value).toString()) : 1,
   };
-  const unfinished = `${path}.${process.pid}.part`;
   const hash = createHash("sha256");
-  const file = await open(unfinished, "wx", 0o600);
-  try {
-    let text = "";
-    const add = async (line: object): Promise<void> => {
-      text += `${JSON.stringify(line)}\n`;
-      if (text.length < WRITE_BYTES) return;
-      const part = text;
-      text = "";
-      hash.update(part);
-      await file.write(part);
-    };
-    await add(head);
-    for (const { key, value } of entries) await add({ key, value: Buffer.from(value).toString("base64") });
+  let count = 0;
+  let text = line(head);
+  for await (const entries of store.snapshot()) {
+    for (const { key, value } of entries) {
+      if (key.startsWith(META_PREFIX)) continue;
+      text += line({ key, value: Buffer.from(value).toString("base64") });
+      count++;
+    }
     hash.update(text);
-    text += `${JSON.stringify({ entries: entries.length, sha256: hash.digest("hex") })}\n`;
-    await file.write(text);
-    await file.sync();
-    await file.close();
-    await rename(unfinished, path);
-    await syncFolder(dirname(path));
-  } catch (error) {
-    await file.close();
-    await rm(unfinished, { force: true });
-    throw error;
+    yield* slices(Buffer.from(text));
+    text = "";
   }
-  return entries.length;
+  hash.update(text);
+  yield* slices(Buffer.from(text + line({ entries: count, sha256: hash.digest("hex") })));
+}
+
+const line = (value: object): string => `${JSON.stringify(value)}\n`;
+
+function* slices(bytes: Buffer): Generator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += PIECE_BYTES) yield bytes.subarray(at, at + PIECE_BYTES);
 }
 
 /**
- * Puts a backup into an empty store, or into one in which that broke off before. The number of entries.
+ * Writes a backup. The file is there whole, and on disk, or not at all; one that was there is replaced. Nobody but this user
+ * can read it: it holds the arguments of actors. The number of entries.
+ *
+ * @throws MobulaError `STATE_CORRUPT` (`internal`) when what arrived is not a whole backup; what `pieces` throws.
+ */
+export async function writeBackup(pieces: AsyncIterable<Uint8Array>, path: string): Promise<number> {
+  const unfinished = `${path}.${process.pid}.part`;
+  const file = await open(unfinished, "wx", 0o600);
+  try {
+    try {
+      for await (const piece of pieces) await file.writeFile(piece);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    const { entries } = await readWhole(unfinished);
+    await rename(unfinished, path);
+    await syncFolder(dirname(path));
+    return entries;
+  } catch (error) {
+    await rm(unfinished, { force: true });
+    throw error;
+  }
+}
+
+/**
+ * Puts a backup into an empty store, into one in which that broke off before, or, with `replace`, in the place of what is there.
+ * The number of entries.
  *
  * @throws MobulaError `STATE_CORRUPT` (`internal`) for a file that is not whole, `STATE_NOT_EMPTY` (`invalid`);
  * VersionMismatchError (`invalid`) for a file of a newer version. Then nothing was written.
  */
-export async function importState(store: StateStore, path: string): Promise<number> {
-  const { schema, entries: expected } = await checkFile(path);
+export async function importState(store: StateStore, path: string, { replace = false } = {}): Promise<number> {
+  const { schema, entries: expected } = await checkBackup(path);
   const before = await store.list("");
   const isAgain = before.some(({ key }) => key === IMPORTING_KEY);
-  if (!isAgain && before.some(({ key }) => !key.startsWith(META_PREFIX))) {
-    throw new MobulaError("STATE_NOT_EMPTY", "invalid", "a backup can only be put into an empty state store");
+  const held = await entriesHeld(store);
+  if (!isAgain && !replace && held > 0) {
+    throw new MobulaError(
+      "STATE_NOT_EMPTY",
+      "invalid",
+      `a backup is put into an empty state store; this one holds ${held} entries, which would be lost`,
+    );
   }
-  await commitOrThrow(store, [
-    ...before.map(({ key }): StateChange => ({ key, value: null })),
-    { key: IMPORTING_KEY, value: new Uint8Array(Buffer.from(path)) },
-  ]);
+  // From here on the store is refused until all is done.
+  await commitOrThrow(store, [{ key: IMPORTING_KEY, value: new Uint8Array(Buffer.from(path)) }]);
+  const stale = before.map(({ key }) => key).filter((key) => key !== IMPORTING_KEY);
+  for (let at = 0; at < stale.length; at += DELETED_KEYS) {
+    await commitOrThrow(
+      store,
+      stale.slice(at, at + DELETED_KEYS).map((key): StateChange => ({ key, value: null })),
+    );
+  }
   let changes: StateChange[] = [];
   let bytes = 0;
   for await (const line of linesOf(path)) {
@@ -102,8 +137,23 @@ export async function importState(store: StateStore, path: string): Promise<numb
   return expected;
 }
 
-/** Reads the whole file, so that nothing is written for one that is damaged. */
-async function checkFile(path: string): Promise<{ schema: number; entries: number }> {
+/**
+ * Whether a file can be put back.
+ *
+ * @throws MobulaError `STATE_CORRUPT` (`internal`); VersionMismatchError (`invalid`).
+ */
+export async function checkBackup(path: string): Promise<{ schema: number; entries: number }> {
+  const { head, entries } = await readWhole(path);
+  if (head.version > FORMAT_VERSION || head.schema > schemaVersion()) {
+    throw new VersionMismatchError(
+      `the backup ${path} was written by a newer version (schema ${head.schema}, this one knows ${schemaVersion()}); use that version`,
+    );
+  }
+  return { schema: head.schema, entries };
+}
+
+/** So that nothing is written for a file that is damaged. */
+async function readWhole(path: string): Promise<{ head: Head; entries: number }> {
   const hash = createHash("sha256");
   let head: Head | undefined;
   let end: Extract<Line, { entries: number }> | undefined;
@@ -131,12 +181,7 @@ async function checkFile(path: string): Promise<{ schema: number; entries: numbe
       `the backup ${path} cannot be used: ${(error as Error).message}`,
     );
   }
-  if (head.version > FORMAT_VERSION || head.schema > schemaVersion()) {
-    throw new VersionMismatchError(
-      `the backup ${path} was written by a newer version (schema ${head.schema}, this one knows ${schemaVersion()}); use that version`,
-    );
-  }
-  return { schema: head.schema, entries };
+  return { head, entries };
 }
 
 async function* linesOf(path: string): AsyncGenerator<string> {

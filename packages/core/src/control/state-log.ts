@@ -9,7 +9,7 @@
  */
 import { MobulaError, monotonicMs, randomBytes } from "../base/mod.ts";
 import type { CommitOutcome, StateChange, StateEntry, StateStore } from "./kv.ts";
-import { conflictOf, createWatchers } from "./kv-rules.ts";
+import { conflictOf, createWatchers, inPieces } from "./kv-rules.ts";
 import { appendSurely, catchUp, type SureOutcome } from "./log-append.ts";
 import { untilReady } from "./log-ready.ts";
 import { encodeBody, encodeRecord, type LoggedCommit, type RecordBody } from "./log-record.ts";
@@ -116,6 +116,11 @@ export class LogState implements StateStore {
     this.throwIfEnded();
     const entry = this.view.get(key);
     return entry && { key, value: entry.value, revision: entry.revision };
+  }
+
+  snapshot(): AsyncIterable<readonly StateEntry[]> {
+    this.throwIfEnded();
+    return inPieces([...this.view.entries()]);
   }
 
   commit(changes: readonly StateChange[], done: (outcome: CommitOutcome) => void): void {

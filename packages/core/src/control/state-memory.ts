@@ -1,6 +1,6 @@
 /** The state store of a node that ends with its driver: nothing outlives the process, so every commit is done at once. */
 import type { CommitOutcome, StateEntry, StateStore } from "./kv.ts";
-import { conflictOf, createWatchers } from "./kv-rules.ts";
+import { conflictOf, createWatchers, inPieces } from "./kv-rules.ts";
 
 export function createMemoryState(epoch = 1): StateStore {
   const entries = new Map<string, StateEntry>();
@@ -13,6 +13,7 @@ export function createMemoryState(epoch = 1): StateStore {
         .filter(({ key }) => key.startsWith(prefix))
         .sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0)),
     get: async (key) => entries.get(key),
+    snapshot: () => inPieces([...entries.values()]),
     commit(changes, done) {
       const conflict = conflictOf(changes, (key) => entries.get(key)?.revision ?? 0);
       if (conflict !== undefined) {

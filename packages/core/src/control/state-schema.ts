@@ -47,6 +47,10 @@ export async function prepareState(store: StateStore, migrations: readonly Migra
   }
 }
 
+/** How many entries a state holds that are not the store's own. */
+export const entriesHeld = async (store: StateStore): Promise<number> =>
+  (await store.list("")).filter(({ key }) => !key.startsWith(META_PREFIX)).length;
+
 /** Names this state, among others and one that is made of its backup. */
 export async function stateId(store: StateStore): Promise<string> {
   const entry = await store.get(ID_KEY);

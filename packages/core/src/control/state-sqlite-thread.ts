@@ -12,6 +12,10 @@ export type SqliteRequest =
   | { readonly kind: "commit"; readonly id: number; readonly changes: readonly StateChange[] }
   | { readonly kind: "list"; readonly id: number; readonly prefix: string }
   | { readonly kind: "get"; readonly id: number; readonly key: string }
+  /** Answered by the first piece of all that is there now. */
+  | { readonly kind: "snapshot"; readonly id: number }
+  /** The next piece of that snapshot, none when it was the last; or, if it `isLast`, what is left can be forgotten. */
+  | { readonly kind: "piece"; readonly id: number; readonly of: number; readonly isLast: boolean }
   | { readonly kind: "close"; readonly id: number };
 
 export interface SqliteFailure {
@@ -61,7 +65,10 @@ export function sqliteThread(): void {
   let foundVersion: number | undefined;
   const openDatabase = () => {
     const db = new DatabaseSync(data.path);
-    db.exec("PRAGMA busy_timeout = 2000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;");
+    // Locked until it is closed: a second head on the same file would not know what this one writes.
+    db.exec(
+      "PRAGMA busy_timeout = 2000; PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;",
+    );
     if (data.maxPages !== undefined) db.exec(`PRAGMA max_page_count = ${data.maxPages}`);
     const check = db.prepare("PRAGMA quick_check(1)").get() as { quick_check: string };
     if (check.quick_check !== "ok") throw Object.assign(new Error(check.quick_check), { errcode: 11 });
@@ -138,6 +145,18 @@ export function sqliteThread(): void {
     }
   };
 
+  const snapshots = new Map<number, { readonly rows: SqliteRow[]; at: number }>();
+  const PIECE_BYTES = 1 << 20;
+  const pieceOf = (id: number): SqliteRow[] => {
+    const snapshot = snapshots.get(id);
+    if (snapshot === undefined) return [];
+    const { rows, at } = snapshot;
+    for (let bytes = 0; snapshot.at < rows.length && bytes < PIECE_BYTES; )
+      bytes += rows[snapshot.at++]?.value.length ?? 0;
+    if (snapshot.at === rows.length) snapshots.delete(id);
+    return rows.slice(at, snapshot.at);
+  };
+
   port.on("message", (first: SqliteRequest) => {
     let group: Extract<SqliteRequest, { kind: "commit" }>[] = [];
     const flush = (): void => {
@@ -154,7 +173,15 @@ export function sqliteThread(): void {
           read(current.id, () => range.all(current.prefix, `${current.prefix}\uffff`) as unknown as SqliteRow[]);
         } else if (current.kind === "get")
           read(current.id, () => [one.get(current.key)].filter(Boolean) as unknown as SqliteRow[]);
-        else {
+        else if (current.kind === "snapshot") {
+          read(current.id, () => {
+            snapshots.set(current.id, { rows: range.all("", "\uffff") as unknown as SqliteRow[], at: 0 });
+            return pieceOf(current.id);
+          });
+        } else if (current.kind === "piece") {
+          if (current.isLast) snapshots.delete(current.of);
+          read(current.id, () => pieceOf(current.of));
+        } else {
           db.close();
           reply({ kind: "closed", id: current.id });
           port.close();

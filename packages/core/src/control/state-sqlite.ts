@@ -21,6 +21,7 @@ const MIGRATIONS: readonly string[] = [
    CREATE TABLE state (key TEXT PRIMARY KEY, value BLOB NOT NULL, revision INTEGER NOT NULL) WITHOUT ROWID;`,
 ];
 
+const SQLITE_BUSY = 5;
 const SQLITE_READONLY = 8;
 const SQLITE_IOERR = 10;
 const SQLITE_CORRUPT = 11;
@@ -37,7 +38,8 @@ export interface SqliteStateOptions {
  * Opens the file, and makes it when there is none.
  *
  * @throws VersionMismatchError (`invalid`) when a newer version wrote it; MobulaError `STATE_CORRUPT` (`internal`) when
- * it cannot be read; OutOfDiskError (`exhausted`); MobulaError `STATE_UNAVAILABLE` (`unavailable`) otherwise.
+ * it cannot be read; OutOfDiskError (`exhausted`); MobulaError `STATE_IN_USE` (`invalid`) while another process has it open,
+ * `STATE_UNAVAILABLE` (`unavailable`) otherwise.
  */
 export async function openSqliteState(options: SqliteStateOptions): Promise<StateStore> {
   const { path } = options;
@@ -86,7 +88,7 @@ export async function openSqliteState(options: SqliteStateOptions): Promise<Stat
     return error;
   }
 
-  function read(request: Extract<SqliteRequest, { kind: "list" | "get" }>): Promise<readonly StateEntry[]> {
+  function read(request: Exclude<SqliteRequest, { kind: "commit" | "close" }>): Promise<readonly StateEntry[]> {
     return new Promise((resolve, reject) => {
       if (broken) reject(broken);
       else {
@@ -98,8 +100,21 @@ export async function openSqliteState(options: SqliteStateOptions): Promise<Stat
     });
   }
 
+  async function* snapshot(): AsyncGenerator<readonly StateEntry[]> {
+    const of = nextId++;
+    let isDone = false;
+    try {
+      let piece = await read({ kind: "snapshot", id: of });
+      for (; piece.length > 0; piece = await read({ kind: "piece", id: nextId++, of, isLast: false })) yield piece;
+      isDone = true;
+    } finally {
+      if (!isDone && broken === undefined) await read({ kind: "piece", id: nextId++, of, isLast: true });
+    }
+  }
+
   return {
     epoch,
+    snapshot,
     list: (prefix) => read({ kind: "list", id: nextId++, prefix }),
     get: async (key) => (await read({ kind: "get", id: nextId++, key }))[0],
 
@@ -159,12 +174,18 @@ function writeError(path: string, { errcode, message }: SqliteFailure): MobulaEr
   switch (errcode) {
     case SQLITE_FULL:
       return new OutOfDiskError(`the state store ${path} cannot grow: ${message}; make room on its disk`);
+    case SQLITE_BUSY:
+      return new MobulaError(
+        "STATE_IN_USE",
+        "invalid",
+        `the state store ${path} is in use by another process: a head that runs already, or a tool that has it open`,
+      );
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
       return new MobulaError(
         "STATE_CORRUPT",
         "internal",
-        `the state store ${path} is damaged (${message}) and nothing more is written to it; put back a copy, or move it away to start anew`,
+        `the state store ${path} is damaged (${message}) and nothing more is written to it; put back a backup (\`mobula restore\` for a cluster), or move it away to start anew`,
       );
     case SQLITE_READONLY:
     case SQLITE_IOERR:

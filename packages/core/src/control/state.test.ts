@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -84,14 +84,42 @@ describe("the SQLite state store", () => {
     expect(readFileSync(path)).toEqual(before);
   });
 
-  test("damage in the middle of the file is found at opening", async () => {
+  test.each([
+    ["garbage in the middle", (content: Buffer) => content.fill(0xaa, 4096 * 3, content.length - 4096)],
+    ["cut short", (content: Buffer) => content.subarray(0, content.length - 5_000)],
+    ["cut at a page", (content: Buffer) => content.subarray(0, 4096 * 8)],
+    [
+      "one page in the place of another",
+      (content: Buffer) => content.fill(content.subarray(0, 4096), 4096 * 5, 4096 * 6),
+    ],
+  ])("a file that is damaged (%s) is refused by name at opening, and left as it is", async (_what, damage) => {
     const store = await openSqliteState({ path });
     for (let n = 0; n < 200; n++) await commit(store, { key: `key/${n}`, value: new Uint8Array(500).fill(n) });
     await store.close();
-    const content = readFileSync(path);
-    content.fill(0xaa, 4096 * 3, statSync(path).size - 4096);
+    const content = damage(readFileSync(path));
     writeFileSync(path, content);
-    await expect(openSqliteState({ path })).rejects.toMatchObject({ code: "STATE_CORRUPT" });
+    await expect(openSqliteState({ path })).rejects.toMatchObject({
+      code: "STATE_CORRUPT",
+      message: expect.stringContaining(path),
+    });
+    expect(readFileSync(path)).toEqual(content);
+  });
+
+  test("a file that another process has open is refused, and is free again when that one is killed", async () => {
+    const script = `
+      import { openSqliteState } from ${JSON.stringify(new URL("./state-sqlite.ts", import.meta.url).href)};
+      await openSqliteState({ path: ${JSON.stringify(path)} });
+      process.stdout.write("open");`;
+    const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    await once(child.stdout, "data");
+    await expect(openSqliteState({ path })).rejects.toMatchObject({ code: "STATE_IN_USE" });
+    child.kill("SIGKILL");
+    await once(child, "close");
+    const store = await openSqliteState({ path });
+    expect(store.epoch).toBe(2);
+    await store.close();
   });
 
   test("a file of a newer version is refused and left as it is", async () => {

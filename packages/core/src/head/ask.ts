@@ -23,18 +23,31 @@ const OTHER_MS = 1_000;
 /**
  * Asks the head that leads, whichever was named.
  *
- * @throws what {@link askOne} throws.
+ * @throws ConnectionLostError when it cannot be reached or does not answer; AuthenticationError; what it answers with.
  */
-export async function askHead<M extends keyof Queries>(
-  { address, token, tls }: HeadAddress,
+export const askHead = <M extends keyof Queries>(
+  head: HeadAddress,
   method: M,
   params: Queries[M]["params"],
-): Promise<Queries[M]["result"]> {
+): Promise<Queries[M]["result"]> =>
+  atLeader(head, async (address, timeoutMs) => {
+    const tool = await connectTool({ ...head, address }, timeoutMs);
+    try {
+      return await tool.ask(method, params);
+    } finally {
+      tool.close();
+    }
+  });
+
+/** Does something at the head that leads, whichever was named; begins anew at another one while heads agree on who leads. */
+export async function atLeader<T>(
+  { address }: HeadAddress,
+  act: (address: string, timeoutMs: number | undefined) => Promise<T>,
+): Promise<T> {
   const heads = new HeadAddresses(address);
   for (const untilMs = monotonicMs() + LEADER_MS; ; await delay(AGAIN_MS)) {
     try {
-      const timeoutMs = heads.all.length > 1 ? OTHER_MS : undefined;
-      return await askOne({ address: heads.current, token, tls }, method, params, timeoutMs);
+      return await act(heads.current, heads.all.length > 1 ? OTHER_MS : undefined);
     } catch (error) {
       const isElsewhere = error instanceof NotLeadingError || heads.all.length > 1;
       if (!(error instanceof ConnectionLostError || error instanceof NotLeadingError) || !isElsewhere) throw error;
@@ -44,34 +57,47 @@ export async function askHead<M extends keyof Queries>(
   }
 }
 
-/** @throws ConnectionLostError when it cannot be reached or does not answer; AuthenticationError; what it answers with. */
-async function askOne<M extends keyof Queries>(
-  { address, token, tls }: HeadAddress,
-  method: M,
-  params: Queries[M]["params"],
-  timeoutMs: number | undefined,
-): Promise<Queries[M]["result"]> {
+/** A connection to one head. */
+export interface Tool {
+  /** One question at a time. @throws ConnectionLostError when there is no answer in time; what it answers with. */
+  ask<M extends keyof Queries>(method: M, params: Queries[M]["params"]): Promise<Queries[M]["result"]>;
+  close(): void;
+}
+
+/** @throws ConnectionLostError when it cannot be reached; AuthenticationError; NotLeadingError. */
+export async function connectTool({ address, token, tls }: HeadAddress, timeoutMs: number | undefined): Promise<Tool> {
   const socket = await connectTcp(address, { tls: tls && (await openTls(tls)), timeoutMs });
   await introduce(socket, { role: "tool", who: null, token, timeoutMs });
-  return new Promise((resolve, reject) => {
-    const peer = new SocketPeer(socket, {
-      onMessage: (message) => {
-        const { result, error } = message as Answer; // A head says nothing else to tools.
-        peer.close();
-        if (error) reject(errorFromCode(error.code, error.kind, error.message));
-        else resolve(result as Queries[M]["result"]);
-      },
-      onClose: (error) => fail(error ?? new ConnectionLostError(`the head at ${address} closed the connection`)),
-    });
-    const fail = (error: Error): void => {
-      clearTimeout(timer);
-      reject(error);
-    };
-    const timer = setTimeout(() => {
-      peer.destroy();
-      fail(new ConnectionLostError(`the head at ${address} did not answer within ${ANSWER_MS} ms`));
-    }, ANSWER_MS);
-    socket.resume();
-    peer.send({ t: "query", id: 1, method, params });
+  let settle: ((answer: Answer | Error) => void) | undefined;
+  let ended: Error | undefined;
+  const peer = new SocketPeer(socket, {
+    onMessage: (message) => settle?.(message as Answer), // A head says nothing else to tools.
+    onClose: (error) => {
+      ended = error ?? new ConnectionLostError(`the head at ${address} closed the connection`);
+      settle?.(ended);
+    },
   });
+  socket.resume();
+  return {
+    close: () => peer.close(),
+    ask: (method, params) =>
+      new Promise((resolve, reject) => {
+        if (ended) {
+          reject(ended);
+          return;
+        }
+        const timer = setTimeout(() => {
+          peer.destroy();
+          settle?.(new ConnectionLostError(`the head at ${address} did not answer within ${ANSWER_MS} ms`));
+        }, ANSWER_MS);
+        settle = (answer) => {
+          settle = undefined;
+          clearTimeout(timer);
+          if (answer instanceof Error) reject(answer);
+          else if (answer.error) reject(errorFromCode(answer.error.code, answer.error.kind, answer.error.message));
+          else resolve(answer.result as never); // Of the method that was asked for.
+        };
+        peer.send({ t: "query", id: 1, method, params });
+      }),
+  };
 }

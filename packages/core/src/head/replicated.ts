@@ -72,8 +72,8 @@ export class ReplicatedHead {
     const { door, access, log, onKnown } = this.options;
     this.standing?.abort();
     door.leader = undefined;
-    // The log may end with what this one has begun itself.
-    if (leader === door.address) return;
+    // The log may end with what this one has begun itself, or with a backup that was put back, which nobody can be referred to.
+    if (leader === door.address || leader === "") return;
     log.write("info", `the head at ${leader} leads; this one stands by`);
     door.leader = leader;
     this.standing = new AbortController();

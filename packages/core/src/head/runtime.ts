@@ -21,6 +21,7 @@ import type { Peer, PeerHandlers } from "../transport/mod.ts";
 import type { FromControl, HeadIdentity, ToControl } from "../wire/cluster-messages.ts";
 import type { Answer, Query } from "../wire/mod.ts";
 import { HeadActors } from "./actors.ts";
+import { BackupReader } from "./backup.ts";
 import type { HeadConfig } from "./config.ts";
 import type { Host } from "./door.ts";
 import type { Gate } from "./gate.ts";
@@ -166,14 +167,20 @@ export class HeadRuntime implements Host {
 
   tool(peer: Peer): PeerHandlers {
     this.tools.add(peer);
+    const backup = new BackupReader(this.options.state);
     return {
       onMessage: (message) => {
         if (message.t !== "query") return;
+        if ((message as Query).method === "backup") {
+          void backup.answer(message as Query).then((answer) => this.options.gate.pass(() => peer.send(answer)));
+          return;
+        }
         const answer = this.answer(message as Query);
         this.options.gate.pass(() => peer.send(answer));
       },
       onClose: () => {
         this.tools.delete(peer);
+        void backup.end();
       },
     };
   }

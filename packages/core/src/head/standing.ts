@@ -13,6 +13,7 @@ import {
   type Started,
   writeAddressFile,
 } from "../node/mod.ts";
+import type { TlsFiles } from "../wire/mod.ts";
 import { type HeadOptions, type LaunchedHead, launchHead } from "./launch.ts";
 
 export interface StandingHead extends RunningProcess {
@@ -22,19 +23,21 @@ export interface StandingHead extends RunningProcess {
   readonly address: string;
   /** Where its state is, if it is replicated; for people. */
   readonly replicated?: string;
+  readonly tokenFile: string;
+  readonly tls?: TlsFiles;
 }
 
 const ADDRESS_FILE = "standing-head.json";
 
 /** The head of this user that runs on this machine, or undefined. */
-function findStandingHead(base: string = baseFolder()): StandingHead | undefined {
+export function findStandingHead(base: string = baseFolder()): StandingHead | undefined {
   return readAddressFile<StandingHead>(join(base, ADDRESS_FILE));
 }
 
 /** @throws MobulaError `ALREADY_RUNNING` when one runs already; what launchHead throws. */
 export async function startStandingHead(
   options: HeadOptions,
-): Promise<Started<StandingHead> & Pick<LaunchedHead, "token" | "tokenFile">> {
+): Promise<Started<StandingHead> & Pick<LaunchedHead, "token">> {
   const base = options.base ?? baseFolder();
   const existing = findStandingHead(base);
   if (existing) {
@@ -45,17 +48,19 @@ export async function startStandingHead(
     );
   }
   const { pid, sessionDir, address, token, tokenFile, exited } = await launchHead({ ...options, base, standing: true });
-  const { stateDir, replicated } = options;
+  const { stateDir, replicated, tls } = options;
   const head: StandingHead = {
     pid,
     started: processStart(pid) ?? null,
     sessionDir,
     stateDir,
     address,
+    tokenFile,
+    ...(tls && { tls }),
     ...(replicated !== undefined && { replicated: withoutSecrets(replicated) }),
   };
   writeAddressFile(join(base, ADDRESS_FILE), head);
-  return { ...head, token, tokenFile, exited };
+  return { ...head, token, exited };
 }
 
 /**

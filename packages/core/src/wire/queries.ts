@@ -79,6 +79,8 @@ export interface Queries {
   "find-group": { params: { name: string; namespace: string }; result: GroupRequest | null };
   nodes: { params: null; result: readonly NodeInfo[] };
   heads: { params: null; result: HeadsInfo };
+  /** Of the head, by a tool: the next piece of a backup of its state; null after the last one. */
+  backup: { params: null; result: { readonly bytes: Uint8Array | null } };
   "available-resources": { params: null; result: Resources };
   "cluster-resources": { params: null; result: Resources };
   /** Takes a node, by its id or its name, out of the cluster; answered when that has begun. */

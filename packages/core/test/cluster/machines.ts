@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import type { StandingNode } from "../../src/node/mod.ts";
+import { findStandingHead } from "../../src/head/mod.ts";
+import { findStandingNode, type StandingNode } from "../../src/node/mod.ts";
 import type { NodeInfo } from "../../src/wire/mod.ts";
 
 const cli = fileURLToPath(new URL("../../src/bin/mobula.ts", import.meta.url));
@@ -67,8 +68,27 @@ export class Machines {
   }
 
   standing(at: number): StandingNode {
-    const file = join(this.folder(at), `mobula-${process.getuid?.()}`, "standing.json");
+    const file = join(this.base(at), "standing.json");
     return JSON.parse(readFileSync(file, "utf8")) as StandingNode;
+  }
+
+  /** Of the head on machine 0. */
+  get headPid(): number {
+    return this.standingHead(0)?.pid ?? 0;
+  }
+
+  /** What runs on a machine, but for what its node and its head look after. */
+  pids(at: number): number[] {
+    const found = [this.standingHead(at)?.pid, findStandingNode(this.base(at))?.pid];
+    return found.filter((pid) => pid !== undefined);
+  }
+
+  private base(at: number): string {
+    return join(this.folder(at), `mobula-${process.getuid?.()}`);
+  }
+
+  private standingHead(at: number) {
+    return findStandingHead(this.base(at));
   }
 
   async nodes(at = 0): Promise<Record<string, NodeInfo["state"]>> {
