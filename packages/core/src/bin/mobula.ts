@@ -95,7 +95,7 @@ async function status({ json = false }: { readonly json?: boolean }): Promise<vo
 }
 
 function showCluster(
-  { leader, standbys, state }: HeadsInfo,
+  { leader, standbys, state, refused = [] }: HeadsInfo,
   nodes: Parameters<typeof nodeTable>[0],
   here: string | undefined,
   columns: number,
@@ -105,6 +105,7 @@ function showCluster(
   const alive = `${count("alive")} node${count("alive") === 1 ? "" : "s"} alive`;
   print(`cluster at ${leader}: ${[alive, ...others.map((state) => `${count(state)} ${state}`)].join(", ")}`);
   if (state !== null) print(`standing by: ${standbys.join(", ") || "no other head"}; state in ${state}`);
+  for (const { from, message } of refused) print(`refused in the last minute: ${from}: ${message}`);
   print("");
   for (const line of nodeTable(nodes, here, columns)) print(line);
   print("");

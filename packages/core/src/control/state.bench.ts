@@ -16,7 +16,7 @@ const SECONDS = Number(process.argv[2] ?? 3);
 const VALUE = new Uint8Array(200).fill(7);
 
 async function measure(name: string, store: StateStore): Promise<void> {
-  for (const inFlight of [1, 64, 1_000]) {
+  for (const inFlight of [1, 100, 1_000]) {
     const latencies: number[] = [];
     const startedMs = monotonicMs();
     const untilMs = startedMs + SECONDS * 1_000;

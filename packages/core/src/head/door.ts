@@ -14,6 +14,7 @@ import {
 } from "../transport/mod.ts";
 import type { HeadIdentity } from "../wire/cluster-messages.ts";
 import type { HeadConfig } from "./config.ts";
+import type { Refusals } from "./refusals.ts";
 
 export interface Host {
   readonly who: HeadIdentity;
@@ -29,6 +30,7 @@ export interface DoorOptions {
   readonly config: HeadConfig;
   readonly log: NodeLog;
   readonly access: Access;
+  readonly refusals: Refusals;
 }
 
 const NODE_ID = /^[0-9a-f]{32}$/;
@@ -40,10 +42,12 @@ export class Door {
   host: Host | undefined;
   /** Who does then. */
   leader: string | undefined;
+  /** The leader, when it does not let this one stand by. */
+  refusedBy: string | undefined;
   private listener: TcpListener | undefined;
 
   /** @throws ConnectionLostError when no port is free. */
-  static async open({ config, log, access }: DoorOptions, host?: Host): Promise<Door> {
+  static async open({ config, log, access, refusals }: DoorOptions, host?: Host): Promise<Door> {
     const door = new Door();
     door.host = host;
     const { host: at, port, advertise } = config;
@@ -77,9 +81,9 @@ export class Door {
       },
       onRefused: (error, from) => {
         // Those that look for the leader do so again and again.
-        if (!(error instanceof NotLeadingError)) {
-          log.write("warn", `a connection from ${from} was refused: ${error.message}`);
-        }
+        if (error instanceof NotLeadingError) return;
+        log.write("warn", `a connection from ${from} was refused: ${error.message}`);
+        refusals.note(from, error.message);
       },
     });
     return door;

@@ -1,6 +1,6 @@
 /** Starting a head. Its lifeline is like a node's. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, openSync } from "node:fs";
+import { closeSync, openSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { InvalidOptionError } from "../base/errors.ts";
 import { compileCacheEnvironment } from "../bin/cache-directory.ts";
@@ -55,6 +55,7 @@ export async function launchHead(options: HeadOptions): Promise<LaunchedHead> {
   const { base = baseFolder(), onStderr, env, tokenFile: givenFile, tls, ...given } = options;
   const { stateDir } = given;
   openStateFolder(stateDir);
+  const isNew = given.replicated !== undefined && givenFile === undefined && !hasToken(stateDir);
   if (given.replicated !== undefined) requireToken(stateDir, givenFile);
   const tokenFile = givenFile ?? tokenFileIn(stateDir);
   const [token] = readTokens(tokenFile);
@@ -78,7 +79,7 @@ export async function launchHead(options: HeadOptions): Promise<LaunchedHead> {
     throw error;
   }
   let address = "";
-  const launched = await follow(child, {
+  const following = follow(child, {
     name: "head",
     sessionDir,
     outlives: outlivesLauncher(config),
@@ -87,6 +88,11 @@ export async function launchHead(options: HeadOptions): Promise<LaunchedHead> {
     onReady: (news) => {
       address = news.address ?? "";
     },
+  });
+  const launched = await following.catch((error) => {
+    // The next start may be given another one: this was not that of the cluster, perhaps.
+    if (isNew) rmSync(tokenFile);
+    throw error;
   });
   return { ...launched, address, token, tokenFile };
 }

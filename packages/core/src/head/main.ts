@@ -5,6 +5,7 @@ import { Access } from "../transport/mod.ts";
 import { type HeadConfig, readHeadConfig } from "./config.ts";
 import { Door, type DoorOptions } from "./door.ts";
 import { Gate } from "./gate.ts";
+import { Refusals } from "./refusals.ts";
 import { ReplicatedHead } from "./replicated.ts";
 import { HeadRuntime } from "./runtime.ts";
 import { rememberPort, statePathOf } from "./state-folder.ts";
@@ -27,7 +28,7 @@ export async function runHead(): Promise<void> {
       log.write("error", `this head ends: ${error.message}`);
       ending.begin(true);
     };
-    const parts = { config, log, access };
+    const parts = { config, log, access, refusals: new Refusals() };
     const { door, stop } = await (config.replicated === undefined
       ? openAlone(parts)
       : openReplicated(parts, config.replicated, failed));
@@ -47,17 +48,20 @@ export async function runHead(): Promise<void> {
   }
 }
 
-const notReady = ({ replicated }: HeadConfig, { host, leader }: Door): string | undefined =>
-  replicated === undefined || host || leader !== undefined ? undefined : "no head leads";
+const notReady = ({ replicated }: HeadConfig, { host, leader, refusedBy }: Door): string | undefined => {
+  if (replicated === undefined || host) return undefined;
+  if (refusedBy !== undefined) return `the head at ${refusedBy} leads and refuses this one`;
+  return leader === undefined ? "no head leads" : undefined;
+};
 
 /** Its state is a file of its own. */
 async function openAlone(parts: DoorOptions): Promise<Running> {
-  const { config, log } = parts;
+  const { config, log, refusals } = parts;
   const state = await openSqliteState({ path: statePathOf(config.stateDir) });
   await prepareState(state);
   let door: Door | undefined;
   const runtime = await HeadRuntime.open(
-    { config, log, state, gate: new Gate(() => true), place: null },
+    { config, log, refusals, state, gate: new Gate(() => true), place: null },
     () => door?.address ?? "",
   );
   door = await Door.open(parts, runtime);
@@ -89,6 +93,8 @@ async function openReplicated(
         isKnown = true;
         resolve(opened);
       },
+      // A head that has stood by goes on trying: its token is a file that may be mended.
+      onRefused: (error) => (isKnown ? undefined : reject(error)),
       onFailed: (error) => (isKnown ? onFailed(error) : reject(error)),
     });
   });

@@ -16,6 +16,8 @@ export interface ReplicatedHeadOptions extends DoorOptions {
   readonly place: string;
   /** It leads, or knows who does. */
   onKnown(): void;
+  /** The one that leads does not let it stand by; it goes on trying. */
+  onRefused(error: MobulaError): void;
   /** Nothing can come of it: the state cannot be used. */
   onFailed(error: Error): void;
 }
@@ -69,21 +71,37 @@ export class ReplicatedHead {
   }
 
   private follow(leader: string): void {
-    const { door, access, log, onKnown } = this.options;
+    const { door, access, log, place, onKnown, onRefused } = this.options;
     this.standing?.abort();
     door.leader = undefined;
+    door.refusedBy = undefined;
     // The log may end with what this one has begun itself, or with a backup that was put back, which nobody can be referred to.
     if (leader === door.address || leader === "") return;
     log.write("info", `the head at ${leader} leads; this one stands by`);
     door.leader = leader;
     this.standing = new AbortController();
-    void standBy(leader, { address: door.address, access, signal: this.standing.signal });
-    onKnown();
+    void standBy(leader, {
+      address: door.address,
+      access,
+      signal: this.standing.signal,
+      onWelcomed: () => {
+        door.refusedBy = undefined;
+        onKnown();
+      },
+      onMissed: onKnown,
+      onRefused: (error) => {
+        const hint = error.code === "AUTHENTICATION" ? "; all heads of a cluster need the same token" : "";
+        const why = `the head at ${leader}, which leads on the state in ${place}, refuses this one: ${error.message}${hint}`;
+        if (door.refusedBy === undefined) log.write("error", why);
+        door.refusedBy = leader;
+        onRefused(new MobulaError(error.code, error.kind, why));
+      },
+    });
   }
 
   /** Until it has lost. */
   private async lead(leadership: Leadership): Promise<void> {
-    const { config, log, door, place, onKnown } = this.options;
+    const { config, log, refusals, door, place, onKnown } = this.options;
     const { state, epoch } = leadership;
     const gate = new Gate(() => leadership.isLeading());
     const { promise: lost, resolve } = Promise.withResolvers<MobulaError>();
@@ -95,7 +113,7 @@ export class ReplicatedHead {
     let runtime: HeadRuntime | undefined;
     try {
       await prepareState(state);
-      runtime = await HeadRuntime.open({ config, log, state, gate, place }, () => door.address);
+      runtime = await HeadRuntime.open({ config, log, refusals, state, gate, place }, () => door.address);
       log.write("info", `this head leads, in epoch ${epoch}`);
       door.host = runtime;
       onKnown();

@@ -19,7 +19,7 @@ import {
 import { type NodeLog, Recording } from "../node/mod.ts";
 import type { Peer, PeerHandlers } from "../transport/mod.ts";
 import type { FromControl, HeadIdentity, ToControl } from "../wire/cluster-messages.ts";
-import type { Answer, Query } from "../wire/mod.ts";
+import type { Answer, HeadsInfo, Query } from "../wire/mod.ts";
 import { HeadActors } from "./actors.ts";
 import { BackupReader } from "./backup.ts";
 import type { HeadConfig } from "./config.ts";
@@ -28,10 +28,12 @@ import type { Gate } from "./gate.ts";
 import { HeadGroups, isAboutGroups } from "./groups.ts";
 import { Heads } from "./heads.ts";
 import { LeaseDivisions } from "./lease-divisions.ts";
+import type { Refusals } from "./refusals.ts";
 
 export interface HeadRuntimeOptions {
   readonly config: HeadConfig;
   readonly log: NodeLog;
+  readonly refusals: Refusals;
   readonly state: StateStore;
   readonly gate: Gate;
   /** Where the state is, for people; null when it is in the head's own folder. */
@@ -299,7 +301,9 @@ export class HeadRuntime implements Host {
       };
     if (method === "heads") {
       const { leader, standbys } = this.heads;
-      return { t: "answer", id, result: { leader, epoch: this.who.epoch, standbys, state: this.options.place } };
+      const { place, refusals } = this.options;
+      const result: HeadsInfo = { leader, epoch: this.who.epoch, standbys, state: place, refused: refusals.recent };
+      return { t: "answer", id, result };
     }
     const message = `control does not answer "${method}"`;
     return { t: "answer", id, error: { code: "INVALID_OPTION", kind: "invalid", message } };

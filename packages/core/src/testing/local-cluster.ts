@@ -44,7 +44,7 @@ export class LocalCluster implements AsyncDisposable {
   readonly head: ClusterNode;
   /** Servers of the replicated state; none with `"sqlite"`. */
   readonly servers: readonly ClusterServer[];
-  /** The machine of a second head, which stands by; only with `control: "nats"`. It runs nothing else. */
+  /** The machine of a second head, which stands by; only with `control: "nats"` or `"etcd"`. It runs nothing else. */
   readonly standby: ClusterNode | undefined;
   private readonly folder: string;
   private readonly hosts: Hosts;
@@ -300,7 +300,7 @@ interface Heads {
   readonly servers: readonly StateServer[];
 }
 
-async function beginHeads(control: "sqlite" | "nats", beginning: Beginning): Promise<Heads> {
+async function beginHeads(control: "sqlite" | "nats" | "etcd", beginning: Beginning): Promise<Heads> {
   const { folder, hosts, network, headMember } = beginning;
   if (control === "sqlite") {
     const { address, token } = await headMember.beginControl();
@@ -309,6 +309,7 @@ async function beginHeads(control: "sqlite" | "nats", beginning: Beginning): Pro
   const tokenFile = join(folder, "token");
   writeFileSync(tokenFile, `${randomBytes(32).toString("hex")}\n`, { mode: 0o600 });
   const servers = startStateServers(
+    control,
     folder,
     Array.from({ length: STATE_SERVERS }, () => hosts.next()),
   );
@@ -317,7 +318,7 @@ async function beginHeads(control: "sqlite" | "nats", beginning: Beginning): Pro
     const standby = new Member({ name: STANDBY, folder: join(folder, STANDBY), host: hosts.next(), network });
     const placeOf = async ({ link }: Member): Promise<ControlPlace> => {
       const ways = servers.map(({ address }) => network?.way(link, address) ?? address);
-      return { replicated: `nats://${(await Promise.all(ways)).join(",")}/cluster`, tokenFile };
+      return { replicated: `${control}://${(await Promise.all(ways)).join(",")}/cluster`, tokenFile };
     };
     const place = new Map([
       [headMember, await placeOf(headMember)],

@@ -23,10 +23,11 @@ export interface LocalClusterOptions {
   /** How many nodes of one CPU each, or what each of them is. */
   readonly nodes: number | readonly NodeSpec[];
   /**
-   * Where control keeps its state. Default `"sqlite"`, a file of the head. `"nats"`: in three servers of NATS, with a second
-   * head that stands by. They are started too, from the `nats-server` on the PATH or the one that MOBULA_NATS_SERVER names.
+   * Where control keeps its state. Default `"sqlite"`, a file of the head. `"nats"` or `"etcd"`: in three servers of that,
+   * with a second head that stands by. They are started too, from the `nats-server` or `etcd` on the PATH or the one that
+   * MOBULA_NATS_SERVER or MOBULA_ETCD_SERVER names.
    */
-  readonly control?: "sqlite" | "nats";
+  readonly control?: "sqlite" | "nats" | "etcd";
   /** What the head's own machine offers. Default: nothing. */
   readonly head?: NodeSpec;
   /**

@@ -54,6 +54,8 @@ export interface HeadsInfo {
   readonly standbys: readonly string[];
   /** Where replicated state is, without what must be kept secret; null: in a file of the head. */
   readonly state: string | null;
+  /** From where connections were refused in the last minute, and why; heads before wire version 2 do not say. */
+  readonly refused?: readonly { readonly from: string; readonly message: string }[];
 }
 
 /** A placement group, as a program asks for it. */

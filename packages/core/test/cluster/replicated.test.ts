@@ -1,8 +1,8 @@
-/** Two heads on real servers of NATS: whatever becomes of the one that leads, the other one does within 5 s. */
+/** Two heads on real servers of NATS and of etcd: whatever becomes of the one that leads, the other one does within 5 s. */
 import { existsSync, writeFileSync } from "node:fs";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, test as each, expect } from "vitest";
 import { get, getActor, isInitialized, nodes, remote, runtimeContext, shutdown } from "../../src/api/mod.ts";
-import { natsServer } from "../../src/control/fixtures/servers.ts";
+import { etcdServer, natsServer } from "../../src/control/fixtures/servers.ts";
 import { askHead } from "../../src/head/mod.ts";
 import { LocalCluster } from "../../src/testing/mod.ts";
 import type { HeadsInfo } from "../../src/wire/queries.ts";
@@ -10,8 +10,11 @@ import { eventually } from "../eventually.ts";
 import { newFolder } from "../new-folder.ts";
 
 const TAKEOVER_MS = 5_000;
-/** As documented: NATS elects another leader of its stream after 4 to 9 s. */
-const SERVER_MS = 9_000;
+const KINDS = [
+  // As documented: NATS elects another leader of its stream after 4 to 9 s.
+  { control: "nats", server: natsServer, variable: "MOBULA_NATS_SERVER", electionMs: 9_000 },
+  { control: "etcd", server: etcdServer, variable: "MOBULA_ETCD_SERVER", electionMs: 2_000 },
+] as const;
 
 class Counter {
   private count = 0;
@@ -21,109 +24,115 @@ class Counter {
 }
 const counters = remote(Counter);
 
-describe.skipIf(natsServer === undefined)("heads on replicated state", { timeout: 120_000 }, () => {
-  let cluster: LocalCluster;
-  let first = "";
-  let second = "";
+describe.each(KINDS)(
+  "heads on state in $control",
+  { timeout: 120_000 },
+  ({ control, server, variable, electionMs }) => {
+    const test = each.skipIf(server === undefined);
+    let cluster: LocalCluster;
+    let first = "";
+    let second = "";
 
-  beforeEach(async () => {
-    process.env.MOBULA_NATS_SERVER = natsServer;
-    cluster = await LocalCluster.start({ nodes: 2, control: "nats" });
-    [first = "", second = ""] = cluster.address.split(",");
-    await cluster.connect();
-  });
-  afterEach(async () => {
-    await cluster.stop();
-    if (isInitialized()) await shutdown();
-  });
-
-  const heads = (): Promise<HeadsInfo> => askHead(cluster, "heads", null);
-
-  async function secondLeads(since: number): Promise<void> {
-    await eventually(async () => {
-      const { leader } = await askHead({ ...cluster, address: second }, "heads", null).catch(() => ({ leader: "" }));
-      return leader === second;
-    }, "the standby leads");
-    expect(performance.now() - since).toBeLessThan(TAKEOVER_MS);
-  }
-
-  const states = async (): Promise<string[]> => (await nodes()).map(({ state }) => state);
-  const ALL_ALIVE = ["alive", "alive", "alive", "alive"];
-
-  test("one leads, the other stands by and says who leads, and whoever asks is told where the state is", async () => {
-    const info = await eventually(async () => {
-      const found = await askHead({ ...cluster, address: second }, "heads", null);
-      return found.standbys.length > 0 ? found : undefined;
-    }, "the standby is known");
-    expect(info).toMatchObject({ leader: first, epoch: 1, standbys: [second] });
-    expect(info?.state).toMatch(/^nats:\/\/127\.0\.0\.1:\d+,.*\/cluster$/);
-  });
-
-  test("the leader is killed: actors, their names and what runs are there, and it comes back as a standby", async () => {
-    const counter = counters.options({ name: "counter" }).remote();
-    expect(await get(counter.add.remote())).toBe(1);
-    const marker = newFolder();
-    const running = remote(async (at: string) => {
-      const { existsSync: exists, writeFileSync: write } = await import("node:fs");
-      write(`${at}/begun`, "");
-      while (!exists(`${at}/go`)) await new Promise((resolve) => setTimeout(resolve, 10));
-      return runtimeContext().nodeId;
-    }).remote(marker);
-    await eventually(() => existsSync(`${marker}/begun`), "a task begins");
-    const since = performance.now();
-    await cluster.killHead();
-    await secondLeads(since);
-    expect(await states()).toEqual(ALL_ALIVE);
-    // Some nodes may not be back yet, and no demand is infeasible for that.
-    const next = remote(() => runtimeContext().nodeId).remote();
-    expect(cluster.nodes.map(({ id }) => id)).toContain(await get(next));
-    writeFileSync(`${marker}/go`, "");
-    expect(cluster.nodes.map(({ id }) => id)).toContain(await get(running));
-    const again = await getActor<Counter>("counter");
-    expect(await get(again.add.remote())).toBe(2);
-    await expect(get(counters.options({ name: "counter" }).remote().add.remote())).rejects.toMatchObject({
-      code: "NAME_TAKEN",
+    beforeEach(async () => {
+      if (server === undefined) return;
+      process.env[variable] = server;
+      cluster = await LocalCluster.start({ nodes: 2, control });
+      [first = "", second = ""] = cluster.address.split(",");
+      await cluster.connect();
     });
-    await cluster.restartHead();
-    await eventually(async () => (await heads()).standbys.includes(first), "the old leader stands by");
-    expect(await heads()).toMatchObject({ leader: second, epoch: 2 });
-  });
+    afterEach(async () => {
+      if (server !== undefined) await cluster.stop();
+      if (isInitialized()) await shutdown();
+    });
 
-  test("the leader is stopped past its lease and goes on: it does no harm, and stands by", async () => {
-    const counter = counters.options({ name: "counter" }).remote();
-    expect(await get(counter.add.remote())).toBe(1);
-    const since = performance.now();
-    await cluster.kill(cluster.head, "SIGSTOP");
-    await secondLeads(since);
-    await cluster.kill(cluster.head, "SIGCONT");
-    await eventually(async () => (await heads()).standbys.includes(first), "the old leader stands by");
-    expect(await heads()).toMatchObject({ leader: second, epoch: 2 });
-    expect(await get((await getActor<Counter>("counter")).add.remote())).toBe(2);
-    expect(await states()).toEqual(ALL_ALIVE);
-  });
+    const heads = (): Promise<HeadsInfo> => askHead(cluster, "heads", null);
 
-  test("the leader is cut off from all others: another leads, and it stands by when the cut has healed", async () => {
-    const counter = counters.options({ name: "counter" }).remote();
-    expect(await get(counter.add.remote())).toBe(1);
-    const { standby } = cluster;
-    if (!standby) throw new Error("there is a standby");
-    const since = performance.now();
-    // The machine's node is cut off from the others, but not from its head.
-    cluster.partition([cluster.head], [...cluster.nodes, standby, ...cluster.servers, "driver"]);
-    await secondLeads(since);
-    expect(await get((await getActor<Counter>("counter")).add.remote())).toBe(2);
-    cluster.heal();
-    await eventually(async () => (await heads()).standbys.includes(first), "the old leader stands by");
-    expect(await heads()).toMatchObject({ leader: second, epoch: 2 });
-  });
+    async function secondLeads(since: number): Promise<void> {
+      await eventually(async () => {
+        const { leader } = await askHead({ ...cluster, address: second }, "heads", null).catch(() => ({ leader: "" }));
+        return leader === second;
+      }, "the standby leads");
+      expect(performance.now() - since).toBeLessThan(TAKEOVER_MS);
+    }
 
-  test("one of the three servers is killed: what must be written down waits at most until another one leads", async () => {
-    const [server] = cluster.servers;
-    if (!server) throw new Error("there are servers");
-    await cluster.kill(server);
-    const since = performance.now();
-    expect(await get(counters.options({ name: "later" }).remote().add.remote())).toBe(1);
-    expect(performance.now() - since).toBeLessThan(SERVER_MS + 1_000);
-    expect(await states()).toEqual(ALL_ALIVE);
-  });
-});
+    const states = async (): Promise<string[]> => (await nodes()).map(({ state }) => state);
+    const ALL_ALIVE = ["alive", "alive", "alive", "alive"];
+
+    test("one leads, the other stands by and says who leads, and whoever asks is told where the state is", async () => {
+      const info = await eventually(async () => {
+        const found = await askHead({ ...cluster, address: second }, "heads", null);
+        return found.standbys.length > 0 ? found : undefined;
+      }, "the standby is known");
+      expect(info).toMatchObject({ leader: first, epoch: 1, standbys: [second] });
+      expect(info?.state).toMatch(new RegExp(`^${control}://127\\.0\\.0\\.1:\\d+,.*/cluster$`));
+    });
+
+    test("the leader is killed: actors, their names and what runs are there, and it comes back as a standby", async () => {
+      const counter = counters.options({ name: "counter" }).remote();
+      expect(await get(counter.add.remote())).toBe(1);
+      const marker = newFolder();
+      const running = remote(async (at: string) => {
+        const { existsSync: exists, writeFileSync: write } = await import("node:fs");
+        write(`${at}/begun`, "");
+        while (!exists(`${at}/go`)) await new Promise((resolve) => setTimeout(resolve, 10));
+        return runtimeContext().nodeId;
+      }).remote(marker);
+      await eventually(() => existsSync(`${marker}/begun`), "a task begins");
+      const since = performance.now();
+      await cluster.killHead();
+      await secondLeads(since);
+      expect(await states()).toEqual(ALL_ALIVE);
+      // Some nodes may not be back yet, and no demand is infeasible for that.
+      const next = remote(() => runtimeContext().nodeId).remote();
+      expect(cluster.nodes.map(({ id }) => id)).toContain(await get(next));
+      writeFileSync(`${marker}/go`, "");
+      expect(cluster.nodes.map(({ id }) => id)).toContain(await get(running));
+      const again = await getActor<Counter>("counter");
+      expect(await get(again.add.remote())).toBe(2);
+      await expect(get(counters.options({ name: "counter" }).remote().add.remote())).rejects.toMatchObject({
+        code: "NAME_TAKEN",
+      });
+      await cluster.restartHead();
+      await eventually(async () => (await heads()).standbys.includes(first), "the old leader stands by");
+      expect(await heads()).toMatchObject({ leader: second, epoch: 2 });
+    });
+
+    test("the leader is stopped past its lease and goes on: it does no harm, and stands by", async () => {
+      const counter = counters.options({ name: "counter" }).remote();
+      expect(await get(counter.add.remote())).toBe(1);
+      const since = performance.now();
+      await cluster.kill(cluster.head, "SIGSTOP");
+      await secondLeads(since);
+      await cluster.kill(cluster.head, "SIGCONT");
+      await eventually(async () => (await heads()).standbys.includes(first), "the old leader stands by");
+      expect(await heads()).toMatchObject({ leader: second, epoch: 2 });
+      expect(await get((await getActor<Counter>("counter")).add.remote())).toBe(2);
+      expect(await states()).toEqual(ALL_ALIVE);
+    });
+
+    test("the leader is cut off from all others: another leads, and it stands by when the cut has healed", async () => {
+      const counter = counters.options({ name: "counter" }).remote();
+      expect(await get(counter.add.remote())).toBe(1);
+      const { standby } = cluster;
+      if (!standby) throw new Error("there is a standby");
+      const since = performance.now();
+      // The machine's node is cut off from the others, but not from its head.
+      cluster.partition([cluster.head], [...cluster.nodes, standby, ...cluster.servers, "driver"]);
+      await secondLeads(since);
+      expect(await get((await getActor<Counter>("counter")).add.remote())).toBe(2);
+      cluster.heal();
+      await eventually(async () => (await heads()).standbys.includes(first), "the old leader stands by");
+      expect(await heads()).toMatchObject({ leader: second, epoch: 2 });
+    });
+
+    test("one of the three servers is killed: what must be written down waits at most until another one leads", async () => {
+      const [server] = cluster.servers;
+      if (!server) throw new Error("there are servers");
+      await cluster.kill(server);
+      const since = performance.now();
+      expect(await get(counters.options({ name: "later" }).remote().add.remote())).toBe(1);
+      expect(performance.now() - since).toBeLessThan(electionMs + 1_000);
+      expect(await states()).toEqual(ALL_ALIVE);
+    });
+  },
+);
