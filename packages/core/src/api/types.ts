@@ -6,9 +6,21 @@
  */
 import type { ActorId, JobId, NodeId, WorkerId } from "../base/ids.ts";
 import type { Resources } from "../base/resources.ts";
-import type { ActorInfo, Explanation, NodeInfo } from "../wire/queries.ts";
+import type { ConsideredNode, Explanation, VerdictCount } from "../wire/explanation.ts";
+import type { ActorInfo, NodeInfo } from "../wire/queries.ts";
 
-export type { ActorId, ActorInfo, Explanation, JobId, NodeId, NodeInfo, Resources, WorkerId };
+export type {
+  ActorId,
+  ActorInfo,
+  ConsideredNode,
+  Explanation,
+  JobId,
+  NodeId,
+  NodeInfo,
+  Resources,
+  VerdictCount,
+  WorkerId,
+};
 
 // `never` parameters accept every function, also in strict mode, and none of them can be called by mistake.
 /** Any function that can become a task. */

@@ -10,6 +10,7 @@ import { addDrain } from "./cli-drain.ts";
 import { print } from "./cli-print.ts";
 import { addStart } from "./cli-start.ts";
 import { addUp } from "./cli-up.ts";
+import { addWhy } from "./cli-why.ts";
 import { actorLines, nodeLines, nodeTable } from "./status-table.ts";
 
 // The manifest lies two folders up both from `src/bin` and from `dist/lib`.
@@ -60,6 +61,7 @@ program
 addDrain(program);
 addBackup(program);
 addUp(program);
+addWhy(program);
 
 async function status({ json = false }: { readonly json?: boolean }): Promise<void> {
   const here = findStandingNode();

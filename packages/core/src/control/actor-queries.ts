@@ -1,10 +1,12 @@
 /** Answers to questions about actors. */
 import type { ActorId } from "../base/mod.ts";
 import { fromUnits } from "../base/mod.ts";
-import type { ActorInfo, Explanation } from "../wire/queries.ts";
+import type { Explanation } from "../wire/explanation.ts";
+import type { ActorInfo } from "../wire/queries.ts";
 import { type ActorRecord, describeActor, publicState } from "./actor-record.ts";
 import type { Actors } from "./actors.ts";
 import type { DeadlockFinder } from "./deadlock.ts";
+import type { RequestExplanation } from "./interface.ts";
 
 const infoOf = (actor: ActorRecord): ActorInfo => ({
   actorId: actor.actorId,
@@ -28,14 +30,17 @@ export function explainActor(
   waits: DeadlockFinder,
   actorId: ActorId,
   nowMs: number,
-  explainRequest?: (requestId: number) => readonly string[],
+  explainRequest: ((requestId: number) => RequestExplanation) | undefined,
+  overNodes: boolean,
 ): Explanation | undefined {
   const actor = actors.get(actorId);
   if (actor === undefined) return undefined;
   const forSeconds = ((nowMs - actor.sinceMs) / 1000).toFixed(1);
-  const sentences = [sentenceOf(actor, actors, forSeconds)];
-  if (actor.requestId !== undefined && actor.phase === "placing")
-    sentences.push(...(explainRequest?.(actor.requestId) ?? []));
+  const sentences = [sentenceOf(actor, actors, forSeconds, overNodes)];
+  // What shares a worker takes no room of its own, or did not choose its node.
+  const requestId = actor.placedBy ?? actor.host?.requestId;
+  const placed = requestId === undefined || actor.phase === "dead" ? undefined : explainRequest?.(requestId);
+  sentences.push(...(placed?.sentences ?? []), ...actor.past);
   const waitsFor: string[] = [];
   for (const wait of waits.waitsOf(`actor:${actor.actorId}`)) {
     sentences.push(`${wait.name} waits for ${wait.on.length === 1 ? wait.on[0] : `${wait.on.length} results`}`);
@@ -43,16 +48,29 @@ export function explainActor(
   }
   if (actor.incarnation > 0 && actor.phase !== "dead") {
     const { maxRestarts } = actor.options;
-    sentences.push(`it was restarted ${actor.incarnation} times of ${maxRestarts === -1 ? "any number" : maxRestarts}`);
+    const restarts = actor.incarnation - actor.moves;
+    if (restarts > 0)
+      sentences.push(`it was restarted ${restarts} times of ${maxRestarts === -1 ? "any number" : maxRestarts}`);
+    if (actor.moves > 0) sentences.push(`it was moved ${actor.moves} times off nodes that were drained`);
   }
-  return { state: publicState(actor.phase, actor.incarnation), since: actor.sinceMs, sentences, waitsFor };
+  const { considered, verdicts } = placed ?? {};
+  return {
+    state: publicState(actor.phase, actor.incarnation),
+    since: actor.sinceMs,
+    sentences,
+    waitsFor,
+    ...(considered && { considered }),
+    ...(verdicts && { verdicts }),
+  };
 }
 
-function sentenceOf(actor: ActorRecord, actors: Actors, forSeconds: string): string {
+function sentenceOf(actor: ActorRecord, actors: Actors, forSeconds: string, overNodes: boolean): string {
   const who = describeActor(actor);
+  const { pid, nodeId } = actor.worker ?? {};
+  const worker = `worker process ${pid ?? ""}${overNodes && nodeId !== undefined ? ` on node ${nodeId}` : ""}`;
   if (actor.ending !== undefined) {
     const what = actor.ending.kind === "restart" ? "restarts" : "is ending";
-    return `${who} ${what}; its worker process ${actor.worker?.pid ?? ""} has not finished yet`;
+    return `${who} ${what}; its ${worker} has not finished yet`;
   }
   switch (actor.phase) {
     case "named": {
@@ -70,9 +88,9 @@ function sentenceOf(actor: ActorRecord, actors: Actors, forSeconds: string): str
     case "recovering":
       return `${who} is looked for, since control was started again`;
     case "starting":
-      return `${who} is being made in worker process ${actor.worker?.pid}: its constructor has run for ${forSeconds} s`;
+      return `${who} is being made in ${worker}: its constructor has run for ${forSeconds} s`;
     case "running":
-      return `${who} has been alive in worker process ${actor.worker?.pid} for ${forSeconds} s`;
+      return `${who} has been alive in ${worker} for ${forSeconds} s`;
     case "dead":
       return actor.cause?.message ?? `${who} is dead`;
   }

@@ -48,6 +48,8 @@ export interface ActorRecord {
   startedMs: number;
   /** The request for its worker or its resources, as long as there is one. */
   requestId: number | undefined;
+  /** The last request that was made for it, also when its worker has long been there; for explanations. */
+  placedBy: number | undefined;
   worker: WorkerAddress | undefined;
   gpus: readonly string[];
   /** The shared worker it is in, or waits for. */
@@ -70,6 +72,8 @@ export interface ActorRecord {
   unsettled: { readonly worker: WorkerAddress; readonly incarnation: number } | undefined;
   /** Ids that getIfExists made for it. */
   aliases: ActorId[];
+  /** How its last incarnations ended, in sentences; for explanations. */
+  past: readonly string[];
 }
 
 export const publicState = (phase: Phase, incarnation: number): ActorState["state"] => {
@@ -104,6 +108,25 @@ export function causeOfCrash(actor: ActorRecord, death: WorkerDeath): DeathCause
     message: `${describeActor(actor)} died: ${describeDeath(death)}; ${used}`,
     death,
   };
+}
+
+/** How an incarnation ended that is followed by another; before the actor counts as that. */
+export function describeEnd(actor: ActorRecord, { death, message }: DeathCause, nowMs: number): string {
+  const { ending, incarnation, startedMs, unsettled } = actor;
+  const lived = startedMs > 0 ? ` after ${((nowMs - startedMs) / 1000).toFixed(1)} s` : "";
+  const { pid, nodeId } = unsettled?.worker ?? {};
+  const where = pid === undefined ? "" : ` in worker process ${pid} on node ${nodeId}`;
+  const isMove = ending?.kind === "restart" && ending.isMove;
+  const [how = ""] = (
+    isMove
+      ? "it was moved off its node, which was drained"
+      : ending?.kind === "restart"
+        ? "it was killed, to be started again"
+        : death
+          ? describeDeath(death)
+          : message
+  ).split("\n");
+  return `its start ${incarnation}${where} ended${lived}: ${how.replace(/;$/, "")}`;
 }
 
 const EMPTY = new Uint8Array(0);

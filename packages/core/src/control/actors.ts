@@ -33,6 +33,7 @@ import {
   causeOfCrash,
   type DeathCause,
   describeActor,
+  describeEnd,
   emptySpec,
   nameKey,
   type Phase,
@@ -60,6 +61,9 @@ export const RESTART_DELAY_MIN_MS = 100;
 const RESTART_DELAY_MAX_MS = 5_000;
 /** Dead actors that are remembered, for those who still ask. */
 const DEAD_ACTORS_MAX = 10_000;
+/** So many ends of earlier incarnations are remembered of an actor. */
+const PAST_MAX = 5;
+const NO_PAST: readonly string[] = [];
 
 export interface ActorsOut {
   nowMs(): number;
@@ -317,6 +321,7 @@ export function createActors(
   function request(actor: ActorRecord, worker: "fresh" | WorkerId): void {
     const requestId = nextRequestId++;
     actor.requestId = requestId;
+    actor.placedBy = requestId;
     byRequest.set(requestId, actor);
     const { name, maxRestarts } = actor.options;
     out.requestWorker({
@@ -394,6 +399,7 @@ export function createActors(
       die(actor, cause);
       return;
     }
+    actor.past = [...actor.past.slice(1 - PAST_MAX), describeEnd(actor, cause, out.nowMs())];
     actor.incarnation++;
     actor.ending = undefined;
     actor.youngDeaths = isYoung ? actor.youngDeaths + 1 : 0;
@@ -598,6 +604,7 @@ export function createActors(
       sinceMs: nowMs,
       startedMs: nowMs,
       requestId: undefined,
+      placedBy: undefined,
       worker: undefined,
       gpus: [],
       host: undefined,
@@ -611,6 +618,7 @@ export function createActors(
       onRecovered: undefined,
       unsettled: undefined,
       aliases: [],
+      past: NO_PAST,
     };
   }
 

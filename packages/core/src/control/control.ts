@@ -180,6 +180,9 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
     }
   }
 
+  const explain = (actorId: ActorId) =>
+    explainActor(actors, waits, actorId, effects.nowMs(), effects.explainRequest, cluster !== undefined);
+
   function answer(to: ProcessId, query: Query): void {
     const reply = (result: unknown): void => effects.send(to, { t: "answer", id: query.id, result } satisfies Answer);
     const refuse = (code: string, message: string): void =>
@@ -209,7 +212,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
         return;
       case "explain-actor": {
         const { actorId } = query.params as Queries["explain-actor"]["params"];
-        const explanation = explainActor(actors, waits, actorId, effects.nowMs(), effects.explainRequest);
+        const explanation = explain(actorId);
         if (explanation) reply(explanation);
         else refuse("ACTOR_NOT_FOUND", `no actor ${actorId} is known`);
         return;
@@ -345,6 +348,9 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
 
     actorsMentioned: () => atHome?.actorsMentioned() ?? [],
     isHeldBeside: directory.isHeldBeside,
+    holdsOf: (key) => ({ isPublished: directory.isPublished(key), ...holds.holdersOf(key) }),
+    explainActor: explain,
+    listActors: (namespace) => listActors(actors, namespace),
     storedAmong: (names) => directory.storedAmong(names),
 
     stats() {

@@ -49,6 +49,7 @@ export interface Directory {
   processGone(process: ProcessId): void;
   /** The last hold on an object is gone. */
   unheld(key: ObjectKey): void;
+  isPublished(key: ObjectKey): boolean;
   /** Whom an order about the object is for: the owner, or the one that it handed its task over to. */
   publisherOf(key: ObjectKey): ProcessId;
   /** The actor whose call will make the object. */
@@ -259,6 +260,7 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
       holds.forget(key);
     },
 
+    isPublished: (key) => records.get(key)?.isPublished ?? false,
     publisherOf: (key) => records.get(key)?.publisher ?? objectKeyOwner(key),
     makerOf(key) {
       const record = records.get(key);

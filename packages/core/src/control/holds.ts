@@ -32,6 +32,8 @@ export interface HoldTable {
   isHeldBeside(key: HeldKey, process: ProcessId): boolean;
   /** What one process holds of a key; for explanations and tests. */
   countOf(key: HeldKey, process: ProcessId): number;
+  /** For explanations: it looks at all processes. */
+  holdersOf(key: HeldKey): { readonly holders: readonly ProcessId[]; readonly pins: number };
   /** Everything the process held is given back. */
   processGone(process: ProcessId): void;
   /** Drops what is known of a key that nobody holds. */
@@ -107,6 +109,11 @@ export function createHolds(unheld: (key: HeldKey) => void): HoldTable {
     },
 
     countOf: (key, process) => sums.get(process)?.get(key) ?? 0,
+
+    holdersOf(key) {
+      const holders = [...sums].flatMap(([process, mine]) => ((mine.get(key) ?? 0) > 0 ? [process] : []));
+      return { holders, pins: entries.get(key)?.pins ?? 0 };
+    },
 
     processGone(process) {
       const mine = sums.get(process);

@@ -5,7 +5,9 @@
  */
 import type { ActorId, JobId, MobulaError, NodeId, ObjectKey, ProcessId, StoredName, WorkerId } from "../base/mod.ts";
 import type { ActorWorkerRequest, NodeStatement } from "../wire/cluster-messages.ts";
+import type { Explanation } from "../wire/explanation.ts";
 import type { ActorState, FromNode, HomeMessage, Query, WorkerAddress, WorkerDeath } from "../wire/messages.ts";
+import type { ActorInfo } from "../wire/queries.ts";
 import type { HomeOptions } from "./homes.ts";
 import type { StateChange } from "./kv.ts";
 
@@ -71,8 +73,8 @@ export interface ControlEffects {
    * on. Not called for a worker that died: the host takes back everything that was granted there by itself.
    */
   releaseActorWorker(requestId: number): void;
-  /** Why an {@link ActorWorkerRequest} is not answered, in sentences for people; none when it is. */
-  explainRequest?(requestId: number): readonly string[];
+  /** Why an {@link ActorWorkerRequest} is not answered, or where its worker is and why there. */
+  explainRequest?(requestId: number): RequestExplanation;
   /** Ends a worker by SIGKILL, now; {@link Control.workerDied} follows, with `intended` in the death. */
   killWorker(workerId: WorkerId, intended: string): void;
   /** Published objects that nobody holds any more. */
@@ -83,6 +85,16 @@ export interface ControlEffects {
   actorSettled?(worker: WorkerAddress, actorId: ActorId, incarnation: number): void;
   /** Makes the changes durable, all or none, and then calls `done`: at once when they are kept in memory only. */
   persist(changes: readonly StateChange[], done: (error: MobulaError | undefined) => void): void;
+}
+
+export type RequestExplanation = Pick<Explanation, "sentences" | "considered" | "verdicts">;
+
+/** Who holds an object whose home is here, as far as it is published. */
+export interface ObjectHolds {
+  readonly isPublished: boolean;
+  readonly holders: readonly ProcessId[];
+  /** How many values mention it. */
+  readonly pins: number;
 }
 
 export interface ControlOptions {
@@ -141,6 +153,10 @@ export interface Control {
   actorsMentioned(): (readonly [ActorId, number])[];
   /** Something besides this process holds the object: another process, or a value that is kept. */
   isHeldBeside(key: ObjectKey, processId: ProcessId): boolean;
+  listActors(namespace: string | null): readonly ActorInfo[];
+  holdsOf(key: ObjectKey): ObjectHolds;
+  /** Undefined when no such actor is known. */
+  explainActor(actorId: ActorId): Explanation | undefined;
   /** Of these places in the store, the ones that hold published values. */
   storedAmong(names: ReadonlySet<StoredName>): readonly StoredName[];
   stats(): ControlStats;

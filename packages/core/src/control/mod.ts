@@ -8,6 +8,7 @@ export {
   type Control,
   type ControlMessage,
   type JobInfo,
+  type ObjectHolds,
 } from "./interface.ts";
 export type { StateStore } from "./kv.ts";
 export { persistThrough } from "./kv-rules.ts";

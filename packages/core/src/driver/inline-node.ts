@@ -120,7 +120,7 @@ export class InlineNode {
           // Without a store there are none.
         },
         persist: persistThrough(state),
-        explainRequest: (requestId) => this.engine.explainRequest(requestId, Date.now())?.sentences ?? [],
+        explainRequest: (requestId) => this.engine.explainRequest(requestId, Date.now()) ?? { sentences: [] },
       },
       { nodeId, epoch: state.epoch },
     );

@@ -9,7 +9,14 @@
  * 4. When the node dies that was asked, another is chosen.
  */
 import type { NodeId, ProcessId, WorkerId } from "../base/ids.ts";
-import { type ClusterView, type GroupHost, type GroupRoom, type PlacementRequest, Placer } from "../placement/mod.ts";
+import {
+  type ClusterView,
+  type Explained,
+  type GroupHost,
+  type GroupRoom,
+  type PlacementRequest,
+  Placer,
+} from "../placement/mod.ts";
 import type {
   ActorWorkerReady,
   ActorWorkerRefused,
@@ -21,6 +28,7 @@ import { placementOf } from "./demand.ts";
 
 /** How long it is waited for a node that could take what none can. */
 const INFEASIBLE_MS = 10_000;
+const DECIDED_MAX = 10_000;
 
 export interface ActorPlacesEffects {
   nowMs(): number;
@@ -52,6 +60,8 @@ export class ActorPlaces {
   private readonly workers = new Map<WorkerId, { readonly node: NodeId; readonly address: WorkerAddress }>();
   /** What is granted in workers that there were, by request. */
   private readonly rooms = new Map<number, WorkerAddress>();
+  /** By request the decision that found its node, or where it was to wait; as many as the placer remembers. */
+  private readonly decided = new Map<number, { readonly decision: number; readonly waitedAt: NodeId | undefined }>();
   private roomVersion = 0;
   groups: (GroupRoom & Pick<GroupHost, "explain">) | undefined;
 
@@ -96,14 +106,35 @@ export class ActorPlaces {
     if (worker) this.effects.kill(worker.node, workerId, reason);
   }
 
-  explain(requestId: number): readonly string[] {
+  /** Why it waits; or why its node was chosen, as long as that is remembered. */
+  explain(requestId: number): Explained {
     const place = this.places.get(requestId);
-    if (!place) return [];
+    const decided = this.decided.get(requestId);
+    const before = decided && this.placer.explain(decided.decision);
+    if (!place) return before ? this.after(before, decided.waitedAt) : { sentences: [], considered: [] };
     const { placement } = place.request.demand;
-    if (placement?.bundle && this.groups) return this.groups.explain(placement.bundle.groupId);
-    const { sentences } = this.placer.explainNow(place.placement);
+    if (placement?.bundle && this.groups) {
+      return { sentences: this.groups.explain(placement.bundle.groupId), considered: [] };
+    }
     const name = place.node === undefined ? undefined : this.view.node(place.node)?.name;
-    return name === undefined ? sentences : [`${name} was asked for it`, ...sentences];
+    // What was found for it is held off the view, so that by what is free now it would have no room.
+    const isFound = place.hold !== undefined && before !== undefined;
+    const why = isFound ? before : this.placer.explainNow(place.placement);
+    return name === undefined ? why : { ...why, sentences: [...why.sentences, `${name} was asked for it`] };
+  }
+
+  /** Of what has been placed. */
+  private after(before: Explained, waitedAt: NodeId | undefined): Explained {
+    if (waitedAt === undefined) return before;
+    const name = this.view.node(waitedAt)?.name ?? waitedAt;
+    return { ...before, sentences: [...before.sentences, `It waited at ${name} until that had room`] };
+  }
+
+  private remember(requestId: number, decision: number, waitedAt?: NodeId): void {
+    this.decided.delete(requestId);
+    this.decided.set(requestId, { decision, waitedAt });
+    const [oldest] = this.decided.keys();
+    if (this.decided.size > DECIDED_MAX && oldest !== undefined) this.decided.delete(oldest);
   }
 
   // ── what nodes say ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -224,11 +255,13 @@ export class ActorPlaces {
     place.infeasibleSinceMs = undefined;
     if (decision.kind === "placed") {
       this.waiting.delete(place);
+      this.remember(place.request.requestId, decision.id);
       place.hold = decision.taken;
     } else {
       this.waiting.add(place);
       // One place in a queue is as good as another, and this one has waited in its own.
       if (place.node !== undefined) return;
+      this.remember(place.request.requestId, decision.id, decision.nodeId);
     }
     this.ask(place, decision.nodeId);
   }

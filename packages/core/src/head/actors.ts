@@ -1,5 +1,5 @@
 /** Control of all actors of the cluster, with the way to it and from it: connections ↔ engines. */
-import { type JobId, type NodeId, nodeTag, nodeTagOf, type ProcessId } from "../base/ids.ts";
+import { type ActorId, type JobId, type NodeId, nodeTag, nodeTagOf, type ProcessId } from "../base/ids.ts";
 import {
   ACTOR_PREFIXES,
   CONTROL_HOME,
@@ -23,6 +23,8 @@ import type {
   JobBegan,
   NodeStatement,
 } from "../wire/cluster-messages.ts";
+import type { Explanation } from "../wire/explanation.ts";
+import type { ActorInfo } from "../wire/queries.ts";
 import { ActorPlaces } from "./actor-places.ts";
 
 export interface HeadActorsOptions {
@@ -208,6 +210,14 @@ export class HeadActors {
       default:
         this.router.fromHome(nodeTag(node), message);
     }
+  }
+
+  explain(actorId: ActorId): Explanation | undefined {
+    return this.control.explainActor(actorId);
+  }
+
+  list(namespace: string | null): readonly ActorInfo[] {
+    return this.control.listActors(namespace);
   }
 
   groupsChanged(): void {

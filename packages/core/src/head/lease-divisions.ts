@@ -6,6 +6,9 @@ import { type NodeId, nodeTag } from "../base/ids.ts";
 import { LARGE_ARGUMENTS_BYTES } from "../base/limits.ts";
 import {
   ClusterView,
+  type Explained,
+  explainNow,
+  explainPacked,
   GroupDivider,
   type GroupRoom,
   LeaseDivider,
@@ -105,6 +108,24 @@ export class LeaseDivisions {
     }
     // What was let go of and held again while dividing is no new room.
     this.roomVersion = this.view.roomVersion;
+  }
+
+  /**
+   * Why leases of a node's demand wait, or why the node `at` was chosen for one: control decided it, or the node by itself, since
+   * it was less than half in use.
+   */
+  explain(node: NodeId, key: string, demand: Demand, at: NodeId | undefined): Explained {
+    const { view, divider } = this;
+    const name = nameOf(node, key);
+    const request = { ...placementOf(demand), from: node, locality: this.nearTo(demand) };
+    if (at === undefined) return divider.explain(name) ?? explainNow(view, request);
+    const decided = divider.explainAt(name, at);
+    if (decided) return decided;
+    const there = view.node(at);
+    if (there && at === node && !demand.placement && demand.near === undefined)
+      return explainPacked(view, request, there);
+    const sentence = `Why ${there?.name ?? `node ${at}`} was chosen is not remembered.`;
+    return { sentences: [sentence], considered: [] };
   }
 
   private nearTo({ near }: Demand): readonly LocalBytes[] | undefined {

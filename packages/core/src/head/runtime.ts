@@ -16,14 +16,15 @@ import {
   type StateStore,
   stateId,
 } from "../control/mod.ts";
-import { type NodeLog, Recording } from "../node/mod.ts";
+import { Asks, answerTo, type NodeLog, Recording } from "../node/mod.ts";
 import type { Peer, PeerHandlers } from "../transport/mod.ts";
 import type { FromControl, HeadIdentity, ToControl } from "../wire/cluster-messages.ts";
-import type { Answer, HeadsInfo, Query } from "../wire/mod.ts";
+import type { Answer, HeadsInfo, Queries, Query } from "../wire/mod.ts";
 import { HeadActors } from "./actors.ts";
 import { BackupReader } from "./backup.ts";
 import type { HeadConfig } from "./config.ts";
 import type { Host } from "./door.ts";
+import { HeadExplanations } from "./explanations.ts";
 import type { Gate } from "./gate.ts";
 import { HeadGroups, isAboutGroups } from "./groups.ts";
 import { Heads } from "./heads.ts";
@@ -52,6 +53,8 @@ export class HeadRuntime implements Host {
   private readonly divisions = new LeaseDivisions((to, message) => this.send(to, message));
   private readonly actors: HeadActors;
   private readonly groups: HeadGroups;
+  private readonly asks = new Asks((to, query) => this.send(to, query));
+  private readonly explanations: HeadExplanations;
   /** Nodes that have a session. */
   private readonly peers = new Map<NodeId, Peer>();
   private readonly timer: NodeJS.Timeout;
@@ -97,6 +100,13 @@ export class HeadRuntime implements Host {
       send: (to, message) => this.send(to, message),
       jobEnded: (jobId) => this.groups.host.jobEnded(jobId),
     });
+    this.explanations = new HeadExplanations({
+      divisions: this.divisions,
+      members: () => this.members.all(),
+      asks: this.asks,
+      actor: (actorId) => this.actors.explain(actorId),
+      group: (groupId) => ({ sentences: this.groups.host.explain(groupId), considered: [] }),
+    });
     const recording = Recording.of("members", "head", { epoch: state.epoch });
     const effects: MembersEffects = {
       send: (to, message) => this.send(to, message),
@@ -121,6 +131,7 @@ export class HeadRuntime implements Host {
         this.divisions.nodeGone(description.nodeId);
         this.groups.nodeDied(description.nodeId);
         this.actors.nodeDied(description.nodeId, description.name);
+        this.asks.nodeDied(description.nodeId);
         this.peers.get(description.nodeId)?.destroy();
       },
     };
@@ -173,12 +184,11 @@ export class HeadRuntime implements Host {
     return {
       onMessage: (message) => {
         if (message.t !== "query") return;
-        if ((message as Query).method === "backup") {
-          void backup.answer(message as Query).then((answer) => this.options.gate.pass(() => peer.send(answer)));
-          return;
-        }
-        const answer = this.answer(message as Query);
-        this.options.gate.pass(() => peer.send(answer));
+        const reply = (answer: Answer): void => this.options.gate.pass(() => peer.send(answer));
+        const query = message as Query;
+        if (query.method === "backup") void backup.answer(query).then(reply);
+        else if (query.method === "explain-id") void this.explain(query).then(reply);
+        else reply(this.answer(query));
       },
       onClose: () => {
         this.tools.delete(peer);
@@ -227,8 +237,13 @@ export class HeadRuntime implements Host {
         this.divisions.forget(nodeId, message.key);
         return;
       case "query":
-        if (isAboutGroups(message)) void this.groups.answer(message).then((answer) => this.send(nodeId, answer));
+        if (message.method === "explain-id" || message.method === "explain-leases")
+          void this.explain(message).then((answer) => this.send(nodeId, answer));
+        else if (isAboutGroups(message)) void this.groups.answer(message).then((answer) => this.send(nodeId, answer));
         else this.send(nodeId, this.answer(message));
+        return;
+      case "answer":
+        this.asks.answered(nodeId, message);
         return;
       case "bundles-prepared":
       case "bundles-refused":
@@ -291,6 +306,14 @@ export class HeadRuntime implements Host {
     }
   }
 
+  private explain({ id, method, params }: Query): Promise<Answer> {
+    return answerTo(id, () =>
+      method === "explain-id"
+        ? this.explanations.byId(String((params as { id?: unknown } | null)?.id))
+        : this.explanations.leases(params as Queries["explain-leases"]["params"]),
+    );
+  }
+
   private answer({ id, method, params }: Query): Answer {
     if (method === "drain-node") return this.drain(id, params);
     if (method === "nodes")
@@ -299,6 +322,10 @@ export class HeadRuntime implements Host {
         id,
         result: [...this.members.all()].map(({ description, state, use }) => nodeInfo(description, state, use)),
       };
+    if (method === "list-actors") {
+      const { namespace = null } = (params ?? {}) as { readonly namespace?: string | null };
+      return { t: "answer", id, result: this.actors.list(namespace) };
+    }
     if (method === "heads") {
       const { leader, standbys } = this.heads;
       const { place, refusals } = this.options;

@@ -126,6 +126,7 @@ describe("a node's link to its heads", () => {
       },
       onLost: nothing,
       onActors: nothing,
+      onQuery: nothing,
       onExpelled: nothing,
       onNews: (message) => {
         news.push(message);

@@ -64,6 +64,8 @@ export interface ClusterLinkOptions {
   onBundles(order: BundlesOrder): void;
   /** What control says of actors. */
   onActors(message: ActorOrder | BetweenHomes): void;
+  /** Control asks; it is answered by {@link ClusterLink.say}. */
+  onQuery(query: Query): void;
   /** Control has given this node up, for good. */
   onExpelled(error: MobulaError): void;
   /** How it goes, for the log. */
@@ -335,6 +337,9 @@ export class ClusterLink {
         return;
       case "answer":
         this.answered(message);
+        return;
+      case "query":
+        this.options.onQuery(message);
         return;
       default:
         if (isBundlesOrder(message)) this.options.onBundles(message);

@@ -6,9 +6,10 @@
  * the worker as long as others hold what it makes. What it says to the node is handled at once; what the node says to
  * it waits for the end of the turn, since an engine that speaks is not ready to listen.
  */
-import type { JobId, ObjectKey, ProcessId } from "../base/ids.ts";
+import type { JobId, ObjectKey, ProcessId, Seq } from "../base/ids.ts";
 import { adopt, Copies, cancelUnheld, DEPUTY_SEQS_FROM, type InheritedLease, OwnerRuntime } from "../owner/mod.ts";
 import { mapClaims } from "../store/mod.ts";
+import type { Explanation } from "../wire/explanation.ts";
 import type {
   FromNode,
   HandedNotice,
@@ -91,6 +92,18 @@ export class Deputies {
     this.byGiver.get(giver)?.dropTemplates(ids);
   }
 
+  /** What is known of an object of `giver` that was handed over; undefined when it was not. */
+  explain(giver: ProcessId, seq: Seq): Promise<Explanation> | undefined {
+    for (const { runtime } of this.deputiesOf(giver)) {
+      if (runtime.engine.objects.find(seq)) return runtime.explain({ seq }, true);
+    }
+    return undefined;
+  }
+
+  private *deputiesOf(giver: ProcessId): Generator<Deputy> {
+    for (const deputy of this.byId.values()) if (deputy.giver === giver) yield deputy;
+  }
+
   /** True when the process is a deputy. */
   deliver(to: ProcessId, message: FromNode): boolean {
     const deputy = this.byId.get(to);
@@ -119,7 +132,7 @@ class Deputy {
   readonly id: ProcessId;
   readonly runtime: OwnerRuntime;
   readonly copies: Copies;
-  private readonly giver: ProcessId;
+  readonly giver: ProcessId;
   private readonly options: DeputiesOptions;
   private readonly onEnd: () => void;
   private inbox: FromNode[] = [];

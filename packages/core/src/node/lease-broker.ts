@@ -199,6 +199,17 @@ export class LeaseBroker {
     this.asks.delete(client);
   }
 
+  /** For explanations: what an owner asks for under a shape, and where more of it is missing. */
+  asked(
+    client: ProcessId,
+    shape: number,
+  ): { readonly key: string; readonly demand: Demand; readonly waitsAt: readonly NodeId[] } | undefined {
+    const ask = this.asks.get(client)?.get(shape);
+    if (!ask) return undefined;
+    const waitsAt = [...ask.parts].flatMap(([node, { wanted = 0, held }]) => (wanted > held.size ? [node] : []));
+    return { key: ask.key, demand: ask.demand, waitsAt };
+  }
+
   /** Where the worker of a lease lives that another node granted. */
   nodeOf(workerId: string): NodeId | undefined {
     for (const { worker, node } of this.foreign.values()) if (worker.workerId === workerId) return node;

@@ -1,6 +1,8 @@
+export { Asks, answerTo } from "./asks.ts";
 export { isAboutBundles } from "./bundles.ts";
 export { type LogLevel, logLevel, outlivesLauncher } from "./config.ts";
 export { EventRing } from "./event-ring.ts";
+export { keyOf } from "./explanations.ts";
 export { startHealth } from "./health.ts";
 export { type ClusterOptions, type LaunchedNode, type LaunchOptions, launchNode } from "./launch.ts";
 export { follow, type LaunchedProcess } from "./launched-process.ts";

@@ -1,5 +1,5 @@
 /** Answers what processes ask their node; questions about actors go to control. */
-import { InvalidOptionError, isError, type MobulaError } from "../base/errors.ts";
+import { InvalidOptionError } from "../base/errors.ts";
 import type { NodeId, ProcessId, WorkerId } from "../base/ids.ts";
 import { fromUnits, type ResourceUnits } from "../base/resources.ts";
 import { nodeInfo } from "../control/mod.ts";
@@ -7,13 +7,16 @@ import type { LeaseEngine } from "../scheduler/mod.ts";
 import type { StoreServer } from "../store/mod.ts";
 import type { NodeDescription, NodeUse, WorkerOrder } from "../wire/cluster-messages.ts";
 import type { Answer, Query } from "../wire/messages.ts";
-import type { Explanation, Queries } from "../wire/queries.ts";
+import type { Queries } from "../wire/queries.ts";
+import { answerTo } from "./asks.ts";
 import { type ClusterLink, sumOf } from "./cluster-link.ts";
+import type { Explanations } from "./explanations.ts";
 import type { OwnGroups } from "./own-groups.ts";
 import type { Timeline } from "./timeline.ts";
 import type { WorkerPool } from "./worker-pool.ts";
 
 export interface QueryContext {
+  readonly explanations: Explanations;
   readonly description: NodeDescription;
   readonly engine: LeaseEngine;
   readonly store: StoreServer;
@@ -29,19 +32,13 @@ export interface QueryContext {
 type Results = { readonly [M in keyof Queries]: Queries[M]["result"] };
 
 /** Resolves to the answer; a failed question is an answer too. */
-export async function answerQuery(context: QueryContext, from: ProcessId, query: Query): Promise<Answer> {
-  try {
-    return { t: "answer", id: query.id, result: await result(context, from, query) };
-  } catch (error) {
-    const { message } = error as Error;
-    const known = error instanceof Error && isError(error, (error as MobulaError).code ?? "");
-    const { code, kind } = known ? (error as MobulaError) : ({ code: "INTERNAL", kind: "internal" } as const);
-    return { t: "answer", id: query.id, error: { code, kind, message } };
-  }
+export function answerQuery(context: QueryContext, from: ProcessId, query: Query): Promise<Answer> {
+  return answerTo(query.id, () => result(context, from, query));
 }
 
 async function result(context: QueryContext, from: ProcessId, query: Query): Promise<Results[keyof Results]> {
-  const { engine, pool, timeline, cluster, ownGroups } = context;
+  const { engine, pool, timeline, cluster, ownGroups, explanations } = context;
+  if (explanations.isMine(query.method)) return explanations.answer(from, query.method, query.params) as never;
   switch (query.method) {
     case "nodes":
       return cluster ? cluster.query("nodes", null) : [nodeInfo(context.description, "alive", nodeUse(context))];
@@ -61,8 +58,6 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
       if (!cluster)
         throw new InvalidOptionError("this node is in no cluster that could drain it; `mobula stop` ends it");
       return cluster.query("drain-node", query.params as Queries["drain-node"]["params"]);
-    case "explain-shape":
-      return explainShape(engine, from, Number((query.params as { shape?: unknown })?.shape));
     case "kill-worker": {
       const { workerId, reason, nodeId } = query.params as Queries["kill-worker"]["params"];
       if (context.orderElsewhere({ workerId: workerId as WorkerId, kill: String(reason) }, nodeId)) return null;
@@ -106,13 +101,4 @@ export function nodeUse({ engine, store, timeline }: Pick<QueryContext, "engine"
 export function bundleUse({ bundles }: LeaseEngine, isFirst: boolean): Pick<NodeUse, "bundles"> {
   const uses = bundles.use(isFirst);
   return uses.length > 0 ? { bundles: uses } : {};
-}
-
-function explainShape(engine: LeaseEngine, from: ProcessId, shape: number): Explanation {
-  const now = Date.now();
-  const explanation = engine.explain(from, shape, now);
-  if (!explanation) {
-    return { state: "granted", since: now, sentences: ["No lease of this shape is missing."], waitsFor: [] };
-  }
-  return { state: "waiting", since: explanation.sinceMs, sentences: explanation.sentences, waitsFor: [] };
 }

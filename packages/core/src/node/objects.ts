@@ -164,6 +164,11 @@ export class NodeObjects {
     return owned.every(({ name }) => this.moving.get(name));
   }
 
+  /** Which nodes have copies, of an object whose home is here. */
+  copiesOf(name: StoredName): ReturnType<Copies["of"]> {
+    return this.copies.of(name);
+  }
+
   copyDropped(key: number): void {
     this.pulls.dropped(key);
   }

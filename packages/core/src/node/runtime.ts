@@ -6,7 +6,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { assert, unreachable } from "../base/assert.ts";
 import { clockOffsetMs, monotonicMs } from "../base/clock.ts";
-import { ConnectionLostError, type MobulaError } from "../base/errors.ts";
+import { ConnectionLostError, InvalidOptionError, type MobulaError } from "../base/errors.ts";
 import { HeapShrinker } from "../base/heap-shrinker.ts";
 import {
   type JobId,
@@ -55,15 +55,18 @@ import type {
   WorkerOrder,
 } from "../wire/cluster-messages.ts";
 import type {
+  Answer,
   Demand,
   FromNode,
   Hello,
   LeaseGranted,
   LogLines,
+  Query,
   ToNode,
   Welcome,
   WorkerDeath,
 } from "../wire/messages.ts";
+import { answerTo } from "./asks.ts";
 import { BulkDials } from "./bulk-dials.ts";
 import { answerOf, eventOf, isAboutBundles } from "./bundles.ts";
 import type { ClaimPages } from "./claims.ts";
@@ -76,6 +79,7 @@ import { Deputies } from "./deputies.ts";
 import { Drain } from "./drain.ts";
 import type { EarlySocket } from "./early-socket.ts";
 import { EventRing } from "./event-ring.ts";
+import { Explanations } from "./explanations.ts";
 import { trimHeapSoon, trimHeapWhenGrown } from "./heap-trim.ts";
 import { LeaseBroker, type LeaseNotice } from "./lease-broker.ts";
 import { LeaseLoop } from "./lease-loop.ts";
@@ -243,6 +247,7 @@ export class NodeRuntime {
   });
   private readonly bulkDials: BulkDials;
   cluster: ClusterLink | undefined;
+  readonly explanations: Explanations;
   private readonly drain = new Drain({
     steps: [
       {
@@ -410,9 +415,13 @@ export class NodeRuntime {
       send: (node, message) => this.peers?.send(node, message),
       hear: (from, message) => this.fromNode(from, message),
       find: (tag) => this.cluster?.say({ t: "find-node", tag }),
-      changed: (node) => this.peers?.know(node),
+      changed: (node) => {
+        this.peers?.know(node);
+        this.explanations.heardOf(node);
+      },
       died: (tag, node) => {
         if (node) this.peers?.know(node);
+        if (node) this.explanations.asks.nodeDied(node.nodeId);
         if (node) this.broker.nodeDied(node.nodeId, node.name);
         this.router.homeDied(tag);
         this.objects.nodeDied(tag);
@@ -431,6 +440,27 @@ export class NodeRuntime {
       namespaceOf: (job) => this.namespaces.get(job) ?? "",
       misplaced: (demand) => this.misplaced(demand),
     });
+    this.explanations = new Explanations(config, {
+      control: config.cluster && ((method, params) => this.theCluster.query(method, params)),
+      actor: (actorId) => this.control.explainActor(actorId),
+      engine: () => this.engine,
+      send: (to, query) => this.peers?.send(to, query),
+      node: (tag) => this.neighbours.get(tag),
+      isDead: (tag) => this.neighbours.isDead(tag),
+      asked: (client, shape) => this.broker.asked(client, shape),
+      toOwner: (owner, message) => {
+        const member = this.members.get(owner);
+        member?.peer.send(message);
+        return member !== undefined;
+      },
+      deputy: (owner, seq) => this.deputies.explain(owner, seq),
+      holds: (key) => this.control.holdsOf(key),
+      copies: (name) => this.objects.copiesOf(name),
+      describeProcess: (process) => {
+        const member = this.members.get(process);
+        return member && `${member.role} ${member.pid}`;
+      },
+    });
     const state = options.state ?? createMemoryState();
     this.control = createControl(
       {
@@ -441,7 +471,7 @@ export class NodeRuntime {
         killWorker: (workerId, intended) => this.pool.kill(workerId, intended),
         freeStored: (names) => this.objects.free(names),
         persist: persistThrough(state),
-        explainRequest: (requestId) => this.engine.explainRequest(requestId, Date.now())?.sentences ?? [],
+        explainRequest: (requestId) => this.engine.explainRequest(requestId, Date.now()) ?? { sentences: [] },
       },
       {
         nodeId: config.nodeId,
@@ -499,6 +529,7 @@ export class NodeRuntime {
       onBundles: (order) => this.feed(eventOf(order)),
       onDrain: (deadlineMs) => this.drain.begin(deadlineMs, monotonicMs()),
       onActors: (message) => this.fromControl(message),
+      onQuery: (query) => void this.answerAsked(query).then((answer) => this.cluster?.say(answer)),
       onLost: () => this.clusterActors?.lost(),
       onExpelled: (error) => {
         this.log.write("error", `this node was given up by its cluster: ${error.message}`);
@@ -552,6 +583,12 @@ export class NodeRuntime {
         else this.sendLines(jobId, { t: "log", lines }, hops);
         return;
       }
+      case "query":
+        void this.answerAsked(message).then((answer) => this.peers?.send(from, answer));
+        return;
+      case "answer":
+        this.explanations.asks.answered(from, message);
+        return;
       case "worker-order":
         if (message.kill !== undefined) this.pool.kill(message.workerId, message.kill);
         if (message.interrupt !== undefined) this.pool.interrupt(message.workerId, message.interrupt);
@@ -564,6 +601,20 @@ export class NodeRuntime {
         if (isAboutCopies(message)) this.objects.hear(nodeTag(from), message);
         else this.router.fromHome(nodeTag(from), message);
     }
+  }
+
+  /** By control, or by another node. */
+  private answerAsked({ id, method, params }: Query): Promise<Answer> {
+    return answerTo(id, () => {
+      if (this.explanations.isMine(method)) return this.explanations.answer(undefined, method, params);
+      throw new InvalidOptionError(`a node does not answer "${method}" to others`);
+    });
+  }
+
+  /** Of a node that has joined. */
+  private get theCluster(): ClusterLink {
+    if (!this.cluster) throw new ConnectionLostError("this node is only joining its cluster");
+    return this.cluster;
   }
 
   /** Dead, or never to be heard: neither of the two nodes can be dialled. */
@@ -881,6 +932,9 @@ export class NodeRuntime {
         return;
       case "events":
         this.events.push(message.batch);
+        return;
+      case "explained":
+        this.explanations.explained(message.id, message.explanation);
         return;
       case "events-reported":
         this.timeline.reported(from, message.id);

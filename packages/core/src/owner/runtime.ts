@@ -5,7 +5,7 @@
 import { unreachable } from "../base/assert.ts";
 import { wallMs } from "../base/clock.ts";
 import { type ErrorKind, errorFromCode } from "../base/errors.ts";
-import type { JobId, ProcessId, Seq, StoredName, WorkerId } from "../base/ids.ts";
+import type { JobId, NodeId, ProcessId, Seq, StoredName, WorkerId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/limits.ts";
 import { EventRecorder, RunHistory } from "../events/mod.ts";
 import { Access, connectUnix, type Peer, type PeerHandlers } from "../transport/mod.ts";
@@ -25,7 +25,15 @@ import {
 import { guardKey, type MapClaims, OwnerClaims } from "./claims.ts";
 import type { OwnerEffects, ProgramEffects } from "./effects.ts";
 import { OwnerEngine, type OwnerEngineOptions } from "./engine.ts";
-import { explainActor, explainObject, type OwnerExplanation, type Question } from "./explain.ts";
+import {
+  describeLoss,
+  explainActor,
+  explainObject,
+  NODE_NAMED,
+  type OwnerExplanation,
+  type Question,
+  withoutNodes,
+} from "./explain.ts";
 import { describeProcess } from "./process-state.ts";
 import type { ClaimTable, WorkerLink } from "./records.ts";
 import { WorkerSession } from "./worker-session.ts";
@@ -162,7 +170,13 @@ export class OwnerRuntime {
         });
       },
       taskEvent: (task, worker, runMicros, at, outcome) => {
-        this.history.add(task, worker.pid, runMicros, at);
+        const { lease } = task;
+        const shape = lease?.shape.id;
+        if (outcome === "ok") this.history.add(task, worker, shape, runMicros, at);
+        else {
+          const failure = outcome === "error" ? "threw" : describeLoss(lease?.death);
+          this.history.add(task, worker, shape, runMicros, at, failure);
+        }
         this.events.record(task, worker, runMicros, at, outcome);
         this.eventTimer ??= setTimeout(this.sendEvents, EVENTS_SENT_EVERY_MS).unref();
       },
@@ -251,8 +265,12 @@ export class OwnerRuntime {
     });
   }
 
-  /** What this owner knows of a wait, completed by what the node and the system know. */
-  async explain(target: { readonly seq: Seq } | { readonly actor: number }): Promise<Explanation> {
+  /**
+   * What this owner knows of a wait, completed by what the node and the system know.
+   *
+   * @param isPassedOn somebody else wants to know, and asks others himself.
+   */
+  async explain(target: { readonly seq: Seq } | { readonly actor: number }, isPassedOn = false): Promise<Explanation> {
     const nowMs = wallMs();
     const engine = this.enter();
     // The node is asked after it was told of everything that waits.
@@ -265,31 +283,51 @@ export class OwnerRuntime {
       own = explainActor(actor, nowMs);
     }
     const { ask = [], ...explanation } = own;
-    const answers = await Promise.all(ask.map((question) => this.ask(question)));
+    const asked = isPassedOn ? ask.filter(({ kind }) => kind !== "elsewhere") : ask;
+    const answers = await Promise.all(asked.map((question) => this.ask(question)));
     const sentences = [...explanation.sentences, ...answers.flatMap((answer) => answer?.sentences ?? [])].map(sentence);
-    const considered = answers.find((answer) => answer?.considered)?.considered;
+    const { considered, verdicts } = answers.find((answer) => answer?.considered) ?? {};
     return {
       ...explanation,
-      sentences: [...new Set(sentences)],
+      sentences: await this.withNames([...new Set(sentences)]),
       waitsFor: [...explanation.waitsFor, ...answers.flatMap((answer) => answer?.waitsFor ?? [])],
       ...(considered && { considered }),
+      ...(verdicts && { verdicts }),
     };
   }
 
-  private async ask(
-    question: Question,
-  ): Promise<Pick<Explanation, "sentences" | "waitsFor" | "considered"> | undefined> {
+  /** The nodes in the sentences by their names. By itself a node goes without saying. */
+  private async withNames(sentences: readonly string[]): Promise<readonly string[]> {
+    if (!this.place?.access) return sentences.map(withoutNodes);
+    const ids = new Set(sentences.flatMap((text) => [...text.matchAll(NODE_NAMED)].map(([, id]) => id as NodeId)));
+    if (ids.size === 0) return sentences;
+    const names = (await this.query("node-names", { ids: [...ids] })) as Queries["node-names"]["result"];
+    const byId = new Map(names);
+    return sentences.map((text) => text.replaceAll(NODE_NAMED, (words, id: NodeId) => byId.get(id) ?? words));
+  }
+
+  private async ask(question: Question): Promise<Omit<Explanation, "state" | "since"> | undefined> {
     switch (question.kind) {
       case "shape":
-        return (await this.query("explain-shape", { shape: question.shape })) as Explanation;
+        return (await this.query("explain-shape", omitKind(question))) as Explanation;
+      case "object":
+        // Inline, all there is lies in this process.
+        if (!this.place) return undefined;
+        return (await this.query("explain-object", omitKind(question))) as Explanation;
+      case "elsewhere":
+        return (await this.query("explain-id", { id: question.key })) as Explanation;
       case "actor":
         return (await this.query("explain-actor", { actorId: question.actorId })) as Explanation;
       case "wait":
         return (await this.query("explain-wait", { by: question.by })) as Explanation;
       case "process": {
         // Inline the worker is this process, which runs this line.
-        const state = question.pid === process.pid ? undefined : describeProcess(question.pid);
-        return state === undefined ? undefined : { sentences: [state], waitsFor: [] };
+        if (question.pid === process.pid) return undefined;
+        const isHere = !this.place?.access || question.nodeId === this.place.nodeId;
+        const state = isHere
+          ? describeProcess(question.pid)
+          : ((await this.query("explain-process", omitKind(question))) as string | null);
+        return state ? { sentences: [state], waitsFor: [] } : undefined;
       }
       default:
         return unreachable(question);
@@ -330,6 +368,17 @@ export class OwnerRuntime {
     if (message.t === "report-events") {
       this.sendEvents();
       this.toNode({ t: "events-reported", id: message.id });
+      return true;
+    }
+    if (message.t === "explain") {
+      const { id } = message;
+      const said = (explanation: Explanation): void => {
+        this.toNode({ t: "explained", id, explanation });
+        this.flushNode();
+      };
+      this.explain({ seq: message.seq }, true).then(said, (error: Error) =>
+        said({ state: "unknown", since: wallMs(), sentences: [error.message], waitsFor: [] }),
+      );
       return true;
     }
     if (message.t === "store-orphans") {
@@ -440,6 +489,10 @@ export class OwnerRuntime {
     for (const next of link.whenClosed.splice(0)) next();
     this.schedule();
   }
+}
+
+function omitKind<T extends { readonly kind: string }>({ kind: _kind, ...rest }: T): Omit<T, "kind"> {
+  return rest;
 }
 
 /** Names come first in most of them, so they keep their case. */

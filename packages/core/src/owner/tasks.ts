@@ -647,6 +647,13 @@ export class TaskTable {
     return undefined;
   }
 
+  /** Why a stored return of it would not be made again; undefined when it would. */
+  whyNotRebuilt(task: TaskRecord): string | undefined {
+    return (
+      this.whyNever(task) ?? (task.state === TASK_STATE.done && !task.hasLineage ? "nothing is kept of it" : undefined)
+    );
+  }
+
   private whyNever(task: TaskRecord): string | undefined {
     if (task.actor) return `${task.name} is a call of an actor, which is not run again for what it gave`;
     return this.maxRetries(task) === 0 ? `${task.name} has maxRetries 0` : undefined;

@@ -28,17 +28,19 @@ describe("explanations", () => {
     view.apply({ kind: "node-died", nodeId: n("n3") });
     expect(placer.explain(decision.id)?.sentences).toEqual([
       "f wants { cpu: 1 } and a node with tier not spot; it went to n7, the least utilised of those with room, at 0 %, since n1, which asked, was at 75 %.",
-      "n1 had room, but was 75 % utilised.",
+      "n7 was chosen.",
       "n2 had room, but was 25 % utilised.",
-      "n3 has 0.5 of 2 cpu free, and 1 is wanted.",
+      "n1 had room, but was 75 % utilised.",
       "n4 had room, but has GPUs, and is kept for work that wants them.",
+      "n3 has 0.5 of 2 cpu free, and 1 is wanted.",
       'n5 has the label tier "spot", and not "spot" is wanted.',
       "n6 is draining and takes nothing new.",
-      "n7 was chosen.",
     ]);
-    expect(placer.explain(decision.id)?.considered[2]).toEqual({
-      nodeId: "n3",
-      verdict: "n3 has 0.5 of 2 cpu free, and 1 is wanted",
+    expect(placer.explain(decision.id)?.considered[5]).toEqual({
+      nodeId: "n5",
+      name: "n5",
+      labels: { tier: "spot" },
+      verdict: 'has the label tier "spot", and not "spot" is wanted',
     });
   });
 
@@ -52,12 +54,14 @@ describe("explanations", () => {
     const explained = placer.explain(decision.id);
     expect(explained?.sentences).toEqual([
       "f wants { gpu: 4 }; it went to n501, whose turn it was.",
-      "500 nodes have too little gpu free for 4 (0 to 3 gpu free), for example n1, n2, n3.",
+      "500 nodes have too little gpu free for 4 (0 to 3 gpu free), for example n3, n7, n11.",
       "400 nodes can never offer 4 gpu (0 gpu in all), for example n601, n602, n603.",
       "99 nodes had room; their turn comes later, for example n502, n503, n504.",
       "n501 was chosen.",
     ]);
     expect(explained?.considered).toHaveLength(64);
+    expect(explained?.considered[0]).toMatchObject({ name: "n501", verdict: "was chosen" });
+    expect(explained?.verdicts?.map(({ count }) => count)).toEqual([500, 400, 99, 1]);
   });
 
   test("say why a demand waits, by what is known now", () => {
@@ -83,19 +87,21 @@ describe("explanations", () => {
     ];
     expect(told({ shape, strategy: "default", locality })).toEqual([
       "f wants { cpu: 1 }; it went to n2, which has most of its arguments: 4 MiB.",
-      "n1 had room, and only 1 MiB of the arguments.",
       "n2 was chosen.",
+      "n1 had room, and only 1 MiB of the arguments.",
       "n3 had room, and nothing of the arguments.",
     ]);
-    expect(told({ shape, strategy: "default", from: n("n2") })?.slice(0, 2)).toEqual([
+    expect(told({ shape, strategy: "default", from: n("n2") })?.slice(0, 3)).toEqual([
       "f wants { cpu: 1 }; it went to n2, the node that asked, which was 25 % utilised, under 50 %.",
+      "n2 was chosen.",
       "n1 had room; the node that asked goes first.",
     ]);
-    expect(told({ shape, strategy: { nodeId: n("n2"), soft: false } })?.slice(0, 2)).toEqual([
+    expect(told({ shape, strategy: { nodeId: n("n2"), soft: false } })?.slice(0, 3)).toEqual([
       "f wants { cpu: 1 }; it went to n2, the node that it named.",
+      "n2 was chosen.",
       "n1 is not the node that was named.",
     ]);
-    expect(told({ shape: shapeOf({ gpu: 1 }), strategy: "default" })?.[3]).toBe(
+    expect(told({ shape: shapeOf({ gpu: 1 }), strategy: "default" })?.[1]).toBe(
       "n3 has 1 of 2 gpu free, in pieces that are too small, and 1 is wanted.",
     );
   });

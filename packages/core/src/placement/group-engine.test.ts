@@ -216,10 +216,10 @@ test("why a group is where it is can be told afterwards, also of the nodes that 
   world.report("n1");
   expect(world.engine.explain("g", 0)?.sentences).toEqual([
     "placement group g is ready: its 1 bundles are on n2, as PACK.",
-    "n1 has 1 of 2 cpu free, and 2 are wanted.",
     "n2 has 1 of its bundles.",
-    "n3 has 1 cpu in all, and 2 are wanted.",
     "n4 had room, and was not needed.",
+    "n1 has 1 of 2 cpu free, and 2 are wanted.",
+    "n3 has 1 cpu in all, and 2 are wanted.",
   ]);
 });
 

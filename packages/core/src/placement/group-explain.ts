@@ -9,7 +9,7 @@ import { kindsOf } from "./gang-kinds.ts";
 import { missingOf } from "./group-placing.ts";
 import { coverNow, type Group, nameOf, type Reservation } from "./group-state.ts";
 import { Shape } from "./shape.ts";
-import { obstacle, type Verdict } from "./verdict.ts";
+import { obstacle, RANK, type Verdict } from "./verdict.ts";
 
 const NAMED_MAX = 5;
 const KINDS_MAX = 3;
@@ -51,17 +51,24 @@ function placed(about: About): Explained {
   const kinds = shapesOf(group, [...bundles.keys()]);
   const nodes = explainNodes(view, view.journal.statesAt(group.decidedAtVersion), (node, state) => {
     const has = onNode.get(node.id);
-    if (has) return { kind: "chosen", text: `has ${count(has)} of its bundles`, plural: "have some of its bundles" };
+    if (has)
+      return {
+        kind: "chosen",
+        rank: RANK.chosen,
+        text: `has ${count(has)} of its bundles`,
+        plural: "have some of its bundles",
+      };
     const problems = kinds.map((kind) => obstacle(state, kind));
     const [problem] = problems;
     if (problem && problems.every(Boolean)) return problem;
     return UNUSED;
   });
-  return { sentences: [opening, ...nodes.sentences], considered: nodes.considered };
+  return { ...nodes, sentences: [opening, ...nodes.sentences] };
 }
 
 const UNUSED: Verdict = {
   kind: "unused",
+  rank: RANK.room,
   text: "had room, and was not needed",
   plural: "had room, and were not needed",
 };
@@ -96,10 +103,10 @@ function waits(about: About): Explained {
   if (ahead > 0) sentences.push(`${count(ahead)} other groups go first, by priority or because they are older.`);
   if (earmark.isFor(group)) sentences.push("Nodes keep new work away for it for a while.");
   else if (earmark.isActive) sentences.push("Nodes keep new work away for another group for a while.");
-  return { sentences, considered: nodes.considered };
+  return { ...nodes, sentences };
 }
 
-const HAS_ROOM: Verdict = { kind: "room", text: "has room for one", plural: "have room for one" };
+const HAS_ROOM: Verdict = { kind: "room", rank: RANK.room, text: "has room for one", plural: "have room for one" };
 
 const shapesOf = ({ spec }: Group, indexes: readonly number[]): Shape[] =>
   kindsOf(indexes.flatMap((index) => spec.bundles[index] ?? [])).map(

@@ -112,6 +112,31 @@ describe("a division", () => {
     expect(divider.explain("b")).toBeUndefined();
   });
 
+  test("why a node was asked is remembered as it was, also when its owner has ended", () => {
+    const view = clusterOf([{ cpu: 1 }, { cpu: 1 }, { cpu: 1 }]);
+    report(view, "n1", { cpu: 0 });
+    const divider = new LeaseDivider(view);
+    divider.divide("a", request(1));
+    report(view, "n1", { cpu: 1 });
+    report(view, "n2", { cpu: 0 });
+    divider.divide("a", request(1, { granted: grants({ n2: 1 }) }));
+    const told = [
+      "f wants { cpu: 1 }; it went to n2, the least utilised of those with room, at 0 %.",
+      "n2 was chosen.",
+      "n3 had room, and was not the first of equally good ones.",
+      "n1 has 0 of 1 cpu free, and 1 is wanted.",
+    ];
+    expect(divider.explainAt("a", nodeId("n2"))?.sentences).toEqual(told);
+    expect(divider.explainAt("a", nodeId("n1"))).toBeUndefined();
+    divider.forget("a");
+    expect(divider.explainAt("a", nodeId("n2"))?.sentences).toEqual(told);
+    for (let past = 0; past < 1_000; past++) {
+      divider.divide(`${past}`, request(1));
+      divider.forget(`${past}`);
+    }
+    expect(divider.explainAt("a", nodeId("n2"))).toBeUndefined();
+  });
+
   test("of very many leases over very many nodes is even and quick", () => {
     const view = clusterOf(Array.from({ length: 1_000 }, () => ({ cpu: 64 })));
     const division = new LeaseDivider(view).divide("a", request(32_000));

@@ -12,7 +12,7 @@
 import type { NodeId } from "../base/ids.ts";
 import { fits, slots } from "./amounts.ts";
 import type { ClusterView } from "./cluster-view.ts";
-import { type Explained, explainOutcome } from "./explain.ts";
+import { type Explained, explainNow, explainOutcome } from "./explain.ts";
 import type { Node } from "./node-state.ts";
 import { type Outcome, outcomeOf } from "./outcome.ts";
 import { type Choice, couldEverFit, type PlacementRequest } from "./policy.ts";
@@ -40,14 +40,26 @@ interface Ask {
   readonly at: Map<NodeId, number>;
   /** Asked for and not granted: it is kept off the view, or all who divide would count on the same room. */
   readonly holds: number[];
-  /** The last step of the division, and the view before it. */
+  /** The last step of the division. */
   last: Outcome | undefined;
-  version: number;
+  /** Why each node was asked, as far as it was asked by the policy. */
+  readonly steps: Map<NodeId, Step>;
 }
+
+interface Step {
+  readonly request: PlacementRequest;
+  readonly outcome: Outcome;
+  /** Of the view before it. */
+  readonly version: number;
+}
+
+/** So many owners' demands are remembered that are over. */
+const PAST_MAX = 1_000;
 
 export class LeaseDivider {
   private readonly view: ClusterView;
   private readonly asks = new Map<string, Ask>();
+  private readonly past = new Map<string, Ask>();
 
   constructor(view: ClusterView) {
     this.view = view;
@@ -65,18 +77,20 @@ export class LeaseDivider {
       at: trimmed(view, request),
       holds: [],
       last: undefined,
-      version: view.journal.version,
+      steps: before?.steps ?? new Map(),
     };
     this.asks.set(key, ask);
     let missing = request.wanted - sum(ask.at);
     if (missing > 0 && before) missing -= this.keepWhereRoom(ask, before, request, missing);
     while (missing > 0) {
-      ask.version = view.journal.version;
+      const { version } = view.journal;
       const outcome = outcomeOf(view, request);
       ask.last = outcome;
       if (outcome.kind === "refused") return outcome;
-      if (outcome.kind === "placed") missing -= this.place(ask, outcome.choice, request, missing);
-      else {
+      if (outcome.kind === "placed") {
+        ask.steps.set(outcome.choice.node.id, { request, outcome, version });
+        missing -= this.place(ask, outcome.choice, request, missing);
+      } else {
         this.wait(ask, before, request, outcome, missing);
         break;
       }
@@ -84,28 +98,41 @@ export class LeaseDivider {
     return { kind: "divided", at: ask.at };
   }
 
-  /** Why it was divided as it was, or why some of it waits; undefined when nothing was asked for under the key. */
+  /** Why some of it waits, by what is known now; undefined when nothing was asked for under the key. */
   explain(key: string): Explained | undefined {
     const ask = this.asks.get(key);
     if (!ask) return undefined;
+    const { view } = this;
     const { request, last, at } = ask;
     const parts = [...at].map(([nodeId, count]) => {
       const granted = request.granted.get(nodeId) ?? 0;
-      const name = this.view.node(nodeId)?.name ?? nodeId;
+      const name = view.node(nodeId)?.name ?? nodeId;
       return `${count} at ${name}${granted > 0 ? ` (${granted} granted)` : ""}`;
     });
     const shown = parts.slice(0, NODES_TOLD_MAX).join(", ") + (parts.length > NODES_TOLD_MAX ? ", ..." : "");
-    const opening = `${request.shape.name} could use ${request.wanted} leases; asked for at ${at.size} nodes: ${shown}.`;
+    const opening = `${request.shape.name} could use ${request.wanted} leases; asked for ${at.size === 1 ? "at 1 node" : `at ${at.size} nodes`}: ${shown}.`;
     if (!last) return { sentences: [opening], considered: [] };
-    const changed = this.view.journal.statesAt(ask.version);
-    const about = explainOutcome({ view: this.view, request, outcome: last, changed });
-    return { sentences: [opening, ...about.sentences], considered: about.considered };
+    const about = explainNow(view, request);
+    // Of what is refused nothing is asked for.
+    return at.size === 0 ? about : { ...about, sentences: [opening, ...about.sentences] };
+  }
+
+  /** Why this node was asked, also when the owner has ended since; undefined when it was not, or that is forgotten. */
+  explainAt(key: string, nodeId: NodeId): Explained | undefined {
+    const step = (this.asks.get(key) ?? this.past.get(key))?.steps.get(nodeId);
+    return step && explainOutcome({ ...step, view: this.view, changed: this.view.journal.statesAt(step.version) });
   }
 
   /** The owner is gone, or will not ask again. */
   forget(key: string): void {
-    for (const hold of this.asks.get(key)?.holds ?? []) this.view.release(hold);
+    const ask = this.asks.get(key);
+    if (!ask) return;
+    for (const hold of ask.holds) this.view.release(hold);
     this.asks.delete(key);
+    if (ask.steps.size === 0) return;
+    this.past.set(key, ask);
+    const [oldest] = this.past.keys();
+    if (this.past.size > PAST_MAX && oldest !== undefined) this.past.delete(oldest);
   }
 
   private takeNewlyGranted(before: Ask, { shape, granted }: LeaseRequest): void {

@@ -1,8 +1,7 @@
 /** Places single demands (tasks, actors), and remembers the last decisions so that they can be explained. */
 import type { NodeId } from "../base/ids.ts";
 import type { ClusterView } from "./cluster-view.ts";
-import { type Explained, explainOutcome } from "./explain.ts";
-import type { Node, NodeState } from "./node-state.ts";
+import { type Explained, explainNow, explainOutcome } from "./explain.ts";
 import { type Outcome, outcomeOf } from "./outcome.ts";
 import type { PlacementRequest } from "./policy.ts";
 
@@ -75,11 +74,8 @@ export class Placer {
     });
   }
 
-  /** The same for a demand that is not decided now, by what is known now: why it waits. */
+  /** See {@link explainNow}. */
   explainNow(request: PlacementRequest): Explained {
-    const { view } = this;
-    return explainOutcome({ view, request, outcome: outcomeOf(view, request), changed: NOTHING_CHANGED });
+    return explainNow(this.view, request);
   }
 }
-
-const NOTHING_CHANGED: ReadonlyMap<Node, NodeState | undefined> = new Map();

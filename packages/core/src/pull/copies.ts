@@ -70,6 +70,12 @@ export class Copies {
     return this.records.size;
   }
 
+  /** Which nodes besides the maker have it, and whether all of it; for explanations. */
+  of(name: StoredName): readonly (readonly [tag: Tag, isWhole: boolean])[] {
+    const { holders = new Map<Tag, Holder>() } = this.records.get(name) ?? {};
+    return [...holders].map(([tag, { isComplete }]) => [tag, isComplete]);
+  }
+
   locate(from: Tag, name: StoredName, failed?: CopyLocate["failed"]): void {
     const known = this.records.get(name);
     if (!known) {

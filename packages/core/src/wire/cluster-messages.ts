@@ -181,6 +181,7 @@ export type ToControl =
   | DivideLeases
   | ForgetLeases
   | Query
+  | Answer
   | NodeStatement
   | JobBegan
   | AskControl
@@ -316,6 +317,7 @@ export type FromControl =
   | KnownHeads
   | LeasesDivided
   | NodeDrain
+  | Query
   | Answer
   | ActorWorkerWanted
   | ActorWorkerReleased
@@ -363,7 +365,15 @@ export interface JobLog {
   readonly hops: number;
 }
 
-export type BetweenNodes = LeaseAsk | LeaseGiveBack | WorkerOrder | JobLog | AboutCopies | BetweenHomes;
+export type BetweenNodes =
+  | LeaseAsk
+  | LeaseGiveBack
+  | WorkerOrder
+  | JobLog
+  | AboutCopies
+  | BetweenHomes
+  | Query
+  | Answer;
 
 // Objects. The home of an object's owner knows where there are copies of it.
 

@@ -10,6 +10,7 @@ import type { ErrorKind } from "../base/errors.ts";
 import type { ActorId, JobId, LeaseId, NodeId, ObjectKey, ProcessId, Seq, StoredName, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import type { AccessFiles } from "./access.ts";
+import type { Explanation } from "./explanation.ts";
 import type { Language } from "./language.ts";
 
 // ── values ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -407,6 +408,12 @@ export interface WaitReport {
   readonly ended: readonly number[];
 }
 
+/** Answers {@link Explain}. */
+export interface Explained {
+  readonly t: "explained";
+  readonly id: number;
+  readonly explanation: Explanation;
+}
 /** A question with one answer; `method` and the types are in `queries.ts`. */
 export interface Query {
   readonly t: "query";
@@ -471,6 +478,7 @@ export type ToNode =
   | StoreUnpin
   | StoreClaims
   | Query
+  | Explained
   | EventBatch
   | EventsReported;
 
@@ -721,6 +729,13 @@ export interface ProcessGone {
   readonly isLost: boolean;
 }
 
+/** Why an object of the receiver waits, failed or was slow: somebody asks who is not its owner. */
+export interface Explain {
+  readonly t: "explain";
+  readonly id: number;
+  readonly seq: Seq;
+}
+
 export type FromNode =
   | Welcome
   | ProcessGone
@@ -747,6 +762,7 @@ export type FromNode =
   | Collect
   | LogLines
   | Answer
+  | Explain
   | StateHolds
   | ReportEvents
   | Goodbye;

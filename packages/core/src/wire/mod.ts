@@ -1,6 +1,7 @@
 export type { AccessFiles, TlsFiles } from "./access.ts";
 export { type Batch, Batcher, unbatch } from "./batches.ts";
 export { isHotFrame, pack, unpack, writeCold } from "./cold.ts";
+export type { Explanation } from "./explanation.ts";
 export { type FailureRecord, packFailure, unpackFailure } from "./failure.ts";
 export * from "./hot.ts";
 export { checkLanguage, LANGUAGE, type Language } from "./language.ts";

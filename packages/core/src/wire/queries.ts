@@ -1,6 +1,8 @@
 /** Questions a process can ask its node (`Query`/`Answer`): method name → parameters and result. */
-import type { ActorId, JobId, NodeId } from "../base/ids.ts";
+import type { ActorId, JobId, NodeId, ObjectKey, ProcessId, StoredName } from "../base/ids.ts";
 import type { Resources, ResourceUnits } from "../base/resources.ts";
+import type { Explanation } from "./explanation.ts";
+import type { Demand } from "./messages.ts";
 
 /** A node, as `nodes()` lists it. */
 export interface NodeInfo {
@@ -31,19 +33,6 @@ export interface ActorInfo {
   /** Of the process that it lives in; null while it has none. */
   readonly pid: number | null;
   readonly restarts: number;
-}
-
-/** Why something waits, failed or was slow, in sentences with numbers. */
-export interface Explanation {
-  /** `"queued"`, `"running"` and so on; docs/debugging.md has the list. */
-  readonly state: string;
-  /** Since when: milliseconds since the epoch. */
-  readonly since: number;
-  readonly sentences: readonly string[];
-  /** Ids of the objects, tasks or actors that it waits for. */
-  readonly waitsFor: readonly string[];
-  /** What each node says to the demand. */
-  readonly considered?: readonly { readonly nodeId: string; readonly verdict: string }[];
 }
 
 /** The heads of a cluster, each as `host:port`. */
@@ -93,7 +82,23 @@ export interface Queries {
     result: { actorId: ActorId; className: string; host: Uint8Array };
   };
   "list-actors": { params: { namespace: string | null }; result: readonly ActorInfo[] };
-  "explain-shape": { params: { shape: number }; result: Explanation };
+  /** Why leases of a shape are missing, or why the node `at` was chosen for one of them. */
+  "explain-shape": { params: { shape: number; at?: NodeId }; result: Explanation };
+  /** The same of a broker's demand, from control. */
+  "explain-leases": {
+    params: { node: NodeId; key: string; demand: Demand; at?: NodeId };
+    result: Explanation;
+  };
+  /** Why a node grants no more leases of a shape to an owner, of whatever node. */
+  "explain-waiting": { params: { client: ProcessId; shape: number }; result: Explanation };
+  /** Of an object, a task, an actor or a placement group, by its id; asked of any node, or of control. */
+  "explain-id": { params: { id: string }; result: Explanation };
+  /** Where a stored object is, and who holds it; asked of the node of its owner. */
+  "explain-object": { params: { key: ObjectKey; name?: StoredName }; result: Explanation };
+  /** For people: `node two (10.0.0.2:20001)`, of those that are known. */
+  "node-names": { params: { ids: readonly NodeId[] }; result: readonly (readonly [NodeId, string])[] };
+  /** What the system says of a process of a node. */
+  "explain-process": { params: { pid: number; nodeId: NodeId }; result: string | null };
   "explain-actor": { params: { actorId: ActorId }; result: Explanation };
   /** What `task:<key>` or `actor:<id>` waits for itself, when that has lasted a second. */
   "explain-wait": { params: { by: string }; result: Explanation };
