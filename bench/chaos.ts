@@ -1,4 +1,7 @@
-/** The load of `npm run soak` for five minutes (or `--seconds`) while workers are killed all the time: `npm run chaos`. */
+/**
+ * The load of `npm run soak` for a quarter of an hour (or `--seconds`) on a cluster of this machine, while workers are killed all
+ * the time, and nodes, the head and links fail: `npm run chaos`. With `--nodes 0` without a cluster, and only workers are killed.
+ */
 import { loadCommand } from "./load/command.ts";
 
-await loadCommand({ name: "chaos", killsPerOperation: 0.4, seconds: 300 });
+await loadCommand({ name: "chaos", killsPerOperation: 0.4, seconds: 900, nodes: 4 });

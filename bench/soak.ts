@@ -4,4 +4,4 @@
  */
 import { loadCommand } from "./load/command.ts";
 
-await loadCommand({ name: "soak", killsPerOperation: 0.02, seconds: 600 });
+await loadCommand({ name: "soak", killsPerOperation: 0.02, seconds: 600, nodes: 0 });

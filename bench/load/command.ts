@@ -6,30 +6,43 @@ export async function loadCommand(options: {
   readonly name: string;
   readonly killsPerOperation: number;
   readonly seconds: number;
+  readonly nodes: number;
 }): Promise<void> {
   const { name, killsPerOperation } = options;
   let seconds = options.seconds;
+  let nodes = options.nodes;
   let seed = pickSeed();
   try {
     const { values } = parseArgs({
-      options: { seconds: { type: "string" }, seed: { type: "string" }, help: { type: "boolean", short: "h" } },
+      options: {
+        seconds: { type: "string" },
+        seed: { type: "string" },
+        nodes: { type: "string" },
+        help: { type: "boolean", short: "h" },
+      },
     });
     if (values.help === true) {
-      console.log(`npm run ${name} -- [--seconds N (default ${seconds})] [--seed N (default: another each time)]`);
+      console.log(
+        `npm run ${name} -- [--seconds N (default ${seconds})] [--seed N (default: another each time)]\n` +
+          `  [--nodes N, of a cluster on this machine; 0: without a cluster (default ${nodes})]`,
+      );
       return;
     }
     if (values.seconds !== undefined) seconds = number("seconds", values.seconds);
     if (values.seed !== undefined) seed = number("seed", values.seed);
+    if (values.nodes !== undefined) nodes = wholeNumber("nodes", values.nodes);
   } catch (error) {
     console.error(`${name}: ${(error as Error).message} (see --help)`);
     process.exitCode = 1;
     return;
   }
   try {
-    await runLoad({ seconds, seed, killsPerOperation, print: (line) => console.log(line) });
+    await runLoad({ seconds, seed, killsPerOperation, nodes, print: (line) => console.log(line) });
   } catch (error) {
     console.error(error);
-    console.error(`${name}: failed; the same operations again: npm run ${name} -- --seed ${seed} --seconds ${seconds}`);
+    console.error(
+      `${name}: failed; the same operations again: npm run ${name} -- --seed ${seed} --seconds ${seconds} --nodes ${nodes}`,
+    );
     process.exitCode = 1;
   }
 }
@@ -37,5 +50,12 @@ export async function loadCommand(options: {
 function number(name: string, text: string): number {
   const value = Number(text);
   if (!Number.isFinite(value) || value <= 0) throw new Error(`--${name} is ${text}; it must be a number above 0`);
+  return value;
+}
+
+function wholeNumber(name: string, text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 0)
+    throw new Error(`--${name} is ${text}; it must be a whole number of at least 0`);
   return value;
 }

@@ -2,7 +2,7 @@
  * Kills workers with SIGKILL at random moments. How many follows from the progress of the load and not from a clock: a
  * slow machine would otherwise lose workers faster than it can start them.
  */
-import { descendants, isReady } from "./processes.ts";
+import type { Place } from "./place.ts";
 import type { Random } from "./random.ts";
 
 const DELAY_MS_MAX = 1_000;
@@ -15,13 +15,12 @@ export interface Killer {
 }
 
 /** @param killsPerOperation the share of operations during which a worker is killed, their own or another's. */
-export function createKiller(random: Random, killsPerOperation: number): Killer {
+export function createKiller(random: Random, killsPerOperation: number, place: Place): Killer {
   const timers = new Set<NodeJS.Timeout>();
   let kills = 0;
   const killOne = (): void => {
-    // Three that die in a row before they are ready are taken for workers that cannot start, and rightly.
-    const workers = descendants().filter(({ pid, program }) => program === "worker" && isReady(pid));
-    if (workers.length > 0 && kill(random.pick(workers).pid)) kills++;
+    const workers = place.workers();
+    if (workers.length > 0 && kill(random.pick(workers))) kills++;
   };
   return {
     get kills() {

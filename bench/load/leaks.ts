@@ -1,11 +1,10 @@
 /** What a run has left behind: measured while it rests, and once more when it is over. */
-import { existsSync, readdirSync } from "node:fs";
-import { dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { listActors, nodes } from "mobula";
-import { descendants, openFiles, ownBytes } from "./processes.ts";
+import type { Place } from "./place.ts";
+import { openFiles, type Used } from "./processes.ts";
 
 /** An idle node gives back what V8 keeps after a burst, every half a minute at most. */
 export const SETTLED_MS = 35_000;
@@ -20,13 +19,8 @@ const FILES_PER_WORKER = 5;
 /** For each worker that has handed tasks over, the node keeps a connection to each worker that ran one of them. */
 const handoverFiles = (workers: number): number => workers ** 2;
 
-export interface Rest {
-  readonly driverBytes: number;
-  readonly nodeBytes: number;
-  readonly driverFiles: number;
-  readonly nodeFiles: number;
-  readonly workers: number;
-}
+/** What each process uses while nothing happens. */
+export type Rest = ReadonlyMap<string, Used>;
 
 /**
  * Waits until nothing is held any more, and measures.
@@ -34,11 +28,11 @@ export interface Rest {
  * @param settleMs how long nothing happens before it measures.
  * @throws Error that says what is still there.
  */
-export async function rest(settleMs: number): Promise<Rest> {
+export async function rest(place: Place, settleMs: number): Promise<Rest> {
   const deadline = performance.now() + REST_MS_MAX;
   for (;;) {
     collect();
-    const held = await whatIsHeld();
+    const held = (await place.unrest()) ?? (await whatIsHeld());
     if (held === undefined) break;
     if (performance.now() > deadline) throw new Error(`${held}, ${REST_MS_MAX / 1000} s after the last use`);
     await delay(100);
@@ -49,69 +43,37 @@ export async function rest(settleMs: number): Promise<Rest> {
     collect();
     await delay(20);
   }
-  const processes = descendants();
-  const node = processes.find(({ program }) => program === "node");
-  if (!node) throw new Error("there is no node process");
-  const [{ events } = { events: { keptBytes: 0 } }] = await nodes();
-  return {
-    driverBytes: process.memoryUsage().heapUsed,
-    // Events are kept on purpose, up to a bound that a run of minutes does not reach.
-    nodeBytes: ownBytes(node.pid) - events.keptBytes,
-    driverFiles: openFiles(process.pid),
-    nodeFiles: openFiles(node.pid),
-    workers: processes.filter(({ program }) => program === "worker").length,
-  };
+  const driver = { bytes: process.memoryUsage().heapUsed, files: openFiles(process.pid), workers: 0 };
+  return new Map([["driver", driver], ...(await place.used())]);
 }
 
 async function whatIsHeld(): Promise<string | undefined> {
   const actors = (await listActors({ allNamespaces: true })).filter(({ state }) => state !== "dead");
   if (actors.length > 0) return `${actors.length} actors live (${actors[0]?.className} is ${actors[0]?.state})`;
-  const bytes = (await nodes()).reduce(
-    (total, { objectStore }) => total + objectStore.usedBytes + objectStore.spilledBytes,
-    0,
-  );
-  return bytes > 0 ? `the object store holds ${bytes} bytes` : undefined;
+  for (const { name, nodeId, state, objectStore } of await nodes()) {
+    const bytes = objectStore.usedBytes + objectStore.spilledBytes;
+    if (state !== "dead" && bytes > 0) return `the object store of ${name ?? nodeId} holds ${bytes} bytes`;
+  }
+  return undefined;
 }
 
 /** @returns sentences; none when nothing has grown. */
 export function growth(before: Rest, after: Rest): string[] {
   const found: string[] = [];
-  for (const who of ["driver", "node"] as const) {
-    const [from, to] = [before[`${who}Bytes`], after[`${who}Bytes`]];
-    if (to - from > Math.max(GROWTH_BYTES_MIN, from * GROWTH_SHARE_MAX)) {
-      found.push(`the ${who}'s memory grew from ${mib(from)} to ${mib(to)}`);
+  for (const [who, to] of after) {
+    const from = before.get(who);
+    if (!from) continue;
+    if (to.bytes - from.bytes > Math.max(GROWTH_BYTES_MIN, from.bytes * GROWTH_SHARE_MAX)) {
+      found.push(`the ${who}'s memory grew from ${mib(from.bytes)} to ${mib(to.bytes)}`);
     }
-    const files = after[`${who}Files`] - before[`${who}Files`];
-    const ofWorkers = Math.max(0, after.workers - before.workers) * FILES_PER_WORKER;
-    const ofHandovers = who === "node" ? handoverFiles(after.workers) : 0;
-    if (files > OPEN_FILES_GROWTH_MAX + ofWorkers + ofHandovers) found.push(`the ${who} has ${files} more open files`);
+    const files = to.files - from.files;
+    const ofWorkers = Math.max(0, to.workers - from.workers) * FILES_PER_WORKER + handoverFiles(to.workers);
+    if (files > OPEN_FILES_GROWTH_MAX + ofWorkers) found.push(`the ${who} has ${files} more open files`);
   }
   return found;
 }
 
 const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
-
-/** Of a run: its processes, its folder, and shared memory that is named after its node. */
-export interface Traces {
-  readonly folder: string;
-  readonly nodePid: number;
-}
-
-export function tracesOf(address: string): Traces {
-  const node = descendants().find(({ program }) => program === "node");
-  if (!node) throw new Error("there is no node process");
-  // The address of an embedded node is its socket in the folder of the run.
-  return { folder: dirname(address), nodePid: node.pid };
-}
-
-/** What of it is still there. */
-export function left({ folder, nodePid }: Traces): string[] {
-  return [
-    ...descendants().map(({ pid, program }) => `process ${pid} (${program})`),
-    ...(existsSync(folder) ? [folder] : []),
-    ...readdirSync("/dev/shm").filter((name) => name.startsWith("mobula") && name.includes(`-${nodePid}-`)),
-  ];
-}
 
 let gc: (() => void) | undefined;
 

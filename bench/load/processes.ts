@@ -6,6 +6,15 @@ export interface Found {
   readonly program: "node" | "worker" | "other";
 }
 
+/** What a process uses that lasts. */
+export interface Used {
+  /** Memory of its own, but for what it keeps on purpose. */
+  readonly bytes: number;
+  readonly files: number;
+  /** How many workers it has connections to. */
+  readonly workers: number;
+}
+
 /** Children of this process and theirs. */
 export function descendants(root: number = process.pid): Found[] {
   const children = new Map<number, number[]>();

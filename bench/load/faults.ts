@@ -1,0 +1,242 @@
+/**
+ * What goes wrong with a cluster under load: nodes and the head are killed, stand still, are cut off or slow, or are taken
+ * out, one or two of them at a time. After each the cluster must be whole again within a time. When the next comes follows
+ * from the progress of the load and not from a clock.
+ */
+import { setTimeout as delay } from "node:timers/promises";
+import { nodes } from "mobula";
+import type { ClusterNode, LocalCluster, NodeSpec } from "mobula/testing";
+import type { Random } from "./random.ts";
+
+/** A node is given up after 4 s without a word. */
+const PASSING_MS = [200, 2_000] as const;
+const DEADLY_MS = [6_000, 8_000] as const;
+const HEAD_AWAY_MS = [0, 3_000] as const;
+const DRAIN_MS = [0, 3_000] as const;
+const SLOW_MS = [5, 100] as const;
+/** Operations that begin between two. */
+const PAUSE_OPERATIONS = [5, 40] as const;
+/** From the end of a fault until every node is alive and nobody takes a dead one for alive. */
+const WHOLE_MS_MAX = 30_000;
+const POLL_MS = 50;
+const TWO_AT_ONCE = 0.3;
+
+export interface Faults {
+  /** From now on. */
+  begin(): void;
+  /** An operation begins. */
+  began(): void;
+  /** Rejects with the first thing that goes wrong; does not resolve. */
+  readonly failed: Promise<never>;
+  /** Resolves when the last one is over. */
+  stop(): Promise<void>;
+  /** How often each happened. */
+  readonly counts: ReadonlyMap<string, number>;
+}
+
+/** What a fault needs for itself while it lasts. */
+type Need = "node" | "head" | "network";
+
+interface Fault {
+  readonly needs: readonly Need[];
+  run(stage: Stage, node: ClusterNode): Promise<void>;
+}
+
+interface Stage {
+  readonly cluster: LocalCluster;
+  readonly random: Random;
+  /** For a node that is gone. */
+  replace(node: ClusterNode): Promise<void>;
+  /** What a node is cut off from. */
+  others(node: ClusterNode): (ClusterNode | "head" | "driver")[];
+}
+
+const between = (random: Random, [from, to]: readonly [number, number]): number => random.between(from, to);
+
+async function standStill(cluster: LocalCluster, node: ClusterNode, ms: number): Promise<void> {
+  await cluster.kill(node, "SIGSTOP");
+  await delay(ms);
+  await cluster.kill(node, "SIGCONT");
+}
+
+async function cutOff({ cluster, others }: Stage, node: ClusterNode, ms: number): Promise<void> {
+  cluster.partition([node], others(node));
+  await delay(ms);
+  cluster.heal();
+}
+
+const faults: Readonly<Record<string, Fault>> = {
+  "a node is killed": {
+    needs: ["node"],
+    async run({ cluster, replace }, node) {
+      await cluster.kill(node);
+      await replace(node);
+    },
+  },
+  "a node stands still": {
+    needs: ["node"],
+    run: ({ cluster, random }, node) => standStill(cluster, node, between(random, PASSING_MS)),
+  },
+  "a node stands still until it is given up": {
+    needs: ["node"],
+    run: ({ cluster, random }, node) => standStill(cluster, node, between(random, DEADLY_MS)),
+  },
+  "a node is cut off": {
+    needs: ["node", "network"],
+    run: (stage, node) => cutOff(stage, node, between(stage.random, PASSING_MS)),
+  },
+  "a node is cut off until it is given up": {
+    needs: ["node", "network"],
+    run: (stage, node) => cutOff(stage, node, between(stage.random, DEADLY_MS)),
+  },
+  "two nodes cannot reach each other": {
+    needs: ["node", "network"],
+    async run({ cluster, random, others }, node) {
+      cluster.partition([node], [random.pick(others(node).filter((other) => typeof other !== "string"))]);
+      await delay(between(random, DEADLY_MS));
+      cluster.heal();
+    },
+  },
+  "the ways to a node are slow": {
+    needs: ["node", "network"],
+    async run({ cluster, random, others }, node) {
+      cluster.delay(node, others(node), between(random, SLOW_MS));
+      await delay(between(random, PASSING_MS));
+      cluster.heal();
+    },
+  },
+  "a node is drained": {
+    needs: ["node"],
+    async run({ cluster, random, replace }, node) {
+      await cluster.drain(node, { deadlineMs: between(random, DRAIN_MS) });
+      await replace(node);
+    },
+  },
+  "the head is killed": {
+    needs: ["head"],
+    async run({ cluster, random }) {
+      await cluster.killHead();
+      await delay(between(random, HEAD_AWAY_MS));
+      await cluster.restartHead();
+    },
+  },
+  "the head's machine stands still": {
+    needs: ["head"],
+    run: ({ cluster, random }) => standStill(cluster, cluster.head, between(random, HEAD_AWAY_MS)),
+  },
+};
+
+export interface FaultOptions {
+  readonly cluster: LocalCluster;
+  /** What each node is. */
+  readonly spec: NodeSpec;
+  /** It is no member. */
+  readonly driverNode: string;
+  readonly random: Random;
+  readonly print: (line: string) => void;
+}
+
+export function createFaults({ cluster, spec, driverNode, random, print }: FaultOptions): Faults {
+  const counts = new Map<string, number>();
+  let left = 0;
+  let next: (() => void) | undefined;
+  let stopped = false;
+  let running: Promise<void> | undefined;
+  const { promise: failed, reject: fail } = Promise.withResolvers<never>();
+  // Who waits for it is told.
+  failed.catch(() => {});
+
+  const living = (): ClusterNode[] => cluster.nodes.filter((node) => node.alive());
+  const stage: Stage = {
+    cluster,
+    random,
+    replace: async (node) => {
+      await cluster.addNode({ ...spec, name: `after-${node.name.replace(/^(after-|again-)+/, "")}-${counts.size}` });
+    },
+    others: (node) => [...living().filter((other) => other !== node), "head", "driver"],
+  };
+  const runOne = async (name: string, fault: Fault, node: ClusterNode): Promise<void> => {
+    counts.set(name, (counts.get(name) ?? 0) + 1);
+    print(`    ${name}${fault.needs.includes("node") ? `: ${node.name}` : ""}`);
+    try {
+      await fault.run(stage, node);
+    } catch (cause) {
+      throw new Error(`"${name}" (${node.name}) did not end as it should: ${(cause as Error).message}`, { cause });
+    }
+  };
+  const runSome = async (): Promise<void> => {
+    const names = [random.pick(Object.keys(faults))];
+    const second = random.pick(Object.keys(faults));
+    const needs = (name: string): readonly Need[] => faults[name]?.needs ?? [];
+    const [first = ""] = names;
+    const clash = needs(first).some((need) => need !== "node" && needs(second).includes(need));
+    if (random.chance(TWO_AT_ONCE) && !clash) names.push(second);
+    const free = living();
+    await Promise.all(
+      names.map((name) => {
+        const node = random.pick(free);
+        free.splice(free.indexOf(node), 1);
+        const fault = faults[name];
+        return fault && runOne(name, fault, node);
+      }),
+    );
+    await whole(cluster, driverNode, names);
+  };
+  const run = async (): Promise<void> => {
+    while (!stopped) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      [left, next] = [between(random, PAUSE_OPERATIONS), resolve];
+      await promise;
+      if (!stopped) await runSome();
+    }
+  };
+  return {
+    counts,
+    failed,
+    begin() {
+      running = run().catch(fail);
+    },
+    began() {
+      if (--left <= 0) next?.();
+    },
+    async stop() {
+      stopped = true;
+      next?.();
+      await Promise.race([running, failed]);
+    },
+  };
+}
+
+/** Resolves when control and the processes agree on who lives. */
+async function whole(cluster: LocalCluster, driverNode: string, after: readonly string[]): Promise<void> {
+  const deadline = performance.now() + WHOLE_MS_MAX;
+  for (;;) {
+    const found = await unlike(cluster, driverNode);
+    if (found === undefined) return;
+    if (performance.now() > deadline) {
+      throw new Error(`${found}, ${WHOLE_MS_MAX / 1_000} s after: ${after.join(", ")}`);
+    }
+    await delay(POLL_MS);
+  }
+}
+
+/** Where control and the processes do not agree on who lives. */
+export async function unlike(cluster: LocalCluster, driverNode: string): Promise<string | undefined> {
+  let known: Awaited<ReturnType<typeof nodes>>;
+  try {
+    known = await nodes();
+  } catch (error) {
+    return `control does not answer (${(error as Error).message})`;
+  }
+  const members = [cluster.head, ...cluster.nodes];
+  for (const member of members) {
+    const state = known.find(({ nodeId }) => nodeId === member.id)?.state;
+    const isAlive = state === "alive" || state === "draining";
+    if (member.alive() !== isAlive) {
+      return `${member.name} ${member.alive() ? "runs" : "has ended"}, and is ${state ?? "unknown"} to control`;
+    }
+  }
+  const ids = new Set<string>([driverNode, ...members.map(({ id }) => id)]);
+  const ghost = known.find(({ nodeId, state }) => state === "alive" && !ids.has(nodeId));
+  return ghost && `${ghost.name} is alive to control, and nobody's`;
+}
