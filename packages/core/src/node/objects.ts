@@ -83,6 +83,11 @@ export class NodeObjects {
     this.options.onPinned(process, { ...pinned, name: this.pulls.nameOf(key) ?? storedName(this.here, key) });
   }
 
+  processGone(process: ProcessId): void {
+    this.pulls.processGone(process);
+    this.options.store.processGone(process);
+  }
+
   /** What an owner of this node, or its directory, has let go of. */
   free(names: readonly StoredName[]): void {
     this.copies.free(names);

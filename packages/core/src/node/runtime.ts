@@ -821,7 +821,7 @@ export class NodeRuntime {
     this.feed({ kind: "client-left", clientId: processId });
     this.processLeft(processId);
     this.orphans.processGone(processId);
-    this.store.processGone(processId);
+    this.objects.processGone(processId);
     if (member.role !== "driver") return;
     if (member.jobId) this.ownGroups.jobEnded(member.jobId);
     if (member.jobId) {
@@ -853,7 +853,7 @@ export class NodeRuntime {
       this.deputies.giverGone(processId, isRetired);
       this.orphans.processGone(processId);
       this.makers.set(processId, workerId);
-      this.store.processGone(processId);
+      this.objects.processGone(processId);
     }
     this.feed({ kind: "worker-died", workerId, detail });
     this.actorControl.workerDied(death);

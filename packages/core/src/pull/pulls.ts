@@ -39,7 +39,7 @@ export type Pulled = Pick<StoredValue, "name" | "size" | "home">;
 
 interface Pull extends Pulled {
   priority: number;
-  readonly waiting: ProcessId[];
+  waiting: ProcessId[];
   readonly ended: AbortController;
   readonly readers: Set<PartialReading>;
   /** Bytes that are there. */
@@ -256,6 +256,11 @@ export class Pulls {
     this.dropped(key);
     this.pin(process, copy, PRIORITY.get);
     return true;
+  }
+
+  /** What still comes is pinned for it no more. */
+  processGone(process: ProcessId): void {
+    for (const pull of this.pulls.values()) pull.waiting = pull.waiting.filter((one) => one !== process);
   }
 
   nodeDied(node: Tag): void {
