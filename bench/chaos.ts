@@ -4,4 +4,4 @@
  */
 import { loadCommand } from "./load/command.ts";
 
-await loadCommand({ name: "chaos", killsPerOperation: 0.4, seconds: 900, nodes: 4 });
+await loadCommand({ name: "chaos", killsPerOperation: 0.2, seconds: 900, nodes: 4 });

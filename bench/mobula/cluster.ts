@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
 import { get, nodes, put, release, remote, wait } from "mobula";
+import { LocalCluster } from "mobula/testing";
 import type { Workload } from "../harness/protocol.ts";
 import { summarise } from "../harness/statistics.ts";
 import { nowSeconds } from "../harness/timing.ts";
@@ -81,10 +82,12 @@ export const clusterWorkloads: Record<string, Workload> = {
   },
 
   async "cluster-join"({ count }) {
-    const cluster = await clusterOf(1);
+    // By a program, as Ray's `Cluster.add_node` is: the command line is a process more.
+    const spec = { resources: { cpu: 1 }, objectStoreBytes: SMALL_STORE_BYTES };
+    const cluster = await LocalCluster.start({ nodes: [spec], network: "direct" });
     const start = nowSeconds();
-    for (let index = 1; index <= count; index += 1) await cluster.add(nodeAt(index));
-    return { seconds: (nowSeconds() - start) / count, count, bytes: 0, cleanup: cluster.stop };
+    for (let index = 1; index <= count; index += 1) await cluster.addNode(spec);
+    return { seconds: (nowSeconds() - start) / count, count, bytes: 0, cleanup: () => cluster.stop() };
   },
 
   "cluster-transfer": transfer,
