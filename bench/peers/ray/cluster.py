@@ -115,9 +115,12 @@ def tasks_over(node_count, strategy):
         cluster = cluster_of(sizes["bytes"] or node_count)
         connect(cluster)
         task = run_once.options(scheduling_strategy=strategy)
-        ray.get([task.remote() for _ in range(100)])
-        n = sizes["count"]
-        outcome = repeat_and_check(sizes["seconds"], lambda: ray.get([task.remote() for _ in range(n)]))
+
+        def batch():
+            return ray.get([task.remote() for _ in range(sizes["count"])])
+
+        repeat_and_check(sizes["seconds"], batch)
+        outcome = repeat_and_check(sizes["seconds"], batch)
         return {**outcome, "cleanup": stop(cluster)}
 
     return workload
