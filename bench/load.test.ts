@@ -7,23 +7,29 @@ import { createRandom } from "./load/random.ts";
 const run = (program: string, ...args: string[]) =>
   spawnSync(process.execPath, ["--conditions=mobula-source", join(import.meta.dirname, program), ...args], {
     encoding: "utf8",
-    timeout: 110_000,
+    timeout: 230_000,
   });
 
 test.each([
   [
     "soak.ts",
-    /^seed 1, 6 s, 0.02 kills .*\n\d+ operations with the right result, \d+ workers killed; nothing was left behind\n$/s,
+    [],
+    /^seed 1, 6 s, 0.02 kills .*\n\d+ operations with the right result, \d+ workers killed; nothing was left/s,
   ],
-  ["chaos.ts", /^seed 1, 6 s, 0.4 kills .*\n\d+ operations .*, [1-9]\d* workers killed; nothing was left/s],
+  ["chaos.ts", ["--nodes", "0"], /\n\d+ operations .*, [1-9]\d* workers killed; nothing was left behind\n$/s],
+  [
+    "chaos.ts",
+    ["--nodes", "3", "--seconds", "12"],
+    /^seed 1, 12 s, .* on 3 nodes\n.*, \d+ workers killed, [1-9]\d* other faults; nothing was left behind\n$/s,
+  ],
 ])(
-  "%s in six seconds gets every result right and leaves nothing behind",
-  (program, expected) => {
-    const { status, stdout, stderr } = run(program, "--seconds", "6", "--seed", "1");
+  "%s %j, shortly: every result is right, and nothing is left behind",
+  (program, options, expected) => {
+    const { status, stdout, stderr } = run(program, "--seconds", "6", "--seed", "1", ...options);
     expect(status, stdout + stderr).toBe(0);
     expect(stdout).toMatch(expected);
   },
-  120_000,
+  240_000,
 );
 
 test("a wrong option is one line", () => {

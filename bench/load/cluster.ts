@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmdirSync } from "node:fs";
 import { nodes } from "mobula";
 import { type ClusterNode, LocalCluster } from "mobula/testing";
 import { createFaults, unlike } from "./faults.ts";
-import { type Place, processesLeft, sharedMemoryOf } from "./place.ts";
+import { driverUse, type Place, processesLeft, sharedMemoryOf } from "./place.ts";
 import { descendants, isReady, openFiles, ownBytes, type Used } from "./processes.ts";
 import type { Random } from "./random.ts";
 
@@ -35,13 +35,16 @@ export async function startCluster(count: number, random: Random, print: (line: 
       const members = [cluster.head, ...cluster.nodes].filter((node) => node.alive());
       const idOf = new Map(members.flatMap((node) => node.pids().map((pid) => [pid, node] as const)));
       const workers = members.reduce((sum, node) => sum + node.workers().length, 0);
-      return new Map<string, Used>(
-        seen().map((pid) => {
+      // All that machines say to each other passes through this process, which is the network too.
+      const driver = { ...driverUse(), files: 0 };
+      return new Map<string, Used>([
+        ["driver", driver],
+        ...seen().map((pid): [string, Used] => {
           const node = idOf.get(pid);
           const bytes = ownBytes(pid) - (kept.get(node?.id ?? context.nodeId) ?? 0);
           return [node ? `node ${node.name} (${pid})` : "driver's node", { bytes, files: openFiles(pid), workers }];
         }),
-      );
+      ]);
     },
     unrest: () => unlike(cluster, context.nodeId),
     async stop() {

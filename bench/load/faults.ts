@@ -4,7 +4,7 @@
  * from the progress of the load and not from a clock.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { nodes } from "mobula";
+import { isError, nodes } from "mobula";
 import type { ClusterNode, LocalCluster, NodeSpec } from "mobula/testing";
 import type { Random } from "./random.ts";
 
@@ -108,7 +108,20 @@ const faults: Readonly<Record<string, Fault>> = {
   "a node is drained": {
     needs: ["node"],
     async run({ cluster, random, replace }, node) {
-      await cluster.drain(node, { deadlineMs: between(random, DRAIN_MS) });
+      const deadlineMs = between(random, DRAIN_MS);
+      const givenUpAtMs = performance.now() + WHOLE_MS_MAX;
+      for (;;) {
+        try {
+          await cluster.drain(node, { deadlineMs });
+          break;
+        } catch (error) {
+          // The head may be away, and may have heard of it before.
+          const isAway = isError(error, "CONNECTION_LOST") && performance.now() < givenUpAtMs;
+          if (node.alive() && !isAway) throw error;
+          if (!node.alive()) break;
+          await delay(POLL_MS);
+        }
+      }
       await replace(node);
     },
   },
@@ -187,7 +200,8 @@ export function createFaults({ cluster, spec, driverNode, random, print }: Fault
       const { promise, resolve } = Promise.withResolvers<void>();
       [left, next] = [between(random, PAUSE_OPERATIONS), resolve];
       await promise;
-      if (!stopped) await runSome();
+      // A short run on a slow machine has one, too.
+      if (!stopped || counts.size === 0) await runSome();
     }
   };
   return {

@@ -4,7 +4,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { listActors, nodes } from "mobula";
 import type { Place } from "./place.ts";
-import { openFiles, type Used } from "./processes.ts";
+import type { Used } from "./processes.ts";
 
 /** An idle node gives back what V8 keeps after a burst, every half a minute at most. */
 export const SETTLED_MS = 35_000;
@@ -43,8 +43,7 @@ export async function rest(place: Place, settleMs: number): Promise<Rest> {
     collect();
     await delay(20);
   }
-  const driver = { bytes: process.memoryUsage().heapUsed, files: openFiles(process.pid), workers: 0 };
-  return new Map([["driver", driver], ...(await place.used())]);
+  return await place.used();
 }
 
 async function whatIsHeld(): Promise<string | undefined> {

@@ -12,7 +12,7 @@ export interface Place {
   workers(): readonly number[];
   /** More than dying workers. */
   readonly faults?: Faults;
-  /** What each process that lasts uses, besides the driver. */
+  /** What each process that lasts uses. */
   used(): Promise<ReadonlyMap<string, Used>>;
   /** What of it is not as it should be while it rests. */
   unrest(): Promise<string | undefined>;
@@ -36,7 +36,11 @@ export async function startMachine(): Promise<Place> {
       const [{ events } = { events: { keptBytes: 0 } }] = await nodes();
       // Events are kept on purpose, up to a bound that a run of minutes does not reach.
       const bytes = ownBytes(node.pid) - events.keptBytes;
-      return new Map([["node", { bytes, files: openFiles(node.pid), workers: workers().length }]]);
+      const files = openFiles(node.pid);
+      return new Map([
+        ["driver", driverUse()],
+        ["node", { bytes, files, workers: workers().length }],
+      ]);
     },
     unrest: async () => undefined,
     stop: () => shutdown(),
@@ -48,6 +52,12 @@ export async function startMachine(): Promise<Place> {
     ],
   };
 }
+
+export const driverUse = (): Used => ({
+  bytes: process.memoryUsage().heapUsed,
+  files: openFiles(process.pid),
+  workers: 0,
+});
 
 export const processesLeft = (): string[] => descendants().map(({ pid, program }) => `process ${pid} (${program})`);
 

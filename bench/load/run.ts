@@ -41,9 +41,10 @@ export async function runLoad({ seconds, seed, killsPerOperation, nodes, print }
   const on = nodes > 0 ? ` on ${nodes} nodes` : "";
   print(`seed ${seed}, ${seconds} s, ${killsPerOperation} kills of workers per operation${on}`);
   const random = createRandom(seed);
-  const startedAtMs = performance.now();
+  let startedAtMs = performance.now();
   const tell = (line: string): void => print(`${((performance.now() - startedAtMs) / 1_000).toFixed(0)} s: ${line}`);
   const place = nodes > 0 ? await startCluster(nodes, random.fork(1_001), tell) : await startMachine();
+  startedAtMs = performance.now();
   const killer = createKiller(random.fork(1_000), killsPerOperation, place);
   const counts: Counts = new Map();
   // Short runs have no time for it, and grow by less than what is let pass.
