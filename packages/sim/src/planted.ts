@@ -131,6 +131,14 @@ export const PLANTED: readonly Planted[] = [
     foundBy: [220],
   },
   {
+    name: "a node that joined again was told of a death that was not written down, which the next control knew nothing of",
+    file: "control/members.ts",
+    code: 'state: dying.has(member) ? "alive" : member.state };',
+    broken: "state: member.state };",
+    nodes: CLUSTER,
+    foundBy: [673_546_992],
+  },
+  {
     name: "control that was started again was not asked again for leases: tasks waited for ever",
     file: "node/lease-broker.ts",
     code: `      if (ask.asked === "") continue;

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { MobulaError, type NodeId } from "../base/mod.ts";
+import { MobulaError, type NodeId, nodeTag } from "../base/mod.ts";
 import type { NodeJoin, NodeUse } from "../wire/cluster-messages.ts";
 import type { StateChange } from "./kv.ts";
 import { createMembers, type MembersEffects, NODE_PREFIX } from "./members.ts";
@@ -182,6 +182,14 @@ describe("dying", () => {
     }
     s.members.join(joining(nodeId(1), { memberSince: 3 }), 4_300);
     expect(s.take()).toEqual(["refuse 1 NODE_DEAD"]);
+    // Nor does anybody hear of it who joins, or who asks: the next control would let the node in again.
+    s.members.join(joining(nodeId(2), { memberSince: 3 }), 4_300);
+    expect(s.take()).toContain("welcome 2 1:alive 2:alive");
+    s.members.find(nodeId(2), nodeTag(nodeId(1)));
+    expect(s.take()).toEqual(["found 2 n-01"]);
+    const likeIt = `${nodeTag(nodeId(1))}${"f".repeat(24)}` as NodeId;
+    s.members.join(joining(likeIt), 4_300);
+    expect(s.take()).toEqual([`refuse 1 NODE_TAG_TAKEN`]);
     silent(s, 4_500, 4_500);
     expect(s.take()).toEqual(["tell 2 1:dead", "died 1 nothing was heard of it for 4.0 s"]);
     silent(s, 4_750, 4_750);

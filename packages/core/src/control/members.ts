@@ -121,18 +121,18 @@ interface SavedNode {
 
 export function createMembers(effects: MembersEffects, { epoch }: { readonly epoch: number }): Members {
   const members = new Map<NodeId, MutableMember>();
-  /** Of those that are not dead. */
+  /** Of those that are not known to be dead. */
   const byTag = new Map<string, NodeId>();
-  /** Dead ones of which that could not be written: a full disk. It is tried again at each tick. */
+  /** Dead ones of which that is not written down yet: for everybody else they live. */
+  const dying = new Set<MutableMember>();
+  /** Of these, those that could not be written: a full disk. It is tried again at each tick. */
   const unwritten = new Set<MutableMember>();
   let tickedAtMs: number | undefined;
 
-  const standing = ({ description: { nodeId, name, address }, state }: MutableMember): NodeStanding => ({
-    nodeId,
-    name,
-    address,
-    state,
-  });
+  const standing = (member: MutableMember): NodeStanding => {
+    const { nodeId, name, address } = member.description;
+    return { nodeId, name, address, state: dying.has(member) ? "alive" : member.state };
+  };
 
   const saved = (member: MutableMember): StateChange => ({
     key: NODE_PREFIX + member.description.nodeId,
@@ -152,8 +152,8 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
   }
 
   function welcome(nodeId: NodeId): void {
-    const nodes = [...members.values()].filter(({ state, isNew }) => state !== "dead" && !isNew).map(standing);
-    effects.send(nodeId, { t: "node-welcome", epoch, nodes });
+    const nodes = [...members.values()].filter(({ isNew }) => !isNew).map(standing);
+    effects.send(nodeId, { t: "node-welcome", epoch, nodes: nodes.filter(({ state }) => state !== "dead") });
     const member = members.get(nodeId);
     if (member?.state === "draining") effects.send(nodeId, { t: "node-drain", deadlineMs: member.drainMs });
   }
@@ -164,11 +164,10 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
 
   function die(member: MutableMember, ending: string, nowMs: number): void {
     if (member.state === "dead") return;
-    const { nodeId } = member.description;
     member.state = "dead";
     member.ending = ending;
     member.diedAtMs = nowMs;
-    byTag.delete(nodeTag(nodeId));
+    dying.add(member);
     writeDeath(member);
   }
 
@@ -180,6 +179,8 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
         unwritten.add(member);
         return;
       }
+      dying.delete(member);
+      byTag.delete(nodeTag(member.description.nodeId));
       tellOthers(member);
       effects.died(member);
     });
@@ -288,7 +289,7 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
       const forgotten: StateChange[] = [];
       for (const [nodeId, member] of members) {
         if (member.state === "dead") {
-          if (nowMs - member.diedAtMs < REMEMBERED_MS || unwritten.has(member)) continue;
+          if (nowMs - member.diedAtMs < REMEMBERED_MS || dying.has(member)) continue;
           members.delete(nodeId);
           forgotten.push({ key: NODE_PREFIX + nodeId, value: null });
           continue;
