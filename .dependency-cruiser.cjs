@@ -9,6 +9,7 @@ const rooms = [
   ["closure", "codec", "events"],
   ["scheduler", "placement", "store", "owner", "control"],
   ["pull"],
+  ["code"],
   ["node", "client"],
   ["worker", "driver", "head"],
   ["api"],

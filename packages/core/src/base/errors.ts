@@ -115,6 +115,8 @@ export const ConnectionLostError = define("ConnectionLostError", "CONNECTION_LOS
 export const VersionMismatchError = define("VersionMismatchError", "VERSION_MISMATCH", "invalid");
 /** The token is missing or wrong. */
 export const AuthenticationError = define("AuthenticationError", "AUTHENTICATION", "invalid");
+/** A module of the program could not be had where it was to be imported; the message names it and where it was looked for. */
+export const ModuleUnavailableError = define("ModuleUnavailableError", "MODULE_UNAVAILABLE", "unavailable");
 /** A `Queue` had no room, at once (`block: false`) or in time. */
 export const QueueFullError = define("QueueFullError", "QUEUE_FULL", "exhausted");
 /** A `Queue` had too few items, at once (`block: false`) or in time. */

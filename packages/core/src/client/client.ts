@@ -22,10 +22,19 @@ import {
 import { INLINE_BYTES_MAX, MAX_PENDING_TASKS } from "../base/limits.ts";
 import type { ProgramEffects } from "../owner/mod.ts";
 import type { StoreClient, StoredBytes, WritableAllocation } from "../store/mod.ts";
-import type { Explanation, Queries, RuntimeEnv, StoreKey, StorePinned, ValueRecord } from "../wire/mod.ts";
+import type {
+  CodeObtained,
+  Explanation,
+  Queries,
+  RuntimeEnv,
+  StoreKey,
+  StorePinned,
+  ValueRecord,
+} from "../wire/mod.ts";
 import { callSite } from "./call-site.ts";
 import { currentExecution } from "./execution.ts";
-import { errorFromBytes } from "./failures.ts";
+import { errorFromBytes, prepareArrived } from "./failures.ts";
+import { ForeignCode } from "./foreign-code.ts";
 import { GetTable, type GetWaiter, PendingGet, RUN_LENGTH_MIN } from "./gets.ts";
 import { type BoundMethod, Handle, type HandleMeta, handleState, type MethodMeta } from "./handles.ts";
 import { LoopWatch } from "./loop-watch.ts";
@@ -74,6 +83,8 @@ export class Client {
   runtimeEnv: RuntimeEnv | undefined = undefined;
   /** In a worker. */
   workerId: WorkerId | null = null;
+  /** Modules of programs on other machines. */
+  readonly code: ForeignCode;
   isClosed = false;
   /** What ended it: the answer to everything that is asked later. */
   private closedBy: Error | undefined;
@@ -112,7 +123,12 @@ export class Client {
     this.jobId = where.jobId;
     this.namespace = where.namespace;
     this.maxPending = options.maxPendingTasks ?? MAX_PENDING_TASKS;
+    this.code = new ForeignCode({
+      jobId: () => this.jobId,
+      query: (method, params) => this.port.query(method, params) as Promise<CodeObtained>,
+    });
     this.values = new Values({
+      code: this.code,
       keyOf: (ref) => this.keyOf(ref),
       tellOwner: (ref) => this.tellOwner(ref),
       adoptRef: (owner, ownerSeq) => this.adoptRef(owner, ownerSeq),
@@ -510,12 +526,18 @@ export class Client {
       if (get.isSettled) continue;
       const ref = get.refs[index];
       if (ref) ref.isReady = true;
-      try {
-        if (value.at === "error") get.fail(errorFromBytes(value.bytes, this.values));
-        else if (value.at === "inline") get.fulfil(index, this.values.decode(value.bytes));
-      } catch (error) {
-        get.fail(error);
-      }
+      if (value.at === "stored") continue;
+      const coming = prepareArrived(value, this.values);
+      const read = (): void => {
+        try {
+          if (value.at === "error") get.fail(errorFromBytes(value.bytes, this.values));
+          else get.fulfil(index, this.values.decode(value.bytes));
+        } catch (error) {
+          get.fail(error);
+        }
+      };
+      if (coming) coming.then(read, (error: unknown) => get.fail(error));
+      else read();
     }
   }
 
@@ -547,7 +569,18 @@ export class Client {
     return true;
   }
 
-  private read(source: StoredBytes, { get, index }: GetWaiter): void {
+  private read(source: StoredBytes, waiter: GetWaiter): void {
+    const { get } = waiter;
+    const coming = this.closedBy || get.isSettled ? undefined : this.values.prepareForeign(source);
+    if (coming) {
+      // What cannot be had is found out again when it is read.
+      void coming.catch(() => {}).then(() => this.readNow(source, waiter));
+    } else {
+      this.readNow(source, waiter);
+    }
+  }
+
+  private readNow(source: StoredBytes, { get, index }: GetWaiter): void {
     try {
       if (this.closedBy) get.fail(this.closedBy);
       else if (!get.isSettled) get.fulfil(index, this.values.decode(source));

@@ -28,6 +28,18 @@ function arrived(...[code, kind, message, options]: Parameters<typeof errorFromC
 export const errorFromBytes = (bytes: Uint8Array, values: Values): MobulaError =>
   errorFromFailure(unpackFailure(bytes), values);
 
+/** Something to wait for before a value, or the user's error inside a failure, can be read. */
+export function prepareArrived(
+  { at, bytes }: { readonly at: "inline" | "error"; readonly bytes: Uint8Array },
+  values: Values,
+): Promise<void> | undefined {
+  if (at === "inline") return values.prepareForeign(bytes);
+  if (!values.mayBeForeign) return undefined;
+  let failure = unpackFailure(bytes);
+  while (failure.because) failure = failure.because;
+  return failure.cause && values.prepareForeign(failure.cause);
+}
+
 export interface PackedFailure {
   readonly bytes: Uint8Array;
   readonly nested: readonly NestedRef[];

@@ -2,7 +2,7 @@ export { callSite } from "./call-site.ts";
 export { Client, nodeLostError } from "./client.ts";
 export { DirectPort } from "./direct-port.ts";
 export { currentExecution, type Execution, leaveExecution, runAs } from "./execution.ts";
-export { errorFromBytes, failureOf } from "./failures.ts";
+export { errorFromBytes, failureOf, prepareArrived } from "./failures.ts";
 export { expectHandle, Handle, type HandleMeta, handleState, type MethodMeta } from "./handles.ts";
 export { setMethodOverrides, trackMore } from "./method-calls.ts";
 export type { OwnerPort } from "./port.ts";

@@ -4,11 +4,12 @@
  *     0xC1, 3 zeros, u32 length, MessagePack [url], zeros up to 64, packed value
  *
  * so that whoever reads it can import them first: a module that waits at its top level cannot be imported while a value
- * is being decoded.
+ * is being decoded. In a cluster the list may be an object instead, which says where the files of the modules come from
+ * ({@link NeededCode}).
  */
 import { BUFFER_ALIGNMENT_BYTES } from "../base/limits.ts";
 import type { ByteSource, ByteTarget, Packed } from "../codec/mod.ts";
-import { pack, unpack } from "../wire/mod.ts";
+import { type CodeWanted, pack, unpack } from "../wire/mod.ts";
 
 const MARK = 0xc1;
 const PREFIX_BYTES = 8;
@@ -21,6 +22,12 @@ export interface Shippable {
   toBytes(): Uint8Array;
 }
 
+/** What has to be there before the value can be read. */
+export type NeededCode = CodeWanted & {
+  /** Who sees the same files as the packer imports from the paths, and needs nothing else. */
+  readonly files: string;
+};
+
 export class ValueWithModules implements Shippable {
   readonly byteLength: number;
   readonly nested: readonly object[];
@@ -28,10 +35,10 @@ export class ValueWithModules implements Shippable {
   private readonly head: Uint8Array;
   private readonly start: number;
 
-  constructor(packed: Packed, modules: readonly string[]) {
+  constructor(packed: Packed, needed: readonly string[] | NeededCode) {
     this.packed = packed;
     this.nested = packed.nested;
-    this.head = pack(modules);
+    this.head = pack(needed);
     this.start = Math.ceil((PREFIX_BYTES + this.head.length) / BUFFER_ALIGNMENT_BYTES) * BUFFER_ALIGNMENT_BYTES;
     this.byteLength = this.start + packed.byteLength;
   }
@@ -54,7 +61,7 @@ export class ValueWithModules implements Shippable {
 }
 
 interface Split {
-  readonly modules: readonly string[];
+  readonly needed: readonly string[] | NeededCode;
   /** The value's own bytes. */
   readonly value: Uint8Array | ByteSource;
 }
@@ -68,13 +75,13 @@ export function splitModules(source: Uint8Array | ByteSource): Split | undefined
   const start = Math.ceil((PREFIX_BYTES + length) / BUFFER_ALIGNMENT_BYTES) * BUFFER_ALIGNMENT_BYTES;
   if (start > source.byteLength) return undefined;
   if (source instanceof Uint8Array) {
-    const modules = unpack(source.subarray(PREFIX_BYTES, PREFIX_BYTES + length)) as string[];
-    return { modules, value: source.subarray(start) };
+    const needed = unpack(source.subarray(PREFIX_BYTES, PREFIX_BYTES + length)) as Split["needed"];
+    return { needed, value: source.subarray(start) };
   }
   const value: ByteSource = {
     byteLength: source.byteLength - start,
     copy: (offset, bytes) => source.copy(start + offset, bytes),
     view: (offset, bytes) => source.view(start + offset, bytes),
   };
-  return { modules: unpack(source.copy(PREFIX_BYTES, length)) as string[], value };
+  return { needed: unpack(source.copy(PREFIX_BYTES, length)) as Split["needed"], value };
 }

@@ -25,8 +25,9 @@ import {
   SerializerRegistry,
 } from "../codec/mod.ts";
 import type { NestedRef } from "../owner/mod.ts";
+import type { ForeignCode } from "./foreign-code.ts";
 import { Handle, type HandleMeta, handleState, usableHandle } from "./handles.ts";
-import { type Shippable, splitModules, ValueWithModules } from "./needed-modules.ts";
+import { type NeededCode, type Shippable, splitModules, ValueWithModules } from "./needed-modules.ts";
 import { isRef, Ref } from "./refs.ts";
 import { notShippable, RefStream } from "./streams.ts";
 
@@ -58,6 +59,8 @@ export interface RefHost {
   keyOf(ref: Ref): ObjectKey;
   adoptRef(owner: ProcessId, ownerSeq: Seq): Ref;
   adoptHandle(actorId: ActorId, meta: HandleMeta): Handle;
+  /** Where modules come from that values name; undefined where there is no other machine. */
+  readonly code?: ForeignCode;
   /** Makes a stored argument an object of its own. */
   putLarge(packed: Shippable): Ref;
 }
@@ -121,9 +124,12 @@ export class Values {
     const { result, needs } = collectCode(() =>
       encode(value, { root, customizer: this.customizer, serializers: this.serializers }),
     );
-    const { modules, captured } = needs;
+    const { modules, origins, captured } = needs;
     // The text of functions is in the value itself, where the first of each is.
-    return { packed: modules.length === 0 ? result : new ValueWithModules(result, modules), captured };
+    if (modules.length === 0 && origins.length === 0) return { packed: result, captured };
+    const needed = this.host.code?.needed(modules, origins) ?? modules;
+    const isAlone = Array.isArray(needed) && needed.length === 0;
+    return { packed: isAlone ? result : new ValueWithModules(result, needed), captured };
   }
 
   /** With the code go the serializers that the program has registered, so that they hold where it runs. */
@@ -147,14 +153,45 @@ export class Values {
   /** Something to await before {@link decode}, because the value's code waits at the top level of its modules. */
   prepare(source: Uint8Array | ByteSource): Promise<void> | undefined {
     const split = splitModules(source);
-    return split && this.functions.importModules(split.modules);
+    if (!split) return undefined;
+    const { needed } = split;
+    if (!isElsewhere(needed)) return this.functions.importModules(needed);
+    return this.prepareFrom(needed, this.host.code?.obtain(needed));
+  }
+
+  /** False where there is no other machine that modules could come from. */
+  get mayBeForeign(): boolean {
+    return this.host.code?.isInCluster === true;
+  }
+
+  /** The same, where only modules that must come from another machine are worth waiting for. */
+  prepareForeign(source: Uint8Array | ByteSource): Promise<void> | undefined {
+    const { code } = this.host;
+    const needed = code?.isInCluster ? splitModules(source)?.needed : undefined;
+    const coming = needed && isElsewhere(needed) ? code?.obtain(needed) : undefined;
+    return coming && this.prepareFrom(needed as NeededCode, coming);
+  }
+
+  private async prepareFrom(needed: NeededCode, coming: Promise<void> | undefined): Promise<void> {
+    const { code } = this.host;
+    await coming;
+    try {
+      await this.reading(needed, () => this.functions.importModules(needed.modules));
+    } catch (error) {
+      throw code ? code.explain(needed, error) : error;
+    }
   }
 
   decode(source: Uint8Array | ByteSource): unknown {
-    return decode(splitModules(source)?.value ?? source, {
-      customizer: this.customizer,
-      serializers: this.serializers,
-    });
+    const split = splitModules(source);
+    const read = (): unknown =>
+      decode(split?.value ?? source, { customizer: this.customizer, serializers: this.serializers });
+    return split && isElsewhere(split.needed) ? this.reading(split.needed, read) : read();
+  }
+
+  private reading<T>(needed: NeededCode, read: () => T): T {
+    const { code } = this.host;
+    return code ? code.reading(needed, read) : read();
   }
 
   /** @param code what is called, unless it is there already: its variables may be shared by functions among `args`. */
@@ -280,3 +317,5 @@ export class Values {
     };
   }
 }
+
+const isElsewhere = (needed: readonly string[] | NeededCode): needed is NeededCode => !Array.isArray(needed);

@@ -10,6 +10,7 @@ import { createHash } from "node:crypto";
 import type { AnyNode } from "acorn";
 import { type ClassNode, isClass, isFunction } from "./free-names.ts";
 import { isStandardGlobal } from "./intrinsics.ts";
+import { outgoing } from "./modules.ts";
 import type { ProgramIndex, Site } from "./program.ts";
 
 /** Names that the receiver binds around every unit. */
@@ -52,7 +53,8 @@ interface Edit {
 
 /** The unit for a function or class at `site`, with `name` if the text gives it none. */
 export function draftUnit(program: ProgramIndex, site: Site, name: string): UnitDraft {
-  const { source, url } = program.script;
+  const { source } = program.script;
+  const url = outgoing(program.script.url);
   const edits: Edit[] = [];
   const ties = program.ties(site.node);
   for (const start of ties.imports) edits.push({ start, end: start + "import".length, text: IMPORT_NAME });

@@ -11,7 +11,7 @@ import { encodeFunction, encodeImport, encodeIntrinsic, encodeLayer, encodeProto
 import type { AnyFunction } from "./inspector.ts";
 import { type IntrinsicPath, intrinsicAt, intrinsicObjectPath } from "./intrinsics.ts";
 import { Layer, type LiveLayer, linkLayers, openLayer } from "./layer.ts";
-import { ImportedBinding, type ImportHow, ModuleReader } from "./modules.ts";
+import { ImportedBinding, type ImportHow, incoming, ModuleReader } from "./modules.ts";
 import {
   TAG_BOUND,
   TAG_EXPORT,
@@ -45,8 +45,10 @@ export interface FunctionCustomizerOptions {
 export interface CodeNeeds {
   /** Text of each unit by hash; a receiver needs each once (`addUnit`). */
   readonly units: ReadonlyMap<string, string>;
-  /** Addresses of modules that will be imported there (`importModules`). */
+  /** Addresses, in this process, of modules that will be imported there (`importModules`). */
   readonly modules: readonly string[];
+  /** Files whose functions may import more there, as they could from the file. */
+  readonly origins: readonly string[];
   readonly captured: Captured;
 }
 
@@ -59,7 +61,7 @@ export interface Captured {
 }
 
 export const NOTHING_CAPTURED: Captured = { variables: [], objects: new Map() };
-const NO_NEEDS: CodeNeeds = { units: new Map(), modules: [], captured: NOTHING_CAPTURED };
+const NO_NEEDS: CodeNeeds = { units: new Map(), modules: [], origins: [], captured: NOTHING_CAPTURED };
 
 /**
  * Runs `work`, which encodes values, and tells which code they need.
@@ -71,15 +73,17 @@ export function collectCode<T>(work: () => T): { result: T; needs: CodeNeeds } {
   if (captured.size === 0) return { result, needs: NO_NEEDS };
   const units = new Map<string, string>();
   const modules = new Set<string>();
+  const origins = new Set<string>();
   const variables: string[] = [];
   const objects = new Map<object, string>();
   for (const one of captured) {
     for (const [hash, unit] of one.units) units.set(hash, unit.text);
     for (const url of one.modules) modules.add(url);
+    for (const url of one.origins) origins.add(url);
     variables.push(...one.variables);
     for (const [object, name] of one.objects) objects.set(object, name);
   }
-  return { result, needs: { units, modules: [...modules], captured: { variables, objects } } };
+  return { result, needs: { units, modules: [...modules], origins: [...origins], captured: { variables, objects } } };
 }
 
 export class FunctionCustomizer implements Customizer {
@@ -111,7 +115,7 @@ export class FunctionCustomizer implements Customizer {
    * are imported when a value names them.
    */
   async importModules(urls: Iterable<string>): Promise<void> {
-    await this.#reader.importModules(urls);
+    await this.#reader.importModules([...urls].map(incoming));
   }
 
   /** @param written its hash, or all of it. */
@@ -168,10 +172,13 @@ export class FunctionCustomizer implements Customizer {
         return { value: intrinsicAt(head as IntrinsicPath) };
       case TAG_EXPORT:
       case TAG_IMPORT: {
-        const [url, how, name] = head as [string, ImportHow, string];
+        const [address, how, name] = head as [string, ImportHow, string];
+        const url = incoming(address);
         const value = this.#reader.read(url, how, name);
         if (value === undefined && tag === TAG_EXPORT) {
-          throw new InternalError(`${url} has no export ${name} in this process; every process needs the same files`);
+          throw new InternalError(
+            `${address} has no export ${name} in this process (there it is ${url}); every process needs the same files`,
+          );
         }
         if ((typeof value === "object" && value !== null) || typeof value === "function") {
           if (!originOf.has(value)) originOf.set(value, ImportedBinding.of(url, how, name));

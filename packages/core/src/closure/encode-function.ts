@@ -9,7 +9,7 @@ import { captureFunction } from "./capture.ts";
 import { type AnyFunction, inspectBound, inspectFunction } from "./inspector.ts";
 import { type IntrinsicPath, intrinsicObjectPath, intrinsicPath } from "./intrinsics.ts";
 import type { Layer } from "./layer.ts";
-import { asUrl, ImportedBinding } from "./modules.ts";
+import { asUrl, ImportedBinding, outgoing } from "./modules.ts";
 import {
   packHead,
   TAG_EXPORT,
@@ -34,10 +34,12 @@ export function encodeIntrinsic(value: object, path: IntrinsicPath, session: Enc
 
 export function encodeImport(binding: ImportedBinding, tag: number, session: EncodeSession): CustomNode {
   const isRead = binding.how === "namespace" || binding.how === "export" || binding.how === "require";
-  if (isRead && !binding.url.startsWith("node:")) {
-    captureSession(session).modules.add(binding.url);
+  if (!binding.url.startsWith("node:")) {
+    const { modules, origins } = captureSession(session);
+    if (isRead) modules.add(binding.url);
+    else origins.add(outgoing(binding.url));
   }
-  return { tag, head: [binding.url, binding.how, binding.name] };
+  return { tag, head: [outgoing(binding.url), binding.how, binding.name] };
 }
 
 export function encodeLayer(layer: Layer, session: EncodeSession): CustomNode {
@@ -45,7 +47,7 @@ export function encodeLayer(layer: Layer, session: EncodeSession): CustomNode {
   if (!layer.isLinked) captureSession(session).variables.push(...layer.names);
   return {
     tag: TAG_LAYER,
-    head: [layer.names, layer.url, layer.isLinked],
+    head: [layer.names, outgoing(layer.url), layer.isLinked],
     early: layer.parents,
     children: values,
     childNames: layer.isLinked ? [] : layer.names.map((name) => `captured ${name}`),

@@ -5,7 +5,7 @@
  */
 import { assert } from "../base/assert.ts";
 import { DEFER_NAME, IMPORT_NAME } from "./code-unit.ts";
-import { asUrl, importFrom } from "./modules.ts";
+import { asUrl, importFrom, incoming } from "./modules.ts";
 
 /** Evaluates a script inside a scope; `this` in the script is the `this` of the call, further arguments `arguments`. */
 export type Evaluate = (script: string, ...args: unknown[]) => unknown;
@@ -78,10 +78,11 @@ const roots = new Map<string, Evaluate>();
 
 /** The outermost scope of the code written in `url`. */
 export function rootOf(url: string): Evaluate {
-  let root = roots.get(url);
+  const here = incoming(asUrl(url));
+  let root = roots.get(here);
   if (!root) {
-    root = makeRoot(importFrom(asUrl(url)), defer);
-    roots.set(url, root);
+    root = makeRoot(importFrom(here), defer);
+    roots.set(here, root);
   }
   return root;
 }
@@ -125,7 +126,7 @@ export function linkLayers(names: readonly string[], parents: readonly LiveLayer
     ];
     Object.defineProperty(variables, name, { get, set });
   }
-  const evaluate = linkedRoot(variables, importFrom(asUrl(url)), defer);
+  const evaluate = linkedRoot(variables, importFrom(incoming(asUrl(url))), defer);
   const values = () => names.map((name) => Reflect.get(variables, name));
   return new LiveLayer(names, url, parents, true, evaluate, () => undefined, values);
 }

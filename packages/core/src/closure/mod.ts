@@ -5,5 +5,5 @@ export {
   FunctionCustomizer,
   NOTHING_CAPTURED,
 } from "./customizer.ts";
-export { moduleToImport } from "./modules.ts";
+export { type Addresses, fileAddress, moduleToImport, resolveImport, resolveRequire, useAddresses } from "./modules.ts";
 export { noteApi } from "./origins.ts";

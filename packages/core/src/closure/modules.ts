@@ -80,6 +80,24 @@ export function fileAddress(url: string): string {
   return query < 0 ? url : url.slice(0, query);
 }
 
+/** Between machines a module may have one address where a value is packed, and another where it arrives. */
+export interface Addresses {
+  /** As values name a module of this process. */
+  outgoing(url: string): string;
+  /** Where this process has a module that the value which is being unpacked names. */
+  incoming(url: string): string;
+}
+
+let addresses: Addresses | undefined;
+
+/** Undefined: all processes see the same files. */
+export function useAddresses(given: Addresses | undefined): void {
+  addresses = given;
+}
+
+export const outgoing = (url: string): string => (addresses ? addresses.outgoing(url) : url);
+export const incoming = (url: string): string => (addresses ? addresses.incoming(url) : url);
+
 const PROBE = "mobula-resolve:";
 const importResolutions = new Map<string, string>();
 

@@ -3,10 +3,10 @@
  */
 import { SerializationError } from "../base/errors.ts";
 import type { EncodeSession } from "../codec/custom.ts";
-import type { CodeUnit } from "./code-unit.ts";
+import { type CodeUnit, IMPORT_NAME } from "./code-unit.ts";
 import { type AnyFunction, evaluateInside, inspectFunction, readVariable, type ScopeCopy } from "./inspector.ts";
 import type { Layer } from "./layer.ts";
-import { ImportedBinding } from "./modules.ts";
+import { asUrl, ImportedBinding } from "./modules.ts";
 
 /** A program bundled into one file would otherwise travel whole with its first function. */
 const CAPTURED_FUNCTIONS_MAX = 200;
@@ -50,6 +50,8 @@ export class CaptureSession {
   readonly embedded = new Set<string>();
   /** Addresses of modules that the receiver imports. */
   readonly modules = new Set<string>();
+  /** Files, as the value names them, whose functions may import more at the receiver, as they could from the file. */
+  readonly origins = new Set<string>();
   /** Names of the variables that may be assigned to, each as often as there are variables of that name. */
   readonly variables: string[] = [];
   /** Objects that variables hold which nothing assigns to, with such a variable's name. */
@@ -61,6 +63,7 @@ export class CaptureSession {
   useUnit(unit: CodeUnit, name: string): void {
     if (this.units.has(unit.hash)) return;
     this.units.set(unit.hash, unit);
+    if (unit.text.includes(IMPORT_NAME)) this.origins.add(asUrl(unit.url));
     this.#sourceBytes += unit.text.length;
     if (this.units.size > CAPTURED_FUNCTIONS_MAX || this.#sourceBytes > CAPTURED_SOURCE_BYTES_MAX) {
       throw new SerializationError(

@@ -206,6 +206,7 @@ async function join(
     },
     { jobId, nodeId: info.nodeId, namespace },
   );
+  client.code.welcome(info.code, info.nodeId);
 
   let isStopping = false;
   const { promise: disconnected, resolve: onDisconnected } = Promise.withResolvers<void>();

@@ -60,6 +60,7 @@ export function startInline(options: InlineOptions): Driver {
     },
     { jobId, nodeId, namespace },
   );
+  client.code.welcome(undefined, nodeId);
   const node: InlineNode = new InlineNode({
     nodeId,
     driver: processId,

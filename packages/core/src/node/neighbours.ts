@@ -8,10 +8,10 @@
  */
 import { type NodeId, nodeTag } from "../base/ids.ts";
 import type { Home } from "../control/mod.ts";
-import type { AboutCopies, BetweenHomes, BetweenNodes, NodeStanding } from "../wire/cluster-messages.ts";
+import type { AboutCode, AboutCopies, BetweenHomes, BetweenNodes, NodeStanding } from "../wire/cluster-messages.ts";
 
 /** What is said to a home that may be unknown here. */
-type ToHome = BetweenHomes | AboutCopies;
+type ToHome = BetweenHomes | AboutCopies | AboutCode;
 
 export interface NeighboursEffects {
   send(to: NodeId, message: ToHome): void;

@@ -11,6 +11,7 @@ import type { Queries } from "../wire/queries.ts";
 import { answerTo } from "./asks.ts";
 import { type ClusterLink, sumOf } from "./cluster-link.ts";
 import type { Explanations } from "./explanations.ts";
+import type { ForeignPrograms } from "./foreign-programs.ts";
 import type { OwnGroups } from "./own-groups.ts";
 import type { Timeline } from "./timeline.ts";
 import type { WorkerPool } from "./worker-pool.ts";
@@ -23,6 +24,7 @@ export interface QueryContext {
   readonly pool: WorkerPool;
   readonly timeline: Timeline;
   readonly cluster: ClusterLink | undefined;
+  readonly code: ForeignPrograms | undefined;
   /** Of a node by itself. */
   readonly ownGroups: OwnGroups;
   /** False when the worker is not one that another node lent. */
@@ -72,6 +74,9 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
       if (!context.orderElsewhere({ workerId: interrupted, interrupt: key })) pool.interrupt(interrupted, key);
       return null;
     }
+    case "obtain-code":
+      if (!context.code) throw new InvalidOptionError("this node is in no cluster that modules could come from");
+      return context.code.programs.obtain(query.params as Queries["obtain-code"]["params"]);
     case "timeline":
       return timeline.collect();
     default:

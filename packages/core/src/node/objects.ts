@@ -14,7 +14,7 @@ import {
   storedNameTag,
   type WorkerId,
 } from "../base/ids.ts";
-import { BulkLinks, Copies, PRIORITY, Pulls, serveBulk, type Tag } from "../pull/mod.ts";
+import { BulkLinks, Copies, PRIORITY, Pulls, type Reading, serveBulk, type Tag } from "../pull/mod.ts";
 import type { OwnedKey, StoreServer } from "../store/mod.ts";
 import type { BulkConnection } from "../transport/mod.ts";
 import type { AboutCopies } from "../wire/cluster-messages.ts";
@@ -38,6 +38,8 @@ export interface NodeObjectsOptions {
   dial(node: Tag): Promise<BulkConnection>;
   /** Connects to the node, which asks for objects then. */
   offer(node: Tag): Promise<Socket>;
+  /** What other nodes ask for on the same connections beside objects. */
+  openCode?(name: string): Reading | undefined;
   nowMs(): number;
   log(message: string): void;
 }
@@ -180,7 +182,8 @@ export class NodeObjects {
 
   /** Another node asks for objects on this connection. */
   serve(socket: Socket): void {
-    serveBulk(socket, { open: (name) => this.pulls.open(name), log: this.options.log });
+    const { openCode, log } = this.options;
+    serveBulk(socket, { open: async (name) => openCode?.(name) ?? this.pulls.open(name), log });
   }
 
   nodeDied(node: Tag): void {

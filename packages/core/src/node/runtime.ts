@@ -47,6 +47,7 @@ import {
 import { type OwnedKey, type StoreServer, startStore } from "../store/mod.ts";
 import { Access, type Peer } from "../transport/mod.ts";
 import type {
+  AboutCode,
   AboutCopies,
   BetweenHomes,
   BetweenNodes,
@@ -80,6 +81,7 @@ import { Drain } from "./drain.ts";
 import type { EarlySocket } from "./early-socket.ts";
 import { EventRing } from "./event-ring.ts";
 import { Explanations } from "./explanations.ts";
+import { ForeignPrograms } from "./foreign-programs.ts";
 import { trimHeapSoon, trimHeapWhenGrown } from "./heap-trim.ts";
 import { LeaseBroker, type LeaseNotice } from "./lease-broker.ts";
 import { LeaseLoop } from "./lease-loop.ts";
@@ -246,6 +248,8 @@ export class NodeRuntime {
     send: (to, message) => this.sendHere(to, message),
   });
   private readonly bulkDials: BulkDials;
+  /** Modules of programs, from other machines and for them; in a cluster. */
+  readonly code: ForeignPrograms | undefined;
   cluster: ClusterLink | undefined;
   readonly explanations: Explanations;
   private readonly drain = new Drain({
@@ -330,8 +334,20 @@ export class NodeRuntime {
       onMoved: () => this.drain.look(),
       dial: async (tag) => this.bulkDials.dial(tag),
       offer: (tag) => this.bulkDials.offer(tag),
+      openCode: (name) => this.code?.programs.open(name),
       log: (message) => this.log.write("warn", message),
     });
+    this.code =
+      config.cluster &&
+      new ForeignPrograms({
+        ...{ nodeId: config.nodeId, sessionDir: config.sessionDir },
+        send: (to, message) => this.neighbours.toHome(to, message),
+        isDead: (tag) => this.isDeadHome(tag),
+        others: () => [...this.neighbours.all()].map(([tag]) => tag),
+        nameOf: (tag) => this.neighbours.get(tag)?.name ?? tag,
+        dial: async (tag) => this.bulkDials.dial(tag),
+        log: (message) => this.log.write("warn", message),
+      });
     const leaseOptions = {
       total: machine.total,
       gpuIds: machine.gpuIds,
@@ -425,6 +441,7 @@ export class NodeRuntime {
         if (node) this.broker.nodeDied(node.nodeId, node.name);
         this.router.homeDied(tag);
         this.objects.nodeDied(tag);
+        this.code?.nodeDied(tag);
       },
     });
     this.broker = new LeaseBroker(config.nodeId, {
@@ -599,6 +616,7 @@ export class NodeRuntime {
         return;
       default:
         if (isAboutCopies(message)) this.objects.hear(nodeTag(from), message);
+        else if (isAboutCode(message)) this.code?.programs.hear(nodeTag(from), message);
         else this.router.fromHome(nodeTag(from), message);
     }
   }
@@ -730,6 +748,7 @@ export class NodeRuntime {
     this.monitor[Symbol.dispose]();
     await this.options.socket.close();
     this.objects.close();
+    this.code?.close();
     await this.store.close();
   }
 
@@ -745,9 +764,9 @@ export class NodeRuntime {
   }
 
   /** For its processes: with what it gives access by they reach workers of other nodes. */
-  private get place(): Pick<Welcome, "nodeId" | "access"> {
+  private get place(): Pick<Welcome, "nodeId" | "access" | "code"> {
     const { nodeId, cluster } = this.config;
-    return cluster ? { nodeId, access: cluster.access } : { nodeId };
+    return cluster ? { nodeId, access: cluster.access, ...(this.code && { code: this.code.info }) } : { nodeId };
   }
 
   // ── processes come and go ──────────────────────────────────────────────────────────────────────────────────────────
@@ -998,6 +1017,7 @@ export class NodeRuntime {
       this.namespaces.delete(jobId);
       this.jobsElsewhere.delete(jobId);
     }
+    this.code?.programs.forget((jobId) => this.engine.hasJob(jobId));
   }
 
   // ── the lease engine ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -1191,6 +1211,7 @@ const PACK_BELOW = 0.5;
 /** Of demands that take nothing. */
 const PACKED_MAX = 64;
 
+const isAboutCode = (message: BetweenNodes): message is AboutCode => message.t.startsWith("code-");
 const isAboutCopies = (message: BetweenNodes): message is AboutCopies => message.t.startsWith("copy-");
 
 const LEASE_NOTICES: ReadonlySet<string> = new Set<LeaseNotice["t"]>([

@@ -13,6 +13,8 @@ export interface BulkRequest {
 }
 
 const REQUEST_BYTES_MAX = 256;
+/** Of an object, or of something that a program's modules need (code/packs.ts). */
+const NAME = /^(?:[0-9a-f]{8}\.[0-9a-z]{1,11}|code\.[0-9a-f]{64}(?:\.\d{1,7}\.\d{1,7})?)$/;
 export const HEAD_BYTES = 16;
 export const STATUS = { ok: 1, gone: 2 } as const;
 
@@ -47,7 +49,7 @@ export class RequestReader {
 
 function checkRequest(value: unknown): BulkRequest {
   const { name, from } = (value ?? {}) as Partial<BulkRequest>;
-  if (typeof name !== "string" || !/^[0-9a-f]{8}\.[0-9a-z]{1,11}$/.test(name)) {
+  if (typeof name !== "string" || !NAME.test(name)) {
     throw new ConnectionLostError("a request names no object");
   }
   if (!Number.isSafeInteger(from) || (from as number) < 0) throw new ConnectionLostError("a request begins nowhere");

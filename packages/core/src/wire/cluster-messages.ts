@@ -19,7 +19,7 @@ import type {
   WorkerAddress,
   WorkerDeath,
 } from "./messages.ts";
-import type { NodeInfo } from "./queries.ts";
+import type { CodeWanted, NodeInfo } from "./queries.ts";
 
 /** What a node is, from its joining to its end. */
 export interface NodeDescription {
@@ -371,9 +371,32 @@ export type BetweenNodes =
   | WorkerOrder
   | JobLog
   | AboutCopies
+  | AboutCode
   | BetweenHomes
   | Query
   | Answer;
+
+// Modules of programs, which are files of the machine where the program runs.
+
+/** What must the sender have to import these? {@link CodeAnswer} says, and the files are fetched as objects are. */
+export interface CodeAsk {
+  readonly t: "code-ask";
+  readonly id: number;
+  readonly wanted: CodeWanted;
+}
+export interface CodeAnswer {
+  readonly t: "code-answer";
+  readonly id: number;
+  /** In this order: what one lists may already be in those before it. */
+  readonly manifests?: readonly ManifestName[];
+  readonly error?: { readonly code: string; readonly kind: ErrorKind; readonly message: string };
+}
+/** A list of files, by its hash; `size` in bytes. */
+export interface ManifestName {
+  readonly hash: string;
+  readonly size: number;
+}
+export type AboutCode = CodeAsk | CodeAnswer;
 
 // Objects. The home of an object's owner knows where there are copies of it.
 

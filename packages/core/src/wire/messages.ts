@@ -498,6 +498,15 @@ export interface Welcome {
   readonly log?: ClaimsInfo;
   /** The node is one of several: with this, workers of the others are reached. */
   readonly access?: AccessFiles;
+  /** Then modules that values name may have to come from another machine. */
+  readonly code?: CodeInfo;
+}
+/** About the files that modules are imported from. */
+export interface CodeInfo {
+  /** The same wherever the same files are seen; see code/same-files.ts. */
+  readonly files: string;
+  /** Known to the processes of one node; see code-proof.ts. */
+  readonly key: string;
 }
 /** How to reach the store: a socket for blocking requests, and a file to map. */
 export interface StoreInfo {

@@ -1,5 +1,6 @@
 export type { AccessFiles, TlsFiles } from "./access.ts";
 export { type Batch, Batcher, unbatch } from "./batches.ts";
+export { isProven, proofOf } from "./code-proof.ts";
 export { isHotFrame, pack, unpack, writeCold } from "./cold.ts";
 export type { Explanation } from "./explanation.ts";
 export { type FailureRecord, packFailure, unpackFailure } from "./failure.ts";

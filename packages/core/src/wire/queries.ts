@@ -62,7 +62,29 @@ export interface GroupRequest {
   readonly lifetime: "owner" | "detached";
 }
 
+/** Modules that a value names, and which run of which program has them; proven by who has packed the value, see code-proof.ts. */
+export interface CodeWanted {
+  /** On whose machine the program runs. */
+  readonly node: NodeId;
+  readonly job: JobId;
+  readonly modules: readonly string[];
+  readonly origins: readonly string[];
+  readonly proof: string;
+}
+
+export interface CodeObtained {
+  /**
+   * Folders: below the last one lies all that is there of the program, each file at the path that it has where the program
+   * runs. Real paths may lead to the ones before.
+   */
+  readonly roots: readonly string[];
+  /** Of the machine where the program runs: `linux-x64`. */
+  readonly platform: string;
+}
+
 export interface Queries {
+  /** Answered when they can be imported. */
+  "obtain-code": { params: CodeWanted; result: CodeObtained };
   /** Answered when the group is known: what is submitted to run in it after that waits for it. */
   "create-group": { params: GroupRequest; result: null };
   /** Whether what it had is free; it may take so long that this is to be asked again. */

@@ -15,6 +15,7 @@ import {
   decodeArguments,
   dropArguments,
   fetchValues,
+  prepareArguments,
   receiveRefs,
   releaseRefs,
   unpin,
@@ -199,7 +200,7 @@ export class ActorCalls {
   private attempt(actor: HostedActor, open: OpenCall): Promise<void> | undefined {
     const { call } = open;
     const preparing =
-      call.fetched instanceof Promise ? this.prepare(call) : this.options.client.values.prepare(call.args);
+      call.fetched instanceof Promise ? this.prepare(call) : prepareArguments(this.options.client, call);
     if (!preparing) return this.run(actor, open);
     return preparing.then(
       () => this.run(actor, open),
@@ -209,7 +210,7 @@ export class ActorCalls {
 
   private async prepare(call: CallMessage): Promise<void> {
     call.fetched = await call.fetched;
-    await this.options.client.values.prepare(call.args);
+    await prepareArguments(this.options.client, call);
   }
 
   private run(actor: HostedActor, open: OpenCall): Promise<void> | undefined {

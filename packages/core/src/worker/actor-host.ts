@@ -9,7 +9,7 @@ import { type Client, failureOf, Handle, runAs, type SerializerList } from "../c
 import type { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
 import { type ActorStart, type ActorStop, checkLanguage, type ToNode, unpack } from "../wire/mod.ts";
 import { ActorCalls } from "./actor-calls.ts";
-import { decodeValue, fetchValues } from "./arguments.ts";
+import { decodeValue, fetchValues, prepareArguments } from "./arguments.ts";
 import type { OwnerConnection } from "./connection.ts";
 import {
   type ActorClass,
@@ -99,12 +99,10 @@ export class ActorHost {
     holds.receive(nested);
     try {
       const type = await hosted.loaded;
-      const fetched = await fetchValues(runtime, spec.deps);
-      await client.values.prepare(spec.args);
-      const args = client.values.decodeArgs(
-        spec.args,
-        fetched.map((dep) => decodeValue(client, dep)),
-      );
+      const message = { ...spec, nested, fetched: await fetchValues(runtime, spec.deps) };
+      await prepareArguments(client, message);
+      const deps = (await message.fetched).map((dep) => decodeValue(client, dep));
+      const args = client.values.decodeArgs(spec.args, deps);
       const running = this.hookRunning(actor, "constructor");
       const instance = runAs(running, () => new type(...args));
       const { onStart, onRestart } = HOOKS;

@@ -5,11 +5,13 @@
 import { type ErrorKind, errorFromCode } from "../base/errors.ts";
 import type { ObjectKey, StoredName } from "../base/ids.ts";
 import type { ArgsWithCode, Client } from "../client/mod.ts";
-import { errorFromBytes } from "../client/mod.ts";
+import { errorFromBytes, prepareArrived } from "../client/mod.ts";
 import type { OwnerRuntime } from "../owner/mod.ts";
-import type { StorePinned, ValueRecord } from "../wire/mod.ts";
+import type { StoredBytes } from "../store/mod.ts";
+import type { StoredValue, StorePinned, ValueRecord } from "../wire/mod.ts";
 
-type PinnedValue = ValueRecord | StorePinned;
+/** What was pinned may be mapped already, to see what it needs. */
+type FetchedValue = ValueRecord | StorePinned | { readonly mapped: StoredBytes };
 
 /** What the messages of tasks and of calls have in common. */
 export interface WithArguments {
@@ -58,7 +60,7 @@ export function decodeCall(client: Client, message: WithArguments): unknown[] | 
 }
 
 function dependenciesOf(client: Client, { fetched }: WithArguments): readonly unknown[] {
-  const values = fetched as readonly PinnedValue[] | undefined;
+  const values = fetched as readonly FetchedValue[] | undefined;
   const lost = (values ?? []).flatMap((value) =>
     "t" in value && value.error?.code === "OBJECT_LOST" ? [value.name] : [],
   );
@@ -85,7 +87,7 @@ const NO_VALUES: readonly unknown[] = Object.freeze([]);
 export function fetchValues(
   runtime: OwnerRuntime,
   values: readonly ValueRecord[],
-): readonly PinnedValue[] | Promise<readonly PinnedValue[]> {
+): readonly FetchedValue[] | Promise<readonly FetchedValue[]> {
   if (!values.some((value) => value.at === "stored")) return values;
   return Promise.all(values.map((value) => (value.at === "stored" ? runtime.pin(value) : value)));
 }
@@ -99,18 +101,15 @@ export function unpin(runtime: OwnerRuntime, fetched: ReturnType<typeof fetchVal
     );
     return;
   }
+  for (const value of fetched ?? []) if ("mapped" in value) value.mapped.done();
   const keys = (fetched ?? []).flatMap((value) => ("t" in value && !value.error ? [value.key] : []));
   if (keys.length > 0) runtime.toNode({ t: "store-unpin", keys });
 }
 
 /** @throws the error that a value is, or that its store answered with. */
-export function decodeValue(client: Client, value: PinnedValue): unknown {
-  if ("t" in value) {
-    const { error } = value;
-    if (error) throw errorFromCode(error.code, error.kind as ErrorKind, error.message);
-    const { store } = client;
-    if (!store) throw errorFromCode("OBJECT_LOST", "lost", "there is no object store in this process");
-    const source = store.map(value);
+export function decodeValue(client: Client, value: FetchedValue): unknown {
+  if ("t" in value || "mapped" in value) {
+    const source = "mapped" in value ? value.mapped : map(client, value);
     try {
       return client.values.decode(source);
     } finally {
@@ -120,4 +119,34 @@ export function decodeValue(client: Client, value: PinnedValue): unknown {
   if (value.at === "error") throw errorFromBytes(value.bytes, client.values);
   if (value.at === "inline") return client.values.decode(value.bytes);
   throw errorFromCode("INTERNAL", "internal", "a stored value was not fetched");
+}
+
+function map(client: Client, pinned: StorePinned): StoredBytes {
+  const { error } = pinned;
+  if (error) throw errorFromCode(error.code, error.kind as ErrorKind, error.message);
+  const { store } = client;
+  if (!store) throw errorFromCode("OBJECT_LOST", "lost", "there is no object store in this process");
+  return store.map(pinned);
+}
+
+/**
+ * Something to wait for before the arguments of a message, which are there, can be decoded: modules that wait at their top
+ * level, or come from another machine.
+ */
+export function prepareArguments(client: Client, message: WithArguments): Promise<unknown> | undefined {
+  const { values } = client;
+  const own = values.prepare(message.args);
+  const { fetched } = message;
+  if (!values.mayBeForeign || !fetched || fetched instanceof Promise || fetched.length === 0) return own;
+  const coming: Promise<void>[] = own ? [own] : [];
+  message.fetched = fetched.map((value) => {
+    if ("mapped" in value || ("t" in value ? value.error !== undefined : value.at === "stored")) return value;
+    const mapped = "t" in value ? map(client, value) : undefined;
+    const needed = mapped
+      ? values.prepareForeign(mapped)
+      : prepareArrived(value as Exclude<ValueRecord, StoredValue>, values);
+    if (needed) coming.push(needed);
+    return mapped ? { mapped } : value;
+  });
+  return coming.length === 0 ? undefined : Promise.all(coming);
 }

@@ -15,6 +15,7 @@ import {
   decodeCall,
   dropArguments,
   fetchValues,
+  prepareArguments,
   receiveRefs,
   releaseRefs,
   unpin,
@@ -173,7 +174,7 @@ export class TaskRunner {
     this.onStart?.(running.name);
     const { fetched } = task;
     const isReady = task.template.fn !== undefined && !(fetched instanceof Promise);
-    const preparing = isReady ? this.client.values.prepare(task.args) : this.prepare(task);
+    const preparing = isReady ? prepareArguments(this.client, task) : this.prepare(task);
     if (preparing) {
       return preparing.then(
         () => this.run(task, running),
@@ -186,7 +187,7 @@ export class TaskRunner {
   private async prepare(task: TaskMessage): Promise<void> {
     await task.template.load(this.client);
     task.fetched = await task.fetched;
-    await this.client.values.prepare(task.args);
+    await prepareArguments(this.client, task);
   }
 
   private run(task: TaskMessage, running: Running): Promise<void> | undefined {

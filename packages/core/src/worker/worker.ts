@@ -175,6 +175,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
       case "welcome":
         setClockOffset(message.clockOffsetMs);
         client.nodeId = message.nodeId;
+        client.code.welcome(message.code, message.nodeId);
         store = message.store;
         log = message.log;
         gc = createGcPressure({
