@@ -8,6 +8,7 @@ const there = "node-there" as NodeId;
 const client = "client" as ProcessId;
 const job = "job" as JobId;
 const demand: Demand = { key: "k", resources: { cpu: 10_000 }, priority: 0, name: "f" };
+const FIRST_FOREIGN = 2 ** 40;
 const lease = (id: number): LeaseId => id as LeaseId;
 
 function setUp(packable = 1, hasControl = false) {
@@ -69,6 +70,22 @@ describe("in a cluster", () => {
     expect(s.take()).toEqual(["return here 1", "divide 2 of []", "here 0 0"]);
     s.divided([there, 2]);
     expect(s.take()).toEqual(["lease-ask node-there 2"]);
+  });
+
+  test("a node dies: what waits at another goes on waiting there, and control is asked anew", () => {
+    const s = setUp(0);
+    const other = "node-other" as NodeId;
+    s.broker.clustered(true);
+    s.broker.demand(client, job, 0, demand, 1);
+    s.divided([there, 1]);
+    s.grantThere(7);
+    s.broker.giveBack(client, lease(FIRST_FOREIGN), false);
+    s.divided([other, 1]);
+    s.take();
+    s.broker.nodeDied(there, "n2");
+    expect(s.take()).toEqual(["divide 1 of [] (first)"]);
+    s.divided([other, 1]);
+    expect(s.take()).toEqual([]);
   });
 
   test("takes what packs here at once, and has control divide the rest", () => {

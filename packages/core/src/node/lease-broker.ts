@@ -286,7 +286,11 @@ export class LeaseBroker {
     }
     for (const ask of this.byKey.values()) {
       if (!ask.parts.delete(node)) continue;
-      ask.division = undefined;
+      // What waits at others goes on waiting there. Control divides it anew, and says so even if that is no news to it.
+      const division = new Map(ask.division);
+      division.delete(node);
+      ask.division = division;
+      if (ask.asked !== "") ask.asked = AGAIN;
       this.settle(ask);
     }
   }
