@@ -41,6 +41,10 @@ export interface ActorCodes {
   jobGone(jobId: JobId): void;
   /** What must be written down with a first actor of the class, so that others of its job need not bring the code. */
   savingChanges(codeKey: string): readonly StateChange[];
+  /** Whether it is written down, or what is to write it is under way. */
+  isSaved(codeKey: string): boolean;
+  /** Changes with it in them were not written. */
+  notSaved(codeKey: string): void;
   restore(codeKey: string, value: Uint8Array): void;
 }
 
@@ -107,6 +111,13 @@ export function createActorCodes(dropped: (codeKey: string) => void): ActorCodes
       code.isSaved = true;
       const saved: SavedCode = { code: code.bytes, host: code.host, jobs: [...code.jobs] };
       return [{ key: CODE_PREFIX + codeKey, value: pack(saved) }];
+    },
+
+    isSaved: (codeKey) => codes.get(codeKey)?.isSaved ?? true,
+
+    notSaved(codeKey) {
+      const code = codes.get(codeKey);
+      if (code !== undefined) code.isSaved = false;
     },
 
     restore(codeKey, value) {

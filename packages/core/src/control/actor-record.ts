@@ -58,6 +58,8 @@ export interface ActorRecord {
   cause: DeathCause | undefined;
   /** When `resting` is over, or when an ending has taken too long. */
   deadlineMs: number | undefined;
+  /** It is to restart, and that could not be written down yet. */
+  isUnsaved: boolean;
   /** How often in a row it died soon after it was started. */
   youngDeaths: number;
   /** Who hears of changes, and under which id they know it. */

@@ -266,9 +266,24 @@ export function createActors(
     setPhase(actor, "saving");
     const { incarnation } = actor;
     out.persist(savingChanges(actor, codes, overNodes), (error) => {
+      if (error) codes.notSaved(actor.spec.codeKey);
+      const isCurrent = actor.phase === "saving" && actor.incarnation === incarnation;
+      // It was there, and a disk that is full for a while is no reason to lose it.
+      if (isCurrent && incarnation > 0 && error?.kind === "exhausted") {
+        actor.isUnsaved = true;
+        setPhase(actor, "resting");
+        setDeadline(actor, out.nowMs() + SAVE_AGAIN_MS);
+        return;
+      }
+      // What was to write its code, with an actor before it, has failed.
+      if (isCurrent && !error && overNodes && !codes.isSaved(actor.spec.codeKey)) {
+        save(actor);
+        return;
+      }
+      actor.isUnsaved = false;
       settle(actor);
       if (overNodes && incarnation === 0) out.recorded(actor.creator, actor.actorId);
-      if (actor.phase !== "saving" || actor.incarnation !== incarnation) return;
+      if (!isCurrent) return;
       if (error) {
         die(actor, { code: error.code, message: `${describeActor(actor)} could not be recorded: ${error.message}` });
         return;
@@ -611,6 +626,7 @@ export function createActors(
       ending: undefined,
       cause: undefined,
       deadlineMs: undefined,
+      isUnsaved: false,
       youngDeaths: 0,
       subscribers: [],
       onKilled: [],
@@ -879,7 +895,7 @@ export function createActors(
       for (const actor of [...timed]) {
         if (actor.deadlineMs === undefined || actor.deadlineMs > nowMs) continue;
         setDeadline(actor, undefined);
-        if (actor.phase === "resting") place(actor);
+        if (actor.phase === "resting") (actor.isUnsaved ? save : place)(actor);
         else if (actor.worker !== undefined) out.killWorker(actor.worker.workerId, "an actor did not stop in time");
       }
       const toAsk = [...unheldYet];
@@ -996,6 +1012,9 @@ export function createActors(
 
 /** With which a node ends the actors that live on it. */
 const NODE_ENDS = "shutdown";
+
+/** An actor that is to restart and could not be written down is tried again so much later. */
+const SAVE_AGAIN_MS = 500;
 
 /** The creator of an actor that an earlier run left behind, or that does not end with it: no process has this id. */
 const NOBODY = "" as ProcessId;

@@ -56,22 +56,49 @@ export function createWatchers(): Watchers {
   };
 }
 
-/** Control's `persist`, through a store that it alone writes to. */
+/** What was to be forgotten while there was no room to say so is tried again so often. */
+const FORGET_AGAIN_MS = 500;
+
+/**
+ * Control's `persist`, through a store that it alone writes to. A full disk takes no deletions either; they have failed then, and are
+ * made good as soon as there is room, unless the key has been written since: or what has ended would be there again after a restart.
+ */
 export function persistThrough(store: StateStore): ControlEffects["persist"] {
-  return (changes, done) =>
+  const late = new Set<string>();
+  let timer: NodeJS.Timeout | undefined;
+
+  function forgetLate(): void {
+    timer = undefined;
+    if (late.size === 0) return;
+    const keys = [...late];
+    late.clear();
+    commit(keys.map((key) => ({ key, value: null })));
+  }
+
+  function commit(changes: readonly StateChange[], done: (error: MobulaError | undefined) => void = () => {}): void {
+    const overtaken = changes.filter(({ key }) => late.delete(key)).map(({ key }) => key);
     store.commit(changes, (outcome) => {
-      switch (outcome.kind) {
-        case "committed":
-          done(undefined);
-          break;
-        case "failed":
-          done(outcome.error);
-          break;
-        case "conflict":
-          done(
-            new MobulaError("STATE_CONFLICT", "internal", `another writer changed ${outcome.key} in the state store`),
-          );
-          break;
+      if (outcome.kind === "failed" && outcome.error.kind === "exhausted") {
+        for (const { key, value } of changes) if (value === null) late.add(key);
+        for (const key of overtaken) late.add(key);
+        if (late.size > 0) timer ??= setTimeout(forgetLate, FORGET_AGAIN_MS).unref();
+      } else if (outcome.kind === "committed") {
+        // A deletion before it may have failed while this one was under way.
+        for (const { key } of changes) late.delete(key);
       }
+      done(errorOf(outcome));
     });
+  }
+  return commit;
+}
+
+function errorOf(outcome: CommitOutcome): MobulaError | undefined {
+  switch (outcome.kind) {
+    case "committed":
+      return undefined;
+    case "failed":
+      return outcome.error;
+    case "conflict":
+      return new MobulaError("STATE_CONFLICT", "internal", `another writer changed ${outcome.key} in the state store`);
+  }
 }

@@ -96,7 +96,7 @@ export interface Harness {
   readonly recorded: ActorId[];
   readonly settled: (readonly [ActorId, number])[];
   /** Holds persists back until called. */
-  holdPersists(): { finish(error?: MobulaError): void };
+  holdPersists(): { finish(error?: MobulaError | ((at: number) => MobulaError | undefined)): void };
   join(name: string): ProcessId;
   driver(name: string, namespace?: string): ProcessId;
   /** Joins the worker's process and answers the request. */
@@ -171,7 +171,7 @@ export function createHarness({ epoch }: HarnessOptions = {}): Harness {
         finish(error) {
           const held = heldBack ?? [];
           heldBack = undefined;
-          for (const done of held) done(error);
+          for (const [at, done] of held.entries()) done(typeof error === "function" ? error(at) : error);
         },
       };
     },

@@ -1,16 +1,18 @@
 /** A log file that is rotated: `<name>.log`, then `<name>.log.1` and so on, the oldest deleted. */
 import { closeSync, fstatSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import { monotonicMs } from "../base/clock.ts";
 
 const FILE_BYTES_MAX = 100 * 2 ** 20;
 const FILES_KEPT = 5;
+const AGAIN_MS = 5_000;
 
 export class RotatingFile {
   private readonly path: string;
   private readonly bytesMax: number;
   private fd: number | undefined;
   private bytes = 0;
-  /** Why nothing is written any more; output is then only forwarded. */
-  problem: string | undefined;
+  /** Since a write failed: a disk that is full may have room again. Output is only forwarded meanwhile. */
+  private failedAtMs: number | undefined;
 
   constructor(path: string, bytesMax = FILE_BYTES_MAX) {
     this.path = path;
@@ -18,7 +20,7 @@ export class RotatingFile {
   }
 
   write(text: string): void {
-    if (this.problem !== undefined) return;
+    if (this.failedAtMs !== undefined && monotonicMs() - this.failedAtMs < AGAIN_MS) return;
     try {
       if (this.fd === undefined) {
         this.fd = openSync(this.path, "a", 0o600);
@@ -26,9 +28,10 @@ export class RotatingFile {
       }
       this.bytes += writeSync(this.fd, text);
       if (this.bytes >= this.bytesMax) this.rotate();
-    } catch (error) {
+      this.failedAtMs = undefined;
+    } catch {
       // A full disk must not stop the node; the lines still reach the driver.
-      this.problem = (error as Error).message;
+      this.failedAtMs = monotonicMs();
       this.close();
     }
   }

@@ -521,7 +521,7 @@ export class ActorTable {
     const because: FailureRecord | undefined = cause?.error
       ? unpackFailure(cause.error)
       : cause && cause.code !== "ACTOR_DIED"
-        ? { code: cause.code, kind: NOT_TO_BE_HAD.has(cause.code) ? "invalid" : "lost", message: cause.message }
+        ? { code: cause.code, kind: kindOfCause(cause.code), message: cause.message }
         : undefined;
     return {
       code: "ACTOR_DIED",
@@ -530,6 +530,11 @@ export class ActorTable {
       ...(because && { because }),
     };
   }
+}
+
+function kindOfCause(code: string): FailureRecord["kind"] {
+  if (code === "DISK_FULL") return "exhausted";
+  return NOT_TO_BE_HAD.has(code) ? "invalid" : "lost";
 }
 
 /** In the order submitted: a call may need the result of one that went to the same actor under its other name. */
