@@ -21,7 +21,6 @@ export const PUT_TIMEOUT_MS = 10_000;
 export const STREAM_BUFFER_ITEMS = 16;
 export const SHARED_ACTORS_PER_WORKER_MAX = 2_000;
 export const ACTOR_SHUTDOWN_MS = 30_000;
-export const WIRE_VERSION = 1;
 
 /** Arguments on one node from so many bytes on draw the task there: less is fetched sooner than a worker starts. */
 export const LARGE_ARGUMENTS_BYTES = 4 * 2 ** 20;

@@ -7,3 +7,4 @@ export * from "./limits.ts";
 export * from "./prng.ts";
 export * from "./random.ts";
 export * from "./resources.ts";
+export * from "./wire-version.ts";

@@ -1,6 +1,6 @@
 /** Whom a command asks: the node of this machine, or the head that MOBULA_ADDRESS names. */
 import { ConnectionLostError, type ErrorKind, errorFromCode } from "../base/errors.ts";
-import { newProcessId, WIRE_VERSION } from "../base/mod.ts";
+import { newProcessId, SPOKEN_VERSIONS } from "../base/mod.ts";
 import { askHead, type HeadAddress } from "../head/mod.ts";
 import { type StandingNode, tlsFilesFrom } from "../node/mod.ts";
 import { connectUnix, type Peer, readTokens } from "../transport/mod.ts";
@@ -60,7 +60,7 @@ export const asksNode =
           peer = connected;
           peer.send({
             t: "hello",
-            version: WIRE_VERSION,
+            ...SPOKEN_VERSIONS,
             token: node.token,
             language: "js",
             role: "tool",

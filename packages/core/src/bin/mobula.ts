@@ -11,7 +11,7 @@ import { print } from "./cli-print.ts";
 import { addStart } from "./cli-start.ts";
 import { addUp } from "./cli-up.ts";
 import { addWhy } from "./cli-why.ts";
-import { actorLines, nodeLines, nodeTable } from "./status-table.ts";
+import { actorLines, nodeLines, nodeTable, olderNodes } from "./status-table.ts";
 
 // The manifest lies two folders up both from `src/bin` and from `dist/lib`.
 const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
@@ -107,11 +107,18 @@ function showCluster(
   const alive = `${count("alive")} node${count("alive") === 1 ? "" : "s"} alive`;
   print(`cluster at ${leader}: ${[alive, ...others.map((state) => `${count(state)} ${state}`)].join(", ")}`);
   if (state !== null) print(`standing by: ${standbys.join(", ") || "no other head"}; state in ${state}`);
+  for (const line of olderNodes(nodes)) print(line);
   for (const { from, message } of refused) print(`refused in the last minute: ${from}: ${message}`);
   print("");
   for (const line of nodeTable(nodes, here, columns)) print(line);
   print("");
 }
+
+// `mobula status | head` has read enough.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+  process.exit();
+});
 
 if (process.argv.length <= 2) program.outputHelp();
 else {

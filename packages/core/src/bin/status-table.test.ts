@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { NodeId } from "../base/ids.ts";
 import type { NodeInfo } from "../wire/queries.ts";
-import { nodeTable } from "./status-table.ts";
+import { nodeTable, olderNodes } from "./status-table.ts";
 
 const GIB = 2 ** 30;
 const node = (name: string, more: Partial<NodeInfo> = {}): NodeInfo => ({
@@ -12,6 +12,7 @@ const node = (name: string, more: Partial<NodeInfo> = {}): NodeInfo => ({
   available: { cpu: 3, memory: 12 * GIB },
   labels: {},
   objectStore: { usedBytes: GIB / 2, spilledBytes: 0, capacityBytes: 4 * GIB },
+  wireVersion: 2,
   events: { keptBytes: 0, droppedBatches: 0 },
   ...more,
 });
@@ -44,4 +45,11 @@ test("it fits 80 columns, whatever names and labels there are; GPUs have a colum
   for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
   expect(lines[0]).toContain("GPU");
   expect(lines[1]).toMatch(/^n{19}… {2}alive.*8\/8.*…$/);
+});
+
+test("nodes of an older version are named", () => {
+  expect(olderNodes([node("one"), node("two")])).toEqual([]);
+  expect(
+    olderNodes([node("one"), node("two", { wireVersion: 1 }), node("gone", { wireVersion: 1, state: "dead" })]),
+  ).toEqual(["of an older release (wire version 1 instead of 2): two; upgrade it before the next one"]);
 });

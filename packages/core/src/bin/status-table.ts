@@ -59,6 +59,21 @@ function sizes(used: number, all: number): string {
 
 const cut = (text: string, length: number): string => (text.length <= length ? text : `${text.slice(0, length - 1)}…`);
 
+/** While a cluster is upgraded: which nodes are still to be. */
+export function olderNodes(nodes: readonly NodeInfo[]): string[] {
+  // A head of version 1 does not say it.
+  const versionOf = ({ wireVersion = 1 }: Partial<NodeInfo>): number => wireVersion;
+  const living = nodes.filter(({ state }) => state !== "dead");
+  const newest = Math.max(...living.map(versionOf));
+  const older = living.filter((node) => versionOf(node) < newest);
+  if (older.length === 0) return [];
+  const names = older.map(({ name }) => name).sort();
+  const versions = [...new Set(older.map(versionOf))].join(", ");
+  return [
+    `of an older release (wire version ${versions} instead of ${newest}): ${names.join(", ")}; upgrade ${names.length === 1 ? "it" : "them"} before the next one`,
+  ];
+}
+
 /** One node by itself, in a line for each of its resources. */
 export function nodeLines({ name, state, resources, available, objectStore }: NodeInfo, since: string): string[] {
   const format = (what: string, value: number): string => (what === "memory" ? size(value) : String(value));

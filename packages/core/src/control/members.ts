@@ -61,7 +61,7 @@ export interface MembersEffects {
 
 /** As `nodes()` lists it. */
 export function nodeInfo(description: NodeDescription, state: NodeState, use: NodeUse): NodeInfo {
-  const { nodeId, name, total, labels, objectStoreBytes: capacityBytes } = description;
+  const { nodeId, name, total, labels, objectStoreBytes: capacityBytes, wireVersion = 1 } = description;
   return {
     nodeId,
     name,
@@ -70,6 +70,7 @@ export function nodeInfo(description: NodeDescription, state: NodeState, use: No
     available: state === "dead" ? {} : fromUnits(use.available),
     labels,
     objectStore: { usedBytes: use.storeUsedBytes, spilledBytes: use.storeSpilledBytes, capacityBytes },
+    wireVersion,
     events: use.events,
   };
 }
@@ -90,7 +91,8 @@ interface MutableMember {
 
 export interface Members {
   join(message: NodeJoin, nowMs: number): void;
-  report(nodeId: NodeId, use: NodeUse, nowMs: number): void;
+  /** @param use undefined: what it said last. */
+  report(nodeId: NodeId, use: NodeUse | undefined, nowMs: number): void;
   /** It has ended in order. */
   left(nodeId: NodeId, nowMs: number): void;
   /** It takes nothing new, and has so long to end what it does. Said again, when it joins again. */
@@ -257,7 +259,7 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
 
     report(nodeId, use, nowMs) {
       const member = members.get(nodeId);
-      if (member && member.state !== "dead") heard(member, use, nowMs);
+      if (member && member.state !== "dead") heard(member, use ?? member.use, nowMs);
     },
 
     left(nodeId, nowMs) {

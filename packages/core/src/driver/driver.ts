@@ -6,7 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { MessageChannel } from "node:worker_threads";
 import { AuthenticationError, ConnectionLostError, InternalError } from "../base/errors.ts";
 import { type NodeId, newJobId, newNodeId, newProcessId, type ProcessId } from "../base/ids.ts";
-import { WIRE_VERSION } from "../base/limits.ts";
+import { SPOKEN_VERSIONS } from "../base/wire-version.ts";
 import { entryPath } from "../bin/entries.ts";
 import { Client, nodeLostError } from "../client/mod.ts";
 import {
@@ -175,7 +175,7 @@ async function join(
     socket: at.nodeSocket,
     hello: {
       t: "hello",
-      version: WIRE_VERSION,
+      ...SPOKEN_VERSIONS,
       // A node of this program's own has a token that nobody else knows; the program's is for nodes that it joins.
       token: launched?.token ?? options.token ?? at.token,
       language: LANGUAGE,

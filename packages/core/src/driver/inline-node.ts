@@ -10,6 +10,7 @@ import { unreachable } from "../base/assert.ts";
 import { isError, type MobulaError } from "../base/errors.ts";
 import { type NodeId, newProcessId, newWorkerId, type ProcessId, type WorkerId } from "../base/ids.ts";
 import { fromUnits, toUnits } from "../base/resources.ts";
+import { WIRE_VERSION } from "../base/wire-version.ts";
 import {
   CONTROL_MESSAGES,
   CONTROL_QUERIES,
@@ -299,6 +300,7 @@ export class InlineNode {
       available: this.available(),
       labels: {},
       objectStore: { usedBytes: 0, spilledBytes: 0, capacityBytes: 0 },
+      wireVersion: WIRE_VERSION,
       events: this.events.kept,
     };
   }

@@ -83,7 +83,8 @@ export class Door {
         // Those that look for the leader do so again and again.
         if (error instanceof NotLeadingError) return;
         log.write("warn", `a connection from ${from} was refused: ${error.message}`);
-        refusals.note(from, error.message);
+        // A head that was started again knows no session, and who had one just joins.
+        if (error.kind === "invalid") refusals.note(from, error.message);
       },
     });
     return door;

@@ -3,8 +3,9 @@
  * down what they say must last. It decides nothing itself.
  */
 import { monotonicMs } from "../base/clock.ts";
-import { InvalidOptionError, type MobulaError, NodeNotFoundError } from "../base/errors.ts";
+import { InvalidOptionError, isError, type MobulaError, NodeNotFoundError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
+import { needsVersion } from "../base/wire-version.ts";
 import {
   createMembers,
   type Member,
@@ -29,6 +30,7 @@ import type { Gate } from "./gate.ts";
 import { HeadGroups, isAboutGroups } from "./groups.ts";
 import { Heads } from "./heads.ts";
 import { LeaseDivisions } from "./lease-divisions.ts";
+import { LoopLag } from "./loop-lag.ts";
 import type { Refusals } from "./refusals.ts";
 
 export interface HeadRuntimeOptions {
@@ -61,6 +63,7 @@ export class HeadRuntime implements Host {
   private readonly divideTimer: NodeJS.Timeout;
   private readonly tools = new Set<Peer>();
   private readonly heads: Heads;
+  private readonly loopLag = new LoopLag();
   private haveGroupsChanged = false;
 
   /** @param address where this head is reached. @throws MobulaError when the state cannot be read. */
@@ -162,6 +165,7 @@ export class HeadRuntime implements Host {
     clearInterval(this.divideTimer);
     for (const peer of [...this.peers.values(), ...this.tools]) peer.destroy();
     this.heads.stop();
+    this.loopLag.stop();
   }
 
   // ── connections ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -172,8 +176,12 @@ export class HeadRuntime implements Host {
     this.peers.set(nodeId, peer);
     return {
       onMessage: (message) => this.fromNode(nodeId, message as ToControl),
-      onClose: () => {
+      onClose: (error) => {
         if (this.peers.get(nodeId) === peer) this.peers.delete(nodeId);
+        // A network that breaks is nothing to speak of. It joins again.
+        if (error && !isError(error, "CONNECTION_LOST")) {
+          this.options.log.write("error", `what node ${nodeId} said could not be taken: ${error.message}`);
+        }
       },
     };
   }
@@ -217,8 +225,9 @@ export class HeadRuntime implements Host {
         this.tellHeads([nodeId]);
         return;
       case "node-report":
+        if (message.use === undefined) needsVersion(2, "a report of nothing new");
         this.members.report(nodeId, message.use, nowMs);
-        if (this.isMember(nodeId)) this.groups.host.nodeReported(nodeId, message.use.bundles ?? [], false);
+        if (this.isMember(nodeId)) this.groups.host.nodeReported(nodeId, message.use?.bundles ?? [], false);
         return;
       case "node-leave":
         this.members.left(nodeId, nowMs);
@@ -329,7 +338,9 @@ export class HeadRuntime implements Host {
     if (method === "heads") {
       const { leader, standbys } = this.heads;
       const { place, refusals } = this.options;
-      const result: HeadsInfo = { leader, epoch: this.who.epoch, standbys, state: place, refused: refusals.recent };
+      const { epoch } = this.who;
+      const loopLagMs = this.loopLag.maxMs;
+      const result: HeadsInfo = { leader, epoch, standbys, state: place, refused: refusals.recent, loopLagMs };
       return { t: "answer", id, result };
     }
     const message = `control does not answer "${method}"`;

@@ -4,8 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { newNodeId } from "../base/ids.ts";
+import { WIRE_VERSION } from "../base/wire-version.ts";
 import { Access, listenPeers, NotLeadingError, type Peer, type TcpListener } from "../transport/mod.ts";
-import type { HeadIdentity, NodeDescription, ToControl } from "../wire/cluster-messages.ts";
+import type { HeadIdentity, NodeDescription, NodeReport, NodeUse, ToControl } from "../wire/cluster-messages.ts";
 import { ClusterLink } from "./cluster-link.ts";
 
 const TOKEN = "a-token-of-a-test-cluster";
@@ -17,6 +18,9 @@ class Head {
   /** As soon as it can, and before the node has joined. */
   ordersAtOnce = false;
   readonly joins: ToControl[] = [];
+  readonly reports: NodeReport[] = [];
+  onReport: () => void = () => {};
+  version = WIRE_VERSION;
   onJoin: () => void = () => {};
   private peer: Peer | undefined;
   private listener: TcpListener | undefined;
@@ -30,6 +34,7 @@ class Head {
     this.listener = await listenPeers({
       host: "127.0.0.1",
       port,
+      version: this.version,
       tokens: () => [TOKEN],
       get who() {
         return head.who;
@@ -57,6 +62,10 @@ class Head {
   }
 
   private hear(message: ToControl): void {
+    if (message.t === "node-report") {
+      this.reports.push(message);
+      this.onReport();
+    }
     if (message.t !== "node-join") return;
     this.joins.push(message);
     this.peer?.send({ t: "node-welcome", epoch: this.who.epoch, nodes: [] });
@@ -79,12 +88,14 @@ describe("a node's link to its heads", () => {
   const heads: Head[] = [];
   let link: ClusterLink | undefined;
   let news: string[] = [];
+  let use: NodeUse;
   let orders = 0;
   let onNews: () => void = () => {};
 
   beforeEach(() => {
     news = [];
     orders = 0;
+    use = { available: {}, storeUsedBytes: 0, storeSpilledBytes: 0, events: { keptBytes: 0, droppedBatches: 0 } };
   });
   afterEach(async () => {
     link?.close();
@@ -92,8 +103,10 @@ describe("a node's link to its heads", () => {
     for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
   });
 
-  async function begin(who: HeadIdentity): Promise<Head> {
-    const head = await new Head(who).open();
+  async function begin(who: HeadIdentity, version = WIRE_VERSION): Promise<Head> {
+    const head = new Head(who);
+    head.version = version;
+    await head.open();
     heads.push(head);
     return head;
   }
@@ -110,12 +123,7 @@ describe("a node's link to its heads", () => {
       access: await Access.open({ tokenFile }, nothing),
       node,
       isPatient: false,
-      use: () => ({
-        available: {},
-        storeUsedBytes: 0,
-        storeSpilledBytes: 0,
-        events: { keptBytes: 0, droppedBatches: 0 },
-      }),
+      use: () => use,
       onWelcomed: nothing,
       onNodes: nothing,
       onFound: nothing,
@@ -173,5 +181,34 @@ describe("a node's link to its heads", () => {
     before.drop();
     await joined;
     expect(restored.joins).toHaveLength(1);
+  });
+
+  /** What the head hears when the node reports. */
+  async function reported(head: Head): Promise<NodeUse | undefined> {
+    const heard = new Promise<void>((resolve) => {
+      head.onReport = resolve;
+    });
+    link?.report();
+    await heard;
+    return head.reports.at(-1)?.use;
+  }
+
+  test("a report says what is as before only to a head of wire version 1, which would misread its absence", async () => {
+    const head = await begin({ epoch: 1, state: "s" });
+    await joinBy(head.address);
+    expect(await reported(head)).toEqual(use);
+    expect(await reported(head)).toBeUndefined();
+    const bundles = [{ groupId: "g", attempt: 1, free: [] }];
+    use = { ...use, storeUsedBytes: 1, bundles };
+    expect(await reported(head)).toEqual(use);
+    use = { ...use, storeUsedBytes: 0 };
+    delete (use as { bundles?: unknown }).bundles;
+    expect(await reported(head)).toEqual(use);
+    expect(await reported(head)).toBeUndefined();
+    link?.close();
+
+    const older = await begin({ epoch: 1, state: "s" }, 1);
+    await joinBy(older.address);
+    for (let round = 0; round < 2; round++) expect(await reported(older)).toEqual(use);
   });
 });

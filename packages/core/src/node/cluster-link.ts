@@ -72,6 +72,8 @@ export interface ClusterLinkOptions {
   onNews(message: string): void;
 }
 
+/** A head before this version of the wire takes every report for all that there is to say. */
+const SINCE_SHORT_REPORTS = 2;
 const REPORT_MS = 1_000;
 /** What changes often is said so much later. */
 const CHANGE_MS = 50;
@@ -113,6 +115,10 @@ export class ClusterLink {
   private arrivedBytes = 0;
   private isLeaving = false;
   private nextId = 1;
+  /** What both speak in this session. */
+  private version = 0;
+  /** What was reported last in this session. */
+  private said = "";
   private joined: { resolve(): void; reject(error: Error): void } | undefined;
 
   /**
@@ -200,7 +206,15 @@ export class ClusterLink {
     this.soon = undefined;
     // While there is no connection reports would only be kept; the first after it says how things are then.
     if (this.head === undefined || !this.peer?.isConnected) return;
-    this.say({ t: "node-report", use: this.options.use(false) });
+    this.say(this.reportOf(this.options.use(false)));
+  }
+
+  private reportOf(use: NodeUse): ToControl {
+    const { bundles, ...rest } = use;
+    const said = JSON.stringify(rest);
+    const isNews = bundles !== undefined || said !== this.said || this.version < SINCE_SHORT_REPORTS;
+    this.said = said;
+    return isNews ? { t: "node-report", use } : { t: "node-report" };
   }
 
   /** Waits for the connection while that is cut; lost when control has to be joined anew. */
@@ -279,6 +293,8 @@ export class ClusterLink {
     isAccepted = true;
     this.heads.lead(address);
     this.peer = peer;
+    this.version = listener.version;
+    this.said = "";
     this.arrivedBytes = 0;
     const memberSince = this.head?.epoch;
     const use = this.options.use(true);

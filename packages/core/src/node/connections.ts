@@ -5,8 +5,9 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { AuthenticationError, type MobulaError } from "../base/errors.ts";
 import type { ProcessId } from "../base/ids.ts";
-import { FRAME_BYTES_MAX, HANDSHAKE_BYTES_MAX, WIRE_VERSION } from "../base/limits.ts";
-import { checkVersion, type Peer, type PeerHandlers, refusal, SocketPeer, Strangers } from "../transport/mod.ts";
+import { FRAME_BYTES_MAX, HANDSHAKE_BYTES_MAX } from "../base/limits.ts";
+import { commonVersion, WIRE_VERSION } from "../base/wire-version.ts";
+import { type Peer, type PeerHandlers, refusal, SocketPeer, Strangers } from "../transport/mod.ts";
 import type { Hello, ToNode } from "../wire/messages.ts";
 import type { EarlySocket } from "./early-socket.ts";
 
@@ -84,8 +85,11 @@ function checkHello(hello: Hello, tokens: readonly string[]): MobulaError | unde
   if (!given || !tokens.some((known) => timingSafeEqual(given, hash(known)))) {
     return new AuthenticationError("the token is wrong; it must be the one that the node was started with");
   }
-  const problem = checkVersion(hello.version, WIRE_VERSION, "the node");
-  if (problem) return problem;
+  try {
+    commonVersion(hello, WIRE_VERSION, "the node", "the process that connects");
+  } catch (error) {
+    return error as MobulaError; // As it throws.
+  }
   const isProcess = typeof hello.processId === "string" && /^[0-9a-f]{24}$/.test(hello.processId);
   if (!isProcess || !Number.isInteger(hello.pid) || !["driver", "worker", "tool"].includes(hello.role)) {
     return new AuthenticationError("hello lacks a valid processId, pid or role");

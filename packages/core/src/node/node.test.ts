@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { WIRE_VERSION } from "../base/limits.ts";
+import { WIRE_VERSION } from "../base/wire-version.ts";
 import { WorkerClaims } from "../owner/mod.ts";
 import { mapClaims } from "../store/mod.ts";
 import type { WorkerDeath } from "../wire/messages.ts";
@@ -213,7 +213,7 @@ describe("who may talk to it", () => {
     peer.send({ ...hello, token: node.token, version: 99 });
     expect(await peer.next("refused")).toMatchObject({
       code: "VERSION_MISMATCH",
-      message: expect.stringMatching(/version 1 .* 99/),
+      message: expect.stringMatching(/wire version \d+ .* 99: upgrade/),
     });
   });
 

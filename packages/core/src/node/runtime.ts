@@ -19,8 +19,8 @@ import {
   type ProcessId,
   type WorkerId,
 } from "../base/ids.ts";
-import { WIRE_VERSION } from "../base/limits.ts";
 import type { ResourceUnits } from "../base/resources.ts";
+import { WIRE_VERSION } from "../base/wire-version.ts";
 import {
   type ActorWorkerRequest,
   CONTROL_HOME,
@@ -365,6 +365,7 @@ export class NodeRuntime {
       total: this.engine.pool.total,
       labels: config.cluster?.labels ?? {},
       objectStoreBytes: machine.objectStoreBytes,
+      wireVersion: WIRE_VERSION,
     };
     this.ownGroups = new OwnGroups({
       ...this.description,

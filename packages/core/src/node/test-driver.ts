@@ -1,7 +1,7 @@
 /** For tests: a driver's connection that remembers what it was sent, and waits for what is to come. */
 import { fileURLToPath } from "node:url";
-import { WIRE_VERSION } from "../base/limits.ts";
 import { type JobId, newJobId, newProcessId, type ProcessId, toUnits } from "../base/mod.ts";
+import { SPOKEN_VERSIONS } from "../base/wire-version.ts";
 import { connectUnix, type SocketPeer } from "../transport/mod.ts";
 import type { Demand, FromNode, WorkerAddress } from "../wire/messages.ts";
 import { type LaunchedNode, type LaunchOptions, launchNode } from "./launch.ts";
@@ -113,7 +113,7 @@ export async function joinAsDriver(node: { nodeSocket: string; token: string }):
   const jobId = newJobId();
   peer.send({
     t: "hello",
-    version: WIRE_VERSION,
+    ...SPOKEN_VERSIONS,
     token: node.token,
     language: "js",
     role: "driver",

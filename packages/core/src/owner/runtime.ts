@@ -6,7 +6,7 @@ import { unreachable } from "../base/assert.ts";
 import { wallMs } from "../base/clock.ts";
 import { type ErrorKind, errorFromCode } from "../base/errors.ts";
 import type { JobId, NodeId, ProcessId, Seq, StoredName, WorkerId } from "../base/ids.ts";
-import { WIRE_VERSION } from "../base/limits.ts";
+import { SPOKEN_VERSIONS } from "../base/wire-version.ts";
 import { EventRecorder, RunHistory } from "../events/mod.ts";
 import { Access, connectUnix, type Peer, type PeerHandlers } from "../transport/mod.ts";
 import {
@@ -429,7 +429,7 @@ export class OwnerRuntime {
       (peer) => {
         peer.send({
           t: "owner-hello",
-          version: WIRE_VERSION,
+          ...SPOKEN_VERSIONS,
           processId: this.options.processId ?? this.options.self,
           owner: this.options.self,
           jobId: this.options.jobId(),

@@ -1,10 +1,12 @@
 /** Sessions over real TCP, through a proxy that cuts, swallows and refuses. */
+
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createServer, type Socket } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import { NameTakenError } from "../base/errors.ts";
 import { createPrng } from "../base/prng.ts";
+import { WIRE_VERSION } from "../base/wire-version.ts";
 import { FrameReader } from "../wire/mod.ts";
 import type { PeerListenOptions } from "./accept.ts";
 import type { DialOptions } from "./dial.ts";
@@ -149,8 +151,8 @@ describe("a session", () => {
     });
     const here = new Log();
     const { peer, listener: who } = await dial(listener.address, here);
-    expect(who).toMatchObject({ who: "the listener", version: 1 });
-    expect(hellos).toMatchObject([{ who: "me", role: "node", version: 1 }]);
+    expect(who).toMatchObject({ who: "the listener", version: WIRE_VERSION });
+    expect(hellos).toMatchObject([{ who: "me", role: "node", version: WIRE_VERSION }]);
     peer.send({ t: "there" });
     hot(peer, 7);
     await Promise.all([

@@ -19,10 +19,10 @@ import {
   errorFromCode,
   InternalError,
   MobulaError,
-  VersionMismatchError,
 } from "../base/errors.ts";
-import { HANDSHAKE_BYTES_MAX, HANDSHAKE_TIMEOUT_MS, WIRE_VERSION } from "../base/limits.ts";
+import { HANDSHAKE_BYTES_MAX, HANDSHAKE_TIMEOUT_MS } from "../base/limits.ts";
 import { randomBytes } from "../base/random.ts";
+import { commonVersion, versionMismatch, WIRE_VERSION } from "../base/wire-version.ts";
 import { pack, unpack } from "../wire/mod.ts";
 import { NotLeadingError } from "./not-leading.ts";
 import type { Strangers } from "./strangers.ts";
@@ -80,18 +80,6 @@ export function refusal(error: MobulaError): Refused {
   return { t: "refused", code, kind, message, ...(leader !== undefined && { leader }) };
 }
 
-/** Undefined when a listener of version `own` can speak the version that somebody says hello with. */
-export function checkVersion(version: unknown, own: number, listener: string): MobulaError | undefined {
-  if (version === own || version === own - 1) return undefined;
-  return mismatch(own, listener, version, "the process that connects");
-}
-
-function mismatch(newer: number, who: string, version: unknown, other: string): MobulaError {
-  return new VersionMismatchError(
-    `${who} speaks version ${newer} and the one before, ${other} ${String(version)}; install the same release of mobula on both sides`,
-  );
-}
-
 // ── the listener ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 export interface GreetOptions {
@@ -129,8 +117,11 @@ export function greet(socket: Socket, options: GreetOptions): void {
     if (hello.t !== "hello" || !isBytes(hello.nonce, NONCE_BYTES)) {
       return refuse(new AuthenticationError("the first message of a connection must be hello"));
     }
-    const problem = checkVersion(hello.version, own, "the listener");
-    if (problem) return refuse(problem);
+    try {
+      commonVersion(hello, own, "the listener", "the process that connects");
+    } catch (error) {
+      return refuse(error as MobulaError); // As it throws.
+    }
     if (!isBytes(hello.proof, PROOF_BYTES) || !(hello.body instanceof Uint8Array)) {
       return refuse(new AuthenticationError("hello lacks a body or a proof"));
     }
@@ -222,8 +213,9 @@ export function introduce(socket: Socket, options: IntroduceOptions): Promise<He
       }
       // The newer side speaks the version of the older.
       const version = Math.min(own, theirs);
-      if (theirs - version > 1) return fail(mismatch(theirs, "the listener", own, "this process"));
-      if (own - version > 1) return fail(mismatch(own, "this process", theirs, "the listener"));
+      const there = `the process at ${socket.remoteAddress}:${socket.remotePort}`;
+      if (theirs - version > 1) return fail(versionMismatch(theirs, there, own, "this process"));
+      if (own - version > 1) return fail(versionMismatch(own, "this process", theirs, there));
       const mine = randomBytes(NONCE_BYTES);
       const context = contextOf(socket, version, nonce, mine);
       const body = pack({ role, who, session });

@@ -12,7 +12,6 @@ export {
 } from "./bulk.ts";
 export { dialPeer } from "./dial.ts";
 export {
-  checkVersion,
   type GreetOptions,
   greet,
   type Hello as TcpHello,

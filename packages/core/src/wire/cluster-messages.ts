@@ -31,6 +31,8 @@ export interface NodeDescription {
   readonly total: ResourceUnits;
   readonly labels: Readonly<Record<string, string>>;
   readonly objectStoreBytes: number;
+  /** The newest that it speaks; absent from nodes of version 1. */
+  readonly wireVersion?: number;
 }
 
 /** What of a node changes. */
@@ -65,7 +67,8 @@ export interface NodeJoin {
 /** Said each second, and sooner when something has changed. That it comes says that the node lives. */
 export interface NodeReport {
   readonly t: "node-report";
-  readonly use: NodeUse;
+  /** Left out, since wire version 2, when it is as it was said last. */
+  readonly use?: NodeUse;
 }
 /** It ends in order, and nothing of it is left. */
 export interface NodeLeave {

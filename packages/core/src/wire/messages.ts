@@ -9,6 +9,7 @@
 import type { ErrorKind } from "../base/errors.ts";
 import type { ActorId, JobId, LeaseId, NodeId, ObjectKey, ProcessId, Seq, StoredName, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
+import type { SpokenVersions } from "../base/wire-version.ts";
 import type { AccessFiles } from "./access.ts";
 import type { Explanation } from "./explanation.ts";
 import type { Language } from "./language.ts";
@@ -51,9 +52,8 @@ export interface WorkerDeath {
 
 // ── process → node ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-export interface Hello {
+export interface Hello extends SpokenVersions {
   readonly t: "hello";
-  readonly version: number;
   readonly token: string;
   readonly language: Language;
   readonly role: "driver" | "worker" | "tool";

@@ -18,6 +18,8 @@ export interface NodeInfo {
   readonly labels: Readonly<Record<string, string>>;
   /** Bytes of objects in memory, of those on disk, and what the store can hold in memory. */
   readonly objectStore: { readonly usedBytes: number; readonly spilledBytes: number; readonly capacityBytes: number };
+  /** The version of the messages that its release speaks: all nodes need not be upgraded at once, but before the next one. */
+  readonly wireVersion: number;
   /** Bytes of events that are kept for the timeline, at most 32 MiB, and how many batches made room for newer ones. */
   readonly events: { readonly keptBytes: number; readonly droppedBatches: number };
 }
@@ -43,6 +45,8 @@ export interface HeadsInfo {
   readonly standbys: readonly string[];
   /** Where replicated state is, without what must be kept secret; null: in a file of the head. */
   readonly state: string | null;
+  /** By how much the leader's loop was late at most, in the last minute or two, in milliseconds. */
+  readonly loopLagMs?: number;
   /** From where connections were refused in the last minute, and why; heads before wire version 2 do not say. */
   readonly refused?: readonly { readonly from: string; readonly message: string }[];
 }

@@ -3,8 +3,8 @@ import { setClockOffset } from "../base/clock.ts";
 import { AuthenticationError, ConnectionLostError } from "../base/errors.ts";
 import { HeapShrinker } from "../base/heap-shrinker.ts";
 import type { JobId, NodeId, ProcessId } from "../base/ids.ts";
-import { WIRE_VERSION } from "../base/limits.ts";
 import type { ResourceUnits } from "../base/resources.ts";
+import { SPOKEN_VERSIONS } from "../base/wire-version.ts";
 import { Client } from "../client/mod.ts";
 import { OwnerRuntime, SubmissionLog, WorkerClaims } from "../owner/mod.ts";
 import { createGcPressure, createViewCharge, type GcPressure, mapClaims, openStoreClient } from "../store/mod.ts";
@@ -272,7 +272,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
   });
   node.send({
     t: "hello",
-    version: WIRE_VERSION,
+    ...SPOKEN_VERSIONS,
     token: config.token,
     language: LANGUAGE,
     role: "worker",

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { type NodeId, newNodeId, newProcessId } from "../../src/base/ids.ts";
-import { WIRE_VERSION } from "../../src/base/limits.ts";
+import { WIRE_VERSION } from "../../src/base/wire-version.ts";
 import { type LaunchedHead, launchHead } from "../../src/head/mod.ts";
 import { type LaunchedNode, launchNode, logFolderOf } from "../../src/node/mod.ts";
 import { parseAddress } from "../../src/transport/address.ts";

@@ -2,8 +2,8 @@
 import type { Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { newProcessId } from "../../src/base/ids.ts";
-import { WIRE_VERSION } from "../../src/base/limits.ts";
 import { createPrng, type Prng } from "../../src/base/prng.ts";
+import { WIRE_VERSION } from "../../src/base/wire-version.ts";
 import { introduce } from "../../src/transport/mod.ts";
 import { pack } from "../../src/wire/mod.ts";
 import { type Client, type Listeners, TOKEN } from "./listeners.ts";

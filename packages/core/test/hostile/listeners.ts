@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { fileURLToPath } from "node:url";
 import { newProcessId } from "../../src/base/ids.ts";
-import { WIRE_VERSION } from "../../src/base/limits.ts";
+import { WIRE_VERSION } from "../../src/base/wire-version.ts";
 import { connectUnix, dialPeer, type Peer, parseAddress } from "../../src/transport/mod.ts";
 
 export const TOKEN = "a token that nobody guesses";
