@@ -65,10 +65,10 @@ const FORGET_AGAIN_MS = 500;
  */
 export function persistThrough(store: StateStore): ControlEffects["persist"] {
   const late = new Set<string>();
-  let timer: NodeJS.Timeout | undefined;
+  let isWaiting = false;
 
   function forgetLate(): void {
-    timer = undefined;
+    isWaiting = false;
     if (late.size === 0) return;
     const keys = [...late];
     late.clear();
@@ -81,7 +81,9 @@ export function persistThrough(store: StateStore): ControlEffects["persist"] {
       if (outcome.kind === "failed" && outcome.error.kind === "exhausted") {
         for (const { key, value } of changes) if (value === null) late.add(key);
         for (const key of overtaken) late.add(key);
-        if (late.size > 0) timer ??= setTimeout(forgetLate, FORGET_AGAIN_MS).unref();
+        if (late.size === 0 || isWaiting) return done(outcome.error);
+        isWaiting = true;
+        setTimeout(forgetLate, FORGET_AGAIN_MS).unref();
       } else if (outcome.kind === "committed") {
         // A deletion before it may have failed while this one was under way.
         for (const { key } of changes) late.delete(key);
