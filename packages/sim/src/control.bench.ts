@@ -48,7 +48,10 @@ interface Machine {
   free: number;
 }
 
-const divisions = new LeaseDivisions(() => {});
+const divisions = new LeaseDivisions(
+  () => {},
+  () => 0,
+);
 const placer = new Placer(divisions.view);
 const machines = new Map<NodeId, Machine>();
 const hostsByWorker = new Map<WorkerId, Host>();

@@ -91,7 +91,10 @@ export class HeadLife {
     this.epoch = epoch;
     const { world } = this;
     this.beganAtMs = world.clock.nowMs;
-    this.divisions = new LeaseDivisions((to, message) => this.send(to, message));
+    this.divisions = new LeaseDivisions(
+      (to, message) => this.send(to, message),
+      () => world.clock.nowMs,
+    );
     this.groups = new GroupEngine(this.divisions.view, {
       infeasibleTimeoutMs: 60_000,
       firstAttempt: epoch * ATTEMPTS,

@@ -149,6 +149,8 @@ export class SimNode {
       tell: (client, notice) => this.sendHere(client, notice),
       packable: (demand) => this.packable(demand.resources),
       namespaceOf: () => "",
+      infeasibleMs: () => 0,
+      isLimited: () => false,
     });
     this.control = createControl(
       {

@@ -1,6 +1,8 @@
 /** `init` and `shutdown`. */
+
 import { setTimeout as delay } from "node:timers/promises";
 import { AlreadyInitializedError, isError } from "../base/errors.ts";
+import { toUnits } from "../base/resources.ts";
 import { inheritedExecArgv } from "../bin/entries.ts";
 import { type Driver, PLACE, type Place, STOPPED, startDriver, startInline } from "../driver/mod.ts";
 import type { LogLines } from "../wire/mod.ts";
@@ -69,6 +71,8 @@ async function start(settings: InitSettings, place: Place | undefined): Promise<
     ...shared,
     address,
     place,
+    ...(address !== "auto" && { infeasibleTimeoutMs }),
+    ...(settings.quota && { quota: toUnits(settings.quota) }),
     node: {
       resources: settings.resources,
       infeasibleTimeoutMs: settings.infeasibleTimeoutMs,

@@ -434,6 +434,7 @@ const initTable = {
   spillBytesMax: bytes,
   namespace: aText,
   jobName: aText,
+  quota: nodeResources,
   metadata: recordOf<string>(
     (value, at) => (typeof value === "string" ? value : refuse(at, value, "a string")),
     "an object of strings",
@@ -466,6 +467,7 @@ export interface InitSettings {
   readonly namespace: string | undefined;
   readonly jobName: string | undefined;
   readonly metadata: Readonly<Record<string, string>>;
+  readonly quota: Resources | undefined;
   readonly logToDriver: boolean;
   readonly runtimeEnv: RuntimeEnv | undefined;
   readonly infeasibleTimeoutMs: number;
@@ -522,6 +524,9 @@ export function normalizeInitOptions(
       ? "local"
       : address(fromEnvironment, { call: "init()", option: "address (from MOBULA_ADDRESS)" }));
   if (chosen === "inline") refuseInline("init()", read.runtimeEnv);
+  if (chosen === "inline" && read.quota) {
+    refuse({ call: "init()", option: "quota" }, read.quota, 'left out with address "inline": it is for clusters');
+  }
   if (chosen === "auto") refuseNodeOptions(read);
   if (isHostAndPort(chosen)) refuseResources(read);
   return {
@@ -533,6 +538,7 @@ export function normalizeInitOptions(
     namespace: read.namespace,
     jobName: read.jobName,
     metadata: read.metadata ?? {},
+    quota: read.quota,
     logToDriver: read.logToDriver ?? true,
     runtimeEnv: read.runtimeEnv,
     infeasibleTimeoutMs: read.infeasibleTimeoutMs ?? INFEASIBLE_TIMEOUT_MS,

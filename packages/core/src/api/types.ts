@@ -385,6 +385,11 @@ export interface InitOptions {
   readonly jobName?: string;
   /** For people and tools: kept with the job. Default: none. */
   readonly metadata?: Readonly<Record<string, string>>;
+  /**
+   * What the job may use at once in the whole cluster, `{ cpu: 16, gpu: 4 }`; memory in bytes. A resource that is not named has no
+   * limit. What goes beyond it waits. Needs a cluster.
+   */
+  readonly quota?: Resources;
   /** Workers' output appears in the driver. Default true. */
   readonly logToDriver?: boolean;
   /** What workers are started with, unless a task or actor says otherwise. */

@@ -50,6 +50,8 @@ export const newJobId = (): JobId => hex(4) as JobId;
 export const newActorId = (job: JobId): ActorId => (pooledHex() + job) as ActorId;
 export const newNodeId = (): NodeId => hex(16) as NodeId;
 
+export const actorJob = (actor: ActorId): JobId => actor.slice(2 * ACTOR_BYTES) as JobId;
+
 const TAG_HEX = 8;
 /** By which the ids of a node's processes begin, so that everybody knows where an object's owner lives. */
 export const nodeTag = (node: NodeId): string => node.slice(0, TAG_HEX);

@@ -2,7 +2,7 @@
 import { ConnectionLostError, type ErrorKind, errorFromCode } from "../base/errors.ts";
 import { newProcessId, SPOKEN_VERSIONS } from "../base/mod.ts";
 import { askHead, type HeadAddress } from "../head/mod.ts";
-import { type StandingNode, tlsFilesFrom } from "../node/mod.ts";
+import { findStandingNode, type StandingNode, tlsFilesFrom } from "../node/mod.ts";
 import { connectUnix, type Peer, readTokens } from "../transport/mod.ts";
 import type { Queries } from "../wire/queries.ts";
 
@@ -71,3 +71,16 @@ export const asksNode =
         (error: Error) => end(error),
       );
     });
+
+/** Whom to ask, as commands are told. @throws when there is nobody. */
+export function whom(address: string | undefined): Asks {
+  const here = address === undefined ? findStandingNode() : undefined;
+  if (here) return asksNode(here);
+  const head = headOfEnvironment({ ...process.env, ...(address !== undefined && { MOBULA_ADDRESS: address }) });
+  if (head) return asksHead(head);
+  throw new Error(
+    address === undefined
+      ? "no node is running here; set MOBULA_ADDRESS and MOBULA_TOKEN to those of a cluster"
+      : "--address is that of a head, host:port, and its token is to be in MOBULA_TOKEN or MOBULA_TOKEN_FILE",
+  );
+}

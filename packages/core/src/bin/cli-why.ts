@@ -1,8 +1,7 @@
 /** `mobula why`: why something waits, failed, or runs where it does. */
 import type { Command } from "commander";
-import { findStandingNode } from "../node/mod.ts";
 import type { Explanation } from "../wire/explanation.ts";
-import { type Asks, asksHead, asksNode, headOfEnvironment } from "./cli-ask.ts";
+import { type Asks, whom } from "./cli-ask.ts";
 import { print } from "./cli-print.ts";
 import { whyLines } from "./why-text.ts";
 
@@ -36,19 +35,6 @@ async function why(id: string, { json = false, address }: WhyOptions): Promise<v
   const explanation = await explain(ask, id.trim());
   if (json) print(JSON.stringify(explanation));
   else for (const line of whyLines(id, explanation, Date.now(), process.stdout.columns ?? 100)) print(line);
-}
-
-/** Whom to ask, as commands are told. @throws when there is nobody. */
-function whom(address: string | undefined): Asks {
-  const here = address === undefined ? findStandingNode() : undefined;
-  if (here) return asksNode(here);
-  const head = headOfEnvironment({ ...process.env, ...(address !== undefined && { MOBULA_ADDRESS: address }) });
-  if (head) return asksHead(head);
-  throw new Error(
-    address === undefined
-      ? "no node is running here; set MOBULA_ADDRESS and MOBULA_TOKEN to those of a cluster"
-      : "--address is that of a head, host:port, and its token is to be in MOBULA_TOKEN or MOBULA_TOKEN_FILE",
-  );
 }
 
 async function explain(ask: Asks, id: string): Promise<Explanation> {

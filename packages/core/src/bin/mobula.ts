@@ -8,10 +8,11 @@ import { asksHead, asksNode, headOfEnvironment } from "./cli-ask.ts";
 import { addBackup } from "./cli-backup.ts";
 import { addDrain } from "./cli-drain.ts";
 import { print } from "./cli-print.ts";
+import { addQuota } from "./cli-quota.ts";
 import { addStart } from "./cli-start.ts";
 import { addUp } from "./cli-up.ts";
 import { addWhy } from "./cli-why.ts";
-import { actorLines, nodeLines, nodeTable, olderNodes } from "./status-table.ts";
+import { actorLines, nodeLines, nodeTable, olderNodes, waitingLines } from "./status-table.ts";
 
 // The manifest lies two folders up both from `src/bin` and from `dist/lib`.
 const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
@@ -62,6 +63,7 @@ addDrain(program);
 addBackup(program);
 addUp(program);
 addWhy(program);
+addQuota(program);
 
 async function status({ json = false }: { readonly json?: boolean }): Promise<void> {
   const here = findStandingNode();
@@ -70,8 +72,12 @@ async function status({ json = false }: { readonly json?: boolean }): Promise<vo
   if (head) {
     const ask = asksHead(head);
     const [nodes, heads] = [await ask("nodes", null), await ask("heads", null)];
-    if (json) print(JSON.stringify({ running: true, heads, nodes }));
-    else showCluster(heads, nodes, undefined, columns);
+    const waiting = await ask("waiting-demands", null);
+    if (json) print(JSON.stringify({ running: true, heads, nodes, waiting }));
+    else {
+      showCluster(heads, nodes, undefined, columns);
+      for (const line of waitingLines(waiting, columns)) print(line);
+    }
     return;
   }
   if (!here) {
@@ -81,11 +87,16 @@ async function status({ json = false }: { readonly json?: boolean }): Promise<vo
     return;
   }
   const ask = asksNode(here);
-  const [nodes, actors] = await Promise.all([ask("nodes", null), ask("list-actors", { namespace: null })]);
+  const [nodes, actors, waiting] = await Promise.all([
+    ask("nodes", null),
+    ask("list-actors", { namespace: null }),
+    ask("waiting-demands", null),
+  ]);
   const { pid, startedAtMs, cluster } = here;
   const heads = cluster === undefined ? undefined : await ask("heads", null);
   if (json) {
-    print(JSON.stringify({ running: true, pid, startedAtMs, ...(heads && { cluster, heads }), nodes, actors }));
+    const where = heads && { cluster, heads };
+    print(JSON.stringify({ running: true, pid, startedAtMs, ...where, nodes, actors, waiting }));
     return;
   }
   const since = `pid ${pid}, since ${new Date(startedAtMs).toLocaleString()}`;
@@ -93,7 +104,7 @@ async function status({ json = false }: { readonly json?: boolean }): Promise<vo
     showCluster(heads, nodes, here.nodeId, columns);
     print(`* this machine, ${since}`);
   } else for (const node of nodes) for (const line of nodeLines(node, since)) print(line);
-  for (const line of actorLines(actors)) print(line);
+  for (const line of [...actorLines(actors), ...waitingLines(waiting, columns)]) print(line);
 }
 
 function showCluster(

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { NodeId } from "../base/ids.ts";
 import type { NodeInfo } from "../wire/queries.ts";
-import { nodeTable, olderNodes } from "./status-table.ts";
+import { nodeTable, olderNodes, waitingLines } from "./status-table.ts";
 
 const GIB = 2 ** 30;
 const node = (name: string, more: Partial<NodeInfo> = {}): NodeInfo => ({
@@ -52,4 +52,36 @@ test("nodes of an older version are named", () => {
   expect(
     olderNodes([node("one"), node("two", { wireVersion: 1 }), node("gone", { wireVersion: 1, state: "dead" })]),
   ).toEqual(["of an older release (wire version 1 instead of 2): two; upgrade it before the next one"]);
+});
+
+test("what waits is summed up, with what no node can take first", () => {
+  const waiting = [
+    {
+      kind: "task",
+      name: "train",
+      count: 1_200,
+      resources: { gpu: 1 },
+      wish: "{ gpu: 1 }",
+      jobs: [],
+      isInfeasible: false,
+    },
+    { kind: "actor", name: "Big", count: 1, resources: { cpu: 64 }, wish: "{ cpu: 64 }", jobs: [], isInfeasible: true },
+  ] as const;
+  const [train, big] = waiting;
+  const lines = waitingLines(
+    [
+      { ...train, why: "3 nodes have too little gpu free for 1 (0 gpu free), for example a, b, c." },
+      { ...big, why: "Big needs { cpu: 64 }, and no node can ever offer that; the best is a with { cpu: 8 }" },
+    ],
+    80,
+  );
+  expect(lines).toEqual([
+    "",
+    "WAITING  FOR        WHY",
+    "1        actor Big  Big needs { cpu: 64 }, and no node can ever offer that; the",
+    "                      best is a with { cpu: 8 }",
+    "1,200    train      { gpu: 1 }: 3 nodes have too little gpu free for 1 (0 gpu",
+    "                      free), for example a, b, c.",
+  ]);
+  expect(waitingLines([])).toEqual([]);
 });

@@ -1,5 +1,6 @@
 /** How `mobula status` shows nodes and actors. */
-import type { ActorInfo, NodeInfo } from "../wire/queries.ts";
+import type { ActorInfo, NodeInfo, WaitingDemand } from "../wire/queries.ts";
+import { cut, table } from "./text-table.ts";
 
 const size = (value: number): string =>
   value >= 2 ** 30 ? `${(value / 2 ** 30).toFixed(1)} GiB` : `${Math.round(value / 2 ** 20)} MiB`;
@@ -57,8 +58,6 @@ function sizes(used: number, all: number): string {
   return `${format(used)}/${format(all)} ${unit.name}`;
 }
 
-const cut = (text: string, length: number): string => (text.length <= length ? text : `${text.slice(0, length - 1)}…`);
-
 /** While a cluster is upgraded: which nodes are still to be. */
 export function olderNodes(nodes: readonly NodeInfo[]): string[] {
   // A head of version 1 does not say it.
@@ -97,4 +96,17 @@ export function actorLines(actors: readonly ActorInfo[]): string[] {
       return `    ${className}${called}: ${state}${pid === null ? "" : `, pid ${pid}`}, ${restarts} restarts`;
     }),
   ];
+}
+
+/** What waits for resources; nothing when nothing does. What no node can take comes first. */
+export function waitingLines(waiting: readonly WaitingDemand[], columns = 80): string[] {
+  if (waiting.length === 0) return [];
+  const sorted = [...waiting].sort((a, b) => Number(b.isInfeasible) - Number(a.isInfeasible));
+  const rows = sorted.map(({ kind, name, count, wish, isInfeasible, why }) => [
+    count.toLocaleString("en-US"),
+    cut(kind === "actor" ? `actor ${name}` : name, 24),
+    // The words for what cannot be had say what is wanted.
+    isInfeasible ? why : `${wish}: ${why}`,
+  ]);
+  return ["", ...table([["WAITING", "FOR", "WHY"], ...rows], columns)];
 }

@@ -350,6 +350,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
     isHeldBeside: directory.isHeldBeside,
     holdsOf: (key) => ({ isPublished: directory.isPublished(key), ...holds.holdersOf(key) }),
     explainActor: explain,
+    resourcesOf: (actorId) => actors.get(actorId)?.options.resources,
     listActors: (namespace) => listActors(actors, namespace),
     storedAmong: (names) => directory.storedAmong(names),
 

@@ -4,6 +4,7 @@
  * made synchronously while it handles an event.
  */
 import type { ActorId, JobId, MobulaError, NodeId, ObjectKey, ProcessId, StoredName, WorkerId } from "../base/mod.ts";
+import type { ResourceUnits } from "../base/resources.ts";
 import type { ActorWorkerRequest, NodeStatement } from "../wire/cluster-messages.ts";
 import type { Explanation } from "../wire/explanation.ts";
 import type { ActorState, FromNode, HomeMessage, Query, WorkerAddress, WorkerDeath } from "../wire/messages.ts";
@@ -153,6 +154,8 @@ export interface Control {
   actorsMentioned(): (readonly [ActorId, number])[];
   /** Something besides this process holds the object: another process, or a value that is kept. */
   isHeldBeside(key: ObjectKey, processId: ProcessId): boolean;
+  /** What an actor has or is to have. */
+  resourcesOf(actorId: ActorId): ResourceUnits | undefined;
   listActors(namespace: string | null): readonly ActorInfo[];
   holdsOf(key: ObjectKey): ObjectHolds;
   /** Undefined when no such actor is known. */

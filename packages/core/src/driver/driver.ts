@@ -2,10 +2,12 @@
  * A driver: the user's process. Starts (or joins) a node, runs the owner engine in an I/O thread, and gives the program
  * its client.
  */
+
 import { setTimeout as delay } from "node:timers/promises";
 import { MessageChannel } from "node:worker_threads";
 import { AuthenticationError, ConnectionLostError, InternalError } from "../base/errors.ts";
 import { type NodeId, newJobId, newNodeId, newProcessId, type ProcessId } from "../base/ids.ts";
+import type { ResourceUnits } from "../base/resources.ts";
 import { SPOKEN_VERSIONS } from "../base/wire-version.ts";
 import { entryPath } from "../bin/entries.ts";
 import { Client, nodeLostError } from "../client/mod.ts";
@@ -44,6 +46,10 @@ export interface DriverOptions {
   readonly tls?: TlsFiles;
   readonly namespace?: string;
   readonly jobName: string;
+  /** How long what no node can take waits for one that can; default, what its node was started with. */
+  readonly infeasibleTimeoutMs?: number;
+  /** What the job may use at once in the whole cluster. */
+  readonly quota?: ResourceUnits;
   readonly metadata: Readonly<Record<string, string>>;
   readonly maxPendingTasks: number;
   readonly onUnreadFailure: (name: string, error: Error) => void;
@@ -182,7 +188,14 @@ async function join(
       role: "driver",
       processId,
       pid: process.pid,
-      job: { jobId, namespace, name: options.jobName, metadata: options.metadata },
+      job: {
+        jobId,
+        namespace,
+        name: options.jobName,
+        metadata: options.metadata,
+        ...(options.quota && { quota: options.quota }),
+        ...(options.infeasibleTimeoutMs !== undefined && { infeasibleTimeoutMs: options.infeasibleTimeoutMs }),
+      },
     },
   });
   const gc: GcPressure = createGcPressure({ capacityBytes: info.store.arenaBytes });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import type { JobId, NodeId, ProcessId, WorkerId } from "../base/ids.ts";
+import type { ActorId, JobId, NodeId, ProcessId, WorkerId } from "../base/ids.ts";
 import { toUnits } from "../base/resources.ts";
 import { ClusterView } from "../placement/mod.ts";
 import type { Placement, WorkerAddress } from "../wire/messages.ts";
@@ -21,7 +21,15 @@ function setUp(totals: Readonly<Record<string, Readonly<Record<string, number>>>
     view.apply({ kind: "node-joined", nodeId: nodeId as NodeId, name: nodeId[0] ?? "", total: toUnits(total) });
   }
   const said: unknown[][] = [];
-  const s = { nowMs: 1_000, said, take: () => said.splice(0), view };
+  const s = {
+    isAllowed: true,
+    /** CPUs that count for the quota. */
+    charged: 0,
+    nowMs: 1_000,
+    said,
+    take: () => said.splice(0),
+    view,
+  };
   const places = new ActorPlaces(view, {
     nowMs: () => s.nowMs,
     nodeOf: (process) => (process.startsWith("b") ? B : A),
@@ -31,6 +39,12 @@ function setUp(totals: Readonly<Record<string, Readonly<Record<string, number>>>
     ready: (requestId, { nodeId }) => said.push(["ready", requestId, nodeId]),
     refused: (requestId, { code, message }) => said.push(["refused", requestId, code, message]),
     died: ({ workerId, lostWith }) => said.push(["died", workerId, lostWith]),
+    isAllowed: () => s.isAllowed,
+    charge: (_job, { cpu = 0 }, count) => {
+      s.charged += count * cpu;
+    },
+    whyNotAllowed: () => "The quota.",
+    unitsOf: () => ({ cpu: 10_000 }),
   });
   const request = (
     requestId: number,
@@ -164,6 +178,32 @@ test("room in a shared worker is asked for at its node, and given back there", (
     ["withdraw", B, 2],
     ["kill", B, "w", "idle"],
   ]);
+});
+
+test("what the quota of its job does not allow waits for that, and counts from its choice until its worker's end", () => {
+  const s = setUp({ [A]: { cpu: 4 }, [B]: { cpu: 4 } });
+  s.isAllowed = false;
+  s.request(1, { cpu: 1 });
+  s.request(2, {});
+  expect(s.take()).toEqual([["ask", B, 2]]);
+  expect(s.places.explain(1)).toEqual({ sentences: ["The quota."], considered: [] });
+  s.isAllowed = true;
+  s.places.quotasChanged();
+  expect(s.take()).toEqual([["ask", B, 1]]);
+  expect(s.charged).toBe(10_000);
+  s.ready(B, 1);
+  s.places.stated(B, [
+    { worker: workerOn(B), requestId: 1, actors: [{ actorId: "a" as ActorId, incarnation: 0, gpus: [] }] },
+  ]);
+  expect(s.charged).toBe(10_000);
+  s.places.nodeDied(B, "b");
+  expect(s.charged).toBe(0);
+  // After a restart of control nodes say what there is.
+  const again = setUp({ [A]: { cpu: 4 }, [B]: { cpu: 4 } });
+  again.places.stated(B, [
+    { worker: workerOn(B), requestId: 1, actors: [{ actorId: "a" as ActorId, incarnation: 0, gpus: [] }] },
+  ]);
+  expect(again.charged).toBe(10_000);
 });
 
 describe("in a group", () => {

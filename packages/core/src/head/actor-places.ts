@@ -8,7 +8,8 @@
  * 3. What no node can ever take is refused when that has been so for a while: a node may be about to join.
  * 4. When the node dies that was asked, another is chosen.
  */
-import type { NodeId, ProcessId, WorkerId } from "../base/ids.ts";
+import { type ActorId, actorJob, type JobId, type NodeId, type ProcessId, type WorkerId } from "../base/ids.ts";
+import type { ResourceUnits } from "../base/resources.ts";
 import {
   type ClusterView,
   type Explained,
@@ -25,6 +26,7 @@ import type {
 } from "../wire/cluster-messages.ts";
 import type { BundleChoice, WorkerAddress, WorkerDeath } from "../wire/messages.ts";
 import { placementOf } from "./demand.ts";
+import type { Waiting } from "./waiting-demands.ts";
 
 /** How long it is waited for a node that could take what none can. */
 const INFEASIBLE_MS = 10_000;
@@ -39,6 +41,20 @@ export interface ActorPlacesEffects {
   ready(requestId: number, worker: WorkerAddress, gpus: readonly string[]): void;
   refused(requestId: number, reason: { readonly code: string; readonly message: string }): void;
   died(death: WorkerDeath): void;
+  /** The quota of its job allows one more. */
+  isAllowed(job: JobId, units: ResourceUnits): boolean;
+  /** What an actor of the job has or is to have; or has no more. */
+  charge(job: JobId, units: ResourceUnits, count: 1 | -1): void;
+  /** Words for one that the quota does not allow. */
+  whyNotAllowed(job: JobId): string;
+  /** What an actor has that a node has stated. */
+  unitsOf(actorId: ActorId): ResourceUnits | undefined;
+}
+
+/** What counts for the quota of a job. */
+interface Charge {
+  readonly job: JobId;
+  readonly units: ResourceUnits;
 }
 
 interface Place {
@@ -49,6 +65,10 @@ interface Place {
   /** What is held off the view for it, or off its group; none when it waits for room. */
   hold: number | undefined;
   infeasibleSinceMs: number | undefined;
+  /** It counts for the quota of its job. */
+  charge: Charge | undefined;
+  /** It waits for that. */
+  isOverQuota: boolean;
 }
 
 export class ActorPlaces {
@@ -57,9 +77,12 @@ export class ActorPlaces {
   private readonly effects: ActorPlacesEffects;
   private readonly places = new Map<number, Place>();
   private readonly waiting = new Set<Place>();
-  private readonly workers = new Map<WorkerId, { readonly node: NodeId; readonly address: WorkerAddress }>();
+  private readonly workers = new Map<
+    WorkerId,
+    { readonly node: NodeId; readonly address: WorkerAddress; readonly charge: Charge | undefined }
+  >();
   /** What is granted in workers that there were, by request. */
-  private readonly rooms = new Map<number, WorkerAddress>();
+  private readonly rooms = new Map<number, { readonly address: WorkerAddress; readonly charge: Charge | undefined }>();
   /** By request the decision that found its node, or where it was to wait; as many as the placer remembers. */
   private readonly decided = new Map<number, { readonly decision: number; readonly waitedAt: NodeId | undefined }>();
   private roomVersion = 0;
@@ -74,7 +97,7 @@ export class ActorPlaces {
   // ── what control wants ─────────────────────────────────────────────────────────────────────────────────────────────
 
   request(request: ActorWorkerRequest): void {
-    const { demand, worker, creator, room } = request;
+    const { demand, creator, room } = request;
     const from = creator === undefined ? undefined : this.effects.nodeOf(creator);
     const place: Place = {
       request,
@@ -82,23 +105,30 @@ export class ActorPlaces {
       node: undefined,
       hold: undefined,
       infeasibleSinceMs: undefined,
+      charge: undefined,
+      isOverQuota: false,
     };
     this.places.set(request.requestId, place);
-    if (worker === "fresh") {
-      this.choose(place);
-      return;
-    }
-    const node = this.workers.get(worker)?.node;
-    if (node === undefined) this.answerGone(place, worker);
-    else this.ask(place, node);
+    this.choose(place);
   }
 
   release(requestId: number): void {
     const place = this.places.get(requestId);
     if (place) this.forget(place);
-    const node = place ? place.node : this.rooms.get(requestId)?.nodeId;
+    const room = this.rooms.get(requestId);
+    const node = place ? place.node : room?.address.nodeId;
     this.rooms.delete(requestId);
+    this.discharge(room?.charge);
     if (node !== undefined) this.effects.withdraw(node, requestId);
+  }
+
+  /** What has no worker yet. */
+  *waitingDemands(): Generator<Waiting> {
+    for (const { request, placement, isOverQuota } of this.waiting)
+      yield {
+        ...{ kind: "actor", job: request.jobId, count: 1, request: placement },
+        why: isOverQuota ? this.effects.whyNotAllowed(request.jobId) : undefined,
+      };
   }
 
   kill(workerId: WorkerId, reason: string): void {
@@ -112,6 +142,7 @@ export class ActorPlaces {
     const decided = this.decided.get(requestId);
     const before = decided && this.placer.explain(decided.decision);
     if (!place) return before ? this.after(before, decided.waitedAt) : { sentences: [], considered: [] };
+    if (place.isOverQuota) return { sentences: [this.effects.whyNotAllowed(place.request.jobId)], considered: [] };
     const { placement } = place.request.demand;
     if (placement?.bundle && this.groups) {
       return { sentences: this.groups.explain(placement.bundle.groupId), considered: [] };
@@ -148,9 +179,11 @@ export class ActorPlaces {
     }
     if (place.hold !== undefined) this.holdsOf(place).settle(place.hold);
     place.hold = undefined;
+    const { charge } = place;
+    place.charge = undefined;
     this.forget(place);
-    if (place.request.worker === "fresh") this.workers.set(worker.workerId, { node, address: worker });
-    else this.rooms.set(requestId, worker);
+    if (place.request.worker === "fresh") this.workers.set(worker.workerId, { node, address: worker, charge });
+    else this.rooms.set(requestId, { address: worker, charge });
     this.effects.ready(requestId, worker, gpus);
   }
 
@@ -165,8 +198,17 @@ export class ActorPlaces {
   stated(node: NodeId, workers: readonly StatedWorker[]): void {
     for (const { worker, actors, death } of workers) {
       if (death) continue;
-      this.workers.set(worker.workerId, { node, address: worker });
-      for (const { requestId } of actors) if (requestId !== undefined) this.rooms.set(requestId, worker);
+      const known = this.workers.get(worker.workerId);
+      // One by itself has its worker's; in a shared worker each has what it asked for.
+      const [alone] = actors.length === 1 && actors[0]?.requestId === undefined ? actors : [];
+      this.workers.set(worker.workerId, {
+        ...{ node, address: worker },
+        charge: known ? known.charge : alone && this.chargeStated(alone.actorId),
+      });
+      for (const { requestId, actorId } of actors) {
+        if (requestId === undefined || this.rooms.has(requestId)) continue;
+        this.rooms.set(requestId, { address: worker, charge: this.chargeStated(actorId) });
+      }
     }
     for (const place of this.places.values()) if (place.node === node) this.effects.ask(node, place.request);
   }
@@ -180,8 +222,13 @@ export class ActorPlaces {
     const worker = this.workers.get(death.workerId);
     if (worker?.node !== node) return;
     this.workers.delete(death.workerId);
+    this.discharge(worker.charge);
     // Room that was granted in it is the node's again.
-    for (const [requestId, { workerId }] of this.rooms) if (workerId === death.workerId) this.rooms.delete(requestId);
+    for (const [requestId, { address, charge }] of this.rooms) {
+      if (address.workerId !== death.workerId) continue;
+      this.rooms.delete(requestId);
+      this.discharge(charge);
+    }
     this.effects.died(death);
   }
 
@@ -234,7 +281,16 @@ export class ActorPlaces {
   // ── choosing ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   private choose(place: Place): void {
-    const { placement } = place.request.demand;
+    if (!this.chargeFor(place)) return;
+    const { worker, demand } = place.request;
+    if (worker !== "fresh") {
+      const node = this.workers.get(worker)?.node;
+      this.waiting.delete(place);
+      if (node === undefined) this.answerGone(place, worker);
+      else this.ask(place, node);
+      return;
+    }
+    const { placement } = demand;
     if (placement?.bundle && this.groups) {
       this.chooseInGroup(place, placement.bundle, this.groups);
       return;
@@ -264,6 +320,38 @@ export class ActorPlaces {
       this.remember(place.request.requestId, decision.id, decision.nodeId);
     }
     this.ask(place, decision.nodeId);
+  }
+
+  /** False when the quota of its job does not allow it, and it waits. */
+  private chargeFor(place: Place): boolean {
+    const { jobId: job, demand } = place.request;
+    // What runs in a group has been reserved by that.
+    if (place.charge || demand.placement?.bundle || Object.keys(demand.resources).length === 0) return true;
+    place.isOverQuota = !this.effects.isAllowed(job, demand.resources);
+    if (place.isOverQuota) {
+      this.waiting.add(place);
+      return false;
+    }
+    place.charge = { job, units: demand.resources };
+    this.effects.charge(job, demand.resources, 1);
+    return true;
+  }
+
+  private chargeStated(actorId: ActorId): Charge | undefined {
+    const units = this.effects.unitsOf(actorId);
+    if (!units || Object.keys(units).length === 0) return undefined;
+    const charge = { job: actorJob(actorId), units };
+    this.effects.charge(charge.job, units, 1);
+    return charge;
+  }
+
+  private discharge(charge: Charge | undefined): void {
+    if (charge) this.effects.charge(charge.job, charge.units, -1);
+  }
+
+  /** Some of its job may have more than before. */
+  quotasChanged(): void {
+    for (const place of [...this.waiting]) if (place.isOverQuota) this.choose(place);
   }
 
   private chooseInGroup(place: Place, bundle: BundleChoice, groups: GroupRoom): void {
@@ -316,6 +404,8 @@ export class ActorPlaces {
   private forget(place: Place): void {
     this.places.delete(place.request.requestId);
     this.letGo(place);
+    this.discharge(place.charge);
+    place.charge = undefined;
   }
 
   private letGo(place: Place): void {

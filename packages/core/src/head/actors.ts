@@ -1,5 +1,7 @@
 /** Control of all actors of the cluster, with the way to it and from it: connections ↔ engines. */
+
 import { type ActorId, type JobId, type NodeId, nodeTag, nodeTagOf, type ProcessId } from "../base/ids.ts";
+import type { ResourceUnits } from "../base/resources.ts";
 import {
   ACTOR_PREFIXES,
   CONTROL_HOME,
@@ -26,11 +28,17 @@ import type {
 import type { Explanation } from "../wire/explanation.ts";
 import type { ActorInfo } from "../wire/queries.ts";
 import { ActorPlaces } from "./actor-places.ts";
+import type { Quotas } from "./quotas.ts";
+import type { Waiting } from "./waiting-demands.ts";
 
 export interface HeadActorsOptions {
   readonly state: StateStore;
   readonly view: ClusterView;
   readonly groups: GroupHost;
+  readonly quotas: Quotas;
+  jobBegan(job: JobBegan["job"]): void;
+  /** The quota of the job allows an actor of it so much. */
+  isAllowed(job: JobId, units: ResourceUnits): boolean;
   jobEnded(jobId: JobId): void;
   send(to: NodeId, message: FromControl): void;
 }
@@ -95,6 +103,10 @@ export class HeadActors {
       ready: (requestId, worker, gpus) => this.control.actorWorkerReady(requestId, worker, gpus),
       refused: (requestId, reason) => this.control.actorWorkerRefused(requestId, reason),
       died: (death) => this.control.workerDied(death),
+      isAllowed: options.isAllowed,
+      charge: (job, units, count) => options.quotas.actor(job, units, count),
+      whyNotAllowed: (job) => options.quotas.describe(job),
+      unitsOf: (actorId) => this.control.resourcesOf(actorId),
     });
     this.places.groups = options.groups;
     this.control = createControl(
@@ -182,6 +194,7 @@ export class HeadActors {
   private jobBegan(node: NodeId, driver: ProcessId, job: JobBegan["job"]): void {
     this.jobs.set(driver, job.jobId);
     this.driverAt.set(job.jobId, node);
+    this.options.jobBegan(job);
     this.router.watch(driver);
     this.control.processJoined({ processId: driver, role: "driver", job });
   }
@@ -216,8 +229,16 @@ export class HeadActors {
     return this.control.explainActor(actorId);
   }
 
+  waiting(): Iterable<Waiting> {
+    return this.places.waitingDemands();
+  }
+
   list(namespace: string | null): readonly ActorInfo[] {
     return this.control.listActors(namespace);
+  }
+
+  quotasChanged(): void {
+    this.places.quotasChanged();
   }
 
   groupsChanged(): void {

@@ -2,14 +2,16 @@
  * How many leases of a shape each node is asked for: what nodes' brokers want, divided over the cluster by the placement
  * engine, and divided anew when there is room that was not there.
  */
-import { type NodeId, nodeTag } from "../base/ids.ts";
+import { type JobId, type NodeId, nodeTag } from "../base/ids.ts";
 import { LARGE_ARGUMENTS_BYTES } from "../base/limits.ts";
 import {
   ClusterView,
+  type Division,
   type Explained,
   explainNow,
   explainPacked,
   GroupDivider,
+  type GroupDivision,
   type GroupRoom,
   LeaseDivider,
   type LocalBytes,
@@ -19,6 +21,8 @@ import {
 import type { DivideLeases, LeasesDivided } from "../wire/cluster-messages.ts";
 import type { Demand, Placement } from "../wire/messages.ts";
 import { placementOf } from "./demand.ts";
+import { type Claim, Quotas } from "./quotas.ts";
+import type { Waiting } from "./waiting-demands.ts";
 
 interface Ask {
   readonly node: NodeId;
@@ -27,6 +31,13 @@ interface Ask {
   readonly strategy: PlacementStrategy;
   readonly locality: readonly LocalBytes[] | undefined;
   readonly bundle: Placement["bundle"];
+  readonly job: JobId | undefined;
+  readonly infeasibleMs: number;
+  /** No node can take it. */
+  infeasibleSinceMs: number | undefined;
+  readonly priority: number;
+  /** How many leases the quota of its job allows. */
+  allowed: number;
   wanted: number;
   granted: ReadonlyMap<NodeId, number>;
   /** What the node was told last. */
@@ -38,13 +49,22 @@ export class LeaseDivisions {
   private readonly divider = new LeaseDivider(this.view);
   private readonly asks = new Map<NodeId, Map<string, Ask>>();
   private readonly send: (to: NodeId, message: LeasesDivided) => void;
+  private readonly nowMs: () => number;
+  private readonly quotas: Quotas;
+  private quotaVersion = 0;
+  /** Of what does not run in placement groups. */
+  private readonly byJob = new Map<JobId, Set<Ask>>();
+  /** Those that wait for a node that could take them. */
+  private readonly infeasible = new Set<Ask>();
   private roomVersion = 0;
   private haveGroupsChanged = false;
   /** Of what runs in placement groups. */
   private groupDivider: GroupDivider | undefined;
 
-  constructor(send: (to: NodeId, message: LeasesDivided) => void) {
+  constructor(send: (to: NodeId, message: LeasesDivided) => void, nowMs: () => number, quotas = new Quotas()) {
     this.send = send;
+    this.quotas = quotas;
+    this.nowMs = nowMs;
   }
 
   /** Who says where there is room in placement groups. */
@@ -52,7 +72,7 @@ export class LeaseDivisions {
     this.groupDivider = new GroupDivider(room);
   }
 
-  divide(node: NodeId, { key, wanted, granted, demand }: DivideLeases): void {
+  divide(node: NodeId, { key, wanted, granted, demand, job, infeasibleMs = INFEASIBLE_MS }: DivideLeases): void {
     let asks = this.asks.get(node);
     if (!asks) {
       asks = new Map();
@@ -67,22 +87,51 @@ export class LeaseDivisions {
         ...placementOf(demand),
         locality: this.nearTo(demand),
         bundle: demand.placement?.bundle,
+        job,
+        infeasibleMs,
+        infeasibleSinceMs: undefined,
+        priority: demand.priority,
+        allowed: Number.POSITIVE_INFINITY,
         wanted,
         granted: new Map(),
         told: "",
       };
       asks.set(key, ask);
+      if (job !== undefined && !ask.bundle) addTo(this.byJob, job, ask);
     }
     ask.wanted = wanted;
     ask.granted = new Map(granted);
     ask.told = "";
-    this.tell(ask);
+    if (ask.job !== undefined && this.quotas.of(ask.job)) this.shareOut(ask.job);
+    else this.tell(ask);
+  }
+
+  /** What the job may have is divided anew among what it asks for. */
+  private shareOut(job: JobId): void {
+    const asks = [...(this.byJob.get(job) ?? [])];
+    const parts = this.quotas.divide(job, claimsOf(asks));
+    for (const [index, ask] of asks.entries()) {
+      ask.allowed = parts?.[index] ?? Number.POSITIVE_INFINITY;
+      this.tell(ask);
+    }
+  }
+
+  /** What the job asks for, as far as its quota is concerned. */
+  claimsOf(job: JobId): Claim[] {
+    return claimsOf([...(this.byJob.get(job) ?? [])]);
   }
 
   forget(node: NodeId, key: string): void {
     this.divider.forget(nameOf(node, key));
     this.groupDivider?.forget(nameOf(node, key));
+    const ask = this.asks.get(node)?.get(key);
+    if (ask) this.infeasible.delete(ask);
     this.asks.get(node)?.delete(key);
+    const ofJob = ask?.job === undefined ? undefined : this.byJob.get(ask.job);
+    if (!ask || !ofJob?.delete(ask) || ask.job === undefined) return;
+    if (ofJob.size === 0) this.byJob.delete(ask.job);
+    // What it had, others may have.
+    this.quotaVersion = -1;
   }
 
   nodeGone(node: NodeId): void {
@@ -101,6 +150,13 @@ export class LeaseDivisions {
       this.haveGroupsChanged = false;
       for (const asks of this.asks.values()) for (const ask of asks.values()) if (ask.bundle) this.tell(ask);
     }
+    this.refuseLate();
+    if (this.quotas.version !== this.quotaVersion) {
+      this.quotaVersion = this.quotas.version;
+      for (const [job, asks] of this.byJob) {
+        if (this.quotas.of(job) || [...asks].some(({ allowed }) => Number.isFinite(allowed))) this.shareOut(job);
+      }
+    }
     if (this.view.roomVersion === this.roomVersion) return;
     this.roomVersion = this.view.roomVersion;
     for (const asks of this.asks.values()) {
@@ -118,7 +174,16 @@ export class LeaseDivisions {
     const { view, divider } = this;
     const name = nameOf(node, key);
     const request = { ...placementOf(demand), from: node, locality: this.nearTo(demand) };
-    if (at === undefined) return divider.explain(name) ?? explainNow(view, request);
+    if (at === undefined) {
+      const ask = this.asks.get(node)?.get(key);
+      const why = divider.explain(name) ?? explainNow(view, request);
+      if (!ask || ask.allowed >= ask.wanted) return why;
+      const quota = `${this.quotas.describe(ask.job)} ${ask.shape.name} may have ${ask.allowed} of the ${ask.wanted} leases that it could use.`;
+      // What stands in the way is no node.
+      return ask.allowed <= sum(ask.granted)
+        ? { sentences: [quota], considered: [] }
+        : { ...why, sentences: [quota, ...why.sentences] };
+    }
     const decided = divider.explainAt(name, at);
     if (decided) return decided;
     const there = view.node(at);
@@ -136,7 +201,8 @@ export class LeaseDivisions {
   }
 
   private tell(ask: Ask): void {
-    const { node, key, shape, strategy, locality, wanted, granted, bundle } = ask;
+    const { node, key, shape, strategy, locality, granted, bundle } = ask;
+    const wanted = Math.min(ask.wanted, ask.allowed);
     const inGroup =
       bundle && this.groupDivider?.divide(nameOf(node, key), { bundle, units: shape.units, wanted, granted });
     const division =
@@ -149,16 +215,71 @@ export class LeaseDivisions {
         wanted,
         granted,
       });
-    const message: LeasesDivided =
-      division.kind === "divided"
-        ? { t: "leases-divided", key, at: [...division.at] }
-        : { t: "leases-divided", key, at: [], refused: { code: division.code, message: division.message } };
-    const told = JSON.stringify([message.at, message.refused ?? null]);
+    const message: LeasesDivided = {
+      ...{ t: "leases-divided", key, ...this.answer(ask, division) },
+      ...(Number.isFinite(ask.allowed) && { limited: true }),
+    };
+    // How long it still waits is no news.
+    const told = JSON.stringify([message.at, message.refused ?? null, message.infeasible?.message, message.limited]);
     if (told === ask.told) return;
     ask.told = told;
     this.send(node, message);
   }
+
+  /** What no node can take is refused when none has joined that can. */
+  private answer(ask: Ask, division: Division | GroupDivision): Pick<LeasesDivided, "at" | "refused" | "infeasible"> {
+    const { infeasibleMs, strategy, bundle } = ask;
+    this.infeasible.delete(ask);
+    if (division.kind === "divided") {
+      // What wants nothing now may want the same again.
+      if (ask.wanted > sum(ask.granted)) ask.infeasibleSinceMs = undefined;
+      return { at: [...division.at] };
+    }
+    const { code, message } = division;
+    // One node that was named will not be another; and groups have waited before they are infeasible.
+    const isFinal = code !== "INFEASIBLE" || typeof strategy === "object" || bundle !== undefined;
+    if (isFinal) return { at: [], refused: { code, message } };
+    const nowMs = this.nowMs();
+    ask.infeasibleSinceMs ??= nowMs;
+    const refusedInMs = ask.infeasibleSinceMs + infeasibleMs - nowMs;
+    if (refusedInMs <= 0) return { at: [], refused: { code, message, mayChange: true } };
+    this.infeasible.add(ask);
+    return { at: [...ask.granted], infeasible: { message, refusedInMs } };
+  }
+
+  private refuseLate(): void {
+    const nowMs = this.nowMs();
+    for (const ask of [...this.infeasible]) {
+      if (nowMs - (ask.infeasibleSinceMs ?? nowMs) >= ask.infeasibleMs) this.tell(ask);
+    }
+  }
+
+  /** What is asked for and not granted. */
+  *waiting(): Generator<Waiting> {
+    for (const asks of this.asks.values()) {
+      for (const { job, wanted, granted, allowed, shape, strategy, locality, node } of asks.values()) {
+        const count = wanted - sum(granted);
+        const why = allowed <= sum(granted) ? this.quotas.describe(job) : undefined;
+        if (count > 0) yield { kind: "task", job, count, request: { shape, strategy, locality, from: node }, why };
+      }
+    }
+  }
 }
+
+const claimsOf = (asks: readonly Ask[]): Claim[] =>
+  asks.map(({ shape, priority, wanted, granted, allowed }) => ({
+    ...{ units: shape.units, priority, wanted, allowed },
+    granted: sum(granted),
+  }));
+
+function addTo<K, V>(index: Map<K, Set<V>>, key: K, value: V): void {
+  const values = index.get(key);
+  if (values) values.add(value);
+  else index.set(key, new Set([value]));
+}
+
+/** Of a node that does not say how long. */
+const INFEASIBLE_MS = 10_000;
 
 const nameOf = (node: NodeId, key: string): string => `${node}/${key}`;
 

@@ -4,7 +4,8 @@
  */
 import { monotonicMs } from "../base/clock.ts";
 import { InvalidOptionError, isError, type MobulaError, NodeNotFoundError } from "../base/errors.ts";
-import type { NodeId } from "../base/ids.ts";
+import type { JobId, NodeId } from "../base/ids.ts";
+import { fromUnits, type ResourceUnits, toUnits } from "../base/resources.ts";
 import { needsVersion } from "../base/wire-version.ts";
 import {
   createMembers,
@@ -20,7 +21,7 @@ import {
 import { Asks, answerTo, type NodeLog, Recording } from "../node/mod.ts";
 import type { Peer, PeerHandlers } from "../transport/mod.ts";
 import type { FromControl, HeadIdentity, ToControl } from "../wire/cluster-messages.ts";
-import type { Answer, HeadsInfo, Queries, Query } from "../wire/mod.ts";
+import { type Answer, type HeadsInfo, pack, type Queries, type Query, unpack } from "../wire/mod.ts";
 import { HeadActors } from "./actors.ts";
 import { BackupReader } from "./backup.ts";
 import type { HeadConfig } from "./config.ts";
@@ -31,7 +32,9 @@ import { HeadGroups, isAboutGroups } from "./groups.ts";
 import { Heads } from "./heads.ts";
 import { LeaseDivisions } from "./lease-divisions.ts";
 import { LoopLag } from "./loop-lag.ts";
+import { Quotas } from "./quotas.ts";
 import type { Refusals } from "./refusals.ts";
+import { sumUp } from "./waiting-demands.ts";
 
 export interface HeadRuntimeOptions {
   readonly config: HeadConfig;
@@ -51,8 +54,12 @@ const DRAIN_MS_MAX = 24 * 60 * 60_000;
 export class HeadRuntime implements Host {
   readonly who: HeadIdentity;
   private readonly options: HeadRuntimeOptions;
+  private readonly persist: ReturnType<typeof persistThrough>;
   private readonly members: Members;
-  private readonly divisions = new LeaseDivisions((to, message) => this.send(to, message));
+  private readonly quotas = new Quotas();
+  private readonly divisions = new LeaseDivisions((to, message) => this.send(to, message), monotonicMs, this.quotas);
+  private limitedTold = "";
+  private quotaVersion = 0;
   private readonly actors: HeadActors;
   private readonly groups: HeadGroups;
   private readonly asks = new Asks((to, query) => this.send(to, query));
@@ -75,12 +82,16 @@ export class HeadRuntime implements Host {
     for (const member of living) runtime.see(member);
     await runtime.actors.recover(living.map(({ description }) => description.nodeId));
     await runtime.groups.recover();
+    for (const { key, value } of await options.state.list(QUOTA_PREFIX)) {
+      runtime.quotas.change(key.slice(QUOTA_PREFIX.length) as JobId, unpack(value) as ResourceUnits);
+    }
     return runtime;
   }
 
   private constructor(options: HeadRuntimeOptions, address: () => string, id: string) {
     this.options = options;
     const { log, state, gate } = options;
+    this.persist = persistThrough(state);
     this.who = { epoch: state.epoch, state: id };
     this.heads = new Heads(address, () => this.tellHeads([...this.peers.keys()]));
     const { view } = this.divisions;
@@ -101,7 +112,18 @@ export class HeadRuntime implements Host {
       view,
       groups: this.groups.host,
       send: (to, message) => this.send(to, message),
-      jobEnded: (jobId) => this.groups.host.jobEnded(jobId),
+      quotas: this.quotas,
+      isAllowed: (job, units) => this.quotas.hasRoom(job, units, this.divisions.claimsOf(job)),
+      jobBegan: ({ jobId, quota }) => {
+        this.quotas.jobBegan(jobId, quota);
+        this.tellLimits();
+      },
+      jobEnded: (jobId) => {
+        this.groups.host.jobEnded(jobId);
+        this.quotas.jobEnded(jobId);
+        this.persist([{ key: QUOTA_PREFIX + jobId, value: null }], () => {});
+        this.tellLimits();
+      },
     });
     this.explanations = new HeadExplanations({
       divisions: this.divisions,
@@ -121,7 +143,7 @@ export class HeadRuntime implements Host {
           peer?.close();
         });
       },
-      persist: persistThrough(state),
+      persist: this.persist,
       joined: (member) => {
         const { name, nodeId } = member.description;
         log.write("info", `node ${name} (${nodeId}) has joined`);
@@ -132,6 +154,7 @@ export class HeadRuntime implements Host {
         log.write("warn", `node ${description.name} (${description.nodeId}) is dead: ${ending}`);
         this.divisions.view.apply({ kind: "node-died", nodeId: description.nodeId });
         this.divisions.nodeGone(description.nodeId);
+        this.quotas.nodeGone(description.nodeId);
         this.groups.nodeDied(description.nodeId);
         this.actors.nodeDied(description.nodeId, description.name);
         this.asks.nodeDied(description.nodeId);
@@ -151,6 +174,10 @@ export class HeadRuntime implements Host {
       if (this.haveGroupsChanged) this.actors.groupsChanged();
       this.haveGroupsChanged = false;
       this.divisions.tick();
+      if (this.quotas.version !== this.quotaVersion) {
+        this.quotaVersion = this.quotas.version;
+        this.actors.quotasChanged();
+      }
       this.actors.place();
     }, DIVIDE_MS);
   }
@@ -195,6 +222,7 @@ export class HeadRuntime implements Host {
         const reply = (answer: Answer): void => this.options.gate.pass(() => peer.send(answer));
         const query = message as Query;
         if (query.method === "backup") void backup.answer(query).then(reply);
+        else if (isAboutQuotas(query)) void this.quota(query).then(reply);
         else if (query.method === "explain-id") void this.explain(query).then(reply);
         else reply(this.answer(query));
       },
@@ -223,9 +251,11 @@ export class HeadRuntime implements Host {
           this.groups.nodeJoined(nodeId);
         }
         this.tellHeads([nodeId]);
+        this.tellLimitsTo(nodeId, this.quotas.limited());
         return;
       case "node-report":
         if (message.use === undefined) needsVersion(2, "a report of nothing new");
+        if (message.use) this.quotas.reported(nodeId, message.use.blocked ?? []);
         this.members.report(nodeId, message.use, nowMs);
         if (this.isMember(nodeId)) this.groups.host.nodeReported(nodeId, message.use?.bundles ?? [], false);
         return;
@@ -248,6 +278,7 @@ export class HeadRuntime implements Host {
       case "query":
         if (message.method === "explain-id" || message.method === "explain-leases")
           void this.explain(message).then((answer) => this.send(nodeId, answer));
+        else if (isAboutQuotas(message)) void this.quota(message).then((answer) => this.send(nodeId, answer));
         else if (isAboutGroups(message)) void this.groups.answer(message).then((answer) => this.send(nodeId, answer));
         else this.send(nodeId, this.answer(message));
         return;
@@ -278,6 +309,20 @@ export class HeadRuntime implements Host {
 
   private tellHeads(to: readonly NodeId[]): void {
     for (const nodeId of to) this.send(nodeId, this.heads.message);
+  }
+
+  private tellLimits(): void {
+    const jobs = this.quotas.limited();
+    const told = jobs.join();
+    if (told === this.limitedTold) return;
+    this.limitedTold = told;
+    for (const nodeId of this.peers.keys()) this.tellLimitsTo(nodeId, jobs);
+  }
+
+  private tellLimitsTo(nodeId: NodeId, jobs: readonly JobId[]): void {
+    const { wireVersion = 1 } = this.members.get(nodeId)?.description ?? {};
+    // An older node takes half of what it has for such a job by itself, until it is upgraded.
+    if (wireVersion >= 2) this.send(nodeId, { t: "limited-jobs", jobs });
   }
 
   /** What the placement engine knows of a node. */
@@ -315,6 +360,30 @@ export class HeadRuntime implements Host {
     }
   }
 
+  private quota({ id, method, params }: Query): Promise<Answer> {
+    return answerTo(id, async () => {
+      const { job, quota = null } = (params ?? {}) as Queries["set-quota"]["params"];
+      if (typeof job !== "string" || !/^[0-9a-f]{8}$/.test(job)) {
+        throw new InvalidOptionError(`"${String(job)}" is no id of a job, which has 8 hexadecimal digits`);
+      }
+      if (method === "set-quota") {
+        const units = quota === null ? undefined : toUnits(quota);
+        await new Promise<void>((resolve, reject) => {
+          const value = units ? pack(units) : null;
+          this.persist([{ key: QUOTA_PREFIX + job, value }], (error) => (error ? reject(error) : resolve()));
+        });
+        this.quotas.change(job, units);
+        this.tellLimits();
+        this.options.log.write(
+          "info",
+          `job ${job} ${units ? `has the quota ${JSON.stringify(quota)}` : "has no quota set"}`,
+        );
+      }
+      const counts = this.quotas.of(job);
+      return counts ? fromUnits(counts) : null;
+    });
+  }
+
   private explain({ id, method, params }: Query): Promise<Answer> {
     return answerTo(id, () =>
       method === "explain-id"
@@ -331,6 +400,10 @@ export class HeadRuntime implements Host {
         id,
         result: [...this.members.all()].map(({ description, state, use }) => nodeInfo(description, state, use)),
       };
+    if (method === "waiting-demands") {
+      const all = [...this.divisions.waiting(), ...this.actors.waiting()];
+      return { t: "answer", id, result: sumUp(this.divisions.view, all) };
+    }
     if (method === "list-actors") {
       const { namespace = null } = (params ?? {}) as { readonly namespace?: string | null };
       return { t: "answer", id, result: this.actors.list(namespace) };
@@ -347,6 +420,10 @@ export class HeadRuntime implements Host {
     return { t: "answer", id, error: { code: "INVALID_OPTION", kind: "invalid", message } };
   }
 }
+
+/** Quotas that an administrator has set, by job. */
+const QUOTA_PREFIX = "quota/";
+const isAboutQuotas = ({ method }: Query): boolean => method === "quota" || method === "set-quota";
 
 /** Which of the nodes that live is meant by an id or a name. @throws MobulaError that says which there are. */
 function nodeCalled(members: Iterable<Member>, called: string): Member {

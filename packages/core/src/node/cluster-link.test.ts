@@ -135,6 +135,7 @@ describe("a node's link to its heads", () => {
       onLost: nothing,
       onActors: nothing,
       onQuery: nothing,
+      onLimits: nothing,
       onExpelled: nothing,
       onNews: (message) => {
         news.push(message);

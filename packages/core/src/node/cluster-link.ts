@@ -10,6 +10,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { ConnectionLostError, errorFromCode, MobulaError } from "../base/errors.ts";
+import type { JobId } from "../base/ids.ts";
 import {
   type Access,
   dialPeer,
@@ -56,6 +57,8 @@ export interface ClusterLinkOptions {
   onWelcomed(nodes: readonly NodeStanding[], epoch: number): void;
   onFound(message: NodeFound): void;
   onDivided(message: LeasesDivided): void;
+  /** These jobs have quotas, and no others. */
+  onLimits(jobs: readonly JobId[]): void;
   /** The node is to end when what it does has, or after so long. */
   onDrain(deadlineMs: number): void;
   /** Control is gone, or this session with it: what was said and not answered may be lost. */
@@ -347,6 +350,9 @@ export class ClusterLink {
         return;
       case "leases-divided":
         this.options.onDivided(message);
+        return;
+      case "limited-jobs":
+        this.options.onLimits(message.jobs);
         return;
       case "node-drain":
         this.options.onDrain(message.deadlineMs);

@@ -31,6 +31,8 @@ function setUp(packable = 1, hasControl = false) {
     },
     packable: () => packable,
     namespaceOf: () => "",
+    infeasibleMs: () => 10_000,
+    isLimited: () => false,
   });
   const worker = { workerId: "w1", pid: 7 } as unknown as WorkerAddress;
   return {

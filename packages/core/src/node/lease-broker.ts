@@ -15,6 +15,7 @@ import type { DivideLeases, LeaseAsk, LeaseGiveBack, LeasesDivided } from "../wi
 import type {
   Demand,
   LeaseGranted,
+  LeaseInfeasible,
   LeaseLost,
   LeaseReclaimed,
   LeaseRefused,
@@ -37,7 +38,11 @@ export interface LeaseBrokerEffects {
   divide(message: DivideLeases): void;
   /** The owner asks for nothing under the key any more. */
   forget(key: string): void;
-  tell(client: ProcessId, notice: LeaseNotice): void;
+  tell(client: ProcessId, notice: LeaseNotice | LeaseInfeasible): void;
+  /** The job has a quota: control is asked for all that it wants. */
+  isLimited(job: JobId): boolean;
+  /** How long what no node can take waits for one that can. */
+  infeasibleMs(job: JobId): number;
   /** How many leases of the demand this node takes without asking control: until it is half in use. */
   packable(demand: Demand): number;
   namespaceOf(job: JobId): string;
@@ -69,6 +74,9 @@ interface Ask {
   readonly demand: Demand;
   wanted: number;
   readonly parts: Map<NodeId, Part>;
+  /** By the quota of its job; what it holds beyond the division has been called back. */
+  isLimited: boolean;
+  readonly calledBack: Set<LeaseId>;
   /** What control said last. */
   division: ReadonlyMap<NodeId, number> | undefined;
   /** What control was asked last; "" when it was asked nothing, so that it has nothing to forget. */
@@ -139,7 +147,10 @@ export class LeaseBroker {
     if (!ask) {
       if (!demand) return;
       const key = `${client}/${shape}`;
-      ask = { key, client, job, shape, demand, wanted, parts: new Map(), division: undefined, asked: "" };
+      ask = {
+        ...{ key, client, job, shape, demand, wanted, parts: new Map(), division: undefined, asked: "" },
+        ...{ isLimited: false, calledBack: new Set() },
+      };
       shapes.set(shape, ask);
       this.byKey.set(key, ask);
     }
@@ -176,11 +187,16 @@ export class LeaseBroker {
     const isEnding = this.isEnding(leaseId);
     const foreign = this.drop(leaseId);
     if (foreign) {
+      this.lessOf(foreign.ask, leaseId);
       if (isEnding) return;
       this.effects.toNode(foreign.node, { t: "lease-give-back", client, leaseId: foreign.leaseId, retire });
       return;
     }
+    const ask = [...(this.asks.get(client)?.values() ?? [])].find(({ parts }) =>
+      parts.get(this.here)?.held.has(leaseId),
+    );
     this.endedHere(client, leaseId);
+    this.lessOf(ask, leaseId);
     this.effects.returnHere(client, leaseId, retire);
     // Its owner wants as many as before, and gets none for it here.
     if (this.isDraining) for (const ask of this.asks.get(client)?.values() ?? []) this.settle(ask);
@@ -218,7 +234,7 @@ export class LeaseBroker {
 
   // ── control and other nodes ────────────────────────────────────────────────────────────────────────────────────────
 
-  divided({ key, at, refused }: LeasesDivided): void {
+  divided({ key, at, refused, infeasible, limited }: LeasesDivided): void {
     const ask = this.byKey.get(key);
     if (!ask) return;
     if (refused) {
@@ -229,8 +245,34 @@ export class LeaseBroker {
       });
       return;
     }
+    if (infeasible) this.effects.tell(ask.client, { t: "lease-infeasible", shape: ask.shape, ...infeasible });
     ask.division = new Map(at);
+    ask.isLimited = limited ?? false;
     this.settle(ask);
+    if (limited) this.callBack(ask, ask.division);
+  }
+
+  /** Other jobs have quotas than before. */
+  limitsChanged(): void {
+    for (const ask of this.byKey.values()) this.settle(ask);
+  }
+
+  /** What is held beyond what the quota allows comes back when what runs there has ended. */
+  private callBack(ask: Ask, division: ReadonlyMap<NodeId, number>): void {
+    for (const [node, { held }] of ask.parts) {
+      const kept = [...held].filter((id) => !ask.calledBack.has(id));
+      for (const leaseId of kept.slice(division.get(node) ?? 0)) {
+        ask.calledBack.add(leaseId);
+        this.effects.tell(ask.client, { t: "lease-revoked", leaseId });
+      }
+    }
+  }
+
+  /** Before a lease is given back it is not asked for again. */
+  private lessOf(ask: Ask | undefined, leaseId: LeaseId): void {
+    if (!ask) return;
+    ask.calledBack.delete(leaseId);
+    if (ask.isLimited || this.effects.isLimited(ask.job)) this.settle(ask);
   }
 
   /** What the engine of another node says to an owner of this one. */
@@ -300,11 +342,12 @@ export class LeaseBroker {
   private settle(ask: Ask): void {
     const { here } = this;
     const { placement, near } = ask.demand;
-    const isDivided = this.isClustered || (this.effects.hasControl && placement !== undefined);
+    const isLimited = ask.isLimited || this.effects.isLimited(ask.job);
+    const isDivided = this.isClustered || (this.effects.hasControl && (placement !== undefined || isLimited));
     const targets = new Map<NodeId, number>(isDivided ? ask.division : undefined);
     if (isDivided) {
       const { held } = this.part(ask, here);
-      const more = this.isDraining || placement || near ? 0 : this.effects.packable(ask.demand);
+      const more = this.isDraining || placement || near || isLimited ? 0 : this.effects.packable(ask.demand);
       targets.set(here, Math.max(targets.get(here) ?? 0, held.size + more));
       this.askControl(ask);
     } else {
@@ -344,10 +387,11 @@ export class LeaseBroker {
     if (isEnough && ask.asked === "") return;
     const asked = JSON.stringify([ask.wanted, granted]);
     if (asked === ask.asked) return;
-    const { key, demand, wanted } = ask;
+    const { key, demand, wanted, job } = ask;
     const isFirst = ask.asked === "" || ask.asked === AGAIN;
     ask.asked = asked;
-    this.effects.divide({ t: "divide-leases", key, wanted, granted, ...(isFirst && { demand }) });
+    const about = isFirst && { demand, job, infeasibleMs: this.effects.infeasibleMs(job) };
+    this.effects.divide({ t: "divide-leases", key, wanted, granted, ...about });
   }
 
   private tellPart(ask: Ask, node: NodeId, part: Part, wanted: number): void {

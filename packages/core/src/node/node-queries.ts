@@ -1,6 +1,6 @@
 /** Answers what processes ask their node; questions about actors go to control. */
 import { InvalidOptionError } from "../base/errors.ts";
-import type { NodeId, ProcessId, WorkerId } from "../base/ids.ts";
+import type { JobId, NodeId, ProcessId, WorkerId } from "../base/ids.ts";
 import { fromUnits, type ResourceUnits } from "../base/resources.ts";
 import { nodeInfo } from "../control/mod.ts";
 import type { LeaseEngine } from "../scheduler/mod.ts";
@@ -17,6 +17,8 @@ import type { Timeline } from "./timeline.ts";
 import type { WorkerPool } from "./worker-pool.ts";
 
 export interface QueryContext {
+  /** Jobs with a quota. */
+  readonly limited: ReadonlySet<JobId>;
   readonly explanations: Explanations;
   readonly description: NodeDescription;
   readonly engine: LeaseEngine;
@@ -47,6 +49,8 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
     case "heads":
       if (!cluster) throw new InvalidOptionError("this node is in no cluster, so it has no head");
       return cluster.query("heads", null);
+    case "waiting-demands":
+      return cluster ? cluster.query("waiting-demands", null) : engine.waiting();
     case "available-resources":
       if (cluster) return sumOf(await cluster.query("nodes", null), "available");
       return fromUnits(available(engine));
@@ -56,6 +60,10 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
     case "remove-group":
     case "find-group":
       return cluster ? cluster.query(query.method, query.params as never) : ownGroups.query(query.method, query.params);
+    case "quota":
+    case "set-quota":
+      if (!cluster) throw new InvalidOptionError("this node is in no cluster, and quotas are those of a cluster");
+      return cluster.query(query.method, query.params as never);
     case "drain-node":
       if (!cluster)
         throw new InvalidOptionError("this node is in no cluster that could drain it; `mobula stop` ends it");
@@ -91,10 +99,17 @@ export function available(engine: LeaseEngine): ResourceUnits {
 }
 
 /** What this node tells its cluster. */
-export function nodeUse({ engine, store, timeline }: Pick<QueryContext, "engine" | "store" | "timeline">): NodeUse {
+export function nodeUse({
+  engine,
+  store,
+  timeline,
+  limited,
+}: Pick<QueryContext, "engine" | "store" | "timeline" | "limited">): NodeUse {
   const { usedBytes, unsealedBytes, spilledBytes } = store.stats();
+  const blocked = limited.size > 0 ? engine.blockedOf(limited) : [];
   return {
     available: available(engine),
+    ...(blocked.length > 0 && { blocked }),
     // What processes have leased to put objects into holds none yet: it is no more in use than what is free.
     storeUsedBytes: usedBytes - unsealedBytes,
     storeSpilledBytes: spilledBytes,

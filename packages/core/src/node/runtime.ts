@@ -127,6 +127,7 @@ interface Member {
   readonly pid: number;
   readonly peer: Peer;
   readonly jobId: JobId | undefined;
+  readonly job: Hello["job"];
   readonly workerId: WorkerId | undefined;
 }
 
@@ -226,6 +227,8 @@ export class NodeRuntime {
   /** Workers that died, until the store has read what they sent it. */
   private readonly makers = new Map<ProcessId, WorkerId>();
   private readonly namespaces = new Map<JobId, string>();
+  /** Jobs with a quota. */
+  limited: ReadonlySet<JobId> = new Set();
   /** Jobs that have come from other nodes, with the node that was first to ask for one. */
   private readonly jobsElsewhere = new Map<JobId, NodeId>();
   /** Deaths whose events are being handled. */
@@ -456,6 +459,8 @@ export class NodeRuntime {
       tell: (client, notice) => this.sendHere(client, notice),
       packable: (demand) => packable(demand.resources, this.engine.pool),
       namespaceOf: (job) => this.namespaces.get(job) ?? "",
+      isLimited: (job) => this.limited.has(job) || this.jobOf(job)?.quota !== undefined,
+      infeasibleMs: (job) => this.jobOf(job)?.infeasibleTimeoutMs ?? config.infeasibleTimeoutMs,
       misplaced: (demand) => this.misplaced(demand),
     });
     this.explanations = new Explanations(config, {
@@ -545,6 +550,10 @@ export class NodeRuntime {
       },
       onDivided: (message) => this.broker.divided(message),
       onBundles: (order) => this.feed(eventOf(order)),
+      onLimits: (jobs) => {
+        this.limited = new Set(jobs);
+        this.broker.limitsChanged();
+      },
       onDrain: (deadlineMs) => this.drain.begin(deadlineMs, monotonicMs()),
       onActors: (message) => this.fromControl(message),
       onQuery: (query) => void this.answerAsked(query).then((answer) => this.cluster?.say(answer)),
@@ -781,6 +790,11 @@ export class NodeRuntime {
     if (this.members.has(processId)) throw new ConnectionLostError(`process ${processId} is connected already`);
     if (role === "driver") {
       if (!job) throw new ConnectionLostError("a driver's hello must name its job");
+      if (job.quota && !this.config.cluster) {
+        throw new InvalidOptionError(
+          'init() option "quota" is for clusters: what a program may use of a node of its own is its option "resources"',
+        );
+      }
       const hasDriver = [...this.members.values()].some((member) => member.role === "driver");
       if (!this.config.standing && hasDriver) {
         throw new ConnectionLostError(
@@ -798,6 +812,7 @@ export class NodeRuntime {
       pid: hello.pid,
       peer,
       jobId: job?.jobId,
+      job,
       workerId: role === "worker" ? workerId : undefined,
     });
     const log = role === "worker" ? this.submissions.add(processId, hello.pid) : undefined;
@@ -975,6 +990,12 @@ export class NodeRuntime {
         // A newer peer may say things that this version does not know.
         this.log.write("warn", `an unknown message "${String((message as { t: unknown }).t)}" was ignored`);
     }
+  }
+
+  /** What the job's driver has said of it, if that is here. */
+  private jobOf(jobId: JobId): Hello["job"] {
+    for (const { job } of this.members.values()) if (job?.jobId === jobId) return job;
+    return undefined;
   }
 
   /** A node by itself has all processes. */

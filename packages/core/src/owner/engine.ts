@@ -114,6 +114,12 @@ export class OwnerEngine {
         else this.inheritance.died(message.leaseId, message.death);
         return true;
       }
+      case "lease-infeasible": {
+        const { message: words, refusedInMs } = message;
+        const wait = `it waits ${Math.ceil(refusedInMs / 1000)} s for a node that can, and fails then`;
+        this.effects.warn("infeasible", `${words}; ${wait}`);
+        return true;
+      }
       case "lease-refused":
         this.tasks.refuse(message.shape, message);
         return true;

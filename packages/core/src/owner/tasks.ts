@@ -6,6 +6,7 @@ import type { ObjectKey, Seq } from "../base/ids.ts";
 import {
   type FailureRecord,
   type FrameWriter,
+  type LeaseRefused,
   NO_CLAIM,
   packFailure,
   TEMPLATE_FLAGS,
@@ -783,10 +784,11 @@ export class TaskTable {
   }
 
   /** No node can ever satisfy a shape: all that waits for it fails. */
-  refuse(shapeId: number, { code, message }: { readonly code: string; readonly message: string }): void {
+  refuse(shapeId: number, { code, message, mayChange }: Pick<LeaseRefused, "code" | "message" | "mayChange">): void {
     const shape = this.leases.shape(shapeId);
     if (!shape) return;
-    shape.refused = { code, message };
+    if (mayChange) this.leases.touch(shape);
+    else shape.refused = { code, message };
     for (let task = shape.queue.shift(); task; task = shape.queue.shift()) {
       this.fail(task, { code, kind: "invalid", message });
     }

@@ -44,6 +44,7 @@ export interface About {
 const NAMED_MAX = 8;
 const CONSIDERED_MAX = 64;
 const EXAMPLES_MAX = 3;
+const SHORTLY_MAX = 2;
 
 export function explainOutcome(about: About): Explained {
   const nodes = explainNodes(about.view, about.changed, (node, state) => verdictOn(node, state, about));
@@ -53,6 +54,24 @@ export function explainOutcome(about: About): Explained {
 /** The same for a demand that is not decided now, by what is known now: why it waits. */
 export function explainNow(view: ClusterView, request: PlacementRequest): Explained {
   return explainOutcome({ view, request, outcome: outcomeOf(view, request), changed: UNCHANGED });
+}
+
+/** The same in a line: what is wanted, and what stands in the way at most nodes. */
+export function explainShortly(
+  view: ClusterView,
+  request: PlacementRequest,
+): { readonly wish: string; readonly isInfeasible: boolean; readonly why: string } {
+  const { shape } = request;
+  const wish = `${describeResources(shape.units)}${describeSelectors(shape)}`;
+  const outcome = outcomeOf(view, request);
+  if (outcome.kind === "refused") return { wish, isInfeasible: true, why: outcome.message };
+  const verdicts: [Node, Verdict, NodeState][] = [];
+  for (const node of view.nodes()) {
+    const verdict = verdictOn(node, node.state, { view, request, outcome, changed: UNCHANGED });
+    if (verdict.rank <= RANK.full) verdicts.push([node, verdict, node.state]);
+  }
+  const why = count(verdicts).slice(0, SHORTLY_MAX).map(sentenceOfMany).join(" ");
+  return { wish, isInfeasible: false, why: outcome.kind === "placed" ? "It is being granted." : why };
 }
 
 /**

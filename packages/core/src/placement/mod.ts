@@ -1,5 +1,6 @@
+export { describeResources } from "./amounts.ts";
 export { ClusterView, type ClusterViewOptions, type NodeDelta } from "./cluster-view.ts";
-export { type Explained, explainNow, explainPacked, sentenceOf, sentenceOfMany } from "./explain.ts";
+export { type Explained, explainNow, explainPacked, explainShortly, sentenceOf, sentenceOfMany } from "./explain.ts";
 export type { GangStrategy } from "./gang.ts";
 export type { Bundle } from "./gang-kinds.ts";
 export { GroupDivider, type GroupDivision } from "./group-divider.ts";

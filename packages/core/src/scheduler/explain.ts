@@ -1,5 +1,6 @@
 /** Why something waits, in sentences with numbers. */
 import { fromUnits, type ResourceUnits } from "../base/resources.ts";
+import type { WaitingDemand } from "../wire/queries.ts";
 import { compareAsks } from "./fairness.ts";
 import type { ResourcePool } from "./resource-pool.ts";
 import type { Ask, Holding } from "./state.ts";
@@ -74,6 +75,43 @@ export function explainAsk(about: {
   }
   if (ahead > 0) sentences.push(`${ahead} other demands go first, by priority or because they have had less so far.`);
   return sentences;
+}
+
+/** What waits here, of asks that are alike together. */
+export function waitingAsks(of: {
+  readonly tables: Tables;
+  readonly bundles: { poolsOf(ask: Ask): readonly ResourcePool[] };
+  readonly nodeName: string;
+}): WaitingDemand[] {
+  const kinds = new Map<string, WaitingDemand>();
+  for (const ask of of.tables.active) {
+    const missing = of.tables.missing(ask);
+    if (missing === 0) continue;
+    const pools = of.bundles.poolsOf(ask);
+    const isInfeasible = pools.every((pool) => pool.neverFits(ask.resources).length > 0);
+    const jobId = ask.client.job.id;
+    const wish = describeResources(ask.resources);
+    const kind = ask.target === undefined ? "task" : "actor";
+    const why = isInfeasible ? infeasibleMessage(ask, pools, of.nodeName) : shortly(ask, pools);
+    const name = JSON.stringify([kind, ask.name, ask.resources, why]);
+    const { count = 0, jobs = [] } = kinds.get(name) ?? {};
+    kinds.set(name, {
+      ...{ kind, name: ask.name, count: count + missing, resources: fromUnits(ask.resources), wish },
+      ...{ jobs: jobs.includes(jobId) ? jobs : [...jobs, jobId], isInfeasible, why },
+    });
+  }
+  return [...kinds.values()].sort((a, b) => b.count - a.count);
+}
+
+function shortly(ask: Ask, pools: readonly ResourcePool[]): string {
+  const pool = pools.find((one) => one.neverFits(ask.resources).length === 0);
+  const lacking = pool?.lacks(ask.resources) ?? [];
+  if (!pool || lacking.length === 0) return "It waits for a worker process.";
+  const words = lacking.map((name) => {
+    const amount = (units: number): number => fromUnits({ [name]: Math.max(0, units) })[name] ?? 0;
+    return `${amount(pool.freeOf(name))} of ${amount(pool.total[name] ?? 0)} ${name} are free`;
+  });
+  return `${words.join(", ")}.`;
 }
 
 function describeHolders(tables: Tables, pool: ResourcePool, lacking: readonly string[]): string[] {

@@ -9,8 +9,9 @@
 import { assert, unreachable } from "../base/assert.ts";
 import type { JobId, LeaseId, ProcessId, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
+import type { WaitingDemand } from "../wire/queries.ts";
 import { Bundles, callBack } from "./bundles.ts";
-import { explainAsk, infeasibleMessage } from "./explain.ts";
+import { explainAsk, infeasibleMessage, waitingAsks } from "./explain.ts";
 import { boundCredit, count, type Flow } from "./fairness.ts";
 import { grantPass } from "./grant-pass.ts";
 import type { SchedulerCommand, SchedulerEvent } from "./protocol.ts";
@@ -83,6 +84,21 @@ export class LeaseEngine {
   explain(clientId: ProcessId, shape: number, nowMs: number): { sentences: string[]; sinceMs: number } | undefined {
     const ask = this.tables.clients.get(clientId)?.asks.get(shape);
     return ask && this.explainOne(ask, nowMs);
+  }
+
+  /** What tasks of these jobs have leased and given back for as long as they wait for others. */
+  blockedOf(jobs: ReadonlySet<JobId>): (readonly [JobId, ResourceUnits])[] {
+    const cpus = new Map<JobId, number>();
+    for (const { ask, isBlocked } of this.tables.leases.values()) {
+      const { id } = ask.client.job;
+      if (isBlocked && !ask.bundle && jobs.has(id)) cpus.set(id, (cpus.get(id) ?? 0) + (ask.resources.cpu ?? 0));
+    }
+    return [...cpus].map(([id, cpu]) => [id, { cpu }]);
+  }
+
+  /** What is asked for and not granted, by what it is; the most first. */
+  waiting(): WaitingDemand[] {
+    return waitingAsks({ tables: this.tables, bundles: this.bundles, nodeName: this.options.nodeName });
   }
 
   /** Nothing runs: no worker is leased, and none hosts actors. */

@@ -38,6 +38,8 @@ export interface NodeDescription {
 /** What of a node changes. */
 export interface NodeUse {
   readonly available: ResourceUnits;
+  /** Of jobs with a quota, what tasks have leased and given back while they wait for others. */
+  readonly blocked?: readonly (readonly [JobId, ResourceUnits])[];
   readonly storeUsedBytes: number;
   readonly storeSpilledBytes: number;
   readonly events: NodeInfo["events"];
@@ -87,8 +89,11 @@ export interface DivideLeases {
   readonly key: string;
   readonly wanted: number;
   readonly granted: readonly (readonly [NodeId, number])[];
-  /** With the first mention. */
+  /** With the first mention, and so are the others. */
   readonly demand?: Demand;
+  readonly job?: JobId;
+  /** How long what no node can take waits for one that can. */
+  readonly infeasibleMs?: number;
 }
 export interface ForgetLeases {
   readonly t: "forget-leases";
@@ -244,7 +249,17 @@ export interface LeasesDivided {
   readonly key: string;
   readonly at: readonly (readonly [NodeId, number])[];
   /** No node can ever take it. */
-  readonly refused?: Pick<LeaseRefused, "code" | "message">;
+  readonly refused?: Pick<LeaseRefused, "code" | "message" | "mayChange">;
+  /** No node can take it now, and it is refused in so long: the words for people. */
+  readonly infeasible?: { readonly message: string; readonly refusedInMs: number };
+  /** By the quota of its job: what is held beyond this is given back when what runs there has ended. */
+  readonly limited?: true;
+}
+
+/** Jobs that have a quota: control is asked for all that they want. All that there are, whenever they change. */
+export interface LimitedJobs {
+  readonly t: "limited-jobs";
+  readonly jobs: readonly JobId[];
 }
 
 /** The node takes nothing new, and ends when nothing is left of what it does, or when so much time has gone by. */
@@ -320,6 +335,7 @@ export type FromControl =
   | KnownHeads
   | LeasesDivided
   | NodeDrain
+  | LimitedJobs
   | Query
   | Answer
   | ActorWorkerWanted

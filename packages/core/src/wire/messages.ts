@@ -65,6 +65,10 @@ export interface Hello extends SpokenVersions {
     readonly namespace: string;
     readonly name: string;
     readonly metadata: Readonly<Record<string, string>>;
+    /** How long what no node can take waits for one that can; left out, as long as the node says. */
+    readonly infeasibleTimeoutMs?: number;
+    /** What it may use at once in the whole cluster. */
+    readonly quota?: ResourceUnits;
   };
   /** A worker's own id (given at spawn) and the path of the socket where owners reach it. */
   readonly workerId?: WorkerId;
@@ -599,6 +603,16 @@ export interface LeaseRefused {
   readonly shape: number;
   readonly code: "INFEASIBLE" | "NODE_NOT_FOUND" | "GROUP_REMOVED" | "INVALID_OPTION" | "NAME_TAKEN";
   readonly message: string;
+  /** A node may join that can take it: what is submitted later asks again. */
+  readonly mayChange?: true;
+}
+/** No node can take the shape now; it waits for one that can, and is refused when none joins in time. */
+export interface LeaseInfeasible {
+  readonly t: "lease-infeasible";
+  readonly shape: number;
+  /** What is wanted, and why the best node cannot have it. */
+  readonly message: string;
+  readonly refusedInMs: number;
 }
 /** To a worker: end this lease, if you have nothing to do. Its owner may not hear for long that others wait. */
 export interface LeaseEnd {
@@ -754,6 +768,7 @@ export type FromNode =
   | LeaseLost
   | LeaseReclaimed
   | LeaseRefused
+  | LeaseInfeasible
   | LeaseBegin
   | LeaseEnd
   | ObjectState

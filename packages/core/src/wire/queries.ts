@@ -86,9 +86,25 @@ export interface CodeObtained {
   readonly platform: string;
 }
 
+/** What waits for resources anywhere, by what it is: tasks by the workers that their owners could use. */
+export interface WaitingDemand {
+  readonly kind: "task" | "actor";
+  readonly name: string;
+  readonly count: number;
+  readonly resources: Resources;
+  /** For people, with what is said of labels and nodes. */
+  readonly wish: string;
+  readonly jobs: readonly JobId[];
+  /** No node can ever take it, as things are. */
+  readonly isInfeasible: boolean;
+  readonly why: string;
+}
+
 export interface Queries {
   /** Answered when they can be imported. */
   "obtain-code": { params: CodeWanted; result: CodeObtained };
+  /** The most first. */
+  "waiting-demands": { params: null; result: readonly WaitingDemand[] };
   /** Answered when the group is known: what is submitted to run in it after that waits for it. */
   "create-group": { params: GroupRequest; result: null };
   /** Whether what it had is free; it may take so long that this is to be asked again. */
@@ -109,6 +125,9 @@ export interface Queries {
   };
   "list-actors": { params: { namespace: string | null }; result: readonly ActorInfo[] };
   /** Why leases of a shape are missing, or why the node `at` was chosen for one of them. */
+  /** What a job may use at once in the whole cluster; null: what it says itself. Answered with what counts now. */
+  "set-quota": { params: { job: JobId; quota: Resources | null }; result: Resources | null };
+  quota: { params: { job: JobId }; result: Resources | null };
   "explain-shape": { params: { shape: number; at?: NodeId }; result: Explanation };
   /** The same of a broker's demand, from control. */
   "explain-leases": {

@@ -1,8 +1,9 @@
 /** Where tasks run when the program says so: labels, a node, or spread. */
 import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { get, nodes, remote, runtimeContext, type TaskOptions } from "../../src/api/mod.ts";
+import { askHead } from "../../src/head/mod.ts";
 import { LocalCluster } from "../../src/testing/mod.ts";
 import { eventually } from "../eventually.ts";
 import { newFolder } from "../new-folder.ts";
@@ -15,7 +16,7 @@ beforeAll(async () => {
   const node = (name: string, zone: string) => ({ name, resources: { cpu: 2 }, labels: { zone, disk: "ssd" } });
   cluster = await LocalCluster.start({ nodes: [node("one", "a"), node("two", "b"), node("three", "b")] });
   const [one] = cluster.nodes;
-  if (one) await cluster.connect({ node: one });
+  if (one) await cluster.connect({ node: one, infeasibleTimeoutMs: 1_500 });
   idOf = new Map(cluster.nodes.map(({ id, name }) => [name, id]));
   nameOf = new Map(cluster.nodes.map(({ id, name }) => [id, name]));
 });
@@ -41,9 +42,37 @@ test("labels: equal, not, one of, and a list that is tried in order", async () =
   expect(await ran({ labelSelector: [{ zone: "nowhere" }, { zone: "!in(b,c)" }] })).toEqual({ one: 6 });
 });
 
-test("labels that no node has are an error at once, which says what there is", async () => {
-  const failed = get(where.options({ name: "picky", labelSelector: { zone: "z" } }).remote(0));
-  await expect(failed).rejects.toMatchObject({ code: "INFEASIBLE", message: expect.stringMatching(/picky.*zone/s) });
+test("what no node can take is named at once, and is an error when none has joined in time", async () => {
+  const warned: string[] = [];
+  const write = vi.spyOn(process.stderr, "write").mockImplementation((text) => warned.push(`${text}`) > 0);
+  try {
+    const startedAt = performance.now();
+    const picky = where.options({ name: "picky", labelSelector: { zone: "z" } }).remote(0);
+    const failed = expect(get(picky)).rejects.toMatchObject({
+      code: "INFEASIBLE",
+      message: expect.stringMatching(/picky needs .* a node with zone z, and no node can ever offer that; the best is/),
+    });
+    await eventually(() => warned.some((text) => /picky needs .*zone z.*it waits 2 s/s.test(text)), "a warning");
+    expect(performance.now() - startedAt).toBeLessThan(1_400);
+    const waiting = await askHead(cluster, "waiting-demands", null);
+    expect(waiting).toMatchObject([
+      {
+        kind: "task",
+        name: "picky",
+        count: 1,
+        isInfeasible: true,
+        why: expect.stringMatching(/no node can ever offer/),
+      },
+    ]);
+    await failed;
+    expect(performance.now() - startedAt).toBeGreaterThan(1_400);
+  } finally {
+    write.mockRestore();
+  }
+  // What was refused is asked for anew.
+  await expect(get(where.options({ labelSelector: { zone: "z" } }).remote(0))).rejects.toMatchObject({
+    code: "INFEASIBLE",
+  });
 });
 
 test("a node by its id, hard and soft", async () => {
@@ -62,6 +91,10 @@ test("spread goes round the nodes", async () => {
     while (readdirSync(folder).length < 3) await new Promise((resolve) => setTimeout(resolve, 20));
     return runtimeContext().nodeId;
   });
+  // What earlier tests have leased is given back.
+  const isIdle = async (): Promise<boolean> =>
+    (await nodes()).every(({ resources, available: { cpu } }) => cpu === resources.cpu);
+  await eventually(isIdle, "all nodes are idle");
   // The node of the driver has room for all three, and by default takes half of what it has first.
   const spread = together.options({ numCpus: 0.5, schedulingStrategy: "spread" });
   const folder = newFolder();

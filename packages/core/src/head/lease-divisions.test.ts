@@ -1,0 +1,89 @@
+import { expect, test } from "vitest";
+import type { JobId, NodeId } from "../base/ids.ts";
+import { toUnits } from "../base/resources.ts";
+import type { LeasesDivided } from "../wire/cluster-messages.ts";
+import type { Demand } from "../wire/messages.ts";
+import { LeaseDivisions } from "./lease-divisions.ts";
+import { sumUp } from "./waiting-demands.ts";
+
+const one = "1".repeat(32) as NodeId;
+const two = "2".repeat(32) as NodeId;
+const job = "job1" as JobId;
+const demandOf = (gpu: number, more: Partial<Demand> = {}): Demand => ({
+  ...{ key: "k", resources: toUnits({ gpu }), priority: 0, name: "train" },
+  ...more,
+});
+
+function setUp() {
+  const said: LeasesDivided[] = [];
+  let nowMs = 0;
+  const divisions = new LeaseDivisions(
+    (_to, message) => void said.push(message),
+    () => nowMs,
+  );
+  const join = (nodeId: NodeId, name: string, gpu: number): void => {
+    const total = toUnits({ cpu: 4, ...(gpu > 0 && { gpu }) });
+    divisions.view.apply({ kind: "node-joined", nodeId, name, total });
+    divisions.view.apply({ kind: "node-reported", nodeId, free: total });
+  };
+  join(one, "one", 0);
+  return {
+    divisions,
+    join,
+    take: () => said.splice(0),
+    at: (ms: number) => {
+      nowMs = ms;
+      divisions.tick();
+    },
+    divide: (wanted: number, demand?: Demand, granted: [NodeId, number][] = []) =>
+      divisions.divide(one, {
+        t: "divide-leases",
+        key: "a",
+        wanted,
+        granted,
+        ...(demand && { demand, job, infeasibleMs: 500 }),
+      }),
+  };
+}
+
+test("what no node can take is named at once, refused later, and taken up when a node joins that can", () => {
+  const { divisions, divide, take, at, join } = setUp();
+  divide(2, demandOf(1));
+  const message = expect.stringMatching(/train needs \{ gpu: 1 \}, and no node can ever offer that; the best is one/);
+  expect(take()).toEqual([{ t: "leases-divided", key: "a", at: [], infeasible: { message, refusedInMs: 500 } }]);
+  expect(sumUp(divisions.view, divisions.waiting())).toEqual([
+    {
+      ...{ kind: "task", name: "train", count: 2, resources: { gpu: 1 }, wish: "{ gpu: 1 }", jobs: [job] },
+      ...{ isInfeasible: true, why: message },
+    },
+  ]);
+  at(499);
+  expect(take()).toEqual([]);
+  at(500);
+  expect(take()).toEqual([
+    { t: "leases-divided", key: "a", at: [], refused: { code: "INFEASIBLE", message, mayChange: true } },
+  ]);
+  divide(0);
+  divide(1);
+  // It has waited long enough.
+  expect(take().at(-1)?.refused).toMatchObject({ mayChange: true });
+  join(two, "two", 1);
+  at(600);
+  expect(take()).toEqual([{ t: "leases-divided", key: "a", at: [[two, 1]] }]);
+});
+
+test("a node that was named and can never take it is no reason to wait", () => {
+  const { divide, take } = setUp();
+  divide(1, demandOf(1, { placement: { strategy: { nodeId: one, soft: false } } }));
+  expect(take()).toMatchObject([{ refused: { code: "INFEASIBLE" } }]);
+});
+
+test("what waits for room is summed up by what stands in the way", () => {
+  const { divisions, divide, join } = setUp();
+  join(two, "two", 2);
+  divide(5, demandOf(1), [[two, 2]]);
+  divisions.view.apply({ kind: "node-reported", nodeId: two, free: toUnits({ cpu: 4, gpu: 0 }) });
+  expect(sumUp(divisions.view, divisions.waiting())).toMatchObject([
+    { count: 3, isInfeasible: false, why: "two has 0 of 2 gpu free, and 1 is wanted." },
+  ]);
+});

@@ -1,0 +1,116 @@
+/** A job uses no more of the cluster at once than its quota allows, over all nodes. */
+import { execFile } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type Context, explain, get, nodes, type ObjectRef, remote } from "../../src/api/mod.ts";
+import { askHead } from "../../src/head/mod.ts";
+import { LocalCluster } from "../../src/testing/mod.ts";
+import { eventually } from "../eventually.ts";
+import { newFolder } from "../new-folder.ts";
+
+const program = fileURLToPath(new URL("../../src/bin/mobula.ts", import.meta.url));
+const folder = newFolder();
+let cluster: LocalCluster;
+let context: Context;
+
+beforeAll(async () => {
+  const resources = { cpu: 4 };
+  cluster = await LocalCluster.start({
+    nodes: [
+      { name: "one", resources },
+      { name: "two", resources },
+    ],
+  });
+  const [one] = cluster.nodes;
+  if (!one) throw new Error("there is one");
+  context = await cluster.connect({ node: one, quota: { cpu: 3 } });
+});
+afterAll(() => cluster.stop());
+
+/** Says how many run beside it, itself included. */
+const count = remote(async function count(files: string, ms: number) {
+  const mine = join(files, `${process.pid}`);
+  writeFileSync(mine, "");
+  let most = 0;
+  for (const end = Date.now() + ms; Date.now() < end; ) {
+    most = Math.max(most, readdirSync(files).length);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  rmSync(mine);
+  return most;
+});
+
+function place(name: string): string {
+  const at = join(folder, name);
+  mkdirSync(at);
+  return at;
+}
+
+function mobula(...args: string[]): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const env = { ...process.env, ...cluster.env, MOBULA_ADDRESS: "", TMPDIR: newFolder() };
+    const all = [program, ...args, "--address", cluster.address];
+    execFile(process.execPath, all, { env }, (error, out, err) => (error ? reject(new Error(err)) : resolve(out)));
+  });
+}
+
+test("tasks of a job run on both nodes, and never more of them than its quota allows", async () => {
+  const files = place("tasks");
+  const most = await get(Array.from({ length: 24 }, () => count.remote(files, 40)));
+  expect(Math.max(...most)).toBe(3);
+});
+
+test("what waits for the quota says so, also for an actor; what wants nothing of it does not wait", async () => {
+  const files = place("waits");
+  const hold = remote(async function hold(name: string) {
+    writeFileSync(join(files, name), "");
+    while (!existsSync(join(files, "end"))) await new Promise((resolve) => setTimeout(resolve, 5));
+  });
+  const held = ["a", "b", "c"].map((name) => hold.remote(name));
+  await eventually(() => readdirSync(files).length === 3, "three run");
+  const fourth = hold.remote("d");
+  class Idle {
+    answer(): number {
+      return 1;
+    }
+  }
+  using actor = remote(Idle, { numCpus: 1 }).remote();
+  const call = actor.answer.remote();
+  const says = async (target: ObjectRef<unknown>): Promise<string> => (await explain(target)).sentences.join(" ");
+  await eventually(
+    async () => (await says(fourth)).includes("may use at most { cpu: 3 } of the cluster"),
+    "it says so",
+  );
+  await eventually(
+    async () => (await says(call)).includes("may use at most { cpu: 3 } of the cluster"),
+    "and the actor",
+  );
+  const free = (await nodes()).reduce((sum, { available }) => sum + (available.cpu ?? 0), 0);
+  expect(free).toBe(5);
+  using light = remote(Idle).remote();
+  expect(await get(light.answer.remote())).toBe(1);
+  writeFileSync(join(files, "end"), "");
+  await get([...held, fourth]);
+  expect(await get(call)).toBe(1);
+});
+
+test("a task that waits for others gives what it has back to them", async () => {
+  const leaf = remote(() => 1);
+  const middle = remote(async () => 1 + (await get(leaf.remote())));
+  const top = remote(async () => 1 + (await get(middle.remote())));
+  expect(await get(Array.from({ length: 3 }, () => top.remote()))).toEqual([3, 3, 3]);
+});
+
+test("an administrator's quota counts, and is kept as what runs ends", async () => {
+  const files = place("lowered");
+  const refs = Array.from({ length: 40 }, () => count.remote(files, 60));
+  await eventually(() => readdirSync(files).length === 3, "three run");
+  expect(await askHead(cluster, "set-quota", { job: context.jobId, quota: { cpu: 1 } })).toEqual({ cpu: 1 });
+  expect((await get(refs)).at(-1)).toBe(1);
+  expect(await mobula("quota", context.jobId, "CPU=2")).toBe(`Job ${context.jobId} may use cpu=2 at once.\n`);
+  expect(await mobula("quota", context.jobId, "--none")).toBe(`Job ${context.jobId} may use cpu=3 at once.\n`);
+  const again = place("again");
+  expect(Math.max(...(await get(Array.from({ length: 12 }, () => count.remote(again, 40)))))).toBe(3);
+});
