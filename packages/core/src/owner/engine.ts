@@ -193,7 +193,10 @@ export class OwnerEngine {
         const value = readValue(reader);
         this.objects.holds.receive(value.nested);
         if (!task?.stream || task.state === TASK_STATE.done || task.stream.isAbandoned) this.tasks.discard(value);
-        else this.streamItem(task, index, value);
+        else {
+          this.streamItem(task, index, value);
+          this.tasks.restartStalled(task);
+        }
         return;
       }
       case TO_OWNER.streamEnd: {
@@ -247,6 +250,7 @@ export class OwnerEngine {
   private streamItem(task: TaskRecord, index: number, value: ValueRecord): void {
     const { stream } = task;
     if (!stream) return;
+    stream.made = index + 1;
     if (index < stream.received || stream.isEnded) {
       // A producer that runs again makes the same items, and may have to be told how many were taken long ago.
       const lost = stream.lost.get(index);

@@ -408,6 +408,8 @@ export interface StreamRecord {
   /** Items that came, in all attempts together: a retried producer makes the same ones again, which are dropped. */
   received: number;
   consumed: number;
+  /** Items that came in the attempt that runs. */
+  made: number;
   /** The program let go of the stream: items that still come are dropped. */
   isAbandoned: boolean;
   /** The program knows how many items there are: an attempt from now on only makes lost ones again. */

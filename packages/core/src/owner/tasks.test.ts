@@ -657,6 +657,36 @@ describe("lost items of streams", () => {
     expect(owner.takeTold()).toEqual(["end of 1 after 3"]);
   });
 
+  test("those on a node that died are made on the way, though nobody has found them lost yet", () => {
+    const { owner, worker, pin } = withItems({ isEnded: false });
+    owner.lose(1, worker, { lostWith: "node-2" });
+    const next = owner.grant(2, 1);
+    const again = only(next.takeTasks());
+    owner.want(owner.items[1] as Seq);
+    for (const index of [0, 1, 2]) owner.item(next, again, index, stored(20 + index));
+    expect(pin(21)).toEqual([`pinned ${owner.items[1]} key 21`]);
+    owner.flush();
+    expect(owner.takeAsked().filter(({ t }) => t === "store-free")).toEqual([
+      { t: "store-free", names: [named(7), named(8), named(9)] },
+    ]);
+  });
+
+  test("an attempt that is past one and waits for a consumer, who may wait for that, begins again", () => {
+    const { owner, worker, task, lose } = withItems({ isEnded: false });
+    owner.engine.consumed(1 as Seq, 2);
+    // The buffer is of 16 items, and the producer waits when there is one more.
+    for (let index = 3; index < 18; index++) owner.item(worker, task, index);
+    lose(2);
+    expect(owner.killed).toEqual([]);
+    owner.item(worker, task, 18);
+    expect(owner.killed).toEqual([worker.address.workerId]);
+    owner.lose(1, worker);
+    const next = owner.grant(2, 1);
+    const again = only(next.takeTasks());
+    for (const index of [0, 1, 2]) owner.item(next, again, index, stored(20 + index));
+    expect(owner.pinned).toEqual([9, 22]);
+  });
+
   test("letting go of the stream and of its end stops nothing", () => {
     const { owner, worker, lose, pin } = withItems();
     lose(1);

@@ -2,7 +2,7 @@
  * The life of a task at its owner: submitted, waiting for arguments, queued, sent, finished; and again, when an attempt
  * was lost or its error is one to retry. Actor calls share everything here but where they are queued and sent.
  */
-import type { ObjectKey, Seq } from "../base/ids.ts";
+import { nodeTag, type ObjectKey, type Seq, storedNameTag } from "../base/ids.ts";
 import {
   type FailureRecord,
   type FrameWriter,
@@ -218,6 +218,7 @@ export class TaskTable {
       task.stream = {
         received: 0,
         consumed: 0,
+        made: 0,
         isAbandoned: false,
         isEnded: false,
         stored: new Map(),
@@ -413,6 +414,7 @@ export class TaskTable {
       this.enqueue(task, true);
       return;
     }
+    if (death?.lostWith !== undefined) this.loseItemsAt(nodeTag(lease.link.address.nodeId), task);
     if (this.mayRetry(task)) {
       const delay = death?.outOfMemory
         ? Math.min(MEMORY_RETRY_MS * 2 ** task.failures, MEMORY_RETRY_MS_MAX)
@@ -472,6 +474,7 @@ export class TaskTable {
 
   private requeue(task: TaskRecord): void {
     task.state = TASK_STATE.waiting;
+    if (task.stream) task.stream.made = 0;
     this.dependOnAll(task);
     if (task.missing > 0) this.handover?.unsent(task);
     else this.enqueue(task);
@@ -545,6 +548,32 @@ export class TaskTable {
   /** An item that lies in the store is kept in mind as long as it may have to be made again. */
   itemStored(task: TaskRecord, item: ObjectRecord, index: number): void {
     if (this.whyNever(task) === undefined) task.stream?.stored.set(item, index);
+  }
+
+  /** The attempt that follows makes the items again anyway, so it need not be found out for each that it is lost. */
+  private loseItemsAt(node: string, { name, stream }: TaskRecord): void {
+    for (const item of [...(stream?.stored.keys() ?? [])]) {
+      if (item.value?.at !== "stored" || storedNameTag(item.value.name) !== node) continue;
+      this.objects.lose(item, {
+        code: "OBJECT_LOST",
+        kind: "lost",
+        message: `an item of ${name} was on a node that died`,
+      });
+    }
+  }
+
+  /**
+   * An attempt that is past a lost item makes it no more, and when it waits for the consumer, who may be waiting for that item, it
+   * does not end either: then its worker is ended, and it begins again.
+   */
+  restartStalled(task: TaskRecord): void {
+    const { stream, lease, registered } = task;
+    if (!stream || !lease || !registered || stream.isEnded || stream.lost.size === 0) return;
+    if (stream.made <= stream.consumed + registered.template.streamBufferItems) return;
+    const lost = [...stream.lost.keys()].find((index) => index < stream.made);
+    if (lost === undefined) return;
+    this.leases.condemn(lease);
+    this.effects.killWorker(lease.link.address, `${task.name} begins again, since its item ${lost} is lost`);
   }
 
   /** The generator has made `count` items and no more. */
@@ -635,7 +664,10 @@ export class TaskTable {
     if (whyNot !== undefined) return whyNot;
     const index = stream?.stored.get(record);
     if (stream && index !== undefined) stream.lost.set(index, record);
-    if (task.state !== TASK_STATE.done) return undefined;
+    if (task.state !== TASK_STATE.done) {
+      this.restartStalled(task);
+      return undefined;
+    }
     for (const dep of task.deps) {
       dep.uses++;
       this.objects.dropLineage(dep);

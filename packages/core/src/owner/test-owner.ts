@@ -252,7 +252,7 @@ export class TestOwner {
     const worker = {
       workerId: name as WorkerAddress["workerId"],
       processId: `process-${workerAt}`.padEnd(24, "0") as WorkerAddress["processId"],
-      nodeId: newNodeId(),
+      nodeId: (TAG + newNodeId().slice(TAG.length)) as NodeId,
       pid: 100 + workerAt,
       address: `/${name}`,
     };
