@@ -17,9 +17,10 @@ import { createActors } from "./actors.ts";
 import { createDeadlockFinder } from "./deadlock.ts";
 import { createDirectory } from "./directory.ts";
 import { createHolds } from "./holds.ts";
-import { holdsAtHome } from "./homes.ts";
+import { holdsAtHome, homeOf } from "./homes.ts";
 import type { Control, ControlEffects, ControlMessage, ControlOptions, JobInfo, JoinedProcess } from "./interface.ts";
-import { isActorId } from "./keys.ts";
+import { createKeptValues } from "./kept-values.ts";
+import { type HeldKey, isActorId } from "./keys.ts";
 import type { StateChange } from "./kv.ts";
 import { createRecovery } from "./recovery.ts";
 
@@ -40,7 +41,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
     else directory.unheld(key);
   });
   const { cluster } = options;
-  const atHome = cluster && holdsAtHome(cluster, allHolds);
+  const atHome = cluster && holdsAtHome(cluster, allHolds, (key) => directory.heldAbroad(key));
   const holds = atHome ?? allHolds;
   const actors = createActors(
     holds,
@@ -68,7 +69,9 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
     free: (name) => void freed.push(name),
     isAlive,
     canonical: actors.canonical,
+    backUp: (key, value) => effects.backUp?.(key, value),
   });
+  const kept = createKeptValues(holds, actors.canonical);
   const waits = createDeadlockFinder();
   const recovery = createRecovery(holds, actors, { isAlive });
 
@@ -105,6 +108,18 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
     for (let next = later.shift(); next !== undefined; next = later.shift()) next();
   }
 
+  const isInherited = (key: HeldKey): boolean =>
+    cluster !== undefined && !isActorId(key) && homeOf(key, cluster.actors) !== cluster.here;
+
+  function stateHolds(from: ProcessId, stated: readonly (readonly [HeldKey, number])[]): void {
+    for (const [name, count] of stated) {
+      const key = actors.canonical(name);
+      const more = count - holds.countOf(key, from);
+      // What is counted already was granted since, or said before: the greater number is the safe one.
+      if (more > 0) holds.add(key, from, more);
+    }
+  }
+
   function handleMessage(from: ProcessId, message: ControlMessage): void {
     switch (message.t) {
       case "object-publish":
@@ -132,7 +147,9 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
       case "hold-release":
         for (const [name, count] of message.holds) {
           const key = actors.canonical(name);
-          holds.add(key, from, -recovery.returned(key, from, count));
+          // Of what was inherited, a grant may have been lost with the home: giving it back makes up for none that is to come.
+          const returned = isInherited(key) ? Math.min(count, Math.max(0, holds.countOf(key, from))) : count;
+          holds.add(key, from, -recovery.returned(key, from, returned));
         }
         break;
       case "actor-create":
@@ -162,13 +179,11 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
       case "actor-exited":
         actors.exited(from, message);
         break;
+      case "object-holds":
+        stateHolds(from, message.holds);
+        break;
       case "actor-holds":
-        for (const [name, count] of message.holds) {
-          const key = actors.canonical(name);
-          const more = count - holds.countOf(key, from);
-          // What is counted already was granted since, or said before: the greater number is the safe one.
-          if (more > 0) holds.add(key, from, more);
-        }
+        stateHolds(from, message.holds);
         for (const actorId of message.subscribed) actors.subscribe(from, actorId);
         recovery.heard(from);
         break;
@@ -346,6 +361,24 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
       });
     },
 
+    heldAbroad: () => directory.abroad(),
+    keepFor: (home, objects) => handle(() => kept.keep(home, objects)),
+    dropFor: (home, keys) => handle(() => kept.drop(home, keys)),
+    homesDied(homes, isHeir) {
+      handle(() => {
+        if (!isHeir) {
+          for (const home of homes) kept.take(home, () => {});
+          return;
+        }
+        atHome?.inherited(new Set(homes));
+        directory.inherit(homes, []);
+        for (const home of homes) kept.take(home, (values) => directory.inherit([], values));
+      });
+    },
+    valuesInherited: (homes) => handle(() => directory.valuesInherited(homes)),
+    holdsInherited: (homes) => handle(() => directory.holdsInherited(homes)),
+    inheritedHomes: () => directory.inheritedHomes(),
+    objectsMentioned: (homes) => atHome?.objectsMentioned(homes) ?? [],
     actorsMentioned: () => atHome?.actorsMentioned() ?? [],
     isHeldBeside: directory.isHeldBeside,
     holdsOf: (key) => ({ isPublished: directory.isPublished(key), ...holds.holdersOf(key) }),

@@ -6,11 +6,14 @@
  *    the keys that its value mentions lose a pin.
  * 3. Whoever is sent a value is granted one hold on each key the value mentions, in the same step.
  * 4. When the owner is gone, what it still had to deliver becomes OWNER_DIED; values that are there live on while held.
+ * 5. In a cluster, values of what processes of other nodes hold are kept by an heir too, which goes on with them when this
+ *    node is dead (`inherit`). It learns who holds them from the holders; until all have spoken nothing is let go of.
  */
-import { type ActorId, type ObjectKey, objectKeyOwner, type ProcessId, type StoredName } from "../base/mod.ts";
+import { type ActorId, nodeTagOf, type ObjectKey, objectKeyOwner, type ProcessId, type StoredName } from "../base/mod.ts";
 import type { ObjectLost, ObjectPublish, ObjectState, ObjectUnread, ValueRecord } from "../wire/messages.ts";
 import { packFailure } from "../wire/mod.ts";
 import type { HoldTable } from "./holds.ts";
+import type { Home } from "./homes.ts";
 import type { HeldKey } from "./keys.ts";
 
 /** Dropped keys that are remembered, so that one who asks for such a key by mistake is answered and does not wait. */
@@ -27,6 +30,8 @@ interface ObjectRecord {
   isServed: boolean;
   /** The owner has not unpublished it. */
   isOwnerHolding: boolean;
+  /** A process of another node holds it, or has. */
+  isAbroad: boolean;
   value: ValueRecord | undefined;
   waiters: ProcessId[];
 }
@@ -37,6 +42,8 @@ export interface DirectoryOut {
   isAlive(process: ProcessId): boolean;
   /** The key that counts: an actor that was asked for under another id has one. */
   canonical(key: HeldKey): HeldKey;
+  /** The heir is to keep the value; undefined: no more. */
+  backUp(key: ObjectKey, value: ValueRecord | undefined): void;
 }
 
 export interface Directory {
@@ -58,6 +65,18 @@ export interface Directory {
   isHeldBeside(key: ObjectKey, process: ProcessId): boolean;
   /** Of these places in the store, the ones that hold published values. */
   storedAmong(names: ReadonlySet<StoredName>): readonly StoredName[];
+  /** A process of another node holds it from now on. */
+  heldAbroad(key: ObjectKey): void;
+  /** What processes of other nodes hold that has a value. */
+  abroad(): Iterable<readonly [ObjectKey, ValueRecord]>;
+  /** Keys of these homes are this one's from now on; who holds them will be said. */
+  inherit(homes: Iterable<Home>, values: Iterable<readonly [ObjectKey, ValueRecord]>): void;
+  /** No more values will come of what was inherited: who waits for others is told. */
+  valuesInherited(homes: Iterable<Home>): void;
+  /** Everybody has said what it holds of these. */
+  holdsInherited(homes: Iterable<Home>): void;
+  /** Homes of which objects are left that were inherited. */
+  inheritedHomes(): readonly Home[];
   stats(): { readonly objects: number; readonly parkedObjects: number };
 }
 
@@ -69,6 +88,13 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
   const unwanted = new Map<ProcessId, Set<ObjectKey>>();
   const waitingFor = new Map<ProcessId, Set<ObjectKey>>();
   const dropped = new Set<ObjectKey>();
+  /** Held abroad before they were published. */
+  const abroadEarly = new Set<ObjectKey>();
+  const inheritedFrom = new Set<Home>();
+  /** Of those, the ones whose values, and whose holders, are not all known. */
+  const awaitsValues = new Set<Home>();
+  const awaitsHolds = new Set<Home>();
+  const ownerHome = (key: ObjectKey): Home => nodeTagOf(objectKeyOwner(key));
 
   const addTo = (index: Map<ProcessId, Set<ObjectKey>>, process: ProcessId, key: ObjectKey): void => {
     const keys = index.get(process);
@@ -108,6 +134,7 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
         actor: undefined,
         isServed: false,
         isOwnerHolding: false,
+        isAbroad: abroadEarly.size > 0 && abroadEarly.delete(key),
         value: undefined,
         waiters: [],
       };
@@ -123,6 +150,7 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
     record.value = value;
     removeFrom(awaited, record.publisher, key);
     mention(value);
+    if (record.isAbroad) out.backUp(key, value);
     if (before !== undefined) dropValue(before, value);
     serveWaiters(key, record, value);
   }
@@ -167,6 +195,21 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
     record.publisher = to;
   }
 
+  /** No value will come. */
+  const isOver = (key: ObjectKey, record: ObjectRecord | undefined): boolean =>
+    !out.isAlive(record?.publisher ?? objectKeyOwner(key)) && !awaitsValues.has(ownerHome(key));
+
+  /** What a process that is gone still had to deliver. */
+  function failAwaited(process: ProcessId): void {
+    for (const key of [...(awaited.get(process) ?? [])]) {
+      const record = records.get(key);
+      if (record === undefined) continue;
+      setValue(key, record, ownerDied(key));
+      // One that was never published needs no record: the next who asks gets the same answer.
+      if (!record.isPublished) records.delete(key);
+    }
+  }
+
   function rememberDropped(key: ObjectKey): void {
     dropped.add(key);
     if (dropped.size <= DROPPED_KEYS_MAX) return;
@@ -201,7 +244,7 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
           record.isServed = true;
           serve(from, key, record.value);
         } else if (dropped.has(key)) serve(from, key, lost(key));
-        else if (!out.isAlive(record?.publisher ?? objectKeyOwner(key))) serve(from, key, ownerDied(key));
+        else if (isOver(key, record)) serve(from, key, ownerDied(key));
         else {
           recordOf(key).waiters.push(from);
           addTo(waitingFor, from, key);
@@ -231,16 +274,12 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
       }
       waitingFor.delete(process);
       unwanted.delete(process);
-      for (const key of [...(awaited.get(process) ?? [])]) {
-        const record = records.get(key);
-        if (record === undefined) continue;
-        setValue(key, record, ownerDied(key));
-        // One that was never published needs no record: the next who asks gets the same answer.
-        if (!record.isPublished) records.delete(key);
-      }
+      failAwaited(process);
     },
 
     unheld(key) {
+      abroadEarly.delete(key);
+      if (awaitsHolds.has(ownerHome(key))) return;
       const record = records.get(key);
       if (!record?.isPublished) {
         // Others spoke of it before its owner did; their sums count once it is published, if it ever can be.
@@ -256,11 +295,59 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
       rememberDropped(key);
       // Whoever waits for something it does not hold has made a mistake, but is not left waiting.
       if (record.waiters.length > 0) serveWaiters(key, record, lost(key));
-      if (record.value !== undefined) dropValue(record.value);
+      if (record.value !== undefined) {
+        if (record.isAbroad) out.backUp(key, undefined);
+        dropValue(record.value);
+      }
       holds.forget(key);
     },
 
     isPublished: (key) => records.get(key)?.isPublished ?? false,
+    heldAbroad(key) {
+      const record = records.get(key);
+      if (!record) {
+        abroadEarly.add(key);
+        return;
+      }
+      if (record.isAbroad) return;
+      record.isAbroad = true;
+      if (record.value) out.backUp(key, record.value);
+    },
+
+    *abroad() {
+      for (const [key, { isAbroad, value }] of records) if (isAbroad && value) yield [key, value];
+    },
+
+    inherit(homes, values) {
+      for (const home of homes) for (const set of [inheritedFrom, awaitsValues, awaitsHolds]) set.add(home);
+      for (const [key, value] of values) {
+        const record = recordOf(key);
+        record.isPublished = true;
+        setValue(key, record, value);
+      }
+    },
+
+    valuesInherited(homes) {
+      for (const home of homes) {
+        awaitsValues.delete(home);
+        for (const owner of [...awaited.keys()]) if (nodeTagOf(owner) === home) failAwaited(owner);
+      }
+    },
+
+    holdsInherited(homes) {
+      const of = new Set(homes);
+      for (const home of of) awaitsHolds.delete(home);
+      for (const key of [...records.keys()]) if (of.has(ownerHome(key)) && !holds.isHeld(key)) this.unheld(key);
+    },
+
+    inheritedHomes() {
+      if (inheritedFrom.size === 0) return [];
+      const left = new Set(awaitsHolds);
+      for (const key of records.keys()) if (inheritedFrom.has(ownerHome(key))) left.add(ownerHome(key));
+      for (const home of inheritedFrom) if (!left.has(home)) inheritedFrom.delete(home);
+      return [...left];
+    },
+
     publisherOf: (key) => records.get(key)?.publisher ?? objectKeyOwner(key),
     makerOf(key) {
       const record = records.get(key);

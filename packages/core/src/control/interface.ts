@@ -7,9 +7,17 @@ import type { ActorId, JobId, MobulaError, NodeId, ObjectKey, ProcessId, StoredN
 import type { ResourceUnits } from "../base/resources.ts";
 import type { ActorWorkerRequest, NodeStatement } from "../wire/cluster-messages.ts";
 import type { Explanation } from "../wire/explanation.ts";
-import type { ActorState, FromNode, HomeMessage, Query, WorkerAddress, WorkerDeath } from "../wire/messages.ts";
+import type {
+  ActorState,
+  FromNode,
+  HomeMessage,
+  Query,
+  ValueRecord,
+  WorkerAddress,
+  WorkerDeath,
+} from "../wire/messages.ts";
 import type { ActorInfo } from "../wire/queries.ts";
-import type { HomeOptions } from "./homes.ts";
+import type { Home, HomeOptions } from "./homes.ts";
 import type { StateChange } from "./kv.ts";
 
 export type { ActorWorkerRequest } from "../wire/cluster-messages.ts";
@@ -23,6 +31,7 @@ export const CONTROL_MESSAGES: ReadonlySet<string> = new Set<ControlMessage["t"]
   "object-unpublish",
   "hold-grant",
   "hold-release",
+  "object-holds",
   "object-subscribe",
   "object-cancel",
   "object-lost",
@@ -78,6 +87,8 @@ export interface ControlEffects {
   explainRequest?(requestId: number): RequestExplanation;
   /** Ends a worker by SIGKILL, now; {@link Control.workerDied} follows, with `intended` in the death. */
   killWorker(workerId: WorkerId, intended: string): void;
+  /** In a cluster: the heir of this home is to keep this value; undefined: no more. */
+  backUp?(key: ObjectKey, value: ValueRecord | undefined): void;
   /** Published objects that nobody holds any more. */
   freeStored(names: readonly StoredName[]): void;
   /** In a cluster: that it was created is written down, or that nothing comes of it. */
@@ -149,6 +160,21 @@ export interface Control {
   stated(statement: StatedWorkers): readonly ActorId[];
   /** All nodes have spoken that live; `haveDied`: others had lived when the control before this one was killed. */
   allStated(haveDied: boolean): void;
+
+  // In a cluster, of homes that are dead; see directory.ts.
+
+  /** What processes of other nodes hold here, with its value. */
+  heldAbroad(): Iterable<readonly [ObjectKey, ValueRecord]>;
+  /** This home is the heir of another one, and is to keep these values. It has been granted holds on what they mention. */
+  keepFor(home: Home, objects: readonly (readonly [ObjectKey, ValueRecord])[]): void;
+  dropFor(home: Home, keys: readonly ObjectKey[]): void;
+  /** These homes are dead. @param isHeir their objects are this one's from now on; else what was kept for them goes. */
+  homesDied(homes: readonly Home[], isHeir: boolean): void;
+  valuesInherited(homes: readonly Home[]): void;
+  holdsInherited(homes: readonly Home[]): void;
+  inheritedHomes(): readonly Home[];
+  /** What this home holds of objects of these homes, because values here mention them. */
+  objectsMentioned(homes: ReadonlySet<Home>): readonly (readonly [ObjectKey, number])[];
 
   /** What this home holds of actors, because values here mention them. */
   actorsMentioned(): (readonly [ActorId, number])[];

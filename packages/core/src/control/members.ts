@@ -33,7 +33,7 @@ const SUSPECT_MS = 2_000;
 const DEAD_MS = 4_000;
 /** A gap between two ticks that is longer than this was our own: the clock of all nodes begins anew. */
 const OWN_PAUSE_MS = 1_000;
-/** Dead nodes are listed, and refused by name, for so long. */
+/** Dead nodes are listed, and refused by name, for so long; and as long as an heir has something of them. */
 const REMEMBERED_MS = 10 * 60_000;
 
 export interface Member {
@@ -44,6 +44,8 @@ export interface Member {
   readonly isSuspected: boolean;
   /** Why it is dead, for people. */
   readonly ending: string | undefined;
+  /** Who has the say over the objects of its processes when it is dead. */
+  readonly heir: NodeId | undefined;
 }
 
 export interface MembersEffects {
@@ -57,6 +59,8 @@ export interface MembersEffects {
   changed(member: Member): void;
   /** It is dead, and nothing that it says counts any more. */
   died(member: Member): void;
+  /** Nothing is remembered of a dead one any more. */
+  forgotten?(nodeId: NodeId): void;
 }
 
 /** As `nodes()` lists it. */
@@ -87,6 +91,7 @@ interface MutableMember {
   isNew: boolean;
   heardAtMs: number;
   diedAtMs: number;
+  heir: NodeId | undefined;
 }
 
 export interface Members {
@@ -119,9 +124,17 @@ interface SavedNode {
   readonly ending: string | null;
   /** Absent before version 0.2, and while it is not draining. */
   readonly drainMs?: number;
+  /** Of a dead one. */
+  readonly heir?: NodeId;
 }
 
-export function createMembers(effects: MembersEffects, { epoch }: { readonly epoch: number }): Members {
+export interface MembersOptions {
+  readonly epoch: number;
+  /** Each node has an heir, as soon as another can be one. */
+  readonly hasHeirs?: boolean;
+}
+
+export function createMembers(effects: MembersEffects, { epoch, hasHeirs = false }: MembersOptions): Members {
   const members = new Map<NodeId, MutableMember>();
   /** Of those that are not known to be dead. */
   const byTag = new Map<string, NodeId>();
@@ -133,7 +146,8 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
 
   const standing = (member: MutableMember): NodeStanding => {
     const { nodeId, name, address } = member.description;
-    return { nodeId, name, address, state: dying.has(member) ? "alive" : member.state };
+    const { heir } = member;
+    return { nodeId, name, address, state: dying.has(member) ? "alive" : member.state, ...(heir && { heir }) };
   };
 
   const saved = (member: MutableMember): StateChange => ({
@@ -143,19 +157,64 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
       state: member.state,
       ending: member.ending ?? null,
       ...(member.state === "draining" && { drainMs: member.drainMs }),
+      ...(member.state === "dead" && member.heir && { heir: member.heir }),
     } satisfies SavedNode),
   });
 
-  function tellOthers(member: MutableMember): void {
-    const message: NodesChanged = { t: "nodes-changed", nodes: [standing(member)] };
+  function tell(about: MutableMember, isFor: (other: MutableMember) => boolean): void {
+    const message: NodesChanged = { t: "nodes-changed", nodes: [standing(about)] };
     for (const [nodeId, other] of members) {
-      if (other !== member && other.state !== "dead" && !other.isNew) effects.send(nodeId, message);
+      if (other.state !== "dead" && !other.isNew && isFor(other)) effects.send(nodeId, message);
+    }
+  }
+  const tellOthers = (member: MutableMember): void => tell(member, (other) => other !== member);
+
+  // ── heirs ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  const canInherit = (id: NodeId | undefined): boolean => {
+    const member = id === undefined ? undefined : members.get(id);
+    return member?.state === "alive" && !member.isNew && member.description.address !== null;
+  };
+
+  /** The next one in the order of ids, so that many nodes have many heirs. */
+  function heirFor({ description: { nodeId } }: MutableMember): NodeId | undefined {
+    const able = [...members.keys()].filter((id) => id !== nodeId && canInherit(id)).sort();
+    return able.find((id) => id > nodeId) ?? able[0];
+  }
+
+  /** Gives an heir to those whose own is not one any more; all hear of it, for it counts when they die. */
+  function appointHeirs(): void {
+    if (!hasHeirs) return;
+    for (const member of members.values()) {
+      if (member.state === "dead" || member.isNew || canInherit(member.heir)) continue;
+      const heir = heirFor(member);
+      if (heir === member.heir) continue;
+      member.heir = heir;
+      tell(member, () => true);
     }
   }
 
+  /** What it had inherited goes on to its own heir. */
+  function passOn(dead: MutableMember): void {
+    for (const member of members.values()) {
+      if (member.state !== "dead" || member.heir !== dead.description.nodeId) continue;
+      member.heir = dead.heir;
+      effects.persist([saved(member)], () => {});
+    }
+  }
+
+  /** Some heir still has objects of it. */
+  const isInherited = ({ description: { nodeId } }: MutableMember): boolean => {
+    const tag = nodeTag(nodeId);
+    for (const { state, use } of members.values()) if (state !== "dead" && use.inherited?.includes(tag)) return true;
+    return false;
+  };
+
   function welcome(nodeId: NodeId): void {
-    const nodes = [...members.values()].filter(({ isNew }) => !isNew).map(standing);
-    effects.send(nodeId, { t: "node-welcome", epoch, nodes: nodes.filter(({ state }) => state !== "dead") });
+    const all = [...members.values()].filter(({ isNew }) => !isNew).map(standing);
+    const nodes = all.filter(({ state }) => state !== "dead");
+    const dead = all.filter(({ state, heir }) => state === "dead" && heir !== undefined);
+    effects.send(nodeId, { t: "node-welcome", epoch, nodes, ...(dead.length > 0 && { dead }) });
     const member = members.get(nodeId);
     if (member?.state === "draining") effects.send(nodeId, { t: "node-drain", deadlineMs: member.drainMs });
   }
@@ -170,6 +229,8 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
     member.ending = ending;
     member.diedAtMs = nowMs;
     dying.add(member);
+    // Of two that died together nobody has anything.
+    if (!canInherit(member.heir)) member.heir = undefined;
     writeDeath(member);
   }
 
@@ -185,6 +246,8 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
       byTag.delete(nodeTag(member.description.nodeId));
       tellOthers(member);
       effects.died(member);
+      passOn(member);
+      appointHeirs();
     });
   }
 
@@ -239,6 +302,7 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
         isNew: true,
         heardAtMs: nowMs,
         diedAtMs: 0,
+        heir: undefined,
       };
       members.set(nodeId, member);
       byTag.set(nodeTag(nodeId), nodeId);
@@ -254,6 +318,7 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
         welcome(nodeId);
         tellOthers(member);
         effects.joined(member);
+        appointHeirs();
       });
     },
 
@@ -276,6 +341,7 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
       effects.send(nodeId, { t: "node-drain", deadlineMs });
       tellOthers(member);
       effects.changed(member);
+      appointHeirs();
     },
 
     find(asking, tag) {
@@ -291,8 +357,9 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
       const forgotten: StateChange[] = [];
       for (const [nodeId, member] of members) {
         if (member.state === "dead") {
-          if (nowMs - member.diedAtMs < REMEMBERED_MS || dying.has(member)) continue;
+          if (nowMs - member.diedAtMs < REMEMBERED_MS || dying.has(member) || isInherited(member)) continue;
           members.delete(nodeId);
+          effects.forgotten?.(nodeId);
           forgotten.push({ key: NODE_PREFIX + nodeId, value: null });
           continue;
         }
@@ -310,7 +377,7 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
       for (const { key, value } of entries) {
         if (!key.startsWith(NODE_PREFIX)) continue;
         // Our own bytes, under the schema version that the store has checked.
-        const { description, state, ending, drainMs = 0 } = unpack(value) as SavedNode;
+        const { description, state, ending, drainMs = 0, heir } = unpack(value) as SavedNode;
         members.set(description.nodeId, {
           description,
           state,
@@ -321,9 +388,11 @@ export function createMembers(effects: MembersEffects, { epoch }: { readonly epo
           isNew: false,
           heardAtMs: nowMs,
           diedAtMs: nowMs,
+          heir,
         });
         if (state !== "dead") byTag.set(nodeTag(description.nodeId), description.nodeId);
       }
+      appointHeirs();
     },
 
     get: (nodeId) => members.get(nodeId),

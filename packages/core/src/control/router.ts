@@ -7,7 +7,8 @@
  *    hears of the value: whoever publishes has holds on what it mentions.
  * 3. A home that keeps something for a process of another node watches it: at the first mention it tells that node, which
  *    answers when the process is gone, at once if it is already. So nobody need remember the dead.
- * 4. A node that dies takes its processes and its keys with it.
+ * 4. A node that dies takes its processes with it. Its keys are its heir's, to whom each home says again what its processes
+ *    have asked and what its values mention.
  */
 import { nodeTagOf, type ObjectKey, type ProcessId } from "../base/mod.ts";
 import type { BetweenHomes } from "../wire/cluster-messages.ts";
@@ -29,6 +30,8 @@ export interface RouterEffects {
   /** To another home, in order. Nothing happens when that is dead. */
   toHome(home: Home, message: BetweenHomes): void;
   isDead(home: Home): boolean;
+  /** The home itself, or who has inherited its keys; of what is said to a home, {@link toHome} sees to it. */
+  resolve?(home: Home): Home;
 }
 
 export interface Router {
@@ -46,11 +49,24 @@ export interface Router {
   fromHome(home: Home, message: BetweenHomes): void;
   /** A node says which processes it has: others are gone that have something here. */
   stated(home: Home, processes: readonly ProcessId[]): void;
-  homeDied(home: Home): void;
+  /**
+   * @param homes that it was the home of: its own, and those that it had inherited.
+   * @param mentioned what this home holds of them, because its values mention it.
+   */
+  homeDied(
+    home: Home,
+    homes?: readonly Home[],
+    mentioned?: (homes: ReadonlySet<Home>) => readonly (readonly [ObjectKey, number])[],
+  ): void;
+  /** Another home is to hold these, which values here mention. */
+  grantTo(home: Home, keys: Iterable<HeldKey>): void;
+  /** What this home holds of keys of these homes is said to whoever has inherited them. */
+  stateMentions(mentioned: readonly (readonly [ObjectKey, number])[]): void;
 }
 
 export function createRouter({ here, actors }: Omit<HomeOptions, "elsewhere">, effects: RouterEffects): Router {
   const homeOf = (key: HeldKey): Home => homeOfKey(key, actors);
+  const resolve = (home: Home): Home => effects.resolve?.(home) ?? home;
   /** Processes of this node, with the homes that watch them. */
   const own = new Map<ProcessId, Set<Home>>();
   /** Processes of other nodes that have something here, by home. */
@@ -77,12 +93,12 @@ export function createRouter({ here, actors }: Omit<HomeOptions, "elsewhere">, e
   }
 
   function say(home: Home, from: ProcessId, message: HomeMessage): void {
-    if (home === here) {
+    if (resolve(home) === here) {
       hear(from, message);
       return;
     }
     // It watches whoever says something there; so it hears how one has ended that ends at once.
-    own.get(from)?.add(home);
+    own.get(from)?.add(resolve(home));
     effects.toHome(home, { t: "relay", from, message });
   }
 
@@ -96,7 +112,7 @@ export function createRouter({ here, actors }: Omit<HomeOptions, "elsewhere">, e
   /** Holds for a home on what a value there will mention. */
   function grantMentions(from: ProcessId, home: Home, keys: Iterable<HeldKey>): void {
     for (const [of, mentioned] of byHome(keys)) {
-      if (of !== home) say(of, from, { t: "hold-grant", to: holderOf(home), keys: mentioned as ObjectKey[] });
+      if (resolve(of) !== resolve(home)) say(of, from, { t: "hold-grant", to: holderOf(home), keys: mentioned as ObjectKey[] });
     }
   }
 
@@ -121,6 +137,8 @@ export function createRouter({ here, actors }: Omit<HomeOptions, "elsewhere">, e
 
     watch: mention,
 
+    grantTo: (home, keys) => grantMentions(holderOf(here), home, keys),
+
     processJoined: (process) => void own.set(process, new Set()),
 
     processGone(process, retired = false) {
@@ -140,9 +158,9 @@ export function createRouter({ here, actors }: Omit<HomeOptions, "elsewhere">, e
         }
         case "object-subscribe":
           for (const [home, keys] of byHome(message.keys)) {
-            if (home !== here) {
+            if (resolve(home) !== here) {
               for (const key of keys as ObjectKey[]) {
-                if (effects.isDead(home)) effects.send(from, homeIsDead(key));
+                if (effects.isDead(resolve(home))) effects.send(from, homeIsDead(key));
                 else awaited.set(key, (awaited.get(key) ?? new Set()).add(from));
               }
             }
@@ -154,6 +172,7 @@ export function createRouter({ here, actors }: Omit<HomeOptions, "elsewhere">, e
           for (const [home, keys] of byHome(message.keys)) say(home, from, { ...message, keys: keys as ObjectKey[] });
           return;
         case "hold-release":
+        case "object-holds":
           for (const [home, holds] of Map.groupBy(message.holds, ([key]) => homeOf(key)))
             say(home, from, { ...message, holds });
           return;
@@ -209,15 +228,29 @@ export function createRouter({ here, actors }: Omit<HomeOptions, "elsewhere">, e
       for (const process of processes) mention(process);
     },
 
-    homeDied(home) {
+    homeDied(home, homes = [home], mentioned) {
       const processes = watched.get(home);
       watched.delete(home);
       for (const process of processes ?? []) effects.gone(process, false);
       for (const watchers of own.values()) watchers.delete(home);
+      const of = new Set(homes);
+      if (mentioned) this.stateMentions(mentioned(of));
       for (const [key, waiting] of [...awaited]) {
-        if (homeOf(key) !== home) continue;
-        awaited.delete(key);
-        for (const process of waiting) effects.send(process, homeIsDead(key));
+        const at = homeOf(key);
+        if (!of.has(at)) continue;
+        const heir = resolve(at);
+        const isLost = heir !== here && effects.isDead(heir);
+        if (isLost || heir === here) awaited.delete(key);
+        for (const process of waiting) {
+          if (isLost) effects.send(process, homeIsDead(key));
+          else say(at, process, { t: "object-subscribe", keys: [key] });
+        }
+      }
+    },
+
+    stateMentions(mentioned) {
+      for (const [home, holds] of Map.groupBy(mentioned, ([key]) => homeOf(key))) {
+        if (!effects.isDead(resolve(home))) say(home, holderOf(here), { t: "object-holds", holds });
       }
     },
   };

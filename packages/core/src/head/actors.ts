@@ -65,6 +65,8 @@ export class HeadActors {
   /** Nodes that lived when the control before this one was killed, and what is for them until they are back. */
   private readonly awaited = new Map<Home, FromControl[]>();
   private haveDied = false;
+  /** Of dead nodes, who has inherited their objects. */
+  private readonly heirs = new Map<Home, Home>();
 
   constructor(options: HeadActorsOptions) {
     this.options = options;
@@ -84,12 +86,15 @@ export class HeadActors {
       },
       // None lives here: what is sent to one that a home holds for is for nobody.
       send() {},
-      toHome: (to, message) => {
+      toHome: (home, said) => {
+        const to = this.resolve(home);
+        const message: FromControl = to === home ? said : { t: "for-heir", of: home, message: said };
         const node = this.nodes.get(to);
         if (node) send(node, message);
         else this.awaited.get(to)?.push(message);
       },
       isDead: (to) => !this.nodes.has(to) && !this.awaited.has(to),
+      resolve: (home) => this.resolve(home),
     });
     this.places = new ActorPlaces(view, {
       nowMs: Date.now,
@@ -129,14 +134,22 @@ export class HeadActors {
       {
         nodeId: CONTROL_HOME as NodeId,
         epoch: state.epoch,
-        cluster: { ...home, elsewhere: this.router.holdsElsewhere },
+        cluster: { ...home, elsewhere: this.router.holdsElsewhere, resolve: (tag) => this.resolve(tag) },
       },
     );
   }
 
-  /** @param living nodes that had joined and were not dead, as far as is written down. */
-  async recover(living: readonly NodeId[]): Promise<void> {
+  private resolve(home: Home): Home {
+    return this.heirs.get(home) ?? home;
+  }
+
+  /**
+   * @param living nodes that had joined and were not dead, as far as is written down.
+   * @param heirs of those that were.
+   */
+  async recover(living: readonly NodeId[], heirs: Iterable<readonly [NodeId, NodeId]>): Promise<void> {
     const { state } = this.options;
+    for (const [node, heir] of heirs) this.heirs.set(nodeTag(node), nodeTag(heir));
     for (const node of living) this.awaited.set(nodeTag(node), []);
     this.control.recover([...(await state.list(ACTOR_PREFIXES)), ...(await state.list(JOB_PREFIX))]);
     this.allStated();
@@ -146,15 +159,31 @@ export class HeadActors {
     this.nodes.set(nodeTag(node), node);
   }
 
-  nodeDied(node: NodeId, name: string): void {
+  nodeDied(node: NodeId, name: string, heir: NodeId | undefined): void {
     const tag = nodeTag(node);
+    const homes = this.inherit(tag, heir);
     const isAwaited = this.awaited.delete(tag);
     if (!this.nodes.delete(tag) && !isAwaited) return;
     if (isAwaited) this.haveDied = true;
     // What its processes had said is heard, so their end comes before that of the workers.
-    this.router.homeDied(tag);
+    this.router.homeDied(tag, homes, this.control.objectsMentioned);
     this.places.nodeDied(node, name);
     if (isAwaited) this.allStated();
+  }
+
+  /** Gives the homes whose objects were the node's. */
+  private inherit(tag: Home, heir: NodeId | undefined): readonly Home[] {
+    const homes = [tag, ...[...this.heirs].flatMap(([home, had]) => (had === tag ? [home] : []))];
+    for (const home of homes) {
+      if (heir) this.heirs.set(home, nodeTag(heir));
+      else this.heirs.delete(home);
+    }
+    return homes;
+  }
+
+  /** Nothing is left of it. */
+  forget(node: NodeId): void {
+    this.heirs.delete(nodeTag(node));
   }
 
   nodeDrains(node: NodeId, deadlineMs: number): void {

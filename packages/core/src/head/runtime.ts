@@ -80,7 +80,12 @@ export class HeadRuntime implements Host {
     const living = [...runtime.members.all()].filter(({ state }) => state !== "dead");
     // What they offer counts before they are back, or a demand would be called infeasible; none of it is free until they say so.
     for (const member of living) runtime.see(member);
-    await runtime.actors.recover(living.map(({ description }) => description.nodeId));
+    await runtime.actors.recover(
+      living.map(({ description }) => description.nodeId),
+      [...runtime.members.all()].flatMap(({ state, description, heir }) =>
+        state === "dead" && heir ? [[description.nodeId, heir] as const] : [],
+      ),
+    );
     await runtime.groups.recover();
     for (const { key, value } of await options.state.list(QUOTA_PREFIX)) {
       runtime.quotas.change(key.slice(QUOTA_PREFIX.length) as JobId, unpack(value) as ResourceUnits);
@@ -132,7 +137,8 @@ export class HeadRuntime implements Host {
       actor: (actorId) => this.actors.explain(actorId),
       group: (groupId) => ({ sentences: this.groups.host.explain(groupId), considered: [] }),
     });
-    const recording = Recording.of("members", "head", { epoch: state.epoch });
+    const memberOptions = { epoch: state.epoch, hasHeirs: true };
+    const recording = Recording.of("members", "head", memberOptions);
     const effects: MembersEffects = {
       send: (to, message) => this.send(to, message),
       refuse: (to, message) => {
@@ -150,18 +156,19 @@ export class HeadRuntime implements Host {
         this.see(member);
       },
       changed: (member) => this.see(member),
-      died: ({ description, ending }) => {
+      died: ({ description, ending, heir }) => {
         log.write("warn", `node ${description.name} (${description.nodeId}) is dead: ${ending}`);
         this.divisions.view.apply({ kind: "node-died", nodeId: description.nodeId });
         this.divisions.nodeGone(description.nodeId);
         this.quotas.nodeGone(description.nodeId);
         this.groups.nodeDied(description.nodeId);
-        this.actors.nodeDied(description.nodeId, description.name);
+        this.actors.nodeDied(description.nodeId, description.name, heir);
         this.asks.nodeDied(description.nodeId);
         this.peers.get(description.nodeId)?.destroy();
       },
+      forgotten: (nodeId) => this.actors.forget(nodeId),
     };
-    this.members = createMembers(recording?.effects(effects) ?? effects, { epoch: state.epoch });
+    this.members = createMembers(recording?.effects(effects) ?? effects, memberOptions);
     recording?.methods(this.members, ["join", "report", "left", "drain", "find", "tick", "restore"]);
     this.timer = setInterval(() => {
       if (!gate.isOpen) return;

@@ -22,6 +22,7 @@ import {
 import type {
   BetweenHomes,
   BundlesOrder,
+  ForHeir,
   FromControl,
   HeadIdentity,
   LeasesDivided,
@@ -29,6 +30,7 @@ import type {
   NodeFound,
   NodeStanding,
   NodeUse,
+  NodeWelcome,
   ToControl,
 } from "../wire/cluster-messages.ts";
 import type { Answer, Queries, Query } from "../wire/mod.ts";
@@ -51,10 +53,8 @@ export interface ClusterLinkOptions {
    * Control has taken the node in, for the first time or again: what either said on an earlier connection may be lost.
    *
    * Control knows this node, and nothing of it that was not said since.
-   *
-   * @param nodes all that are not dead.
    */
-  onWelcomed(nodes: readonly NodeStanding[], epoch: number): void;
+  onWelcomed(welcome: NodeWelcome): void;
   onFound(message: NodeFound): void;
   onDivided(message: LeasesDivided): void;
   /** These jobs have quotas, and no others. */
@@ -66,7 +66,7 @@ export interface ClusterLinkOptions {
   /** What placement groups are to have of this node. */
   onBundles(order: BundlesOrder): void;
   /** What control says of actors. */
-  onActors(message: ActorOrder | BetweenHomes): void;
+  onActors(message: ActorOrder | BetweenHomes | ForHeir): void;
   /** Control asks; it is answered by {@link ClusterLink.say}. */
   onQuery(query: Query): void;
   /** Control has given this node up, for good. */
@@ -328,7 +328,7 @@ export class ClusterLink {
     switch (message.t) {
       case "node-welcome":
         this.head = head;
-        this.options.onWelcomed(message.nodes, message.epoch);
+        this.options.onWelcomed(message);
         this.joined?.resolve();
         this.joined = undefined;
         return;

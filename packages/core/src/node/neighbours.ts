@@ -5,13 +5,21 @@
  *    from a node of which control has said nothing, and what is for it, waits, and control is asked.
  * 2. One that control does not know was given up, perhaps before this node joined: it counts as dead.
  * 3. A welcome names all that live. Deaths may have been told while control could not be heard: who is not named is dead.
+ * 4. What is said to a home that is dead and has an heir is for the heir, which may hear of the death later than others.
  */
 import { type NodeId, nodeTag } from "../base/ids.ts";
 import type { Home } from "../control/mod.ts";
-import type { AboutCode, AboutCopies, BetweenHomes, BetweenNodes, NodeStanding } from "../wire/cluster-messages.ts";
+import type {
+  AboutCode,
+  AboutCopies,
+  BetweenHomes,
+  BetweenNodes,
+  ForHeir,
+  NodeStanding,
+} from "../wire/cluster-messages.ts";
 
 /** What is said to a home that may be unknown here. */
-type ToHome = BetweenHomes | AboutCopies | AboutCode;
+type ToHome = BetweenHomes | AboutCopies | AboutCode | ForHeir;
 
 export interface NeighboursEffects {
   send(to: NodeId, message: ToHome): void;
@@ -20,8 +28,14 @@ export interface NeighboursEffects {
   find(tag: Home): void;
   /** With the news that control has given, before anything that waited for it. */
   changed(node: NodeStanding): void;
-  /** It is dead, or control knows none of this tag; `node` undefined when this node never knew it either. */
-  died(tag: Home, node: NodeStanding | undefined): void;
+  /**
+   * It is dead, or control knows none of this tag; `node` undefined when this node never knew it either.
+   *
+   * @param homes whose objects had been its own or inherited: `resolve` says whose they are now.
+   */
+  died(tag: Home, node: NodeStanding | undefined, homes: readonly Home[]): void;
+  /** Control has named another heir for this node. */
+  heirNamed?(heir: Home | undefined): void;
 }
 
 interface Unknown {
@@ -38,6 +52,9 @@ export class Neighbours {
   private readonly living = new Map<Home, NodeStanding>();
   private readonly unknown = new Map<Home, Unknown>();
   private readonly dead = new Set<Home>();
+  /** Of dead ones, who has the say over their objects now. */
+  private readonly heirs = new Map<Home, Home>();
+  private heir: Home | undefined;
 
   constructor(here: NodeId, effects: NeighboursEffects) {
     this.here = nodeTag(here);
@@ -60,12 +77,28 @@ export class Neighbours {
     return this.dead.has(tag);
   }
 
+  /** The home itself, or who has inherited it. */
+  resolve(home: Home): Home {
+    return this.heirs.size === 0 ? home : (this.heirs.get(home) ?? home);
+  }
+
   // ── what control says ──────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** @param nodes all that are not dead, and this one. */
-  welcomed(nodes: readonly NodeStanding[]): void {
+  /**
+   * @param nodes all that are not dead, and this one.
+   * @param dead those that have an heir.
+   */
+  welcomed(nodes: readonly NodeStanding[], dead: readonly NodeStanding[] = []): void {
     const named = new Set(nodes.map(({ nodeId }) => nodeTag(nodeId)));
-    for (const [tag, node] of [...this.living]) if (!named.has(tag)) this.end(tag, { ...node, state: "dead" });
+    for (const node of dead) {
+      const tag = nodeTag(node.nodeId);
+      if (this.living.has(tag) || named.has(tag)) continue;
+      this.inherit(tag, node);
+      this.dead.add(tag);
+    }
+    const ended = new Map(dead.map((node) => [nodeTag(node.nodeId), node]));
+    for (const [tag, { heir: _heir, ...node }] of [...this.living])
+      if (!named.has(tag)) this.end(tag, ended.get(tag) ?? { ...node, state: "dead" });
     for (const tag of [...this.unknown.keys()]) if (!named.has(tag)) this.end(tag, undefined);
     this.heardOf(nodes);
   }
@@ -73,7 +106,12 @@ export class Neighbours {
   heardOf(nodes: readonly NodeStanding[]): void {
     for (const node of nodes) {
       const tag = nodeTag(node.nodeId);
-      if (tag === this.here) continue;
+      if (tag === this.here) {
+        const heir = node.heir && nodeTag(node.heir);
+        if (heir !== this.heir) this.effects.heirNamed?.(heir);
+        this.heir = heir;
+        continue;
+      }
       if (node.state === "dead") {
         // Not that of another one, which has the tag by now.
         if ((this.living.get(tag)?.nodeId ?? node.nodeId) === node.nodeId) this.end(tag, node);
@@ -102,7 +140,11 @@ export class Neighbours {
     } else if (!this.dead.has(tag)) this.waiting(tag).heard.push({ from, message });
   }
 
-  toHome(tag: Home, message: ToHome): void {
+  toHome(home: Home, said: ToHome): void {
+    // What a machine had on its disk is gone with it.
+    const tag = isAboutCode(said) ? home : this.resolve(home);
+    const isFor = tag === home || said.t === "for-heir" || isAboutCode(said);
+    const message: ToHome = isFor ? said : { t: "for-heir", of: home, message: said };
     const node = this.living.get(tag);
     if (node) this.effects.send(node.nodeId, message);
     else if (!this.dead.has(tag)) this.waiting(tag).said.push(message);
@@ -126,12 +168,25 @@ export class Neighbours {
     for (const { from, message } of unknown.heard) if (from === node.nodeId) this.effects.hear(from, message);
   }
 
+  private inherit(tag: Home, { heir }: NodeStanding): readonly Home[] {
+    const homes = [tag, ...[...this.heirs].flatMap(([home, had]) => (had === tag ? [home] : []))];
+    const to = heir && nodeTag(heir);
+    for (const home of homes) {
+      if (to === undefined || this.dead.has(to)) this.heirs.delete(home);
+      else this.heirs.set(home, to);
+    }
+    return homes;
+  }
+
   private end(tag: Home, node: NodeStanding | undefined): void {
+    const homes = node ? this.inherit(tag, node) : [tag];
     this.living.delete(tag);
     this.unknown.delete(tag);
     this.dead.add(tag);
     if (this.dead.size > DEAD_MAX)
       for (const oldest of [...this.dead].slice(0, DEAD_MAX / 10)) this.dead.delete(oldest);
-    this.effects.died(tag, node);
+    this.effects.died(tag, node, homes);
   }
 }
+
+const isAboutCode = (message: ToHome): message is AboutCode => message.t.startsWith("code-");

@@ -14,7 +14,7 @@ import {
   storedNameTag,
   type WorkerId,
 } from "../base/ids.ts";
-import { BulkLinks, Copies, PRIORITY, Pulls, type Reading, serveBulk, type Tag } from "../pull/mod.ts";
+import { BulkLinks, Copies, PRIORITY, type Pulled, Pulls, type Reading, serveBulk, type Tag } from "../pull/mod.ts";
 import type { OwnedKey, StoreServer } from "../store/mod.ts";
 import type { BulkConnection } from "../transport/mod.ts";
 import type { AboutCopies } from "../wire/cluster-messages.ts";
@@ -26,10 +26,14 @@ export interface NodeObjectsOptions {
   readonly store: StoreServer;
   readonly capacityBytes: number;
   onPinned(process: ProcessId, pinned: StorePinned): void;
+  /** Of these, the ones that published values of homes here are. */
+  published(names: ReadonlySet<StoredName>): Iterable<StoredName>;
   /** Which of these have no owner here any more is found out, and they are freed. */
   onOrphans(names: readonly StoredName[], workerId: WorkerId | undefined): void;
   send(to: Tag, message: AboutCopies): void;
   isDead(node: Tag): boolean;
+  /** The home itself, or its heir. */
+  resolve(home: Tag): Tag;
   /** A node that lives on and is none of these. */
   keeper(besides: ReadonlySet<Tag>): Tag | undefined;
   /** Another node keeps an object of this one. */
@@ -55,14 +59,15 @@ export class NodeObjects {
 
   constructor(options: NodeObjectsOptions) {
     this.options = options;
-    const { nodeId, self, store, capacityBytes, isDead, dial, nowMs, onPinned } = options;
+    const { nodeId, self, store, capacityBytes, isDead, resolve, dial, nowMs, onPinned } = options;
     const here = nodeTag(nodeId);
     this.here = here;
     this.links = new BulkLinks(dial);
     const send = (to: Tag, message: AboutCopies): void => this.send(to, message);
     this.copies = new Copies({ send, isDead, keeper: options.keeper });
     this.pulls = new Pulls({
-      ...{ here, self, store, capacityBytes, isDead, send, nowMs },
+      ...{ here, self, store, capacityBytes, send, nowMs },
+      isHomeDead: (home) => isDead(resolve(home)),
       links: this.links,
       onFailed: onPinned,
     });
@@ -70,7 +75,7 @@ export class NodeObjects {
 
   /** Also to this node itself. */
   private send(to: Tag, message: AboutCopies): void {
-    if (to === this.here) this.hear(to, message);
+    if (this.options.resolve(to) === this.here) this.hear(this.here, message);
     else this.options.send(to, message);
   }
 
@@ -113,6 +118,9 @@ export class NodeObjects {
       case "copy-from":
         pulls.from(message);
         return;
+      case "copy-stated":
+        copies.stated(from, message.names);
+        return;
       case "copy-held":
         copies.held(from, message.name, message.isHeld);
         return;
@@ -154,21 +162,32 @@ export class NodeObjects {
     }
   }
 
-  /** Sees to it that what owners elsewhere have here is kept by other nodes. True when it is. */
-  moveOff(): boolean {
-    const { store, send, isDead } = this.options;
+  /**
+   * Sees to it that what owners elsewhere have here is kept by other nodes. True when it is.
+   *
+   * @param alsoOwn of owners here, which others hold.
+   */
+  moveOff(alsoOwn: readonly Pulled[]): boolean {
+    const { store, isDead, resolve } = this.options;
     const made = store.ownedBeside(this.here).map(({ key, owner, bytes }) => ({
       name: storedName(this.here, key),
       size: bytes,
       home: nodeTagOf(owner),
     }));
-    const owned = [...made, ...this.pulls.kept].filter(({ home }) => home !== this.here && !isDead(home));
-    for (const { name, size, home } of owned) {
+    return this.move([
+      ...[...made, ...this.pulls.kept].filter(({ home }) => home !== this.here && !isDead(resolve(home))),
+      ...alsoOwn,
+    ]);
+  }
+
+  /** Of these, what only this node has is kept by others. True when all of them are. */
+  move(objects: readonly Pulled[]): boolean {
+    for (const { name, size, home } of objects) {
       if (this.moving.has(name)) continue;
       this.moving.set(name, false);
-      send(home, { t: "copy-move", name, size });
+      this.send(home, { t: "copy-move", name, size });
     }
-    return owned.every(({ name }) => this.moving.get(name));
+    return objects.every(({ name }) => this.moving.get(name));
   }
 
   /** Which nodes have copies, of an object whose home is here. */
@@ -186,12 +205,27 @@ export class NodeObjects {
     serveBulk(socket, { open: async (name) => openCode?.(name) ?? this.pulls.open(name), log });
   }
 
-  nodeDied(node: Tag): void {
+  /** @param homes whose objects were the node's: they are lost when nobody has inherited them. */
+  nodeDied(node: Tag, homes: readonly Tag[] = [node]): void {
+    const { store, isDead, resolve } = this.options;
     this.copies.nodeDied(node);
     this.links.forget(node);
-    this.pulls.nodeDied(node);
-    // Whoever was to free them is gone.
-    this.options.store.free(this.options.store.keysOwnedOn(node));
+    const lost = new Set(homes.filter((home) => isDead(resolve(home))));
+    this.pulls.homesDied(lost);
+    for (const home of homes) {
+      const made = store.keysOwnedOn(home);
+      // Whoever was to free them is gone.
+      if (lost.has(home)) store.free(made);
+      else {
+        const names = [...this.pulls.copiesOf(home), ...made.map((key) => storedName(this.here, key))];
+        this.send(home, { t: "copy-stated", names });
+      }
+    }
+  }
+
+  /** All that hold objects of homes that this one has inherited have said so. */
+  inherited(): void {
+    this.copies.claimed(this.options.published);
   }
 
   close(): void {

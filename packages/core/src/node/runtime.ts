@@ -51,8 +51,10 @@ import type {
   AboutCopies,
   BetweenHomes,
   BetweenNodes,
+  ForHeir,
   NodeDescription,
   NodeStanding,
+  NodeWelcome,
   WorkerOrder,
 } from "../wire/cluster-messages.ts";
 import type {
@@ -100,6 +102,7 @@ import { ProcessWatch } from "./process-watch.ts";
 import { Recording } from "./recording.ts";
 import type { SpawnOptions, StartedWorker } from "./spawn.ts";
 import { SubmissionWatch } from "./submission-watch.ts";
+import { nodeHolder, Succession } from "./succession.ts";
 import { Timeline } from "./timeline.ts";
 import { WorkerPool } from "./worker-pool.ts";
 
@@ -216,10 +219,7 @@ export class NodeRuntime {
     handOver: (giver, message) => this.deputies.handOver(giver, message),
   });
   private readonly orphans = new Orphans({
-    owners: () => [
-      ...[...this.members.values()].flatMap(({ role, processId }) => (role === "tool" ? [] : [processId])),
-      ...this.deputies.ids(),
-    ],
+    owners: () => this.owners(),
     send: (to, message) => this.send(to, message),
     published: (names) => this.control.storedAmong(names),
     free: (names) => this.objects.free(names),
@@ -244,6 +244,7 @@ export class NodeRuntime {
   private peers: NodePeers | undefined;
   private readonly neighbours: Neighbours;
   private readonly router: Router;
+  private readonly succession: Succession;
   private readonly broker: LeaseBroker;
   private readonly watch = new ProcessWatch({
     isKnown: (home) => this.neighbours.get(home) !== undefined,
@@ -266,7 +267,7 @@ export class NodeRuntime {
         isDone: () => this.engine.isQuiet,
       },
       // What runs may make more.
-      { what: "objects", isDone: () => this.engine.isQuiet && this.objects.moveOff() },
+      { what: "objects", isDone: () => this.engine.isQuiet && this.objects.moveOff(this.succession.lent()) },
       { what: "drivers", isDone: () => ![...this.members.values()].some(({ role }) => role === "driver") },
     ],
     end: () => this.options.onDrained(),
@@ -331,10 +332,15 @@ export class NodeRuntime {
       ...{ nodeId: config.nodeId, self, store, capacityBytes: machine.objectStoreBytes, nowMs: monotonicMs },
       onPinned: (process, pinned) => this.send(process, pinned),
       onOrphans: (names, workerId) => this.orphans.ask(names, workerId),
+      published: (names) => this.control.storedAmong(names),
       send: (to, message) => this.neighbours.toHome(to, message),
       isDead: (tag) => this.isDeadHome(tag),
+      resolve: (tag) => this.neighbours.resolve(tag),
       keeper: (besides) => this.keeper(besides),
-      onMoved: () => this.drain.look(),
+      onMoved: () => {
+        this.drain.look();
+        this.succession.moved();
+      },
       dial: async (tag) => this.bulkDials.dial(tag),
       offer: (tag) => this.bulkDials.offer(tag),
       openCode: (name) => this.code?.programs.open(name),
@@ -409,10 +415,7 @@ export class NodeRuntime {
         kill: (workerId, reason) => this.pool.kill(workerId, reason),
         driverAt: (jobId, node) => void (this.jobsElsewhere.has(jobId) || this.jobsElsewhere.set(jobId, node)),
         send: (to, message) => this.sendHere(to, message),
-        processes: () => [
-          ...[...this.members.values()].flatMap(({ role, processId }) => (role === "tool" ? [] : [processId])),
-          ...this.deputies.ids(),
-        ],
+        processes: () => this.owners(),
         mentioned: () => [holderOf(here), this.control.actorsMentioned()],
       });
     this.router = createRouter(home, {
@@ -430,6 +433,7 @@ export class NodeRuntime {
         else this.neighbours.toHome(to, message);
       },
       isDead: (tag) => this.isDeadHome(tag),
+      resolve: (tag) => this.neighbours.resolve(tag),
     });
     this.neighbours = new Neighbours(config.nodeId, {
       send: (node, message) => this.peers?.send(node, message),
@@ -439,14 +443,14 @@ export class NodeRuntime {
         this.peers?.know(node);
         this.explanations.heardOf(node);
       },
-      died: (tag, node) => {
+      died: (tag, node, homes) => {
         if (node) this.peers?.know(node);
         if (node) this.explanations.asks.nodeDied(node.nodeId);
         if (node) this.broker.nodeDied(node.nodeId, node.name);
-        this.router.homeDied(tag);
-        this.objects.nodeDied(tag);
+        this.succession.died(tag, homes);
         this.code?.nodeDied(tag);
       },
+      heirNamed: (heir) => this.succession.heirNamed(heir),
     });
     this.broker = new LeaseBroker(config.nodeId, {
       hasControl: config.cluster !== undefined,
@@ -493,15 +497,33 @@ export class NodeRuntime {
         releaseActorWorker: (requestId) => this.releaseActorWorker(requestId),
         killWorker: (workerId, intended) => this.pool.kill(workerId, intended),
         freeStored: (names) => this.objects.free(names),
+        backUp: (key, value) => this.succession.backUp(key, value),
         persist: persistThrough(state),
         explainRequest: (requestId) => this.engine.explainRequest(requestId, Date.now()) ?? { sentences: [] },
       },
       {
         nodeId: config.nodeId,
         epoch: state.epoch,
-        ...(config.cluster && { cluster: { ...home, elsewhere: this.router.holdsElsewhere } }),
+        ...(config.cluster && {
+          cluster: { ...home, elsewhere: this.router.holdsElsewhere, resolve: (tag) => this.neighbours.resolve(tag) },
+        }),
       },
     );
+    const { control, router, objects, neighbours } = this;
+    this.succession = new Succession(config.nodeId, {
+      ...{ control, router, objects },
+      resolve: (home) => neighbours.resolve(home),
+      isDead: (home) => this.isDeadHome(home),
+      living: () => [...neighbours.all()].map(([tag]) => tag),
+      toHome: (home, message) => neighbours.toHome(home, message),
+      toHeir: (heir, message) => {
+        const node = neighbours.get(heir);
+        if (node) this.peers?.send(node.nodeId, message);
+      },
+      processes: () => this.owners(),
+      send: (to, message) => this.sendHere(to, message),
+    });
+    control.processJoined({ processId: nodeHolder(config.nodeId), role: "worker" });
     for (const worker of options.firstWorkers) this.pool.adopt(worker);
     this.monitor = new MemoryMonitor({
       config: config.memoryMonitor,
@@ -541,9 +563,13 @@ export class NodeRuntime {
       access,
       node: this.description,
       isPatient: this.config.restarts !== undefined,
-      use: (isFirst) => ({ ...nodeUse(this), ...bundleUse(this.engine, isFirst) }),
+      use: (isFirst) => ({
+        ...nodeUse(this),
+        ...bundleUse(this.engine, isFirst),
+        inherited: this.control.inheritedHomes(),
+      }),
       onNodes: (nodes) => this.heardOf(nodes),
-      onWelcomed: (nodes, epoch) => this.welcomed(nodes, epoch),
+      onWelcomed: (welcome) => this.welcomed(welcome),
       onFound: ({ tag, node }) => {
         this.neighbours.found(tag, node);
         this.nodesChanged();
@@ -569,8 +595,8 @@ export class NodeRuntime {
 
   // ── other nodes ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  private welcomed(nodes: readonly NodeStanding[], epoch: number): void {
-    this.neighbours.welcomed(nodes);
+  private welcomed({ nodes, dead, epoch }: NodeWelcome): void {
+    this.neighbours.welcomed(nodes, dead);
     this.nodesChanged();
     this.broker.welcomed();
     this.clusterActors?.welcomed(epoch);
@@ -620,6 +646,11 @@ export class NodeRuntime {
         if (message.kill !== undefined) this.pool.kill(message.workerId, message.kill);
         if (message.interrupt !== undefined) this.pool.interrupt(message.workerId, message.interrupt);
         return;
+      case "heir-keeps":
+      case "heir-drops":
+      case "for-heir":
+        this.succession.hear(nodeTag(from), message);
+        return;
       case "deliver":
         if (isLeaseNotice(message.message)) this.broker.fromNode(from, message.to, message.message);
         else this.router.fromHome(nodeTag(from), message);
@@ -654,12 +685,21 @@ export class NodeRuntime {
   /** A node that is to live on: this one first, to whose owners what is kept belongs. */
   private keeper(besides: ReadonlySet<Home>): Home | undefined {
     const here = nodeTag(this.config.nodeId);
-    if (!besides.has(here) && !this.drain.hasBegun) return here;
-    for (const [tag, { state }] of this.neighbours.all()) if (state === "alive" && !besides.has(tag)) return tag;
-    return undefined;
+    if (!besides.has(here) && !this.drain.hasBegun && !this.isStopping) return here;
+    const able = [...this.neighbours.all()].filter(([tag, { state }]) => state === "alive" && !besides.has(tag));
+    // One that only dials out ends with its driver.
+    return (able.find(([, { address }]) => address !== null) ?? able[0])?.[0];
   }
 
-  private fromControl(message: ActorOrder | BetweenHomes): void {
+  /** Drivers, workers, and who stands in for workers. */
+  private owners(): readonly ProcessId[] {
+    return [
+      ...[...this.members.values()].flatMap(({ role, processId }) => (role === "tool" ? [] : [processId])),
+      ...this.deputies.ids(),
+    ];
+  }
+
+  private fromControl(message: ActorOrder | BetweenHomes | ForHeir): void {
     const actors = this.clusterActors;
     if (!actors) return;
     switch (message.t) {
@@ -669,6 +709,9 @@ export class NodeRuntime {
       case "actor-settled":
       case "worker-order":
         actors.order(message);
+        return;
+      case "for-heir":
+        this.succession.hear(CONTROL_HOME, message);
         return;
       case "deliver":
         this.router.fromHome(CONTROL_HOME, { ...message, message: actors.delivered(message.to, message.message) });
@@ -703,6 +746,7 @@ export class NodeRuntime {
     this.router.processGone(processId, isRetired);
     this.broker.clientGone(processId);
     this.watch.left(processId);
+    this.succession.processGone(processId);
   }
 
   private accept(): void {
@@ -733,6 +777,7 @@ export class NodeRuntime {
     if (!atOnce) {
       await this.clusterActors?.shutdown();
       await new Promise<void>((resolve) => this.control.shutdown(resolve));
+      if (this.config.cluster) await this.succession.handOn();
     }
     await this.cluster?.leave();
     for (const { peer, role } of this.members.values()) {
@@ -752,6 +797,7 @@ export class NodeRuntime {
     this.drain.close();
     this.ownGroups.close();
     this.clusterActors?.close();
+    this.succession.close();
     this.stopTrimming();
     this.loop.close();
     this.shrinker.close();
@@ -958,6 +1004,9 @@ export class NodeRuntime {
         return;
       case "store-pin":
         this.objects.pin(from, message);
+        return;
+      case "objects-stated":
+        this.succession.answered(from, message);
         return;
       case "store-claims":
         this.orphans.answered(from, message);

@@ -148,6 +148,9 @@ export class OwnerEngine {
       case "actor-state":
         this.actors.onState(message);
         return true;
+      case "state-objects":
+        this.objects.stateHolds(message.id, new Set(message.homes));
+        return true;
       case "state-holds":
         this.actors.stateHolds();
         return true;

@@ -7,6 +7,7 @@
 import {
   type ActorId,
   isObjectKey,
+  nodeTagOf,
   type ObjectKey,
   objectKey,
   objectKeyOwner,
@@ -113,6 +114,16 @@ export class HoldTable {
     const granted: (readonly [ActorId, number])[] = [];
     for (const [key, hold] of this.actors) {
       if (hold.granted > 0) granted.push([key as string as ActorId, hold.granted]);
+    }
+    return granted;
+  }
+
+  /** The same of objects whose owners lived on these nodes, by their tags. */
+  objectsGranted(homes: ReadonlySet<string>): (readonly [ObjectKey, number])[] {
+    const granted: (readonly [ObjectKey, number])[] = [];
+    for (const [owner, numbered] of this.objects) {
+      if (!homes.has(nodeTagOf(owner))) continue;
+      for (const [seq, hold] of numbered) if (hold.granted > 0) granted.push([objectKey(owner, seq), hold.granted]);
     }
     return granted;
   }

@@ -511,6 +511,13 @@ export class ObjectTable {
     this.holds.drop(value.nested);
   }
 
+  /** For the heirs of nodes that are dead. */
+  stateHolds(id: number, homes: ReadonlySet<string>): void {
+    const holds = this.holds.objectsGranted(homes);
+    if (holds.length > 0) this.effects.toNode({ t: "object-holds", holds });
+    this.effects.toNode({ t: "objects-stated", id });
+  }
+
   /** Messages that were gathered over the turn. */
   flush(): void {
     if (this.keptBytes !== this.keptBytesTold) {

@@ -61,6 +61,8 @@ export class Copies {
   private readonly effects: CopiesEffects;
   private readonly records = new Map<StoredName, CopyRecord>();
   private readonly moves = new Map<StoredName, Move>();
+  /** Of homes that are dead: of which nobody has said yet that they are needed. */
+  private readonly unclaimed = new Set<StoredName>();
 
   constructor(effects: CopiesEffects) {
     this.effects = effects;
@@ -161,6 +163,31 @@ export class Copies {
     this.effects.send(move.keeper, { t: "copy-want", name, size: move.size });
   }
 
+  /** The home of these is dead, and this one is its heir: the node has them. */
+  stated(from: Tag, names: readonly StoredName[]): void {
+    for (const name of names) {
+      this.unclaimed.add(name);
+      let record = this.records.get(name);
+      if (!record) {
+        record = { name, holders: new Map(), waiting: undefined };
+        this.records.set(name, record);
+      }
+      const holder = record.holders.get(from) ?? newHolder();
+      record.holders.set(from, holder);
+      holder.isComplete = true;
+      if (storedNameTag(name) === from) holder.isKept = true;
+      else if (!this.hasKept(record)) this.keepOne(record);
+    }
+  }
+
+  /** All have spoken that hold what was stated. @param needed of these, the ones that somebody needs. */
+  claimed(needed: (names: ReadonlySet<StoredName>) => Iterable<StoredName>): void {
+    for (const name of needed(this.unclaimed)) this.unclaimed.delete(name);
+    const names = [...this.unclaimed];
+    this.unclaimed.clear();
+    this.free(names);
+  }
+
   /** Their last references are gone. */
   free(names: readonly StoredName[]): void {
     const byNode = new Map<Tag, StoredName[]>();
@@ -168,6 +195,7 @@ export class Copies {
       const record = this.records.get(name);
       this.records.delete(name);
       this.moves.delete(name);
+      this.unclaimed.delete(name);
       const nodes = new Set([storedNameTag(name), ...(record?.holders.keys() ?? [])]);
       for (const from of record?.waiting ?? []) this.effects.send(from, { t: "copy-from", name, source: null });
       for (const node of nodes) {

@@ -30,7 +30,7 @@ function onePull() {
       },
     },
     capacityBytes: 1_000,
-    isDead: () => false,
+    isHomeDead: () => false,
     send(_to, message) {
       if (message.t === "copy-locate") queueMicrotask(() => pulls.from({ t: "copy-from", name, source: THERE }));
       if (message.t === "copy-held") sealed.resolve();

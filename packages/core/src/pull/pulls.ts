@@ -27,7 +27,8 @@ export interface PullsOptions {
   readonly store: PullStore;
   readonly links: Pick<BulkLinks, "fetch">;
   readonly capacityBytes: number;
-  isDead(node: Tag): boolean;
+  /** The home has died, and has no heir. */
+  isHomeDead(home: Tag): boolean;
   send(to: Tag, message: AboutCopies): void;
   /** The answer to a pin of something that could not be brought here. */
   onFailed(process: ProcessId, pinned: StorePinned): void;
@@ -146,7 +147,7 @@ export class Pulls {
       // A freeing has done so itself.
       if (this.pulls.get(name) === pull) {
         this.pulls.delete(name);
-        if (!this.options.isDead(home)) send(home, { t: "copy-held", name, isHeld: false });
+        if (!this.options.isHomeDead(home)) send(home, { t: "copy-held", name, isHeld: false });
       }
       const { code, kind, message } = asFailure(error);
       const failure = {
@@ -194,9 +195,9 @@ export class Pulls {
   }
 
   private locate(pull: Pull, failed: { source: Tag; isGone: boolean } | undefined): Promise<CopyFrom> {
-    const { isDead, send } = this.options;
+    const { isHomeDead, send } = this.options;
     const { name, home, ended } = pull;
-    if (isDead(home)) return Promise.reject(lost("the node of its owner has died"));
+    if (isHomeDead(home)) return Promise.reject(lost("the node of its owner has died"));
     return new Promise((resolve, reject) => {
       const { signal } = ended;
       const abort = (): void => reject(signal.reason);
@@ -263,9 +264,15 @@ export class Pulls {
     for (const pull of this.pulls.values()) pull.waiting = pull.waiting.filter((one) => one !== process);
   }
 
-  nodeDied(node: Tag): void {
-    for (const [name, { home }] of [...this.copies]) if (home === node) this.drop(name, homeDied());
-    for (const { name, home } of [...this.pulls.values()]) if (home === node) this.drop(name, homeDied());
+  /** Homes are dead that have no heir. */
+  homesDied(homes: ReadonlySet<Tag>): void {
+    for (const [name, { home }] of [...this.copies]) if (homes.has(home)) this.drop(name, homeDied());
+    for (const { name, home } of [...this.pulls.values()]) if (homes.has(home)) this.drop(name, homeDied());
+  }
+
+  /** Copies of what belongs to this home. */
+  copiesOf(home: Tag): readonly StoredName[] {
+    return [...this.copies.values()].flatMap((copy) => (copy.home === home ? [copy.name] : []));
   }
 
   private drop(name: StoredName, why: MobulaError): void {

@@ -3,7 +3,7 @@
  * says twice means the same as once.
  */
 import type { ErrorKind } from "../base/errors.ts";
-import type { ActorId, JobId, LeaseId, NodeId, ProcessId, StoredName, WorkerId } from "../base/ids.ts";
+import type { ActorId, JobId, LeaseId, NodeId, ObjectKey, ProcessId, StoredName, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import type {
   ActorCreated,
@@ -16,6 +16,7 @@ import type {
   LeaseRefused,
   LogLines,
   Query,
+  ValueRecord,
   WorkerAddress,
   WorkerDeath,
 } from "./messages.ts";
@@ -43,6 +44,8 @@ export interface NodeUse {
   readonly storeUsedBytes: number;
   readonly storeSpilledBytes: number;
   readonly events: NodeInfo["events"];
+  /** Tags of dead nodes whose objects it has inherited, of which some are still needed. */
+  readonly inherited?: readonly string[];
   /** Of placement groups, bundles here: those in which something was ever used in a {@link NodeJoin}, else those in which it changed. */
   readonly bundles?: readonly BundleUse[];
 }
@@ -210,6 +213,8 @@ export interface NodeWelcome {
   readonly epoch: number;
   /** All that are not dead, the new one included. */
   readonly nodes: readonly NodeStanding[];
+  /** Of the dead ones, those that have an heir. */
+  readonly dead?: readonly NodeStanding[];
 }
 /** Final: it ends its workers and, unless it was new, joins under another id. */
 export interface NodeRefused {
@@ -223,6 +228,8 @@ export interface NodeStanding {
   readonly name: string;
   readonly address: string | null;
   readonly state: NodeState;
+  /** Who has the say over the objects of its processes when it is dead, and keeps the values of those that others hold until then. */
+  readonly heir?: NodeId;
 }
 /** Others that joined, changed or died. */
 export interface NodesChanged {
@@ -343,7 +350,8 @@ export type FromControl =
   | ActorRecorded
   | ActorSettled
   | WorkerOrder
-  | BetweenHomes;
+  | BetweenHomes
+  | ForHeir;
 
 // ── node → node ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -392,6 +400,9 @@ export type BetweenNodes =
   | AboutCopies
   | AboutCode
   | BetweenHomes
+  | ForHeir
+  | HeirKeeps
+  | HeirDrops
   | Query
   | Answer;
 
@@ -416,6 +427,30 @@ export interface ManifestName {
   readonly size: number;
 }
 export type AboutCode = CodeAsk | CodeAnswer;
+
+// What outlives its home: see node/succession.ts.
+
+/** To the heir of the sender: values of its processes that others hold. It had been granted holds on what they mention before. */
+export interface HeirKeeps {
+  readonly t: "heir-keeps";
+  readonly objects: readonly { readonly key: ObjectKey; readonly value: ValueRecord }[];
+}
+/** They are needed no more, or another heir keeps them. */
+export interface HeirDrops {
+  readonly t: "heir-drops";
+  readonly keys: readonly ObjectKey[];
+}
+/** What was for a home that is dead, to its heir, which may not have heard of the death yet. */
+export interface ForHeir {
+  readonly t: "for-heir";
+  /** Its tag. */
+  readonly of: string;
+  readonly message: BetweenHomes | AboutCopies | HomeStated;
+}
+/** All processes of the sender have said what they hold of the home that is dead. Said twice: some was under way the first time. */
+export interface HomeStated {
+  readonly t: "home-stated";
+}
 
 // Objects. The home of an object's owner knows where there are copies of it.
 
@@ -486,7 +521,14 @@ export interface CopyOrphans {
   readonly workerId?: WorkerId;
 }
 
+/** To the heir of a home: what the sender has in its store of what belonged there. */
+export interface CopyStated {
+  readonly t: "copy-stated";
+  readonly names: readonly StoredName[];
+}
+
 export type AboutCopies =
+  | CopyStated
   | CopyLocate
   | CopyFrom
   | CopyHeld

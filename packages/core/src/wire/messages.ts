@@ -177,6 +177,11 @@ export interface HoldRelease {
   readonly t: "hold-release";
   readonly holds: readonly (readonly [ObjectKey, number])[];
 }
+/** What the sender holds of objects of a home that is dead: for its heir. */
+export interface ObjectHolds {
+  readonly t: "object-holds";
+  readonly holds: readonly (readonly [ObjectKey, number])[];
+}
 /** Asks for the value of escaped refs when there is one; each is answered once by {@link ObjectState}. */
 export interface ObjectSubscribe {
   readonly t: "object-subscribe";
@@ -443,6 +448,7 @@ export type HomeMessage =
   | ObjectUnpublish
   | HoldGrant
   | HoldRelease
+  | ObjectHolds
   | ObjectSubscribe
   | ObjectCancel
   | ObjectLost
@@ -457,6 +463,12 @@ export type HomeMessage =
   | ActorExited
   | ActorHolds
   | WaitReport;
+
+/** What the sender holds has been said: answers {@link StateObjects}. */
+export interface ObjectsStated {
+  readonly t: "objects-stated";
+  readonly id: number;
+}
 
 /** This process has a session with one of another node: it is to be told when that is gone. */
 export interface ProcessWatch {
@@ -473,6 +485,7 @@ export type ToNode =
   | LeaseIdle
   | LeaseEnded
   | HomeMessage
+  | ObjectsStated
   | TaskHandover
   | TaskCopy
   | TemplateDrop
@@ -733,6 +746,13 @@ export interface Answer {
 export interface StateHolds {
   readonly t: "state-holds";
 }
+/** These nodes are dead, and others have inherited their objects: say what you hold of those, then {@link ObjectsStated}. */
+export interface StateObjects {
+  readonly t: "state-objects";
+  readonly id: number;
+  /** Tags of the nodes. */
+  readonly homes: readonly string[];
+}
 /** Somebody wants the timeline: send what events there are, then {@link EventsReported}. */
 export interface ReportEvents {
   readonly t: "report-events";
@@ -788,5 +808,6 @@ export type FromNode =
   | Answer
   | Explain
   | StateHolds
+  | StateObjects
   | ReportEvents
   | Goodbye;

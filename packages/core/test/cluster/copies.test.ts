@@ -66,6 +66,8 @@ class TestNode {
       ...{ nodeId, self, store: node.store, capacityBytes },
       onPinned: (process, pinned) => node.waiting.get(process)?.shift()?.(pinned),
       onOrphans: () => {},
+      published: () => [],
+      resolve: (home) => home,
       send: (to, message: AboutCopies) => {
         node.said.push(message.t);
         setImmediate(() => cluster.nodes.get(to)?.objects.hear(tag, message));
