@@ -151,8 +151,8 @@ export const PLANTED: readonly Planted[] = [
   {
     name: "deaths that were told while a node did not hear control: what it had there was lost for ever",
     file: "node/neighbours.ts",
-    code: `    for (const [tag, node] of [...this.living]) if (!named.has(tag)) this.end(tag, { ...node, state: "dead" });`,
-    broken: "",
+    code: '      if (!named.has(tag)) this.end(tag, ended.get(tag) ?? { ...node, state: "dead" });',
+    broken: '      if (named.size < 0) this.end(tag, ended.get(tag) ?? { ...node, state: "dead" });',
     nodes: CLUSTER,
     foundBy: [78],
   },

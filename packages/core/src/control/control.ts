@@ -108,9 +108,6 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
     for (let next = later.shift(); next !== undefined; next = later.shift()) next();
   }
 
-  const isInherited = (key: HeldKey): boolean =>
-    cluster !== undefined && !isActorId(key) && homeOf(key, cluster.actors) !== cluster.here;
-
   function stateHolds(from: ProcessId, stated: readonly (readonly [HeldKey, number])[]): void {
     for (const [name, count] of stated) {
       const key = actors.canonical(name);
@@ -147,9 +144,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
       case "hold-release":
         for (const [name, count] of message.holds) {
           const key = actors.canonical(name);
-          // Of what was inherited, a grant may have been lost with the home: giving it back makes up for none that is to come.
-          const returned = isInherited(key) ? Math.min(count, Math.max(0, holds.countOf(key, from))) : count;
-          holds.add(key, from, -recovery.returned(key, from, returned));
+          holds.add(key, from, -recovery.returned(key, from, count));
         }
         break;
       case "actor-create":
@@ -376,7 +371,14 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
       });
     },
     valuesInherited: (homes) => handle(() => directory.valuesInherited(homes)),
-    holdsInherited: (homes) => handle(() => directory.holdsInherited(homes)),
+    holdsInherited(homes) {
+      const of = new Set(homes);
+      handle(() => {
+        // What was given back and not granted: those grants were lost with the home.
+        holds.settleDebts((key) => cluster !== undefined && !isActorId(key) && of.has(homeOf(key, cluster.actors)));
+        directory.holdsInherited(homes);
+      });
+    },
     inheritedHomes: () => directory.inheritedHomes(),
     objectsMentioned: (homes) => atHome?.objectsMentioned(homes) ?? [],
     actorsMentioned: () => atHome?.actorsMentioned() ?? [],

@@ -9,7 +9,14 @@
  * 5. In a cluster, values of what processes of other nodes hold are kept by an heir too, which goes on with them when this
  *    node is dead (`inherit`). It learns who holds them from the holders; until all have spoken nothing is let go of.
  */
-import { type ActorId, nodeTagOf, type ObjectKey, objectKeyOwner, type ProcessId, type StoredName } from "../base/mod.ts";
+import {
+  type ActorId,
+  nodeTagOf,
+  type ObjectKey,
+  objectKeyOwner,
+  type ProcessId,
+  type StoredName,
+} from "../base/mod.ts";
 import type { ObjectLost, ObjectPublish, ObjectState, ObjectUnread, ValueRecord } from "../wire/messages.ts";
 import { packFailure } from "../wire/mod.ts";
 import type { HoldTable } from "./holds.ts";

@@ -36,6 +36,8 @@ export interface HoldTable {
   holdersOf(key: HeldKey): { readonly holders: readonly ProcessId[]; readonly pins: number };
   /** Everything the process held is given back. */
   processGone(process: ProcessId): void;
+  /** Negative sums of these keys count no more: their grants will never arrive. */
+  settleDebts(isOf: (key: HeldKey) => boolean): void;
   /** Drops what is known of a key that nobody holds. */
   forget(key: HeldKey): void;
   /** From now on, what was known of `from` counts for `to`. */
@@ -125,6 +127,12 @@ export function createHolds(unheld: (key: HeldKey) => void): HoldTable {
         if (sum > 0) entry.holders--;
         entry.known--;
         lost(key, entry);
+      }
+    },
+
+    settleDebts(isOf) {
+      for (const mine of sums.values()) {
+        for (const [key, sum] of [...mine]) if (sum < 0 && isOf(key)) setSum(key, entryOf(key), mine, sum, 0);
       }
     },
 

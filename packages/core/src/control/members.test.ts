@@ -25,7 +25,7 @@ const joining = (id: NodeId, more: Partial<NodeJoin> = {}): NodeJoin => ({
   ...more,
 });
 
-function setUp({ epoch = 3 } = {}) {
+function setUp({ epoch = 3, hasHeirs = false } = {}) {
   const said: string[] = [];
   const durable = new Map<string, Uint8Array>();
   const held: { changes: readonly StateChange[]; done: (error: MobulaError | undefined) => void }[] = [];
@@ -45,7 +45,9 @@ function setUp({ epoch = 3 } = {}) {
         said.push(`found ${short(to)} ${message.node?.name ?? "none"}`);
         return;
       }
-      const nodes = message.nodes.map(({ nodeId: id, state }) => `${short(id)}:${state}`).join(" ");
+      const nodes = message.nodes
+        .map(({ nodeId: id, state, heir }) => `${short(id)}:${state}${heir ? `>${short(heir)}` : ""}`)
+        .join(" ");
       said.push(`${message.t === "node-welcome" ? "welcome" : "tell"} ${short(to)} ${nodes}`);
     },
     refuse: (to, { code }) => void said.push(`refuse ${short(to)} ${code}`),
@@ -57,7 +59,7 @@ function setUp({ epoch = 3 } = {}) {
     changed: () => {},
     died: ({ description, ending }) => void said.push(`died ${short(description.nodeId)} ${ending}`),
   };
-  const members = createMembers(effects, { epoch });
+  const members = createMembers(effects, { epoch, hasHeirs });
   return {
     members,
     durable,
@@ -139,6 +141,61 @@ describe("joining", () => {
     const s = setUp();
     s.members.join(joining(nodeId(1), { memberSince: 2 }), 0);
     expect(s.take()).toEqual(["refuse 1 NODE_DEAD"]);
+  });
+});
+
+describe("heirs", () => {
+  const join = (s: ReturnType<typeof setUp>, n: number, address: string | null = `n${n}:1`): void =>
+    s.members.join({ ...joining(nodeId(n)), node: { ...joining(nodeId(n)).node, address } }, 0);
+
+  test("each node has one that others can dial, and all hear of it", () => {
+    const s = setUp({ hasHeirs: true });
+    join(s, 1);
+    join(s, 2, null);
+    expect(s.take()).toContain("tell 2 2:alive>1");
+    join(s, 3);
+    expect(s.take().filter((said) => said.includes(">"))).toEqual([
+      "welcome 3 1:alive 2:alive>1 3:alive",
+      "tell 1 1:alive>3",
+      "tell 2 1:alive>3",
+      "tell 3 1:alive>3",
+      "tell 1 3:alive>1",
+      "tell 2 3:alive>1",
+      "tell 3 3:alive>1",
+    ]);
+  });
+
+  test("the dead are told of with their heirs, which pass on what they had inherited", () => {
+    const s = setUp({ hasHeirs: true });
+    for (const n of [1, 2, 3, 4]) join(s, n);
+    s.take();
+    // One was the first, and the only one that the second could have.
+    s.members.left(nodeId(2), 0);
+    expect(s.take()).toContain("tell 1 2:dead>1");
+    s.members.left(nodeId(1), 0);
+    expect(s.take().filter((said) => /^tell 3 1:dead>[34]$/.test(said))).toHaveLength(1);
+    const again = setUp({ hasHeirs: true, epoch: 4 });
+    again.members.restore(
+      [...s.durable].map(([key, value]) => ({ key, value })),
+      0,
+    );
+    const heirs = [...again.members.all()].filter(({ state }) => state === "dead").map(({ heir }) => heir);
+    expect(new Set(heirs).size).toBe(1);
+    expect([nodeId(3), nodeId(4)]).toContain(heirs[0]);
+  });
+
+  test("one that has something of a dead node keeps it from being forgotten", () => {
+    const s = setUp({ hasHeirs: true });
+    for (const n of [1, 2]) join(s, n);
+    s.members.left(nodeId(2), 0);
+    const report = (now: number, inherited: string[]): void => {
+      s.members.report(nodeId(1), { ...use, inherited }, now);
+      s.members.tick(now);
+    };
+    for (let now = 0; now <= 15 * 60_000; now += 500) report(now, [nodeId(2).slice(0, 8)]);
+    expect(s.members.get(nodeId(2))?.state).toBe("dead");
+    report(15 * 60_000 + 500, []);
+    expect(s.members.get(nodeId(2))).toBeUndefined();
   });
 });
 

@@ -112,7 +112,8 @@ export function createRouter({ here, actors }: Omit<HomeOptions, "elsewhere">, e
   /** Holds for a home on what a value there will mention. */
   function grantMentions(from: ProcessId, home: Home, keys: Iterable<HeldKey>): void {
     for (const [of, mentioned] of byHome(keys)) {
-      if (resolve(of) !== resolve(home)) say(of, from, { t: "hold-grant", to: holderOf(home), keys: mentioned as ObjectKey[] });
+      if (resolve(of) !== resolve(home))
+        say(of, from, { t: "hold-grant", to: holderOf(home), keys: mentioned as ObjectKey[] });
     }
   }
 

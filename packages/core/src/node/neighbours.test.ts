@@ -22,6 +22,7 @@ function setUp() {
     find: (of) => void said.push(`find ${Number(of)}`),
     changed: ({ name, state }) => void said.push(`${name} ${state}`),
     died: (of, node) => void said.push(`died ${Number(of)}${node ? "" : " unknown"}`),
+    heirNamed: (heir) => void said.push(`heir ${Number(heir)}`),
   });
   return { neighbours, take: () => said.splice(0) };
 }
@@ -71,4 +72,32 @@ test("a late word of a death does not end another node that has the tag by now",
   s.neighbours.fromNode(nodeId(2), message(1));
   expect(s.neighbours.get(tag(2))?.nodeId).toBe(nodeId(2, "f"));
   expect(s.take()).toEqual([]);
+});
+
+test("what is for a home that is dead goes to its heir, and on to the heir of that", () => {
+  const s = setUp();
+  const heir = (n: number) => ({ heir: nodeId(n) });
+  s.neighbours.heardOf([standing(2), standing(3), standing(4), { ...standing(1), ...heir(4) }]);
+  expect(s.take()).toEqual(["n2 alive", "n3 alive", "n4 alive", "heir 4"]);
+  s.neighbours.heardOf([{ ...standing(2, "dead"), ...heir(3) }]);
+  s.neighbours.toHome(tag(2), message(1));
+  expect(s.take()).toEqual(["died 2", "send 3 for-heir"]);
+  s.neighbours.heardOf([{ ...standing(3, "dead"), ...heir(4) }]);
+  s.neighbours.toHome(tag(2), message(2));
+  s.neighbours.toHome(tag(4), message(3));
+  expect(s.take()).toEqual(["died 3", "send 4 for-heir", "send 4 p3"]);
+  expect([2, 3, 4].map((n) => s.neighbours.resolve(tag(n)))).toEqual([tag(4), tag(4), tag(4)]);
+  // One that died with its heir has none.
+  s.neighbours.heardOf([standing(4, "dead")]);
+  s.take();
+  s.neighbours.toHome(tag(2), message(4));
+  expect(s.take()).toEqual([]);
+});
+
+test("a node that joins hears who has inherited what of the dead", () => {
+  const s = setUp();
+  s.neighbours.welcomed([standing(1), standing(3)], [{ ...standing(2, "dead"), heir: nodeId(3) }]);
+  s.take();
+  s.neighbours.toHome(tag(2), message(1));
+  expect(s.take()).toEqual(["send 3 for-heir"]);
 });

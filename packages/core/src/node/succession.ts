@@ -12,17 +12,10 @@
  * A node that ends in order waits until others keep the bytes that only it has. Lost with one that does not: bytes of which there is
  * no copy, what was still to be delivered, and what had no heir, because that died at the same moment.
  */
-import { nodeTag, type NodeId, type ObjectKey, type ProcessId, storedNameTag } from "../base/ids.ts";
+import { type NodeId, nodeTag, type ObjectKey, type ProcessId, storedNameTag } from "../base/ids.ts";
 import { type Control, type Home, holderOf, type Router } from "../control/mod.ts";
 import type { Pulled } from "../pull/mod.ts";
-import type {
-  AboutCopies,
-  BetweenHomes,
-  ForHeir,
-  HeirDrops,
-  HeirKeeps,
-  HomeStated,
-} from "../wire/cluster-messages.ts";
+import type { AboutCopies, BetweenHomes, ForHeir, HeirDrops, HeirKeeps, HomeStated } from "../wire/cluster-messages.ts";
 import type { ObjectsStated, StateObjects, ValueRecord } from "../wire/messages.ts";
 import type { NodeObjects } from "./objects.ts";
 

@@ -51,24 +51,31 @@ async function storesAreEmpty(): Promise<void> {
   );
 }
 
-test.each(["ended", "killed"])("a detached actor reads what a driver made that was %s, whose node has gone with it", async (how) => {
-  const program = new Program("../../cluster/fixtures/leaves-refs.ts", how, { args: ["tests"], env: { ...cluster.env } });
-  try {
-    await program.line("given");
-    if (how === "killed") program.kill();
-    await program.exitWithin(20_000);
-    const gone = async (): Promise<boolean> =>
-      (await nodes()).every(({ name, state }) => !name.startsWith("driver-") || state === "dead");
-    await eventually(gone, "the driver's node is known to be gone");
-    const keeper = (await getActor(how)) as ActorHandle<Keeper>;
-    expect(await get(keeper.read.remote())).toEqual(["small", "[inner]", `${MIB}x7`, `${2 * MIB}x3`]);
-    await get(keeper.drop.remote());
-    await storesAreEmpty();
-    await kill(keeper);
-  } finally {
-    program.remove();
-  }
-}, 60_000);
+test.each(["ended", "killed"])(
+  "a detached actor reads what a driver made that was %s, whose node has gone with it",
+  async (how) => {
+    const program = new Program("../../cluster/fixtures/leaves-refs.ts", how, {
+      args: ["tests"],
+      env: { ...cluster.env },
+    });
+    try {
+      await program.line("given");
+      if (how === "killed") program.kill();
+      await program.exitWithin(20_000);
+      const gone = async (): Promise<boolean> =>
+        (await nodes()).every(({ name, state }) => !name.startsWith("driver-") || state === "dead");
+      await eventually(gone, "the driver's node is known to be gone");
+      const keeper = (await getActor(how)) as ActorHandle<Keeper>;
+      expect(await get(keeper.read.remote())).toEqual(["small", "[inner]", `${MIB}x7`, `${2 * MIB}x3`]);
+      await get(keeper.drop.remote());
+      await storesAreEmpty();
+      await kill(keeper);
+    } finally {
+      program.remove();
+    }
+  },
+  60_000,
+);
 
 test("what an actor made is read when its node was killed, by whoever has a copy or its value, and through values that mention it", async () => {
   const three = await cluster.addNode(spec("three"));
@@ -86,7 +93,13 @@ test("what an actor made is read when its node was killed, by whoever has a copy
   const [first, second] = [keep.options(on("one")).remote(), keep.options(on("two")).remote()];
   await get([first.keep.remote([nested]), second.keep.remote([small, large])]);
   // A copy at node two.
-  expect(await get(remote((bytes: Uint8Array) => bytes[0]).options(on("two")).remote(large))).toBe(4);
+  expect(
+    await get(
+      remote((bytes: Uint8Array) => bytes[0])
+        .options(on("two"))
+        .remote(large),
+    ),
+  ).toBe(4);
   await cluster.kill(three);
   await eventually(
     async () => (await nodes()).some(({ name, state }) => name === "three" && state === "dead"),
