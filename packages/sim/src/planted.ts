@@ -123,18 +123,16 @@ export const PLANTED: readonly Planted[] = [
         unwritten.add(member);
         return;
       }
-      tellOthers(member);
-      effects.died(member);`,
-    broken: `      tellOthers(member);
-      effects.died(member);`,
+      dying.delete(member);`,
+    broken: "      dying.delete(member);",
     nodes: CLUSTER,
     foundBy: [220],
   },
   {
     name: "a node that joined again was told of a death that was not written down, which the next control knew nothing of",
     file: "control/members.ts",
-    code: 'state: dying.has(member) ? "alive" : member.state };',
-    broken: "state: member.state };",
+    code: 'state: dying.has(member) ? "alive" : member.state,',
+    broken: "state: member.state,",
     nodes: CLUSTER,
     foundBy: [673_546_992],
   },
