@@ -49,11 +49,12 @@ const RUNTIME_FRAME =
   /^\s+at (?:async )?.*(?:\/core\/src\/(?!\S*\.test\.)|\/mobula\/dist\/|mobula:guard|node:internal\/async_local_storage|node:vm[:)]|sigintHandlersWrap)/;
 
 /** Leaves the user's own frames: what the runtime called on the way to them says nothing to the user. */
-function hideRuntimeFrames(error: unknown): void {
+function hideRuntimeFrames(error: unknown, values: Values): void {
   for (let at = error; at instanceof Error; at = at.cause) {
     const { stack } = at;
     if (typeof stack !== "string" || at instanceof MobulaError) continue;
-    const shown = stack
+    const shown = values
+      .asWritten(stack)
       .split("\n")
       .filter((line) => !RUNTIME_FRAME.test(line))
       .join("\n");
@@ -71,7 +72,7 @@ const LEFT_OUT_SHOWN_MAX = 8;
 export function failureOf(thrown: unknown, name: string, where: string, values: Values): PackedFailure {
   const text = thrown instanceof Error ? thrown.message : inspect(thrown, { depth: 1 });
   const base = { code: "TASK_FAILED", kind: "task", language: LANGUAGE } as const;
-  hideRuntimeFrames(thrown);
+  hideRuntimeFrames(thrown, values);
   const { packed, leftOut } = packThrown(thrown, values);
   const message = `${name} failed (${where}): ${text}${told(leftOut)}`;
   return { bytes: packFailure({ ...base, message, cause: packed.toBytes() }), nested: values.nested(packed) };

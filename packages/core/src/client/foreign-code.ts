@@ -72,6 +72,15 @@ export class ForeignCode implements Addresses {
     return isPath ? fileURLToPath(outside) : outside;
   }
 
+  /** A text in which files are named, as they are named where the program runs. */
+  asWritten(text: string): string {
+    let written = text;
+    for (const root of this.byRoot.keys()) {
+      written = written.replaceAll(`${root}/`, "file:///").replaceAll(`${fileURLToPath(root)}/`, "/");
+    }
+    return written;
+  }
+
   private rootOf(address: string): readonly [string, Program] | undefined {
     for (const entry of this.byRoot) if (address.startsWith(`${entry[0]}/`)) return entry;
     return undefined;

@@ -159,6 +159,11 @@ export class Values {
     return this.prepareFrom(needed, this.host.code?.obtain(needed));
   }
 
+  /** A stack, with the names of files as they are where the program runs. */
+  asWritten(stack: string): string {
+    return this.host.code?.asWritten(stack) ?? stack;
+  }
+
   /** False where there is no other machine that modules could come from. */
   get mayBeForeign(): boolean {
     return this.host.code?.isInCluster === true;

@@ -35,6 +35,8 @@ export class CodeCache {
   private bytes: number | undefined;
   /** Written by this process, and not placed yet: they need not be looked through. */
   private readonly fresh = new Set<Hash>();
+  /** Which it has made: none of them is removed. */
+  private readonly folders = new Set<string>();
 
   constructor(folder: string, bytesMax: number) {
     this.folder = folder;
@@ -63,29 +65,41 @@ export class CodeCache {
   write(hash: Hash, bytes: Uint8Array): void {
     if (this.has(hash)) return;
     const temporary = this.temporary();
-    this.onDisk(bytes.length, () => {
-      writeFileSync(temporary, bytes, { mode: 0o400 });
-      this.adopt(hash, temporary, bytes.length);
-    });
+    try {
+      this.onDisk(bytes.length, () => writeFileSync(temporary, bytes, { mode: 0o400 }));
+      this.rename(hash, temporary, bytes.length);
+    } catch (error) {
+      // Of a full disk every byte counts.
+      rmSync(temporary, { force: true });
+      throw error;
+    }
   }
 
   /** A file to write into, for {@link adopt}. */
   temporary(): string {
     const folder = join(this.folder, FOLDER);
-    this.onDisk(0, () => mkdirSync(folder, { recursive: true, mode: 0o700 }));
+    this.makeFolder(folder);
     return join(folder, `${process.pid}.${randomBytes(6).toString("hex")}.tmp`);
   }
 
   /** Takes over a file that holds what has this hash. */
   adopt(hash: Hash, temporary: string, size: number): void {
+    chmodSync(temporary, 0o400);
+    this.rename(hash, temporary, size);
+  }
+
+  private rename(hash: Hash, temporary: string, size: number): void {
     const path = this.pathOf(hash);
-    this.onDisk(size, () => {
-      mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-      chmodSync(temporary, 0o400);
-      renameSync(temporary, path);
-    });
+    this.makeFolder(dirname(path));
+    this.onDisk(size, () => renameSync(temporary, path));
     this.fresh.add(hash);
     if (this.bytes !== undefined) this.bytes += size;
+  }
+
+  private makeFolder(path: string): void {
+    if (this.folders.has(path)) return;
+    this.onDisk(0, () => mkdirSync(path, { recursive: true, mode: 0o700 }));
+    this.folders.add(path);
   }
 
   /**

@@ -12,7 +12,7 @@ import { readdirSync, readFileSync, readlinkSync, realpathSync } from "node:fs";
 import { isBuiltin } from "node:module";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { InvalidOptionError } from "../base/errors.ts";
+import { ModuleUnavailableError } from "../base/errors.ts";
 import { resolveImport, resolveRequire } from "../closure/mod.ts";
 import { hashFile } from "./hash-file.ts";
 import { importsOf } from "./imports.ts";
@@ -67,7 +67,7 @@ export class ProgramFiles {
     return this.kept.get(path);
   }
 
-  /** @throws InvalidOptionError when a module is not there. */
+  /** @throws ModuleUnavailableError when a module is not there. */
   async reach({ modules, origins }: Roots): Promise<Entry[]> {
     const entries = new Set<Path>();
     const seen = new Set<string>();
@@ -83,7 +83,8 @@ export class ProgramFiles {
       for (const folder of found.packages) go(`${folder}/`, () => this.package(folder));
     };
     for (const path of modules) {
-      if (!statOf(path)?.isFile()) throw new InvalidOptionError(`${path} is not there`);
+      if (!statOf(path)?.isFile())
+        throw new ModuleUnavailableError(`module ${path} is not there on the program's machine`);
       const found = nothing();
       this.moduleAt(found, path);
       goOn(found);

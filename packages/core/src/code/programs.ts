@@ -37,6 +37,7 @@ import {
 } from "./manifest.ts";
 import { filesIn, manifestName, PACK_BYTES, type Pack, packName, packsOf, readName } from "./packs.ts";
 import { ProgramFiles } from "./program.ts";
+import { Slices } from "./slices.ts";
 import { layOut, treeName } from "./tree.ts";
 
 export interface ProgramsOptions {
@@ -304,12 +305,14 @@ export class Programs {
         .slice(0, NAMED_MAX)
         .join(", "),
     );
+    const slices = new Slices();
     let at = 0;
     for (const file of files) {
       const bytes = memory.subarray(at, at + file.size);
       at += file.size;
       this.check(file, hashOf(bytes));
       cache.write(file.hash, bytes);
+      await slices.breathe();
     }
   }
 

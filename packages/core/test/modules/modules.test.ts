@@ -14,7 +14,7 @@ const LARGE_BYTES = 3_000_000;
 
 const main = `
 import { get, init, nodes, remote, shutdown } from "mobula";
-import { work, Point } from "./lib/work.ts";
+import { fail, work, Point } from "./lib/work.ts";
 import { padded } from "@acme/pad/left";
 
 await init({ address: process.env.MOBULA_ADDRESS ?? "auto" });
@@ -32,7 +32,9 @@ class Counter {
 const counter = remote(Counter, { schedulingStrategy, numCpus: 0 }).remote();
 const [padding, late, filename, point] = await get(closure.remote("a"));
 const step = await get(counter.step.remote());
-console.log(JSON.stringify({ work: await get(direct.remote(3)), padding, late, filename, isPoint: point instanceof Point && step instanceof Point, x: step.x }));
+const { cause } = await get(remote(fail, { schedulingStrategy }).remote()).catch((error) => error);
+const frame = cause.stack.split("\\n")[1].trim();
+console.log(JSON.stringify({ frame, work: await get(direct.remote(3)), padding, late, filename, isPoint: point instanceof Point && step instanceof Point, x: step.x }));
 await shutdown();
 `;
 
@@ -74,6 +76,7 @@ describe.skipIf(obstacle !== undefined)(
           import plain from "plain";
           import { deep } from "./deep/deep.ts";
           export class Point { x: number; y: number; constructor(x: number, y: number) { this.x = x; this.y = y; } }
+          export function fail(): never { throw new Error("it failed"); }
           export const work = (n: number) => {
             const sees = existsSync(${JSON.stringify(join(program.folder, "main.ts"))});
             const secret = existsSync(new URL(["..", "secrets.json"].join("/"), import.meta.url));
@@ -148,6 +151,7 @@ describe.skipIf(obstacle !== undefined)(
     }
 
     const expected = () => ({
+      frame: expect.stringMatching(new RegExp(`^at fail \\(file://${program.folder}/lib/work\\.ts:\\d+:\\d+\\)$`)),
       work: ["three", 7, "deep", "say it", false, false],
       padding: "<..a>",
       late: "late",
