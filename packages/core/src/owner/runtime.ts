@@ -5,7 +5,7 @@
 import { unreachable } from "../base/assert.ts";
 import { wallMs } from "../base/clock.ts";
 import { type ErrorKind, errorFromCode } from "../base/errors.ts";
-import type { JobId, NodeId, ProcessId, Seq, StoredName, WorkerId } from "../base/ids.ts";
+import type { JobId, NodeId, ObjectKey, ProcessId, Seq, StoredName, WorkerId } from "../base/ids.ts";
 import { SPOKEN_VERSIONS } from "../base/wire-version.ts";
 import { EventRecorder, RunHistory } from "../events/mod.ts";
 import { Access, connectUnix, type Peer, type PeerHandlers } from "../transport/mod.ts";
@@ -19,6 +19,7 @@ import {
   type StoredValue,
   type StoreOrphans,
   type ToNode,
+  type ValueRecord,
   type Welcome,
   type WorkerAddress,
 } from "../wire/mod.ts";
@@ -125,6 +126,8 @@ export class OwnerRuntime {
   private readonly reader = new FrameReader();
   private readonly queries = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
   private readonly pinWaiters = new Map<StoredName, ((pinned: Extract<FromNode, { t: "store-pinned" }>) => void)[]>();
+  /** Who waits for values that are made again, by their keys. */
+  private readonly remaking = new Map<ObjectKey, ((value: ValueRecord) => void)[]>();
   /** Links with frames that have not left. */
   private readonly unsent = new Set<Link>();
   private readonly wakeLink = (link: Link): void => {
@@ -344,6 +347,30 @@ export class OwnerRuntime {
     });
   }
 
+  /**
+   * Has a stored value that is not to be had any more made again by its owner, and gives what comes of that: an error, if
+   * nothing does. The refs in it are this process's to drop.
+   */
+  remake(key: ObjectKey, name: StoredName): Promise<ValueRecord> {
+    return new Promise((resolve) => {
+      const waiters = this.remaking.get(key);
+      if (waiters) waiters.push(resolve);
+      else this.remaking.set(key, [resolve]);
+      this.toNode({ t: "object-lost", key, name });
+      this.toNode({ t: "object-subscribe", keys: [key] });
+    });
+  }
+
+  private remade(key: ObjectKey, value: ValueRecord): boolean {
+    const waiters = this.remaking.get(key);
+    const first = waiters?.shift();
+    if (!first) return false;
+    if (waiters?.length === 0) this.remaking.delete(key);
+    this.engine.objects.holds.receive(value.nested);
+    first(value);
+    return true;
+  }
+
   /** True when the message was for the owner. */
   onNodeMessage(message: FromNode): boolean {
     if (message.t === "answer") {
@@ -365,6 +392,7 @@ export class OwnerRuntime {
         return true;
       }
     }
+    if (message.t === "object-state" && this.remade(message.key, message.value)) return true;
     if (message.t === "report-events") {
       this.sendEvents();
       this.toNode({ t: "events-reported", id: message.id });

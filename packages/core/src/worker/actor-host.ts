@@ -7,9 +7,9 @@ import { monotonicMs } from "../base/clock.ts";
 import type { ActorId, Seq, WorkerId } from "../base/ids.ts";
 import { type Client, failureOf, Handle, runAs, type SerializerList } from "../client/mod.ts";
 import type { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
-import { type ActorStart, type ActorStop, checkLanguage, type ToNode, unpack } from "../wire/mod.ts";
+import { type ActorStart, type ActorStop, checkLanguage, type ToNode, unpack, type ValueRecord } from "../wire/mod.ts";
 import { ActorCalls } from "./actor-calls.ts";
-import { decodeValue, fetchValues, prepareArguments } from "./arguments.ts";
+import { decodeValue, fetchValues, prepareArguments, unpin } from "./arguments.ts";
 import type { OwnerConnection } from "./connection.ts";
 import {
   type ActorClass,
@@ -34,6 +34,8 @@ const DRAIN_MS = 1_000;
 const UNSENT_MS = 5_000;
 const UNSENT_POLL_MS = 5;
 const HOOK_MS = 30_000;
+/** What is lost again and again is an error. */
+const REMADE_MAX = 3;
 
 export interface ActorHostOptions {
   readonly client: Client;
@@ -97,9 +99,10 @@ export class ActorHost {
     const { holds } = runtime.engine.objects;
     const nested = spec.nested ?? [];
     holds.receive(nested);
+    const remade: ValueRecord[] = [];
     try {
       const type = await hosted.loaded;
-      const message = { ...spec, nested, fetched: await fetchValues(runtime, spec.deps) };
+      const message = { ...spec, nested, fetched: await this.fetchArguments(spec, remade) };
       await prepareArguments(client, message);
       const deps = (await message.fetched).map((dep) => decodeValue(client, dep));
       const args = client.values.decodeArgs(spec.args, deps);
@@ -122,7 +125,33 @@ export class ActorHost {
       toNode({ t: "actor-created", actorId, incarnation, error: bytes });
     } finally {
       holds.drop(nested);
+      for (const value of remade) holds.drop(value.nested);
       runtime.schedule();
+    }
+  }
+
+  /** Those that are lost are made again first. @param remade gets the values that came, which hold what they mention. */
+  private async fetchArguments({ deps, keeps = [] }: ActorStart["spec"], remade: ValueRecord[]) {
+    const { runtime } = this.options;
+    const values = [...deps];
+    const keys = [...keeps];
+    const keyOf = values.map((value) => (value.at === "stored" ? keys.shift() : undefined));
+    for (let tries = 1; ; tries++) {
+      const fetched = [...(await fetchValues(runtime, values))];
+      const lost = fetched.flatMap((value, index) => {
+        const [key, stored] = [keyOf[index], values[index]];
+        const isLost = "t" in value && value.error?.code === "OBJECT_LOST" && key && stored?.at === "stored";
+        return isLost ? [{ index, key, name: stored.name }] : [];
+      });
+      if (lost.length === 0 || tries > REMADE_MAX) return fetched;
+      unpin(runtime, fetched);
+      await Promise.all(
+        lost.map(async ({ index, key, name }) => {
+          const value = await runtime.remake(key, name);
+          remade.push(value);
+          values[index] = value;
+        }),
+      );
     }
   }
 

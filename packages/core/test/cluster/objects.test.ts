@@ -145,6 +145,30 @@ test("what died with its only node is made again for its owner, for a task that 
   await cluster.kill(six);
 }, 60_000);
 
+test("an actor whose stored argument died with its node is made again with one that is made again", async () => {
+  const again = { resources: { again: 1 } };
+  const spec = (name: string) => ({ name, resources: { cpu: 2, again: 4 }, objectStoreBytes: 96 * MIB });
+  const first = await cluster.addNode(spec("again one"));
+  const argument = make.options(again).remote(MIB, 6);
+  class Holder {
+    private readonly bytes: Uint8Array;
+    constructor(bytes: Uint8Array) {
+      this.bytes = bytes;
+    }
+    look(): readonly [number | undefined, string] {
+      return [this.bytes[MIB - 1], runtimeContext().nodeId];
+    }
+  }
+  const holder = remote(Holder, { ...again, maxRestarts: 1, maxTaskRetries: 1 }).remote(argument);
+  expect(await get(holder.look.remote())).toEqual([6, first.id]);
+  const second = await cluster.addNode(spec("again two"));
+  await cluster.kill(first);
+  expect(await get(holder.look.remote())).toEqual([6, second.id]);
+  holder[Symbol.dispose]();
+  release(argument);
+  await cluster.kill(second);
+}, 60_000);
+
 test("what was put on a node that died is lost, and says so wherever it is read", async () => {
   const seven = await cluster.addNode({ name: "seven", resources: { cpu: 2, seven: 4 }, objectStoreBytes: 96 * MIB });
   const ref = make.options({ ...on("seven"), maxRetries: 0 }).remote(MIB, 5);
