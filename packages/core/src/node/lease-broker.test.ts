@@ -11,7 +11,7 @@ const demand: Demand = { key: "k", resources: { cpu: 10_000 }, priority: 0, name
 const FIRST_FOREIGN = 2 ** 40;
 const lease = (id: number): LeaseId => id as LeaseId;
 
-function setUp(packable = 1, hasControl = false) {
+function setUp(packable = 1, hasControl = false, isLimited = false) {
   const said: string[] = [];
   const broker = new LeaseBroker(here, {
     hasControl,
@@ -32,7 +32,7 @@ function setUp(packable = 1, hasControl = false) {
     packable: () => packable,
     namespaceOf: () => "",
     infeasibleMs: () => 10_000,
-    isLimited: () => false,
+    isLimited: () => isLimited,
   });
   const worker = { workerId: "w1", pid: 7 } as unknown as WorkerAddress;
   return {
@@ -260,5 +260,48 @@ describe("in a cluster", () => {
     s.broker.clustered(true);
     // Control may be another one, and has not heard of it.
     expect(s.take()).toEqual(["divide 3 of [] (first)", "here 0 1"]);
+  });
+});
+
+describe("a job with a quota", () => {
+  const divided = (at: [NodeId, number][]) => ({ t: "leases-divided", key: `${client}/0`, at, limited: true }) as const;
+
+  test("has nothing of this node that control has not given it, also when it is the only node", () => {
+    for (const hasOthers of [true, false]) {
+      const s = setUp(2, true, true);
+      s.broker.clustered(hasOthers);
+      s.broker.demand(client, job, 0, demand, 5);
+      expect(s.take()).toEqual(["divide 5 of [] (first)"]);
+      s.broker.divided(divided([[here, 1]]));
+      expect(s.take()).toEqual(["here 0 1"]);
+    }
+  });
+
+  test("gives back what is too much when that has ended, and it is not asked for again before", () => {
+    const s = setUp(2, true, true);
+    s.broker.clustered(true);
+    s.broker.demand(client, job, 0, demand, 5);
+    s.broker.divided(
+      divided([
+        [here, 2],
+        [there, 1],
+      ]),
+    );
+    s.grantHere(1);
+    s.grantHere(2);
+    s.grantThere(1);
+    s.take();
+    s.broker.divided(divided([[here, 1]]));
+    const said = s.take();
+    expect(said.filter((line) => line.startsWith("tell"))).toEqual([
+      "tell lease-revoked 2",
+      `tell lease-revoked ${2 ** 40}`,
+    ]);
+    s.broker.divided(divided([[here, 1]]));
+    expect(s.take().filter((line) => line.startsWith("tell"))).toEqual([]);
+    s.broker.giveBack(client, lease(2), false);
+    const lines = s.take();
+    expect(lines.indexOf("here 0 1")).toBeLessThan(lines.indexOf("return here 2"));
+    expect(lines).toContain("here 0 1");
   });
 });
