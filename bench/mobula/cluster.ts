@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
-import { get, nodes, put, release, remote, wait } from "mobula";
+import { availableResources, clusterResources, get, nodes, placementGroup, put, release, remote, wait } from "mobula";
 import { LocalCluster } from "mobula/testing";
 import type { Workload } from "../harness/protocol.ts";
 import { summarise } from "../harness/statistics.ts";
@@ -47,6 +47,32 @@ const tasksOver =
     await repeatAndCheck(seconds, batch);
     const outcome = await repeatAndCheck(seconds, batch);
     return { ...outcome, cleanup: cluster.stop };
+  };
+
+/** `count` placement groups at a time over 5 nodes with one CPU each: made, waited for, removed. */
+const groupsOver =
+  (bundleCount: number, strategy: "PACK" | "SPREAD"): Workload =>
+  async ({ seconds, count, bytes }) => {
+    const cluster = await clusterOf(bytes === 0 ? 5 : bytes);
+    await cluster.connect();
+    const bundles = Array.from({ length: bundleCount }, () => ({ cpu: 0.01 }));
+    const round = async (): Promise<number> => {
+      const groups = Array.from({ length: count }, () => placementGroup(bundles, { strategy }));
+      await get(groups.map((group) => group.ready()));
+      await Promise.all(groups.map((group) => group.remove()));
+      return groups.length;
+    };
+    await round();
+    const start = nowSeconds();
+    let made = 0;
+    let elapsed = 0;
+    while (elapsed < seconds || made === 0) {
+      made += await round();
+      elapsed = nowSeconds() - start;
+    }
+    // What they had is free.
+    assert.equal((await availableResources()).cpu, (await clusterResources()).cpu);
+    return { seconds: elapsed, count: made, bytes: 0, cleanup: cluster.stop };
   };
 
 /** To `count` other nodes at once; the first time warms the stores. */
@@ -96,6 +122,9 @@ export const clusterWorkloads: Record<string, Workload> = {
   "cluster-transfer-4": transfer,
   "cluster-tasks": tasksOver(5, "default"),
   "cluster-tasks-spread": tasksOver(5, "spread"),
+  "cluster-groups-many": groupsOver(1, "PACK"),
+  "cluster-groups-one": groupsOver(1, "PACK"),
+  "cluster-groups-spread": groupsOver(4, "SPREAD"),
 
   async "cluster-death"() {
     const cluster = await clusterOf(2);

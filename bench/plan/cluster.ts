@@ -63,6 +63,40 @@ export const clusterSessions: readonly Session[] = [
     },
   ),
   session(
+    "cluster-groups",
+    {
+      name: "cluster-groups-many",
+      full: sizes({ seconds: 2, count: 100 }),
+      // Of nodes, as above.
+      quick: sizes({ seconds: 0.02, count: 3, bytes: 2 }),
+      on: ["mobula", "ray"],
+      rows: [
+        rate({ name: "placement groups of one bundle (create, ready, remove), 100 in flight", goals: [ratio(10)] }),
+      ],
+    },
+    {
+      name: "cluster-groups-one",
+      full: sizes({ seconds: 2, count: 1 }),
+      quick: sizes({ seconds: 0.02, count: 1, bytes: 2 }),
+      on: ["mobula", "ray"],
+      rows: [
+        rate({ name: "placement groups of one bundle (create, ready, remove), one at a time", goals: [ratio(5)] }),
+      ],
+    },
+    {
+      name: "cluster-groups-spread",
+      full: sizes({ seconds: 2, count: 100 }),
+      quick: sizes({ seconds: 0.02, count: 3, bytes: 2 }),
+      on: ["mobula", "ray"],
+      rows: [
+        rate({
+          name: "placement groups of 4 bundles spread over 5 nodes (create, ready, remove), 100 in flight",
+          goals: [ratio(10)],
+        }),
+      ],
+    },
+  ),
+  session(
     "cluster-failures",
     {
       name: "cluster-death",

@@ -5,6 +5,7 @@ import time
 import numpy as np
 import ray
 from ray.cluster_utils import Cluster
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from evidence import stamp
 from tasks import repeat_and_check
@@ -126,6 +127,34 @@ def tasks_over(node_count, strategy):
     return workload
 
 
+def groups_over(bundle_count, strategy):
+    """Waited for by `wait`, which asks the cluster's control; `ready` would run a task for each, and take longer."""
+
+    def workload(sizes, _options):
+        cluster = cluster_of(sizes["bytes"] or 5)
+        connect(cluster)
+        bundles = [{"CPU": 0.01} for _ in range(bundle_count)]
+
+        def turn():
+            groups = [placement_group(bundles, strategy=strategy) for _ in range(sizes["count"])]
+            for group in groups:
+                assert group.wait(timeout_seconds=30)
+            for group in groups:
+                remove_placement_group(group)
+            return len(groups)
+
+        turn()
+        begin = time.perf_counter()
+        made = 0
+        elapsed = 0.0
+        while elapsed < sizes["seconds"] or made == 0:
+            made += turn()
+            elapsed = time.perf_counter() - begin
+        return {"seconds": elapsed, "count": made, "cleanup": stop(cluster)}
+
+    return workload
+
+
 def until_dead(node_id):
     while not any(one["NodeID"] == node_id and not one["Alive"] for one in ray.nodes()):
         time.sleep(0.005)
@@ -169,6 +198,9 @@ WORKLOADS = {
     "cluster-transfer-4": transfer,
     "cluster-tasks": tasks_over(5, "DEFAULT"),
     "cluster-tasks-spread": tasks_over(5, "SPREAD"),
+    "cluster-groups-many": groups_over(1, "PACK"),
+    "cluster-groups-one": groups_over(1, "PACK"),
+    "cluster-groups-spread": groups_over(4, "SPREAD"),
     "cluster-death": death,
     "cluster-rebuild": rebuild,
 }

@@ -2,6 +2,7 @@
 import { InvalidOptionError } from "../base/errors.ts";
 import { callSite, expectHandle, Handle, handleState, Ref, RefStream } from "../client/mod.ts";
 import { describeBytes } from "../store/mod.ts";
+import type { Explanation } from "../wire/mod.ts";
 import { client } from "./current.ts";
 import {
   normalizeCancelOptions,
@@ -10,6 +11,7 @@ import {
   normalizePutOptions,
   normalizeWaitOptions,
 } from "./options.ts";
+import { PlacementGroupHandle } from "./placement.ts";
 import type {
   CancelFunction,
   CreateFunction,
@@ -171,12 +173,19 @@ export const kill: KillFunction = async (target, options) => {
 /**
  * Why something waits, failed or was slow, in sentences with numbers.
  *
- * @param target a ref, a stream or an actor's handle.
+ * Of a placement group it says which nodes were considered, and why each was not chosen.
+ *
+ * @param target a ref, a stream, an actor's handle or a placement group.
  * @example console.log((await explain(ref)).sentences.join("\n"));
  */
 export const explain: ExplainFunction = async (target) => {
   const subject: unknown = target;
   if (subject instanceof Ref || subject instanceof RefStream || subject instanceof Handle)
     return client().explain(subject);
-  throw new InvalidOptionError(`explain() takes a ref, a stream or an actor handle, and got ${nameOf(subject)}`);
+  if (subject instanceof PlacementGroupHandle) {
+    return (await client().port.query("explain-group", { groupId: subject.id })) as Explanation;
+  }
+  throw new InvalidOptionError(
+    `explain() takes a ref, a stream, an actor handle or a placement group, and got ${nameOf(subject)}`,
+  );
 };

@@ -1,7 +1,14 @@
 /** Placement groups: resources that are reserved together, on one node or several, for tasks and actors that belong together. */
-import { GetTimeoutError, InfeasibleError, InvalidOptionError, PlacementGroupRemovedError } from "../base/errors.ts";
+import {
+  ConnectionLostError,
+  GetTimeoutError,
+  InfeasibleError,
+  InvalidOptionError,
+  PlacementGroupRemovedError,
+} from "../base/errors.ts";
 import { randomBytes } from "../base/random.ts";
 import { fromUnits, type ResourceUnits, toUnits } from "../base/resources.ts";
+import type { Client, Ref } from "../client/mod.ts";
 import type { GroupRequest } from "../wire/mod.ts";
 import { core } from "./core-port.ts";
 import { client } from "./current.ts";
@@ -23,8 +30,8 @@ const bundle: Check<Resources> = (value, at) => {
   return Object.values(read).some((each) => each > 0) ? read : refuse(at, value, "of something above 0");
 };
 
-/** What the creation came to, for those that wait for it here; the cluster knows it too. */
-const created = new WeakMap<PlacementGroupHandle, Promise<unknown>>();
+/** Of groups that this process has created: what is ready when they are. The cluster knows it of all. */
+const created = new WeakMap<PlacementGroupHandle, Ref>();
 
 /** @hidden What stands for a group in programs; it can be passed to tasks and actors. */
 export class PlacementGroupHandle implements PlacementGroup {
@@ -37,14 +44,18 @@ export class PlacementGroupHandle implements PlacementGroup {
   }
 
   ready(): ObjectRef<void> {
-    // It runs in the group, so it waits for it and fails with it as whatever runs there does.
-    return core()
-      .remote(() => {}, { name: "PlacementGroup.ready", numCpus: 0, schedulingStrategy: { placementGroup: this } })
-      .remote();
+    const current = client();
+    const { id: groupId } = this;
+    const known = created.get(this);
+    const ref =
+      known?.client === current
+        ? current.again(known)
+        : current.expect({ method: "await-group", explain: "explain-group", params: { groupId } });
+    // Refs are typed where they are given out.
+    return ref as unknown as ObjectRef<void>;
   }
 
   async wait(timeoutMs: number): Promise<boolean> {
-    await created.get(this);
     const ref = this.ready();
     try {
       await core().get(ref, { timeoutMs });
@@ -54,14 +65,13 @@ export class PlacementGroupHandle implements PlacementGroup {
       if (isNo) return false;
       throw error;
     } finally {
-      core().cancel(ref);
+      core().release(ref);
     }
   }
 
   async remove(): Promise<void> {
-    await created.get(this);
-    const { port } = client();
-    while (!(await port.query("remove-group", { groupId: this.id }))) {
+    const current = client();
+    while (!(await whileLost(current, () => current.port.query("remove-group", { groupId: this.id })))) {
       // What runs in it is still ending: asked for again.
     }
   }
@@ -101,11 +111,22 @@ export function placementGroup(bundles: readonly Resources[], options?: Placemen
     ...(name !== undefined && { name }),
     ...(topology !== undefined && { topology }),
   };
-  const creation = current.port.query("create-group", request);
-  // Whoever waits for the group hears of it.
-  creation.catch(() => {});
-  created.set(group, creation);
+  created.set(
+    group,
+    current.expect({ method: "create-group", explain: "explain-group", params: request, isOrder: true }),
+  );
   return group;
+}
+
+/** What is asked of control is asked again when that was away for long, until this process has lost its node. */
+async function whileLost<T>(current: Client, ask: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (current.isClosed || !(error instanceof ConnectionLostError)) throw error;
+    }
+  }
 }
 
 /**

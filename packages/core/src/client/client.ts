@@ -20,7 +20,7 @@ import {
   type WorkerId,
 } from "../base/ids.ts";
 import { INLINE_BYTES_MAX, MAX_PENDING_TASKS } from "../base/limits.ts";
-import type { ProgramEffects } from "../owner/mod.ts";
+import type { ExpectedValue, ProgramEffects } from "../owner/mod.ts";
 import type { StoreClient, StoredBytes, WritableAllocation } from "../store/mod.ts";
 import type {
   CodeObtained,
@@ -320,6 +320,20 @@ export class Client {
     const seq = this.takeSeqs(1);
     this.port.put(seq, { at: "stored", key, size: packed.byteLength, nested: this.values.nested(packed) });
     return this.track(seq);
+  }
+
+  /** A ref of nothing, which is ready when the node answers the question with true. */
+  expect(question: Omit<ExpectedValue, "bytes">): Ref {
+    return this.run(() => {
+      const seq = this.takeSeqs(1);
+      this.port.expect(seq, { ...question, bytes: this.values.encode(undefined, "value").toBytes() });
+      return this.track(seq);
+    });
+  }
+
+  /** Another ref of what this process owns. */
+  again(ref: Ref): Ref {
+    return this.adoptRef(this.processId, ref.seq);
   }
 
   /** An object that was written in place: its bytes are a packed value already. */

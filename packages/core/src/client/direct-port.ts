@@ -2,6 +2,7 @@
 import type { ActorId, ProcessId, Seq } from "../base/ids.ts";
 import type {
   ActorCreation,
+  ExpectedValue,
   MethodTemplate,
   NestedRef,
   OwnerRuntime,
@@ -81,6 +82,11 @@ export class DirectPort implements OwnerPort {
     this.runtime.schedule();
   }
 
+  expect(seq: Seq, value: ExpectedValue): void {
+    this.runtime.expect(seq, value);
+    this.runtime.schedule();
+  }
+
   borrow(seq: Seq, owner: ProcessId, ownerSeq: Seq): void {
     this.runtime.engine.objects.borrow(seq, owner, ownerSeq);
   }
@@ -135,7 +141,7 @@ export class DirectPort implements OwnerPort {
   }
 
   cancel(seq: Seq, force: boolean, isRecursive: boolean): void {
-    this.runtime.enter().cancel(seq, force, isRecursive);
+    this.runtime.cancel(seq, force, isRecursive);
     this.runtime.schedule();
   }
 

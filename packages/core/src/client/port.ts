@@ -3,7 +3,15 @@
  * thread in a worker, on the I/O thread in a driver.
  */
 import type { ActorId, ProcessId, Seq } from "../base/ids.ts";
-import type { ActorCreation, MethodTemplate, NestedRef, ProgramEffects, ProgramValue, Template } from "../owner/mod.ts";
+import type {
+  ActorCreation,
+  ExpectedValue,
+  MethodTemplate,
+  NestedRef,
+  ProgramEffects,
+  ProgramValue,
+  Template,
+} from "../owner/mod.ts";
 import type { Explanation, ToNode } from "../wire/mod.ts";
 
 export interface OwnerPort {
@@ -30,6 +38,8 @@ export interface OwnerPort {
   releaseActor(num: number): void;
 
   put(seq: Seq, value: ProgramValue): void;
+  /** An object whose value is there when the node says so. */
+  expect(seq: Seq, value: ExpectedValue): void;
   borrow(seq: Seq, owner: ProcessId, ownerSeq: Seq): void;
   retain(seq: Seq): void;
   release(seq: Seq): void;

@@ -102,6 +102,10 @@ function describeDeath(death: WorkerDeath): string {
 }
 
 export function causeOfCrash(actor: ActorRecord, death: WorkerDeath): DeathCause {
+  if (death.intended === GROUP_REMOVED) {
+    const message = `${describeActor(actor)} ended with what its placement group had reserved for it on its node`;
+    return { code: "GROUP_REMOVED", message, death };
+  }
   const { maxRestarts } = actor.options;
   const used =
     maxRestarts === 0 ? "set maxRestarts to have it started again" : `all ${maxRestarts} restarts are used up`;
@@ -130,6 +134,9 @@ export function describeEnd(actor: ActorRecord, { death, message }: DeathCause, 
   ).split("\n");
   return `its start ${incarnation}${where} ended${lived}: ${how.replace(/;$/, "")}`;
 }
+
+/** As nodes say why they have ended a worker: the resources that it lived on are given back. */
+const GROUP_REMOVED = "group-removed";
 
 const EMPTY = new Uint8Array(0);
 

@@ -247,6 +247,9 @@ class IoThread {
       case "put-stored":
         engine.objects.put(asked.seq, { at: "stored", key: asked.key, size: asked.size, nested: asked.nested });
         return;
+      case "expect":
+        runtime.expect(asked.seq, asked.value);
+        return;
       case "unpin":
         runtime.toNode({ t: "store-unpin", keys: asked.keys });
         return;
@@ -254,7 +257,7 @@ class IoThread {
         engine.abandonStream(asked.stream);
         return;
       case "cancel":
-        engine.cancel(asked.seq, asked.force, asked.isRecursive);
+        runtime.cancel(asked.seq, asked.force, asked.isRecursive);
         return;
       case "to-node":
         runtime.toNode(asked.message as ToNode);

@@ -4,7 +4,15 @@ import { receiveMessageOnPort } from "node:worker_threads";
 import { ConnectionLostError, type ErrorKind, errorFromCode } from "../base/errors.ts";
 import type { ActorId, ProcessId, Seq } from "../base/ids.ts";
 import type { OwnerPort } from "../client/mod.ts";
-import type { ActorCreation, MethodTemplate, NestedRef, ProgramEffects, ProgramValue, Template } from "../owner/mod.ts";
+import type {
+  ActorCreation,
+  ExpectedValue,
+  MethodTemplate,
+  NestedRef,
+  ProgramEffects,
+  ProgramValue,
+  Template,
+} from "../owner/mod.ts";
 import { type Explanation, FrameReader, FrameWriter, isHotFrame, pack, type ToNode, unpack } from "../wire/mod.ts";
 import { RingConsumer, RingProducer } from "./ring.ts";
 import { ACTOR_KINDS, type ActorKind, ASK, TELL, writeNested, writeSeqs } from "./ring-messages.ts";
@@ -180,6 +188,10 @@ export class RingPort implements OwnerPort {
     out.bin(value.bytes);
     writeNested(out, value.nested);
     this.send();
+  }
+
+  expect(seq: Seq, value: ExpectedValue): void {
+    this.tell({ t: "expect", seq, value });
   }
 
   borrow(seq: Seq, owner: ProcessId, ownerSeq: Seq): void {

@@ -224,7 +224,7 @@ describe("in a group", () => {
       isGood: (hold) => (free[holds.get(hold) ?? A] ?? 0) >= 1,
       release: (hold) => void holds.delete(hold),
       settle: (hold) => void holds.delete(hold),
-      explain: () => [],
+      explain: () => ({ state: "ready", since: 0, sentences: [], waitsFor: [] }),
     };
     return holds;
   }
@@ -250,7 +250,7 @@ describe("in a group", () => {
     const free: Record<NodeId, number> = { [A]: 0, [B]: 0 };
     groupOf(s, free);
     s.request(1, { cpu: 1 }, "fresh", inGroup);
-    const [[, waitsAt] = []] = s.take();
+    const [[, waitsAt] = []] = s.take() as [string, NodeId, number][];
     const other = waitsAt === A ? B : A;
     s.places.groupsChanged();
     expect(s.take()).toEqual([]);

@@ -145,7 +145,7 @@ export class ActorPlaces {
     if (place.isOverQuota) return { sentences: [this.effects.whyNotAllowed(place.request.jobId)], considered: [] };
     const { placement } = place.request.demand;
     if (placement?.bundle && this.groups) {
-      return { sentences: this.groups.explain(placement.bundle.groupId), considered: [] };
+      return { sentences: [], considered: [], ...this.groups.explain(placement.bundle.groupId) };
     }
     const name = place.node === undefined ? undefined : this.view.node(place.node)?.name;
     // What was found for it is held off the view, so that by what is free now it would have no room.

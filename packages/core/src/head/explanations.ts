@@ -3,7 +3,6 @@ import { ActorNotFoundError, InvalidOptionError } from "../base/errors.ts";
 import { type ActorId, type NodeId, nodeTag, nodeTagOf, objectKeyOwner } from "../base/ids.ts";
 import type { Member } from "../control/mod.ts";
 import { type Asks, keyOf } from "../node/mod.ts";
-import type { Explained } from "../placement/mod.ts";
 import type { Explanation } from "../wire/explanation.ts";
 import type { Queries } from "../wire/queries.ts";
 import type { LeaseDivisions } from "./lease-divisions.ts";
@@ -13,7 +12,8 @@ export interface HeadExplanationsOptions {
   members(): Iterable<Member>;
   readonly asks: Asks;
   actor(actorId: ActorId): Explanation | undefined;
-  group(groupId: string): Explained | undefined;
+  /** Undefined when nothing is known of it. */
+  group(groupId: string): Explanation | undefined;
 }
 
 export class HeadExplanations {
@@ -27,7 +27,7 @@ export class HeadExplanations {
     const { divisions, group } = this.options;
     const { bundle } = demand.placement ?? {};
     const explained = (bundle && group(bundle.groupId)) ?? divisions.explain(node, key, demand, at);
-    return this.withAddresses({ state: "waiting", since: Date.now(), waitsFor: [], ...explained });
+    return this.withAddresses({ waitsFor: [], ...explained, state: "waiting", since: Date.now() });
   }
 
   async byId(id: string): Promise<Explanation> {
@@ -37,9 +37,7 @@ export class HeadExplanations {
       const ofActor = actor(id as ActorId);
       if (ofActor) return this.withAddresses(ofActor);
       const ofGroup = group(id);
-      if (ofGroup && ofGroup.sentences.length > 0) {
-        return this.withAddresses({ state: "group", since: Date.now(), waitsFor: [], ...ofGroup });
-      }
+      if (ofGroup) return this.withAddresses(ofGroup);
       if (/^[0-9a-f]{32}$/.test(id)) throw new ActorNotFoundError(`no actor or placement group ${id} is known`);
       throw new InvalidOptionError(
         `"${id}" is no id: that of an object has 56 hexadecimal digits, of a task 48, of an actor or a placement group 32`,

@@ -135,7 +135,7 @@ export class HeadRuntime implements Host {
       members: () => this.members.all(),
       asks: this.asks,
       actor: (actorId) => this.actors.explain(actorId),
-      group: (groupId) => ({ sentences: this.groups.host.explain(groupId), considered: [] }),
+      group: (groupId) => this.groups.host.explain(groupId),
     });
     const memberOptions = { epoch: state.epoch, hasHeirs: true };
     const recording = Recording.of("members", "head", memberOptions);

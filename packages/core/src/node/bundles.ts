@@ -12,6 +12,31 @@ export function answerOf({ kind: t, ...answer }: AnswerCommand): BundlesAnswer {
   return { t, ...answer } as BundlesAnswer;
 }
 
+/** Answers to control, gathered over what arrives at once. */
+export class BundleAnswers {
+  private readonly say: (answer: BundlesAnswer) => void;
+  private readonly report: () => void;
+  private gathered: BundlesAnswer[] = [];
+
+  constructor(effects: { say(answer: BundlesAnswer): void; report(): void }) {
+    this.say = effects.say;
+    this.report = effects.report;
+  }
+
+  add(answer: BundlesAnswer): void {
+    if (this.gathered.length === 0) queueMicrotask(() => this.flush());
+    this.gathered.push(answer);
+  }
+
+  private flush(): void {
+    const answers = this.gathered;
+    this.gathered = [];
+    // Whoever hears that something is returned may want it at once: it is to be seen in the view.
+    if (answers.some(({ t }) => t === "bundles-returned")) this.report();
+    for (const answer of answers) this.say(answer);
+  }
+}
+
 const ANSWERS: ReadonlySet<string> = new Set<BundlesAnswer["t"]>([
   "bundles-prepared",
   "bundles-refused",

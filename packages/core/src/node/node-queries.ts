@@ -57,8 +57,10 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
     case "cluster-resources":
       return cluster ? sumOf(await cluster.query("nodes", null), "resources") : fromUnits(engine.pool.total);
     case "create-group":
+    case "await-group":
     case "remove-group":
     case "find-group":
+    case "explain-group":
       return cluster ? cluster.query(query.method, query.params as never) : ownGroups.query(query.method, query.params);
     case "quota":
     case "set-quota":

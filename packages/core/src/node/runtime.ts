@@ -71,7 +71,7 @@ import type {
 } from "../wire/messages.ts";
 import { answerTo } from "./asks.ts";
 import { BulkDials } from "./bulk-dials.ts";
-import { answerOf, eventOf, isAboutBundles } from "./bundles.ts";
+import { answerOf, BundleAnswers, eventOf, isAboutBundles } from "./bundles.ts";
 import type { ClaimPages } from "./claims.ts";
 import { type ActorOrder, ClusterActors } from "./cluster-actors.ts";
 import { ClusterLink } from "./cluster-link.ts";
@@ -174,6 +174,10 @@ export class NodeRuntime {
   private readonly objects: NodeObjects;
   readonly engine: LeaseEngine;
   readonly ownGroups: OwnGroups;
+  private readonly bundleAnswers = new BundleAnswers({
+    say: (answer) => this.cluster?.say(answer),
+    report: () => this.cluster?.report(),
+  });
   private readonly control: Control;
   /** In a cluster, whose control has the say over actors. */
   private readonly clusterActors: ClusterActors | undefined;
@@ -1101,9 +1105,7 @@ export class NodeRuntime {
 
   private obey(command: SchedulerCommand): void {
     if (isAboutBundles(command)) {
-      // Whoever hears that it is returned may want it at once: it is to be seen in the view.
-      if (command.kind === "bundles-returned") this.cluster?.report();
-      if (this.config.cluster) this.cluster?.say(answerOf(command));
+      if (this.config.cluster) this.bundleAnswers.add(answerOf(command));
       else this.ownGroups.take(command);
       return;
     }

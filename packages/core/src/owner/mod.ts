@@ -6,7 +6,7 @@ export { OwnerEngine } from "./engine.ts";
 export { adopt, cancelUnheld, type Handover } from "./handover.ts";
 export type { InheritedLease } from "./inheritance.ts";
 export { keepBytes } from "./kept-bytes.ts";
-export { DEPUTY_SEQS_FROM, type ProgramValue } from "./objects.ts";
+export { DEPUTY_SEQS_FROM, type ExpectedValue, type ProgramValue } from "./objects.ts";
 export { describeProcess } from "./process-state.ts";
 export type {
   MethodTemplate,

@@ -39,6 +39,18 @@ export type ProgramValue =
   | { readonly at: "inline"; readonly bytes: Uint8Array; readonly nested: readonly NestedRef[] }
   | { readonly at: "stored"; readonly key: StoreKey; readonly size: number; readonly nested: readonly NestedRef[] };
 
+/** A value that there is when the node answers a question with true; one that it answers with false is asked again. */
+export interface ExpectedValue {
+  readonly method: string;
+  readonly params: unknown;
+  /** A packed value. */
+  readonly bytes: Uint8Array;
+  /** The question that says why it takes so long, with the same parameters. */
+  readonly explain: string;
+  /** The question is an order: it is asked until it is answered, though nobody may need the value any more. */
+  readonly isOrder?: boolean;
+}
+
 export interface ObjectListener {
   /** An argument of this call has its value now. */
   dependencyReady(task: TaskRecord): void;

@@ -4,7 +4,7 @@
 
 import { unreachable } from "../base/assert.ts";
 import { wallMs } from "../base/clock.ts";
-import { type ErrorKind, errorFromCode } from "../base/errors.ts";
+import { type ErrorKind, type MobulaError, errorFromCode } from "../base/errors.ts";
 import type { JobId, NodeId, ObjectKey, ProcessId, Seq, StoredName, WorkerId } from "../base/ids.ts";
 import { SPOKEN_VERSIONS } from "../base/wire-version.ts";
 import { EventRecorder, RunHistory } from "../events/mod.ts";
@@ -12,9 +12,11 @@ import { Access, connectUnix, type Peer, type PeerHandlers } from "../transport/
 import {
   type AccessFiles,
   type Explanation,
+  type FailureRecord,
   FrameReader,
   FrameWriter,
   type FromNode,
+  packFailure,
   type Queries,
   type StoredValue,
   type StoreOrphans,
@@ -35,8 +37,9 @@ import {
   type Question,
   withoutNodes,
 } from "./explain.ts";
+import type { ExpectedValue } from "./objects.ts";
 import { describeProcess } from "./process-state.ts";
-import type { ClaimTable, WorkerLink } from "./records.ts";
+import type { ClaimTable, ObjectRecord, WorkerLink } from "./records.ts";
 import { WorkerSession } from "./worker-session.ts";
 
 const TICK_MS = 10;
@@ -139,6 +142,9 @@ export class OwnerRuntime {
   private readonly history = new RunHistory();
   private eventTimer: NodeJS.Timeout | undefined;
   private nextQuery = 1;
+  /** Objects that have their value when the node says so. */
+  private readonly expected = new Map<ObjectRecord, ExpectedValue>();
+  private nodeLostBy: Error | undefined;
   /** What the node has said of itself. */
   private place: Place | undefined;
   private access: Promise<Access> | undefined;
@@ -268,6 +274,45 @@ export class OwnerRuntime {
     });
   }
 
+  /** An object of the program that has its value when the node says so; while control is away it is waited for. */
+  expect(seq: Seq, value: ExpectedValue): void {
+    const record = this.enter().objects.create(seq);
+    this.expected.set(record, value);
+    void this.whenExpected(record, value).then((outcome) => {
+      if (!this.expected.delete(record) || this.engine.objects.find(seq) !== record) return;
+      this.enter().objects.setValue(record, outcome);
+      this.schedule();
+    });
+  }
+
+  private async whenExpected(record: ObjectRecord, value: ExpectedValue): Promise<ValueRecord> {
+    const { objects } = this.engine;
+    const { method, params, bytes, isOrder } = value;
+    for (;;) {
+      try {
+        if (await this.query(method, params)) return { at: "inline", bytes, nested: [] };
+      } catch (error) {
+        const { code, kind, message } = error as MobulaError; // As `query` throws.
+        if (code !== "CONNECTION_LOST" || this.nodeLostBy) {
+          return { at: "error", bytes: packFailure({ code, kind, message }), nested: [] };
+        }
+      }
+      // Nobody needs it any more.
+      if (!isOrder && objects.find(record.seq) !== record) this.expected.delete(record);
+      if (!this.expected.has(record)) return { at: "inline", bytes, nested: [] };
+    }
+  }
+
+  /** As the engine's; what is expected is waited for no more. */
+  cancel(seq: Seq, force: boolean, isRecursive: boolean): void {
+    const engine = this.enter();
+    const record = engine.objects.find(seq);
+    if (record && this.expected.delete(record)) {
+      const failure: FailureRecord = { code: "TASK_CANCELLED", kind: "cancelled", message: "the wait was cancelled" };
+      engine.objects.setValue(record, { at: "error", bytes: packFailure(failure), nested: [] });
+    } else engine.cancel(seq, force, isRecursive);
+  }
+
   /**
    * What this owner knows of a wait, completed by what the node and the system know.
    *
@@ -285,6 +330,9 @@ export class OwnerRuntime {
       if (!actor) return { state: "released", since: nowMs, sentences: ["The handle was released."], waitsFor: [] };
       own = explainActor(actor, nowMs);
     }
+    const record = "seq" in target ? engine.objects.find(target.seq) : undefined;
+    const expected = record && this.expected.get(record);
+    if (expected) return (await this.query(expected.explain, expected.params)) as Explanation;
     const { ask = [], ...explanation } = own;
     const asked = isPassedOn ? ask.filter(({ kind }) => kind !== "elsewhere") : ask;
     const answers = await Promise.all(asked.map((question) => this.ask(question)));
@@ -428,6 +476,7 @@ export class OwnerRuntime {
 
   /** Everything that waits for the node ends with this error. */
   nodeLost(error: Error): void {
+    this.nodeLostBy = error;
     for (const query of this.queries.values()) query.reject(error);
     this.queries.clear();
   }

@@ -28,7 +28,7 @@ describe("reserving", () => {
     const world = new GroupWorld([{ cpu: 2 }, { cpu: 2 }]);
     const spec = specOf("g", [{ cpu: 2 }, { cpu: 1 }, { cpu: 1 }]);
     expect(world.send({ kind: "group-created", spec })).toEqual([
-      { kind: "save-group", record: { spec, createdMs: 0, isRemoving: false, reservations: [] } },
+      { kind: "save-group", groupId: "g", record: { spec, createdMs: 0, reservations: [] } },
       {
         kind: "prepare-bundles",
         groupId: "g",
@@ -53,10 +53,10 @@ describe("reserving", () => {
     expect(answer(world, "n2")).toEqual([
       {
         kind: "save-group",
+        groupId: "g",
         record: {
           spec,
           createdMs: 0,
-          isRemoving: false,
           reservations: [
             { attempt: 1, nodeId: "n1", indexes: [0] },
             { attempt: 1, nodeId: "n2", indexes: [1, 2] },
@@ -229,10 +229,9 @@ describe("the end of a group", () => {
     create(world, "g", [{ cpu: 2 }, { cpu: 2 }], { name: "x" });
     world.settle();
     expect(world.engine.find("", "x")).toBe("g");
-    expect(brief(world.send({ kind: "group-removed", groupId: "g" }))).toEqual([
-      "return-bundles n1",
-      "return-bundles n2",
-    ]);
+    const commands = world.send({ kind: "group-removed", groupId: "g" });
+    expect(commands[0]).toEqual({ kind: "forget-group", groupId: "g" });
+    expect(brief(commands)).toEqual(["return-bundles n1", "return-bundles n2"]);
     expect(world.engine.find("", "x")).toBeUndefined();
     expect(world.send({ kind: "group-removed", groupId: "g" })).toEqual([]);
     expect(world.engine.explain("g", 0)?.sentences).toEqual([
@@ -242,10 +241,7 @@ describe("the end of a group", () => {
       ),
     ]);
     expect(answer(world, "n1")).toEqual([]);
-    expect(answer(world, "n2")).toEqual([
-      { kind: "forget-group", groupId: "g" },
-      { kind: "group-removed", groupId: "g" },
-    ]);
+    expect(answer(world, "n2")).toEqual([{ kind: "group-removed", groupId: "g" }]);
     expect(free(world)).toEqual({ n1: 2, n2: 2 });
     expect(world.send({ kind: "group-removed", groupId: "g" })).toEqual([{ kind: "group-removed", groupId: "g" }]);
   });

@@ -17,9 +17,8 @@ import { fits, freeOf } from "./amounts.ts";
 import type { BundleAt } from "./bundle-rooms.ts";
 import type { ClusterView } from "./cluster-view.ts";
 import { Earmark } from "./earmark.ts";
-import type { Explained } from "./explain.ts";
 import { kindsOf } from "./gang-kinds.ts";
-import { explainGroup } from "./group-explain.ts";
+import { explainGroup, type GroupExplained } from "./group-explain.ts";
 import { isLeaving, type Placing, placeNow, placeWithoutLeases, REFUSED_MS, whyInfeasible } from "./group-placing.ts";
 import type { GroupCommand, GroupEvent, GroupId, GroupRecord, GroupSpec } from "./group-protocol.ts";
 import {
@@ -153,7 +152,7 @@ export class GroupEngine {
   }
 
   /** Why it waits, or where it is, in sentences; undefined when there is no such group. */
-  explain(groupId: GroupId, nowMs: number): (Explained & { readonly sinceMs: number }) | undefined {
+  explain(groupId: GroupId, nowMs: number): GroupExplained | undefined {
     const group = this.table.groups.get(groupId);
     if (!group) return undefined;
     const { view, table, earmark } = this;
@@ -223,26 +222,21 @@ export class GroupEngine {
     }
     const group = newGroup(spec, nowMs, this.nextNumber++);
     table.add(group);
-    out.push({ kind: "save-group", record: recordOf(group) });
+    out.push(saved(group));
     this.wait(group, nowMs);
   }
 
   private restore(record: GroupRecord, nowMs: number, out: GroupCommand[]): void {
     if (this.table.groups.has(record.spec.groupId)) return;
     const group = newGroup(record.spec, record.createdMs, this.nextNumber++);
-    group.isRemoving = record.isRemoving;
     this.table.add(group);
-    if (group.isRemoving) this.table.freeName(group);
     for (const { attempt, nodeId, indexes } of record.reservations) {
       this.nextAttempt = Math.max(this.nextAttempt, attempt + 1);
       const of = { number: attempt, nodes: record.reservations.length, unprepared: 0 };
-      const phase = group.isRemoving ? "returning" : "committing";
-      this.table.reserve(group, { attempt: of, nodeId, indexes, phase, holds: [] });
-      const kind = group.isRemoving ? "return-bundles" : "commit-bundles";
-      out.push({ kind, groupId: record.spec.groupId, attempt, nodeId });
+      this.table.reserve(group, { attempt: of, nodeId, indexes, phase: "committing", holds: [] });
+      out.push({ kind: "commit-bundles", groupId: record.spec.groupId, attempt, nodeId });
     }
-    if (group.isRemoving) this.endIfRemoved(group, out);
-    else if (group.underWay === 0) this.wait(group, nowMs);
+    if (group.underWay === 0) this.wait(group, nowMs);
   }
 
   private remove(group: Group, out: GroupCommand[]): void {
@@ -253,7 +247,8 @@ export class GroupEngine {
     this.infeasible.delete(group);
     this.refused.delete(group);
     if (this.earmark.end(group, out)) this.nextRound();
-    if (group.reservations.size > 0) out.push({ kind: "save-group", record: recordOf(group) });
+    // A control after this one need not know it: nodes that report bundles of a group that is not known return them.
+    out.push({ kind: "forget-group", groupId: group.spec.groupId });
     for (const reservation of [...group.reservations.values()]) this.giveBack(group, reservation, out);
     this.endIfRemoved(group, out);
   }
@@ -261,8 +256,7 @@ export class GroupEngine {
   private endIfRemoved(group: Group, out: GroupCommand[]): void {
     if (!group.isRemoving || group.reservations.size > 0) return;
     this.table.delete(group);
-    const { groupId } = group.spec;
-    out.push({ kind: "forget-group", groupId }, { kind: "group-removed", groupId });
+    out.push({ kind: "group-removed", groupId: group.spec.groupId });
   }
 
   private answer(event: BundleEvent, nowMs: number, out: GroupCommand[]): void {
@@ -300,9 +294,11 @@ export class GroupEngine {
         }
         return;
       case "bundles-returned":
-        if (reservation.phase !== "returning") return;
-        this.drop(group, reservation);
-        this.endIfRemoved(group, out);
+        if (reservation.phase === "returning") {
+          this.drop(group, reservation);
+          this.endIfRemoved(group, out);
+          // It has nothing of what is written down: it was removed, and a control before this one did not get as far as to forget it.
+        } else if (reservation.phase === "committing") this.lose(group, nodeId, nowMs, out);
         return;
     }
   }
@@ -312,7 +308,7 @@ export class GroupEngine {
     if (--reservation.attempt.unprepared > 0) return;
     const all = this.reservationsOf(group, reservation.attempt);
     for (const one of all) setPhase(group, one, "committing");
-    out.push({ kind: "save-group", record: recordOf(group) });
+    out.push(saved(group));
     for (const one of all) out.push(this.order("commit-bundles", group, one));
   }
 
@@ -322,7 +318,7 @@ export class GroupEngine {
     if (phase !== "committing" && !isOnePhase) return;
     setPhase(group, reservation, "committed");
     for (const hold of reservation.holds) this.view.settle(hold);
-    if (isOnePhase) out.push({ kind: "save-group", record: recordOf(group) });
+    if (isOnePhase) out.push(saved(group));
     if (group.underWay > 0) return;
     const staying = coverOf(group, (nodeId) => isLeaving(this.view, nodeId));
     const isSettled = staying.every((one) => one);
@@ -339,7 +335,7 @@ export class GroupEngine {
     out.push({ kind: "group-ready", groupId: group.spec.groupId, nodes: cover.flatMap((one) => one?.nodeId ?? []) });
     // What moved away from a node that drains.
     for (const one of old) this.giveBack(group, one, out);
-    if (old.length > 0) out.push({ kind: "save-group", record: recordOf(group) });
+    if (old.length > 0) out.push(saved(group));
   }
 
   /** The attempt cannot be completed: everything goes back, and the group waits. */
@@ -410,7 +406,7 @@ export class GroupEngine {
     if (isLost.size === 0) return;
     const lost = [...isLost].filter((index) => before[index]?.nodeId === nodeId).sort((a, b) => a - b);
     const { groupId } = group.spec;
-    out.push({ kind: "save-group", record: recordOf(group) });
+    out.push(saved(group));
     if (group.isReady && lost.length > 0) out.push({ kind: "group-lost-bundles", groupId, indexes: lost });
     group.isReady = false;
     if (group.underWay === 0) this.wait(group, nowMs);
@@ -547,6 +543,12 @@ export class GroupEngine {
     this.earmark.begin(first, plan, units, nowMs, out);
   }
 }
+
+const saved = (group: Group): GroupCommand => ({
+  kind: "save-group",
+  groupId: group.spec.groupId,
+  record: recordOf(group),
+});
 
 /** All of it is to be placed, and on any node: it fits when another like it fits. */
 const isPlain = (group: Group): boolean => group.reservations.size === 0 && group.refusedBy.size === 0;

@@ -23,15 +23,21 @@ interface About {
   readonly nowMs: number;
 }
 
-export function explainGroup(about: About): Explained & { readonly sinceMs: number } {
+export interface GroupExplained extends Explained {
+  readonly state: "waiting" | "reserving" | "ready" | "removing";
+  readonly sinceMs: number;
+}
+
+export function explainGroup(about: About): GroupExplained {
   const { group, ahead } = about;
   const sinceMs = group.waitingSinceMs ?? group.createdMs;
   if (group.isRemoving) {
     const nodes = nodesIn(about, "returning");
     const sentence = `${nameOf(group.spec)} is being removed; it waits until ${nodes} have returned its bundles.`;
-    return { sentences: [sentence], considered: [], sinceMs };
+    return { state: "removing", sentences: [sentence], considered: [], sinceMs };
   }
-  return { ...(ahead < 0 ? placed(about) : waits(about)), sinceMs };
+  const state = ahead >= 0 ? "waiting" : group.underWay > 0 ? "reserving" : "ready";
+  return { state, ...(ahead < 0 ? placed(about) : waits(about)), sinceMs };
 }
 
 function placed(about: About): Explained {

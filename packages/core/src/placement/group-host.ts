@@ -2,10 +2,11 @@
  * Hosts the group engine: what programs ask for comes in, orders to nodes go out, and what must last is written down before the
  * orders that follow from it are given. Whoever has the say over nodes has one: the head of a cluster, and a node by itself.
  */
-import { errorFromCode, type MobulaError } from "../base/errors.ts";
+import type { ErrorKind, MobulaError } from "../base/errors.ts";
 import type { JobId, NodeId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import type { BundlesAnswer, BundlesOrder, BundleUse } from "../wire/cluster-messages.ts";
+import type { Explanation } from "../wire/explanation.ts";
 import type { BundleChoice } from "../wire/messages.ts";
 import { pack, unpack } from "../wire/mod.ts";
 import type { GroupRequest } from "../wire/queries.ts";
@@ -14,6 +15,7 @@ import { type BundleAt, BundleRooms } from "./bundle-rooms.ts";
 import type { ClusterView } from "./cluster-view.ts";
 import { GroupEngine } from "./group-engine.ts";
 import type { GroupCommand, GroupEvent, GroupId, GroupRecord, GroupSpec } from "./group-protocol.ts";
+import { GroupRecords } from "./group-records.ts";
 import { parseSelector } from "./labels.ts";
 
 export interface GroupHostEffects {
@@ -43,22 +45,31 @@ export type GroupRoom = Pick<GroupHost, "placesFor" | "hold" | "isGood" | "relea
 export type GroupPlaces =
   | { readonly kind: "places"; readonly places: readonly GroupPlace[] }
   | { readonly kind: "waits" }
-  | { readonly kind: "refused"; readonly code: RefusalCode; readonly message: string };
+  | ({ readonly kind: "refused" } & Pick<Refusal, "code" | "message">);
 
-type RefusalCode = "GROUP_REMOVED" | "INVALID_OPTION" | "INFEASIBLE" | "NAME_TAKEN";
+/** Why there is no such group, or never will be. */
+export interface Refusal {
+  readonly code: string;
+  readonly errorKind: ErrorKind;
+  readonly message: string;
+}
+/** @param refusal undefined when it is as it was asked. */
+type Done = (refusal: Refusal | undefined) => void;
 
-export const GROUP_PREFIX = "group/";
 const INFEASIBLE_MS = 10_000;
 /** What runs in a group may be heard of before the group, which another process has created. */
 const UNKNOWN_MS = 2_000;
 /** So many refusals are remembered, for what runs in those groups. */
 const REFUSED_MAX = 10_000;
 const ATTEMPTS_PER_EPOCH = 2 ** 30;
+/** A group without room is written down after so long, should nobody hear of it before. */
+const SAVED_AFTER_MS = 20;
+/** Records that could not be written are tried again so often. */
+const RETRY_MS = 1_000;
 
 interface Saved {
   readonly request: GroupRequest;
   readonly createdMs: number;
-  readonly isRemoving: boolean;
   readonly reservations: GroupRecord["reservations"];
 }
 
@@ -67,20 +78,35 @@ export class GroupHost {
   private readonly engine: GroupEngine;
   private readonly rooms = new BundleRooms();
   private readonly requests = new Map<GroupId, GroupRequest>();
-  private readonly refused = new Map<GroupId, { readonly code: RefusalCode; readonly message: string }>();
+  private readonly records: GroupRecords;
+  private readonly refused = new Map<GroupId, Refusal>();
+  /** All of its bundles are reserved, and that is written down. */
+  private readonly ready = new Set<GroupId>();
+  private readonly awaited = new Map<GroupId, Set<Done>>();
   private readonly infeasible = new Map<GroupId, string>();
   private readonly unknown = new Map<GroupId, number>();
+  /** Those that were given up as unknown: they may be created yet. */
+  private readonly tooEarly = new Map<GroupId, Refusal>();
   private readonly removals = new Map<GroupId, (() => void)[]>();
   private readonly events: GroupEvent[] = [];
-  private readonly commands: GroupCommand[] = [];
   private isStepping = false;
-  private isSaving = false;
+  private retriedAtMs = 0;
 
   constructor(view: ClusterView, epoch: number, effects: GroupHostEffects) {
     this.effects = effects;
     this.engine = new GroupEngine(view, {
       infeasibleTimeoutMs: INFEASIBLE_MS,
       firstAttempt: epoch * ATTEMPTS_PER_EPOCH + 1,
+    });
+    const { persist, news } = effects;
+    this.records = new GroupRecords({
+      persist,
+      news,
+      gaveUp: (groupId, { code, kind, message }) => {
+        const why = `placement group ${groupId} cannot be written down: ${message}`;
+        this.refuse(groupId, { code, errorKind: kind, message: why });
+        this.feed({ kind: "group-removed", groupId });
+      },
     });
   }
 
@@ -95,17 +121,48 @@ export class GroupHost {
 
   // ── programs ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** @throws MobulaError when its name is taken, or it is none. */
+  /** Said again it changes nothing; see {@link whenReady} for what came of it. */
   create(request: GroupRequest): void {
     const { groupId } = request;
-    if (!this.requests.has(groupId)) {
-      const spec = specOf(request);
-      this.requests.set(groupId, request);
-      this.unknown.delete(groupId);
-      this.feed({ kind: "group-created", spec });
+    // What runs in it was heard of long before.
+    if (this.refused.get(groupId) === this.tooEarly.get(groupId)) this.refused.delete(groupId);
+    if (this.requests.has(groupId) || this.refused.has(groupId)) return;
+    this.requests.set(groupId, request);
+    this.unknown.delete(groupId);
+    this.records.begin(groupId);
+    this.feed({ kind: "group-created", spec: specOf(request) });
+  }
+
+  /** `done` is called when all of it is reserved, or will never be. Returns what ends the wait. */
+  whenReady(groupId: GroupId, done: Done): () => void {
+    const refusal = this.refusalOf(groupId);
+    if (refusal || this.ready.has(groupId)) {
+      done(refusal);
+      return () => {};
     }
-    const refused = this.refused.get(groupId);
-    if (refused) throw errorFromCode(refused.code, "invalid", refused.message);
+    if (!this.requests.has(groupId)) this.mention(groupId);
+    const waiting = this.awaited.get(groupId);
+    if (waiting) waiting.add(done);
+    else this.awaited.set(groupId, new Set([done]));
+    return () => {
+      const left = this.awaited.get(groupId);
+      left?.delete(done);
+      if (left?.size === 0) this.awaited.delete(groupId);
+    };
+  }
+
+  private refusalOf(groupId: GroupId): Refusal | undefined {
+    const message = this.infeasible.get(groupId);
+    return (
+      this.refused.get(groupId) ??
+      (message === undefined ? undefined : { code: "INFEASIBLE", errorKind: "invalid", message })
+    );
+  }
+
+  private tellWaiting(groupId: GroupId): void {
+    const waiting = this.awaited.get(groupId);
+    this.awaited.delete(groupId);
+    for (const done of waiting ?? []) done(this.refusalOf(groupId));
   }
 
   /** `done` is called when what it had is free. */
@@ -128,13 +185,8 @@ export class GroupHost {
   /** Where a demand may run that is to run in the group. */
   placesFor(groupId: GroupId, index: number | undefined, units: ResourceUnits): GroupPlaces {
     const refused = this.refused.get(groupId);
-    if (refused) return { kind: "refused", ...refused };
-    if (!this.requests.has(groupId)) {
-      const nowMs = this.effects.nowMs();
-      const sinceMs = this.unknown.get(groupId) ?? nowMs;
-      this.unknown.set(groupId, sinceMs);
-      if (nowMs - sinceMs < UNKNOWN_MS) return { kind: "waits" };
-    }
+    if (refused) return { kind: "refused", code: refused.code, message: refused.message };
+    if (!this.requests.has(groupId) && this.mention(groupId) < UNKNOWN_MS) return { kind: "waits" };
     const answer = this.engine.bundlesFor(groupId, index, units);
     if (answer.kind === "refused") return answer;
     const message = this.infeasible.get(groupId);
@@ -177,8 +229,24 @@ export class GroupHost {
     this.rooms.settle(hold);
   }
 
-  explain(groupId: GroupId): readonly string[] {
-    return this.engine.explain(groupId, this.effects.nowMs())?.sentences ?? [];
+  /** For how long a group is asked for that nobody has created. */
+  private mention(groupId: GroupId): number {
+    const nowMs = this.effects.nowMs();
+    const sinceMs = this.unknown.get(groupId) ?? nowMs;
+    this.unknown.set(groupId, sinceMs);
+    return nowMs - sinceMs;
+  }
+
+  /** Undefined when nothing is known of it. */
+  explain(groupId: GroupId): Explanation | undefined {
+    const now = Date.now();
+    const refusal = this.refused.get(groupId);
+    const explained = this.engine.explain(groupId, this.effects.nowMs());
+    if (!explained) {
+      return refusal && { state: "failed", since: now, sentences: [`${refusal.message}.`], waitsFor: [] };
+    }
+    const { sinceMs, ...rest } = explained;
+    return { ...rest, since: now - (this.effects.nowMs() - sinceMs), waitsFor: [] };
   }
 
   // ── nodes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -223,9 +291,14 @@ export class GroupHost {
     for (const [groupId, sinceMs] of this.unknown) {
       if (nowMs - sinceMs < UNKNOWN_MS) continue;
       this.unknown.delete(groupId);
-      const message = `placement group ${groupId} was removed`;
-      remember(this.refused, groupId, { code: "GROUP_REMOVED", message });
-      this.effects.changed();
+      const refusal = removed(groupId);
+      remember(this.tooEarly, groupId, refusal);
+      this.refuse(groupId, refusal);
+    }
+    this.records.saveDue(nowMs);
+    if (nowMs - this.retriedAtMs >= RETRY_MS) {
+      this.retriedAtMs = nowMs;
+      this.records.retry();
     }
     if (this.engine.nextTickMs(nowMs) !== undefined) this.feed({ kind: "tick" });
   }
@@ -238,76 +311,73 @@ export class GroupHost {
     this.isStepping = true;
     try {
       for (let next = this.events.shift(); next; next = this.events.shift()) {
-        this.commands.push(...this.engine.step(next, this.effects.nowMs()));
-        this.obeyAll();
+        for (const command of this.engine.step(next, this.effects.nowMs())) this.obey(command);
       }
     } finally {
       this.isStepping = false;
     }
   }
 
-  private obeyAll(): void {
-    while (!this.isSaving) {
-      const command = this.commands.shift();
-      if (!command) return;
-      this.obey(command);
-    }
-  }
-
-  private save(key: GroupId, value: Uint8Array | null): void {
-    this.isSaving = true;
-    this.effects.persist([{ key: GROUP_PREFIX + key, value }], (error) => {
-      // Without it the next leader would know less than nodes were told; what they hold for it they are told to return.
-      if (error) this.effects.news(`placement group ${key} could not be written down: ${error.message}`);
-      this.isSaving = false;
-      this.obeyAll();
-    });
-  }
-
   private obey(command: GroupCommand): void {
-    const { effects } = this;
+    const { groupId } = command;
     switch (command.kind) {
       case "save-group": {
         const { spec, ...rest } = command.record;
         const request = this.requests.get(spec.groupId);
-        if (request) this.save(spec.groupId, pack({ request, ...rest } satisfies Saved));
+        if (!request) return;
+        const record = pack({ request, ...rest } satisfies Saved);
+        // Most have their room at once, and are written down with it.
+        if (rest.reservations.length === 0)
+          this.records.saveLater(groupId, record, this.effects.nowMs() + SAVED_AFTER_MS);
+        else this.records.save(groupId, record);
         return;
       }
       case "forget-group":
-        this.save(command.groupId, null);
+        this.records.save(groupId, null);
         return;
+      case "prepare-bundles":
+      case "return-bundles":
+        // Whoever holds what no record names is told to return it, and who has nothing of what one names says so.
+        if (this.records.isUpToDate(groupId)) this.carryOut(command);
+        else this.records.after(groupId, () => this.carryOut(command));
+        return;
+      default:
+        this.records.after(groupId, () => this.carryOut(command));
+    }
+  }
+
+  private carryOut(command: Exclude<GroupCommand, { readonly kind: "save-group" | "forget-group" }>): void {
+    const { effects } = this;
+    const { groupId } = command;
+    switch (command.kind) {
       case "group-ready":
-        this.infeasible.delete(command.groupId);
+        this.infeasible.delete(groupId);
+        this.ready.add(groupId);
+        this.tellWaiting(groupId);
         effects.changed();
         return;
       case "group-lost-bundles":
+        this.ready.delete(groupId);
         effects.changed();
         return;
       case "group-infeasible":
-        this.infeasible.set(command.groupId, command.message);
+        this.infeasible.set(groupId, command.message);
+        this.tellWaiting(groupId);
         effects.changed();
         return;
-      case "group-refused": {
-        const { groupId, code, message } = command;
+      case "group-refused":
         this.requests.delete(groupId);
-        remember(this.refused, groupId, { code, message });
-        effects.changed();
+        this.refuse(groupId, { code: command.code, errorKind: "invalid", message: command.message });
         return;
-      }
-      case "group-removed": {
-        const { groupId } = command;
+      case "group-removed":
         this.requests.delete(groupId);
         this.infeasible.delete(groupId);
+        this.ready.delete(groupId);
         this.rooms.forget(groupId);
-        remember(this.refused, groupId, {
-          code: "GROUP_REMOVED",
-          message: `placement group ${groupId} was removed`,
-        });
+        if (!this.refused.has(groupId)) this.refuse(groupId, removed(groupId));
         for (const done of this.removals.get(groupId) ?? []) done();
         this.removals.delete(groupId);
-        effects.changed();
         return;
-      }
       default: {
         const { nodeId, kind: t, ...order } = command;
         effects.send(nodeId, { t, ...order } as BundlesOrder); // They differ in the name of the kind only.
@@ -315,7 +385,19 @@ export class GroupHost {
       }
     }
   }
+
+  private refuse(groupId: GroupId, refusal: Refusal): void {
+    remember(this.refused, groupId, refusal);
+    this.tellWaiting(groupId);
+    this.effects.changed();
+  }
 }
+
+const removed = (groupId: GroupId): Refusal => ({
+  code: "GROUP_REMOVED",
+  errorKind: "lost",
+  message: `placement group ${groupId} was removed`,
+});
 
 function remember<V>(map: Map<GroupId, V>, groupId: GroupId, value: V): void {
   map.set(groupId, value);

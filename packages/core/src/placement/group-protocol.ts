@@ -30,7 +30,6 @@ export interface GroupSpec {
 export interface GroupRecord {
   readonly spec: GroupSpec;
   readonly createdMs: number;
-  readonly isRemoving: boolean;
   /** Those that were committed, or are to be. */
   readonly reservations: readonly {
     readonly attempt: number;
@@ -80,8 +79,11 @@ export type GroupCommand =
   | ({ readonly kind: "commit-bundles" } & AtNode)
   /** What runs in them ends; answered by `bundles-returned`, also when the node has nothing of the kind. */
   | ({ readonly kind: "return-bundles" } & AtNode)
-  /** To be durable before the commands after it are sent. */
-  | { readonly kind: "save-group"; readonly record: GroupRecord }
+  /**
+   * To be durable before the commands of this group that come after it are carried out; but nodes may be asked to prepare or to
+   * return before.
+   */
+  | { readonly kind: "save-group"; readonly groupId: GroupId; readonly record: GroupRecord }
   | { readonly kind: "forget-group"; readonly groupId: GroupId }
   /** All resources are reserved: the node of each bundle. */
   | { readonly kind: "group-ready"; readonly groupId: GroupId; readonly nodes: readonly NodeId[] }

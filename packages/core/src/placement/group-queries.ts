@@ -1,41 +1,71 @@
 /** Answers to what programs ask of placement groups. */
+import { errorFromCode } from "../base/errors.ts";
 import type { Queries } from "../wire/queries.ts";
-import type { GroupHost } from "./group-host.ts";
+import type { GroupHost, Refusal } from "./group-host.ts";
 
-type GroupMethod = "create-group" | "remove-group" | "find-group";
+type GroupMethod = "create-group" | "await-group" | "remove-group" | "find-group" | "explain-group";
 
-const METHODS: ReadonlySet<string> = new Set<GroupMethod>(["create-group", "remove-group", "find-group"]);
+const METHODS: ReadonlySet<string> = new Set<GroupMethod>([
+  "create-group",
+  "await-group",
+  "remove-group",
+  "find-group",
+  "explain-group",
+]);
 
-/** A removal that takes longer is asked about again, before whoever asks gives up. */
-const REMOVAL_MS = 2_000;
+/** What takes longer is asked about again, before whoever asks gives up. */
+const WAIT_MS = 2_000;
 
 export const isAboutGroups = ({ method }: { readonly method: string }): boolean => METHODS.has(method);
 
-/** @throws MobulaError as the host does; rejects with it too. */
+/** Rejects with a MobulaError that says why there is no such group. */
 export function answerGroupQuery(
   host: GroupHost,
   method: string,
   params: unknown,
 ): Promise<Queries[GroupMethod]["result"]> {
   switch (method as GroupMethod) {
-    case "create-group":
-      host.create(params as Queries["create-group"]["params"]);
-      return Promise.resolve(null);
+    case "create-group": {
+      const request = params as Queries["create-group"]["params"];
+      host.create(request);
+      return whenReady(host, request.groupId);
+    }
+    case "await-group":
+      return whenReady(host, (params as Queries["await-group"]["params"]).groupId);
     case "find-group": {
       const { namespace, name } = params as Queries["find-group"]["params"];
       return Promise.resolve(host.find(namespace, name) ?? null);
     }
     case "remove-group":
-      return removed(host, (params as Queries["remove-group"]["params"]).groupId);
+      return new Promise((resolve) => {
+        const timer = setTimeout(() => resolve(false), WAIT_MS);
+        host.remove((params as Queries["remove-group"]["params"]).groupId, () => {
+          clearTimeout(timer);
+          resolve(true);
+        });
+      });
+    case "explain-group": {
+      const { groupId } = params as Queries["explain-group"]["params"];
+      const sentences = [`No placement group ${groupId} is known.`];
+      const unknown = { state: "unknown", since: Date.now(), sentences, waitsFor: [] };
+      return Promise.resolve(host.explain(groupId) ?? unknown);
+    }
   }
 }
 
-function removed(host: GroupHost, groupId: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(false), REMOVAL_MS);
-    host.remove(groupId, () => {
+function whenReady(host: GroupHost, groupId: string): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    let leave = (): void => {};
+    const timer = setTimeout(() => {
+      leave();
+      resolve(false);
+    }, WAIT_MS);
+    leave = host.whenReady(groupId, (refusal) => {
       clearTimeout(timer);
-      resolve(true);
+      if (refusal) reject(errorOf(refusal));
+      else resolve(true);
     });
   });
 }
+
+const errorOf = ({ code, errorKind, message }: Refusal): Error => errorFromCode(code, errorKind, message);

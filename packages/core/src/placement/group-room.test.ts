@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import type { JobId, NodeId } from "../base/ids.ts";
 import { type Resources, toUnits } from "../base/resources.ts";
 import type { BundlesAnswer, BundleUse } from "../wire/cluster-messages.ts";
+import type { GroupRequest } from "../wire/queries.ts";
 import { GroupDivider } from "./group-divider.ts";
 import { GroupHost } from "./group-host.ts";
 import { clusterOf, nodeId } from "./test-cluster.ts";
@@ -9,7 +10,7 @@ import { clusterOf, nodeId } from "./test-cluster.ts";
 const [n1, n2] = [nodeId("n1"), nodeId("n2")];
 
 /** A group over two nodes, whose nodes do what they are told at once. */
-function setUp(bundles: readonly Resources[], nodes: readonly Resources[] = [{ cpu: 4 }, { cpu: 4 }]) {
+async function setUp(bundles: readonly Resources[], nodes: readonly Resources[] = [{ cpu: 4 }, { cpu: 4 }]) {
   const attempts = new Map<NodeId, number>();
   const s = { changes: 0 };
   const answers: [NodeId, BundlesAnswer][] = [];
@@ -34,7 +35,7 @@ function setUp(bundles: readonly Resources[], nodes: readonly Resources[] = [{ c
   const settle = (): void => {
     for (let next = answers.shift(); next; next = answers.shift()) host.hear(...next);
   };
-  host.create({
+  const request: GroupRequest = {
     groupId: "g",
     bundles: bundles.map((of) => toUnits(of)),
     strategy: "STRICT_SPREAD",
@@ -42,7 +43,11 @@ function setUp(bundles: readonly Resources[], nodes: readonly Resources[] = [{ c
     jobId: "j" as JobId,
     namespace: "",
     lifetime: "owner",
-  });
+  };
+  host.create(request);
+  settle();
+  // What is to be written down is handed over at the end of the turn.
+  await Promise.resolve();
   settle();
   const report = (node: NodeId, free: Record<number, Resources>, isAll = false): void => {
     const uses: BundleUse[] = [
@@ -81,8 +86,8 @@ function setUp(bundles: readonly Resources[], nodes: readonly Resources[] = [{ c
   return Object.assign(s, { host, divider, divide, report, room, at });
 }
 
-test("what has no room in one bundle goes to another, and moves there when it comes up", () => {
-  const s = setUp([{ cpu: 2 }, { cpu: 2 }]);
+test("what has no room in one bundle goes to another, and moves there when it comes up", async () => {
+  const s = await setUp([{ cpu: 2 }, { cpu: 2 }]);
   expect(s.divide("a", 4)).toEqual([2, 2]);
   // Somebody else runs there.
   s.report(n1, { [s.at(n1)]: { cpu: 0 } });
@@ -94,8 +99,8 @@ test("what has no room in one bundle goes to another, and moves there when it co
   expect(s.divide("a", 2)).toEqual([2, 0]);
 });
 
-test("owners do not count on the same room, and what was granted counts before its node says so", () => {
-  const s = setUp([{ cpu: 1 }, { cpu: 1 }]);
+test("owners do not count on the same room, and what was granted counts before its node says so", async () => {
+  const s = await setUp([{ cpu: 1 }, { cpu: 1 }]);
   const first = s.divide("a", 1) as number[];
   const second = s.divide("b", 1) as number[];
   expect([first[0], second[0]].sort()).toEqual([0, 1]);
@@ -109,14 +114,14 @@ test("owners do not count on the same room, and what was granted counts before i
   expect(s.room()).toEqual([1, 1]);
 });
 
-test("the index of a bundle is kept, however full that is", () => {
-  const s = setUp([{ cpu: 1 }, { cpu: 1 }]);
+test("the index of a bundle is kept, however full that is", async () => {
+  const s = await setUp([{ cpu: 1 }, { cpu: 1 }]);
   s.report(n1, { [s.at(n1)]: { cpu: 0 } });
   expect(s.divide("a", 1, {}, s.at(n1))).toEqual([1, 0]);
 });
 
-test("what a node says when it joins is all, and what it says of another attempt counts for nothing", () => {
-  const s = setUp([{ cpu: 1 }, { cpu: 1 }]);
+test("what a node says when it joins is all, and what it says of another attempt counts for nothing", async () => {
+  const s = await setUp([{ cpu: 1 }, { cpu: 1 }]);
   s.report(n1, { [s.at(n1)]: { cpu: 0 } });
   s.report(n2, { [s.at(n2)]: { cpu: 0 } });
   expect(s.room()).toEqual([0, 0]);
@@ -126,8 +131,8 @@ test("what a node says when it joins is all, and what it says of another attempt
   expect(s.room()).toEqual([1, 0]);
 });
 
-test("what is held may turn out to have no room", () => {
-  const s = setUp([{ cpu: 1 }, { cpu: 1 }]);
+test("what is held may turn out to have no room", async () => {
+  const s = await setUp([{ cpu: 1 }, { cpu: 1 }]);
   const hold = s.host.hold({ groupId: "g", nodeId: n1 }, toUnits({ cpu: 1 }), 1);
   expect([s.room(), s.host.isGood(hold)]).toEqual([[0, 1], true]);
   const before = s.changes;
@@ -138,8 +143,8 @@ test("what is held may turn out to have no room", () => {
   expect(s.room()).toEqual([1, 1]);
 });
 
-test("many of nothing go to all nodes alike, and of what waits so many to each", () => {
-  const s = setUp([{ cpu: 1 }, { cpu: 1 }]);
+test("many of nothing go to all nodes alike, and of what waits so many to each", async () => {
+  const s = await setUp([{ cpu: 1 }, { cpu: 1 }]);
   const nothing = s.divider.divide("a", { bundle: { groupId: "g" }, units: {}, wanted: 100, granted: new Map() });
   expect(nothing).toMatchObject({
     at: new Map([

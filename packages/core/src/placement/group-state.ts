@@ -151,9 +151,9 @@ export function coverNow(group: Group): readonly (Reservation | undefined)[] {
 
 export function recordOf(group: Group): GroupRecord {
   const reservations = [...group.reservations.values()]
-    .filter(({ phase }) => group.isRemoving || phase === "committing" || phase === "committed")
+    .filter(({ phase }) => phase === "committing" || phase === "committed")
     .map(({ attempt, nodeId, indexes }) => ({ attempt: attempt.number, nodeId, indexes }));
-  return { spec: group.spec, createdMs: group.createdMs, isRemoving: group.isRemoving, reservations };
+  return { spec: group.spec, createdMs: group.createdMs, reservations };
 }
 
 /** Higher priority first, then the older. */

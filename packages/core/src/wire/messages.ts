@@ -614,7 +614,7 @@ export interface LeaseLost {
 export interface LeaseRefused {
   readonly t: "lease-refused";
   readonly shape: number;
-  readonly code: "INFEASIBLE" | "NODE_NOT_FOUND" | "GROUP_REMOVED" | "INVALID_OPTION" | "NAME_TAKEN";
+  readonly code: string;
   readonly message: string;
   /** A node may join that can take it: what is submitted later asks again. */
   readonly mayChange?: true;

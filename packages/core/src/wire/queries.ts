@@ -105,8 +105,12 @@ export interface Queries {
   "obtain-code": { params: CodeWanted; result: CodeObtained };
   /** The most first. */
   "waiting-demands": { params: null; result: readonly WaitingDemand[] };
-  /** Answered when the group is known: what is submitted to run in it after that waits for it. */
-  "create-group": { params: GroupRequest; result: null };
+  /** Whether all of it is reserved, and written down; it may take so long that this is to be asked again. */
+  "create-group": { params: GroupRequest; result: boolean };
+  /** The same of a group that somebody else has created. */
+  "await-group": { params: { groupId: string }; result: boolean };
+  /** Why it waits, or where it is, and what each node had to say to that. */
+  "explain-group": { params: { groupId: string }; result: Explanation };
   /** Whether what it had is free; it may take so long that this is to be asked again. */
   "remove-group": { params: { groupId: string }; result: boolean };
   "find-group": { params: { name: string; namespace: string }; result: GroupRequest | null };

@@ -2,6 +2,7 @@
 
 import {
   availableResources,
+  explain,
   get,
   getPlacementGroup,
   init,
@@ -49,7 +50,10 @@ describe.each(["processes", "inline"] as const)("%s", (mode) => {
     }).remote();
     expect(await get(counter.add.remote())).toBe(1);
     await group.remove();
-    await expect(get(counter.add.remote())).rejects.toMatchObject({ code: "ACTOR_DIED" });
+    await expect(get(counter.add.remote())).rejects.toMatchObject({
+      code: "ACTOR_DIED",
+      cause: { code: "GROUP_REMOVED" },
+    });
     await expect(getPlacementGroup("home")).rejects.toMatchObject({ code: "INVALID_OPTION" });
   });
 
@@ -79,6 +83,22 @@ describe.each(["processes", "inline"] as const)("%s", (mode) => {
     await expect(get(large.remote())).rejects.toMatchObject({ code: "INFEASIBLE" });
     expect(() => task.options({ schedulingStrategy: { ...strategy, bundleIndex: 1 } })).toThrow(/bundleIndex/);
     await group.remove();
+  });
+
+  test("explain says why it waits, where it is, and that it is gone", async () => {
+    const large = placementGroup([{ cpu: 3 }]);
+    await get(large.ready());
+    const second = placementGroup([{ cpu: 2 }]);
+    const why = await explain(second);
+    expect(why).toMatchObject({ state: "waiting", sentences: expect.arrayContaining([expect.stringMatching(/cpu/i)]) });
+    expect(why.considered).toHaveLength(1);
+    // What waits for it says the same.
+    expect((await explain(second.ready())).sentences.join(" ")).toMatch(/waits for room/);
+    await large.remove();
+    await get(second.ready());
+    expect(await explain(second)).toMatchObject({ state: "ready" });
+    await second.remove();
+    expect(await explain(second)).toMatchObject({ state: "failed", sentences: [expect.stringMatching(/removed/)] });
   });
 
   test("a name is taken once", async () => {
