@@ -6,6 +6,7 @@ import { currentExecution, Handle } from "../client/mod.ts";
 import { unpack } from "../wire/mod.ts";
 import type { HostSettings } from "../worker/mod.ts";
 import { client } from "./current.ts";
+import { groupOf } from "./placement.ts";
 import type {
   ActorInfo,
   GetActorFunction,
@@ -95,6 +96,7 @@ export const runtimeContext = (() => {
       return execution.signal();
     },
     wasRestarted: execution.wasRestarted,
+    ...(execution.bundle && { placementGroup: groupOf(execution.bundle) }),
   };
   if (execution.actorId === undefined) return context;
   // Defined and not spread: a handle of one's own keeps the actor, so it is made for those who ask for it.

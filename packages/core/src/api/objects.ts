@@ -183,7 +183,7 @@ export const explain: ExplainFunction = async (target) => {
   if (subject instanceof Ref || subject instanceof RefStream || subject instanceof Handle)
     return client().explain(subject);
   if (subject instanceof PlacementGroupHandle) {
-    return (await client().port.query("explain-group", { groupId: subject.id })) as Explanation;
+    return (await client().port.query("why-group", { groupId: subject.id })) as Explanation;
   }
   throw new InvalidOptionError(
     `explain() takes a ref, a stream, an actor handle or a placement group, and got ${nameOf(subject)}`,

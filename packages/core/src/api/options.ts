@@ -174,6 +174,8 @@ export interface TaskSettings {
   /** 0: no limit. */
   readonly maxCalls: number;
   readonly placement: Placement | undefined;
+  /** It says nothing of where it runs: a placement group may capture it. */
+  readonly isAnywhere: boolean;
   readonly runtimeEnv: RuntimeEnv | undefined;
   readonly streamBufferItems: number;
   readonly priority: number;
@@ -202,6 +204,7 @@ export function normalizeTaskOptions(options: unknown, base?: object): TaskSetti
     // Only the end of its process gives a GPU's memory back for certain.
     maxCalls: read.maxCalls ?? ((read.numGpus ?? 0) > 0 ? 1 : 0),
     placement: placementOf(read),
+    isAnywhere: isAnywhere(read),
     runtimeEnv: read.runtimeEnv,
     streamBufferItems: read.streamBufferItems ?? STREAM_BUFFER_ITEMS,
     priority: read.priority ?? 0,
@@ -219,6 +222,9 @@ interface Demanded {
   readonly memory?: number;
   readonly resources?: Resources;
 }
+
+const isAnywhere = ({ schedulingStrategy, labelSelector }: WherePlaced): boolean =>
+  schedulingStrategy === undefined && labelSelector === undefined;
 
 /** Undefined when anywhere will do. */
 function placementOf({ schedulingStrategy, labelSelector }: WherePlaced): Placement | undefined {
@@ -351,6 +357,7 @@ export interface ActorSettings {
   readonly isolation: "process" | "shared";
   readonly maxActorsPerWorker: number;
   readonly placement: Placement | undefined;
+  readonly isAnywhere: boolean;
   readonly runtimeEnv: RuntimeEnv | undefined;
 }
 
@@ -390,6 +397,7 @@ export function normalizeActorOptions(options: unknown, base?: object): ActorSet
     isolation: read.isolation ?? "process",
     maxActorsPerWorker: read.maxActorsPerWorker ?? SHARED_ACTORS_PER_WORKER_MAX,
     placement: placementOf(read),
+    isAnywhere: isAnywhere(read),
     runtimeEnv: read.runtimeEnv,
   };
 }

@@ -9,7 +9,7 @@ import {
 import { randomBytes } from "../base/random.ts";
 import { fromUnits, type ResourceUnits, toUnits } from "../base/resources.ts";
 import type { Client, Ref } from "../client/mod.ts";
-import type { GroupRequest } from "../wire/mod.ts";
+import type { BundleChoice, GroupRequest, Placement } from "../wire/mod.ts";
 import { core } from "./core-port.ts";
 import { client } from "./current.ts";
 import { amount, aText, type Check, gpus, isRecord, oneOf, readOptions, recordOf, refuse } from "./option-checks.ts";
@@ -50,7 +50,7 @@ export class PlacementGroupHandle implements PlacementGroup {
     const ref =
       known?.client === current
         ? current.again(known)
-        : current.expect({ method: "await-group", explain: "explain-group", params: { groupId } });
+        : current.expect({ method: "await-group", explain: "why-group", params: { groupId } });
     // Refs are typed where they are given out.
     return ref as unknown as ObjectRef<void>;
   }
@@ -111,10 +111,7 @@ export function placementGroup(bundles: readonly Resources[], options?: Placemen
     ...(name !== undefined && { name }),
     ...(topology !== undefined && { topology }),
   };
-  created.set(
-    group,
-    current.expect({ method: "create-group", explain: "explain-group", params: request, isOrder: true }),
-  );
+  created.set(group, current.expect({ method: "create-group", explain: "why-group", params: request, isOrder: true }));
   return group;
 }
 
@@ -145,21 +142,53 @@ export async function getPlacementGroup(name: string): Promise<PlacementGroup> {
 }
 
 /** A choice of bundle as `schedulingStrategy` takes it. */
-export const inGroup: Check<{ readonly groupId: string; readonly index?: number }> = (value, at) => {
+export const inGroup: Check<BundleChoice> = (value, at) => {
   const { placementGroup: group, bundleIndex, captureChildTasks, ...rest } = isRecord(value) ? value : {};
   const [unknown] = Object.keys(rest);
   if (unknown !== undefined) refuse({ ...at, option: `${at.option}.${unknown}` }, rest[unknown], "left out");
   if (!(group instanceof PlacementGroupHandle)) {
     return refuse({ ...at, option: `${at.option}.placementGroup` }, group, "what placementGroup() gave");
   }
-  if (captureChildTasks !== undefined && captureChildTasks !== false) {
-    const instead = "false or left out in this version: give child tasks the group themselves";
-    refuse({ ...at, option: `${at.option}.captureChildTasks` }, captureChildTasks, instead);
+  if (captureChildTasks !== undefined && typeof captureChildTasks !== "boolean") {
+    refuse({ ...at, option: `${at.option}.captureChildTasks` }, captureChildTasks, "true or false");
   }
-  if (bundleIndex === undefined) return { groupId: group.id };
+  const choice = {
+    groupId: group.id,
+    sizes: sizesOf(group.bundles),
+    ...(captureChildTasks === true && { captures: true as const }),
+  };
+  if (bundleIndex === undefined) return choice;
   const last = group.bundles.length - 1;
   if (typeof bundleIndex !== "number" || !Number.isInteger(bundleIndex) || bundleIndex < 0 || bundleIndex > last) {
     return refuse({ ...at, option: `${at.option}.bundleIndex` }, bundleIndex, `a whole number from 0 to ${last}`);
   }
-  return { groupId: group.id, index: bundleIndex };
+  return { ...choice, index: bundleIndex };
 };
+
+/** Equal ones that follow each other are told once: a gang may have thousands. */
+function sizesOf(bundles: readonly Resources[]): NonNullable<BundleChoice["sizes"]> {
+  const sizes: [number, Resources][] = [];
+  let before = "";
+  for (const each of bundles) {
+    const text = JSON.stringify(each);
+    const last = sizes.at(-1);
+    if (last && text === before) last[0]++;
+    else sizes.push([1, each]);
+    before = text;
+  }
+  return sizes;
+}
+
+/** The group that something runs in, as `runtimeContext()` gives it. */
+export const groupOf = ({ groupId, sizes = [] }: BundleChoice): PlacementGroup =>
+  new PlacementGroupHandle(
+    groupId,
+    sizes.flatMap(([count, size]) => Array.from({ length: count }, () => size)),
+  );
+
+/** Where what the running code submits goes when it does not say where: to the group that captures it. */
+export function capturedBy(bundle: BundleChoice | undefined): Placement | undefined {
+  if (!bundle?.captures) return undefined;
+  const { index: _own, ...group } = bundle;
+  return { bundle: group };
+}

@@ -4,6 +4,7 @@ import { InvalidOptionError, SerializationError } from "../base/errors.ts";
 import { newActorId } from "../base/ids.ts";
 import {
   type Client,
+  currentExecution,
   type EncodedArgs,
   Handle,
   type HandleMeta,
@@ -16,7 +17,7 @@ import {
   trackMore,
 } from "../client/mod.ts";
 import type { Template } from "../owner/mod.ts";
-import { type ActorOptionsRecord, type ActorSpec, LANGUAGE, type RuntimeEnv } from "../wire/mod.ts";
+import { type ActorOptionsRecord, type ActorSpec, LANGUAGE, type Placement, type RuntimeEnv } from "../wire/mod.ts";
 import { packHostSettings } from "../worker/mod.ts";
 import { client as currentClient } from "./current.ts";
 import {
@@ -31,6 +32,7 @@ import {
   refuseStreamReturns,
   type TaskSettings,
 } from "./options.ts";
+import { capturedBy } from "./placement.ts";
 import type { AnyClass, AnyFunction, RemoteFunctionFactory, RetryExceptions } from "./types.ts";
 import { warnOnce } from "./warnings.ts";
 
@@ -83,6 +85,8 @@ class RemoteFunctionImpl {
   declare remote: (...args: readonly unknown[]) => unknown;
   private registeredWith: Client | undefined = undefined;
   private serializersKnown = 0;
+  /** The placement group that captured it when it was registered. */
+  private capturer: string | undefined = undefined;
   private code = NO_CODE;
   private template = 0;
 
@@ -118,11 +122,18 @@ class RemoteFunctionImpl {
   }
 
   private submitTo(client: Client, args: readonly unknown[]): unknown {
-    if (this.registeredWith === client && this.serializersKnown === client.values.serializers.version) {
+    const bundle = this.settings.isAnywhere ? currentExecution()?.bundle : undefined;
+    const capturer = bundle?.captures && bundle.groupId;
+    if (
+      this.registeredWith === client &&
+      this.serializersKnown === client.values.serializers.version &&
+      this.capturer === capturer
+    ) {
       return this.submitRegistered(client, args);
     }
     const wasPacked = this.packed.client === client;
-    this.register(client);
+    this.register(client, capturedBy(bundle));
+    this.capturer = capturer;
     try {
       return this.submitRegistered(client, args);
     } catch (error) {
@@ -143,8 +154,9 @@ class RemoteFunctionImpl {
     return numReturns === 1 ? first : trackMore(client, first, numReturns);
   }
 
-  private register(client: Client): void {
+  private register(client: Client, captured: Placement | undefined): void {
     const { settings, packed } = this;
+    if (this.registeredWith === client) this.drop(client);
     const name = settings.name ?? (this.fn.name || "anonymous");
     const { version } = client.values.serializers;
     if (packed.client !== client || packed.serializersKnown !== version) {
@@ -169,7 +181,7 @@ class RemoteFunctionImpl {
       language: LANGUAGE,
       code: code.bytes,
       nested: code.nested,
-      demand: demandOf(name, settings, environmentOf(client, "remote()", settings)),
+      demand: demandOf(name, settings, environmentOf(client, "remote()", settings), captured),
       numReturns: settings.numReturns,
       isStream: this.isStream,
       streamBufferItems: settings.streamBufferItems,
@@ -187,9 +199,13 @@ class RemoteFunctionImpl {
   }
 
   private forget(client: Client): void {
+    this.drop(client);
+    this.packed.codes.clear();
+  }
+
+  private drop(client: Client): void {
     templateRegistry.unregister(this);
     client.port.dropTemplate(this.template);
-    this.packed.codes.clear();
     this.registeredWith = undefined;
   }
 }
@@ -214,8 +230,13 @@ function environmentOf(
   return { ...base, ...own, env: { ...base.env, ...own.env } };
 }
 
-function demandOf(name: string, settings: TaskSettings, runtimeEnv: RuntimeEnv | undefined): Template["demand"] {
-  const { resources, priority, placement } = settings;
+function demandOf(
+  name: string,
+  settings: TaskSettings,
+  runtimeEnv: RuntimeEnv | undefined,
+  captured: Placement | undefined,
+): Template["demand"] {
+  const { resources, priority, placement = captured } = settings;
   const sorted = Object.entries(resources).sort(([left], [right]) => (left < right ? -1 : 1));
   return {
     key: JSON.stringify([sorted, priority, runtimeEnv ?? null, placement ?? null]),
@@ -383,6 +404,7 @@ class RemoteClassImpl {
   private record(client: Client): ActorOptionsRecord {
     const { settings } = this;
     const runtimeEnv = environmentOf(client, "remote(class)", settings);
+    const placement = settings.isAnywhere ? capturedBy(currentExecution()?.bundle) : settings.placement;
     return shareOptions({
       getIfExists: settings.getIfExists,
       lifetime: settings.lifetime,
@@ -393,7 +415,7 @@ class RemoteClassImpl {
       ...(settings.name !== undefined && { name: settings.name }),
       ...(settings.namespace !== undefined && { namespace: settings.namespace }),
       ...(runtimeEnv && { runtimeEnv }),
-      ...(settings.placement && { placement: settings.placement }),
+      ...(placement && { placement }),
     });
   }
 }

@@ -493,6 +493,7 @@ export interface RuntimeContext<Self extends object = object> {
   readonly signal: AbortSignal;
   /** Whether the actor was made again after its process died. */
   readonly wasRestarted: boolean;
+  /** That it runs in, if it does. */
   readonly placementGroup?: PlacementGroup;
 }
 

@@ -2,6 +2,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import type { ActorId, JobId, Seq, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
+import type { BundleChoice } from "../wire/mod.ts";
 import type { Handle } from "./handles.ts";
 
 export interface Execution {
@@ -14,6 +15,8 @@ export interface Execution {
   readonly workerId: WorkerId | null;
   readonly resources: ResourceUnits;
   readonly gpus: readonly string[];
+  /** That of a placement group which it runs in. */
+  readonly bundle: BundleChoice | undefined;
   readonly wasRestarted: boolean;
   /** By which others name it in wait reports: `task:<key>` or `actor:<id>`. */
   readonly waiter: string;

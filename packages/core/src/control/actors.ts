@@ -365,7 +365,7 @@ export function createActors(
     actor.gpus = gpus;
     addTo(byWorker, worker.workerId, actor);
     for (const key of actor.spec.nested ?? []) holds.add(canonical(key), worker.processId, 1);
-    const { name, resources } = actor.options;
+    const { name, resources, placement } = actor.options;
     out.send(worker.processId, {
       t: "actor-start",
       actorId: actor.actorId,
@@ -375,6 +375,7 @@ export function createActors(
       ...(name === undefined ? {} : { name }),
       resources,
       gpus,
+      ...(placement?.bundle && { bundle: placement.bundle }),
       spec: codes.forWorker(worker.workerId, actor.spec),
     });
   }

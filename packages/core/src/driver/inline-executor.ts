@@ -6,7 +6,6 @@
  * dropped.
  */
 import type { ProcessId, WorkerId } from "../base/ids.ts";
-import type { ResourceUnits } from "../base/resources.ts";
 import type { Client } from "../client/mod.ts";
 import type { OwnerRuntime } from "../owner/mod.ts";
 import { MemoryPeer, type Peer, type PeerHandlers } from "../transport/mod.ts";
@@ -28,7 +27,7 @@ export class InlineExecutor {
   readonly processId: ProcessId;
   readonly actors: ActorHost;
   readonly waits: Waits;
-  lease: { readonly resources: ResourceUnits; readonly gpus: readonly string[] } = { resources: {}, gpus: [] };
+  lease: Pick<Surroundings, "resources" | "gpus" | "bundle"> = { resources: {}, gpus: [], bundle: undefined };
   isEnded = false;
   private readonly tasks: TaskRunner;
   private readonly options: InlineExecutorOptions;
@@ -53,6 +52,9 @@ export class InlineExecutor {
       },
       get gpus() {
         return leased().gpus;
+      },
+      get bundle() {
+        return leased().bundle;
       },
       wasRestarted: false,
       slots: 1,

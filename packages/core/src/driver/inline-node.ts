@@ -219,7 +219,7 @@ export class InlineNode {
     switch (message.t) {
       case "actor-start":
         this.passHolds(executor, message);
-        executor.lease = { resources: message.resources, gpus: message.gpus };
+        executor.lease = { resources: message.resources, gpus: message.gpus, bundle: message.bundle };
         void executor.actors.start(message);
         return;
       case "actor-stop":
@@ -353,11 +353,11 @@ export class InlineNode {
         setImmediate(() => this.end(command.workerId, ENDED_FOR[command.reason]));
         return;
       case "grant-lease": {
-        const { workerId, leaseId, resources, gpus, shape } = command;
+        const { workerId, leaseId, resources, gpus, shape, bundle } = command;
         const executor = this.executors.get(workerId);
         const worker = this.address(workerId);
         if (!executor || !worker) return;
-        executor.lease = { resources, gpus };
+        executor.lease = { resources, gpus, bundle };
         this.options.toDriver({ t: "lease-granted", shape, leaseId, worker, gpus });
         return;
       }

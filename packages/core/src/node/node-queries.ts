@@ -60,7 +60,7 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
     case "await-group":
     case "remove-group":
     case "find-group":
-    case "explain-group":
+    case "why-group":
       return cluster ? cluster.query(query.method, query.params as never) : ownGroups.query(query.method, query.params);
     case "quota":
     case "set-quota":

@@ -1118,7 +1118,7 @@ export class NodeRuntime {
         this.pool.stop(command.workerId, INTENDED[command.reason], GRACE_MS[command.reason]);
         return;
       case "grant-lease": {
-        const { workerId, leaseId, jobId, resources, gpus, clientId, shape } = command;
+        const { workerId, leaseId, jobId, resources, gpus, clientId, shape, bundle } = command;
         const worker = this.pool.address(workerId);
         // A worker that died a moment ago: its death is on the way, and takes the lease back.
         if (!worker) return;
@@ -1127,7 +1127,7 @@ export class NodeRuntime {
         const namespace = this.namespaces.get(jobId) ?? "";
         // The worker hears of its lease before anybody can push a task to it.
         const peer = this.pool.get(workerId)?.peer;
-        peer?.send({ t: "lease-begin", leaseId, jobId, namespace, resources, gpus });
+        peer?.send({ t: "lease-begin", leaseId, jobId, namespace, resources, gpus, ...(bundle && { bundle }) });
         peer?.flush();
         this.tellOfLease(clientId, { t: "lease-granted", shape, leaseId, worker, gpus });
         return;

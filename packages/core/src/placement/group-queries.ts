@@ -3,14 +3,14 @@ import { errorFromCode } from "../base/errors.ts";
 import type { Queries } from "../wire/queries.ts";
 import type { GroupHost, Refusal } from "./group-host.ts";
 
-type GroupMethod = "create-group" | "await-group" | "remove-group" | "find-group" | "explain-group";
+type GroupMethod = "create-group" | "await-group" | "remove-group" | "find-group" | "why-group";
 
 const METHODS: ReadonlySet<string> = new Set<GroupMethod>([
   "create-group",
   "await-group",
   "remove-group",
   "find-group",
-  "explain-group",
+  "why-group",
 ]);
 
 /** What takes longer is asked about again, before whoever asks gives up. */
@@ -44,8 +44,8 @@ export function answerGroupQuery(
           resolve(true);
         });
       });
-    case "explain-group": {
-      const { groupId } = params as Queries["explain-group"]["params"];
+    case "why-group": {
+      const { groupId } = params as Queries["why-group"]["params"];
       const sentences = [`No placement group ${groupId} is known.`];
       const unknown = { state: "unknown", since: Date.now(), sentences, waitsFor: [] };
       return Promise.resolve(host.explain(groupId) ?? unknown);

@@ -530,6 +530,7 @@ export class LeaseEngine {
         jobId: client.job.id,
         resources: ask.resources,
         gpus,
+        ...(ask.bundle && { bundle: ask.bundle }),
       });
     }
     tables.refresh(ask, nowMs);

@@ -1,7 +1,7 @@
 /** What the lease engine is told, and what it orders. */
 import type { JobId, LeaseId, ProcessId, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
-import type { Demand, RuntimeEnv } from "../wire/messages.ts";
+import type { BundleChoice, Demand, RuntimeEnv } from "../wire/messages.ts";
 
 /**
  * Events. The same one twice, or one about something that is gone, changes nothing.
@@ -94,6 +94,7 @@ export type SchedulerCommand =
       readonly jobId: JobId;
       readonly resources: ResourceUnits;
       readonly gpus: readonly string[];
+      readonly bundle?: BundleChoice;
     }
   | { readonly kind: "revoke-lease"; readonly clientId: ProcessId; readonly leaseId: LeaseId }
   /** Its worker, which is idle, is to end it: the owner's thread may be busy for long. */

@@ -63,8 +63,8 @@ const KINDS: Readonly<Record<string, Kind>> = {
 
   "actor-start": kind<ActorStart, Omit<ActorStart, "t" | "actorId" | "incarnation">>({
     fields: 3,
-    fits: ({ name, spec: { args, deps, nested } }) =>
-      name === undefined && isSmall(args) && isNone(deps) && isNone(nested),
+    fits: ({ name, bundle, spec: { args, deps, nested } }) =>
+      name === undefined && bundle === undefined && isSmall(args) && isNone(deps) && isNone(nested),
     isAlike: (first, next) =>
       first.jobId === next.jobId &&
       first.namespace === next.namespace &&

@@ -8,7 +8,7 @@
 
 import type { ErrorKind } from "../base/errors.ts";
 import type { ActorId, JobId, LeaseId, NodeId, ObjectKey, ProcessId, Seq, StoredName, WorkerId } from "../base/ids.ts";
-import type { ResourceUnits } from "../base/resources.ts";
+import type { Resources, ResourceUnits } from "../base/resources.ts";
 import type { SpokenVersions } from "../base/wire-version.ts";
 import type { AccessFiles } from "./access.ts";
 import type { Explanation } from "./explanation.ts";
@@ -95,6 +95,10 @@ export interface Demand {
 export interface BundleChoice {
   readonly groupId: string;
   readonly index?: number;
+  /** What the bundles of the group are, for the program that runs there; so many that follow each other are equal. */
+  readonly sizes?: readonly (readonly [count: number, Resources])[];
+  /** What it submits without saying where runs in the group too. */
+  readonly captures?: true;
 }
 
 /** On which nodes something may run. */
@@ -640,6 +644,8 @@ export interface LeaseBegin {
   readonly namespace: string;
   readonly resources: ResourceUnits;
   readonly gpus: readonly string[];
+  /** The bundle of a placement group that it is granted from. */
+  readonly bundle?: BundleChoice;
 }
 export interface ObjectState {
   readonly t: "object-state";
@@ -705,6 +711,7 @@ export interface ActorStart {
   readonly resources: ResourceUnits;
   readonly gpus: readonly string[];
   readonly spec: ActorSpec;
+  readonly bundle?: BundleChoice;
 }
 /** To a host: run the shutdown hook (at most `timeoutMs`), then say {@link ActorExited}. See control/README.md. */
 export interface ActorStop {

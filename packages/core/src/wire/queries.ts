@@ -110,7 +110,7 @@ export interface Queries {
   /** The same of a group that somebody else has created. */
   "await-group": { params: { groupId: string }; result: boolean };
   /** Why it waits, or where it is, and what each node had to say to that. */
-  "explain-group": { params: { groupId: string }; result: Explanation };
+  "why-group": { params: { groupId: string }; result: Explanation };
   /** Whether what it had is free; it may take so long that this is to be asked again. */
   "remove-group": { params: { groupId: string }; result: boolean };
   "find-group": { params: { name: string; namespace: string }; result: GroupRequest | null };

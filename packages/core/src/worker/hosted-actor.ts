@@ -2,7 +2,7 @@
 import type { ActorId, Seq, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import { type Client, type Handle, handleState } from "../client/mod.ts";
-import { type ActorStart, type Language, pack } from "../wire/mod.ts";
+import { type ActorStart, type BundleChoice, type Language, pack } from "../wire/mod.ts";
 import type { WithArguments } from "./arguments.ts";
 import type { NamedActor, OwnerConnection, WorkerMethod } from "./connection.ts";
 import type { Producer } from "./producer.ts";
@@ -158,6 +158,7 @@ export class HostedActor implements Surroundings {
   readonly type: HostedClass;
   readonly resources: ResourceUnits;
   readonly gpus: readonly string[];
+  readonly bundle: BundleChoice | undefined;
   private readonly environment: ActorEnvironment;
   /** Its own line; the others by concurrency group. */
   private readonly line: CallLine;
@@ -176,7 +177,7 @@ export class HostedActor implements Surroundings {
   private handle: Handle | undefined = undefined;
 
   constructor(
-    { actorId, incarnation, resources, gpus }: Pick<ActorStart, "actorId" | "incarnation" | "resources" | "gpus">,
+    { actorId, incarnation, resources, gpus, bundle }: Omit<ActorStart, "t" | "jobId" | "namespace" | "spec">,
     type: HostedClass,
     environment: ActorEnvironment,
   ) {
@@ -184,6 +185,7 @@ export class HostedActor implements Surroundings {
     this.incarnation = incarnation;
     this.resources = resources;
     this.gpus = gpus;
+    this.bundle = bundle;
     this.type = type;
     this.environment = environment;
     const { maxConcurrency, concurrencyGroups } = type.settings;

@@ -3,6 +3,7 @@ import { InvalidOptionError, type MobulaError, TaskCancelledError, TaskTimeoutEr
 import { type ActorId, objectKey, type Seq, taskIdHex, type WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import { type Client, currentExecution, type Execution, type Handle } from "../client/mod.ts";
+import type { BundleChoice } from "../wire/mod.ts";
 import type { Habit } from "./attention.ts";
 import type { OwnerConnection } from "./connection.ts";
 
@@ -13,6 +14,7 @@ export interface Surroundings {
   readonly workerId?: WorkerId | undefined;
   readonly resources: ResourceUnits;
   readonly gpus: readonly string[];
+  readonly bundle: BundleChoice | undefined;
   readonly wasRestarted: boolean;
   readonly actorId?: ActorId;
   readonly slots: number;
@@ -71,6 +73,9 @@ export class Running implements Execution {
   }
   get gpus(): readonly string[] {
     return this.around.gpus;
+  }
+  get bundle(): BundleChoice | undefined {
+    return this.around.bundle;
   }
   get wasRestarted(): boolean {
     return this.around.wasRestarted;

@@ -3,7 +3,6 @@ import { setClockOffset } from "../base/clock.ts";
 import { AuthenticationError, ConnectionLostError } from "../base/errors.ts";
 import { HeapShrinker } from "../base/heap-shrinker.ts";
 import type { JobId, NodeId, ProcessId } from "../base/ids.ts";
-import type { ResourceUnits } from "../base/resources.ts";
 import { SPOKEN_VERSIONS } from "../base/wire-version.ts";
 import { Client } from "../client/mod.ts";
 import { OwnerRuntime, SubmissionLog, WorkerClaims } from "../owner/mod.ts";
@@ -49,7 +48,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
   const { processId } = config;
   const claimWords = config.claims ? mapClaims(config.claims) : undefined;
   const claims = claimWords ? new WorkerClaims(claimWords) : undefined;
-  let lease: { readonly resources: ResourceUnits; readonly gpus: readonly string[] } = { resources: {}, gpus: [] };
+  let lease: Pick<Surroundings, "resources" | "gpus" | "bundle"> = { resources: {}, gpus: [], bundle: undefined };
   let store: StoreInfo | undefined;
   let log: ClaimsInfo | undefined;
   let gc: GcPressure | undefined;
@@ -129,6 +128,9 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     get gpus() {
       return lease.gpus;
     },
+    get bundle() {
+      return lease.bundle;
+    },
     wasRestarted: false,
     slots: 1,
     waiting,
@@ -188,7 +190,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
       case "lease-begin":
         client.jobId = message.jobId;
         client.namespace = message.namespace;
-        lease = { resources: message.resources, gpus: message.gpus };
+        lease = { resources: message.resources, gpus: message.gpus, bundle: message.bundle };
         tasks.forgetOrphans();
         showDevices(message.gpus);
         leaseWatch.begin(message.leaseId);

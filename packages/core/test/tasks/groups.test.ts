@@ -85,6 +85,45 @@ describe.each(["processes", "inline"] as const)("%s", (mode) => {
     await group.remove();
   });
 
+  test("what runs in a group knows it, and is joined there by what it submits, if it captures that", async () => {
+    const group = placementGroup([{ cpu: 1 }, { cpu: 1 }, { cpu: 1, disk: 1 }]);
+    const here = remote(() => runtimeContext().placementGroup?.id ?? null).options({ numCpus: 0 });
+    class Home {
+      id(): string | null {
+        return runtimeContext().placementGroup?.id ?? null;
+      }
+    }
+    const RemoteHome = remote(Home);
+    const parent = remote(async () => {
+      const own = runtimeContext().placementGroup;
+      const child = await get(here.remote());
+      const free = await get(here.options({ schedulingStrategy: "default" }).remote());
+      const actor = await get(RemoteHome.remote().id.remote());
+      return { bundles: own?.bundles, child, free, actor };
+    });
+    const strategy = { placementGroup: group };
+    const outside = parent.options({ numCpus: 0 });
+    for (const captureChildTasks of [true, false]) {
+      const inside = parent.options({ schedulingStrategy: { ...strategy, captureChildTasks } });
+      const captured = captureChildTasks ? group.id : null;
+      expect(await get(inside.remote())).toEqual({
+        bundles: group.bundles,
+        child: captured,
+        free: null,
+        actor: captured,
+      });
+      // The same functions in the same processes, where nothing captures them.
+      expect(await get(outside.remote())).toEqual({ bundles: undefined, child: null, free: null, actor: null });
+    }
+    // Children may run in any bundle, however full that of their parent is, and so may their own.
+    const nested = remote(
+      async (depth: number): Promise<number> => (depth === 0 ? 0 : 1 + (await get(nested.remote(depth - 1)))),
+    );
+    const inFirst = { ...strategy, bundleIndex: 0, captureChildTasks: true };
+    expect(await get(nested.options({ schedulingStrategy: inFirst }).remote(2))).toBe(2);
+    await group.remove();
+  });
+
   test("explain says why it waits, where it is, and that it is gone", async () => {
     const large = placementGroup([{ cpu: 3 }]);
     await get(large.ready());
