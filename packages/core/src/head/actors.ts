@@ -40,6 +40,8 @@ export interface HeadActorsOptions {
   /** The quota of the job allows an actor of it so much. */
   isAllowed(job: JobId, units: ResourceUnits): boolean;
   jobEnded(jobId: JobId): void;
+  /** All nodes have spoken that a control before this one knew: no other jobs go on. */
+  jobsKnown(jobs: ReadonlySet<JobId>): void;
   send(to: NodeId, message: FromControl): void;
 }
 
@@ -217,7 +219,9 @@ export class HeadActors {
   }
 
   private allStated(): void {
-    if (this.awaited.size === 0) this.control.allStated(this.haveDied);
+    if (this.awaited.size > 0) return;
+    this.control.allStated(this.haveDied);
+    this.options.jobsKnown(new Set(this.jobs.values()));
   }
 
   private jobBegan(node: NodeId, driver: ProcessId, job: JobBegan["job"]): void {

@@ -80,13 +80,13 @@ export class HeadRuntime implements Host {
     const living = [...runtime.members.all()].filter(({ state }) => state !== "dead");
     // What they offer counts before they are back, or a demand would be called infeasible; none of it is free until they say so.
     for (const member of living) runtime.see(member);
+    await runtime.groups.recover();
     await runtime.actors.recover(
       living.map(({ description }) => description.nodeId),
       [...runtime.members.all()].flatMap(({ state, description, heir }) =>
         state === "dead" && heir ? [[description.nodeId, heir] as const] : [],
       ),
     );
-    await runtime.groups.recover();
     for (const { key, value } of await options.state.list(QUOTA_PREFIX)) {
       runtime.quotas.change(key.slice(QUOTA_PREFIX.length) as JobId, unpack(value) as ResourceUnits);
     }
@@ -129,6 +129,7 @@ export class HeadRuntime implements Host {
         this.persist([{ key: QUOTA_PREFIX + jobId, value: null }], () => {});
         this.tellLimits();
       },
+      jobsKnown: (jobs) => this.groups.host.jobsKnown(jobs),
     });
     this.explanations = new HeadExplanations({
       divisions: this.divisions,

@@ -34,6 +34,8 @@ export class BundleAnswers {
     // Whoever hears that something is returned may want it at once: it is to be seen in the view.
     if (answers.some(({ t }) => t === "bundles-returned")) this.report();
     for (const answer of answers) this.say(answer);
+    // What is taken counts as held until it is heard that it is, and then by what the node says next.
+    if (answers.some(({ t }) => t === "bundles-prepared" || t === "bundles-committed")) this.report();
   }
 }
 

@@ -182,6 +182,15 @@ export class GroupHost {
     this.feed({ kind: "job-ended", jobId });
   }
 
+  /** Of jobs before this control began only these go on: others have ended when none was there to hear of it. */
+  jobsKnown(jobs: ReadonlySet<JobId>): void {
+    const ended = new Set<JobId>();
+    for (const { jobId, lifetime } of this.requests.values()) {
+      if (lifetime === "owner" && !jobs.has(jobId)) ended.add(jobId);
+    }
+    for (const jobId of ended) this.jobEnded(jobId);
+  }
+
   /** Where a demand may run that is to run in the group. */
   placesFor(groupId: GroupId, index: number | undefined, units: ResourceUnits): GroupPlaces {
     const refused = this.refused.get(groupId);
@@ -246,7 +255,7 @@ export class GroupHost {
       return refusal && { state: "failed", since: now, sentences: [`${refusal.message}.`], waitsFor: [] };
     }
     const { sinceMs, ...rest } = explained;
-    return { ...rest, since: now - (this.effects.nowMs() - sinceMs), waitsFor: [] };
+    return { ...rest, since: Math.round(now - (this.effects.nowMs() - sinceMs)), waitsFor: [] };
   }
 
   // ── nodes ──────────────────────────────────────────────────────────────────────────────────────────────────────────
