@@ -4,7 +4,7 @@
 
 import { unreachable } from "../base/assert.ts";
 import { wallMs } from "../base/clock.ts";
-import { type ErrorKind, type MobulaError, errorFromCode } from "../base/errors.ts";
+import { type ErrorKind, errorFromCode, type MobulaError, VersionMismatchError } from "../base/errors.ts";
 import type { JobId, NodeId, ObjectKey, ProcessId, Seq, StoredName, WorkerId } from "../base/ids.ts";
 import { SPOKEN_VERSIONS } from "../base/wire-version.ts";
 import { EventRecorder, RunHistory } from "../events/mod.ts";
@@ -290,7 +290,11 @@ export class OwnerRuntime {
     const { method, params, bytes, isOrder } = value;
     for (;;) {
       try {
-        if (await this.query(method, params)) return { at: "inline", bytes, nested: [] };
+        const answer = await this.query(method, params);
+        if (answer === true) return { at: "inline", bytes, nested: [] };
+        // As a control of wire version 1 answers, which cannot tell.
+        if (answer !== false)
+          throw new VersionMismatchError(`the head is too old for "${method}": upgrade mobula there`);
       } catch (error) {
         const { code, kind, message } = error as MobulaError; // As `query` throws.
         if (code !== "CONNECTION_LOST" || this.nodeLostBy) {
