@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -134,6 +135,45 @@ describe("the schema version of a state", () => {
       code: "VERSION_MISMATCH",
       message: expect.stringContaining("schema 3"),
     });
+  });
+
+  test("is raised again by the next start when a process was killed in the middle: every step is there whole or not at all", async () => {
+    const path = join(folder, "state.db");
+    const first = await openSqliteState({ path });
+    for (let n = 0; n < 50; n++) await commit(first, { key: `old/${n}`, value: bytes("x") });
+    await first.close();
+    const at = (name: string): string => JSON.stringify(new URL(name, import.meta.url).href);
+    // It is killed once before its first step, once while that is written, and once between the two.
+    const script = (when: string): string => `
+      import { openSqliteState } from ${at("./state-sqlite.ts")};
+      import { prepareState } from ${at("./state-schema.ts")};
+      const die = () => process.kill(process.pid, "SIGKILL");
+      const store = await openSqliteState({ path: ${JSON.stringify(path)} });
+      const rename = (entries) => {
+        if ("${when}" === "before") die();
+        return entries.filter(({ key }) => key.startsWith("old/")).flatMap(({ key, value }) => [
+          { key, value: null }, { key: key.replace("old/", "new/"), value }]);
+      };
+      const dying = { ...store, commit(changes, done) { store.commit(changes, done); if ("${when}" === "during") die(); } };
+      await prepareState(dying, [rename, () => { die(); return []; }]);`;
+    for (const when of ["before", "during", "between"]) {
+      const { signal } = spawnSync(process.execPath, ["--input-type=module", "-e", script(when)]);
+      expect(signal).toBe("SIGKILL");
+      const store = await openSqliteState({ path });
+      const keys = (await store.list("")).map(({ key }) => key.split("/")[0]);
+      const renamed = keys.filter((key) => key === "new").length;
+      expect([0, 50]).toContain(renamed);
+      expect(keys.filter((key) => key === "old")).toHaveLength(50 - renamed);
+      expect(keys.includes("meta")).toBe(renamed === 50);
+      if (when === "between") expect(renamed).toBe(50);
+      await store.close();
+    }
+    const last = await openSqliteState({ path });
+    await prepareState(last, [rename, double]);
+    const all = await contents(last);
+    expect(all).toMatchObject({ "meta/schema": "3", "new/0": "xx", "new/49": "xx" });
+    expect(Object.keys(all)).toHaveLength(51);
+    await last.close();
   });
 
   test("is raised in one step or not at all when the store fails", async () => {
