@@ -162,6 +162,15 @@ describe("what comes", () => {
     expect(there.fetched).toHaveLength(length);
   });
 
+  test("comes once for two runs that need it at the same time", async () => {
+    write({ "a.mjs": "a" });
+    const [home, there] = [new Machine("home"), new Machine("there")];
+    const first = there.obtain(home, "a.mjs");
+    job = newJobId();
+    await Promise.all([first, there.obtain(home, "a.mjs")]);
+    expect(there.fetched.filter((name) => name.endsWith(".0.1"))).toHaveLength(1);
+  });
+
   test("is what the modules held when they were first asked for in a run, also when they have changed", async () => {
     write({ "a.mjs": "one" });
     const [home, there, third] = [new Machine("home"), new Machine("there"), new Machine("third")];
