@@ -1,5 +1,5 @@
 /** The actors of one worker: made, called one call at a time, stopped. */
-import { type ActorId, type ObjectKey, storedNameKey } from "../../core/src/base/mod.ts";
+import { type ActorId, nodeTag, type ObjectKey, storedNameKey, storedNameTag } from "../../core/src/base/mod.ts";
 import type { ActorStart, ActorStop, FromNode } from "../../core/src/wire/mod.ts";
 import { packFailure } from "../../core/src/wire/mod.ts";
 import type { Item, SimWorker } from "./worker.ts";
@@ -33,7 +33,8 @@ export class ActorHost {
 
   private start(start: ActorStart): void {
     const { world, process } = this.worker;
-    this.checkIsOnlyOne(start);
+    // What one does that was given up does not count.
+    if (!world.lostTags.has(nodeTag(process.node.nodeId))) this.checkIsOnlyOne(start);
     const hosted: Hosted = {
       start,
       queue: [],
@@ -45,10 +46,15 @@ export class ActorHost {
     this.actors.set(start.actorId, hosted);
     process.engine.actors.hosts(start.actorId);
     const held: readonly ObjectKey[] = start.spec.nested ?? [];
-    world.arrive(held);
+    world.arrive(held, process.id);
     process.engine.objects.holds.receive(held);
-    for (const dep of start.spec.deps) {
-      if (dep.at === "stored" && !world.store.isLive(storedNameKey(dep.name))) {
+    // One of which control did not write that it had ended may be made once more, for nobody.
+    for (const dep of world.isHandled(start.actorId) ? start.spec.deps : []) {
+      if (
+        dep.at === "stored" &&
+        !world.lostTags.has(storedNameTag(dep.name)) &&
+        !world.store.isLive(storedNameKey(dep.name))
+      ) {
         world.fail("a held object is never freed", `argument ${dep.name} of actor ${start.actorId}`);
       }
     }
@@ -74,7 +80,7 @@ export class ActorHost {
   private checkIsOnlyOne({ actorId, incarnation, name, namespace }: ActorStart): void {
     const { world } = this.worker;
     for (const other of world.workers.values()) {
-      if (!other.process.isAlive) continue;
+      if (!other.process.isAlive || world.lostTags.has(nodeTag(other.process.node.nodeId))) continue;
       for (const { start } of other.host.all) {
         if (start.actorId === actorId) {
           const both = `${actorId}: ${start.incarnation} and ${incarnation}`;
@@ -134,8 +140,7 @@ export class ActorHost {
 
   /** Its own handle, while it may still pass it on. */
   selfOf({ actorId }: Item): readonly ObjectKey[] {
-    const isLocal = this.worker.world.chances.actorsStay;
-    const hosted = actorId === undefined || isLocal ? undefined : this.actors.get(actorId);
+    const hosted = actorId === undefined ? undefined : this.actors.get(actorId);
     return hosted === undefined || hosted.stop !== undefined ? [] : [hosted.start.actorId as string as ObjectKey];
   }
 

@@ -87,6 +87,7 @@ export class HeadLink {
       onNodeClosed: () => {
         if (this.connection !== connection) return;
         this.connection = undefined;
+        node.controlLost();
         this.redial();
       },
     });
@@ -125,7 +126,7 @@ export class HeadLink {
     switch (message.t) {
       case "node-welcome":
         this.memberSince = message.epoch;
-        node.welcomed(message.nodes);
+        node.welcomed(message.nodes, message.epoch);
         return;
       case "nodes-changed":
         node.heardOf(message.nodes);
@@ -139,8 +140,20 @@ export class HeadLink {
       case "leases-divided":
         node.broker.divided(message);
         return;
-      default:
+      case "known-heads":
+      case "node-drain":
+      case "answer":
+      case "query":
+      case "prepare-bundles":
+      case "commit-bundles":
+      case "return-bundles":
+      case "earmark":
+      case "clear-earmark":
+      case "for-heir":
+      case "limited-jobs":
         return;
+      default:
+        node.fromControl(message);
     }
   }
 }

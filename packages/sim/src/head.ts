@@ -1,15 +1,32 @@
 /** Control of a cluster: the production engines, one life after another over the same disk, as `head/runtime.ts` runs them. */
-import { type MobulaError, type NodeId, nodeTag } from "../../core/src/base/mod.ts";
+import { type ActorId, type MobulaError, type NodeId, nodeTag } from "../../core/src/base/mod.ts";
 import type { StateChange } from "../../core/src/control/kv.ts";
-import { createMembers, type Member, type Members, NODE_PREFIX } from "../../core/src/control/mod.ts";
+import {
+  ACTOR_PREFIXES,
+  createMembers,
+  JOB_PREFIX,
+  type Member,
+  type Members,
+  NODE_PREFIX,
+} from "../../core/src/control/mod.ts";
+import { HeadActors } from "../../core/src/head/actors.ts";
 import { LeaseDivisions } from "../../core/src/head/lease-divisions.ts";
-import { type GroupCommand, GroupEngine, type GroupEvent, type GroupRecord } from "../../core/src/placement/mod.ts";
+import { Quotas } from "../../core/src/head/quotas.ts";
+import {
+  type ClusterView,
+  type GroupCommand,
+  GroupEngine,
+  type GroupEvent,
+  GroupHost,
+  type GroupRecord,
+} from "../../core/src/placement/mod.ts";
 import { pack, unpack } from "../../core/src/wire/mod.ts";
 import type { Connection } from "./connection.ts";
 import { Disk } from "./disk.ts";
 import type { FromHead, ToHead } from "./head-link.ts";
 import type { Place } from "./network.ts";
 import type { SimNode } from "./node.ts";
+import { stateOver } from "./state.ts";
 import type { World } from "./world.ts";
 
 const TICK_MS = 250;
@@ -70,6 +87,7 @@ export class HeadLife {
   readonly members: Members;
   readonly divisions: LeaseDivisions;
   readonly groups: GroupEngine;
+  readonly actors: HeadActors;
   readonly epoch: number;
   isAlive = true;
   private readonly head: SimHead;
@@ -99,6 +117,21 @@ export class HeadLife {
       infeasibleTimeoutMs: 60_000,
       firstAttempt: epoch * ATTEMPTS,
     });
+    this.actors = new HeadActors({
+      state: stateOver(epoch, (changes, done) => this.persist(changes, done)),
+      view: this.divisions.view,
+      groups: NO_GROUPS(this.divisions.view, epoch),
+      nowMs: () => world.clock.nowMs,
+      send: (to, message) => this.send(to, message),
+      quotas: new Quotas(),
+      isAllowed: () => true,
+      jobBegan() {
+        // It has no quota.
+      },
+      jobEnded() {
+        // The groups of these runs are of no job.
+      },
+    });
     this.members = createMembers(
       {
         send: (to, message) => this.send(to, message),
@@ -113,26 +146,37 @@ export class HeadLife {
           this.see(member);
         },
         changed: (member) => this.see(member),
-        died: ({ description: { nodeId }, ending }) => {
+        died: ({ description: { nodeId, name }, ending }) => {
           world.note("head", `${world.trace.nameOf(nodeId)} is dead: ${ending}`);
           head.declaredDead.add(nodeId);
           world.lostTags.add(nodeTag(nodeId));
           this.divisions.view.apply({ kind: "node-died", nodeId });
           this.divisions.nodeGone(nodeId);
           this.feed({ kind: "node-died", nodeId });
+          this.actors.nodeDied(nodeId, name, undefined);
           this.connections.get(nodeId)?.break();
         },
       },
       { epoch },
     );
     this.each(TICK_MS, () => this.look());
-    this.each(DIVIDE_MS, () => this.divisions.tick());
+    this.each(TICK_MS, () => this.actors.tick());
+    this.each(DIVIDE_MS, () => {
+      this.divisions.tick();
+      this.actors.place();
+    });
     this.each(GROUP_TICK_MS, () => this.feed({ kind: "tick" }));
   }
 
   restore(entries: readonly { readonly key: string; readonly value: Uint8Array }[]): void {
     this.members.restore(entries, this.world.clock.nowMs);
-    for (const member of this.members.all()) if (member.state !== "dead") this.see(member);
+    const living = [...this.members.all()].filter(({ state }) => state !== "dead");
+    for (const member of living) this.see(member);
+    const about = (prefix: string) => entries.filter(({ key }) => key.startsWith(prefix));
+    this.actors.restore(
+      living.map(({ description }) => description.nodeId),
+      [...about(ACTOR_PREFIXES), ...about(JOB_PREFIX)],
+    );
     for (const { key, value } of entries) {
       if (key.startsWith(GROUP_PREFIX)) this.feed({ kind: "group-restored", record: unpack(value) as GroupRecord });
     }
@@ -203,7 +247,10 @@ export class HeadLife {
       case "node-join":
         this.divisions.nodeGone(nodeId);
         this.members.join(message, nowMs);
-        this.feed({ kind: "node-joined", nodeId });
+        if (this.isMember(nodeId)) {
+          this.actors.nodeJoined(nodeId);
+          this.feed({ kind: "node-joined", nodeId });
+        }
         return;
       case "node-report":
         this.members.report(nodeId, message.use, nowMs);
@@ -220,9 +267,28 @@ export class HeadLife {
       case "forget-leases":
         this.divisions.forget(nodeId, message.key);
         return;
-      default:
+      case "node-ends":
+      case "query":
+      case "bundles-prepared":
+      case "bundles-refused":
+      case "bundles-committed":
+      case "bundles-returned":
+      case "bundles-reported":
+      case "answer":
         return;
+      default:
+        if (message.t === "relay" && message.message.t === "actor-create") this.heardOf(message.message.actorId);
+        if (this.isMember(nodeId)) this.actors.hear(nodeId, message);
     }
+  }
+
+  /** What one says that was given up does not count. */
+  private isMember(nodeId: NodeId): boolean {
+    return (this.members.get(nodeId)?.state ?? "dead") !== "dead";
+  }
+
+  private heardOf(actorId: ActorId): void {
+    if (!this.world.isBorn(actorId)) this.world.born(actorId);
   }
 
   private send(to: NodeId, message: FromHead): void {
@@ -322,3 +388,13 @@ export class HeadLife {
     });
   }
 }
+
+/** These actors run in no placement groups. */
+const NO_GROUPS = (view: ClusterView, epoch: number): GroupHost =>
+  new GroupHost(view, epoch, {
+    nowMs: () => 0,
+    send() {},
+    persist: (_changes, done) => done(undefined),
+    changed() {},
+    news() {},
+  });

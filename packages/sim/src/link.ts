@@ -42,8 +42,10 @@ export class SimLink implements WorkerLink {
     this.toOwner = new Channel(world, { from: there, to: owner.place });
     const isHere = this.worker?.process.node === owner.node;
     if (isHere && this.worker) this.claims = new OwnerClaims(this.worker.words, address.pid, owner.named, () => false);
-    if (this.worker?.process.isAlive) this.worker.links.add(this);
-    else this.workerGone();
+    if (this.worker?.process.isAlive) {
+      this.worker.links.add(this);
+      if (!isHere) this.worker.process.toNode({ t: "process-watch", processId: owner.id });
+    } else this.workerGone();
   }
 
   schedule(): void {
@@ -72,6 +74,13 @@ export class SimLink implements WorkerLink {
       this.worker?.links.delete(this);
       if (this.worker?.process.isAlive) this.worker.process.turn(() => this.worker?.ownerGone(this));
     });
+  }
+
+  /** The owner's machine is given up: the worker ends the session. */
+  ownerLost(): void {
+    this.toWorker.cutOff();
+    this.worker?.links.delete(this);
+    this.worker?.ownerGone(this);
   }
 
   /** The worker's machine is given up: the owner ends the session. */

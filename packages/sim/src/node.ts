@@ -11,19 +11,26 @@ import {
   storedNameKey,
   type WorkerId,
 } from "../../core/src/base/mod.ts";
+import { specKeys } from "../../core/src/control/actor-record.ts";
 import {
+  CONTROL_HOME,
   CONTROL_MESSAGES,
   type Control,
   type ControlMessage,
   createControl,
   createRouter,
+  holderOf,
   type Router,
 } from "../../core/src/control/mod.ts";
+import { type ActorOrder, ClusterActors } from "../../core/src/node/cluster-actors.ts";
 import { LeaseBroker, type LeaseNotice } from "../../core/src/node/lease-broker.ts";
 import { Neighbours } from "../../core/src/node/neighbours.ts";
+import { ProcessWatch } from "../../core/src/node/process-watch.ts";
 import { adopt, Copies, cancelUnheld, saysWhoDelivers } from "../../core/src/owner/mod.ts";
 import { LeaseEngine, type SchedulerCommand, type SchedulerEvent } from "../../core/src/scheduler/mod.ts";
 import type {
+  ActorWorkerRequest,
+  BetweenHomes,
   BetweenNodes,
   NodeDescription,
   NodeFound,
@@ -73,12 +80,20 @@ export class SimNode {
   readonly links: NodeLinks;
   readonly bundles: SimBundles;
   cluster: HeadLink | undefined;
+  /** In a cluster, whose control has the say over actors. */
+  private readonly clusterActors: ClusterActors | undefined;
   /** Its process has ended, or its machine is lost. */
   isOver = false;
   private readonly options: SimNodeOptions;
   private readonly total: ResourceUnits;
   private readonly leases: LeaseEngine;
   private readonly neighbours: Neighbours;
+  private readonly watch = new ProcessWatch({
+    isKnown: (home) => this.neighbours.get(home) !== undefined,
+    watch: (process) => this.router.watch(process),
+    send: (to, message) => this.sendHere(to, message),
+    later: (ms, run) => this.laterUnless(ms, run),
+  });
   private readonly resumed: (() => void)[] = [];
   private readonly events: SchedulerEvent[] = [];
   private isStepping = false;
@@ -114,16 +129,34 @@ export class SimNode {
       nodeName: options.name,
       ...(options.isClustered && { isShared: true }),
     });
-    const home = { here: nodeTag(this.nodeId), actors: nodeTag(this.nodeId) };
+    const here = nodeTag(this.nodeId);
+    const home = { here, actors: options.isClustered ? CONTROL_HOME : here };
+    this.clusterActors = options.isClustered
+      ? new ClusterActors(this.nodeId, {
+          say: (message) => this.cluster?.say(message),
+          request: (request) => this.requestActorWorker(request),
+          release: (requestId) => this.releaseActorWorker(requestId),
+          kill: (workerId, reason) => this.kill(workerId, reason),
+          driverAt() {},
+          send: (to, message) => this.sendHere(to, message),
+          processes: () => this.processesHere().map(({ id }) => id),
+          later: (ms, run) => this.laterUnless(ms, run),
+          mentioned: () => [holderOf(here), this.control.actorsMentioned()],
+        })
+      : undefined;
     this.router = createRouter(home, {
       handle: (from, message) => this.control.handle(from, message),
       joined: (processId) => this.control.processJoined({ processId, role: "worker" }),
       gone: (process) => {
         this.step({ kind: "client-left", clientId: process });
         this.control.processGone(process);
+        this.watch.gone(process);
       },
       send: (to, message) => this.sendHere(to, message),
-      toHome: (to, message) => this.neighbours.toHome(to, message),
+      toHome: (to, message) => {
+        if (to === CONTROL_HOME) this.clusterActors?.toControl(message);
+        else this.neighbours.toHome(to, message);
+      },
       isDead: (tag) => this.neighbours.isDead(tag),
     });
     this.neighbours = new Neighbours(this.nodeId, {
@@ -156,12 +189,8 @@ export class SimNode {
       {
         nowMs: () => clock.nowMs,
         send: (to, message) => this.send(to, message),
-        requestActorWorker: ({ requestId, jobId, demand, worker }) =>
-          this.step({ kind: "worker-requested", requestId, jobId, demand, worker }),
-        releaseActorWorker: (requestId) => {
-          this.granted.delete(`request ${requestId}`);
-          this.step({ kind: "request-released", requestId });
-        },
+        requestActorWorker: (request) => this.requestActorWorker(request),
+        releaseActorWorker: (requestId) => this.releaseActorWorker(requestId),
         killWorker: (workerId, intended) => this.kill(workerId, intended),
         freeStored: (names) => {
           for (const name of names) store.free(storedNameKey(name));
@@ -181,6 +210,14 @@ export class SimNode {
   /** Later, unless the node is no more by then; when it is stopped, when it goes on. */
   later(ms: number, run: () => void): void {
     this.world.clock.schedule(ms, () => this.run(run));
+  }
+
+  private laterUnless(ms: number, run: () => void): () => void {
+    let isDue = true;
+    this.later(ms, () => isDue && run());
+    return () => {
+      isDue = false;
+    };
   }
 
   private run(run: () => void): void {
@@ -215,19 +252,69 @@ export class SimNode {
     };
   }
 
-  welcomed(nodes: readonly NodeStanding[]): void {
+  welcomed(nodes: readonly NodeStanding[], epoch: number): void {
     this.neighbours.welcomed(nodes);
+    this.watch.nodesChanged();
     this.broker.clustered(this.neighbours.size > 0);
     this.broker.welcomed();
+    this.clusterActors?.welcomed(epoch);
+  }
+
+  /** What is said to control from now on is said to nobody. */
+  controlLost(): void {
+    this.clusterActors?.lost();
+  }
+
+  fromControl(message: ActorOrder | BetweenHomes): void {
+    const actors = this.clusterActors;
+    if (!actors) return;
+    switch (message.t) {
+      case "actor-worker-wanted":
+      case "actor-worker-released":
+      case "actor-recorded":
+      case "actor-settled":
+      case "worker-order":
+        actors.order(message);
+        return;
+      case "deliver": {
+        const delivered = actors.delivered(message.to, message.message);
+        if (delivered) this.router.fromHome(CONTROL_HOME, { ...message, message: delivered });
+        return;
+      }
+      default:
+        this.router.fromHome(CONTROL_HOME, message);
+    }
+  }
+
+  private requestActorWorker({ requestId, jobId, demand, worker }: ActorWorkerRequest): void {
+    this.step({ kind: "worker-requested", requestId, jobId, demand, worker });
+  }
+
+  private releaseActorWorker(requestId: number): void {
+    this.granted.delete(`request ${requestId}`);
+    this.step({ kind: "request-released", requestId });
+  }
+
+  /** Who has the say over actors. */
+  private get actorControl(): Pick<Control, "actorWorkerReady" | "actorWorkerRefused" | "workerDied"> {
+    return this.clusterActors ?? this.control;
+  }
+
+  private processesHere(): readonly SimProcess[] {
+    return [...this.world.processes.values()].filter(
+      ({ node, isAlive, hasJoined }) => node === this && isAlive && hasJoined,
+    );
   }
 
   heardOf(nodes: readonly NodeStanding[]): void {
     this.neighbours.heardOf(nodes);
+    this.watch.nodesChanged();
     this.broker.clustered(this.neighbours.size > 0);
   }
 
   found({ tag, node }: NodeFound): void {
     this.neighbours.found(tag, node);
+    this.watch.nodesChanged();
     this.broker.clustered(this.neighbours.size > 0);
   }
 
@@ -374,6 +461,8 @@ export class SimNode {
   driverJoined(driver: SimProcess): void {
     const job = { jobId: driver.jobId, namespace: driver.jobId, name: "sim", metadata: {} };
     this.router.processJoined(driver.id);
+    driver.hasJoined = true;
+    this.clusterActors?.driverJoined(driver.id, job);
     this.control.processJoined({ processId: driver.id, role: "driver", job });
     this.step({ kind: "client-joined", clientId: driver.id, jobId: driver.jobId });
   }
@@ -383,6 +472,7 @@ export class SimNode {
     this.later(20 + world.delayMs() * this.place.slowness, () => {
       const worker = new SimWorker(this, workerId);
       this.router.processJoined(worker.process.id);
+      worker.process.hasJoined = true;
       this.control.processJoined({ processId: worker.process.id, role: "worker" });
       this.step({ kind: "worker-ready", workerId, clientId: worker.process.id });
     });
@@ -430,14 +520,16 @@ export class SimNode {
     }
     for (const [key, { workerId }] of this.granted) if (workerId === death.workerId) this.granted.delete(key);
     this.step({ kind: "worker-died", workerId: death.workerId, detail: "it was killed" });
-    this.control.workerDied(death);
+    this.actorControl.workerDied(death);
   }
 
   /** All that it said was handled. */
   private processLeft(process: ProcessId, isRetired: boolean): void {
     this.control.processGone(process, isRetired);
-    this.router.processGone(process);
+    this.clusterActors?.processGone(process, isRetired);
+    this.router.processGone(process, isRetired);
     this.broker.clientGone(process);
+    this.watch.left(process);
   }
 
   /** What begins in a worker is of the owner that has leased it, unless that one is dead. */
@@ -455,7 +547,12 @@ export class SimNode {
     const { store } = this.world;
     this.world.note(this.place.name, `hears ${message.t} of ${from.place.name}`, message);
     if (saysWhoDelivers(message)) this.messages.set(from.id, (this.messages.get(from.id) ?? 0) + 1);
-    if (message.t === "actor-create" && !this.world.isBorn(message.actorId)) this.world.born(message.actorId);
+    const isHeardOf = message.t === "actor-create" && !this.options.isClustered;
+    if (isHeardOf && !this.world.isBorn(message.actorId)) this.world.born(message.actorId);
+    if (message.t === "object-publish") {
+      for (const { key, value } of message.objects) if (value) this.world.mentions(key, value.nested);
+    }
+    if (message.t === "actor-create" && this.options.isClustered) this.world.givesControl(specKeys(message.spec));
     if (message.t === "object-publish") this.copies.get(from.id)?.published(message.objects);
     if (CONTROL_MESSAGES.has(message.t)) {
       this.handle(from.id, message as ControlMessage);
@@ -493,6 +590,9 @@ export class SimNode {
       case "blocked":
         this.blocked(from, message.blocked);
         break;
+      case "process-watch":
+        this.watch.add(from.id, message.processId);
+        break;
       case "store-free":
         for (const name of message.names) store.free(storedNameKey(name));
         break;
@@ -525,6 +625,7 @@ export class SimNode {
       this.deputies.set(giver.id, deputy);
       this.copies.set(giver.id, new Copies(deputy.engine, deputy, { self: deputy.id, giver: giver.id }));
       this.router.processJoined(deputy.id);
+      deputy.hasJoined = true;
       this.control.processJoined({ processId: deputy.id, role: "worker" });
       this.step({ kind: "client-joined", clientId: deputy.id, jobId, isDeputy: true });
     }
@@ -608,7 +709,7 @@ export class SimNode {
         const worker = world.workers.get(command.workerId);
         if (worker === undefined) throw new RangeError(`worker ${command.workerId} was granted before it started`);
         this.take(`request ${command.requestId}`, command.workerId, command.resources);
-        this.control.actorWorkerReady(command.requestId, worker.address, command.gpus);
+        this.actorControl.actorWorkerReady(command.requestId, worker.address, command.gpus);
         break;
       }
       case "revoke-lease":
@@ -638,7 +739,7 @@ export class SimNode {
         });
         break;
       case "refuse-request":
-        this.control.actorWorkerRefused(command.requestId, command);
+        this.actorControl.actorWorkerRefused(command.requestId, command);
         break;
       case "start-worker":
         this.startWorker(command.workerId);

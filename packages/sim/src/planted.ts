@@ -137,6 +137,32 @@ export const PLANTED: readonly Planted[] = [
     foundBy: [673_546_992],
   },
   {
+    name: "an end of an actor that could not be written down was settled all the same: the next control made it again",
+    file: "control/actors.ts",
+    code: "if (error && overNodes) unforgotten.push(() => forget(actor, forgotten));",
+    broken: "if (error && names.size < 0) unforgotten.push(() => forget(actor, forgotten));",
+    nodes: CLUSTER,
+    foundBy: [143],
+  },
+  {
+    name: "what an actor's host had said was lost with the connection, and passed over when its node stated it: nobody was told",
+    file: "control/actors.ts",
+    code: `        if (said?.t === "actor-created") this.created(worker.processId, said);
+        else if (said) this.exited(worker.processId, said);
+        return true;`,
+    broken: "        return true;",
+    nodes: CLUSTER,
+    foundBy: [276_934_720],
+  },
+  {
+    name: "the word to make an actor was lost with the connection: its calls waited for ever",
+    file: "control/recovery.ts",
+    code: "        else actors.startAgain(stated);",
+    broken: "",
+    nodes: CLUSTER,
+    foundBy: [276_934_989, 276_935_102],
+  },
+  {
     name: "control that was started again was not asked again for leases: tasks waited for ever",
     file: "node/lease-broker.ts",
     code: `      if (ask.asked === "") continue;

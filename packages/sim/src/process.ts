@@ -35,6 +35,8 @@ export class SimProcess {
   /** Whose numbers its objects have. */
   readonly named: ProcessId;
   isAlive = true;
+  /** Its node knows of it. */
+  hasJoined = false;
   private leasedFor: JobId | undefined;
   /** What the node sends that is not for the owner engine. */
   onMessage: (message: FromNode) => void = () => {};
@@ -170,14 +172,14 @@ export class SimProcess {
       this.world.note(this.place.name, `hears ${message.t}`, message);
       this.turn((engine) => {
         if (!engine.onNodeMessage(message)) this.onMessage(message);
-        if (message.t === "lease-lost" && message.death.lostWith !== undefined) this.workerLost(message.death.workerId);
+        if (message.t === "process-gone" && message.isLost) this.lost(message.processId);
       });
     });
   }
 
   /** Nothing more comes from there, and nothing that was on its way counts. */
-  private workerLost(workerId: WorkerId): void {
-    this.links.get(workerId)?.cutOff();
+  private lost(worker: ProcessId): void {
+    for (const link of this.links.values()) if (link.address.processId === worker) link.cutOff();
   }
 
   private link(address: WorkerAddress): SimLink {
@@ -185,6 +187,7 @@ export class SimProcess {
     if (known && !known.isBroken) return known;
     const link = new SimLink(this.world, this, address);
     this.links.set(address.workerId, link);
+    if (address.nodeId !== this.node.nodeId) this.toNode({ t: "process-watch", processId: address.processId });
     return link;
   }
 

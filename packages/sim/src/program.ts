@@ -177,6 +177,7 @@ export class Program {
       nested: this.someNested(),
     });
     this.handles.set(num, actorId);
+    world.reaches([actorId], this.process.id);
   }
 
   private cancel(seq: Seq | undefined): void {
@@ -191,7 +192,7 @@ export class Program {
   /** Takes a ref or handle out of a value that is at hand. */
   keep(key: ObjectKey): void {
     const { engine, world } = this.process;
-    world.arrive([key]);
+    world.arrive([key], this.process.id);
     if (!isObjectKey(key)) {
       const num = this.nextNum++;
       this.setUp();
@@ -236,6 +237,7 @@ export class Program {
   // ── what it is told ────────────────────────────────────────────────────────────────────────────────────────────
 
   received(seq: Seq, failure: Uint8Array | undefined, nested: readonly ObjectKey[]): void {
+    this.process.world.reaches(nested, this.process.id);
     if (failure) this.check(seq, failure);
     // Answered in the same turn, but not within the engine's own step.
     this.arrived.push(() => {
@@ -311,9 +313,7 @@ export class Program {
     const { prng } = this.process.world;
     const refs = [...this.refs.values()];
     const { world } = this.process;
-    const handles = world.chances.actorsStay
-      ? []
-      : [...this.handles.values()].filter((actorId) => world.isBorn(actorId));
+    const handles = [...this.handles.values()].filter((actorId) => world.isBorn(actorId));
     const nested: NestedRef[] = [];
     for (let index = prng.below(3); index > 0; index--) {
       const ref = prng.pick(refs);

@@ -87,6 +87,9 @@ export class SimWorker {
     this.process.onMessage = (message) => {
       this.lease.onMessage(message);
       this.host.onMessage(message);
+      // What it had sent before still counts, unless its machine is gone.
+      if (message.t === "process-gone" && message.isLost)
+        for (const link of [...this.links]) if (link.owner.id === message.processId) link.ownerLost();
     };
     world.workers.set(workerId, this);
   }
@@ -169,7 +172,7 @@ export class SimWorker {
     const nested = readKeys(reader);
     const deps = readValues(reader);
     const held = [...nested, ...deps.flatMap((dep) => dep.nested)];
-    this.world.arrive(held);
+    this.world.arrive(held, this.process.id);
     this.process.engine.objects.holds.receive(held);
     return {
       link,
@@ -284,6 +287,7 @@ export class SimWorker {
     ]);
     if (nested.length > 0) {
       engine.objects.publishNested(nested);
+      this.world.reaches(nested, link.owner.id);
       this.process.toNode({ t: "hold-grant", to: link.owner.id, keys: nested });
     }
     const { back } = link;

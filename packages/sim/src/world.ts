@@ -2,6 +2,7 @@
 import {
   type ActorId,
   createPrng,
+  isObjectKey,
   type NodeId,
   nodeTagOf,
   type ObjectKey,
@@ -66,8 +67,6 @@ export interface Chances {
   /** Of taking what a worker has submitted and not sent, at each tick of the node. */
   readonly taken: number;
   readonly delayMsMax: number;
-  /** Actors are known on the node only where they were made: their handles do not leave it. */
-  readonly actorsStay?: boolean;
   /** Tasks take so long that one node is not enough, and make more of others. */
   readonly isBusy?: boolean;
 }
@@ -93,6 +92,8 @@ export class World {
   private readonly births = new Map<string, number>();
   /** Actors that ended because nobody had a handle. */
   private readonly outOfScope = new Set<string>();
+  /** The nodes that had a handle of an actor, by their tags. */
+  private readonly handlesAt = new Map<string, Set<string>>();
   readonly nodes = new Map<NodeId, SimNode>();
   /** Tags of nodes whose machines were lost, or which control has given up. */
   readonly lostTags = new Set<string>();
@@ -101,6 +102,8 @@ export class World {
    * refs may be lost with it, and then nobody gives the holds back: an open point of the design (docs/design/cluster.md).
    */
   private readonly given = new Map<ProcessId, Set<ObjectKey>>();
+  private readonly held = new Set<ObjectKey>();
+  private readonly mentioned = new Map<ObjectKey, readonly ObjectKey[]>();
   /** Of a cluster; set once, by the simulation. */
   head: SimHead | undefined;
   groups: SimGroups | undefined;
@@ -123,21 +126,48 @@ export class World {
     return this.births.has(key);
   }
 
+  /** Handles among the keys are at the process, or on their way there. */
+  reaches(keys: readonly (ObjectKey | ActorId)[], process: ProcessId): void {
+    for (const key of keys) {
+      if (isObjectKey(key as ObjectKey)) continue;
+      const tags = this.handlesAt.get(key) ?? new Set();
+      tags.add(nodeTagOf(process));
+      this.handlesAt.set(key, tags);
+    }
+  }
+
+  /** A machine is lost that had a handle of it: what that had given others may have been lost with it. */
+  isAstray(actorId: string): boolean {
+    for (const tag of this.handlesAt.get(actorId) ?? []) if (this.lostTags.has(tag)) return true;
+    return false;
+  }
+
+  /** What one holds that was given up does not count. */
+  private hasHandle({ id, isAlive, engine }: SimProcess, actorId: ActorId): boolean {
+    return isAlive && !this.lostTags.has(nodeTagOf(id)) && engine.objects.holds.isUsed(actorId as string as ObjectKey);
+  }
+
+  isHandled(actorId: ActorId): boolean {
+    for (const process of this.processes.values()) if (this.hasHandle(process, actorId)) return true;
+    return false;
+  }
+
   /** A host agrees to end an actor because nobody has a handle: so nobody else has, and none is under way. */
   endsOutOfScope(actorId: ActorId, host: SimProcess): void {
+    if (this.lostTags.has(nodeTagOf(host.id)) || this.isAstray(actorId)) return;
     this.outOfScope.add(actorId);
     for (const process of this.processes.values()) {
-      if (process === host || !process.isAlive) continue;
-      if (process.engine.objects.holds.isUsed(actorId as string as ObjectKey)) {
+      if (process !== host && this.hasHandle(process, actorId)) {
         this.fail("an actor with a handle is not ended", `${actorId}, which ${process.id} has a handle of`);
       }
     }
   }
 
   /** These have arrived, inside a value or a call. */
-  arrive(keys: readonly ObjectKey[]): void {
+  arrive(keys: readonly ObjectKey[], at: ProcessId): void {
+    this.reaches(keys, at);
     for (const key of keys) {
-      if (this.outOfScope.has(key))
+      if (this.outOfScope.has(key) && !this.isAstray(key))
         this.fail("an actor with a handle is not ended", `${key}, a handle of which arrives`);
     }
   }
@@ -145,18 +175,31 @@ export class World {
   gives(from: ProcessId, to: ProcessId, keys: readonly ObjectKey[]): void {
     if (nodeTagOf(from) === nodeTagOf(to)) return;
     const given = this.given.get(from) ?? new Set();
-    for (const key of keys) given.add(key);
+    for (const key of keys) if (isObjectKey(key)) given.add(key);
     this.given.set(from, given);
   }
 
-  /** How many objects of this node's processes may be held by nobody who knows, since a machine was lost. */
+  /** What an actor is made with is held by control too, whose word that it needs it no more may be lost: an open point as well. */
+  givesControl(keys: readonly ObjectKey[]): void {
+    for (const key of keys) this.held.add(key);
+  }
+
+  /** A value that may be held for longer than the object is of use keeps what it mentions. */
+  mentions(key: ObjectKey, nested: readonly ObjectKey[]): void {
+    if (nested.length > 0) this.mentioned.set(key, nested);
+  }
+
+  /** How many objects of this node's processes may be held by nobody who knows, since a machine was lost, or by control. */
   strays(tag: string): number {
-    const keys = new Set<ObjectKey>();
-    for (const [from, given] of this.given) {
-      if (this.lostTags.has(nodeTagOf(from)))
-        for (const key of given) if (nodeTagOf(objectKeyOwner(key)) === tag) keys.add(key);
-    }
-    return keys.size;
+    const keys = new Set<ObjectKey>(this.held);
+    for (const [from, given] of this.given)
+      if (this.lostTags.has(nodeTagOf(from))) for (const key of given) keys.add(key);
+    // The set grows while it is gone through.
+    for (const key of keys)
+      for (const nested of this.mentioned.get(key) ?? []) if (isObjectKey(nested)) keys.add(nested);
+    let count = 0;
+    for (const key of keys) if (nodeTagOf(objectKeyOwner(key)) === tag) count++;
+    return count;
   }
 
   /** For the trace. */

@@ -52,10 +52,11 @@ export function savingChanges(actor: ActorRecord, codes: ActorCodes, overNodes: 
   return changes;
 }
 
-export function forgettingChanges(actor: ActorRecord, overNodes: boolean): readonly StateChange[] {
+/** @param hasName nobody else has its name by now. */
+export function forgettingChanges(actor: ActorRecord, overNodes: boolean, hasName: boolean): readonly StateChange[] {
   const changes: StateChange[] = [];
   const { actorId, namespace, options } = actor;
-  if (options.name !== undefined) changes.push({ key: savedNameKey(namespace, options.name), value: null });
+  if (options.name !== undefined && hasName) changes.push({ key: savedNameKey(namespace, options.name), value: null });
   if (overNodes || options.lifetime === "detached") changes.push({ key: ACTOR_PREFIX + actorId, value: null });
   for (const alias of overNodes ? actor.aliases : []) changes.push({ key: ALIAS_PREFIX + alias, value: null });
   return changes;

@@ -111,6 +111,8 @@ export interface Actors {
   recoverAlias(alias: ActorId, actorId: ActorId): void;
   /** It lives in this worker. False when it is none that counts. */
   adopt(from: Pick<StatedWorker, "worker" | "requestId">, actor: StatedActor): boolean;
+  /** What the worker was told to make and does not have: the word may have been lost with a connection. */
+  startAgain(stated: Pick<StatedWorker, "worker" | "actors">): void;
   /** Those that no node has are made: again, and if they may, when they may have lived on a node that is dead. */
   lost(mayHaveLived: boolean): void;
   /** Those whose actors end with them. */
@@ -152,6 +154,8 @@ export function createActors(
   const timed = new Set<ActorRecord>();
   /** Nobody is seen to hold them, and their hosts said that handles are under way: asked again at the next tick. */
   const unheldYet = new Set<ActorRecord>();
+  /** Ends that could not be written down, to be tried again. */
+  const unforgotten: (() => void)[] = [];
   const askedTooEarly = new Map<ActorId, { readonly processes: ProcessId[]; readonly deadlineMs: number }>();
   /** Those that their creators will tell of when the arguments of their constructors are there. */
   const announced = new Map<ActorId, ProcessId>();
@@ -281,7 +285,9 @@ export function createActors(
         return;
       }
       actor.isUnsaved = false;
-      settle(actor);
+      // Should it fail, its last incarnation is settled when its end is written down.
+      if (!error) settle(actor);
+      // Also when it fails: its creator hears that it is dead, so nobody is to say again that it be made.
       if (overNodes && incarnation === 0) out.recorded(actor.creator, actor.actorId);
       if (!isCurrent) return;
       if (error) {
@@ -364,6 +370,10 @@ export function createActors(
     actor.worker = worker;
     actor.gpus = gpus;
     addTo(byWorker, worker.workerId, actor);
+    order(actor, worker, codes.forWorker(worker.workerId, actor.spec));
+  }
+
+  function order(actor: ActorRecord, worker: WorkerAddress, spec: ActorSpec): void {
     for (const key of actor.spec.nested ?? []) holds.add(canonical(key), worker.processId, 1);
     const { name, resources, placement } = actor.options;
     out.send(worker.processId, {
@@ -374,9 +384,9 @@ export function createActors(
       namespace: jobNamespace(actor),
       ...(name === undefined ? {} : { name }),
       resources,
-      gpus,
+      gpus: actor.gpus,
       ...(placement?.bundle && { bundle: placement.bundle }),
-      spec: codes.forWorker(worker.workerId, actor.spec),
+      spec,
     });
   }
 
@@ -474,13 +484,25 @@ export function createActors(
     const key = name === undefined ? undefined : nameKey(actor.namespace, name);
     const isHolder = key !== undefined && names.get(key) === actor;
     const isWritten = isSaved(actor, overNodes) && (isHolder || name === undefined);
-    // Should it fail, the next start of control clears it away.
-    if (isWritten) out.persist(forgettingChanges(actor, overNodes), forgotten);
+    if (isWritten) forget(actor, forgotten);
     if (isHolder && key !== undefined) {
       names.delete(key);
       claimQueued(key);
     }
     return isWritten;
+  }
+
+  /**
+   * On a node by itself the next start of control clears away what stays written. That of a cluster would make the actor again, so
+   * its end is written as soon as that is possible, and who waits for that waits: a full disk.
+   */
+  function forget(actor: ActorRecord, forgotten: () => void): void {
+    const { name } = actor.options;
+    const holder = name === undefined ? undefined : names.get(nameKey(actor.namespace, name));
+    out.persist(forgettingChanges(actor, overNodes, holder === undefined || holder === actor), (error) => {
+      if (error && overNodes) unforgotten.push(() => forget(actor, forgotten));
+      else forgotten();
+    });
   }
 
   /** It is known now who has the name. */
@@ -893,6 +915,7 @@ export function createActors(
 
     tick() {
       const nowMs = out.nowMs();
+      for (const again of unforgotten.splice(0)) again();
       for (const actor of [...timed]) {
         if (actor.deadlineMs === undefined || actor.deadlineMs > nowMs) continue;
         setDeadline(actor, undefined);
@@ -969,7 +992,13 @@ export function createActors(
     adopt({ worker, requestId }, { actorId, incarnation, gpus, requestId: ownRequest, said }) {
       const actor = records.get(actorId);
       if (actor?.incarnation !== incarnation) return false;
-      if (actor.phase !== "recovering") return actor.worker?.workerId === worker.workerId;
+      if (actor.phase !== "recovering") {
+        if (actor.worker?.workerId !== worker.workerId) return false;
+        // What its host has said may have been under way when the connection broke.
+        if (said?.t === "actor-created") this.created(worker.processId, said);
+        else if (said) this.exited(worker.processId, said);
+        return true;
+      }
       setPhase(actor, "starting");
       actor.startedMs = actor.sinceMs;
       actor.worker = worker;
@@ -984,6 +1013,14 @@ export function createActors(
       else if (said) this.exited(worker.processId, said);
       recovered(actor);
       return true;
+    },
+
+    startAgain({ worker, actors: stated }) {
+      for (const actor of byWorker.get(worker.workerId) ?? []) {
+        if (actor.phase !== "starting" || stated.some(({ actorId }) => actorId === actor.actorId)) continue;
+        // The code of its class may have been lost as well.
+        order(actor, worker, codes.whole(actor.spec));
+      }
     },
 
     lost(mayHaveLived) {

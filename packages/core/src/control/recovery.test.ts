@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { ActorId, ObjectKey, ProcessId } from "../base/mod.ts";
+import { type ActorId, MobulaError, type ObjectKey, type ProcessId } from "../base/mod.ts";
 import type { StatedActor, StatedWorker } from "../wire/cluster-messages.ts";
 import type { ActorOptionsRecord, ActorSpec, ActorState } from "../wire/messages.ts";
 import {
@@ -314,4 +314,44 @@ test("actors that do not count any more are named, and requests of two controls 
   const [asked] = s.takeRequests();
   expect(asked?.label).toBe("Counter");
   expect(asked?.requestId).not.toBe(old?.requestId);
+});
+
+test("an end that cannot be written down is not settled until it is, and takes no name away from who has it by then", () => {
+  const s = begin();
+  alive(s, A, 1, { name: "visits" });
+  const full = new MobulaError("DISK_FULL", "exhausted", "no room");
+  const first = s.holdPersists();
+  s.control.handle(D, { t: "actor-kill", actorId: A, noRestart: true });
+  s.control.handle(processId("a1"), { t: "actor-exited", actorId: A, incarnation: 0, reason: "killed" });
+  first.finish(full);
+  // Its node would forget what became of it, and the next control would make it again.
+  expect(s.settled).toEqual([]);
+  s.create(B, { name: "visits" });
+  const before = s.persisted.length;
+  s.control.tick();
+  expect(s.settled).toEqual([[A, 0]]);
+  expect(s.persisted.slice(before)).toEqual([{ key: `actor/${A}`, value: null }]);
+});
+
+test("what a connection took with it when it broke is made good when the node states what it has", () => {
+  const s = begin();
+  // The host has said that it made the actor: that was lost.
+  s.create(A);
+  s.ready(s.takeRequests()[0], 1);
+  s.takeSent();
+  s.state([living(A, 1)], [D]);
+  expect(s.states()).toEqual([[A, "alive", 0]]);
+  const exited = { t: "actor-exited", actorId: A, incarnation: 0, reason: "it called exitActor()" } as const;
+  s.state([hosting(1, [{ actorId: A, incarnation: 0, gpus: [], said: exited }])], [D]);
+  expect(s.states()).toEqual([[A, "dead", 0]]);
+  // The worker was told to make one, and does not have it.
+  s.create(B);
+  s.ready(s.takeRequests()[0], 2);
+  s.takeSent();
+  s.state([hosting(2, [], 2)], [D]);
+  expect(s.takeSent(addressOf(2).processId)).toMatchObject([{ t: "actor-start", actorId: B, incarnation: 0 }]);
+  s.made(2, B);
+  s.takeSent();
+  s.state([living(B, 2)], [D]);
+  expect(s.takeSent()).toEqual([]);
 });

@@ -77,6 +77,7 @@ export function createRecovery(
       for (const stated of workers) {
         for (const actor of stated.actors) if (!actors.adopt(stated, actor)) unknown.push(actor.actorId);
         if (stated.death) actors.workerDied(stated.death);
+        else actors.startAgain(stated);
       }
       return unknown;
     },

@@ -39,6 +39,7 @@ export interface HeadActorsOptions {
   jobBegan(job: JobBegan["job"]): void;
   /** The quota of the job allows an actor of it so much. */
   isAllowed(job: JobId, units: ResourceUnits): boolean;
+  nowMs(): number;
   jobEnded(jobId: JobId): void;
   /** All nodes have spoken that a control before this one knew: no other jobs go on. */
   jobsKnown(jobs: ReadonlySet<JobId>): void;
@@ -99,7 +100,7 @@ export class HeadActors {
       resolve: (home) => this.resolve(home),
     });
     this.places = new ActorPlaces(view, {
-      nowMs: Date.now,
+      nowMs: options.nowMs,
       nodeOf: (process) => this.nodes.get(nodeTagOf(process)),
       ask: (node, request) => {
         const driverAt = this.driverAt.get(request.jobId);
@@ -118,7 +119,7 @@ export class HeadActors {
     this.places.groups = options.groups;
     this.control = createControl(
       {
-        nowMs: Date.now,
+        nowMs: options.nowMs,
         send: (to, message) => this.router.send(to, message),
         requestActorWorker: (request) => this.places.request(request),
         releaseActorWorker: (requestId) => this.places.release(requestId),
@@ -152,9 +153,18 @@ export class HeadActors {
   async recover(living: readonly NodeId[], heirs: Iterable<readonly [NodeId, NodeId]>): Promise<void> {
     const { state } = this.options;
     for (const [node, heir] of heirs) this.heirs.set(nodeTag(node), nodeTag(heir));
+    this.restore(living, [...(await state.list(ACTOR_PREFIXES)), ...(await state.list(JOB_PREFIX))]);
+  }
+
+  /** @param entries all that is written down of actors and jobs. */
+  restore(living: readonly NodeId[], entries: Parameters<Control["recover"]>[0]): void {
     for (const node of living) this.awaited.set(nodeTag(node), []);
-    this.control.recover([...(await state.list(ACTOR_PREFIXES)), ...(await state.list(JOB_PREFIX))]);
+    this.control.recover(entries);
     this.allStated();
+  }
+
+  stats(): ReturnType<Control["stats"]> {
+    return this.control.stats();
   }
 
   nodeJoined(node: NodeId): void {

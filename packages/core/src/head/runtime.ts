@@ -116,6 +116,7 @@ export class HeadRuntime implements Host {
       state,
       view,
       groups: this.groups.host,
+      nowMs: Date.now,
       send: (to, message) => this.send(to, message),
       quotas: this.quotas,
       isAllowed: (job, units) => this.quotas.hasRoom(job, units, this.divisions.claimsOf(job)),

@@ -42,6 +42,7 @@ function setUp() {
     driverAt: (jobId, node) => void done.push(["driver", jobId, node]),
     send: (to, { t }) => void toProcesses.push([to, t]),
     processes: () => [D],
+    later: () => () => {},
     mentioned: () => ["home" as ProcessId, []],
   });
   const take = () => said.splice(0);
@@ -174,4 +175,12 @@ test("a node that ends waits for the hooks of its actors", async () => {
   actors.toControl({ t: "relay", from: "p-w1" as ProcessId, message });
   await ended;
   actors.close();
+});
+
+test("a worker is told once to make an actor, though control says it again, not knowing that it was heard", () => {
+  const { actors, hosts } = setUp();
+  actors.welcomed(1);
+  hosts("w1", 1, A);
+  expect(actors.delivered("p-w1" as ProcessId, start(A))).toBeUndefined();
+  expect(actors.delivered("p-w1" as ProcessId, start(A, 1))).toMatchObject({ incarnation: 1 });
 });

@@ -31,6 +31,8 @@ export interface ClusterActorsEffects {
   send(to: ProcessId, message: FromNode): void;
   /** Drivers, workers, deputies. */
   processes(): readonly ProcessId[];
+  /** Does it after so many milliseconds, unless the function that this gives is called before. */
+  later(ms: number, run: () => void): () => void;
   /** As whom this node holds actors that values in its directory mention, and which. */
   mentioned(): readonly [ProcessId, ActorHolds["holds"]];
 }
@@ -65,7 +67,7 @@ export class ClusterActors implements Pick<Control, "actorWorkerReady" | "actorW
   private readonly retired = new Set<ProcessId>();
   private isWelcome = false;
   private epoch: number | undefined;
-  private again: NodeJS.Timeout | undefined;
+  private notAgain = (): void => {};
 
   constructor(here: NodeId, effects: ClusterActorsEffects) {
     this.here = here;
@@ -87,8 +89,8 @@ export class ClusterActors implements Pick<Control, "actorWorkerReady" | "actorW
     const processes = effects.processes();
     effects.say({ t: "node-statement", processes, retired: [...this.retired], jobs, workers: hosted.state() });
     this.stateHolds(processes);
-    clearTimeout(this.again);
-    this.again = setTimeout(() => this.stateHolds(processes), HOLDS_SAID_AGAIN_MS);
+    this.notAgain();
+    this.notAgain = effects.later(HOLDS_SAID_AGAIN_MS, () => this.stateHolds(processes));
     for (const relay of this.unrecorded.values()) effects.say(relay);
     for (const { from, query } of this.questions.values()) effects.say({ t: "ask-control", from, query });
   }
@@ -102,7 +104,7 @@ export class ClusterActors implements Pick<Control, "actorWorkerReady" | "actorW
   /** It cannot be spoken to, and will be another one, or will not remember. */
   lost(): void {
     this.isWelcome = false;
-    clearTimeout(this.again);
+    this.notAgain();
   }
 
   private say(message: ToControl): void {
@@ -146,15 +148,14 @@ export class ClusterActors implements Pick<Control, "actorWorkerReady" | "actorW
     this.say(message);
   }
 
-  /** What control says to a process here, as it is to get it. */
-  delivered(to: ProcessId, message: FromNode): FromNode {
+  /** What control says to a process here, as it is to get it; undefined when it has got it before. */
+  delivered(to: ProcessId, message: FromNode): FromNode | undefined {
     switch (message.t) {
       case "answer":
         this.questions.delete(questionOf(to, message.id));
         return message;
       case "actor-start":
-        this.hosted.started(to, message);
-        return message;
+        return this.hosted.started(to, message) ? message : undefined;
       case "actor-state":
         return message.worker && message.worker.nodeId !== this.here
           ? this.fromOutside(message, message.worker)
@@ -245,7 +246,7 @@ export class ClusterActors implements Pick<Control, "actorWorkerReady" | "actorW
   }
 
   close(): void {
-    clearTimeout(this.again);
+    this.notAgain();
   }
 }
 

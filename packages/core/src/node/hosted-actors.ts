@@ -71,12 +71,15 @@ export class HostedActors {
     return undefined;
   }
 
-  started(host: ProcessId, { actorId, incarnation, gpus }: ActorStart): void {
+  /** False when it was told so before: control may not know that the word has come. */
+  started(host: ProcessId, { actorId, incarnation, gpus }: ActorStart): boolean {
     const worker = this.byProcess.get(host);
-    if (!worker) return;
+    if (!worker) return true;
+    if (worker.actors.get(actorId)?.incarnation === incarnation) return false;
     const requestId = this.rooms.get(actorId);
     this.rooms.delete(actorId);
     worker.actors.set(actorId, { worker, incarnation, gpus, requestId, isStopping: false, said: undefined });
+    return true;
   }
 
   said(from: ProcessId, message: HomeMessage): void {

@@ -13,6 +13,10 @@ function watch(...known: string[]) {
     isKnown: (home) => homes.has(home),
     watch: (process) => void told.push(`watch ${process}`),
     send: (to, { processId, isLost }) => void told.push([to, processId, isLost]),
+    later: (ms, run) => {
+      const timer = setTimeout(run, ms);
+      return () => clearTimeout(timer);
+    },
   });
   return { one, homes, told };
 }

@@ -12,6 +12,8 @@ export interface ProcessWatchEffects {
   /** From now on `gone` is called when the process is gone; at once if it is already. */
   watch(process: ProcessId): void;
   send(to: ProcessId, message: ProcessGone): void;
+  /** Does it after so many milliseconds, unless the function that this gives is called before. */
+  later(ms: number, run: () => void): () => void;
 }
 
 /** A node that has just joined is heard of so much later than its processes, at most. Who is not heard of then has died. */
@@ -21,7 +23,7 @@ export class ProcessWatch {
   private readonly effects: ProcessWatchEffects;
   private readonly watchers = new Map<ProcessId, Set<ProcessId>>();
   /** Of nodes that control has not told of. */
-  private readonly unknown = new Map<ProcessId, NodeJS.Timeout>();
+  private readonly unknown = new Map<ProcessId, () => void>();
 
   constructor(effects: ProcessWatchEffects) {
     this.effects = effects;
@@ -35,14 +37,18 @@ export class ProcessWatch {
     }
     this.watchers.set(process, new Set([watcher]));
     if (this.effects.isKnown(nodeTagOf(process))) this.effects.watch(process);
-    else this.unknown.set(process, setTimeout(() => this.gone(process), UNKNOWN_MS).unref());
+    else
+      this.unknown.set(
+        process,
+        this.effects.later(UNKNOWN_MS, () => this.gone(process)),
+      );
   }
 
   /** Control has told of nodes. */
   nodesChanged(): void {
-    for (const [process, timer] of this.unknown) {
+    for (const [process, stopWaiting] of this.unknown) {
       if (!this.effects.isKnown(nodeTagOf(process))) continue;
-      clearTimeout(timer);
+      stopWaiting();
       this.unknown.delete(process);
       this.effects.watch(process);
     }
@@ -51,7 +57,7 @@ export class ProcessWatch {
   gone(process: ProcessId): void {
     const watchers = this.watchers.get(process) ?? [];
     this.watchers.delete(process);
-    clearTimeout(this.unknown.get(process));
+    this.unknown.get(process)?.();
     this.unknown.delete(process);
     const isLost = !this.effects.isKnown(nodeTagOf(process));
     for (const watcher of watchers) this.effects.send(watcher, { t: "process-gone", processId: process, isLost });

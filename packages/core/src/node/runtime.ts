@@ -254,6 +254,7 @@ export class NodeRuntime {
     isKnown: (home) => this.neighbours.get(home) !== undefined,
     watch: (process) => this.router.watch(process),
     send: (to, message) => this.sendHere(to, message),
+    later,
   });
   private readonly bulkDials: BulkDials;
   /** Modules of programs, from other machines and for them; in a cluster. */
@@ -420,6 +421,7 @@ export class NodeRuntime {
         driverAt: (jobId, node) => void (this.jobsElsewhere.has(jobId) || this.jobsElsewhere.set(jobId, node)),
         send: (to, message) => this.sendHere(to, message),
         processes: () => this.owners(),
+        later,
         mentioned: () => [holderOf(here), this.control.actorsMentioned()],
       });
     this.router = createRouter(home, {
@@ -717,9 +719,11 @@ export class NodeRuntime {
       case "for-heir":
         this.succession.hear(CONTROL_HOME, message);
         return;
-      case "deliver":
-        this.router.fromHome(CONTROL_HOME, { ...message, message: actors.delivered(message.to, message.message) });
+      case "deliver": {
+        const delivered = actors.delivered(message.to, message.message);
+        if (delivered) this.router.fromHome(CONTROL_HOME, { ...message, message: delivered });
         return;
+      }
       default:
         this.router.fromHome(CONTROL_HOME, message);
     }
@@ -1259,6 +1263,12 @@ export class NodeRuntime {
       };
     }
   }
+}
+
+/** Keeps no process alive. */
+function later(ms: number, run: () => void): () => void {
+  const timer = setTimeout(run, ms).unref();
+  return () => clearTimeout(timer);
 }
 
 /** As owners of other machines reach the worker: its claim words are memory of this one. */
