@@ -49,6 +49,26 @@ export class Namespaces {
     this.within(this.bridge, "link", "set", `port${at}`, "up");
   }
 
+  /** Passes so many bits a second each way, and drops what does not fit. Until {@link widen}. */
+  narrow(at: number, bitsPerSecond: number): void {
+    const queue = ["root", "tbf", "rate", `${bitsPerSecond}`, "burst", "8000", "limit", "30000"];
+    this.traffic(this.bridge, "add", "dev", `port${at}`, ...queue);
+    this.traffic(this.name(at), "add", "dev", "eth0", ...queue);
+  }
+
+  widen(at: number): void {
+    this.traffic(this.bridge, "del", "dev", `port${at}`, "root");
+    this.traffic(this.name(at), "del", "dev", "eth0", "root");
+  }
+
+  /** Packets that did not fit on the way to it. */
+  dropped(at: number): number {
+    const shown = execFileSync("tc", ["-n", this.bridge, "-s", "qdisc", "show", "dev", `port${at}`], {
+      encoding: "utf8",
+    });
+    return Number(/dropped (\d+)/.exec(shown)?.[1]);
+  }
+
   remove(): void {
     for (const name of [...Array.from({ length: this.count }, (_, at) => this.name(at)), this.bridge]) {
       try {
@@ -78,6 +98,10 @@ export class Namespaces {
 
   private within(namespace: string, ...args: string[]): void {
     this.ip("-n", namespace, ...args);
+  }
+
+  private traffic(namespace: string, ...args: string[]): void {
+    execFileSync("tc", ["-n", namespace, "qdisc", ...args], { stdio: "pipe" });
   }
 
   private ip(...args: string[]): void {

@@ -58,6 +58,22 @@ describe.skipIf(obstacle !== undefined)(
       expect(readFileSync(join(before.sessionDir, "owner.json"), "utf8")).toContain(before.nodeId);
     });
 
+    test("one whose way is narrow and drops what does not fit is slow, and not given up: large objects arrive as they were", async () => {
+      const before = machines.standing(2);
+      // 64 kB take 130 ms, behind which what the node reports must get through each second.
+      networks.narrow(2, 4_000_000);
+      const running = new Program("../../cluster/fixtures/narrow.ts", "3", {
+        folder: machines.folder(1),
+        command: networks.command(1),
+        args: ["300000"],
+      });
+      expect(await running.line("done", 60_000)).toBe(3);
+      expect(networks.dropped(2)).toBeGreaterThan(10);
+      networks.widen(2);
+      expect(await machines.nodes()).toEqual({ m0: "alive", m1: "alive", m2: "alive" });
+      expect(machines.standing(2)).toEqual(before);
+    });
+
     test("one that is cut off for longer is given up: its tasks run elsewhere, it ends its own, and comes back as another", async () => {
       const { nodeId, pid, sessionDir } = machines.standing(2);
       const workers = workersOf(sessionDir);
