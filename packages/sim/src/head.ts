@@ -128,6 +128,9 @@ export class HeadLife {
       jobBegan() {
         // It has no quota.
       },
+      jobsKnown() {
+        // Nothing here goes by them.
+      },
       jobEnded() {
         // The groups of these runs are of no job.
       },
