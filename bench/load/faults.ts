@@ -45,8 +45,8 @@ interface Fault {
 interface Stage {
   readonly cluster: LocalCluster;
   readonly random: Random;
-  /** For a node that is gone. */
-  replace(node: ClusterNode): Promise<void>;
+  /** Adds a node for one that is gone. */
+  replace(): Promise<void>;
   /** What a node is cut off from. */
   others(node: ClusterNode): (ClusterNode | "head" | "driver")[];
 }
@@ -70,7 +70,7 @@ const faults: Readonly<Record<string, Fault>> = {
     needs: ["node"],
     async run({ cluster, replace }, node) {
       await cluster.kill(node);
-      await replace(node);
+      await replace();
     },
   },
   "a node stands still": {
@@ -122,7 +122,7 @@ const faults: Readonly<Record<string, Fault>> = {
           await delay(POLL_MS);
         }
       }
-      await replace(node);
+      await replace();
     },
   },
   "the head is killed": {
@@ -152,6 +152,7 @@ export interface FaultOptions {
 export function createFaults({ cluster, spec, driverNode, random, print }: FaultOptions): Faults {
   const counts = new Map<string, number>();
   let left = 0;
+  let replaced = 0;
   let next: (() => void) | undefined;
   let stopped = false;
   let running: Promise<void> | undefined;
@@ -163,8 +164,8 @@ export function createFaults({ cluster, spec, driverNode, random, print }: Fault
   const stage: Stage = {
     cluster,
     random,
-    replace: async (node) => {
-      await cluster.addNode({ ...spec, name: `after-${node.name.replace(/^(after-|again-)+/, "")}-${counts.size}` });
+    replace: async () => {
+      await cluster.addNode({ ...spec, name: `new-${++replaced}` });
     },
     others: (node) => [...living().filter((other) => other !== node), "head", "driver"],
   };
