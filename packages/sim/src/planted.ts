@@ -163,6 +163,14 @@ export const PLANTED: readonly Planted[] = [
     foundBy: [276_934_989, 276_935_102],
   },
   {
+    name: "the word to end an actor's worker was lost with the connection: the actor lived for ever",
+    file: "head/actor-places.ts",
+    code: "      if (known?.killed !== undefined) this.effects.kill(node, worker.workerId, known.killed);",
+    broken: "",
+    nodes: CLUSTER,
+    foundBy: [1_646_100_490],
+  },
+  {
     name: "control that was started again was not asked again for leases: tasks waited for ever",
     file: "node/lease-broker.ts",
     code: `      if (ask.asked === "") continue;

@@ -43,6 +43,7 @@ describe("task options", () => {
       runtimeEnv: undefined,
       streamBufferItems: 16,
       priority: 0,
+      isAnywhere: true,
     };
     expect(normalizeTaskOptions(undefined)).toEqual(expected);
     expect(normalizeTaskOptions({})).toEqual(expected);
@@ -128,8 +129,9 @@ describe("task options", () => {
   test("a placement group is what placementGroup() gave, and the bundle one that it has", () => {
     const placementGroup = new PlacementGroupHandle("g", [{ cpu: 1 }]);
     const placed = (strategy: object) => normalizeTaskOptions({ schedulingStrategy: strategy as never }).placement;
-    expect(placed({ placementGroup, bundleIndex: 0 })).toEqual({ bundle: { groupId: "g", index: 0 } });
-    expect(placed({ placementGroup })).toEqual({ bundle: { groupId: "g" } });
+    const sizes = [[1, { cpu: 1 }]];
+    expect(placed({ placementGroup, bundleIndex: 0 })).toEqual({ bundle: { groupId: "g", index: 0, sizes } });
+    expect(placed({ placementGroup })).toEqual({ bundle: { groupId: "g", sizes } });
     expect(refusal(() => placed({ placementGroup: {} }))).toMatch(/"schedulingStrategy.placementGroup" is/);
     expect(refusal(() => placed({ placementGroup, bundleIndex: 1 }))).toMatch(/bundleIndex" is 1; .* from 0 to 0/);
     expect(refusal(() => placed({ placementGroup, bundle: 1 }))).toMatch(/"schedulingStrategy.bundle" is 1/);
@@ -211,6 +213,7 @@ describe("actor options", () => {
       isolation: "process",
       maxActorsPerWorker: 2_000,
       placement: undefined,
+      isAnywhere: true,
       runtimeEnv: undefined,
     });
   });

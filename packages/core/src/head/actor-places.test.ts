@@ -206,6 +206,21 @@ test("what the quota of its job does not allow waits for that, and counts from i
   expect(again.charged).toBe(10_000);
 });
 
+test("a node whose connection was lost is told once more which of its workers to end", () => {
+  const s = setUp({ [A]: { cpu: 1 } });
+  s.request(1, { cpu: 1 });
+  s.ready(A, 1);
+  const worker = { worker: workerOn(A), requestId: 1, actors: [{ actorId: "a" as ActorId, incarnation: 0, gpus: [] }] };
+  const { workerId } = worker.worker;
+  s.places.kill(workerId, "killed");
+  s.take();
+  s.places.stated(A, [worker]);
+  expect(s.take()).toEqual([["kill", A, workerId, "killed"]]);
+  const death = { workerId, pid: 7, exitCode: null, signal: "SIGKILL", stderrTail: "" };
+  s.places.stated(A, [{ ...worker, death }]);
+  expect(s.take()).toEqual([]);
+});
+
 describe("in a group", () => {
   /** What it has room for at each node, less what is held. */
   function groupOf(s: ReturnType<typeof setUp>, free: Record<NodeId, number>) {

@@ -71,16 +71,21 @@ interface Place {
   isOverQuota: boolean;
 }
 
+interface Worker {
+  readonly node: NodeId;
+  readonly address: WorkerAddress;
+  readonly charge: Charge | undefined;
+  /** Why its node was told to end it. */
+  killed?: string | undefined;
+}
+
 export class ActorPlaces {
   private readonly view: ClusterView;
   private readonly placer: Placer;
   private readonly effects: ActorPlacesEffects;
   private readonly places = new Map<number, Place>();
   private readonly waiting = new Set<Place>();
-  private readonly workers = new Map<
-    WorkerId,
-    { readonly node: NodeId; readonly address: WorkerAddress; readonly charge: Charge | undefined }
-  >();
+  private readonly workers = new Map<WorkerId, Worker>();
   /** What is granted in workers that there were, by request. */
   private readonly rooms = new Map<number, { readonly address: WorkerAddress; readonly charge: Charge | undefined }>();
   /** By request the decision that found its node, or where it was to wait; as many as the placer remembers. */
@@ -133,7 +138,9 @@ export class ActorPlaces {
 
   kill(workerId: WorkerId, reason: string): void {
     const worker = this.workers.get(workerId);
-    if (worker) this.effects.kill(worker.node, workerId, reason);
+    if (!worker) return;
+    worker.killed = reason;
+    this.effects.kill(worker.node, workerId, reason);
   }
 
   /** Why it waits; or why its node was chosen, as long as that is remembered. */
@@ -204,7 +211,10 @@ export class ActorPlaces {
       this.workers.set(worker.workerId, {
         ...{ node, address: worker },
         charge: known ? known.charge : alone && this.chargeStated(alone.actorId),
+        killed: known?.killed,
       });
+      // It may have been lost with the connection before.
+      if (known?.killed !== undefined) this.effects.kill(node, worker.workerId, known.killed);
       for (const { requestId, actorId } of actors) {
         if (requestId === undefined || this.rooms.has(requestId)) continue;
         this.rooms.set(requestId, { address: worker, charge: this.chargeStated(actorId) });
