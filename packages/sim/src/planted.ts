@@ -163,6 +163,14 @@ export const PLANTED: readonly Planted[] = [
     foundBy: [276_934_989, 276_935_102],
   },
   {
+    name: "an actor's end was not believed, since control that was killed had told of a restart that it had not written down",
+    file: "owner/actors.ts",
+    code: 'if (message.incarnation < actor.incarnation && message.state !== "dead") return;',
+    broken: "if (message.incarnation < actor.incarnation) return;",
+    nodes: CLUSTER,
+    foundBy: [1_896_812_693],
+  },
+  {
     name: "the word to end an actor's worker was lost with the connection: the actor lived for ever",
     file: "head/actor-places.ts",
     code: "      if (known?.killed !== undefined) this.effects.kill(node, worker.workerId, known.killed);",

@@ -190,6 +190,16 @@ describe("when an actor's process dies", () => {
     ]);
   });
 
+  test("an end counts, though control that was killed had told of a restart which was not written down", () => {
+    hear("alive", 0, 1);
+    hear("restarting", 1);
+    call(10);
+    hear("alive", 0, 1);
+    expect(codeOf(10)).toBeUndefined();
+    hear("dead", 0);
+    expect(codeOf(10)).toBe("ACTOR_DIED");
+  });
+
   test("the node's news waits for the answers that the process had sent", () => {
     call(10);
     call(11);

@@ -426,7 +426,9 @@ export class ActorTable {
       this.redirect(actor, message.sameAs);
       return;
     }
-    if (!actor || actor.state === "dead" || message.incarnation < actor.incarnation) return;
+    if (!actor || actor.state === "dead") return;
+    // Control may have told of a restart and been killed before it was written down; an end is one all the same.
+    if (message.incarnation < actor.incarnation && message.state !== "dead") return;
     // What the worker said last may not be here yet. It is told apart from what was lost once its connection has ended,
     // or once it has said that the actor is gone.
     if (isOver(actor, message) && actor.inFlight.size > 0 && !actor.isGone && actor.link && !actor.link.isBroken) {
