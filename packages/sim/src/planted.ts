@@ -163,6 +163,14 @@ export const PLANTED: readonly Planted[] = [
     foundBy: [276_934_989, 276_935_102],
   },
   {
+    name: "a node that had spoken was taken for dead, since it had joined after another's welcome was written: what it asked was lost",
+    file: "node/neighbours.ts",
+    code: "    for (const tag of this.unknown.keys()) if (!named.has(tag)) this.effects.find(tag);",
+    broken: "    for (const tag of [...this.unknown.keys()]) if (!named.has(tag)) this.end(tag, undefined);",
+    nodes: CLUSTER,
+    foundBy: [1_896_812_130],
+  },
+  {
     name: "an actor's end was not believed, since control that was killed had told of a restart that it had not written down",
     file: "owner/actors.ts",
     code: 'if (message.incarnation < actor.incarnation && message.state !== "dead") return;',

@@ -51,14 +51,25 @@ test("a node that control does not know counts as dead, and nothing that it says
   expect(s.neighbours.isDead(tag(2))).toBe(true);
 });
 
-test("who is not named in a welcome has died meanwhile, known or not", () => {
+test("who was known and is not named in a welcome has died meanwhile", () => {
   const s = setUp();
   s.neighbours.welcomed([standing(1), standing(2), standing(3)]);
-  s.neighbours.fromNode(nodeId(4), message(1));
   s.take();
   s.neighbours.welcomed([standing(1), standing(3)]);
-  expect(s.take()).toEqual(["died 2", "died 4 unknown", "n3 alive"]);
+  expect(s.take()).toEqual(["died 2", "n3 alive"]);
   expect(s.neighbours.size).toBe(1);
+});
+
+test("who was not known and is not named in a welcome may have joined since it was written: it is asked for again", () => {
+  const s = setUp();
+  s.neighbours.fromNode(nodeId(4), message(1));
+  s.neighbours.fromNode(nodeId(5), message(2));
+  s.take();
+  s.neighbours.welcomed([standing(1)]);
+  expect(s.take()).toEqual(["find 4", "find 5"]);
+  s.neighbours.found(tag(4), standing(4));
+  s.neighbours.found(tag(5), null);
+  expect(s.take()).toEqual(["n4 alive", "hear 4 p1", "died 5 unknown"]);
 });
 
 test("a late word of a death does not end another node that has the tag by now", () => {

@@ -99,7 +99,8 @@ export class Neighbours {
     const ended = new Map(dead.map((node) => [nodeTag(node.nodeId), node]));
     for (const [tag, { heir: _heir, ...node }] of [...this.living])
       if (!named.has(tag)) this.end(tag, ended.get(tag) ?? { ...node, state: "dead" });
-    for (const tag of [...this.unknown.keys()]) if (!named.has(tag)) this.end(tag, undefined);
+    // One that has spoken may have joined since control wrote this; and the question for it may have been lost.
+    for (const tag of this.unknown.keys()) if (!named.has(tag)) this.effects.find(tag);
     this.heardOf(nodes);
   }
 
