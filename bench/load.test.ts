@@ -14,9 +14,13 @@ test.each([
   [
     "soak.ts",
     [],
-    /^seed 1, 6 s, 0.02 kills .*\n\d+ operations with the right result, \d+ workers killed; nothing was left/s,
+    /^seed 1, 6 s, 0.02 kills .*\n\d+ operations with the right result, \d+ workers killed; nothing was left behind\n$/s,
   ],
-  ["chaos.ts", ["--nodes", "0"], /\n\d+ operations .*, [1-9]\d* workers killed; nothing was left behind\n$/s],
+  [
+    "chaos.ts",
+    ["--nodes", "0"],
+    /^seed 1, 6 s, 0.2 kills of workers per operation\n.*\n\d+ operations .*, [1-9]\d* workers killed; nothing was left behind\n$/s,
+  ],
   [
     "chaos.ts",
     ["--nodes", "3", "--seconds", "12"],
