@@ -567,8 +567,11 @@ export class TaskTable {
    * does not end either: then its worker is ended, and it begins again.
    */
   restartStalled(task: TaskRecord): void {
-    const { stream, lease, registered } = task;
-    if (!stream || !lease || !registered || stream.isEnded || stream.lost.size === 0) return;
+    const { stream } = task;
+    // Asked for each item that comes, and hardly ever so.
+    if (!stream || stream.lost.size === 0 || stream.isEnded) return;
+    const { lease, registered } = task;
+    if (!lease || !registered) return;
     if (stream.made <= stream.consumed + registered.template.streamBufferItems) return;
     const lost = [...stream.lost.keys()].find((index) => index < stream.made);
     if (lost === undefined) return;
