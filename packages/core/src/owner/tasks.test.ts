@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { objectKey, type ProcessId, type Seq } from "../base/ids.ts";
 import { unpackFailure } from "../wire/mod.ts";
+import { guardKey } from "./claims.ts";
 import { named, only, type SentTask, stored, TestOwner, type TestWorker } from "./test-owner.ts";
 
 /** An owner with one leased worker that has nothing to do. */
@@ -428,6 +429,18 @@ describe("streams", () => {
     owner.submit(1);
     return { owner, worker, task: send(owner, worker) };
   };
+
+  test("a cancelled one may end by itself, and clean up, before it is interrupted", () => {
+    const { owner, worker, task } = stream();
+    owner.start(worker, task);
+    worker.words.enterGuard(guardKey(owner.self, task.seq as Seq));
+    owner.cancel(1);
+    expect(worker.take()).toMatchObject([{ kind: "cancel", seq: 1 }]);
+    owner.pass(200);
+    expect(worker.interrupted).toEqual([]);
+    owner.pass(100);
+    expect(worker.interrupted).toEqual([worker.address.pid]);
+  });
 
   test("items bring small values along; the end settles the completion", () => {
     const { owner, worker, task } = stream();

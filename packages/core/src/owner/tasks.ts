@@ -52,6 +52,11 @@ export interface CallQueue {
 
 /** What runs on another node, and may not have begun, is interrupted again so often. */
 const INTERRUPT_ELSEWHERE_MS = 100;
+/**
+ * A generator that is cancelled is ended by its worker, between two of its steps, and cleans up; only one that has not
+ * come so far by then is interrupted. An interrupt in a step ends the generator without its `finally`.
+ */
+const STREAM_GRACE_MS = 250;
 
 export class TaskTable {
   readonly leases: LeaseTable;
@@ -63,8 +68,8 @@ export class TaskTable {
   readonly sent = new Map<Seq, TaskRecord>();
   private readonly delayed = new Map<TaskRecord, number>();
   private readonly limited = new Set<TaskRecord>();
-  /** Settled for the program, but their workers have not let go of them: cancelled. */
-  private readonly interrupted = new Set<TaskRecord>();
+  /** Settled for the program, but their workers have not let go of them: cancelled; and when they may be interrupted. */
+  private readonly interrupted = new Map<TaskRecord, number>();
   private interruptedAtMs = 0;
   calls: CallQueue | undefined;
   /** Sentences: what a task or call waits for, or where it runs. */
@@ -714,8 +719,8 @@ export class TaskTable {
   // ── cancelling and deadlines ───────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Ends the task for the program at once. What runs gets its signal and is interrupted; `force` kills its worker.
-   * Returns false when it had already ended.
+   * Ends the task for the program at once. What runs gets its signal and is interrupted, a generator only when it does
+   * not end by itself; `force` kills its worker. Returns false when it had already ended.
    */
   cancel(task: TaskRecord, force: boolean, isRecursive: boolean, failure: FailureRecord): boolean {
     if (task.state === TASK_STATE.done) return false;
@@ -748,8 +753,8 @@ export class TaskTable {
     link.out.bool(isRecursive);
     link.out.end();
     link.schedule();
-    this.interrupted.add(task);
-    this.interrupt(task, link);
+    this.interrupted.set(task, task.stream ? this.nowMs + STREAM_GRACE_MS : 0);
+    if (!task.stream) this.interrupt(task, link);
     if (force && lease && this.leases.mayRun(task, lease)) {
       this.leases.condemn(lease);
       this.effects.killWorker(lease.link.address, failure.message);
@@ -781,9 +786,10 @@ export class TaskTable {
       this.limited.delete(task);
       this.cancel(task, lease !== undefined, true, this.timeoutOf(task, limit));
     }
-    for (const task of this.interrupted) {
+    for (const [task, fromMs] of this.interrupted) {
       const link = task.lease?.link ?? task.actor?.link;
       if (!link || link.isBroken) this.interrupted.delete(task);
+      else if (this.nowMs < fromMs) continue;
       else if (link.claims || this.nowMs - this.interruptedAtMs >= INTERRUPT_ELSEWHERE_MS) this.interrupt(task, link);
     }
   }
