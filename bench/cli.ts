@@ -24,7 +24,7 @@ export const USAGE = `usage: npm run bench -- [options]
   --rounds N           rounds of each workload (default 5; the slowest run at most 3)
   --quick              one round of tiny inputs: shows that everything works, the figures mean nothing
   --json FILE          write machine, rows, medians, spreads and ratios
-  --doc                write docs/benchmarks.md
+  --doc                write docs/benchmarks.md and docs/benchmarks-clusters.md, those of which something was run
   --from FILE          make the table (and --doc) from an earlier --json file, running nothing
   --peers-only         leave Mobula out
   --list               name the workloads and rows

@@ -4,7 +4,7 @@ import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import corePackage from "../packages/core/package.json" with { type: "json" };
 import { type CommandLine, parseCommandLine, USAGE } from "./cli.ts";
-import { benchmarkPage } from "./harness/document.ts";
+import { benchmarkPages } from "./harness/document.ts";
 import { takeBenchmarkLock } from "./harness/lock.ts";
 import { describeMachine, storeBytes } from "./harness/machine.ts";
 import { type BenchmarkReport, type RowReport, reportRows } from "./harness/report.ts";
@@ -103,7 +103,8 @@ async function main(): Promise<number> {
         (JSON.parse(await readFile(line.fromFile, "utf8")) as BenchmarkReport);
   if (line.jsonFile !== undefined) await writeFile(line.jsonFile, `${JSON.stringify(report, null, 2)}\n`);
   if (line.writeDocument)
-    await writeFile(join(import.meta.dirname, "..", "docs", "benchmarks.md"), benchmarkPage(report));
+    for (const [file, page] of benchmarkPages(report))
+      await writeFile(join(import.meta.dirname, "..", "docs", file), page);
   console.log(
     Object.entries(report.versions)
       .map(([name, version]) => `${name}: ${version}`)

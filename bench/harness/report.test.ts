@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { Observation, Session, SideName } from "../plan/plan.ts";
 import { atMost, duration, ofLimit, rate, ratio, sizes } from "../plan/plan.ts";
-import { benchmarkPage } from "./document.ts";
+import { benchmarkPages } from "./document.ts";
 import { type BenchmarkReport, reportRows } from "./report.ts";
 import type { WorkloadResult } from "./runner.ts";
 import { formatValue, tableCells } from "./table.ts";
@@ -51,12 +51,9 @@ test("a goal against Ray is neither met nor missed by a run without Ray, one in 
   expect(reports[0]).toMatchObject({ peer: null, ratio: null });
 });
 
-test("the generated page shows every row and names the goals that were missed", () => {
-  const rows = [
-    duration({ name: "quick one", goals: [atMost(1)] }),
-    duration({ name: "slow one", goals: [atMost(1)] }),
-  ];
-  const slow = reportRows(result(rows.slice(1), { mobula: [seen(1, 3)] }), []);
+test("the generated pages show every row and name the goals that were missed; clusters have a page of their own", () => {
+  const row = (name: string, seconds: number) =>
+    reportRows(result([duration({ name, goals: [atMost(1)] })], { mobula: [seen(1, seconds)] }), []);
   const report: BenchmarkReport = {
     machine: { cpu: "c", cpus: 2, memoryBytes: 2 ** 34, os: "linux", node: "v24", loadBefore: 0 },
     startedAt: "2026-01-02T03:04:05Z",
@@ -65,13 +62,19 @@ test("the generated page shows every row and names the goals that were missed", 
     cpus: 2,
     storeBytes: 2 ** 32,
     versions: { mobula: "1" },
-    rows: [...reportRows(result(rows.slice(0, 1), { mobula: [seen(1, 0.5)] }), []), ...slow],
+    rows: [...row("quick one", 0.5), ...row("slow one", 3)],
     errors: [],
   };
-  const page = benchmarkPage(report);
+  const only = benchmarkPages(report);
+  expect([...only.keys()]).toEqual(["benchmarks.md"]);
+  const page = only.get("benchmarks.md");
   expect(page).toContain("| quick one | s | 0.5 | – | ≤ 1 s | ✓ |");
   expect(page).toContain("Goals not met: slow one.");
   expect(page).toContain("## What is not measured");
+  const both = benchmarkPages({ ...report, rows: [...report.rows, ...row("cluster: head ready", 0.3)] });
+  expect([...both.keys()]).toEqual(["benchmarks.md", "benchmarks-clusters.md"]);
+  expect(both.get("benchmarks.md")).toBe(page);
+  expect(both.get("benchmarks-clusters.md")).toContain("| cluster: head ready | s | 0.3 | – | ≤ 1 s | ✓ |");
   expect(tableCells(report).every((cells) => cells.length === tableCells(report)[0]?.length)).toBe(true);
 });
 
