@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { stopStandingHead } from "../head/mod.ts";
-import { findStandingNode, stopStandingNode } from "../node/mod.ts";
+import { findStandingNode, stopStandingNode, whyNoNode } from "../node/mod.ts";
 import type { HeadsInfo } from "../wire/queries.ts";
 import { asksHead, asksNode, headOfEnvironment } from "./cli-ask.ts";
 import { addBackup } from "./cli-backup.ts";
@@ -81,8 +81,9 @@ async function status({ json = false }: { readonly json?: boolean }): Promise<vo
     return;
   }
   if (!here) {
-    if (json) print(JSON.stringify({ running: false }));
-    else print("No node is running. Start one with `mobula start`.");
+    const why = whyNoNode();
+    if (json) print(JSON.stringify({ running: false, ...(why !== undefined && { why }) }));
+    else print(`No node is running. Start one with \`mobula start\`.${why === undefined ? "" : `\nNote: ${why}.`}`);
     process.exitCode = 3;
     return;
   }

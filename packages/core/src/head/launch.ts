@@ -14,6 +14,7 @@ import {
   logLevel,
   outlivesLauncher,
   removeSession,
+  STDERR_SUFFIX,
 } from "../node/mod.ts";
 import { readTokens } from "../transport/mod.ts";
 import type { TlsFiles } from "../wire/mod.ts";
@@ -109,7 +110,7 @@ function startProcess(config: HeadConfig, env: HeadOptions["env"]): ChildProcess
   const { execPath, args } = processCommand("head");
   const { MOBULA_TOKEN: _token, ...inherited } = process.env;
   const outlives = outlivesLauncher(config);
-  const stderr = outlives ? openSync(join(logFolderOf(config.sessionDir), "head.stderr"), "a", 0o600) : "pipe";
+  const stderr = outlives ? openSync(join(logFolderOf(config.sessionDir), `head${STDERR_SUFFIX}`), "a", 0o600) : "pipe";
   try {
     return spawn(execPath, args, {
       stdio: ["ignore", "ignore", stderr, "pipe"],

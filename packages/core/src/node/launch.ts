@@ -21,7 +21,15 @@ import {
   outlivesLauncher,
 } from "./config.ts";
 import { follow, type LaunchedProcess } from "./launched-process.ts";
-import { baseFolder, createSession, keepToken, logFolderOf, removeSession, socketPathOf } from "./session-folder.ts";
+import {
+  baseFolder,
+  createSession,
+  keepToken,
+  logFolderOf,
+  removeSession,
+  STDERR_SUFFIX,
+  socketPathOf,
+} from "./session-folder.ts";
 
 /** All optional: what is left out has the default of {@link NodeConfig}. */
 export interface LaunchOptions
@@ -115,7 +123,7 @@ function clusterOf({ tls, ...options }: ClusterOptions, sessionDir: string): Clu
 function startProcess(config: NodeConfig, command: ProcessCommand, env: LaunchOptions["env"]): ChildProcess {
   const outlives = outlivesLauncher(config);
   // What it writes when its launcher is gone must have somewhere to go.
-  const stderr = outlives ? openSync(join(logFolderOf(config.sessionDir), "node.stderr"), "a", 0o600) : "pipe";
+  const stderr = outlives ? openSync(join(logFolderOf(config.sessionDir), `node${STDERR_SUFFIX}`), "a", 0o600) : "pipe";
   // It is in a file, and nothing that tasks start is to inherit it.
   const { MOBULA_TOKEN, ...inherited } = process.env;
   try {

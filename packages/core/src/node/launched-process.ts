@@ -4,7 +4,7 @@ import type { Duplex, Readable } from "node:stream";
 import { ConnectionLostError, errorFromCode } from "../base/errors.ts";
 import type { ProcessNews } from "./lifeline.ts";
 import { Tail } from "./log-lines.ts";
-import { removeSession } from "./session-folder.ts";
+import { removeBrokenSession, removeSession } from "./session-folder.ts";
 
 export interface FollowOptions {
   /** What it is, for messages. */
@@ -67,7 +67,7 @@ export async function follow(child: ChildProcess, options: FollowOptions): Promi
     const end = (code: number | null, signal: NodeJS.Signals | null): void => {
       // What it said last may still be unread.
       setImmediate(() => {
-        removeSession(sessionDir);
+        (hasEndedInOrder ? removeSession : removeBrokenSession)(sessionDir);
         lifeline.destroy();
         const isOrderly = hasEndedInOrder;
         resolve({

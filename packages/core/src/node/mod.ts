@@ -24,7 +24,9 @@ export {
   namesIn,
   nodeOf,
   processStart,
+  removeBrokenSession,
   removeSession,
+  STDERR_SUFFIX,
   workersOf,
 } from "./session-folder.ts";
 export {
@@ -34,5 +36,6 @@ export {
   type Started,
   startStandingNode,
   stopStandingNode,
+  whyNoNode,
 } from "./standing.ts";
 export { tlsFilesFrom } from "./tls-options.ts";

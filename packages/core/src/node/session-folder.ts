@@ -19,7 +19,7 @@ import {
 } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir, userInfo } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { InvalidOptionError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import { randomBytes } from "../base/random.ts";
@@ -29,6 +29,10 @@ const PREFIX = "session-";
 const OWNER_FILE = "owner.json";
 const PIDS_FILE = "pids";
 const LOG_FOLDER = "logs";
+/** Of the file that a process writes to which outlives its launcher. */
+export const STDERR_SUFFIX = ".stderr";
+/** The logs of so many standing processes that ended by themselves are kept. */
+const BROKEN_KEPT = 5;
 const TOKEN_FILE = "cluster-token";
 /** The kernel's limit for the path of a socket is 107 bytes on Linux and 103 on macOS. */
 const SOCKET_PATH_BYTES_MAX = 103;
@@ -132,6 +136,42 @@ export function removeSession(path: string): void {
   rmSync(path, { recursive: true, force: true, maxRetries: 3 });
 }
 
+/** The same for a run that nobody has ended: what a process of its own wrote last is kept, as nobody else has read it. */
+export function removeBrokenSession(path: string): void {
+  const logs = logFolderOf(path);
+  if (namesIn(logs).some((name) => name.endsWith(STDERR_SUFFIX))) {
+    const kept = brokenLogsOf(join(path, ".."));
+    mkdirSync(kept, { recursive: true, mode: 0o700 });
+    move(logs, join(kept, basename(path)));
+    const oldest = newestFirst(kept).slice(BROKEN_KEPT);
+    for (const folder of oldest) rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+  }
+  removeSession(path);
+}
+
+/** Where the logs of the last standing process are that ended by itself, or was killed; undefined when there was none. */
+export const lastBrokenLogs = (base: string): string | undefined => newestFirst(brokenLogsOf(base))[0];
+
+const brokenLogsOf = (base: string): string => join(base, "broken");
+
+function newestFirst(folder: string): string[] {
+  const aged = namesIn(folder).flatMap((name) => {
+    const path = join(folder, name);
+    const status = lstatSync(path, { throwIfNoEntry: false });
+    return status ? [{ path, changedMs: status.ctimeMs }] : [];
+  });
+  return aged.sort((a, b) => b.changedMs - a.changedMs).map(({ path }) => path);
+}
+
+/** Somebody else may have moved it at the same time. */
+function move(from: string, to: string): void {
+  try {
+    renameSync(from, to);
+  } catch (error) {
+    if (!["ENOENT", "ENOTEMPTY", "EEXIST"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+  }
+}
+
 /** The same for this process' own run, which goes on: its logs, its claim and its token stay. */
 export function emptySession(path: string): void {
   killRest(path);
@@ -193,7 +233,7 @@ export async function sweepSessions(base: string): Promise<string[]> {
     const path = join(base, name);
     try {
       if (!(await isDead(path))) continue;
-      removeSession(path);
+      removeBrokenSession(path);
       removed.push(path);
     } catch (error) {
       // Another sweep at the same time, or not ours to remove: the next run tries again.

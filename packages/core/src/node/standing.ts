@@ -2,13 +2,13 @@
  * A node that stands by itself on this machine. `standing.json` in the user's folder (mode 0600) says where it is and
  * holds its token: whoever can read the file may join.
  */
-import { rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { ConnectionLostError, MobulaError } from "../base/errors.ts";
 import { type NodeId, newNodeId } from "../base/ids.ts";
 import { type LaunchedNode, type LaunchOptions, launchNode } from "./launch.ts";
 import { endProcessOf, type RunningProcess, readAddressFile, writeAddressFile } from "./running-process.ts";
-import { baseFolder, nodeOf, processStart, removeSession } from "./session-folder.ts";
+import { baseFolder, lastBrokenLogs, nodeOf, processStart, removeSession } from "./session-folder.ts";
 
 export interface StandingNode extends RunningProcess {
   readonly nodeId: NodeId;
@@ -35,8 +35,19 @@ export function findStandingNode(base: string = baseFolder()): StandingNode | un
 /** Joins what `address: "auto"` means. @throws ConnectionLostError when no node stands. */
 export function requireStandingNode(base: string = baseFolder()): StandingNode {
   const node = findStandingNode(base);
-  if (!node) throw new ConnectionLostError("no node is running on this machine; start one with `mobula start`");
+  if (!node) {
+    const why = whyNoNode(base);
+    throw new ConnectionLostError(
+      `no node is running on this machine; start one with \`mobula start\`${why === undefined ? "" : ` (${why})`}`,
+    );
+  }
   return node;
+}
+
+/** Where to look when the last node was started, and not stopped, and yet is gone. */
+export function whyNoNode(base: string = baseFolder()): string | undefined {
+  const logs = existsSync(join(base, ADDRESS_FILE)) ? lastBrokenLogs(base) : undefined;
+  return logs && `the last one ended by itself or was killed; its logs are in ${logs}`;
 }
 
 /** @throws MobulaError `ALREADY_RUNNING` when one stands already. */

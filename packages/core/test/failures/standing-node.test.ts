@@ -1,6 +1,8 @@
 /** A node that stands by itself: several drivers share it, and it outlives each of them. */
 import { execFile } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { userInfo } from "node:os";
+import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -110,4 +112,24 @@ test("mobula stop ends it while drivers are connected: they are told, and nothin
   const late = join("stays");
   await late.stderrHas(/no node is running on this machine; start one with `mobula start`/);
   expect((await late.exited).code).not.toBe(0);
+});
+
+test("a node that is killed leaves its logs, and `mobula status` says where", async () => {
+  await mobula("start", "--cpus", "1", "--object-store", "64MiB");
+  const base = path.join(folder, `mobula-${userInfo().uid}`);
+  const { pid } = JSON.parse(readFileSync(path.join(base, "standing.json"), "utf8")) as { pid: number };
+  process.kill(pid, "SIGKILL");
+  const said = async (): Promise<string> => mobula("status").catch((error: { stdout: string }) => error.stdout);
+  let logs: string | undefined;
+  for (
+    const deadline = performance.now() + 5_000;
+    logs === undefined && performance.now() < deadline;
+    await delay(50)
+  ) {
+    logs = /its logs are in (.*)\.\n/.exec(await said())?.[1];
+  }
+  expect(readdirSync(logs ?? "")).toContain("node.stderr");
+  await mobula("start", "--cpus", "1", "--object-store", "64MiB");
+  expect(await mobula("stop")).toMatch(/has ended/);
+  expect(await said()).toBe("No node is running. Start one with `mobula start`.\n");
 });
