@@ -68,21 +68,27 @@ export const get = ((target: unknown, options?: unknown) => {
  * Stores a value and gives its ref. It is copied before this returns. When memory is full it waits, blocking, for at
  * most `putTimeoutMs` (10 s), and then uses the disk.
  *
+ * With `copies` other nodes keep it too, which takes longer than this call: `wait` says when all of them do.
+ *
  * @throws SerializationError for a value that cannot be shipped; ObjectStoreFullError when the disk is used up too;
  * InvalidOptionError for a ref.
  * @example const matrix = put(new Float64Array(1_000_000)); await get(rows.map((row) => work.remote(matrix, row)));
  */
 export const put = ((value: unknown, options?: unknown) => {
   const current = client();
-  if (options !== undefined) normalizePutOptions(options);
-  return current.put(value) as unknown as ObjectRef;
+  const copies = options === undefined ? 1 : normalizePutOptions(options).copies;
+  return current.put(value, copies) as unknown as ObjectRef;
 }) as PutFunction;
 
-/** As `put`, but waits for room without blocking the thread. */
+/**
+ * As `put`, but waits for room without blocking the thread, and for all copies when it is to make several.
+ *
+ * @example const model = await putAsync(weights, { copies: 2 }); // On two nodes now: one may be killed.
+ */
 export const putAsync = (async (value: unknown, options?: unknown) => {
   const current = client();
-  if (options !== undefined) normalizePutOptions(options);
-  return (await current.putAsync(value)) as unknown as ObjectRef;
+  const copies = options === undefined ? 1 : normalizePutOptions(options).copies;
+  return (await current.putAsync(value, copies)) as unknown as ObjectRef;
 }) as PutAsyncFunction;
 
 /**

@@ -379,9 +379,9 @@ describe("options of the calls on objects", () => {
     expect(refusal(() => normalizeWaitOptions({}, 0))).toMatch(/empty list/);
   });
 
-  test("several copies need a cluster", () => {
-    expect(normalizePutOptions({ copies: 1 })).toEqual({ copies: 1 });
-    expect(refusal(() => normalizePutOptions({ copies: 2 }))).toMatch(/"copies" is 2, which needs a cluster/);
+  test("copies are counted in whole numbers from 1", () => {
+    expect(normalizePutOptions({})).toEqual({ copies: 1 });
+    expect(normalizePutOptions({ copies: 2 })).toEqual({ copies: 2 });
     expect(refusal(() => normalizePutOptions({ copies: 0 }))).toMatch(/"copies" is 0; it must be/);
   });
 

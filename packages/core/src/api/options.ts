@@ -605,12 +605,9 @@ export function normalizeCancelOptions(options: unknown): CancelSettings {
   return { force: read.force ?? false, recursive: read.recursive ?? true };
 }
 
-const copies: Check<number> = (value, at) => {
-  const number = wholeNumber(1)(value, at);
-  return number > 1 ? refuseWithoutCluster(at, number, "leave it out: one copy is kept") : number;
-};
+const putTable = { copies: wholeNumber(1) } as const satisfies CheckTable;
 export function normalizePutOptions(options: unknown): { readonly copies: number } {
-  return { copies: readOptions("put()", { copies }, options).copies ?? 1 };
+  return { copies: readOptions("put()", putTable, options).copies ?? 1 };
 }
 
 const killTable = { noRestart: aBoolean } as const satisfies CheckTable;

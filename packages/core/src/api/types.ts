@@ -451,7 +451,10 @@ export interface CancelOptions {
 }
 /** Options of `put`. */
 export interface PutOptions {
-  /** How many, on different nodes. Needs a cluster above 1. Default 1. */
+  /**
+   * How many nodes are to keep it, this one included: as long as one of them lives it is not lost, and when one dies another
+   * takes its place. Where there are fewer nodes all of them keep it, and a warning says so. Default 1.
+   */
   readonly copies?: number;
 }
 

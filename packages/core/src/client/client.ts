@@ -101,6 +101,8 @@ export class Client {
   private nextNum = 1;
   private nextRegistration = 1;
   private readonly gets = new GetTable();
+  /** What was put with copies on other nodes, and is not known to have them. */
+  private readonly copying = new Set<Seq>();
   /** Where values that were read from the store lie. */
   private readonly viewed = new WeakMap<Ref, StoreKey>();
   private readonly waits = new WaitTable((seqs) => this.port.watch(seqs));
@@ -238,14 +240,19 @@ export class Client {
   private collected(seq: Seq): void {
     // A number is released once for each of its refs; an explicit release leaves a mark for the finaliser.
     if (this.isClosed || (this.releasedBefore.size > 0 && this.releasedBefore.delete(seq))) return;
-    this.waits.released(seq);
+    this.forgetRef(seq);
     this.port.releaseCollected(seq);
   }
 
   private letGo(seq: Seq): void {
     if (this.isClosed) return;
-    this.waits.released(seq);
+    this.forgetRef(seq);
     this.port.release(seq);
+  }
+
+  private forgetRef(seq: Seq): void {
+    this.waits.released(seq);
+    if (this.copying.size > 0) this.copying.delete(seq);
   }
 
   // ── put ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -260,12 +267,14 @@ export class Client {
     return this.storeClient;
   }
 
-  put(value: unknown): Ref {
-    return this.run(() => this.putNow(value));
+  /** @param copies how many nodes are to keep it. */
+  put(value: unknown, copies = 1): Ref {
+    return this.run(() => this.putNow(value, copies));
   }
 
-  private putNow(value: unknown): Ref {
+  private putNow(value: unknown, copies: number): Ref {
     const packed = this.encodePut(value);
+    if (copies > 1) return this.putCopied(packed, copies);
     if (packed.byteLength <= INLINE_BYTES_MAX && packed.nested.length === 0) {
       return new Ref(this, this.takeSeqs(1), packed.toBytes());
     }
@@ -282,9 +291,25 @@ export class Client {
   private putPacked(packed: Shippable, site: string): Ref {
     const { store } = this;
     if (packed.byteLength <= INLINE_BYTES_MAX || !store) return this.putInline(packed);
+    return this.putStored(packed, this.storePacked(store, packed, site));
+  }
+
+  private storePacked(store: StoreClient, packed: Shippable, site: string): StoreKey {
     this.tellReleases(packed.byteLength);
-    const key = store.put(packed.byteLength, site, (target) => packed.writeInto(target));
-    return this.putStored(packed, key);
+    return store.put(packed.byteLength, site, (target) => packed.writeInto(target));
+  }
+
+  /** Other nodes can have only what is in the store, however small. */
+  private putCopied(packed: Shippable, copies: number): Ref {
+    const { store } = this;
+    if (store) return this.putStored(packed, this.storePacked(store, packed, callSite()), copies);
+    this.warnOfCopies(copies);
+    return this.putInline(packed);
+  }
+
+  private warnOfCopies(copies: number): void {
+    const message = `put() was asked for ${copies} copies, and an inline run has one process: the value is lost with it`;
+    this.options.onWarning("copies", message);
   }
 
   /**
@@ -298,16 +323,20 @@ export class Client {
     this.port.flush();
   }
 
-  putAsync(value: unknown): Promise<Ref> {
-    return this.run(() => this.putLater(value));
+  /** @param copies how many nodes are to keep it, and do when this resolves. */
+  putAsync(value: unknown, copies = 1): Promise<Ref> {
+    return this.run(() => this.putLater(value, copies));
   }
 
-  private async putLater(value: unknown): Promise<Ref> {
+  private async putLater(value: unknown, copies: number): Promise<Ref> {
     const packed = this.encodePut(value);
     const { store } = this;
-    if (packed.byteLength <= INLINE_BYTES_MAX || !store) return this.putInline(packed);
+    if (copies > 1 && !store) this.warnOfCopies(copies);
+    if (!store || (copies === 1 && packed.byteLength <= INLINE_BYTES_MAX)) return this.putInline(packed);
     const key = await store.putAsync(packed.byteLength, callSite(), (target) => packed.writeInto(target));
-    return this.putStored(packed, key);
+    const ref = this.putStored(packed, key, copies);
+    if (copies > 1) await this.wait([ref], 1, {});
+    return ref;
   }
 
   private putInline(packed: Shippable): Ref {
@@ -316,9 +345,11 @@ export class Client {
     return this.track(seq);
   }
 
-  private putStored(packed: Shippable, key: number): Ref {
+  private putStored(packed: Shippable, key: number, copies = 1): Ref {
     const seq = this.takeSeqs(1);
-    this.port.put(seq, { at: "stored", key, size: packed.byteLength, nested: this.values.nested(packed) });
+    const stored = { at: "stored", key, size: packed.byteLength, nested: this.values.nested(packed) } as const;
+    if (copies > 1) this.copying.add(seq);
+    this.port.put(seq, copies > 1 ? { ...stored, copies } : stored);
     return this.track(seq);
   }
 
@@ -521,7 +552,10 @@ export class Client {
     return {
       value: (seq, value) => this.arrived(seq, value),
       pinned: (seq, pinned) => this.arrivedPinned(seq, pinned),
-      ready: (seq) => this.waits.ready(seq),
+      ready: (seq) => {
+        this.copying.delete(seq);
+        this.waits.ready(seq);
+      },
       streamItem: (stream, item) => this.streamItem(stream, item),
       streamValue: (stream, bytes) => this.streamValue(stream, bytes),
       streamEnd: (stream) => this.streamEnd(stream),
@@ -566,7 +600,7 @@ export class Client {
     for (const other of others) if (this.gets.add(seq, other)) this.port.want([seq]);
     const ref = first.get.refs[first.index];
     if (ref) {
-      ref.isReady = true;
+      ref.isReady = !this.copying.has(seq);
       ref.wasViewed = true;
       this.viewed.set(ref, pinned.key);
     }

@@ -70,6 +70,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
     isAlive,
     canonical: actors.canonical,
     backUp: (key, value) => effects.backUp?.(key, value),
+    keepUp: (value) => effects.keepUp?.(value),
   });
   const kept = createKeptValues(holds, actors.canonical);
   const waits = createDeadlockFinder();

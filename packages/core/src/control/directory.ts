@@ -17,7 +17,14 @@ import {
   type ProcessId,
   type StoredName,
 } from "../base/mod.ts";
-import type { ObjectLost, ObjectPublish, ObjectState, ObjectUnread, ValueRecord } from "../wire/messages.ts";
+import type {
+  ObjectLost,
+  ObjectPublish,
+  ObjectState,
+  ObjectUnread,
+  StoredValue,
+  ValueRecord,
+} from "../wire/messages.ts";
 import { packFailure } from "../wire/mod.ts";
 import type { HoldTable } from "./holds.ts";
 import type { Home } from "./homes.ts";
@@ -51,6 +58,8 @@ export interface DirectoryOut {
   canonical(key: HeldKey): HeldKey;
   /** The heir is to keep the value; undefined: no more. */
   backUp(key: ObjectKey, value: ValueRecord | undefined): void;
+  /** A value that others have put here, whose heir this home is, and of which several nodes are to keep a copy. */
+  keepUp(value: StoredValue): void;
 }
 
 export interface Directory {
@@ -331,6 +340,7 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
         const record = recordOf(key);
         record.isPublished = true;
         setValue(key, record, value);
+        if (value.at === "stored" && value.copies !== undefined) out.keepUp(value);
       }
     },
 

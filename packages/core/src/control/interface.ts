@@ -12,6 +12,7 @@ import type {
   FromNode,
   HomeMessage,
   Query,
+  StoredValue,
   ValueRecord,
   WorkerAddress,
   WorkerDeath,
@@ -89,6 +90,8 @@ export interface ControlEffects {
   killWorker(workerId: WorkerId, intended: string): void;
   /** In a cluster: the heir of this home is to keep this value; undefined: no more. */
   backUp?(key: ObjectKey, value: ValueRecord | undefined): void;
+  /** In a cluster: so many nodes as it says are to keep this value, which is this home's from now on. */
+  keepUp?(value: StoredValue): void;
   /** Published objects that nobody holds any more. */
   freeStored(names: readonly StoredName[]): void;
   /** In a cluster: that it was created is written down, or that nothing comes of it. */

@@ -245,7 +245,7 @@ class IoThread {
         if (asked.isGranted) engine.actors.received(asked.actorId);
         return;
       case "put-stored":
-        engine.objects.put(asked.seq, { at: "stored", key: asked.key, size: asked.size, nested: asked.nested });
+        engine.objects.put(asked.seq, { ...asked, at: "stored" });
         return;
       case "expect":
         runtime.expect(asked.seq, asked.value);

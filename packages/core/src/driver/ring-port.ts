@@ -178,7 +178,8 @@ export class RingPort implements OwnerPort {
 
   put(seq: Seq, value: ProgramValue): void {
     if (value.at === "stored") {
-      this.tell({ t: "put-stored", seq, key: value.key, size: value.size, nested: value.nested });
+      const { key, size, copies, nested } = value;
+      this.tell({ t: "put-stored", seq, key, size, nested, ...(copies !== undefined && { copies }) });
       return;
     }
     const { out } = this;

@@ -24,6 +24,7 @@ export type Asked =
       readonly seq: Seq;
       readonly key: number;
       readonly size: number;
+      readonly copies?: number;
       readonly nested: readonly NestedRef[];
     }
   | { readonly t: "expect"; readonly seq: Seq; readonly value: ExpectedValue }

@@ -34,6 +34,7 @@ import { LeaseDivisions } from "./lease-divisions.ts";
 import { LoopLag } from "./loop-lag.ts";
 import { Quotas } from "./quotas.ts";
 import type { Refusals } from "./refusals.ts";
+import { storeRooms } from "./store-rooms.ts";
 import { sumUp } from "./waiting-demands.ts";
 
 export interface HeadRuntimeOptions {
@@ -289,6 +290,8 @@ export class HeadRuntime implements Host {
           void this.explain(message).then((answer) => this.send(nodeId, answer));
         else if (isAboutQuotas(message)) void this.quota(message).then((answer) => this.send(nodeId, answer));
         else if (isAboutGroups(message)) void this.groups.answer(message).then((answer) => this.send(nodeId, answer));
+        else if (message.method === "store-rooms")
+          this.send(nodeId, { t: "answer", id: message.id, result: storeRooms(this.members.all(), nodeId) });
         else this.send(nodeId, this.answer(message));
         return;
       case "answer":

@@ -53,6 +53,8 @@ export interface ExplanationsEffects {
   holds(key: ObjectKey): ObjectHolds;
   /** Tags of nodes, with whether they have all of it. */
   copies(name: StoredName): readonly (readonly [tag: string, isWhole: boolean])[];
+  /** How many nodes are to keep it, of those that are put with copies. */
+  copiesWanted(name: StoredName): number | undefined;
   /** For people: "driver 4711". */
   describeProcess(process: ProcessId): string | undefined;
 }
@@ -189,6 +191,8 @@ export class Explanations {
       sentences.push(
         `It was made at ${maker}; ${others.length === 0 ? "no other node has a copy" : `copies are at ${listed(others, COPIES_NAMED_MAX)}`}.`,
       );
+      const wanted = this.effects.copiesWanted(name);
+      if (wanted !== undefined) sentences.push(`${wanted} nodes are to keep it.`);
       if (coming > 0) sentences.push(`${coming} more ${coming === 1 ? "node is" : "nodes are"} getting one.`);
     }
     const { isPublished, holders, pins } = this.effects.holds(key);

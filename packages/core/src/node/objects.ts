@@ -14,11 +14,24 @@ import {
   storedNameTag,
   type WorkerId,
 } from "../base/ids.ts";
-import { BulkLinks, Copies, PRIORITY, type Pulled, Pulls, type Reading, serveBulk, type Tag } from "../pull/mod.ts";
+import {
+  BulkLinks,
+  Copies,
+  PRIORITY,
+  type Pulled,
+  Pulls,
+  type Reading,
+  type StoreRoom,
+  serveBulk,
+  type Tag,
+} from "../pull/mod.ts";
 import type { OwnedKey, StoreServer } from "../store/mod.ts";
 import type { BulkConnection } from "../transport/mod.ts";
 import type { AboutCopies } from "../wire/cluster-messages.ts";
-import type { StorePin, StorePinned } from "../wire/messages.ts";
+import type { StoreCopied, StoreCopies, StoredValue, StorePin, StorePinned } from "../wire/messages.ts";
+
+/** While no node has room for copies that are missing, it is looked again so often. */
+const ROOM_AGAIN_MS = 2_000;
 
 export interface NodeObjectsOptions {
   readonly nodeId: NodeId;
@@ -36,6 +49,12 @@ export interface NodeObjectsOptions {
   resolve(home: Tag): Tag;
   /** A node that lives on and is none of these. */
   keeper(besides: ReadonlySet<Tag>): Tag | undefined;
+  /** It lives on, and does not end with its driver. */
+  mayKeep(node: Tag): boolean;
+  /** Nodes that could keep something, this one among them, the ones with the most room first. */
+  findRooms(): Promise<readonly StoreRoom[]>;
+  /** Copies that a process has asked for are there. */
+  onCopied(process: ProcessId, copied: StoreCopied): void;
   /** Another node keeps an object of this one. */
   onMoved(): void;
   /** A connection on which the node is asked for objects. */
@@ -56,6 +75,8 @@ export class NodeObjects {
   private readonly links: BulkLinks;
   /** Objects that are to be kept elsewhere, because this node ends: whether they are. */
   private readonly moving = new Map<StoredName, boolean>();
+  private isFindingRoom = false;
+  private roomTimer: NodeJS.Timeout | undefined;
 
   constructor(options: NodeObjectsOptions) {
     this.options = options;
@@ -64,7 +85,10 @@ export class NodeObjects {
     this.here = here;
     this.links = new BulkLinks(dial);
     const send = (to: Tag, message: AboutCopies): void => this.send(to, message);
-    this.copies = new Copies({ send, isDead, keeper: options.keeper });
+    this.copies = new Copies({
+      ...{ send, isDead, keeper: options.keeper, mayKeep: options.mayKeep },
+      findRoom: (isAgain) => this.findRoom(isAgain),
+    });
     this.pulls = new Pulls({
       ...{ here, self, store, capacityBytes, send, nowMs },
       isHomeDead: (home) => isDead(resolve(home)),
@@ -77,6 +101,40 @@ export class NodeObjects {
   private send(to: Tag, message: AboutCopies): void {
     if (this.options.resolve(to) === this.here) this.hear(this.here, message);
     else this.options.send(to, message);
+  }
+
+  // ── copies that are to be kept ─────────────────────────────────────────────────────────────────────────────────────
+
+  /** A process of this node has put it, and so many nodes are to keep it. */
+  keepUp(process: ProcessId, { name, size, copies }: Omit<StoreCopies, "t">): void {
+    this.copies.keepUp(name, size, copies, (kept) => {
+      const words = `put() was asked for ${copies} copies on different nodes, and ${kept === 1 ? "only one node" : `only ${kept} nodes`} can have one: more are made when nodes join`;
+      this.options.onCopied(process, { t: "store-copied", name, ...(kept < copies && { warning: words }) });
+    });
+  }
+
+  /** A home that is dead had to see to it, and this one is its heir. */
+  keepUpInherited({ name, size, copies = 1 }: StoredValue): void {
+    this.copies.keepUp(name, size, copies);
+  }
+
+  nodesChanged(): void {
+    this.copies.nodesChanged();
+  }
+
+  private findRoom(isAgain: boolean): void {
+    if (this.isFindingRoom || (isAgain && this.roomTimer)) return;
+    clearTimeout(this.roomTimer);
+    this.roomTimer = undefined;
+    if (isAgain) {
+      this.roomTimer = setTimeout(() => this.findRoom(false), ROOM_AGAIN_MS).unref();
+      return;
+    }
+    this.isFindingRoom = true;
+    void this.options.findRooms().then((rooms) => {
+      this.isFindingRoom = false;
+      this.copies.found(rooms);
+    });
   }
 
   pin(process: ProcessId, { values, isArgument }: Omit<StorePin, "t">): void {
@@ -190,6 +248,11 @@ export class NodeObjects {
     return objects.every(({ name }) => this.moving.get(name));
   }
 
+  /** How many nodes are to keep it, of an object whose home is here. */
+  copiesWanted(name: StoredName): number | undefined {
+    return this.copies.wanted(name);
+  }
+
   /** Which nodes have copies, of an object whose home is here. */
   copiesOf(name: StoredName): ReturnType<Copies["of"]> {
     return this.copies.of(name);
@@ -229,6 +292,7 @@ export class NodeObjects {
   }
 
   close(): void {
+    clearTimeout(this.roomTimer);
     this.links.close();
   }
 }

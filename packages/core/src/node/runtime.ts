@@ -37,6 +37,7 @@ import {
   type Router,
   type StateStore,
 } from "../control/mod.ts";
+import type { StoreRoom } from "../pull/mod.ts";
 import {
   LeaseEngine,
   type ResourcePool,
@@ -101,6 +102,7 @@ import { NodePeers } from "./peers.ts";
 import { ProcessWatch } from "./process-watch.ts";
 import { Recording } from "./recording.ts";
 import type { SpawnOptions, StartedWorker } from "./spawn.ts";
+import { findStoreRooms } from "./store-rooms.ts";
 import { SubmissionWatch } from "./submission-watch.ts";
 import { nodeHolder, Succession } from "./succession.ts";
 import { Timeline } from "./timeline.ts";
@@ -342,6 +344,9 @@ export class NodeRuntime {
       isDead: (tag) => this.isDeadHome(tag),
       resolve: (tag) => this.neighbours.resolve(tag),
       keeper: (besides) => this.keeper(besides),
+      mayKeep: (tag) => this.mayKeep(tag),
+      findRooms: () => this.findRooms(),
+      onCopied: (process, copied) => this.send(process, copied),
       onMoved: () => {
         this.drain.look();
         this.succession.moved();
@@ -489,6 +494,7 @@ export class NodeRuntime {
       deputy: (owner, seq) => this.deputies.explain(owner, seq),
       holds: (key) => this.control.holdsOf(key),
       copies: (name) => this.objects.copiesOf(name),
+      copiesWanted: (name) => this.objects.copiesWanted(name),
       describeProcess: (process) => {
         const member = this.members.get(process);
         return member && `${member.role} ${member.pid}`;
@@ -504,6 +510,7 @@ export class NodeRuntime {
         killWorker: (workerId, intended) => this.pool.kill(workerId, intended),
         freeStored: (names) => this.objects.free(names),
         backUp: (key, value) => this.succession.backUp(key, value),
+        keepUp: (value) => this.objects.keepUpInherited(value),
         persist: persistThrough(state),
         explainRequest: (requestId) => this.engine.explainRequest(requestId, Date.now()) ?? { sentences: [] },
       },
@@ -617,6 +624,7 @@ export class NodeRuntime {
   private nodesChanged(): void {
     this.watch.nodesChanged();
     this.broker.clustered(this.neighbours.size > 0);
+    this.objects.nodesChanged();
   }
 
   private fromNode(from: NodeId, message: BetweenNodes): void {
@@ -695,6 +703,28 @@ export class NodeRuntime {
     const able = [...this.neighbours.all()].filter(([tag, { state }]) => state === "alive" && !besides.has(tag));
     // One that only dials out ends with its driver.
     return (able.find(([, { address }]) => address !== null) ?? able[0])?.[0];
+  }
+
+  private mayKeep(tag: Home): boolean {
+    if (tag !== nodeTag(this.config.nodeId)) {
+      const node = this.neighbours.get(tag);
+      return node?.state === "alive" && node.address !== null;
+    }
+    const endsWithDriver = this.config.cluster !== undefined && this.description.address === null;
+    return !endsWithDriver && !this.drain.hasBegun && !this.isStopping;
+  }
+
+  private findRooms(): Promise<readonly StoreRoom[]> {
+    const { usedBytes, unsealedBytes, capacityBytes } = this.store.stats();
+    return findStoreRooms({
+      ask: () => this.cluster?.query("store-rooms", null),
+      others: () => this.neighbours.all(),
+      own: () => ({
+        node: nodeTag(this.config.nodeId),
+        freeBytes: capacityBytes - usedBytes + unsealedBytes,
+        labels: this.description.labels,
+      }),
+    });
   }
 
   /** Drivers, workers, and who stands in for workers. */
@@ -1009,6 +1039,9 @@ export class NodeRuntime {
       }
       case "store-free":
         this.objects.free(message.names);
+        return;
+      case "store-copies":
+        this.objects.keepUp(from, message);
         return;
       case "store-pin":
         this.objects.pin(from, message);

@@ -143,6 +143,9 @@ export class OwnerEngine {
         else this.effects.unreadFailure(notice.name, notice.bytes);
         return true;
       }
+      case "store-copied":
+        this.objects.onCopied(message);
+        return true;
       case "store-pinned":
         return this.objects.onPinned(message);
       case "actor-state":

@@ -21,7 +21,7 @@ import {
   type StoredName,
   storedName,
 } from "../base/ids.ts";
-import { packFailure, type StoreKey, type StorePinned, type ValueRecord } from "../wire/mod.ts";
+import { packFailure, type StoreCopied, type StoreKey, type StorePinned, type ValueRecord } from "../wire/mod.ts";
 import type { OwnerEffects } from "./effects.ts";
 import { HoldTable } from "./holds.ts";
 import { plainValue } from "./kept-bytes.ts";
@@ -37,7 +37,14 @@ const BORROWED_BYTES = 64;
 /** A value as the program hands it over: refs inside are named as the program names them. */
 export type ProgramValue =
   | { readonly at: "inline"; readonly bytes: Uint8Array; readonly nested: readonly NestedRef[] }
-  | { readonly at: "stored"; readonly key: StoreKey; readonly size: number; readonly nested: readonly NestedRef[] };
+  | {
+      readonly at: "stored";
+      readonly key: StoreKey;
+      readonly size: number;
+      /** How many nodes are to keep it; left out: this one. */
+      readonly copies?: number;
+      readonly nested: readonly NestedRef[];
+    };
 
 /** A value that there is when the node answers a question with true; one that it answers with false is asked again. */
 export interface ExpectedValue {
@@ -71,6 +78,8 @@ export class ObjectTable {
   private readonly subscribed = new Map<ObjectKey, ObjectRecord[]>();
   /** Stored values on their way to the program. */
   private readonly pinning = new Map<StoredName, ObjectRecord[]>();
+  /** What was put and is being copied to other nodes. */
+  private readonly copying = new Map<StoredName, ObjectRecord>();
   private keptBytes = 0;
   private keptBytesTold = 0;
   private nextEngineSeq: number;
@@ -127,9 +136,13 @@ export class ObjectTable {
     const record = this.create(seq);
     if (value.at === "inline") this.setValue(record, { ...value, nested });
     else {
-      const { key, size } = value;
+      const { key, size, copies = 1 } = value;
       const home = this.here;
-      this.setValue(record, { at: "stored", name: storedName(home, key), size, home, nested });
+      const name = storedName(home, key);
+      this.setValue(record, { at: "stored", name, size, home, ...(copies > 1 && { copies }), nested });
+      if (copies === 1) return;
+      this.copying.set(name, record);
+      this.effects.toNode({ t: "store-copies", name, size, copies });
     }
   }
 
@@ -210,11 +223,26 @@ export class ObjectTable {
   /** The program asks to know when there is a value, without the value. */
   watch(seq: Seq): void {
     const record = this.get(seq);
-    if (record.value) this.effects.ready(seq);
+    if (record.value && !this.isCopying(record)) this.effects.ready(seq);
     else {
       record.isWatched = true;
       this.subscribe(record);
     }
+  }
+
+  /** Copies that were asked for are still missing: its value can be had, and it is not ready for who waits. */
+  private isCopying({ value }: ObjectRecord): boolean {
+    return this.copying.size > 0 && value?.at === "stored" && this.copying.has(value.name);
+  }
+
+  onCopied({ name, warning }: StoreCopied): void {
+    if (warning !== undefined) this.effects.warn("copies", warning);
+    const record = this.copying.get(name);
+    this.copying.delete(name);
+    if (!record?.isWatched) return;
+    record.isWatched = false;
+    this.effects.ready(record.seq);
+    if (record.uses <= 0) this.finish(record);
   }
 
   /** Makes a call wait for its argument; false when there is nothing to wait for. */
@@ -279,6 +307,7 @@ export class ObjectTable {
   lose(record: ObjectRecord, error: { code: string; kind: "lost" | string; message: string }): void {
     const { task, value } = record;
     if (value?.at !== "stored") return;
+    this.copying.delete(value.name);
     let { message } = error;
     record.value = undefined;
     this.holds.drop(value.nested);
@@ -390,6 +419,7 @@ export class ObjectTable {
   private freeValue(record: ObjectRecord): void {
     const { value } = record;
     this.keep(record, 0);
+    if (this.isCopying(record) && value?.at === "stored") this.copying.delete(value.name);
     if (record.isForeign) {
       // Only a copy of what is known elsewhere; the hold on it stays for as long as lineage may need it.
       record.value = undefined;

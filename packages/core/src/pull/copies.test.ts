@@ -19,6 +19,8 @@ function copiesAt(dead: Tag[] = []) {
     },
     isDead: (node) => dead.includes(node),
     keeper: (besides) => [B, C, D].find((node) => !besides.has(node)),
+    mayKeep: (node) => !dead.includes(node),
+    findRoom: (isAgain) => void said.push(isAgain ? "find room later" : "find room"),
   });
   const take = (): string[] => {
     const taken = said;
@@ -131,6 +133,8 @@ test("over random lives of nodes, no copy is left behind and none is lost while 
     const copies: Copies = new Copies({
       isDead: (node) => dead.has(node),
       keeper: () => undefined,
+      mayKeep: () => true,
+      findRoom() {},
       send: (to, message) =>
         void inbox.push(() => {
           if (dead.has(to)) return;

@@ -8,6 +8,7 @@
  *    way, so a copy is never begun of what was freed; from then on this record knows of all that there are.
  * 4. The maker's object stays until it is freed; copies go when their memory is needed. When the maker dies, one copy is
  *    chosen to stay in its place. A node that is about to end has that done before.
+ * 5. Of some, several are to stay: see replicas.ts.
  */
 import { type StoredName, storedNameTag } from "../base/ids.ts";
 import type {
@@ -19,6 +20,7 @@ import type {
   CopyMoved,
   CopyWant,
 } from "../wire/cluster-messages.ts";
+import { type Made, Replicas, type StoreRoom } from "./replicas.ts";
 
 /** The tag of a node. */
 export type Tag = string;
@@ -29,6 +31,10 @@ export interface CopiesEffects {
   isDead(node: Tag): boolean;
   /** A node that lives on and is none of these; undefined when there is none. */
   keeper(besides: ReadonlySet<Tag>): Tag | undefined;
+  /** One that is to live on, and does not end with its driver. */
+  mayKeep(node: Tag): boolean;
+  /** Answered by {@link Copies.found}: at once, or, when it is asked for again, after a while. */
+  findRoom(isAgain: boolean): void;
 }
 
 interface Holder {
@@ -63,9 +69,21 @@ export class Copies {
   private readonly moves = new Map<StoredName, Move>();
   /** Of homes that are dead: of which nobody has said yet that they are needed. */
   private readonly unclaimed = new Set<StoredName>();
+  private readonly replicas: Replicas;
 
   constructor(effects: CopiesEffects) {
     this.effects = effects;
+    this.replicas = new Replicas({
+      holders: (name) => (this.unclaimed.has(name) ? NOBODY : (this.records.get(name)?.holders ?? NOBODY)),
+      mayKeep: effects.mayKeep,
+      keep: (node, name) => {
+        const holder = this.records.get(name)?.holders.get(node);
+        if (holder) this.keepAt(name, node, holder);
+      },
+      bring: (node, name, size) => effects.send(node, { t: "copy-want", name, size }),
+      letGo: (node, name) => effects.send(node, { t: "copy-moved", name }),
+      findRoom: effects.findRoom,
+    });
   }
 
   get size(): number {
@@ -76,6 +94,31 @@ export class Copies {
   of(name: StoredName): readonly (readonly [tag: Tag, isWhole: boolean])[] {
     const { holders = new Map<Tag, Holder>() } = this.records.get(name) ?? {};
     return [...holders].map(([tag, { isComplete }]) => [tag, isComplete]);
+  }
+
+  /** So many nodes are to keep one of it from now on. @param made is called once, when they do or no more nodes can. */
+  keepUp(name: StoredName, size: number, copies: number, made?: Made): void {
+    const maker = storedNameTag(name);
+    if (made && !this.records.has(name)) {
+      const origin: Holder = { ...newHolder(), isComplete: true, isKept: true };
+      this.records.set(name, { name, holders: new Map([[maker, origin]]), waiting: undefined });
+    }
+    this.replicas.keepUp(name, size, copies, made);
+  }
+
+  /** How many are to be kept; undefined: one. */
+  wanted(name: StoredName): number | undefined {
+    return this.replicas.wanted(name);
+  }
+
+  /** Nodes that could keep something, those with the most room first. */
+  found(rooms: readonly StoreRoom[]): void {
+    this.replicas.found(rooms);
+  }
+
+  /** A node has joined, or goes on after all. */
+  nodesChanged(): void {
+    this.replicas.nodesChanged();
   }
 
   locate(from: Tag, name: StoredName, failed?: CopyLocate["failed"]): void {
@@ -115,9 +158,11 @@ export class Copies {
       if (isHeld) this.effects.send(from, { t: "copy-free", names: [name] });
       return;
     }
+    const wasAsked = this.replicas.answered(name, from, isHeld);
     if (!isHeld) {
       this.lost(record, from);
       this.moveOn(name, from);
+      this.replicas.look(name);
       return;
     }
     const holder = record.holders.get(from) ?? newHolder();
@@ -127,11 +172,17 @@ export class Copies {
     holder.unreachable.clear();
     const move = this.moves.get(name);
     if (move && move.from !== from) this.moved(name, move, from, holder);
+    else if (wasAsked) this.keepAt(name, from, holder);
     else if (!this.hasKept(record)) this.keepOne(record);
+    this.replicas.look(name);
   }
 
   /** The node ends before long; somebody else is to keep what it has. */
   move(from: Tag, name: StoredName, size: number): void {
+    if (this.replicas.has(name)) {
+      this.replicas.leave(name, from);
+      return;
+    }
     const move: Move = { from, size, asked: new Set([from]), keeper: undefined };
     for (const [node, holder] of this.records.get(name)?.holders ?? []) {
       if (node !== from && holder.isComplete) {
@@ -145,8 +196,7 @@ export class Copies {
 
   private moved(name: StoredName, { from }: Move, keeper: Tag, holder: Holder): void {
     this.moves.delete(name);
-    holder.isKept = true;
-    this.effects.send(keeper, { t: "copy-keep", name });
+    this.keepAt(name, keeper, holder);
     this.effects.send(from, { t: "copy-moved", name });
   }
 
@@ -184,8 +234,10 @@ export class Copies {
   claimed(needed: (names: ReadonlySet<StoredName>) => Iterable<StoredName>): void {
     for (const name of needed(this.unclaimed)) this.unclaimed.delete(name);
     const names = [...this.unclaimed];
+    const inherited = [...this.records.keys()].filter((name) => this.replicas.has(name));
     this.unclaimed.clear();
     this.free(names);
+    for (const name of inherited) this.replicas.look(name);
   }
 
   /** Their last references are gone. */
@@ -196,6 +248,7 @@ export class Copies {
       this.records.delete(name);
       this.moves.delete(name);
       this.unclaimed.delete(name);
+      this.replicas.free(name);
       const nodes = new Set([storedNameTag(name), ...(record?.holders.keys() ?? [])]);
       for (const from of record?.waiting ?? []) this.effects.send(from, { t: "copy-from", name, source: null });
       for (const node of nodes) {
@@ -211,7 +264,9 @@ export class Copies {
     for (const record of [...this.records.values()]) {
       if (record.waiting && storedNameTag(record.name) === node) this.checked(record.name, false);
       else this.lost(record, node);
+      this.replicas.look(record.name);
     }
+    this.replicas.nodeDied(node);
     for (const [name, move] of [...this.moves]) {
       if (move.from === node) this.moves.delete(name);
       else this.moveOn(name, node);
@@ -283,7 +338,7 @@ export class Copies {
     const holder = holders.get(node);
     if (!holder) return;
     holders.delete(node);
-    if (holder.isKept) this.keepOne(record);
+    if (holder.isKept && !this.hasKept(record)) this.keepOne(record);
     if (holders.size === 0) this.records.delete(name);
   }
 
@@ -295,11 +350,17 @@ export class Copies {
   private keepOne({ name, holders }: CopyRecord): void {
     for (const [node, holder] of holders) {
       if (!holder.isComplete) continue;
-      holder.isKept = true;
-      this.effects.send(node, { t: "copy-keep", name });
+      this.keepAt(name, node, holder);
       return;
     }
   }
+
+  private keepAt(name: StoredName, node: Tag, holder: Holder): void {
+    holder.isKept = true;
+    this.effects.send(node, { t: "copy-keep", name });
+  }
 }
+
+const NOBODY: ReadonlyMap<Tag, Holder> = new Map();
 
 const newHolder = (): Holder => ({ isComplete: false, isKept: false, source: undefined, unreachable: new Set() });

@@ -2,3 +2,4 @@ export { BulkLinks, type Fetch, GoneError } from "./bulk-links.ts";
 export { type Reading, serveBulk } from "./bulk-server.ts";
 export { Copies, type Tag } from "./copies.ts";
 export { PRIORITY, type Pulled, Pulls } from "./pulls.ts";
+export type { StoreRoom } from "./replicas.ts";

@@ -43,6 +43,8 @@ interface Pull extends Pulled {
   waiting: ProcessId[];
   readonly ended: AbortController;
   readonly readers: Set<PartialReading>;
+  /** It is to stay as the object itself would. */
+  isKept: boolean;
   /** Bytes that are there. */
   received: number;
   room: Room | undefined;
@@ -78,9 +80,9 @@ export class Pulls {
     else this.want(value, priority).waiting.push(process);
   }
 
-  /** Brings it here though nobody here has asked for it. */
+  /** Brings it here though nobody here has asked for it, to stay. */
   copy(value: Pulled): void {
-    if (this.keyOf(value.name) === undefined) this.want(value, PRIORITY.copy);
+    if (this.keyOf(value.name) === undefined) this.want(value, PRIORITY.copy).isKept = true;
     else this.options.send(value.home, { t: "copy-held", name: value.name, isHeld: true });
   }
 
@@ -102,7 +104,14 @@ export class Pulls {
     const { name, size, home } = value;
     pull = {
       ...{ name, size, home, priority, received: 0 },
-      ...{ waiting: [], readers: new Set(), ended: new AbortController(), room: undefined, located: undefined },
+      ...{
+        waiting: [],
+        isKept: false,
+        readers: new Set(),
+        ended: new AbortController(),
+        room: undefined,
+        located: undefined,
+      },
     };
     this.pulls.set(name, pull);
     this.queue.push(pull);
@@ -134,9 +143,10 @@ export class Pulls {
       pull.ended.signal.throwIfAborted();
       pull.room = await store.makeRoom(size, CALL_SITE);
       await this.receive(pull, pull.room);
-      const key = pull.room.seal(self, true);
+      const { isKept } = pull;
+      const key = pull.room.seal(self, !isKept);
       this.pulls.delete(name);
-      this.copies.set(name, { name, size, home, key, isKept: false });
+      this.copies.set(name, { name, size, home, key, isKept });
       this.names.set(key, name);
       for (const reader of pull.readers) reader.sealed(store.open(key));
       for (const process of pull.waiting) store.pin(process, [key]);

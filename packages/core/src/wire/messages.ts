@@ -29,6 +29,8 @@ export interface StoredValue {
   readonly size: number;
   /** The tag of its owner's node, which knows where there are copies of it, and has them freed. */
   readonly home: string;
+  /** How many nodes are to keep it, for whoever becomes its home; one when left out. */
+  readonly copies?: number;
   readonly nested: readonly ObjectKey[];
 }
 /** Names a sealed object within one node's store; never reused there. */
@@ -275,6 +277,11 @@ export interface StoreFree {
   readonly t: "store-free";
   readonly names: readonly StoredName[];
 }
+/** So many nodes are to keep this, which the sender has put; answered by {@link StoreCopied}. */
+export interface StoreCopies extends Pick<StoredValue, "name" | "size"> {
+  readonly t: "store-copies";
+  readonly copies: number;
+}
 /** Makes stored objects resident and pins them for this process; answered by {@link StorePinned}, one for each. */
 export interface StorePin {
   readonly t: "store-pin";
@@ -495,6 +502,7 @@ export type ToNode =
   | TemplateDrop
   | LogOpened
   | StoreFree
+  | StoreCopies
   | StorePin
   | StoreUnpin
   | StoreClaims
@@ -670,6 +678,13 @@ export interface HandedNotice {
     | { readonly kind: "unread-failure"; readonly name: string; readonly bytes: Uint8Array }
     | { readonly kind: "warning"; readonly code: string; readonly message: string };
 }
+/** Nodes keep it, as many as were wanted, or as there are. */
+export interface StoreCopied {
+  readonly t: "store-copied";
+  readonly name: StoredName;
+  /** For people: why it is fewer. */
+  readonly warning?: string;
+}
 /** An object is in memory at `offset`, and stays until unpinned. `error` is a packed error (lost, disk failed). */
 export interface StorePinned {
   readonly t: "store-pinned";
@@ -805,6 +820,7 @@ export type FromNode =
   | HandedEnded
   | HandedNotice
   | StorePinned
+  | StoreCopied
   | StoreOrphans
   | ActorState
   | ActorStart

@@ -100,6 +100,13 @@ export interface WaitingDemand {
   readonly why: string;
 }
 
+/** How much room there is in the store of a node that may keep something for others. */
+export interface StoreRoomInfo {
+  readonly nodeId: NodeId;
+  readonly freeBytes: number;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
 export interface Queries {
   /** Answered when they can be imported. */
   "obtain-code": { params: CodeWanted; result: CodeObtained };
@@ -116,6 +123,8 @@ export interface Queries {
   "find-group": { params: { name: string; namespace: string }; result: GroupRequest | null };
   nodes: { params: null; result: readonly NodeInfo[] };
   heads: { params: null; result: HeadsInfo };
+  /** Of the head, by a node: others with room in their stores, the most first; not all of many. */
+  "store-rooms": { params: null; result: readonly StoreRoomInfo[] };
   /** Of the head, by a tool: the next piece of a backup of its state; null after the last one. */
   backup: { params: null; result: { readonly bytes: Uint8Array | null } };
   "available-resources": { params: null; result: Resources };

@@ -74,6 +74,9 @@ class TestNode {
       },
       isDead: (to) => cluster.dead.has(to),
       keeper: (besides) => [...cluster.nodes.keys()].find((one) => !besides.has(one)),
+      mayKeep: (to) => cluster.nodes.has(to),
+      findRooms: () => Promise.reject(new Error("nothing is put with copies")),
+      onCopied: () => {},
       onMoved: () => {},
       dial: async (to) =>
         dialBulk({ address: cluster.nodes.get(to)?.proxy.address ?? "127.0.0.1:1", token: TOKEN, who: {} }),
