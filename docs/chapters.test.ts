@@ -20,16 +20,21 @@ const programs = mkdtempSync(join(root, ".cache/chapters-"));
 afterAll(() => rmSync(programs, { recursive: true, force: true }));
 
 test("programs compile and print what is said", async () => {
-  // The others are parts of programs.
-  const program = blocks("clusters.md", "ts").find((block) => block.includes("mobula/testing")) ?? "";
-  const [output] = blocks("clusters.md", "text");
-  writeFileSync(join(programs, "cluster.ts"), program);
+  const chaptersWithOne = ["clusters.md", "failures.md"];
+  for (const name of chaptersWithOne) {
+    // The others are parts of programs.
+    const program = blocks(name, "ts").find((block) => block.includes("mobula/testing")) ?? "";
+    writeFileSync(join(programs, name.replace(".md", ".ts")), program);
+  }
   const config = join(programs, "tsconfig.json");
   writeFileSync(config, JSON.stringify({ extends: "../../tsconfig.json", include: ["*.ts"] }));
   const tsc = join(root, "node_modules/typescript/bin/tsc");
   await expect(run(process.execPath, [tsc, "-p", config])).resolves.toMatchObject({ stdout: "" });
-  const { stdout } = await run(process.execPath, ["--conditions=mobula-source", join(programs, "cluster.ts")]);
-  expect(stdout).toBe(output);
+  for (const name of chaptersWithOne) {
+    const program = join(programs, name.replace(".md", ".ts"));
+    const { stdout } = await run(process.execPath, ["--conditions=mobula-source", program]);
+    expect(stdout, name).toBe(blocks(name, "text")[0]);
+  }
 }, 60_000);
 
 test("mobula knows every command and option that is shown", async () => {
