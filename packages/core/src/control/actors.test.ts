@@ -844,18 +844,20 @@ describe("questions about actors", () => {
 });
 
 describe("waits", () => {
-  test("who waits for a call that is queued in an actor waits for the actor", () => {
+  test("who waits for a call that is queued in an actor is told of the actor, and waits for that", () => {
     const s = setUp();
     alive(s, A, 1);
     const host = processId("a1");
     const queued = keyOf(s.driver, 1);
     s.control.handle(s.driver, { t: "object-publish", objects: [{ key: queued, actor: A }] });
     s.takeSent();
-    s.control.handle(host, {
-      t: "wait-report",
-      started: [{ waitId: 1, by: `actor:${A}`, slots: 1, name: "Counter.add", on: [`task:${queued}`] }],
-      ended: [],
-    });
+    s.control.handle(host, { t: "object-subscribe", keys: [], makersOf: [queued, keyOf(s.driver, 2)] });
+    expect(s.takeSent(host)).toEqual([{ t: "object-makers", makers: [[queued, A]] }]);
+    const wait = { waitId: 1, by: `actor:${A}`, slots: 1, name: "Counter.add", execution: 1 };
+    const started = [{ ...wait, on: [`actor:${A}`], calls: [queued] }];
+    s.control.handle(host, { t: "wait-report", started, ended: [] });
+    expect(s.takeSent(host)).toEqual([{ t: "wait-check", checkId: 1, waits: [1], calls: [queued] }]);
+    s.control.handle(host, { t: "wait-checked", checkId: 1, waits: started, calls: [queued] });
     expect(s.takeSent(host)).toMatchObject([{ t: "deadlock", waitId: 1 }]);
   });
 });

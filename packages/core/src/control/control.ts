@@ -8,7 +8,7 @@ import {
   type StoredName,
   unreachable,
 } from "../base/mod.ts";
-import type { Answer, Query, WaitReport } from "../wire/messages.ts";
+import type { Answer, Query } from "../wire/messages.ts";
 import { pack } from "../wire/mod.ts";
 import type { Queries } from "../wire/queries.ts";
 import { explainActor, listActors } from "./actor-queries.ts";
@@ -73,16 +73,22 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
     keepUp: (value) => effects.keepUp?.(value),
   });
   const kept = createKeptValues(holds, actors.canonical);
-  const waits = createDeadlockFinder();
+  const waits = createDeadlockFinder({
+    send: effects.send,
+    canonical: (party) =>
+      party.startsWith(ACTOR_PARTY)
+        ? ACTOR_PARTY + actors.canonical(party.slice(ACTOR_PARTY.length) as ObjectKey)
+        : party,
+  });
   const recovery = createRecovery(holds, actors, { isAlive });
 
   /** A call that is queued in its actor waits for nothing itself: who waits for its result waits for the actor. */
-  const namingActors = ({ started, ended }: WaitReport): Pick<WaitReport, "started" | "ended"> => {
-    const named = (on: string): string => {
-      const maker = on.startsWith(TASK_PARTY) ? directory.makerOf(on.slice(TASK_PARTY.length) as ObjectKey) : undefined;
-      return maker === undefined ? on : `actor:${actors.canonical(maker as string as ObjectKey)}`;
-    };
-    return { started: started.map((wait) => ({ ...wait, on: wait.on.map(named) })), ended };
+  const tellMakers = (to: ProcessId, keys: readonly ObjectKey[]): void => {
+    const makers = keys.flatMap((key) => {
+      const maker = directory.makerOf(key);
+      return maker === undefined ? [] : [[key, maker] as const];
+    });
+    if (makers.length > 0) effects.send(to, { t: "object-makers", makers });
   };
 
   const persist = (changes: readonly StateChange[], done: (error: MobulaError | undefined) => void): void =>
@@ -128,6 +134,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
         break;
       case "object-subscribe":
         directory.subscribe(from, message.keys);
+        if (message.makersOf) tellMakers(from, message.makersOf);
         break;
       case "object-cancel": {
         // Of an owner that is gone nothing is left to cancel: its refs have failed.
@@ -184,7 +191,10 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
         recovery.heard(from);
         break;
       case "wait-report":
-        for (const deadlock of waits.report(from, namingActors(message))) effects.send(from, deadlock);
+        waits.report(from, message);
+        break;
+      case "wait-checked":
+        waits.checked(from, message);
         break;
       default:
         unreachable(message);
@@ -311,6 +321,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
       handle(() => {
         recovery.tick();
         actors.tick();
+        waits.tick();
       }),
     shutdown: (done) => handle(() => actors.shutdown(() => void later.push(done))),
 
@@ -402,6 +413,6 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
 const NAMESPACES_MAX = 10_000;
 /** More than one control asks for. */
 const REQUESTS_OF_EPOCH = 2 ** 32;
-const TASK_PARTY = "task:";
+const ACTOR_PARTY = "actor:";
 const JOB_ID_START = 24;
 const jobOf = (actorId: ActorId): JobId => actorId.slice(JOB_ID_START) as JobId;

@@ -47,6 +47,7 @@ export const CONTROL_MESSAGES: ReadonlySet<string> = new Set<ControlMessage["t"]
   "actor-exited",
   "actor-holds",
   "wait-report",
+  "wait-checked",
 ]);
 
 /** The queries that {@link Control.query} answers. */

@@ -165,8 +165,10 @@ export function createRouter({ here, actors }: Omit<HomeOptions, "elsewhere">, e
                 else awaited.set(key, (awaited.get(key) ?? new Set()).add(from));
               }
             }
-            say(home, from, { ...message, keys: keys as ObjectKey[] });
+            say(home, from, { t: "object-subscribe", keys: keys as ObjectKey[] });
           }
+          for (const [home, keys] of byHome(message.makersOf ?? []))
+            say(home, from, { t: "object-subscribe", keys: [], makersOf: keys as ObjectKey[] });
           return;
         case "object-unpublish":
         case "hold-grant":

@@ -70,6 +70,7 @@ export class InlineExecutor {
       workerId,
       onEnded: (running) => this.waits.ended(running),
     });
+    this.waits.isQueued = (key) => this.actors.isQueued(key);
     this.waits.task = () => this.tasks.running;
     this.waits.onBlocked = (isBlocked) => this.tasks.blocked(isBlocked);
     this.tasks.onEnd = (running) => this.waits.ended(running);

@@ -228,6 +228,12 @@ export class InlineNode {
       case "deadlock":
         executor.waits.deadlocked(message);
         return;
+      case "wait-check":
+        executor.waits.check(message);
+        return;
+      case "object-makers":
+        executor.waits.madeBy(message.makers);
+        return;
       default:
     }
   }

@@ -11,6 +11,7 @@ export { describeProcess } from "./process-state.ts";
 export type {
   MethodTemplate,
   NestedRef,
+  ObjectRecord,
   Template,
   WorkerLink,
 } from "./records.ts";

@@ -192,6 +192,8 @@ export interface ObjectHolds {
 export interface ObjectSubscribe {
   readonly t: "object-subscribe";
   readonly keys: readonly ObjectKey[];
+  /** Of these it is asked whether a call of an actor makes them: {@link ObjectMakers} answers, if one does. */
+  readonly makersOf?: readonly ObjectKey[];
 }
 /** A value that lay in the store under this name is not to be had any more: whoever makes it makes it again, or says why not. */
 export interface ObjectLost {
@@ -412,20 +414,39 @@ export interface ActorHolds {
 }
 
 /**
- * Waits that have lasted a second, so that the node can find cycles. `by` and `on` are `actor:<id>` or `task:<key>`;
- * every `on` must finish before the wait ends. `slots` is how many executions `by` may have at once: it is stuck only
- * when as many of its waits are part of the cycle.
+ * Waits that have lasted a second, so that control can find cycles. What was reported before may come again, when it waits
+ * for something else.
  */
 export interface WaitReport {
   readonly t: "wait-report";
-  readonly started: readonly {
-    readonly waitId: number;
-    readonly by: string;
-    readonly slots: number;
-    readonly name: string;
-    readonly on: readonly string[];
-  }[];
+  readonly started: readonly ReportedWait[];
   readonly ended: readonly number[];
+  /** What was reported before and does not come again has ended. */
+  readonly isAll?: true;
+}
+/**
+ * `by` and `on` are `actor:<id>` or `task:<key>`; every `on` must finish before the wait ends. `slots` is how many
+ * executions `by` may have at once: it is stuck only when as many of them are part of the cycle.
+ */
+export interface ReportedWait {
+  readonly waitId: number;
+  readonly by: string;
+  readonly slots: number;
+  readonly name: string;
+  readonly on: readonly string[];
+  /** Which of the executions of `by` it is that waits. Processes of version 1 do not say, and answer no {@link WaitCheck}. */
+  readonly execution?: number;
+  /** The key of the call that it executes. */
+  readonly executes?: string;
+  /** For each of `on`: the key of the call, if it is an actor; else empty. */
+  readonly calls?: readonly string[];
+}
+/** Answers {@link WaitCheck}: which of those still last, for what, and which calls are queued. */
+export interface WaitChecked {
+  readonly t: "wait-checked";
+  readonly checkId: number;
+  readonly waits: readonly ReportedWait[];
+  readonly calls: readonly ObjectKey[];
 }
 
 /** Answers {@link Explain}. */
@@ -473,7 +494,8 @@ export type HomeMessage =
   | ActorHeld
   | ActorExited
   | ActorHolds
-  | WaitReport;
+  | WaitReport
+  | WaitChecked;
 
 /** What the sender holds has been said: answers {@link StateObjects}. */
 export interface ObjectsStated {
@@ -735,6 +757,18 @@ export interface ActorStop {
   readonly reason: string;
   readonly timeoutMs: number;
 }
+/** Do these waits still last, and are these calls queued? They seem to be part of a cycle. {@link WaitChecked} answers. */
+export interface WaitCheck {
+  readonly t: "wait-check";
+  readonly checkId: number;
+  readonly waits: readonly number[];
+  readonly calls: readonly ObjectKey[];
+}
+/** Of those that {@link ObjectSubscribe} asked about, the ones that calls of actors make which have not ended. */
+export interface ObjectMakers {
+  readonly t: "object-makers";
+  readonly makers: readonly (readonly [ObjectKey, ActorId])[];
+}
 /** This wait closes a cycle: reject it. */
 export interface Deadlock {
   readonly t: "deadlock";
@@ -826,6 +860,8 @@ export type FromNode =
   | ActorStart
   | ActorStop
   | Deadlock
+  | WaitCheck
+  | ObjectMakers
   | Collect
   | LogLines
   | Answer

@@ -4,7 +4,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { monotonicMs } from "../base/clock.ts";
-import type { ActorId, Seq, WorkerId } from "../base/ids.ts";
+import { type ActorId, type ObjectKey, objectKeyOwner, objectKeySeq, type Seq, type WorkerId } from "../base/ids.ts";
 import { type Client, failureOf, Handle, runAs, type SerializerList } from "../client/mod.ts";
 import type { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
 import { type ActorStart, type ActorStop, checkLanguage, type ToNode, unpack, type ValueRecord } from "../wire/mod.ts";
@@ -19,7 +19,7 @@ import {
   HostedClass,
   type HostSettings,
 } from "./hosted-actor.ts";
-import { Running, type Surroundings } from "./running.ts";
+import { NO_SEQ, Running, type Surroundings } from "./running.ts";
 
 /** Hooks of a class, under symbols that the api room exports. */
 export const HOOKS = {
@@ -85,6 +85,15 @@ export class ActorHost {
 
   get size(): number {
     return this.actors.size;
+  }
+
+  /** A call that waits for its turn in an actor here; by the key of one of its returns. */
+  isQueued(key: ObjectKey): boolean {
+    const [owner, seq] = [objectKeyOwner(key), objectKeySeq(key)];
+    for (const { lines } of this.actors.values())
+      for (const line of lines)
+        if (line.has((call) => call.connection.ownerId === owner && call.seq <= seq && seq < endOf(call))) return true;
+    return false;
   }
 
   // ── birth ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -179,7 +188,7 @@ export class ActorHost {
   private hookRunning(actor: HostedActor, name: string): Running {
     // Hooks belong to no owner's call; the connection is only asked for ids.
     const connection = { ownerId: this.options.client.processId } as OwnerConnection;
-    return new Running(`${actor.className}.${name}`, 0 as Seq, 0, connection, actor);
+    return new Running(`${actor.className}.${name}`, NO_SEQ, 0, connection, actor);
   }
 
   // ── ends ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -342,3 +351,6 @@ function hookOf(instance: Record<string, unknown>, name: symbol): Hook | undefin
   const hook = instance[name as unknown as string];
   return typeof hook === "function" ? (hook as Hook) : undefined;
 }
+
+/** After its returns. */
+const endOf = ({ seq, method }: CallMessage): number => seq + Math.max(1, method.numReturns);

@@ -88,6 +88,10 @@ export class CallLine {
     return call;
   }
 
+  has(matches: (call: CallMessage) => boolean): boolean {
+    return this.calls?.some((call) => call !== undefined && matches(call)) ?? false;
+  }
+
   /** Takes out those that match, in order. */
   take(matches: (call: CallMessage) => boolean): readonly CallMessage[] {
     const taken: CallMessage[] = [];

@@ -24,6 +24,9 @@ export interface Surroundings {
   waiting(change: 1 | -1, running: Running, seqs: readonly Seq[]): void;
 }
 
+/** Hooks are nobody's calls. */
+export const NO_SEQ = 0 as Seq;
+
 export class Running implements Execution {
   readonly name: string;
   readonly attempt: number;
@@ -86,6 +89,12 @@ export class Running implements Execution {
   get waiter(): string {
     const { actorId } = this.around;
     return actorId === undefined ? `task:${objectKey(this.connection.ownerId, this.seq)}` : `actor:${actorId}`;
+  }
+
+  /** The key of the call of an actor that it executes. */
+  get call(): string | undefined {
+    const { around, connection, seq } = this;
+    return around.actorId === undefined || seq === NO_SEQ ? undefined : objectKey(connection.ownerId, seq);
   }
 
   get exitActor(): (() => void) | undefined {

@@ -1,11 +1,11 @@
 /**
  * What executions here wait for. A task that waits gives its CPU back at once, and the tasks behind it; a wait of a
- * second is told to the node, which looks for cycles.
+ * second is told to control, which looks for cycles, and asks again before it takes one for real (control/deadlock.ts).
  */
 import { DeadlockError } from "../base/errors.ts";
-import type { Seq } from "../base/ids.ts";
-import type { OwnerRuntime } from "../owner/mod.ts";
-import type { Deadlock, ToNode } from "../wire/mod.ts";
+import type { ActorId, ObjectKey, Seq } from "../base/ids.ts";
+import type { ObjectRecord, OwnerRuntime } from "../owner/mod.ts";
+import type { Deadlock, ReportedWait, ToNode, WaitCheck } from "../wire/mod.ts";
 import type { Running } from "./running.ts";
 
 const REPORT_AFTER_MS = 1_000;
@@ -13,18 +13,30 @@ const REPORT_AFTER_MS = 1_000;
 interface Wait {
   readonly id: number;
   readonly running: Running;
+  readonly seqs: readonly Seq[];
   readonly timer: NodeJS.Timeout;
   isReported: boolean;
 }
+
+/** Somebody who is waited for, and by which call if it is an actor. */
+type Awaited = readonly [party: string, call: string];
 
 export class Waits {
   private readonly runtime: () => OwnerRuntime;
   private readonly toNode: (message: ToNode) => void;
   private readonly waits = new Map<Running, Wait[]>();
   private readonly byId = new Map<number, Wait>();
+  /** Numbers of executions that have been reported. */
+  private readonly executions = new WeakMap<Running, number>();
+  /** Refs of other processes that calls of actors make. */
+  private readonly makers = new Map<ObjectKey, ActorId>();
+  private hasReported = false;
   private nextId = 1;
+  private nextExecution = 1;
   private isBlocked = false;
   private isCheckScheduled = false;
+  /** The call waits for its turn in an actor here. */
+  isQueued: (key: ObjectKey) => boolean = () => false;
   /** The running task of this worker, when it is one that tasks run in. */
   task: (() => Running | undefined) | undefined;
   /** Called when the running task begins or ceases to wait. */
@@ -37,14 +49,14 @@ export class Waits {
 
   change(change: 1 | -1, running: Running, seqs: readonly Seq[]): void {
     if (change > 0) this.begin(running, seqs);
-    else this.end(running);
+    else this.end(running, seqs);
     this.scheduleCheck();
   }
 
   /** It may have left waits behind that it never awaited. */
   ended(running: Running): void {
     if (!this.waits.has(running)) return;
-    while (this.waits.has(running)) this.end(running);
+    for (const { seqs } of [...(this.waits.get(running) ?? [])]) this.end(running, seqs);
     this.scheduleCheck();
   }
 
@@ -54,7 +66,7 @@ export class Waits {
     this.isCheckScheduled = true;
     setImmediate(() => {
       this.isCheckScheduled = false;
-      this.check();
+      this.tellBlocked();
     });
   }
 
@@ -63,8 +75,9 @@ export class Waits {
     const wait: Wait = {
       id,
       running,
+      seqs,
       isReported: false,
-      timer: setTimeout(() => this.report(wait, seqs), REPORT_AFTER_MS),
+      timer: setTimeout(() => this.report(wait), REPORT_AFTER_MS),
     };
     wait.timer.unref();
     const others = this.waits.get(running);
@@ -73,17 +86,20 @@ export class Waits {
     this.byId.set(id, wait);
   }
 
-  private end(running: Running): void {
-    const waits = this.waits.get(running);
-    const wait = waits?.pop();
+  private end(running: Running, seqs: readonly Seq[]): void {
+    const waits = this.waits.get(running) ?? [];
+    const at = waits.findIndex((one) => one.seqs === seqs);
+    const [wait] = at < 0 ? [] : waits.splice(at, 1);
     if (!wait) return;
-    if (waits?.length === 0) this.waits.delete(running);
+    if (waits.length === 0) this.waits.delete(running);
     clearTimeout(wait.timer);
     this.byId.delete(wait.id);
-    if (wait.isReported) this.toNode({ t: "wait-report", started: [], ended: [wait.id] });
+    if (!wait.isReported) return;
+    this.toNode({ t: "wait-report", started: [], ended: [wait.id] });
+    if (this.byId.size === 0) this.makers.clear();
   }
 
-  private check(): void {
+  private tellBlocked(): void {
     const task = this.task?.();
     const isBlocked = task !== undefined && task.waits > 0;
     if (isBlocked === this.isBlocked) return;
@@ -92,27 +108,90 @@ export class Waits {
     this.onBlocked?.(isBlocked);
   }
 
-  private report(wait: Wait, seqs: readonly Seq[]): void {
-    const { engine } = this.runtime();
-    const on: string[] = [];
-    for (const seq of seqs) {
-      const record = engine.objects.find(seq);
-      if (!record || record.value) continue;
-      const { task } = record;
-      if (task?.actor) on.push(`actor:${task.actor.actorId}`);
-      else if (record.isForeign || task) on.push(`task:${engine.objects.keyOf(record)}`);
-    }
-    if (on.length === 0) return;
+  private report(wait: Wait): void {
+    const started = this.describe(wait);
+    if (!started) return;
     wait.isReported = true;
-    const { running } = wait;
-    this.toNode({
-      t: "wait-report",
-      started: [{ waitId: wait.id, by: running.waiter, slots: running.slots, name: running.name, on }],
-      ended: [],
-    });
+    this.hasReported = true;
+    this.toNode({ t: "wait-report", started: [started], ended: [] });
+    const { objects } = this.runtime().engine;
+    const missing = new Set<ObjectRecord>();
+    for (const seq of wait.seqs) addMissing(objects.find(seq), missing);
+    const makersOf = [...missing].filter(({ isForeign }) => isForeign).map((record) => objects.keyOf(record));
+    if (makersOf.length > 0) this.toNode({ t: "object-subscribe", keys: [], makersOf });
   }
 
-  /** The node found that this wait closes a cycle: the waits of its execution are rejected. */
+  /** As it is now; undefined when there is nothing that it waits for. */
+  private describe({ id, running, seqs }: Wait): ReportedWait | undefined {
+    const { objects } = this.runtime().engine;
+    const missing = new Set<ObjectRecord>();
+    for (const seq of seqs) addMissing(objects.find(seq), missing);
+    const awaited = [...missing].flatMap((record) => this.awaitedFor(record));
+    if (awaited.length === 0) return undefined;
+    let execution = this.executions.get(running);
+    if (execution === undefined) {
+      execution = this.nextExecution++;
+      this.executions.set(running, execution);
+    }
+    return {
+      ...{ waitId: id, by: running.waiter, slots: running.slots, name: running.name, execution },
+      ...(running.call !== undefined && { executes: running.call }),
+      on: awaited.map(([party]) => party),
+      calls: awaited.map(([, call]) => call),
+    };
+  }
+
+  private awaitedFor(record: ObjectRecord): Awaited[] {
+    const { objects } = this.runtime().engine;
+    const { task } = record;
+    if (task && !record.isForeign) {
+      const key = objects.ownKey(task.seq);
+      return [task.actor ? [`actor:${task.actor.actorId}`, key] : [`task:${key}`, ""]];
+    }
+    if (!record.isForeign) return [];
+    const key = objects.keyOf(record);
+    const maker = this.makers.get(key);
+    return [maker === undefined ? [`task:${key}`, ""] : [`actor:${maker}`, key]];
+  }
+
+  /** These refs are made by calls of actors: who waits for them waits for those. */
+  madeBy(makers: readonly (readonly [ObjectKey, ActorId])[]): void {
+    for (const [key, maker] of makers) this.makers.set(key, maker);
+    const started = this.reported();
+    if (started.length > 0) this.toNode({ t: "wait-report", started, ended: [] });
+  }
+
+  private reported(): ReportedWait[] {
+    const reported: ReportedWait[] = [];
+    for (const wait of this.byId.values()) {
+      const described = wait.isReported ? this.describe(wait) : undefined;
+      if (described) reported.push(described);
+    }
+    return reported;
+  }
+
+  /** To a control that was away, which may be another one. */
+  state(): void {
+    if (!this.hasReported) return;
+    this.toNode({ t: "wait-report", started: this.reported(), ended: [], isAll: true });
+  }
+
+  check({ checkId, waits, calls }: WaitCheck): void {
+    const lasting: ReportedWait[] = [];
+    for (const id of waits) {
+      const wait = this.byId.get(id);
+      if (!wait) continue;
+      const others = this.waits.get(wait.running) ?? [];
+      const news = others.filter(({ isReported }) => !isReported);
+      for (const other of news) this.report(other);
+      // Control is to know all that the execution waits for before it says anything of it.
+      const described = news.length === 0 ? this.describe(wait) : undefined;
+      if (described) lasting.push(described);
+    }
+    this.toNode({ t: "wait-checked", checkId, waits: lasting, calls: calls.filter((key) => this.isQueued(key)) });
+  }
+
+  /** Control found that this wait closes a cycle: the waits of its execution are rejected. */
   deadlocked(message: Deadlock): void {
     const wait = this.byId.get(message.waitId);
     wait?.running.rejectWaits(
@@ -121,4 +200,11 @@ export class Waits {
       ),
     );
   }
+}
+
+/** With what those wait for that are not sent yet. */
+function addMissing(record: ObjectRecord | undefined, to: Set<ObjectRecord>): void {
+  if (!record || record.value || to.has(record)) return;
+  to.add(record);
+  if (record.task && record.task.missing > 0) for (const dep of record.task.deps) addMissing(dep, to);
 }

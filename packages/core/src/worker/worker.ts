@@ -167,11 +167,13 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     active();
   };
   tasks.isRefused = ({ lease }) => leaseWatch.hasEnded(lease);
+  waits.isQueued = (key) => actors.isQueued(key);
   waits.task = () => tasks.running;
   waits.onBlocked = (isBlocked) => tasks.blocked(isBlocked);
   tasks.onEnd = ended;
 
   handle = (message) => {
+    if (message.t === "state-holds") waits.state();
     if (runtime.onNodeMessage(message)) return;
     switch (message.t) {
       case "welcome":
@@ -209,6 +211,12 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
         return;
       case "deadlock":
         waits.deadlocked(message);
+        return;
+      case "wait-check":
+        waits.check(message);
+        return;
+      case "object-makers":
+        waits.madeBy(message.makers);
         return;
       case "process-gone":
         for (const { processId, peer } of sessions.values()) {

@@ -316,6 +316,14 @@ export class Caller {
       return (error as Error).name;
     }
   }
+  /** By a call that takes an answer of its own as argument, and so is not sent before. */
+  async askForOwn(): Promise<string> {
+    const own = runtimeContext().self as ActorHandle<Caller>;
+    return this.#other ? get(this.#other.repeat.remote(own.ping.remote())) : "alone";
+  }
+  repeat(answer: string): string {
+    return answer;
+  }
   ping(): string {
     return "pong";
   }

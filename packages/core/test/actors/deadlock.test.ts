@@ -45,6 +45,12 @@ test("an actor that waits for itself", async () => {
   expect(await get(a.askSafely.remote(1))).toBe("DeadlockError");
 });
 
+test("an actor that waits for a call whose argument it would make itself", async () => {
+  const [a] = await pair();
+  await expect(get(a.askForOwn.remote())).rejects.toMatchObject({ cause: { code: "DEADLOCK" } });
+  expect(await get(a.ping.remote())).toBe("pong");
+});
+
 test("an actor that waits for a ref of another process, which a call that is queued in it would make", async () => {
   const mailbox = remote(Mailbox, { maxConcurrency: 2 }).remote();
   const reader = remote(Reader).remote();
