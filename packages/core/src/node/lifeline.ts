@@ -156,8 +156,12 @@ export class Ending {
   private finish(): void {
     const reaperEnded = this.endReaper();
     // Its end has to be seen: a process that is started over knows nothing of the children it had.
-    if (this.startOver) void reaperEnded.then(() => this.startOver?.()).finally(() => this.end());
-    else this.end();
+    if (this.startOver) {
+      void reaperEnded
+        .then(() => this.startOver?.())
+        .catch((error) => console.error("it could not be started over:", error))
+        .finally(() => this.end());
+    } else this.end();
   }
 
   private end(): void {

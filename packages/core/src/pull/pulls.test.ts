@@ -1,5 +1,7 @@
+import { setImmediate } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { type ProcessId, storedName } from "../base/ids.ts";
+import type { OpenObject } from "../store/mod.ts";
 import type { StoreKey } from "../wire/messages.ts";
 import { PRIORITY, Pulls, type PullsOptions } from "./pulls.ts";
 
@@ -10,14 +12,26 @@ const name = storedName(THERE, 3 as StoreKey);
 const process = (number: number): ProcessId => `${HERE}${String(number).padStart(16, "0")}` as ProcessId;
 
 /** One object of another node, whose bytes come when the test lets them. */
-function onePull() {
+function onePull(opened: Promise<OpenObject> = new Promise(() => {})) {
   const arrival = Promise.withResolvers<void>();
   const pins: ProcessId[] = [];
+  const events: string[] = [];
   const sealed = Promise.withResolvers<void>();
   const place = { fd: 0, position: 0 };
   const store = {
-    makeRoom: async () => ({ place, seal: () => KEY, abandon: () => {} }),
-    pin: (who: ProcessId) => pins.push(who),
+    makeRoom: async () => ({
+      place,
+      seal: () => ({ key: KEY, unpin: () => events.push("unpinned") }),
+      abandon: () => {},
+    }),
+    pin: (who: ProcessId) => {
+      pins.push(who);
+      events.push("pinned");
+    },
+    open: () => {
+      events.push("opened");
+      return opened;
+    },
   } as unknown as PullsOptions["store"]; // What one pull needs of it.
   const pulls: Pulls = new Pulls({
     here: HERE,
@@ -42,7 +56,7 @@ function onePull() {
     arrival.resolve();
     await sealed.promise;
   };
-  return { pulls, pins, arrive };
+  return { pulls, pins, events, arrive };
 }
 
 test("a copy is pinned for all that wait for it, but not for one that is gone when it comes", async () => {
@@ -51,4 +65,28 @@ test("a copy is pinned for all that wait for it, but not for one that is gone wh
   pulls.processGone(process(2));
   await arrive();
   expect(pins).toEqual([process(1), process(3)]);
+});
+
+test("a copy stays until those who wait for it, and those who read it as it comes, have it pinned", async () => {
+  const { pulls, events, arrive } = onePull();
+  pulls.pin(process(1), { name, size: 10, home: THERE }, PRIORITY.get);
+  await setImmediate(); // There is room for it now.
+  expect(await pulls.open(name)).toBeDefined();
+  await arrive();
+  expect(events).toEqual(["opened", "pinned", "unpinned"]);
+});
+
+test("who reads a copy as it comes is told when it is gone all the same", async () => {
+  const opened = Promise.withResolvers<OpenObject>();
+  const { pulls, arrive } = onePull(opened.promise);
+  pulls.pin(process(1), { name, size: 10, home: THERE }, PRIORITY.get);
+  await setImmediate();
+  const reading = await pulls.open(name);
+  const failed = new Promise<void>((resolve) => {
+    if (reading) reading.whenFailed = resolve;
+  });
+  await arrive();
+  opened.reject(new Error("gone"));
+  await failed;
+  reading?.close();
 });

@@ -144,12 +144,13 @@ export class Pulls {
       pull.room = await store.makeRoom(size, CALL_SITE);
       await this.receive(pull, pull.room);
       const { isKept } = pull;
-      const key = pull.room.seal(self, !isKept);
+      const { key, unpin } = pull.room.seal(self, !isKept);
       this.pulls.delete(name);
       this.copies.set(name, { name, size, home, key, isKept });
       this.names.set(key, name);
       for (const reader of pull.readers) reader.sealed(store.open(key));
       for (const process of pull.waiting) store.pin(process, [key]);
+      unpin();
       send(home, { t: "copy-held", name, isHeld: true });
     } catch (error) {
       for (const reader of pull.readers) reader.failed(error as Error);
@@ -390,6 +391,7 @@ class PartialReading implements Reading {
   /** All of it is there, and is read on a pin of its own from now on. */
   sealed(object: Promise<OpenObject>): void {
     this.whole = object;
+    object.catch((error) => this.failed(error as Error));
     this.grew();
   }
 
@@ -403,7 +405,10 @@ class PartialReading implements Reading {
 
   close(): void {
     this.onClosed();
-    void this.whole?.then((object) => object.close());
+    void this.whole?.then(
+      (object) => object.close(),
+      () => {}, // It has failed, which was said.
+    );
   }
 }
 

@@ -18,8 +18,12 @@ export type Place = { readonly memory: Uint8Array } | { readonly fd: number; rea
 /** For an object that the node writes; one of the two must be called. */
 export interface Room {
   readonly place: Place;
-  /** @param isCopy it may go for the sake of its memory while nobody has it pinned. */
-  seal(owner: ProcessId, isCopy: boolean): StoreKey;
+  /**
+   * It is pinned until `unpin` is called: those who have waited for it pin it before.
+   *
+   * @param isCopy it may go for the sake of its memory while nobody has it pinned.
+   */
+  seal(owner: ProcessId, isCopy: boolean): { readonly key: StoreKey; unpin(): void };
   abandon(): void;
 }
 
@@ -80,8 +84,8 @@ export class NodeAccess {
         if (answer.bytes > rest) {
           step({ kind: "given-back", processId, offset: offset + rest, bytes: answer.bytes - rest });
         }
-        step({ kind: "sealed", processId, key, offset, bytes, callSite, pinned: false, owner, isCopy });
-        return key;
+        step({ kind: "sealed", processId, key, offset, bytes, callSite, pinned: true, owner, isCopy });
+        return { key, unpin: () => step({ kind: "unpinned", processId, keys: [key] }) };
       },
       abandon: () => {
         if (!isOpen) return;

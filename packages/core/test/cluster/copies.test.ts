@@ -113,7 +113,8 @@ class TestNode {
     const room = await this.store.makeRoom(bytes, "test");
     if (!("memory" in room.place)) throw new Error("the arena has room");
     for (let at = 0; at < bytes; at += MIB) room.place.memory.fill(1 + at / MIB, at, at + MIB);
-    const key = room.seal(home.process, false);
+    const { key, unpin } = room.seal(home.process, false);
+    unpin();
     return { at: "stored", name: storedName(this.tag, key), size: bytes, home: home.tag, nested: [] };
   }
 
