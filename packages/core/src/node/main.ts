@@ -1,7 +1,6 @@
 /** The node process: from its first act to its last. `bin/node.ts` runs it. */
 import { join } from "node:path";
 import { newWorkerId } from "../base/ids.ts";
-import type { StateStore } from "../control/mod.ts";
 import { beginAnew } from "./anew.ts";
 import { ClaimPages } from "./claims.ts";
 import { cpuCount, type NodeConfig, readNodeConfig } from "./config.ts";
@@ -31,7 +30,6 @@ export async function runNode(options: { readonly command?: SpawnOptions["comman
     const { NodeRuntime } = await import("./runtime.ts");
     await listening;
     const ending = new Ending(config, lifeline);
-    const state = await openState(config);
     const runtime = await NodeRuntime.open({
       config,
       claims,
@@ -39,7 +37,6 @@ export async function runNode(options: { readonly command?: SpawnOptions["comman
       log,
       firstWorkers,
       command,
-      ...(state ? { state } : {}),
       // Its process may live (the lifeline tells when not): actors still run their shutdown hooks.
       onDriverGone: () => ending.begin(false),
       onDrained: () => {
@@ -71,11 +68,4 @@ function startFirstWorkers(config: NodeConfig, claims: ClaimPages, command: Spaw
   return Array.from({ length: config.firstWorkers ?? Math.min(1, cpuCount(config)) }, () =>
     spawnWorker({ config, workerId: newWorkerId(), claims: claims.take(), command }),
   );
-}
-
-/** A standing node writes what it acknowledges to disk; an embedded one ends with its driver. */
-async function openState(config: NodeConfig): Promise<StateStore | undefined> {
-  if (!config.standing) return undefined;
-  const { openSqliteState } = await import("./standing-state.ts");
-  return openSqliteState({ path: join(config.sessionDir, "control.sqlite") });
 }

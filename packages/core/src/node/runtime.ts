@@ -35,7 +35,6 @@ import {
   holderOf,
   persistThrough,
   type Router,
-  type StateStore,
 } from "../control/mod.ts";
 import type { StoreRoom } from "../pull/mod.ts";
 import {
@@ -116,8 +115,6 @@ export interface NodeRuntimeOptions {
   /** Workers that were started before this was loaded. */
   readonly firstWorkers: readonly StartedWorker[];
   readonly command?: SpawnOptions["command"];
-  /** Where control writes; default in memory. */
-  readonly state?: StateStore;
   /** The only driver of an embedded node has gone. */
   onDriverGone(): void;
   /** It was drained, and is to end. */
@@ -500,7 +497,8 @@ export class NodeRuntime {
         return member && `${member.role} ${member.pid}`;
       },
     });
-    const state = options.state ?? createMemoryState();
+    // It ends with this process: what outlives nodes is at the head.
+    const state = createMemoryState();
     this.control = createControl(
       {
         nowMs: Date.now,
