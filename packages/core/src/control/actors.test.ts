@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { type ActorId, MobulaError, type ObjectKey, type ProcessId } from "../base/mod.ts";
+import { type ActorId, MobulaError, type ObjectKey, type ProcessId, storedName } from "../base/mod.ts";
 import type { ActorOptionsRecord, ActorSpec, ActorState, FromNode } from "../wire/messages.ts";
 import { RESTART_DELAY_MIN_MS, STOP_GRACE_MS, STOP_READ_MS, UNKNOWN_ACTOR_MS, YOUNG_DEATH_MS } from "./actors.ts";
 import {
@@ -8,6 +8,7 @@ import {
   createHarness,
   deathOf,
   type Harness,
+  type HarnessOptions,
   inline,
   keyOf,
   optionsOf,
@@ -20,8 +21,8 @@ import {
 const A = actorId(1);
 const B = actorId(2);
 
-function setUp() {
-  const harness = createHarness();
+function setUp(options: HarnessOptions = {}) {
+  const harness = createHarness(options);
   const driver = harness.driver("d");
   const { control } = harness;
   return Object.assign(harness, {
@@ -747,6 +748,41 @@ describe("shared actors", () => {
       expect(s.control.stats().actors).toEqual({ pending: 1, alive: 0, restarting: 0, dead: 1 });
       expect(s.takeRequests()).toMatchObject([{ worker: "fresh", label: "shared actors" }]);
     }
+  });
+
+  test("one whose worker's node has no room goes into another worker, as do those that follow until somebody leaves", () => {
+    const s = setUp({ epoch: 1 });
+    const options = { isolation: "shared", resources: { disk: 10_000 } } as const;
+    s.create(A, options);
+    s.ready(s.takeRequests()[0], 1);
+    const [ofA] = s.takeRequests();
+    s.control.actorWorkerReady(ofA?.requestId ?? 0, addressOf(1), []);
+    s.made(1, A);
+    s.create(B, options);
+    const [ofB] = s.takeRequests();
+    expect(ofB?.worker).toBe(workerId(1));
+    s.control.actorWorkerRefused(ofB?.requestId ?? 0, { code: "NO_ROOM_THERE", message: "it is full" });
+    const [fresh] = s.takeRequests();
+    expect(fresh).toMatchObject({ worker: "fresh", room: { disk: 10_000 } });
+    s.create(actorId(3), options);
+    expect(s.takeRequests()).toEqual([]);
+    s.ready(fresh, 2);
+    expect(s.takeRequests()).toMatchObject([{ worker: workerId(2) }, { worker: workerId(2) }]);
+    s.exited(1, A);
+    expect(s.control.stats().actors).toMatchObject({ pending: 2, dead: 1 });
+    s.nowMs += 5_000;
+    s.control.tick();
+    expect(s.takeKilled()).toEqual([[workerId(1), "idle"]]);
+  });
+
+  test("in a cluster an actor is asked for near its large arguments, unless it says where it is to be", () => {
+    const s = setUp({ epoch: 1 });
+    const large = { at: "stored", name: storedName("cafe0000", 1), size: 4 * 2 ** 20, home: "", nested: [] } as const;
+    s.create(A, {}, { deps: [large] });
+    s.create(B, { isolation: "shared" }, { deps: [large] });
+    s.create(actorId(3), { placement: { strategy: "spread" } }, { deps: [large] });
+    s.create(actorId(4), {}, { deps: [{ ...large, size: 2 ** 20 }] });
+    expect(s.takeRequests().map(({ demand }) => demand.near)).toEqual(["cafe0000", "cafe0000", undefined, undefined]);
   });
 
   test("a worker that stays empty is given up", () => {

@@ -10,7 +10,7 @@
  * 4. Whoever subscribed hears of every change; a dead actor's name is free.
  */
 import { ACTOR_SHUTDOWN_MS, type ActorId, type MobulaError, type ProcessId, type WorkerId } from "../base/mod.ts";
-import type { StatedActor, StatedWorker } from "../wire/cluster-messages.ts";
+import { NO_ROOM_THERE, type StatedActor, type StatedWorker } from "../wire/cluster-messages.ts";
 import type {
   ActorAnnounce,
   ActorCreate,
@@ -26,7 +26,7 @@ import type {
   WorkerAddress,
   WorkerDeath,
 } from "../wire/messages.ts";
-import { pack } from "../wire/mod.ts";
+import { nodeOfLarge, pack } from "../wire/mod.ts";
 import { type ActorCodes, CODE_PREFIX, createActorCodes } from "./actor-codes.ts";
 import {
   type ActorRecord,
@@ -315,6 +315,12 @@ export function createActors(
   /** What runs in the actor belongs to its job, whatever namespace the actor's name is in. */
   const jobNamespace = (actor: ActorRecord): string => out.namespaceOf(actor.actorId) ?? actor.namespace;
 
+  /** Over nodes, an actor goes to its large arguments, if it is not said where it is to be. */
+  function nearOf({ options, spec }: ActorRecord): Pick<Demand, "near"> {
+    const near = overNodes && options.placement === undefined ? nodeOfLarge(spec.deps) : undefined;
+    return near === undefined ? {} : { near };
+  }
+
   function requestHost(actor: ActorRecord): number {
     const requestId = nextRequestId++;
     const { runtimeEnv, resources, placement } = actor.options;
@@ -329,6 +335,7 @@ export function createActors(
         name: "shared actors",
         ...(runtimeEnv === undefined ? {} : { runtimeEnv }),
         ...(placement === undefined ? {} : { placement }),
+        ...nearOf(actor),
       },
       worker: "fresh",
       label: "shared actors",
@@ -349,7 +356,7 @@ export function createActors(
       requestId,
       jobId: actor.jobId,
       namespace: jobNamespace(actor),
-      demand: demandOf(actor),
+      demand: { ...demandOf(actor), ...nearOf(actor) },
       worker,
       label: name === undefined ? actor.spec.className : `${actor.spec.className} (${name})`,
       retriable: maxRestarts !== 0,
@@ -849,6 +856,16 @@ export function createActors(
         // It waited for room in a worker that is gone; it looks for another place when that death is told.
         byRequest.delete(requestId);
         single.requestId = undefined;
+        return;
+      }
+      if (single?.host && code === NO_ROOM_THERE) {
+        byRequest.delete(requestId);
+        single.requestId = undefined;
+        const { host: full } = single;
+        single.host = undefined;
+        hosts.leave(full, single, out.nowMs());
+        hosts.hasNoRoom(full);
+        place(single);
         return;
       }
       for (const actor of host ? [...host.actors] : single ? [single] : []) {

@@ -18,6 +18,8 @@ export interface SharedHost {
   readonly actors: Set<ActorRecord>;
   worker: WorkerAddress | undefined;
   emptySinceMs: number | undefined;
+  /** The next actors go there. */
+  isOpen: boolean;
 }
 
 export interface SharedHosts {
@@ -26,6 +28,8 @@ export interface SharedHosts {
   /** It lives in a worker that was asked for by an earlier control. */
   adopt(actor: ActorRecord, requestId: number, worker: WorkerAddress): SharedHost;
   leave(host: SharedHost, actor: ActorRecord, nowMs: number): void;
+  /** Its node has no room for such actors while others have. */
+  hasNoRoom(host: SharedHost): void;
   started(requestId: number, worker: WorkerAddress): SharedHost | undefined;
   /** The host of this request or worker is no more; its actors are the caller's to care for. */
   removeRequest(requestId: number): SharedHost | undefined;
@@ -43,6 +47,7 @@ export function createSharedHosts(overNodes: boolean): SharedHosts {
   const empty = new Set<SharedHost>();
 
   function close(host: SharedHost): void {
+    host.isOpen = false;
     const hosts = open.get(host.poolKey);
     const index = hosts?.indexOf(host) ?? -1;
     if (index >= 0) hosts?.splice(index, 1);
@@ -72,6 +77,7 @@ export function createSharedHosts(overNodes: boolean): SharedHosts {
           actors: new Set(),
           worker: undefined,
           emptySinceMs: undefined,
+          isOpen: true,
         };
         byRequest.set(host.requestId, host);
         open.set(key, [host]);
@@ -88,7 +94,7 @@ export function createSharedHosts(overNodes: boolean): SharedHosts {
       if (host === undefined) {
         const key = poolKey(actor, overNodes);
         const capacity = actor.options.maxActorsPerWorker;
-        host = { requestId, poolKey: key, capacity, actors: new Set(), worker, emptySinceMs: undefined };
+        host = { requestId, poolKey: key, capacity, actors: new Set(), worker, emptySinceMs: undefined, isOpen: true };
         byRequest.set(requestId, host);
         byWorker.set(worker.workerId, host);
         open.set(key, [host, ...(open.get(key) ?? [])]);
@@ -99,9 +105,9 @@ export function createSharedHosts(overNodes: boolean): SharedHosts {
     },
 
     leave(host, actor, nowMs) {
-      const wasFull = host.actors.size >= host.capacity;
       if (!host.actors.delete(actor) || !byRequest.has(host.requestId)) return;
-      if (wasFull) {
+      if (!host.isOpen) {
+        host.isOpen = true;
         const hosts = open.get(host.poolKey);
         if (hosts) hosts.unshift(host);
         else open.set(host.poolKey, [host]);
@@ -110,6 +116,8 @@ export function createSharedHosts(overNodes: boolean): SharedHosts {
       host.emptySinceMs = nowMs;
       empty.add(host);
     },
+
+    hasNoRoom: close,
 
     started(requestId, worker) {
       const host = byRequest.get(requestId);

@@ -33,6 +33,7 @@ function setUp(totals: Readonly<Record<string, Readonly<Record<string, number>>>
   const places = new ActorPlaces(view, {
     nowMs: () => s.nowMs,
     nodeOf: (process) => (process.startsWith("b") ? B : A),
+    nodeTagged: (tag) => [A, B].find((node) => node === tag),
     ask: (node, { requestId }) => said.push(["ask", node, requestId]),
     withdraw: (node, requestId) => said.push(["withdraw", node, requestId]),
     kill: (node, workerId, reason) => said.push(["kill", node, workerId, reason]),
@@ -51,6 +52,7 @@ function setUp(totals: Readonly<Record<string, Readonly<Record<string, number>>>
     resources: Readonly<Record<string, number>>,
     worker: "fresh" | WorkerId = "fresh",
     placement?: Placement,
+    near?: string,
   ) =>
     places.request({
       requestId,
@@ -62,6 +64,7 @@ function setUp(totals: Readonly<Record<string, Readonly<Record<string, number>>>
         priority: 0,
         name: "Counter",
         ...(placement && { placement }),
+        ...(near !== undefined && { near }),
       },
       worker,
       label: "Counter",
@@ -74,6 +77,18 @@ function setUp(totals: Readonly<Record<string, Readonly<Record<string, number>>>
     view.apply({ kind: "node-reported", nodeId, free: toUnits(resources) });
   return Object.assign(s, { places, request, ready, free });
 }
+
+test("an actor goes to its large arguments while there is room, if that node lives", () => {
+  const s = setUp({ [A]: { cpu: 2 }, [B]: { cpu: 4 } });
+  for (const id of [1, 2, 3]) s.request(id, { cpu: 1 }, "fresh", undefined, A);
+  s.request(4, { cpu: 1 }, "fresh", undefined, "c0000000");
+  expect(s.take()).toEqual([
+    ["ask", A, 1],
+    ["ask", A, 2],
+    ["ask", B, 3],
+    ["ask", B, 4],
+  ]);
+});
 
 test("an actor goes to its creator's node while that has room, then elsewhere", () => {
   const s = setUp({ [A]: { cpu: 2 }, [B]: { cpu: 2 } });
@@ -177,6 +192,29 @@ test("room in a shared worker is asked for at its node, and given back there", (
     ["ready", 2, B],
     ["withdraw", B, 2],
     ["kill", B, "w", "idle"],
+  ]);
+});
+
+test("room in a shared worker that its node has not is refused when another node has it; else it is waited for", () => {
+  const s = setUp({ [A]: { cpu: 2 }, [B]: { cpu: 2 } });
+  s.request(1, {});
+  s.ready(B, 1);
+  for (const id of [2, 3, 4]) s.request(id, { cpu: 1 }, "w" as WorkerId);
+  expect(s.take().slice(2)).toEqual([
+    ["ask", B, 2],
+    ["ask", B, 3],
+    ["refused", 4, "NO_ROOM_THERE", "b has no room for it"],
+  ]);
+  s.free(A, { cpu: 0 });
+  s.request(5, { cpu: 1 }, "w" as WorkerId);
+  expect(s.take()).toEqual([["ask", B, 5]]);
+  s.places.tick();
+  expect(s.take()).toEqual([]);
+  s.free(A, { cpu: 1 });
+  s.places.tick();
+  expect(s.take()).toEqual([
+    ["withdraw", B, 5],
+    ["refused", 5, "NO_ROOM_THERE", "b has no room for it"],
   ]);
 });
 

@@ -5,26 +5,30 @@
  * 1. What fits somewhere is asked for there, and held off the view until that node answers.
  * 2. What has room nowhere waits at a node that could take it some day, since that node is fair among all that waits there. When
  *    there is room elsewhere it is withdrawn there and asked for here; an answer that was under way counts for nothing.
+ *    So it is with room in a worker that several share, but then control finds it another worker.
  * 3. What no node can ever take is refused when that has been so for a while: a node may be about to join.
  * 4. When the node dies that was asked, another is chosen.
  */
 import { type ActorId, actorJob, type JobId, type NodeId, type ProcessId, type WorkerId } from "../base/ids.ts";
+import { LARGE_ARGUMENTS_BYTES } from "../base/limits.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import {
   type ClusterView,
   type Explained,
   type GroupHost,
   type GroupRoom,
+  type LocalBytes,
   type PlacementRequest,
   Placer,
 } from "../placement/mod.ts";
-import type {
-  ActorWorkerReady,
-  ActorWorkerRefused,
-  ActorWorkerRequest,
-  StatedWorker,
+import {
+  type ActorWorkerReady,
+  type ActorWorkerRefused,
+  type ActorWorkerRequest,
+  NO_ROOM_THERE,
+  type StatedWorker,
 } from "../wire/cluster-messages.ts";
-import type { BundleChoice, WorkerAddress, WorkerDeath } from "../wire/messages.ts";
+import type { BundleChoice, Demand, WorkerAddress, WorkerDeath } from "../wire/messages.ts";
 import { placementOf } from "./demand.ts";
 import type { Waiting } from "./waiting-demands.ts";
 
@@ -35,6 +39,7 @@ const DECIDED_MAX = 10_000;
 export interface ActorPlacesEffects {
   nowMs(): number;
   nodeOf(process: ProcessId): NodeId | undefined;
+  nodeTagged(tag: string): NodeId | undefined;
   ask(node: NodeId, request: ActorWorkerRequest): void;
   withdraw(node: NodeId, requestId: number): void;
   kill(node: NodeId, workerId: WorkerId, reason: string): void;
@@ -106,7 +111,7 @@ export class ActorPlaces {
     const from = creator === undefined ? undefined : this.effects.nodeOf(creator);
     const place: Place = {
       request,
-      placement: { ...placementOf(demand, room), from },
+      placement: { ...placementOf(demand, room), from, locality: this.localityOf(demand) },
       node: undefined,
       hold: undefined,
       infeasibleSinceMs: undefined,
@@ -115,6 +120,11 @@ export class ActorPlaces {
     };
     this.places.set(request.requestId, place);
     this.choose(place);
+  }
+
+  private localityOf({ near }: Demand): readonly LocalBytes[] | undefined {
+    const nodeId = near === undefined ? undefined : this.effects.nodeTagged(near);
+    return nodeId && [{ nodeId, bytes: LARGE_ARGUMENTS_BYTES }];
   }
 
   release(requestId: number): void {
@@ -294,10 +304,7 @@ export class ActorPlaces {
     if (!this.chargeFor(place)) return;
     const { worker, demand } = place.request;
     if (worker !== "fresh") {
-      const node = this.workers.get(worker)?.node;
-      this.waiting.delete(place);
-      if (node === undefined) this.answerGone(place, worker);
-      else this.ask(place, node);
+      this.chooseInWorker(place, worker);
       return;
     }
     const { placement } = demand;
@@ -330,6 +337,38 @@ export class ActorPlaces {
       this.remember(place.request.requestId, decision.id, decision.nodeId);
     }
     this.ask(place, decision.nodeId);
+  }
+
+  /** Room in a worker that there is: at its node, or nowhere now, or control is to put the actor into another worker. */
+  private chooseInWorker(place: Place, worker: WorkerId): void {
+    const { request, placement } = place;
+    const node = this.workers.get(worker)?.node;
+    this.waiting.delete(place);
+    if (node === undefined) {
+      this.answerGone(place, worker);
+      return;
+    }
+    // What a group has reserved is its own matter, and what has been found is held.
+    if (!request.demand.placement?.bundle && place.hold === undefined) {
+      const there = this.placer.decide({ ...placement, strategy: { nodeId: node, soft: false } }, "hold");
+      if (there.kind === "placed") {
+        place.hold = there.taken;
+        this.remember(request.requestId, there.id);
+      } else {
+        const elsewhere = this.placer.decide(placement, "hold");
+        if (elsewhere.kind === "placed") {
+          this.view.release(elsewhere.taken);
+          this.withdraw(place);
+          this.forget(place);
+          const name = this.view.node(node)?.name ?? node;
+          const message = `${name} has no room for it`;
+          this.effects.refused(request.requestId, { code: NO_ROOM_THERE, message });
+          return;
+        }
+        this.waiting.add(place);
+      }
+    }
+    this.ask(place, node);
   }
 
   /** False when the quota of its job does not allow it, and it waits. */

@@ -102,6 +102,7 @@ export class HeadActors {
     this.places = new ActorPlaces(view, {
       nowMs: options.nowMs,
       nodeOf: (process) => this.nodes.get(nodeTagOf(process)),
+      nodeTagged: (tag) => this.nodes.get(tag),
       ask: (node, request) => {
         const driverAt = this.driverAt.get(request.jobId);
         send(node, { t: "actor-worker-wanted", request, ...(driverAt && { driverAt }) });

@@ -2,22 +2,14 @@
  * Tasks go to their large arguments. What a task asks for by a lease says nothing of its arguments, so tasks whose arguments lie
  * on another node ask by a shape of their own, which names that node: one for each function and node, at most.
  */
-import { storedNameTag } from "../base/ids.ts";
-import { LARGE_ARGUMENTS_BYTES } from "../base/limits.ts";
-import type { Demand } from "../wire/messages.ts";
+import { type Demand, nodeOfLarge } from "../wire/mod.ts";
 import type { ObjectRecord } from "./records.ts";
 
-/** The node that has the most bytes of these, when it is another one and they are large; by its tag. */
-export function nodeOfLarge(deps: readonly ObjectRecord[], here: string): string | undefined {
-  const bytesAt = new Map<string, number>();
-  for (const { value } of deps) {
-    if (value?.at !== "stored") continue;
-    const tag = storedNameTag(value.name);
-    bytesAt.set(tag, (bytesAt.get(tag) ?? 0) + value.size);
-  }
-  let most: string | undefined;
-  for (const [tag, bytes] of bytesAt) if (bytes > (bytesAt.get(most ?? "") ?? 0)) most = tag;
-  return most !== undefined && most !== here && (bytesAt.get(most) ?? 0) >= LARGE_ARGUMENTS_BYTES ? most : undefined;
+/** The node on which most of the large arguments lie, when it is another one. */
+export function nodeOfArguments(deps: readonly ObjectRecord[], here: string): string | undefined {
+  if (deps.length === 0) return undefined;
+  const tag = nodeOfLarge(deps.map(({ value }) => value));
+  return tag === here ? undefined : tag;
 }
 
 export const nearTo = (demand: Demand, tag: string): Demand => ({ ...demand, key: `${demand.key}@${tag}`, near: tag });

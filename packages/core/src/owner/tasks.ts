@@ -21,7 +21,7 @@ import type { OwnerEffects, TaskOutcome } from "./effects.ts";
 import type { Handover } from "./handover.ts";
 import { type KeptBytes, writeKept } from "./kept-bytes.ts";
 import { LeaseTable } from "./leases.ts";
-import { nearTo, nodeOfLarge } from "./locality.ts";
+import { nearTo, nodeOfArguments } from "./locality.ts";
 import type { ObjectTable } from "./objects.ts";
 import {
   type Lease,
@@ -261,7 +261,7 @@ export class TaskTable {
   private nearest(task: TaskRecord, registered: Registered): Registered {
     const { near, template } = registered;
     // Where it is to run is said already.
-    const tag = template.demand.placement ? undefined : nodeOfLarge(task.deps, this.objects.here);
+    const tag = template.demand.placement ? undefined : nodeOfArguments(task.deps, this.objects.here);
     if (tag === undefined) return near.get(this.objects.here) ?? registered;
     let there = near.get(tag);
     if (!there) {

@@ -298,6 +298,8 @@ export interface ActorWorkerRequest {
   /** Of a worker that several will share: what the first of them will want in it. */
   readonly room?: ResourceUnits;
 }
+/** Why room in a worker is refused that may be had in one of another node. */
+export const NO_ROOM_THERE = "NO_ROOM_THERE";
 /** Answered by {@link ActorWorkerReady} or {@link ActorWorkerRefused}, once, unless it was released before. */
 export interface ActorWorkerWanted {
   readonly t: "actor-worker-wanted";

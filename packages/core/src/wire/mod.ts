@@ -6,6 +6,7 @@ export type { Explanation } from "./explanation.ts";
 export { type FailureRecord, packFailure, unpackFailure } from "./failure.ts";
 export * from "./hot.ts";
 export { checkLanguage, LANGUAGE, type Language } from "./language.ts";
+export { nodeOfLarge } from "./large-values.ts";
 export * from "./messages.ts";
 export { FrameReader } from "./msgpack-reader.ts";
 export { FrameWriter } from "./msgpack-writer.ts";

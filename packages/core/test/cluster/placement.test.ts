@@ -2,7 +2,7 @@
 import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
-import { get, nodes, remote, runtimeContext, type TaskOptions } from "../../src/api/mod.ts";
+import { get, kill, nodes, remote, runtimeContext, type TaskOptions } from "../../src/api/mod.ts";
 import { askHead } from "../../src/head/mod.ts";
 import { LocalCluster } from "../../src/testing/mod.ts";
 import { eventually } from "../eventually.ts";
@@ -40,6 +40,40 @@ test("labels: equal, not, one of, and a list that is tried in order", async () =
   expect(await ran({ labelSelector: { zone: "!b", disk: "ssd" } })).toEqual({ one: 6 });
   expect(Object.keys(await ran({ labelSelector: { zone: "in(b,c)" } })).sort()).toEqual(["three", "two"]);
   expect(await ran({ labelSelector: [{ zone: "nowhere" }, { zone: "!in(b,c)" }] })).toEqual({ one: 6 });
+});
+
+class Somewhere {
+  readonly bytes: number;
+  constructor(value?: Uint8Array) {
+    this.bytes = value?.length ?? 0;
+  }
+  where(): string {
+    return runtimeContext().nodeId;
+  }
+}
+
+test("an actor goes to its large arguments", async () => {
+  const three = { schedulingStrategy: { nodeId: idOf.get("three") ?? "" } };
+  const large = remote(() => new Uint8Array(8 * 2 ** 20))
+    .options(three)
+    .remote();
+  const actor = remote(Somewhere).remote(large);
+  expect(nameOf.get(await get(actor.where.remote()))).toBe("three");
+  const shared = remote(Somewhere, { isolation: "shared" }).remote(large);
+  expect(nameOf.get(await get(shared.where.remote()))).toBe("three");
+  await Promise.all([actor, shared].map((one) => kill(one)));
+});
+
+test("shared actors that reserve something are where there is room for them", async () => {
+  const shared = remote(Somewhere, { isolation: "shared", numCpus: 1 });
+  const actors = Array.from({ length: 6 }, () => shared.remote());
+  const counts = new Map<string, number>();
+  for (const id of await get(actors.map((one) => one.where.remote()))) {
+    const name = nameOf.get(id) ?? id;
+    counts.set(name, (counts.get(name) ?? 0) + 1);
+  }
+  expect(Object.fromEntries(counts)).toEqual({ one: 2, two: 2, three: 2 });
+  await Promise.all(actors.map((one) => kill(one)));
 });
 
 test("what no node can take is named at once, and is an error when none has joined in time", async () => {
