@@ -117,6 +117,21 @@ export const operations: Readonly<Record<string, Operation>> = {
     letGo(random, made, checked);
   },
 
+  async "an object for all nodes"({ random }) {
+    // Several of these do not fit into a store at once: copies go while others read them.
+    const bytes = random.between(6 * MIB, 16 * MIB);
+    const seed = random.between(0, 255);
+    const ref = await putAsync(pattern(bytes, seed));
+    const spread = remoteChecksum.options({ schedulingStrategy: "spread", numCpus: 0.1 });
+    const refs = Array.from({ length: random.between(4, 10) }, () => spread.remote(ref));
+    const expected = checksum(pattern(bytes, seed));
+    assert.deepEqual(
+      await get(refs),
+      refs.map(() => expected),
+    );
+    letGo(random, ref, ...refs);
+  },
+
   async "objects are nobody else's to change"({ random }) {
     const bytes = size(random);
     const stored = random.chance(0.5) ? put(pattern(bytes, 7)) : await putAsync(pattern(bytes, 7));
