@@ -1,6 +1,8 @@
 /** `mobula drain`: takes a node out of its cluster while its work goes on elsewhere. */
+
 import { setTimeout as delay } from "node:timers/promises";
 import type { Command } from "commander";
+import { monotonicMs } from "../base/clock.ts";
 import { findStandingNode, isRunning } from "../node/mod.ts";
 import { asksHead, asksNode, headOfEnvironment } from "./cli-ask.ts";
 import { duration } from "./cli-options.ts";
@@ -33,14 +35,14 @@ async function drain(called: string | undefined, options: { readonly deadline?: 
   const ask = here ? asksNode(here) : asksHead(head as NonNullable<typeof head>); // One of them is there.
   const { nodeId, name } = await ask("drain-node", { node, deadlineMs });
   print(`Node ${name} takes nothing new; what runs there has ${Math.ceil(deadlineMs / 1_000)} s.`);
-  const giveUpAt = Date.now() + deadlineMs + END_MS;
+  const giveUpAt = monotonicMs() + deadlineMs + END_MS;
   const hasEnded = async (): Promise<boolean> => {
     if (here?.nodeId === nodeId) return !isRunning(here);
     const info = (await ask("nodes", null)).find((one) => one.nodeId === nodeId);
     return info === undefined || info.state === "dead";
   };
   while (!(await hasEnded())) {
-    if (Date.now() > giveUpAt) throw new Error(`node ${name} has not ended ${END_MS / 1_000} s after its deadline`);
+    if (monotonicMs() > giveUpAt) throw new Error(`node ${name} has not ended ${END_MS / 1_000} s after its deadline`);
     await delay(LOOK_MS);
   }
   print(`Node ${name} has ended.`);

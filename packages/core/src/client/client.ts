@@ -2,6 +2,7 @@
  * One process's program side: it numbers objects, submits, waits, and lets go. Everything that must be remembered
  * beyond the life of a ref is the owner's, behind the port.
  */
+import { wallMs } from "../base/clock.ts";
 import {
   ConnectionLostError,
   GetTimeoutError,
@@ -519,7 +520,7 @@ export class Client {
     if (target instanceof Handle) return this.port.explain({ actor: handleState(target).num });
     if (target instanceof Ref && target.isReleased && target.client === this) {
       const sentence = "This process released the ref; keep it as long as you need its value.";
-      return Promise.resolve({ state: "released", since: Date.now(), sentences: [sentence], waitsFor: [] });
+      return Promise.resolve({ state: "released", since: wallMs(), sentences: [sentence], waitsFor: [] });
     }
     if (target instanceof Ref) this.keyOf(target);
     return this.port.explain({ seq: target.seq });

@@ -6,7 +6,9 @@
  * To control each executor is a process of its own, as hosts of actors must be, but everything it holds and owns is the
  * driver's: holds granted to an executor are passed on to the driver at once.
  */
+
 import { unreachable } from "../base/assert.ts";
+import { wallMs } from "../base/clock.ts";
 import { isError, type MobulaError } from "../base/errors.ts";
 import { type NodeId, newProcessId, newWorkerId, type ProcessId, type WorkerId } from "../base/ids.ts";
 import { fromUnits, toUnits } from "../base/resources.ts";
@@ -103,7 +105,7 @@ export class InlineNode {
     const state = createMemoryState();
     this.control = createControl(
       {
-        nowMs: Date.now,
+        nowMs: wallMs,
         send: (to, message) => this.send(to, message),
         requestActorWorker: ({ requestId, jobId, demand, worker }) => {
           const misplaced = this.misplaced(demand);
@@ -121,7 +123,7 @@ export class InlineNode {
           // Without a store there are none.
         },
         persist: persistThrough(state),
-        explainRequest: (requestId) => this.engine.explainRequest(requestId, Date.now()) ?? { sentences: [] },
+        explainRequest: (requestId) => this.engine.explainRequest(requestId, wallMs()) ?? { sentences: [] },
       },
       { nodeId, epoch: state.epoch },
     );
@@ -312,7 +314,7 @@ export class InlineNode {
   }
 
   private explainShape(shape: number): Explanation {
-    const now = Date.now();
+    const now = wallMs();
     const explanation = this.engine.explain(this.options.driver, shape, now);
     if (!explanation) {
       return { state: "granted", since: now, sentences: ["No lease of this shape is missing."], waitsFor: [] };

@@ -1,4 +1,5 @@
 /** Why things wait, or went where they did, as control knows it: of leases and actors itself, of tasks by asking their nodes. */
+import { wallMs } from "../base/clock.ts";
 import { ActorNotFoundError, InvalidOptionError } from "../base/errors.ts";
 import { type ActorId, type NodeId, nodeTag, nodeTagOf, objectKeyOwner } from "../base/ids.ts";
 import type { Member } from "../control/mod.ts";
@@ -27,7 +28,7 @@ export class HeadExplanations {
     const { divisions, group } = this.options;
     const { bundle } = demand.placement ?? {};
     const explained = (bundle && group(bundle.groupId)) ?? divisions.explain(node, key, demand, at);
-    return this.withAddresses({ waitsFor: [], ...explained, state: "waiting", since: Date.now() });
+    return this.withAddresses({ waitsFor: [], ...explained, state: "waiting", since: wallMs() });
   }
 
   async byId(id: string): Promise<Explanation> {
@@ -49,7 +50,7 @@ export class HeadExplanations {
     const { name, nodeId } = home.description;
     if (home.state !== "dead") return asks.ask(nodeId, "explain-id", { id: key });
     const sentence = `The node of its owner, ${name}, is dead, and what was known there is gone.`;
-    return { state: "unknown", since: Date.now(), sentences: [sentence], waitsFor: [] };
+    return { state: "unknown", since: wallMs(), sentences: [sentence], waitsFor: [] };
   }
 
   /** Nodes by their names, and those that were considered with where they are. */

@@ -2,7 +2,7 @@
  * The head at work: it hosts the engines that decide for all nodes, passes messages between them and the nodes, and writes
  * down what they say must last. It decides nothing itself.
  */
-import { monotonicMs } from "../base/clock.ts";
+import { monotonicMs, wallMs } from "../base/clock.ts";
 import { InvalidOptionError, isError, type MobulaError, NodeNotFoundError } from "../base/errors.ts";
 import type { JobId, NodeId } from "../base/ids.ts";
 import { fromUnits, type ResourceUnits, toUnits } from "../base/resources.ts";
@@ -117,7 +117,7 @@ export class HeadRuntime implements Host {
       state,
       view,
       groups: this.groups.host,
-      nowMs: Date.now,
+      nowMs: wallMs,
       send: (to, message) => this.send(to, message),
       quotas: this.quotas,
       isAllowed: (job, units) => this.quotas.hasRoom(job, units, this.divisions.claimsOf(job)),

@@ -8,7 +8,9 @@
  * Of several heads one leads; the others say who. When the one that led is silent, the others are asked whether another leads
  * now, and that is joined. A head of an older epoch than one that was heard of is not: what it orders does not count.
  */
+
 import { setTimeout as delay } from "node:timers/promises";
+import { monotonicMs } from "../base/clock.ts";
 import { ConnectionLostError, errorFromCode, MobulaError } from "../base/errors.ts";
 import type { JobId } from "../base/ids.ts";
 import {
@@ -190,7 +192,8 @@ export class ClusterLink {
     this.isLeaving = true;
     this.say({ t: "node-leave" });
     peer?.close();
-    for (const deadline = Date.now() + LEAVE_MS; peer && !peer.isClosed && Date.now() < deadline; ) await delay(5);
+    for (const deadline = monotonicMs() + LEAVE_MS; peer && !peer.isClosed && monotonicMs() < deadline; )
+      await delay(5);
     this.close();
   }
 
@@ -228,7 +231,7 @@ export class ClusterLink {
   private async keepConnected(): Promise<void> {
     const { signal } = this.stopped;
     const { isPatient } = this.options;
-    const startedAt = Date.now();
+    const startedAt = monotonicMs();
     let waitMs = REDIAL.firstMs;
     while (!signal.aborted) {
       try {
@@ -244,7 +247,7 @@ export class ClusterLink {
         // Certificates that do not fit will not fit in a second.
         const isWaiting =
           (error instanceof ConnectionLostError || error instanceof NotLeadingError) &&
-          (isPatient || (!isTlsFailure(error) && Date.now() - startedAt < JOIN_MS));
+          (isPatient || (!isTlsFailure(error) && monotonicMs() - startedAt < JOIN_MS));
         if (this.joined && !isWaiting) {
           this.joined.reject(error as Error);
           return;

@@ -2,6 +2,7 @@
  * Why things wait, or went where they did, for whoever asks this node. It knows what waits here and what its processes own; for
  * the rest it asks who knows: control why nodes were chosen, other nodes what waits with them, owners about their tasks.
  */
+import { wallMs } from "../base/clock.ts";
 import { ActorNotFoundError, InvalidOptionError, type MobulaError } from "../base/errors.ts";
 import {
   type ActorId,
@@ -172,7 +173,7 @@ export class Explanations {
   }
 
   private waiting(client: ProcessId, shape: number): Explanation {
-    const explanation = this.effects.engine().explain(client, shape, Date.now());
+    const explanation = this.effects.engine().explain(client, shape, wallMs());
     if (!explanation) return granted();
     return { state: "waiting", since: explanation.sinceMs, sentences: explanation.sentences, waitsFor: [] };
   }
@@ -292,7 +293,7 @@ export class Explanations {
 const NONE_MISSING = "No lease of this shape is missing.";
 
 function granted(): Explanation {
-  return { state: "granted", since: Date.now(), sentences: [NONE_MISSING], waitsFor: [] };
+  return { state: "granted", since: wallMs(), sentences: [NONE_MISSING], waitsFor: [] };
 }
 
 function listed(names: readonly string[], max: number): string {

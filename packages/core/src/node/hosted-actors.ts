@@ -2,6 +2,7 @@
  * The workers of this node that were given for actors of its cluster, and the actors in them, as what is said to their hosts and
  * by them passes through. What ended is kept until control has written that down, for one that begins anew must hear of it.
  */
+import { monotonicMs } from "../base/clock.ts";
 import type { ActorId, ProcessId, WorkerId } from "../base/ids.ts";
 import { ACTOR_SHUTDOWN_MS } from "../base/limits.ts";
 import type { StatedWorker } from "../wire/cluster-messages.ts";
@@ -142,9 +143,10 @@ export class HostedActors {
         send(address.processId, { t: "actor-stop", actorId, reason: "shutdown", timeoutMs: ACTOR_SHUTDOWN_MS });
       }
     }
-    const startedAt = Date.now();
+    const startedAt = monotonicMs();
     const isWaitedFor = (actor: HostedActor): boolean =>
-      !isOver(actor) && Date.now() - startedAt < (actor.isStopping ? ACTOR_SHUTDOWN_MS + STOP_GRACE_MS : STOP_READ_MS);
+      !isOver(actor) &&
+      monotonicMs() - startedAt < (actor.isStopping ? ACTOR_SHUTDOWN_MS + STOP_GRACE_MS : STOP_READ_MS);
     await new Promise<void>((resolve) => {
       const look = (): void => {
         if ([...this.workers.values()].some(({ actors }) => [...actors.values()].some(isWaitedFor))) return;

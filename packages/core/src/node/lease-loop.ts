@@ -1,4 +1,5 @@
 /** Drives a lease engine: events in, its orders to whoever carries them out, and a timer for its next look at the time. */
+import { wallMs } from "../base/clock.ts";
 import type { LeaseEngine, SchedulerCommand, SchedulerEvent } from "../scheduler/mod.ts";
 
 const TICK_MS_MIN = 5;
@@ -22,7 +23,7 @@ export class LeaseLoop {
     this.isStepping = true;
     try {
       for (let next = this.queued.shift(); next; next = this.queued.shift()) {
-        for (const command of this.engine.step(next, Date.now())) this.obey(command);
+        for (const command of this.engine.step(next, wallMs())) this.obey(command);
       }
     } finally {
       this.isStepping = false;
@@ -31,7 +32,7 @@ export class LeaseLoop {
   }
 
   private scheduleTick(): void {
-    const now = Date.now();
+    const now = wallMs();
     const atMs = this.engine.nextTickMs(now);
     clearTimeout(this.tickTimer);
     if (atMs === undefined) return;

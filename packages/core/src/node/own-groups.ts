@@ -1,4 +1,5 @@
 /** Placement groups of a node by itself: what the head does in a cluster, for the one node that there is. */
+import { wallMs } from "../base/clock.ts";
 import type { JobId, NodeId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import { answerGroupQuery, ClusterView, GroupHost } from "../placement/mod.ts";
@@ -31,7 +32,7 @@ export class OwnGroups {
     const { nodeId, name, total, feed, changed } = options;
     this.view.apply({ kind: "node-joined", nodeId, name, total, labels: {}, store: NO_STORE });
     this.host = new GroupHost(this.view, 1, {
-      nowMs: Date.now,
+      nowMs: wallMs,
       send: (_node, order) => feed(eventOf(order)),
       // They end with the node.
       persist: (_changes, done) => done(undefined),

@@ -1,6 +1,8 @@
 /** Processes of ours that are nobody's child here: whether one runs, and ending it. */
+
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
+import { monotonicMs } from "../base/clock.ts";
 import { isAlive, processStart } from "./session-folder.ts";
 
 export interface RunningProcess {
@@ -50,8 +52,8 @@ export async function endProcessOf(running: RunningProcess, atOnce: boolean): Pr
 
 async function ended(running: RunningProcess, timeoutMs: number): Promise<boolean> {
   // It is nobody's child here, so there is no event to wait for.
-  for (const deadline = Date.now() + timeoutMs; isRunning(running); ) {
-    if (Date.now() > deadline) return false;
+  for (const deadline = monotonicMs() + timeoutMs; isRunning(running); ) {
+    if (monotonicMs() > deadline) return false;
     await delay(POLL_MS);
   }
   return true;

@@ -5,7 +5,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { assert, unreachable } from "../base/assert.ts";
-import { clockOffsetMs, monotonicMs } from "../base/clock.ts";
+import { clockOffsetMs, monotonicMs, wallMs } from "../base/clock.ts";
 import { ConnectionLostError, InvalidOptionError, type MobulaError } from "../base/errors.ts";
 import { HeapShrinker } from "../base/heap-shrinker.ts";
 import {
@@ -392,7 +392,7 @@ export class NodeRuntime {
     this.loop = new LeaseLoop(this.engine, (command) => this.obey(command));
     this.logs = new Logs({
       sessionDir: config.sessionDir,
-      nowMs: Date.now,
+      nowMs: wallMs,
       send: (jobId, message) => this.sendLines(jobId, message),
     });
     this.pool = new WorkerPool({
@@ -501,7 +501,7 @@ export class NodeRuntime {
     const state = createMemoryState();
     this.control = createControl(
       {
-        nowMs: Date.now,
+        nowMs: wallMs,
         send: (to, message) => this.send(to, message),
         requestActorWorker: (request) => this.requestActorWorker(request),
         releaseActorWorker: (requestId) => this.releaseActorWorker(requestId),
@@ -510,7 +510,7 @@ export class NodeRuntime {
         backUp: (key, value) => this.succession.backUp(key, value),
         keepUp: (value) => this.objects.keepUpInherited(value),
         persist: persistThrough(state),
-        explainRequest: (requestId) => this.engine.explainRequest(requestId, Date.now()) ?? { sentences: [] },
+        explainRequest: (requestId) => this.engine.explainRequest(requestId, wallMs()) ?? { sentences: [] },
       },
       {
         nodeId: config.nodeId,
@@ -1158,7 +1158,7 @@ export class NodeRuntime {
         // A worker that died a moment ago: its death is on the way, and takes the lease back.
         if (!worker) return;
         this.logs.assign(workerId, jobId);
-        this.duties.set(workerId, { label: "", sinceMs: Date.now(), isRetriable: true });
+        this.duties.set(workerId, { label: "", sinceMs: wallMs(), isRetriable: true });
         const namespace = this.namespaces.get(jobId) ?? "";
         // The worker hears of its lease before anybody can push a task to it.
         const peer = this.pool.get(workerId)?.peer;
@@ -1199,7 +1199,7 @@ export class NodeRuntime {
         this.logs.assign(workerId, request.jobId);
         if (request.worker === "fresh") {
           const { label, retriable } = request;
-          this.duties.set(workerId, { label, sinceMs: Date.now(), isRetriable: retriable });
+          this.duties.set(workerId, { label, sinceMs: wallMs(), isRetriable: retriable });
         }
         this.actorControl.actorWorkerReady(requestId, worker, gpus);
         return;

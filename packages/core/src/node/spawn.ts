@@ -2,10 +2,12 @@
  * Starting one worker process. Little is imported here: the node starts its first workers before it loads anything
  * else, because they need longer to start than the node does.
  */
+
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
+import { wallMs } from "../base/clock.ts";
 import { newProcessId, type WorkerId } from "../base/ids.ts";
 import { compileCacheEnvironment } from "../bin/cache-directory.ts";
 import { codeCacheEnvironment, codeCachePath, type ProcessCommand, processCommand } from "../bin/entries.ts";
@@ -98,7 +100,7 @@ export function spawnWorker({
     recordWorker(config.sessionDir, child.pid);
     adjustOomScore(child.pid);
   }
-  return { workerId, process: child, claims, startedAtMs: Date.now(), failure: () => failure };
+  return { workerId, process: child, claims, startedAtMs: wallMs(), failure: () => failure };
 }
 
 const listens = ({ ports, advertise, access }: ClusterConfig, host: string): WorkerListens => ({

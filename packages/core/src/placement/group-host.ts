@@ -2,6 +2,7 @@
  * Hosts the group engine: what programs ask for comes in, orders to nodes go out, and what must last is written down before the
  * orders that follow from it are given. Whoever has the say over nodes has one: the head of a cluster, and a node by itself.
  */
+import { wallMs } from "../base/clock.ts";
 import type { ErrorKind, MobulaError } from "../base/errors.ts";
 import type { JobId, NodeId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
@@ -248,7 +249,7 @@ export class GroupHost {
 
   /** Undefined when nothing is known of it. */
   explain(groupId: GroupId): Explanation | undefined {
-    const now = Date.now();
+    const now = wallMs();
     const refusal = this.refused.get(groupId);
     const explained = this.engine.explain(groupId, this.effects.nowMs());
     if (!explained) {

@@ -1,4 +1,5 @@
 /** Answers to what programs ask of placement groups. */
+import { wallMs } from "../base/clock.ts";
 import { errorFromCode } from "../base/errors.ts";
 import type { Queries } from "../wire/queries.ts";
 import type { GroupHost, Refusal } from "./group-host.ts";
@@ -47,7 +48,7 @@ export function answerGroupQuery(
     case "why-group": {
       const { groupId } = params as Queries["why-group"]["params"];
       const sentences = [`No placement group ${groupId} is known.`];
-      const unknown = { state: "unknown", since: Date.now(), sentences, waitsFor: [] };
+      const unknown = { state: "unknown", since: wallMs(), sentences, waitsFor: [] };
       return Promise.resolve(host.explain(groupId) ?? unknown);
     }
   }
