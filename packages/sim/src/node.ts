@@ -183,6 +183,8 @@ export class SimNode {
       packable: (demand) => this.packable(demand.resources),
       namespaceOf: () => "",
       infeasibleMs: () => 0,
+      preemptAfterMs: () => undefined,
+      keptHere: (clientId, leaseId, forMs) => this.step({ kind: "lease-kept", clientId, leaseId, forMs }),
       isLimited: () => false,
     });
     this.control = createControl(

@@ -72,6 +72,7 @@ async function start(settings: InitSettings, place: Place | undefined): Promise<
     address,
     place,
     ...(address !== "auto" && { infeasibleTimeoutMs }),
+    preemptAfterMs: settings.preemptAfterMs,
     ...(settings.quota && { quota: toUnits(settings.quota) }),
     node: {
       resources: settings.resources,

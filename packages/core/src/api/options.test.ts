@@ -274,6 +274,7 @@ describe("init options", () => {
       logToDriver: true,
       runtimeEnv: undefined,
       infeasibleTimeoutMs: 10_000,
+      preemptAfterMs: 2_000,
       putTimeoutMs: 10_000,
       memoryMonitor: { threshold: 0.95, intervalMs: 250 },
       maxPendingTasks: 1_000_000,

@@ -8,6 +8,7 @@ import type { NodeId } from "../base/ids.ts";
 import {
   INFEASIBLE_TIMEOUT_MS,
   MAX_PENDING_TASKS,
+  PREEMPT_AFTER_MS,
   PUT_TIMEOUT_MS,
   SHARED_ACTORS_PER_WORKER_MAX,
   STREAM_BUFFER_ITEMS,
@@ -39,6 +40,10 @@ import {
 import { inGroup } from "./placement.ts";
 import { labelSelector } from "./selector-check.ts";
 import type { InitOptions, RetryExceptions } from "./types.ts";
+
+/** `Infinity` too. */
+const millisecondsOrNever: Check<number> = (value, at) =>
+  value === Number.POSITIVE_INFINITY ? Number.POSITIVE_INFINITY : milliseconds(0)(value, at);
 
 const FOR_EVER = { value: -1, means: "for ever" };
 const OBJECT_STORE_BYTES_MIN = 1024 * 1024;
@@ -451,6 +456,7 @@ const initTable = {
   runtimeEnv,
   labels,
   infeasibleTimeoutMs: milliseconds(0),
+  preemptAfterMs: millisecondsOrNever,
   putTimeoutMs: milliseconds(0),
   memoryMonitor: fieldsOf({ threshold, intervalMs: milliseconds(1), limitBytes: wholeNumber(1) }),
   maxPendingTasks: wholeNumber(1),
@@ -479,6 +485,8 @@ export interface InitSettings {
   readonly logToDriver: boolean;
   readonly runtimeEnv: RuntimeEnv | undefined;
   readonly infeasibleTimeoutMs: number;
+  /** Infinity: never. */
+  readonly preemptAfterMs: number;
   readonly putTimeoutMs: number;
   readonly memoryMonitor: { readonly threshold: number; readonly intervalMs: number; readonly limitBytes?: number };
   readonly maxPendingTasks: number;
@@ -550,6 +558,7 @@ export function normalizeInitOptions(
     logToDriver: read.logToDriver ?? true,
     runtimeEnv: read.runtimeEnv,
     infeasibleTimeoutMs: read.infeasibleTimeoutMs ?? INFEASIBLE_TIMEOUT_MS,
+    preemptAfterMs: read.preemptAfterMs ?? PREEMPT_AFTER_MS,
     putTimeoutMs: read.putTimeoutMs ?? PUT_TIMEOUT_MS,
     memoryMonitor: {
       threshold: read.memoryMonitor?.threshold ?? 0.95,

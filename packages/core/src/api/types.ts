@@ -305,7 +305,10 @@ export interface TaskOptions<N extends number = 1> extends PlacementOptions {
   readonly maxCalls?: number;
   /** How many items a generator may be ahead of its reader. Default 16. */
   readonly streamBufferItems?: number;
-  /** -1000..1000; higher goes first within a job. Default 0. */
+  /**
+   * -1000..1000; higher goes first within a job, and after `preemptAfterMs` of waiting ends tasks of lower priority of other jobs that
+   * may run again. Default 0.
+   */
   readonly priority?: number;
 }
 
@@ -398,6 +401,11 @@ export interface InitOptions {
   readonly labels?: Readonly<Record<string, string>>;
   /** Milliseconds after which demand that no node can ever meet is an `InfeasibleError`. Default 10_000. */
   readonly infeasibleTimeoutMs?: number;
+  /**
+   * Milliseconds that a task of this program waits without room on any node before running tasks of lower `priority` of other programs are
+   * ended for it, if they may run again (`maxRetries`). They lose no retry by it. `Infinity`: never. Default 2_000.
+   */
+  readonly preemptAfterMs?: number;
   /** Milliseconds that `put` waits for room in memory before it uses the disk. Default 10_000. */
   readonly putTimeoutMs?: number;
   /** What happens when memory runs out: an idle worker is ended, or the largest, or the one with the newest work. */

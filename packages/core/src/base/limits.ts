@@ -18,6 +18,11 @@ export const TASK_MAX_RETRIES = 3;
 export const MAX_PENDING_TASKS = 1_000_000;
 export const INFEASIBLE_TIMEOUT_MS = 10_000;
 export const PUT_TIMEOUT_MS = 10_000;
+/** So long work waits without room anywhere before work of lower priority of other jobs is ended for it. */
+export const PREEMPT_AFTER_MS = 2_000;
+/** So long what is to end for it may go on to its end, and then so long after its signal was aborted. */
+export const PREEMPT_NOTICE_MS = 500;
+export const PREEMPT_GRACE_MS = 2_000;
 export const STREAM_BUFFER_ITEMS = 16;
 export const SHARED_ACTORS_PER_WORKER_MAX = 2_000;
 export const ACTOR_SHUTDOWN_MS = 30_000;

@@ -48,6 +48,8 @@ export interface DriverOptions {
   readonly jobName: string;
   /** How long what no node can take waits for one that can; default, what its node was started with. */
   readonly infeasibleTimeoutMs?: number;
+  /** What waits so long without room may end work of lower priority of other jobs; Infinity: never. Default, as the node says. */
+  readonly preemptAfterMs?: number;
   /** What the job may use at once in the whole cluster. */
   readonly quota?: ResourceUnits;
   readonly metadata: Readonly<Record<string, string>>;
@@ -194,6 +196,9 @@ async function join(
         name: options.jobName,
         metadata: options.metadata,
         ...(options.quota && { quota: options.quota }),
+        ...(options.preemptAfterMs !== undefined && {
+          preemptAfterMs: Number.isFinite(options.preemptAfterMs) ? options.preemptAfterMs : -1,
+        }),
         ...(options.infeasibleTimeoutMs !== undefined && { infeasibleTimeoutMs: options.infeasibleTimeoutMs }),
       },
     },

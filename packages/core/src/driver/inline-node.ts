@@ -372,6 +372,9 @@ export class InlineNode {
       case "revoke-lease":
         this.options.toDriver({ t: "lease-revoked", leaseId: command.leaseId });
         return;
+      case "preempt-lease":
+        // There is one job only.
+        return;
       case "end-lease":
       case "reclaim-lease":
         // Executors share the owner's thread, and say nothing of being idle.

@@ -91,7 +91,7 @@ function place(attempts: readonly RecordedAttempt[]): Placed[] {
     items.sort((a, b) => a.endMs - b.endMs || a.attempt.seq - b.attempt.seq);
     for (const [at, item] of items.entries()) {
       // How long a lost attempt had run is not known: at most since it was sent, or since what ran before it ended.
-      if (item.attempt.outcome !== "lost") continue;
+      if (item.attempt.outcome !== "lost" && item.attempt.outcome !== "preempted") continue;
       item.startMs = Math.max(Math.min(item.attempt.sentAtMs, item.endMs), items[at - 1]?.endMs ?? 0);
     }
     separate(items);

@@ -4,8 +4,8 @@
  */
 import { pack, unpack } from "../wire/mod.ts";
 
-export type AttemptOutcome = "ok" | "error" | "lost";
-const OUTCOMES: readonly AttemptOutcome[] = ["ok", "error", "lost"];
+export type AttemptOutcome = "ok" | "error" | "lost" | "preempted";
+const OUTCOMES: readonly AttemptOutcome[] = ["ok", "error", "lost", "preempted"];
 
 /** One attempt of a task or call. Times are milliseconds since the epoch. */
 export interface RecordedAttempt {

@@ -87,3 +87,55 @@ test("what waits for room is summed up by what stands in the way", () => {
     { count: 3, isInfeasible: false, why: "two has 0 of 2 gpu free, and 1 is wanted." },
   ]);
 });
+
+test("what has waited long ends work of lower priority where the least makes room, and waits there and nowhere else", () => {
+  const { divisions, join, take, at } = setUp();
+  const three = "3".repeat(32) as NodeId;
+  join(two, "two", 2);
+  join(three, "three", 2);
+  for (const nodeId of [two, three])
+    divisions.view.apply({ kind: "node-reported", nodeId, free: toUnits({ cpu: 4, gpu: 0 }) });
+  const other = "job2" as JobId;
+  const gpu = toUnits({ gpu: 1 });
+  divisions.preemptions.reported(two, [[other, 3, gpu, 2]]);
+  divisions.preemptions.reported(three, [
+    [other, 2, gpu, 1],
+    [job, 0, gpu, 1],
+  ]);
+  const ask = (key: string, wanted: number, granted: [NodeId, number][], priority = 4): void =>
+    divisions.divide(one, {
+      ...{ t: "divide-leases", key, wanted, granted, job, preemptAfterMs: 2_000, demand: demandOf(1, { priority }) },
+    });
+  ask("a", 2, []);
+  ask("equal", 1, [], 2);
+  take();
+  at(1_999);
+  expect(take()).toEqual([]);
+  at(2_000);
+  const urgent = { t: "leases-divided", key: "a", urgent: true } as const;
+  const sorted = take().map((message) => ({ ...message, at: [...message.at].sort() }));
+  expect(sorted).toEqual([
+    {
+      ...urgent,
+      at: [
+        [two, 1],
+        [three, 1],
+      ],
+    },
+  ]);
+  expect(divisions.explain(one, "a", demandOf(1), undefined).sentences.at(-1)).toMatch(
+    /lower priority than 4 in other jobs ends for it, for 1 at three, 1 at two/,
+  );
+  // One is there; the other is planned where it was, though it is said no more to be there, since it ends.
+  divisions.preemptions.reported(three, [[job, 0, gpu, 1]]);
+  ask("a", 2, [[two, 1]]);
+  at(2_600);
+  expect(take().flatMap(({ key, at: nodes }) => (key === "a" ? [[...nodes].sort()] : []))).toEqual([
+    [
+      [two, 1],
+      [three, 1],
+    ],
+  ]);
+  ask("a", 1, [[two, 1]]);
+  expect(take().at(-1)).toEqual({ t: "leases-divided", key: "a", at: [[two, 1]] });
+});

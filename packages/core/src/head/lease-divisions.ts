@@ -21,6 +21,7 @@ import {
 import type { DivideLeases, LeasesDivided } from "../wire/cluster-messages.ts";
 import type { Demand, Placement } from "../wire/messages.ts";
 import { placementOf } from "./demand.ts";
+import { moveTo, Preemptions } from "./preemptions.ts";
 import { type Claim, Quotas } from "./quotas.ts";
 import type { Waiting } from "./waiting-demands.ts";
 
@@ -36,6 +37,13 @@ interface Ask {
   /** No node can take it. */
   infeasibleSinceMs: number | undefined;
   readonly priority: number;
+  readonly preemptAfterMs: number;
+  /** Since when it waits, without having been granted any more. */
+  waitingSinceMs: number | undefined;
+  /** It has waited so long that work of lower priority ends for it, at these nodes: for so many leases, since when. */
+  isUrgent: boolean;
+  readonly planned: Map<NodeId, number[]>;
+  lookedAtMs: number;
   /** How many leases the quota of its job allows. */
   allowed: number;
   wanted: number;
@@ -46,6 +54,8 @@ interface Ask {
 
 export class LeaseDivisions {
   readonly view = new ClusterView();
+  /** What may end for others, as nodes say. */
+  readonly preemptions = new Preemptions(this.view);
   private readonly divider = new LeaseDivider(this.view);
   private readonly asks = new Map<NodeId, Map<string, Ask>>();
   private readonly send: (to: NodeId, message: LeasesDivided) => void;
@@ -72,7 +82,9 @@ export class LeaseDivisions {
     this.groupDivider = new GroupDivider(room);
   }
 
-  divide(node: NodeId, { key, wanted, granted, demand, job, infeasibleMs = INFEASIBLE_MS }: DivideLeases): void {
+  divide(node: NodeId, message: DivideLeases): void {
+    const { key, wanted, granted, demand, job, infeasibleMs = INFEASIBLE_MS } = message;
+    const { preemptAfterMs = Number.POSITIVE_INFINITY } = message;
     let asks = this.asks.get(node);
     if (!asks) {
       asks = new Map();
@@ -91,6 +103,11 @@ export class LeaseDivisions {
         infeasibleMs,
         infeasibleSinceMs: undefined,
         priority: demand.priority,
+        preemptAfterMs,
+        waitingSinceMs: undefined,
+        isUrgent: false,
+        planned: new Map(),
+        lookedAtMs: Number.NEGATIVE_INFINITY,
         allowed: Number.POSITIVE_INFINITY,
         wanted,
         granted: new Map(),
@@ -100,10 +117,44 @@ export class LeaseDivisions {
       if (job !== undefined && !ask.bundle) addTo(this.byJob, job, ask);
     }
     ask.wanted = wanted;
-    ask.granted = new Map(granted);
+    this.take(ask, new Map(granted));
     ask.told = "";
     if (ask.job !== undefined && this.quotas.of(ask.job)) this.shareOut(ask.job);
     else this.tell(ask);
+  }
+
+  private take(ask: Ask, granted: ReadonlyMap<NodeId, number>): void {
+    for (const [node, count] of granted) {
+      const more = count - (ask.granted.get(node) ?? 0);
+      const planned = ask.planned.get(node);
+      if (more > 0) planned?.splice(0, more);
+    }
+    const isServed = sum(granted) > sum(ask.granted);
+    ask.granted = granted;
+    if (missingOf(ask) <= 0) {
+      ask.waitingSinceMs = undefined;
+      ask.isUrgent = false;
+      ask.planned.clear();
+    } else if (isServed || ask.waitingSinceMs === undefined) ask.waitingSinceMs = this.nowMs();
+  }
+
+  /** What has waited long without room anywhere, work of lower priority ends for. */
+  private preempt(): void {
+    const nowMs = this.nowMs();
+    for (const asks of this.asks.values()) {
+      for (const ask of asks.values()) {
+        const { bundle, waitingSinceMs, preemptAfterMs, node, key, strategy } = ask;
+        if (bundle || waitingSinceMs === undefined || nowMs - waitingSinceMs < preemptAfterMs) continue;
+        if (nowMs - ask.lookedAtMs < PREEMPT_LOOK_MS) continue;
+        ask.lookedAtMs = nowMs;
+        if (!ask.isUrgent && !(this.preemptions.mayHelp(ask) && this.divider.hasNoRoom(nameOf(node, key)))) continue;
+        const only = typeof strategy === "object" && !strategy.soft ? strategy.nodeId : undefined;
+        const hasChanged = this.preemptions.plan({ ...ask, only }, missingOf(ask), nowMs);
+        if (ask.isUrgent && !hasChanged) continue;
+        ask.isUrgent = true;
+        this.tell(ask);
+      }
+    }
   }
 
   /** What the job may have is divided anew among what it asks for. */
@@ -137,6 +188,7 @@ export class LeaseDivisions {
   nodeGone(node: NodeId): void {
     for (const key of [...(this.asks.get(node)?.keys() ?? [])]) this.forget(node, key);
     this.asks.delete(node);
+    this.preemptions.nodeGone(node);
   }
 
   /** Things may run elsewhere in their groups than before. */
@@ -151,6 +203,7 @@ export class LeaseDivisions {
       for (const asks of this.asks.values()) for (const ask of asks.values()) if (ask.bundle) this.tell(ask);
     }
     this.refuseLate();
+    this.preempt();
     if (this.quotas.version !== this.quotaVersion) {
       this.quotaVersion = this.quotas.version;
       for (const [job, asks] of this.byJob) {
@@ -176,7 +229,8 @@ export class LeaseDivisions {
     const request = { ...placementOf(demand), from: node, locality: this.nearTo(demand) };
     if (at === undefined) {
       const ask = this.asks.get(node)?.get(key);
-      const why = divider.explain(name) ?? explainNow(view, request);
+      const explained = divider.explain(name) ?? explainNow(view, request);
+      const why = ask?.isUrgent ? this.withUrgency(ask, explained) : explained;
       if (!ask || ask.allowed >= ask.wanted) return why;
       const quota = `${this.quotas.describe(ask.job)} ${ask.shape.name} may have ${ask.allowed} of the ${ask.wanted} leases that it could use.`;
       // What stands in the way is no node.
@@ -191,6 +245,13 @@ export class LeaseDivisions {
       return explainPacked(view, request, there);
     const sentence = `Why ${there?.name ?? `node ${at}`} was chosen is not remembered.`;
     return { sentences: [sentence], considered: [] };
+  }
+
+  private withUrgency({ planned, priority }: Ask, why: Explained): Explained {
+    const at = [...planned].map(([id, { length }]) => `${length} at ${this.view.node(id)?.name ?? id}`);
+    const where = at.length > 0 ? `, for ${at.join(", ")}` : ", and finds none";
+    const sentence = `It has waited so long that what may run again and has a lower priority than ${priority} in other jobs ends for it${where}.`;
+    return { ...why, sentences: [...why.sentences, sentence] };
   }
 
   private nearTo({ near }: Demand): readonly LocalBytes[] | undefined {
@@ -218,9 +279,16 @@ export class LeaseDivisions {
     const message: LeasesDivided = {
       ...{ t: "leases-divided", key, ...this.answer(ask, division) },
       ...(Number.isFinite(ask.allowed) && { limited: true }),
+      ...(ask.isUrgent && { urgent: true }),
     };
     // How long it still waits is no news.
-    const told = JSON.stringify([message.at, message.refused ?? null, message.infeasible?.message, message.limited]);
+    const told = JSON.stringify([
+      message.at,
+      message.refused ?? null,
+      message.infeasible?.message,
+      message.limited,
+      ask.isUrgent,
+    ]);
     if (told === ask.told) return;
     ask.told = told;
     this.send(node, message);
@@ -233,7 +301,7 @@ export class LeaseDivisions {
     if (division.kind === "divided") {
       // What wants nothing now may want the same again.
       if (ask.wanted > sum(ask.granted)) ask.infeasibleSinceMs = undefined;
-      return { at: [...division.at] };
+      return { at: [...(ask.isUrgent ? moveTo(ask.planned, division.at, ask.granted) : division.at)] };
     }
     const { code, message } = division;
     // One node that was named will not be another; and groups have waited before they are infeasible.
@@ -278,6 +346,10 @@ function addTo<K, V>(index: Map<K, Set<V>>, key: K, value: V): void {
   else index.set(key, new Set([value]));
 }
 
+const missingOf = ({ wanted, allowed, granted }: Ask): number => Math.min(wanted, allowed) - sum(granted);
+
+/** What has waited long is looked at this often. */
+const PREEMPT_LOOK_MS = 500;
 /** Of a node that does not say how long. */
 const INFEASIBLE_MS = 10_000;
 

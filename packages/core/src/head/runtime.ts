@@ -265,7 +265,10 @@ export class HeadRuntime implements Host {
         return;
       case "node-report":
         if (message.use === undefined) needsVersion(2, "a report of nothing new");
-        if (message.use) this.quotas.reported(nodeId, message.use.blocked ?? []);
+        if (message.use) {
+          this.quotas.reported(nodeId, message.use.blocked ?? []);
+          this.divisions.preemptions.reported(nodeId, message.use.preemptable ?? []);
+        }
         this.members.report(nodeId, message.use, nowMs);
         if (this.isMember(nodeId)) this.groups.host.nodeReported(nodeId, message.use?.bundles ?? [], false);
         return;

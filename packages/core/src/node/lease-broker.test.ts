@@ -16,10 +16,16 @@ function setUp(packable = 1, hasControl = false, isLimited = false) {
   const broker = new LeaseBroker(here, {
     hasControl,
     misplaced: (asked) => (asked.placement ? { code: "INFEASIBLE", message: "not here" } : undefined),
-    demandHere: (_client, shape, _demand, wanted) => void said.push(`here ${shape} ${wanted}`),
+    demandHere: (_client, shape, _demand, wanted, preemptAfterMs) =>
+      void said.push(`here ${shape} ${wanted}${preemptAfterMs === 0 ? " urgent" : ""}`),
+    keptHere: (_client, id) => void said.push(`kept here ${id}`),
+    preemptAfterMs: () => undefined,
     returnHere: (_client, id, retire) => void said.push(`return here ${id}${retire ? " retire" : ""}`),
     toNode: (node, message) => {
-      const what = message.t === "lease-ask" ? message.wanted : `${message.leaseId}${message.retire ? " retire" : ""}`;
+      const what =
+        message.t === "lease-ask"
+          ? `${message.wanted}${message.urgent ? " urgent" : ""}`
+          : `${message.leaseId}${message.t === "lease-give-back" && message.retire ? " retire" : ""}`;
       said.push(`${message.t} ${node} ${what}`);
     },
     divide: ({ wanted, granted, demand: first }) =>
@@ -60,6 +66,29 @@ describe("a node by itself", () => {
 });
 
 describe("in a cluster", () => {
+  test("what control calls urgent is said so where it waits, and no more when it is not; a lease that is kept is, where it is", () => {
+    const s = setUp(0);
+    s.broker.clustered(true);
+    s.broker.demand(client, job, 0, demand, 2);
+    s.divided([here, 1], [there, 1]);
+    s.take();
+    const at = [
+      [here, 1],
+      [there, 1],
+    ] as const;
+    s.broker.divided({ t: "leases-divided", key: `${client}/0`, at, urgent: true });
+    expect(s.take()).toEqual(["here 0 1 urgent", "lease-ask node-there 1 urgent"]);
+    s.grantThere(9);
+    s.take();
+    s.broker.divided({ t: "leases-divided", key: `${client}/0`, at });
+    expect(s.take()).toContain("here 0 1");
+    s.broker.fromNode(there, client, { t: "lease-preempted", leaseId: lease(9), by: "g" });
+    expect(s.take()).toEqual([`tell lease-preempted ${FIRST_FOREIGN}`]);
+    s.broker.kept(client, lease(FIRST_FOREIGN), 5);
+    s.broker.kept(client, lease(3), undefined);
+    expect(s.take()).toEqual(["lease-kept-there node-there 9", "kept here 3"]);
+  });
+
   test("a node that is drained asks for nothing here, and for what comes back elsewhere", () => {
     const s = setUp();
     s.broker.clustered(true);

@@ -11,12 +11,13 @@
  * A node by itself asks its own engine for everything, and while control is away a node counts on itself alone.
  */
 import type { JobId, LeaseId, NodeId, ProcessId } from "../base/ids.ts";
-import type { DivideLeases, LeaseAsk, LeaseGiveBack, LeasesDivided } from "../wire/cluster-messages.ts";
+import type { DivideLeases, LeaseAsk, LeaseGiveBack, LeaseKeptThere, LeasesDivided } from "../wire/cluster-messages.ts";
 import type {
   Demand,
   LeaseGranted,
   LeaseInfeasible,
   LeaseLost,
+  LeasePreempted,
   LeaseReclaimed,
   LeaseRefused,
   LeaseRevoked,
@@ -25,16 +26,23 @@ import type {
 } from "../wire/messages.ts";
 
 /** What an engine says of leases to a client. */
-export type LeaseNotice = LeaseGranted | LeaseRevoked | LeaseLost | LeaseReclaimed | LeaseRefused;
+export type LeaseNotice = LeaseGranted | LeaseRevoked | LeasePreempted | LeaseLost | LeaseReclaimed | LeaseRefused;
 
 export interface LeaseBrokerEffects {
   /** It is a node of a cluster: what must be somewhere in particular is control's to place, if this is the only node too. */
   readonly hasControl: boolean;
   /** To this node's engine. */
-  demandHere(client: ProcessId, shape: number, demand: Demand, wanted: number): void;
+  demandHere(
+    client: ProcessId,
+    shape: number,
+    demand: Demand,
+    wanted: number,
+    preemptAfterMs: number | undefined,
+  ): void;
+  keptHere(client: ProcessId, leaseId: LeaseId, forMs: number | undefined): void;
   returnHere(client: ProcessId, leaseId: LeaseId, retire: boolean): void;
   /** To another node. */
-  toNode(node: NodeId, message: LeaseAsk | LeaseGiveBack): void;
+  toNode(node: NodeId, message: LeaseAsk | LeaseGiveBack | LeaseKeptThere): void;
   divide(message: DivideLeases): void;
   /** The owner asks for nothing under the key any more. */
   forget(key: string): void;
@@ -43,6 +51,8 @@ export interface LeaseBrokerEffects {
   isLimited(job: JobId): boolean;
   /** How long what no node can take waits for one that can. */
   infeasibleMs(job: JobId): number;
+  /** How long what has room nowhere waits before work of lower priority of other jobs is ended for it. */
+  preemptAfterMs(job: JobId): number | undefined;
   /** How many leases of the demand this node takes without asking control: until it is half in use. */
   packable(demand: Demand): number;
   namespaceOf(job: JobId): string;
@@ -61,6 +71,8 @@ interface Part {
    * and what was said to it in the meantime may have come before that, or after.
    */
   wanted: number | undefined;
+  /** As the node was last told. */
+  preemptAfterMs: number | undefined;
   readonly held: Set<LeaseId>;
   /** That workers of other nodes have ended, while the owner waits for what it had sent there to come back. */
   readonly ending: Set<LeaseId>;
@@ -77,6 +89,8 @@ interface Ask {
   /** By the quota of its job; what it holds beyond the division has been called back. */
   isLimited: boolean;
   readonly calledBack: Set<LeaseId>;
+  /** Control has it that work of lower priority makes room for it. */
+  isUrgent: boolean;
   /** What control said last. */
   division: ReadonlyMap<NodeId, number> | undefined;
   /** What control was asked last; "" when it was asked nothing, so that it has nothing to forget. */
@@ -149,7 +163,7 @@ export class LeaseBroker {
       const key = `${client}/${shape}`;
       ask = {
         ...{ key, client, job, shape, demand, wanted, parts: new Map(), division: undefined, asked: "" },
-        ...{ isLimited: false, calledBack: new Set() },
+        ...{ isLimited: false, calledBack: new Set(), isUrgent: false },
       };
       shapes.set(shape, ask);
       this.byKey.set(key, ask);
@@ -169,7 +183,7 @@ export class LeaseBroker {
     if (notice.t === "lease-granted") {
       const ask = shapes?.get(notice.shape);
       if (ask) this.part(ask, this.here).held.add(notice.leaseId);
-    } else if (notice.t !== "lease-refused" && notice.t !== "lease-revoked") {
+    } else if (isAnEnd(notice)) {
       this.endedHere(client, notice.leaseId);
       const ask = notice.t === "lease-reclaimed" ? shapes?.get(notice.shape) : undefined;
       // The owner says anew what it wants, and then so does this.
@@ -200,6 +214,16 @@ export class LeaseBroker {
     this.effects.returnHere(client, leaseId, retire);
     // Its owner wants as many as before, and gets none for it here.
     if (this.isDraining) for (const ask of this.asks.get(client)?.values() ?? []) this.settle(ask);
+  }
+
+  /** Its owner does not give it up for others. */
+  kept(client: ProcessId, leaseId: LeaseId, forMs: number | undefined): void {
+    const foreign = this.foreign.get(leaseId);
+    if (!foreign) this.effects.keptHere(client, leaseId, forMs);
+    else {
+      const about = { client, leaseId: foreign.leaseId, ...(forMs !== undefined && { forMs }) };
+      this.effects.toNode(foreign.node, { t: "lease-kept-there", ...about });
+    }
   }
 
   clientGone(client: ProcessId): void {
@@ -234,7 +258,7 @@ export class LeaseBroker {
 
   // ── control and other nodes ────────────────────────────────────────────────────────────────────────────────────────
 
-  divided({ key, at, refused, infeasible, limited }: LeasesDivided): void {
+  divided({ key, at, refused, infeasible, limited, urgent }: LeasesDivided): void {
     const ask = this.byKey.get(key);
     if (!ask) return;
     if (refused) {
@@ -248,6 +272,7 @@ export class LeaseBroker {
     if (infeasible) this.effects.tell(ask.client, { t: "lease-infeasible", shape: ask.shape, ...infeasible });
     ask.division = new Map(at);
     ask.isLimited = limited ?? false;
+    ask.isUrgent = urgent ?? false;
     this.settle(ask);
     if (limited) this.callBack(ask, ask.division);
   }
@@ -306,7 +331,7 @@ export class LeaseBroker {
           return;
         }
         if (notice.t === "lease-reclaimed") this.end(id, foreign);
-        else if (notice.t !== "lease-revoked") this.drop(id);
+        else if (isAnEnd(notice)) this.drop(id);
         this.effects.tell(client, { ...notice, leaseId: id });
       }
     }
@@ -356,10 +381,13 @@ export class LeaseBroker {
       else targets.set(here, ask.wanted);
     }
     this.trim(ask, targets);
+    // Of a cluster control decides where.
+    const preemptAfterMs = isDivided ? (ask.isUrgent ? 0 : undefined) : this.effects.preemptAfterMs(ask.job);
     for (const node of new Set([...ask.parts.keys(), ...targets.keys()])) {
       const part = this.part(ask, node);
       const wanted = targets.get(node) ?? 0;
-      if (part.wanted !== wanted) this.tellPart(ask, node, part, wanted);
+      const isOther = preemptAfterMs !== part.preemptAfterMs && wanted > part.held.size;
+      if (part.wanted !== wanted || isOther) this.tellPart(ask, node, part, wanted, preemptAfterMs);
     }
   }
 
@@ -390,24 +418,30 @@ export class LeaseBroker {
     const { key, demand, wanted, job } = ask;
     const isFirst = ask.asked === "" || ask.asked === AGAIN;
     ask.asked = asked;
-    const about = isFirst && { demand, job, infeasibleMs: this.effects.infeasibleMs(job) };
+    const preemptAfterMs = this.effects.preemptAfterMs(job);
+    const about = isFirst && {
+      ...{ demand, job, infeasibleMs: this.effects.infeasibleMs(job) },
+      ...(preemptAfterMs !== undefined && { preemptAfterMs }),
+    };
     this.effects.divide({ t: "divide-leases", key, wanted, granted, ...about });
   }
 
-  private tellPart(ask: Ask, node: NodeId, part: Part, wanted: number): void {
+  private tellPart(ask: Ask, node: NodeId, part: Part, wanted: number, preemptAfterMs?: number): void {
     const { client, job, shape, demand } = ask;
     part.wanted = wanted;
-    if (node === this.here) this.effects.demandHere(client, shape, demand, wanted);
+    part.preemptAfterMs = preemptAfterMs;
+    if (node === this.here) this.effects.demandHere(client, shape, demand, wanted, preemptAfterMs);
     else {
       const namespace = this.effects.namespaceOf(job);
-      this.effects.toNode(node, { t: "lease-ask", client, jobId: job, namespace, shape, demand, wanted });
+      const about = { client, jobId: job, namespace, shape, demand, wanted };
+      this.effects.toNode(node, { t: "lease-ask", ...about, ...(preemptAfterMs === 0 && { urgent: true }) });
     }
   }
 
   private part(ask: Ask, node: NodeId): Part {
     let part = ask.parts.get(node);
     if (!part) {
-      part = { wanted: 0, held: new Set(), ending: new Set() };
+      part = { wanted: 0, preemptAfterMs: undefined, held: new Set(), ending: new Set() };
       ask.parts.set(node, part);
     }
     return part;
@@ -438,5 +472,8 @@ export class LeaseBroker {
     return foreign;
   }
 }
+
+const isAnEnd = (notice: LeaseNotice): notice is LeaseLost | LeaseReclaimed =>
+  notice.t === "lease-lost" || notice.t === "lease-reclaimed";
 
 const foreignName = (node: NodeId, leaseId: LeaseId): string => `${node}/${leaseId}`;

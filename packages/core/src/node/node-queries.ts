@@ -109,9 +109,11 @@ export function nodeUse({
 }: Pick<QueryContext, "engine" | "store" | "timeline" | "limited">): NodeUse {
   const { usedBytes, unsealedBytes, spilledBytes } = store.stats();
   const blocked = limited.size > 0 ? engine.blockedOf(limited) : [];
+  const preemptable = engine.preemptable(Date.now());
   return {
     available: available(engine),
     ...(blocked.length > 0 && { blocked }),
+    ...(preemptable.length > 0 && { preemptable }),
     // What processes have leased to put objects into holds none yet: it is no more in use than what is free.
     storeUsedBytes: usedBytes - unsealedBytes,
     storeSpilledBytes: spilledBytes,

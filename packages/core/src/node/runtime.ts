@@ -19,6 +19,7 @@ import {
   type ProcessId,
   type WorkerId,
 } from "../base/ids.ts";
+import { PREEMPT_AFTER_MS } from "../base/limits.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import { WIRE_VERSION } from "../base/wire-version.ts";
 import {
@@ -462,8 +463,9 @@ export class NodeRuntime {
     });
     this.broker = new LeaseBroker(config.nodeId, {
       hasControl: config.cluster !== undefined,
-      demandHere: (clientId, shape, demand, wanted) =>
-        this.feed({ kind: "demand-changed", clientId, shape, demand, wanted }),
+      demandHere: (clientId, shape, demand, wanted, preemptAfterMs) =>
+        this.feed({ kind: "demand-changed", clientId, shape, demand, wanted, preemptAfterMs }),
+      keptHere: (clientId, leaseId, forMs) => this.feed({ kind: "lease-kept", clientId, leaseId, forMs }),
       returnHere: (client, leaseId, retire) => this.leaseReturned(client, leaseId, retire),
       toNode: (node, message) => this.peers?.send(node, message),
       divide: (message) => this.cluster?.say(message),
@@ -473,6 +475,7 @@ export class NodeRuntime {
       namespaceOf: (job) => this.namespaces.get(job) ?? "",
       isLimited: (job) => this.limited.has(job) || this.jobOf(job)?.quota !== undefined,
       infeasibleMs: (job) => this.jobOf(job)?.infeasibleTimeoutMs ?? config.infeasibleTimeoutMs,
+      preemptAfterMs: (job) => preemptAfter(this.jobOf(job)?.preemptAfterMs),
       misplaced: (demand) => this.misplaced(demand),
     });
     this.explanations = new Explanations(config, {
@@ -628,12 +631,18 @@ export class NodeRuntime {
   private fromNode(from: NodeId, message: BetweenNodes): void {
     switch (message.t) {
       case "lease-ask": {
-        const { client, jobId, namespace, shape, demand, wanted } = message;
+        const { client, jobId, namespace, shape, demand, wanted, urgent } = message;
+        const preemptAfterMs = urgent ? 0 : undefined;
         this.namespaces.set(jobId, namespace);
         if (!this.jobsElsewhere.has(jobId)) this.jobsElsewhere.set(jobId, from);
         this.router.watch(client);
         this.feed({ kind: "client-joined", clientId: client, jobId });
-        this.feed({ kind: "demand-changed", clientId: client, shape, demand, wanted });
+        this.feed({ kind: "demand-changed", clientId: client, shape, demand, wanted, preemptAfterMs });
+        return;
+      }
+      case "lease-kept-there": {
+        const { client, leaseId, forMs } = message;
+        this.feed({ kind: "lease-kept", clientId: client, leaseId, forMs });
         return;
       }
       case "lease-give-back":
@@ -1013,6 +1022,9 @@ export class NodeRuntime {
         if (job !== undefined) this.broker.demand(from, job, shape, demand, wanted);
         return;
       }
+      case "lease-kept":
+        this.broker.kept(from, message.leaseId, message.forMs);
+        return;
       case "lease-return":
         this.broker.giveBack(from, message.leaseId, message.retire ?? false);
         return;
@@ -1170,6 +1182,9 @@ export class NodeRuntime {
       case "revoke-lease":
         this.tellOfLease(command.clientId, { t: "lease-revoked", leaseId: command.leaseId });
         return;
+      case "preempt-lease":
+        this.tellOfLease(command.clientId, { t: "lease-preempted", leaseId: command.leaseId, by: command.by });
+        return;
       case "end-lease":
         this.pool.get(command.workerId)?.peer?.send({ t: "lease-end", leaseId: command.leaseId });
         return;
@@ -1325,12 +1340,16 @@ const PACK_BELOW = 0.5;
 /** Of demands that take nothing. */
 const PACKED_MAX = 64;
 
+/** Of what a job says; negative: never. */
+const preemptAfter = (ms = PREEMPT_AFTER_MS): number | undefined => (ms < 0 ? undefined : ms);
+
 const isAboutCode = (message: BetweenNodes): message is AboutCode => message.t.startsWith("code-");
 const isAboutCopies = (message: BetweenNodes): message is AboutCopies => message.t.startsWith("copy-");
 
 const LEASE_NOTICES: ReadonlySet<string> = new Set<LeaseNotice["t"]>([
   "lease-granted",
   "lease-revoked",
+  "lease-preempted",
   "lease-lost",
   "lease-reclaimed",
   "lease-refused",

@@ -52,4 +52,4 @@ export interface OwnerEffects extends ProgramEffects {
   ): void;
 }
 
-export type TaskOutcome = "ok" | "error" | "lost";
+export type TaskOutcome = "ok" | "error" | "lost" | "preempted";

@@ -105,6 +105,9 @@ export class OwnerEngine {
       case "lease-revoked":
         this.tasks.leases.revoked(message.leaseId);
         return true;
+      case "lease-preempted":
+        this.tasks.leases.preempted(message);
+        return true;
       case "lease-reclaimed":
         this.tasks.leases.reclaimed(message);
         return true;

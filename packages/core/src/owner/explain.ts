@@ -178,9 +178,11 @@ function explainTask(view: View, task: TaskRecord, depth: number): OwnerExplanat
 
 /** Follows a sentence. */
 function describeAttempts({ history, nowMs }: View, task: TaskRecord): string {
-  if (task.failures === 0) return "";
+  const { failures, preemptions } = task;
+  if (failures === 0 && preemptions === 0) return "";
   const known = history.find(task.seq).filter(({ failure }) => failure !== undefined);
-  if (known.length === 0) return ` ${count(task.failures, "earlier attempt")} failed.`;
+  if (known.length === 0)
+    return ` ${count(failures + preemptions, "earlier attempt")} failed, or made room for others.`;
   return ` ${known.map((run) => describeFailure(run, nowMs)).join(" ")}`;
 }
 

@@ -4,11 +4,12 @@
  * 1. The owner tells its node how many leases of a shape it could use; the node grants them as it sees fit.
  * 2. A lease is filled up to a few milliseconds of expected work: deep for microsecond tasks, one for long ones.
  * 3. A worker that a long task holds up has its unstarted tasks taken back, by a compare-and-swap on the claim word.
- * 4. An idle lease goes back after half a second, at once when the node calls it back because others wait.
+ * 4. One whose work is to end for something of higher priority is told so; unless it may not run again, it is ended then.
+ * 5. An idle lease goes back after half a second, at once when the node calls it back because others wait.
  */
 import type { LeaseId } from "../base/ids.ts";
-import { LEASE_IDLE_MS } from "../base/limits.ts";
-import type { Demand, LeaseGranted, LeaseReclaimed, WorkerDeath } from "../wire/mod.ts";
+import { LEASE_IDLE_MS, PREEMPT_GRACE_MS, PREEMPT_NOTICE_MS } from "../base/limits.ts";
+import type { Demand, LeaseGranted, LeasePreempted, LeaseReclaimed, WorkerDeath } from "../wire/mod.ts";
 import type { OwnerEffects } from "./effects.ts";
 import { Fifo } from "./queue.ts";
 import { type Lease, type Shape, TASK_STATE, type TaskRecord, type WorkerLink } from "./records.ts";
@@ -28,6 +29,9 @@ const IDLE_TOLD_MS = 10;
 /** A function that has run so often and took less than this is better called with batches. */
 const TINY_RUNS = 10_000;
 const TINY_MICROS = 100;
+/** What was ended for others before may run on for so long, twice as long each time, so that it gets done in the end. */
+const PROTECTED_MS = 2_000;
+const PROTECTED_MS_MAX = 60_000;
 /** How many leases beyond those it holds an owner asks for at once. */
 const WANTED_AHEAD = 64;
 
@@ -44,6 +48,10 @@ export interface LeaseListener {
   attemptLost(task: TaskRecord, lease: Lease, started: boolean): void;
   /** It is no longer on its way to a worker, nor in one. */
   unsent(task: TaskRecord): void;
+  /** Whether an attempt of it may be ended and made again. */
+  mayEnd(task: TaskRecord): boolean;
+  /** Tells the worker that the attempt is to end. */
+  signal(task: TaskRecord, lease: Lease): void;
 }
 
 export class LeaseTable {
@@ -298,6 +306,7 @@ export class LeaseTable {
       idleSinceMs: this.nowMs,
       isRevoked: false,
       isReclaimed: false,
+      preemption: undefined,
       askedBackTo: undefined,
       death: undefined,
     };
@@ -321,6 +330,47 @@ export class LeaseTable {
     lease.isRevoked = true;
     if (lease.inFlight.size > 1) this.takeBackUnstarted(lease);
     this.touch(lease.shape);
+  }
+
+  /** See {@link LeasePreempted}. */
+  preempted({ leaseId, by }: LeasePreempted): void {
+    const lease = this.leases.get(leaseId);
+    if (!lease || lease.preemption) return;
+    this.revoked(leaseId);
+    if (this.keep(lease, (task) => this.mayRun(task, lease))) return;
+    lease.preemption = { by, askedAtMs: this.nowMs, isSignalled: false, isForced: false };
+  }
+
+  /** True when it is kept for what runs there, as its node is told. */
+  private keep(lease: Lease, mayRun: (task: TaskRecord) => boolean): boolean {
+    let keptMs = 0;
+    for (const task of lease.inFlight.values()) {
+      if (task.state === TASK_STATE.done || !mayRun(task)) continue;
+      if (!this.listener.mayEnd(task)) keptMs = Number.POSITIVE_INFINITY;
+      else keptMs = Math.max(keptMs, task.sentAtMs + protectedMs(task) - this.nowMs);
+    }
+    if (keptMs <= 0) return false;
+    lease.preemption = undefined;
+    this.effects.toNode({ t: "lease-kept", leaseId: lease.id, ...(Number.isFinite(keptMs) && { forMs: keptMs }) });
+    return true;
+  }
+
+  private endPreempted(lease: Lease): void {
+    const { preemption, inFlight } = lease;
+    if (!preemption || inFlight.size === 0) return;
+    const elapsedMs = this.nowMs - preemption.askedAtMs;
+    if (elapsedMs < PREEMPT_NOTICE_MS) return;
+    if (!preemption.isSignalled) {
+      // A worker without claim words may have begun one more meanwhile.
+      if (this.keep(lease, () => true)) return;
+      preemption.isSignalled = true;
+      // What does not heed its signal must not run on beside others.
+      lease.isRetiring = true;
+      for (const task of inFlight.values()) this.listener.signal(task, lease);
+    } else if (elapsedMs >= PREEMPT_NOTICE_MS + PREEMPT_GRACE_MS && !preemption.isForced) {
+      preemption.isForced = true;
+      this.effects.killWorker(lease.link.address, `preempted for ${preemption.by}`);
+    }
   }
 
   /** What the worker has begun ends, and what it is giving back arrives; the rest is ours again. */
@@ -431,6 +481,7 @@ export class LeaseTable {
   tick(): void {
     for (const lease of this.leases.values()) {
       const { size } = lease.inFlight;
+      if (lease.preemption) this.endPreempted(lease);
       if (size === 0) {
         const idleMs = this.nowMs - lease.idleSinceMs;
         if (idleMs >= LEASE_IDLE_MS && lease.shape.queue.size === 0) this.giveBack(lease);
@@ -462,6 +513,9 @@ export class LeaseTable {
     return this.leases.values();
   }
 }
+
+const protectedMs = ({ preemptions }: TaskRecord): number =>
+  preemptions === 0 ? 0 : Math.min(PROTECTED_MS * 2 ** (preemptions - 1), PROTECTED_MS_MAX);
 
 const wantedOf = ({ queue, inFlight, leases }: Shape): number =>
   Math.min(queue.size + inFlight, leases.length + WANTED_AHEAD);

@@ -196,6 +196,7 @@ interface TaskRarities {
   deps: readonly ObjectRecord[];
   nested: readonly ObjectKey[];
   failures: number;
+  preemptions: number;
   missing: number;
   readyAfterMicros: number;
   hasLineage: boolean;
@@ -253,6 +254,7 @@ export class TaskRecord {
       deps: NO_RECORDS,
       nested: NO_KEYS,
       failures: 0,
+      preemptions: 0,
       missing: 0,
       readyAfterMicros: 0,
       hasLineage: false,
@@ -315,6 +317,14 @@ export class TaskRecord {
   }
   set failures(failures: number) {
     this.rare().failures = failures;
+  }
+
+  /** Attempts that were ended for something of higher priority, which count for nothing. */
+  get preemptions(): number {
+    return this.rarities?.preemptions ?? 0;
+  }
+  set preemptions(preemptions: number) {
+    this.rare().preemptions = preemptions;
   }
 
   /** Arguments that have no value yet. */
@@ -452,6 +462,13 @@ export interface ClaimTable {
   interrupt(seq: Seq): boolean;
 }
 
+export interface Preemption {
+  readonly by: string;
+  readonly askedAtMs: number;
+  isSignalled: boolean;
+  isForced: boolean;
+}
+
 export interface Lease {
   readonly id: LeaseId;
   /** As its worker knows it. */
@@ -471,6 +488,8 @@ export interface Lease {
   isRevoked: boolean;
   /** The worker has ended it: what it has not begun of it, it never will. */
   isReclaimed: boolean;
+  /** What runs there is to end for something of higher priority, in these words: first by its signal, then by force. */
+  preemption: Preemption | undefined;
   /** The last of the tasks that a worker without claim words was asked to give back. */
   askedBackTo: TaskRecord | undefined;
   /** Set when the worker must not be used again. */

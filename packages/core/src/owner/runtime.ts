@@ -183,7 +183,8 @@ export class OwnerRuntime {
         const shape = lease?.shape.id;
         if (outcome === "ok") this.history.add(task, worker, shape, runMicros, at);
         else {
-          const failure = outcome === "error" ? "threw" : describeLoss(lease?.death);
+          const by = outcome === "preempted" && lease?.preemption?.by;
+          const failure = by ? `was ended for ${by}` : outcome === "error" ? "threw" : describeLoss(lease?.death);
           this.history.add(task, worker, shape, runMicros, at, failure);
         }
         this.events.record(task, worker, runMicros, at, outcome);

@@ -95,6 +95,8 @@ export class TaskTable {
       send: (task, lease) => this.send(task, lease),
       attemptLost: (task, lease, started) => this.attemptLost(task, lease, started),
       unsent: (task) => this.unsent(task),
+      mayEnd: (task) => this.maxRetries(task) !== 0 && this.mayRetry(task),
+      signal: (task, { link }) => this.tellCancelled(task, link, "TASK_PREEMPTED", true),
     });
     objects.listener = {
       dependencyReady: (task) => {
@@ -385,10 +387,16 @@ export class TaskTable {
     nested: readonly ObjectKey[],
     isRetryable: boolean,
   ): void {
-    const wasCancelled = !this.leave(task, runMicros, "error");
+    const preemption = task.lease?.preemption;
+    const wasCancelled = !this.leave(task, runMicros, preemption?.isSignalled ? "preempted" : "error");
     if (nested.length > 0) this.objects.holds.receive(nested);
     if (wasCancelled) {
       this.objects.holds.drop(nested);
+      return;
+    }
+    if (preemption?.isSignalled) {
+      this.objects.holds.drop(nested);
+      this.preempted(task, preemption.by);
       return;
     }
     if (isRetryable && this.mayRetry(task)) {
@@ -413,13 +421,17 @@ export class TaskTable {
   }
 
   attemptLost(task: TaskRecord, lease: Lease, started: boolean): void {
-    const { death } = lease;
-    if (!this.leave(task, 0, "lost", started)) return;
+    const { death, preemption } = lease;
+    if (!this.leave(task, 0, preemption?.isSignalled ? "preempted" : "lost", started)) return;
     if (!started) {
       this.enqueue(task, true);
       return;
     }
     if (death?.lostWith !== undefined) this.loseItemsAt(nodeTag(lease.link.address.nodeId), task);
+    if (preemption?.isSignalled) {
+      this.preempted(task, preemption.by);
+      return;
+    }
     if (this.mayRetry(task)) {
       const delay = death?.outOfMemory
         ? Math.min(MEMORY_RETRY_MS * 2 ** task.failures, MEMORY_RETRY_MS_MAX)
@@ -430,6 +442,17 @@ export class TaskTable {
     this.fail(task, lostFailure(task, lease, death));
   }
 
+  /** The attempt was ended for something of higher priority: it counts for nothing. */
+  private preempted(task: TaskRecord, by: string): void {
+    task.preemptions++;
+    task.attempt++;
+    this.effects.warn(
+      "preempted",
+      `${task.name} was ended for ${by}; it runs again, and has lost none of its retries. Tasks with maxRetries 0 are not ended`,
+    );
+    this.requeue(task);
+  }
+
   /** Takes the task off its worker; false when it was settled before (cancelled, timed out). */
   leave(task: TaskRecord, runMicros: number, outcome: TaskOutcome, started = true): boolean {
     this.forgetSent(task);
@@ -437,7 +460,7 @@ export class TaskTable {
     const worker = (lease?.link ?? task.actor?.link)?.address;
     if (worker && started) this.effects.taskEvent(task, worker, runMicros, this.nowMs, outcome);
     if (lease) {
-      if (outcome === "lost") this.leases.detach(task, lease);
+      if (outcome === "lost" || outcome === "preempted") this.leases.detach(task, lease);
       else this.leases.finished(task, lease, runMicros);
     } else if (task.actor) this.calls?.left(task);
     return task.state !== TASK_STATE.done;
@@ -745,14 +768,7 @@ export class TaskTable {
       if (lease) this.leases.detach(task, lease);
       return true;
     }
-    link.out.begin();
-    link.out.array(4);
-    link.out.uint(TO_WORKER.cancel);
-    link.out.uint(task.seq);
-    link.out.string(failure.code);
-    link.out.bool(isRecursive);
-    link.out.end();
-    link.schedule();
+    this.tellCancelled(task, link, failure.code, isRecursive);
     this.interrupted.set(task, task.stream ? this.nowMs + STREAM_GRACE_MS : 0);
     if (!task.stream) this.interrupt(task, link);
     if (force && lease && this.leases.mayRun(task, lease)) {
@@ -760,6 +776,18 @@ export class TaskTable {
       this.effects.killWorker(lease.link.address, failure.message);
     }
     return true;
+  }
+
+  private tellCancelled(task: TaskRecord, link: WorkerLink, code: string, isRecursive: boolean): void {
+    const { out } = link;
+    out.begin();
+    out.array(4);
+    out.uint(TO_WORKER.cancel);
+    out.uint(task.seq);
+    out.string(code);
+    out.bool(isRecursive);
+    out.end();
+    link.schedule();
   }
 
   /** Called about every 10 ms while the engine is active. */

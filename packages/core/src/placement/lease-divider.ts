@@ -98,6 +98,11 @@ export class LeaseDivider {
     return { kind: "divided", at: ask.at };
   }
 
+  /** Whether some of it waits, and no node has room for it. */
+  hasNoRoom(key: string): boolean {
+    return this.asks.get(key)?.last?.kind === "waits";
+  }
+
   /** Why some of it waits, by what is known now; undefined when nothing was asked for under the key. */
   explain(key: string): Explained | undefined {
     const ask = this.asks.get(key);

@@ -36,6 +36,10 @@ export function infeasibleMessage(ask: Ask, pools: readonly ResourcePool[], node
   );
 }
 
+/** What leases are ended for, in words that follow "for". */
+export const describeUrgent = ({ name, client, priority }: Ask): string =>
+  `${name} of job ${client.job.id}, whose priority is ${priority}`;
+
 export function explainAsk(about: {
   readonly ask: Ask;
   readonly tables: Tables;
@@ -67,6 +71,12 @@ export function explainAsk(about: {
     const starting = [...tables.workers.values()].filter((worker) => worker.state === "starting").length;
     sentences.push(
       `The resources are free ${place}; it waits for a worker process (${starting} of ${tables.workers.size} are starting).`,
+    );
+  }
+  if (ask.isUrgent) {
+    const ending = [...tables.leases.values()].filter(({ preemption }) => preemption && !preemption.keptUntilMs).length;
+    sentences.push(
+      `It has waited so long that it goes before what has a lower priority than ${ask.priority} in other jobs, of which ${ending} were told to end.`,
     );
   }
   let ahead = 0;

@@ -15,6 +15,10 @@
  *
  * What a job has in the bundles of a placement group counts there alone: nobody else could have it.
  *
+ * Priorities are for asks of one job. Between jobs they count when something is *urgent* (`preempt-pass.ts`): all that has its
+ * priority or a higher one goes before all that has a lower one. That is a level, and on each level shares count as ever; were it
+ * for the urgent ask alone, equals of it would have to wait, and the order would go in circles.
+ *
  * @source start-time fair queueing: Goyal, Vin & Cheng 1996; dominant resource fairness: Ghodsi et al. 2011.
  */
 import type { ResourceUnits } from "../base/resources.ts";
@@ -82,6 +86,7 @@ export function countAhead(ask: Ask, sign: 1 | -1): void {
 export function compareAsks(a: Ask, b: Ask): number {
   const jobA = a.jobFlow;
   const jobB = b.jobFlow;
+  if (a.level !== b.level) return b.level > a.level ? 1 : -1;
   if (jobA !== jobB) return standing(jobA) - standing(jobB) || jobA.order - jobB.order;
   if (a.priority !== b.priority) return b.priority - a.priority;
   // Of two submitters that are level, the younger one: finishing what was begun needs no new processes.
@@ -94,6 +99,7 @@ export function compareAsks(a: Ask, b: Ask): number {
 /** Whether `holding` should be called back because `ask` waits and has had less. */
 export function isOverShare(holding: Holding, ask: Ask): boolean {
   const held = holding.ask;
+  if (held.level > ask.level && held.client.job !== ask.client.job) return false;
   const isOver = (over: Flow, under: Flow): boolean =>
     over.rate - held.cost >= under.rate + ask.cost || over.usage - under.usage > QUANTUM_MS * held.cost;
   if (held.jobFlow !== ask.jobFlow) return isOver(held.jobFlow, ask.jobFlow);

@@ -53,7 +53,9 @@ export function grantPass({ tables, bundles, plan, nowMs, grant }: GrantPassOpti
       if (pools.length > 0 && able.length === 0) infeasible.push(ask);
       else starved.push(ask);
       const [first] = able;
-      if (first && nowMs - (ask.waitingSinceMs ?? nowMs) >= RESERVE_AFTER_MS) holdBack(ask, first, tables, heldBack);
+      const waitedMs = nowMs - (ask.waitingSinceMs ?? nowMs);
+      if (first && ask.preemptAfterMs !== undefined && waitedMs >= ask.preemptAfterMs) ask.isUrgent = true;
+      if (first && (ask.isUrgent || waitedMs >= RESERVE_AFTER_MS)) holdBack(ask, first, tables, heldBack);
       continue;
     }
     const worker = typeof ask.target === "object" ? ask.target : plan.take(ask);
@@ -90,7 +92,7 @@ export function grantPass({ tables, bundles, plan, nowMs, grant }: GrantPassOpti
 }
 
 /**
- * Keeps what `ask` needs for it. When what it lacks is held by a task that waits for others, only that is kept: those
+ * Keeps what `ask` needs for it: one lease, or as many as others were told to end for, or those would get it again. When what it lacks is held by a task that waits for others, only that is kept: those
  * others may need the rest to finish, and nothing would ever move.
  */
 function holdBack(
@@ -107,7 +109,9 @@ function holdBack(
     if (of === pool && isBlocked && lacking.some((name) => (allocation.units[name] ?? 0) > 0)) isHeldByBlocked = true;
   }
   for (const [name, units] of Object.entries(ask.resources)) {
-    if (!isHeldByBlocked || lacking.includes(name)) kept.set(name, (kept.get(name) ?? 0) + units);
+    if (!isHeldByBlocked || lacking.includes(name)) {
+      kept.set(name, (kept.get(name) ?? 0) + units * Math.max(1, ask.roomComing));
+    }
   }
 }
 

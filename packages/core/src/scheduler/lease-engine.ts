@@ -9,11 +9,13 @@
 import { assert, unreachable } from "../base/assert.ts";
 import type { JobId, LeaseId, ProcessId, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
+import type { Preemptable } from "../wire/cluster-messages.ts";
 import type { WaitingDemand } from "../wire/queries.ts";
 import { Bundles, callBack } from "./bundles.ts";
-import { explainAsk, infeasibleMessage, waitingAsks } from "./explain.ts";
+import { describeUrgent, explainAsk, infeasibleMessage, waitingAsks } from "./explain.ts";
 import { boundCredit, count, type Flow } from "./fairness.ts";
 import { grantPass } from "./grant-pass.ts";
+import { mayBePreempted, type Preempted, preemptPass } from "./preempt-pass.ts";
 import type { SchedulerCommand, SchedulerEvent } from "./protocol.ts";
 import { type Allocation, ResourcePool } from "./resource-pool.ts";
 import { revokePass } from "./revoke-pass.ts";
@@ -96,6 +98,20 @@ export class LeaseEngine {
     return [...cpus].map(([id, cpu]) => [id, { cpu }]);
   }
 
+  /** What urgent demands of higher priority may end here, alike ones together. */
+  preemptable(nowMs: number): Preemptable[] {
+    const kinds = new Map<string, { job: JobId; priority: number; units: ResourceUnits; count: number }>();
+    for (const lease of this.tables.leases.values()) {
+      const { ask, pool } = lease;
+      if (pool !== this.pool || !mayBePreempted(lease, nowMs)) continue;
+      const kind = `${ask.client.job.id} ${ask.priority} ${JSON.stringify(ask.resources)}`;
+      const known = kinds.get(kind);
+      if (known) known.count++;
+      else kinds.set(kind, { job: ask.client.job.id, priority: ask.priority, units: ask.resources, count: 1 });
+    }
+    return [...kinds.values()].map(({ job, priority, units, count }) => [job, priority, units, count]);
+  }
+
   /** What is asked for and not granted, by what it is; the most first. */
   waiting(): WaitingDemand[] {
     return waitingAsks({ tables: this.tables, bundles: this.bundles, nodeName: this.options.nodeName });
@@ -171,6 +187,13 @@ export class LeaseEngine {
         if (!lease || lease.ask.client.id !== event.clientId) return;
         this.endLease(lease, nowMs);
         if (event.retire || lease.worker.hasUsedGpu) stop(lease.worker, "retired", out);
+        return;
+      }
+      case "lease-kept": {
+        const lease = tables.leases.get(event.leaseId);
+        if (!lease?.preemption || lease.ask.client.id !== event.clientId) return;
+        const keptUntilMs = event.forMs === undefined ? Number.POSITIVE_INFINITY : nowMs + event.forMs;
+        lease.preemption = { ...lease.preemption, keptUntilMs };
         return;
       }
       case "lease-idle": {
@@ -273,6 +296,8 @@ export class LeaseEngine {
       if (!event.demand) return;
       ask = this.tables.ask(client, event.shape, event.demand, undefined);
     }
+    ask.preemptAfterMs = event.preemptAfterMs;
+    if (event.preemptAfterMs === undefined) ask.isUrgent = false;
     if (ask.wanted === event.wanted) return;
     ask.wanted = event.wanted;
     ask.isRefused = false;
@@ -452,6 +477,7 @@ export class LeaseEngine {
       return;
     }
     this.refuseUnstartable(nowMs, out);
+    tables.setLevels();
     const { starved, infeasible, needs, freeCpuUnits } = grantPass({
       tables,
       bundles,
@@ -466,6 +492,7 @@ export class LeaseEngine {
       this.refuse(ask, "INFEASIBLE", message, nowMs, out);
     }
     for (const lease of revokePass(tables, bundles, starved)) callBack(lease, out);
+    for (const preempted of preemptPass(tables, bundles, starved, nowMs)) this.preempt(preempted, out);
     let blocked = 0;
     for (const worker of tables.workers.values()) if (worker.lease?.isBlocked) blocked++;
     plan.start(needs, freeCpuUnits, blocked, nowMs, out);
@@ -492,6 +519,7 @@ export class LeaseEngine {
       allocation,
       isBlocked: false,
       isRevoked: false,
+      preemption: undefined,
       isIdle: false,
       grantedAtMs: nowMs,
       leaseId,
@@ -534,6 +562,15 @@ export class LeaseEngine {
       });
     }
     tables.refresh(ask, nowMs);
+  }
+
+  private preempt({ lease, by }: Preempted, out: SchedulerCommand[]): void {
+    const { leaseId, ask } = lease;
+    const { id } = ask.client;
+    assert(leaseId !== undefined, "only leases are preempted");
+    if (id === undefined) return;
+    if (!lease.isRevoked) callBack(lease, out);
+    out.push({ kind: "preempt-lease", clientId: id, leaseId, by: describeUrgent(by) });
   }
 
   /** From its first work on, a worker belongs to a job, and may submit for it. */

@@ -25,6 +25,15 @@ export type SchedulerEvent =
       readonly shape: number;
       readonly demand?: Demand | undefined;
       readonly wanted: number;
+      /** What waits so long without room is urgent, see {@link file://./preempt-pass.ts}; left out: never. */
+      readonly preemptAfterMs?: number | undefined;
+    }
+  /** Its owner does not give it up for others, for so long or as long as what runs there now. */
+  | {
+      readonly kind: "lease-kept";
+      readonly clientId: ProcessId;
+      readonly leaseId: LeaseId;
+      readonly forMs?: number | undefined;
     }
   | {
       readonly kind: "lease-returned";
@@ -97,6 +106,13 @@ export type SchedulerCommand =
       readonly bundle?: BundleChoice;
     }
   | { readonly kind: "revoke-lease"; readonly clientId: ProcessId; readonly leaseId: LeaseId }
+  /** Its owner is to end what runs there, if that can be run again: for `by`, in words. Answered by `lease-kept`, or by its end. */
+  | {
+      readonly kind: "preempt-lease";
+      readonly clientId: ProcessId;
+      readonly leaseId: LeaseId;
+      readonly by: string;
+    }
   /** Its worker, which is idle, is to end it: the owner's thread may be busy for long. */
   | { readonly kind: "end-lease"; readonly workerId: WorkerId; readonly leaseId: LeaseId }
   /** Its worker has ended it: the owner is to know. */

@@ -49,6 +49,13 @@ export interface Ask extends Flow {
   readonly target: "fresh" | Worker | undefined;
   /** Since when something of it waits. */
   waitingSinceMs: number | undefined;
+  preemptAfterMs: number | undefined;
+  /** It has waited so long that lower priorities of other jobs make room for it, until nothing of it waits. */
+  isUrgent: boolean;
+  /** For so many leases of it others were told to end: so much is kept for it. */
+  roomComing: number;
+  /** The highest priority of something urgent that is not above its own. */
+  level: number;
   infeasibleSinceMs: number | undefined;
   /** It was refused; it is asked for again by a changed demand. */
   isRefused: boolean;
@@ -66,6 +73,8 @@ export interface Holding {
   allocation: Allocation;
   isBlocked: boolean;
   isRevoked: boolean;
+  /** What runs there was asked to end for an urgent demand; `keptUntilMs`: its owner has said no. */
+  preemption: { readonly askedAtMs: number; readonly keptUntilMs?: number } | undefined;
   /** Its worker says that it has nothing to do. */
   isIdle: boolean;
   readonly grantedAtMs: number;

@@ -18,6 +18,7 @@ export class Tables {
   private readonly controlClients = new Map<JobId, Client>();
   private readonly pool: ResourcePool;
   private nextOrder = 1;
+  private hasLevels = false;
 
   constructor(pool: ResourcePool) {
     this.pool = pool;
@@ -68,6 +69,10 @@ export class Tables {
         queue: new Set(),
         target,
         waitingSinceMs: undefined,
+        preemptAfterMs: undefined,
+        isUrgent: false,
+        roomComing: 0,
+        level: Number.NEGATIVE_INFINITY,
         infeasibleSinceMs: undefined,
         isRefused: false,
         promised: 0,
@@ -102,10 +107,24 @@ export class Tables {
     return ask.target === undefined ? Math.max(0, ask.wanted - ask.held.size) : ask.queue.size;
   }
 
+  /** Before a pass, see `fairness.ts`. */
+  setLevels(): void {
+    const urgent = new Set<number>();
+    for (const { isUrgent, priority } of this.active) if (isUrgent) urgent.add(priority);
+    if (urgent.size === 0 && !this.hasLevels) return;
+    this.hasLevels = urgent.size > 0;
+    for (const ask of this.active) {
+      ask.level = Number.NEGATIVE_INFINITY;
+      for (const priority of urgent) if (priority <= ask.priority) ask.level = Math.max(ask.level, priority);
+    }
+  }
+
   /** Keeps `active` and the time since when it waits right after a change of the ask. */
   refresh(ask: Ask, nowMs: number): void {
     const waits = this.missing(ask) > 0;
     if (!waits) {
+      ask.isUrgent = false;
+      ask.roomComing = 0;
       ask.waitingSinceMs = undefined;
       ask.infeasibleSinceMs = undefined;
     }

@@ -144,7 +144,7 @@ export class World {
     const { clientId, shape } = work;
     if (lease.isRevoked || work.tasks === 0) {
       this.running.delete(leaseId);
-      this.declare(work);
+      this.announce(work);
       this.send({ kind: "lease-returned", clientId, leaseId, retire: false });
       return;
     }
@@ -154,12 +154,14 @@ export class World {
       this.finished.push({ atMs: this.nowMs, clientId, cpuMs: work.taskMs * work.cpu });
       this.next(leaseId, lease);
     });
-    if (this.work.get(`${clientId} ${shape}`) === work) this.declare(work);
+    if (this.work.get(`${clientId} ${shape}`) === work) this.announce(work);
   }
 
   /** What an owner says: one lease for each task that waits or runs. */
-  private declare(work: Work): void {
+  private announce(work: Work): void {
     const running = [...this.running.values()].filter((other) => other.work === work).length;
-    this.send({ kind: "demand-changed", clientId: work.clientId, shape: work.shape, wanted: work.tasks + running });
+    const { clientId, shape, tasks } = work;
+    const { preemptAfterMs } = this.engine.tables.clients.get(clientId)?.asks.get(shape) ?? {};
+    this.send({ kind: "demand-changed", clientId, shape, wanted: tasks + running, preemptAfterMs });
   }
 }

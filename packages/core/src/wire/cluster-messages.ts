@@ -41,6 +41,8 @@ export interface NodeUse {
   readonly available: ResourceUnits;
   /** Of jobs with a quota, what tasks have leased and given back while they wait for others. */
   readonly blocked?: readonly (readonly [JobId, ResourceUnits])[];
+  /** What runs and may be ended for something of higher priority. */
+  readonly preemptable?: readonly Preemptable[];
   readonly storeUsedBytes: number;
   readonly storeSpilledBytes: number;
   readonly events: NodeInfo["events"];
@@ -49,6 +51,8 @@ export interface NodeUse {
   /** Of placement groups, bundles here: those in which something was ever used in a {@link NodeJoin}, else those in which it changed. */
   readonly bundles?: readonly BundleUse[];
 }
+/** So many leases of a job that are alike. */
+export type Preemptable = readonly [job: JobId, priority: number, units: ResourceUnits, count: number];
 /** What is free in bundles that one attempt has reserved. */
 export interface BundleUse {
   readonly groupId: string;
@@ -97,6 +101,8 @@ export interface DivideLeases {
   readonly job?: JobId;
   /** How long what no node can take waits for one that can. */
   readonly infeasibleMs?: number;
+  /** How long it waits before work of lower priority of other jobs is ended for it; left out: for ever. */
+  readonly preemptAfterMs?: number;
 }
 export interface ForgetLeases {
   readonly t: "forget-leases";
@@ -261,6 +267,8 @@ export interface LeasesDivided {
   readonly infeasible?: { readonly message: string; readonly refusedInMs: number };
   /** By the quota of its job: what is held beyond this is given back when what runs there has ended. */
   readonly limited?: true;
+  /** Nodes are to end work of lower priority of other jobs for what is not granted. */
+  readonly urgent?: true;
 }
 
 /** Jobs that have a quota: control is asked for all that they want. All that there are, whenever they change. */
@@ -366,6 +374,15 @@ export interface LeaseAsk {
   readonly shape: number;
   readonly demand: Demand;
   readonly wanted: number;
+  /** As in {@link LeasesDivided}. */
+  readonly urgent?: true;
+}
+/** As {@link LeaseKept}. */
+export interface LeaseKeptThere {
+  readonly t: "lease-kept-there";
+  readonly client: ProcessId;
+  readonly leaseId: LeaseId;
+  readonly forMs?: number;
 }
 /** As {@link LeaseReturn}. */
 export interface LeaseGiveBack {
@@ -397,6 +414,7 @@ export interface JobLog {
 export type BetweenNodes =
   | LeaseAsk
   | LeaseGiveBack
+  | LeaseKeptThere
   | WorkerOrder
   | JobLog
   | AboutCopies

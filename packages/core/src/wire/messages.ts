@@ -69,6 +69,8 @@ export interface Hello extends SpokenVersions {
     readonly metadata: Readonly<Record<string, string>>;
     /** How long what no node can take waits for one that can; left out, as long as the node says. */
     readonly infeasibleTimeoutMs?: number;
+    /** What waits so long without room may end work of lower priority of other jobs; left out, as long as the node says; -1: never. */
+    readonly preemptAfterMs?: number;
     /** What it may use at once in the whole cluster. */
     readonly quota?: ResourceUnits;
   };
@@ -83,7 +85,7 @@ export interface Hello extends SpokenVersions {
 export interface Demand {
   readonly key: string;
   readonly resources: ResourceUnits;
-  /** -1000..1000; higher goes first within a job. */
+  /** -1000..1000; higher goes first within a job, and may end lower ones of other jobs. */
   readonly priority: number;
   readonly runtimeEnv?: RuntimeEnv;
   /** Left out: on any node, as the default policy sees fit. */
@@ -133,6 +135,12 @@ export interface LeaseReturn {
   readonly leaseId: LeaseId;
   /** The worker must not be used again (maxCalls reached, stuck in a cancelled task). */
   readonly retire?: boolean;
+}
+/** Answers {@link LeasePreempted}: what runs there is not ended, for so long or ever. */
+export interface LeaseKept {
+  readonly t: "lease-kept";
+  readonly leaseId: LeaseId;
+  readonly forMs?: number;
 }
 /** A worker's running task waits for objects (its CPUs go back, its GPUs stay) or goes on. Sent on changes only. */
 export interface Blocked {
@@ -514,6 +522,7 @@ export type ToNode =
   | ProcessWatch
   | LeaseDemand
   | LeaseReturn
+  | LeaseKept
   | Blocked
   | LeaseIdle
   | LeaseEnded
@@ -628,6 +637,12 @@ export interface LeaseGranted {
 export interface LeaseRevoked {
   readonly t: "lease-revoked";
   readonly leaseId: LeaseId;
+}
+/** As {@link LeaseRevoked}, but what runs is to end, for what these words say; unless it may not run again: {@link LeaseKept}. */
+export interface LeasePreempted {
+  readonly t: "lease-preempted";
+  readonly leaseId: LeaseId;
+  readonly by: string;
 }
 /**
  * Its worker, which had nothing to do, ended it: what was sent and not begun is given back. The node has taken one off
@@ -841,6 +856,7 @@ export type FromNode =
   | Refused
   | LeaseGranted
   | LeaseRevoked
+  | LeasePreempted
   | LeaseLost
   | LeaseReclaimed
   | LeaseRefused

@@ -148,7 +148,11 @@ export class Running implements Execution {
     this.cancelled =
       code === "TASK_TIMEOUT"
         ? new TaskTimeoutError(`${this.name} passed its timeoutMs`)
-        : new TaskCancelledError(`${this.name} was cancelled`);
+        : new TaskCancelledError(
+            code === "TASK_PREEMPTED"
+              ? `${this.name} is ended for something of higher priority, and runs again afterwards`
+              : `${this.name} was cancelled`,
+          );
     this.controller?.abort(this.cancelled);
     this.rejectWaits(this.cancelled);
     if (!isRecursive) return;

@@ -204,9 +204,10 @@ export class TaskRunner {
     }
     if (task.template.isStream) {
       const produced = this.produce(task, running, value);
-      return this.settle(task, running, startedAt, produced, (micros, count) =>
-        task.connection.results.streamEnd(task.seq, task.attempt, micros, count),
-      );
+      return this.settle(task, running, startedAt, produced, (micros, count) => {
+        if (running.cancelled) this.fail(task, running, micros, running.cancelled);
+        else task.connection.results.streamEnd(task.seq, task.attempt, micros, count);
+      });
     }
     if (isThenable(value)) {
       return this.settle(task, running, startedAt, Promise.resolve(value), (micros, settled) =>
@@ -272,6 +273,11 @@ export class TaskRunner {
     const { results, peer } = task.connection;
     const { numReturns, name } = task.template;
     if (peer.isClosed) return;
+    if (running.cancelled) {
+      // It may have heeded its signal, and given what it had by then.
+      this.fail(task, running, micros, running.cancelled);
+      return;
+    }
     try {
       results.answer(task, micros, value, numReturns, name);
     } catch (error) {
@@ -326,7 +332,8 @@ export class TaskRunner {
 
   private cancelRunning(running: Running, code: string, isRecursive: boolean): void {
     running.cancel(code, isRecursive);
-    setTimeout(() => running.abandon?.(running.cancelled), CANCEL_GRACE_MS).unref();
+    // What makes room for others is ended by force when it does not end itself.
+    if (code !== "TASK_PREEMPTED") setTimeout(() => running.abandon?.(running.cancelled), CANCEL_GRACE_MS).unref();
   }
 
   private giveBackOne(connection: OwnerConnection, seq: Seq): void {
