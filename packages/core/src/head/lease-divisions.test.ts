@@ -139,3 +139,27 @@ test("what has waited long ends work of lower priority where the least makes roo
   ask("a", 1, [[two, 1]]);
   expect(take().at(-1)).toEqual({ t: "leases-divided", key: "a", at: [[two, 1]] });
 });
+
+test("room that has come is for what is urgent first, whoever asked first", () => {
+  const { divisions, join, take, at } = setUp();
+  join(two, "two", 1);
+  divisions.view.apply({ kind: "node-reported", nodeId: two, free: toUnits({ cpu: 4, gpu: 0 }) });
+  const gpu = toUnits({ gpu: 1 });
+  divisions.preemptions.reported(two, [["job2" as JobId, 0, gpu, 1]]);
+  for (const [key, priority] of [
+    ["low", 0],
+    ["high", 1],
+  ] as const) {
+    const demand = demandOf(1, { priority, placement: { selectors: [{}] } });
+    const about = { wanted: 1, granted: [], job, preemptAfterMs: 100, demand };
+    divisions.divide(one, { t: "divide-leases", key, ...about });
+  }
+  join("3".repeat(32) as NodeId, "three", 1);
+  divisions.view.apply({ kind: "node-reported", nodeId: "3".repeat(32) as NodeId, free: toUnits({ cpu: 4, gpu: 0 }) });
+  at(100);
+  take();
+  // Where none of the two waits.
+  divisions.view.apply({ kind: "node-reported", nodeId: "3".repeat(32) as NodeId, free: toUnits({ cpu: 4, gpu: 1 }) });
+  at(200);
+  expect(take().map(({ key, at: nodes }) => [key, nodes])).toEqual([["high", [["3".repeat(32), 1]]]]);
+});

@@ -147,9 +147,11 @@ export class LeaseDivisions {
         if (bundle || waitingSinceMs === undefined || nowMs - waitingSinceMs < preemptAfterMs) continue;
         if (nowMs - ask.lookedAtMs < PREEMPT_LOOK_MS) continue;
         ask.lookedAtMs = nowMs;
-        if (!ask.isUrgent && !(this.preemptions.mayHelp(ask) && this.divider.hasNoRoom(nameOf(node, key)))) continue;
+        const withRoom = this.divider.withRoom(nameOf(node, key));
+        const missing = missingOf(ask) - sum(withRoom);
+        if (!ask.isUrgent && (missing <= 0 || !this.preemptions.mayHelp(ask))) continue;
         const only = typeof strategy === "object" && !strategy.soft ? strategy.nodeId : undefined;
-        const hasChanged = this.preemptions.plan({ ...ask, only }, missingOf(ask), nowMs);
+        const hasChanged = this.preemptions.plan({ ...ask, only }, missing, withRoom, nowMs);
         if (ask.isUrgent && !hasChanged) continue;
         ask.isUrgent = true;
         this.tell(ask);
@@ -212,9 +214,12 @@ export class LeaseDivisions {
     }
     if (this.view.roomVersion === this.roomVersion) return;
     this.roomVersion = this.view.roomVersion;
-    for (const asks of this.asks.values()) {
-      for (const ask of asks.values()) if (!ask.bundle && ask.wanted > sum(ask.granted)) this.tell(ask);
-    }
+    const waiting = [...this.asks.values()].flatMap((asks) =>
+      [...asks.values()].filter(({ bundle, wanted, granted }) => !bundle && wanted > sum(granted)),
+    );
+    // What is urgent has the first choice.
+    const urgent = waiting.filter(({ isUrgent }) => isUrgent).sort((a, b) => b.priority - a.priority);
+    for (const ask of [...urgent, ...waiting.filter(({ isUrgent }) => !isUrgent)]) this.tell(ask);
     // What was let go of and held again while dividing is no new room.
     this.roomVersion = this.view.roomVersion;
   }
@@ -301,7 +306,8 @@ export class LeaseDivisions {
     if (division.kind === "divided") {
       // What wants nothing now may want the same again.
       if (ask.wanted > sum(ask.granted)) ask.infeasibleSinceMs = undefined;
-      return { at: [...(ask.isUrgent ? moveTo(ask.planned, division.at, ask.granted) : division.at)] };
+      if (!ask.isUrgent) return { at: [...division.at] };
+      return { at: [...moveTo(ask, division.at, this.divider.withRoom(nameOf(ask.node, ask.key)))] };
     }
     const { code, message } = division;
     // One node that was named will not be another; and groups have waited before they are infeasible.

@@ -52,13 +52,18 @@ export class Preemptions {
     return false;
   }
 
-  /** Plans for what is missing and not planned yet. True when something has changed. */
-  plan(urgent: Urgent, missing: number, nowMs: number): boolean {
+  /**
+   * Plans for what is missing and not planned yet. True when something has changed.
+   *
+   * @param missing without what has room.
+   * @param withRoom where that is: what was planned there has come of it.
+   */
+  plan(urgent: Urgent, missing: number, withRoom: ReadonlyMap<NodeId, number>, nowMs: number): boolean {
     const { planned, shape, priority, only } = urgent;
     let hasChanged = false;
     let open = Math.min(missing, MORE_MAX);
     for (const [node, times] of planned) {
-      const kept = times.filter((sinceMs) => nowMs - sinceMs < HOPELESS_MS).slice(0, Math.max(0, missing));
+      const kept = times.filter((sinceMs) => nowMs - sinceMs < HOPELESS_MS).slice(withRoom.get(node) ?? 0);
       if (kept.length !== times.length) hasChanged = true;
       if (kept.length > 0) planned.set(node, kept);
       else planned.delete(node);
@@ -99,25 +104,26 @@ export class Preemptions {
   }
 }
 
-/** Takes what waits elsewhere to where it is planned; what is granted stays. */
+/** Takes what waits without room elsewhere to where it is planned; what is granted, or has room where it is, stays. */
 export function moveTo(
-  planned: ReadonlyMap<NodeId, readonly number[]>,
+  { planned, granted }: { planned: Urgent["planned"]; granted: ReadonlyMap<NodeId, number> },
   at: ReadonlyMap<NodeId, number>,
-  granted: ReadonlyMap<NodeId, number>,
+  withRoom: ReadonlyMap<NodeId, number>,
 ): Map<NodeId, number> {
   const moved = new Map(at);
-  const grantedAt = (node: NodeId): number => granted.get(node) ?? 0;
-  for (const [node, { length }] of planned) {
-    let lacking = grantedAt(node) + length - (moved.get(node) ?? 0);
+  /** With what is planned there; what has room there may be what was planned. */
+  const stays = (node: NodeId): number =>
+    (granted.get(node) ?? 0) + Math.max(withRoom.get(node) ?? 0, planned.get(node)?.length ?? 0);
+  for (const node of planned.keys()) {
+    let lacking = stays(node) - (moved.get(node) ?? 0);
     for (const [other, count] of moved) {
-      if (lacking <= 0) break;
-      const spare = count - grantedAt(other) - (planned.get(other)?.length ?? 0);
-      const taken = Math.min(lacking, Math.max(0, spare));
-      if (other === node || taken === 0) continue;
+      const taken = Math.min(lacking, count - stays(other));
+      if (other === node || taken <= 0) continue;
       moved.set(other, count - taken);
       moved.set(node, (moved.get(node) ?? 0) + taken);
       lacking -= taken;
     }
   }
+  for (const [node, count] of moved) if (count === 0) moved.delete(node);
   return moved;
 }

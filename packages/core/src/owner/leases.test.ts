@@ -134,6 +134,19 @@ describe("taking back", () => {
     expect(worker.takeTasks().map(({ seq }) => seq)).toEqual([3, 4, 5]);
   });
 
+  test("nothing is sent behind a long task to a worker that would have to be asked for it", () => {
+    const { owner, worker } = busy(false);
+    for (const seq of [2, 3, 4, 5]) owner.ok(worker, { kind: "task", seq, attempt: 0, slot: 0, sequence: 0 }, 10);
+    owner.submit(10);
+    owner.flush();
+    expect(worker.takeTasks()).toHaveLength(1);
+    owner.pass(10);
+    owner.submit(11);
+    owner.flush();
+    expect(worker.takeTasks()).toEqual([]);
+    expect(owner.grant(2, 1).takeTasks()).toMatchObject([{ seq: 11 }]);
+  });
+
   test("a worker without claim words is asked, once for what it has", () => {
     const { owner, worker } = busy(false);
     owner.pass(10);

@@ -175,6 +175,8 @@ export class LeaseTable {
   private hasRoom(lease: Lease): boolean {
     if (lease.isRevoked || lease.isRetiring || lease.isStuck || lease.link.isBroken || lease.death) return false;
     const { size } = lease.inFlight;
+    // Without claim words what is sent behind a long task can only be had back from a worker that hears of it.
+    if (size > 0 && !lease.link.claims && this.nowMs - lease.progressAtMs >= STUCK_MS) return false;
     return size === 0 || (lease.backlogMicros < BACKLOG_MICROS_MAX && size < IN_FLIGHT_MAX);
   }
 

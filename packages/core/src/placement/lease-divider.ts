@@ -40,6 +40,8 @@ interface Ask {
   readonly at: Map<NodeId, number>;
   /** Asked for and not granted: it is kept off the view, or all who divide would count on the same room. */
   readonly holds: number[];
+  /** So many of it, at nodes that have room. */
+  readonly withRoom: Map<NodeId, number>;
   /** The last step of the division. */
   last: Outcome | undefined;
   /** Why each node was asked, as far as it was asked by the policy. */
@@ -76,6 +78,7 @@ export class LeaseDivider {
       request: { ...request, granted: new Map(request.granted) },
       at: trimmed(view, request),
       holds: [],
+      withRoom: new Map(),
       last: undefined,
       steps: before?.steps ?? new Map(),
     };
@@ -98,9 +101,9 @@ export class LeaseDivider {
     return { kind: "divided", at: ask.at };
   }
 
-  /** Whether some of it waits, and no node has room for it. */
-  hasNoRoom(key: string): boolean {
-    return this.asks.get(key)?.last?.kind === "waits";
+  /** Of what is asked for and not granted, what has room. */
+  withRoom(key: string): ReadonlyMap<NodeId, number> {
+    return this.asks.get(key)?.withRoom ?? new Map();
   }
 
   /** Why some of it waits, by what is known now; undefined when nothing was asked for under the key. */
@@ -230,6 +233,7 @@ export class LeaseDivider {
     ask.at.set(node.id, (ask.at.get(node.id) ?? 0) + count);
     // What waits without room takes none.
     const room = Math.min(count, slots(node.state.free, shape.units));
+    if (room > 0) ask.withRoom.set(node.id, (ask.withRoom.get(node.id) ?? 0) + room);
     if (room > 0 && !shape.isEmpty) ask.holds.push(this.view.hold(node, shape.units, room));
     return count;
   }

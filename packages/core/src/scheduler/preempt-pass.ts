@@ -72,12 +72,11 @@ export function mayBePreempted({ isBlocked, preemption, leaseId }: Holding, nowM
 }
 
 function endsSoon(lease: Holding, nowMs: number): boolean {
-  const { preemption, isRevoked } = lease;
-  if (isRevoked && isSpare(lease)) return true;
+  const { preemption } = lease;
   return preemption !== undefined && preemption.keptUntilMs === undefined && nowMs - preemption.askedAtMs < OVERDUE_MS;
 }
 
-/** The lowest priorities first, of equal ones the newest, which have done least; without those that turn out not to be needed. */
+/** Those that nothing runs on first, then the lowest priorities, of equal ones the newest, which have done least; without those that turn out not to be needed. */
 function victimsFor(
   ask: Ask,
   pool: ResourcePool,
@@ -89,7 +88,8 @@ function victimsFor(
   for (const lease of tables.leases.values()) {
     if (lease.pool === pool && isLower(lease.ask, ask) && mayBePreempted(lease, nowMs)) candidates.push(lease);
   }
-  candidates.sort((a, b) => a.ask.priority - b.ask.priority || b.grantedAtMs - a.grantedAtMs);
+  const isIdle = (lease: Holding): number => Number(isSpare(lease));
+  candidates.sort((a, b) => isIdle(b) - isIdle(a) || a.ask.priority - b.ask.priority || b.grantedAtMs - a.grantedAtMs);
   const fits = (victims: readonly Holding[]): boolean => {
     const room = coming.clone();
     for (const { allocation } of victims) room.release(allocation);

@@ -94,7 +94,7 @@ function pickVictim(tables: Tables, ask: Ask, pool: ResourcePool, lacking: reado
   for (const lease of tables.leases.values()) {
     if (lease.pool !== pool || lease.isRevoked || lease.ask === ask) continue;
     if (!lacking.some((name) => (lease.allocation.units[name] ?? 0) > 0)) continue;
-    const rank = victimRank(lease, ask);
+    const rank = victimRank(tables, lease, ask);
     if (rank === 0 || rank < bestRank) continue;
     if (!best || rank > bestRank || isBetterVictim(lease, best)) {
       best = lease;
@@ -104,7 +104,9 @@ function pickVictim(tables: Tables, ask: Ask, pool: ResourcePool, lacking: reado
   return best;
 }
 
-function victimRank(lease: Holding, ask: Ask): number {
+function victimRank(tables: Tables, lease: Holding, ask: Ask): number {
+  // What is urgent has use for it, though it may not have heard of it yet.
+  if (lease.ask.level > ask.level && tables.missing(lease.ask) > 0) return 0;
   if (isSpare(lease)) return 3;
   // What a waiting task keeps is not given up: it could not go on.
   if (lease.isBlocked || !isOverShare(lease, ask)) return 0;

@@ -9,27 +9,32 @@ import type { LeaseId } from "../base/ids.ts";
 import type { ToNode } from "../wire/mod.ts";
 
 const IDLE_MS = 10;
+/** Its owner hears of a new lease by way of two nodes at most, and then sends the first task. */
+const FIRST_TASK_MS = 200;
 
 export class LeaseWatch {
   private readonly toNode: (message: ToNode) => void;
+  private readonly flush: () => void;
   /** Whether there is nothing to do. */
   private readonly isIdle: () => boolean;
   private lease: LeaseId | undefined;
   /** The last one that ended in this way. The node counts its leases up. */
   private ended = 0;
-  private idleSinceMs = 0;
+  private idleFromMs = 0;
   private isTold = false;
   private timer: NodeJS.Timeout | undefined;
 
-  constructor(toNode: (message: ToNode) => void, isIdle: () => boolean) {
+  /** @param flush what was said to the node leaves now: what begins may keep the thread for long. */
+  constructor(toNode: (message: ToNode) => void, flush: () => void, isIdle: () => boolean) {
     this.toNode = toNode;
+    this.flush = flush;
     this.isIdle = isIdle;
   }
 
   begin(lease: LeaseId): void {
     this.lease = lease;
     this.isTold = false;
-    if (this.isIdle()) this.becameIdle();
+    if (this.isIdle()) this.isIdleFrom(monotonicMs() + FIRST_TASK_MS);
   }
 
   /** The node asks; something may have come meanwhile. */
@@ -45,7 +50,11 @@ export class LeaseWatch {
   }
 
   becameIdle(): void {
-    this.idleSinceMs = monotonicMs();
+    this.isIdleFrom(monotonicMs() + IDLE_MS);
+  }
+
+  private isIdleFrom(ms: number): void {
+    this.idleFromMs = ms;
     // One timer serves many short pauses.
     if (this.lease !== undefined && !this.isTold) this.timer ??= setTimeout(this.look, IDLE_MS).unref();
   }
@@ -54,12 +63,13 @@ export class LeaseWatch {
     if (!this.isTold || this.lease === undefined) return;
     this.isTold = false;
     this.toNode({ t: "lease-idle", leaseId: this.lease, idle: false });
+    this.flush();
   }
 
   private readonly look = (): void => {
     this.timer = undefined;
     if (this.lease === undefined || this.isTold || !this.isIdle()) return;
-    const leftMs = this.idleSinceMs + IDLE_MS - monotonicMs();
+    const leftMs = this.idleFromMs - monotonicMs();
     if (leftMs > 0) {
       this.timer = setTimeout(this.look, Math.ceil(leftMs)).unref();
       return;

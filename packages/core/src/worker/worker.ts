@@ -160,7 +160,11 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
       active();
     },
   });
-  const leaseWatch = new LeaseWatch(toNode, () => tasks.isIdle);
+  const leaseWatch = new LeaseWatch(
+    toNode,
+    () => node.flush(),
+    () => tasks.isIdle,
+  );
   tasks.onBusy = () => leaseWatch.becameBusy();
   tasks.onIdle = () => {
     leaseWatch.becameIdle();

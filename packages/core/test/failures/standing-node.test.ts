@@ -76,6 +76,18 @@ test("a driver that submits 1,000 tasks and computes for 5 s finds them done, an
   await settles();
 });
 
+test("work of higher priority that has waited ends the loops of another driver, which run again", async () => {
+  const loops = join("gives-way");
+  await loops.line("submitted");
+  const urgent = join("urgent");
+  await urgent.line("done");
+  const attempts = await loops.line<number[]>("attempts");
+  expect(Math.max(...attempts)).toBe(1);
+  expect(loops.stderr).toMatch(/was ended for .* whose priority is 1; it runs again/);
+  await Promise.all([urgent.exitWithin(5_000), loops.exitWithin(5_000)]);
+  await settles();
+});
+
 test("a detached actor lives on after its driver, and another driver finds it", async () => {
   const first = join("detaches");
   expect(await first.line("added")).toBe(1);
