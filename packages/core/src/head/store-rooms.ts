@@ -16,10 +16,10 @@ export function storeRooms(
   const sample: StoreRoomInfo[] = [];
   let seen = 0;
   for (const { description, state, use } of members) {
-    const { nodeId, address, objectStoreBytes, labels } = description;
+    const { nodeId, address, objectStoreBytes: capacityBytes, labels } = description;
     // One without an address ends with its driver.
     if (state !== "alive" || address === null || nodeId === asking) continue;
-    const room = { nodeId, labels, freeBytes: Math.max(0, objectStoreBytes - use.storeUsedBytes) };
+    const room = { nodeId, labels, capacityBytes, freeBytes: Math.max(0, capacityBytes - use.storeUsedBytes) };
     const at = seen++ < SAMPLE ? sample.length : Math.floor(random() * seen);
     if (at < SAMPLE) sample[at] = room;
   }

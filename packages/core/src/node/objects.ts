@@ -17,6 +17,8 @@ import {
 import {
   BulkLinks,
   Copies,
+  hasPlenty,
+  PeerRelief,
   PRIORITY,
   type Pulled,
   Pulls,
@@ -28,7 +30,7 @@ import {
 import type { OwnedKey, StoreServer } from "../store/mod.ts";
 import type { BulkConnection } from "../transport/mod.ts";
 import type { AboutCopies } from "../wire/cluster-messages.ts";
-import type { StoreCopied, StoreCopies, StoredValue, StorePin, StorePinned } from "../wire/messages.ts";
+import type { StoreCopied, StoreCopies, StoredValue, StoreKey, StorePin, StorePinned } from "../wire/messages.ts";
 
 /** While no node has room for copies that are missing, it is looked again so often. */
 const ROOM_AGAIN_MS = 2_000;
@@ -75,6 +77,7 @@ export class NodeObjects {
   private readonly links: BulkLinks;
   /** Objects that are to be kept elsewhere, because this node ends: whether they are. */
   private readonly moving = new Map<StoredName, boolean>();
+  private readonly relief: PeerRelief;
   private isFindingRoom = false;
   private roomTimer: NodeJS.Timeout | undefined;
 
@@ -88,6 +91,10 @@ export class NodeObjects {
     this.copies = new Copies({
       ...{ send, isDead, keeper: options.keeper, mayKeep: options.mayKeep },
       findRoom: (isAgain) => this.findRoom(isAgain),
+    });
+    this.relief = new PeerRelief({
+      ...{ here, findRooms: options.findRooms, mayKeep: options.mayKeep, send, nowMs },
+      found: (bytes) => store.peersHaveRoom(bytes),
     });
     this.pulls = new Pulls({
       ...{ here, self, store, capacityBytes, send, nowMs },
@@ -135,6 +142,24 @@ export class NodeObjects {
       this.isFindingRoom = false;
       this.copies.found(rooms);
     });
+  }
+
+  // ── what there is no room for here ─────────────────────────────────────────────────────────────────────────────────
+
+  findPeers(): void {
+    void this.relief.find();
+  }
+
+  /** Resolves to those that other nodes keep now. */
+  async relieve(objects: readonly (OwnedKey & { readonly bytes: number })[]): Promise<readonly StoreKey[]> {
+    const { isDead, resolve } = this.options;
+    // A node that ends hands on what it has in another way.
+    if (this.moving.size > 0) return [];
+    const pulled = objects.map(({ key, owner, bytes: size }) => {
+      return { name: storedName(this.here, key), size, home: nodeTagOf(owner) };
+    });
+    const moved = await this.relief.move(pulled.filter(({ home }) => !isDead(resolve(home))));
+    return moved.map(storedNameKey);
   }
 
   pin(process: ProcessId, { values, isArgument }: Omit<StorePin, "t">): void {
@@ -198,15 +223,20 @@ export class NodeObjects {
         copies.checked(message.name, message.exists);
         return;
       case "copy-move":
-        copies.move(from, message.name, message.size);
+        copies.move(from, message.name, message.size, message.to);
         return;
       case "copy-moved":
+        this.relief.answered(message.name, !message.isRefused);
+        if (message.isRefused || !this.moving.has(message.name)) return;
         this.moving.set(message.name, true);
         this.options.onMoved();
         return;
-      case "copy-want":
-        pulls.copy({ name: message.name, size: message.size, home: from });
+      case "copy-want": {
+        const { name, size, isRelief } = message;
+        if (isRelief && !this.hasPlenty(size)) this.send(from, { t: "copy-held", name, isHeld: false });
+        else pulls.copy({ name, size, home: from });
         return;
+      }
       case "copy-dial":
         // A node that gets none asks again.
         this.options.offer(from).then(
@@ -218,6 +248,11 @@ export class NodeObjects {
         this.options.onOrphans(message.names, message.workerId);
         return;
     }
+  }
+
+  private hasPlenty(bytes: number): boolean {
+    const { store, capacityBytes, mayKeep } = this.options;
+    return mayKeep(this.here) && hasPlenty(capacityBytes, store.usedBytes() + this.pulls.comingBytes, bytes);
   }
 
   /**
@@ -258,8 +293,9 @@ export class NodeObjects {
     return this.copies.of(name);
   }
 
-  copyDropped(key: number): void {
-    this.pulls.dropped(key);
+  /** @param owner of what was made here, and others keep instead. */
+  copyDropped(key: StoreKey, owner: ProcessId | undefined): void {
+    this.pulls.dropped(key, owner && nodeTagOf(owner));
   }
 
   /** Another node asks for objects on this connection. */
@@ -280,7 +316,8 @@ export class NodeObjects {
       // Whoever was to free them is gone.
       if (lost.has(home)) store.free(made);
       else {
-        const names = [...this.pulls.copiesOf(home), ...made.map((key) => storedName(this.here, key))];
+        const here = made.map((key) => storedName(this.here, key)).filter((name) => !this.pulls.isAway(name));
+        const names = [...this.pulls.copiesOf(home), ...here];
         this.send(home, { t: "copy-stated", names });
       }
     }

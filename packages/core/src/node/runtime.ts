@@ -302,7 +302,13 @@ export class NodeRuntime {
         for (const id of processIds) runtime?.send(id, { t: "collect" });
       },
       onPinned: (processId, pinned) => runtime?.objects.pinned(processId, pinned),
-      onCopyDropped: (key) => runtime?.objects.copyDropped(key),
+      onCopyDropped: (key, owner) => runtime?.objects.copyDropped(key, owner),
+      ...(config.cluster && {
+        peers: {
+          find: () => runtime?.objects.findPeers(),
+          relieve: async (objects) => (await runtime?.objects.relieve(objects)) ?? [],
+        },
+      }),
       onProcessGone: (processId, keys) => runtime?.storeLeft(processId, keys),
     });
     runtime = new NodeRuntime(options, machine, store, self);
@@ -728,7 +734,7 @@ export class NodeRuntime {
       others: () => this.neighbours.all(),
       own: () => ({
         node: nodeTag(this.config.nodeId),
-        freeBytes: capacityBytes - usedBytes + unsealedBytes,
+        ...{ capacityBytes, freeBytes: capacityBytes - usedBytes + unsealedBytes },
         labels: this.description.labels,
       }),
     });

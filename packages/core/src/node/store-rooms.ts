@@ -1,6 +1,6 @@
 /** Which other nodes have room in their stores: what control says, or, while that is away, only which nodes there are. */
 import { setTimeout as delay } from "node:timers/promises";
-import { type NodeId, nodeTag } from "../base/ids.ts";
+import { nodeTag } from "../base/ids.ts";
 import type { StoreRoom } from "../pull/mod.ts";
 import type { NodeStanding } from "../wire/cluster-messages.ts";
 import type { StoreRoomInfo } from "../wire/queries.ts";
@@ -22,11 +22,7 @@ export async function findStoreRooms({ ask, others, own }: StoreRoomsEffects): P
   // A head before wire version 2 does not know the question.
   const answer = await Promise.race([asked?.catch(() => undefined), delay(PATIENCE_MS, undefined, { ref: false })]);
   if (answer) return [...answer.map(roomOf), own()];
-  return [...[...others()].map(([node]) => ({ node, freeBytes: 0, labels: {} })), own()];
+  return [...[...others()].map(([node]) => ({ node, freeBytes: 0, capacityBytes: 0, labels: {} })), own()];
 }
 
-const roomOf = ({ nodeId, freeBytes, labels }: StoreRoomInfo): StoreRoom => ({
-  node: nodeTag(nodeId as NodeId),
-  freeBytes,
-  labels,
-});
+const roomOf = ({ nodeId, ...room }: StoreRoomInfo): StoreRoom => ({ node: nodeTag(nodeId), ...room });

@@ -14,7 +14,8 @@ function copiesAt(dead: Tag[] = []) {
   const copies = new Copies({
     send: (to, message) => {
       const what = "names" in message ? message.names.join() : message.name;
-      const more = message.t === "copy-from" ? ` ${message.source}${message.retry ? " retry" : ""}` : "";
+      const from = message.t === "copy-from" ? ` ${message.source}${message.retry ? " retry" : ""}` : "";
+      const more = message.t === "copy-moved" && message.isRefused ? " refused" : from;
       said.push(`${to[0]} ${message.t} ${what}${more}`.replaceAll(name, "x").replace(/ ([a-d])\1{7}/, " $1"));
     },
     isDead: (node) => dead.includes(node),
@@ -241,5 +242,49 @@ describe("a node that ends", () => {
     take();
     copies.nodeDied(D);
     expect(take()).toEqual([]);
+  });
+});
+
+describe("a node that is short of room", () => {
+  test("has what it made kept by the node that it named, and what is left there is a copy", () => {
+    const { copies, take, begun } = copiesAt();
+    copies.move(A, name, 9, C);
+    begun(C);
+    copies.held(C, name, true);
+    expect(take()).toEqual(["c copy-want x", "a copy-check x", "c copy-from x a", "c copy-keep x", "a copy-moved x"]);
+    copies.held(A, name, false);
+    copies.locate(A, name);
+    expect(take()).toEqual(["a copy-from x c"]);
+    // Its end is nothing to the object now.
+    copies.nodeDied(A);
+    expect(take()).toEqual([]);
+    copies.nodeDied(C);
+    expect(copies.size).toBe(0);
+  });
+
+  test("moves nothing when another has a copy: that is kept", () => {
+    const { copies, take, begun } = copiesAt();
+    begun(B);
+    copies.held(B, name, true);
+    take();
+    copies.move(A, name, 9, C);
+    expect(take()).toEqual(["b copy-keep x", "a copy-moved x"]);
+  });
+
+  test("is told when the one that it named does not keep it, is dead, or several keep it anyway", () => {
+    const dead: Tag[] = [];
+    const { copies, take, begun } = copiesAt(dead);
+    copies.move(A, name, 9, C);
+    begun(C);
+    take();
+    copies.held(C, name, false);
+    expect(take()).toEqual(["a copy-moved x refused"]);
+    dead.push(C);
+    copies.move(A, name, 9, C);
+    expect(take()).toEqual(["a copy-moved x refused"]);
+    copies.keepUp(name, 9, 2);
+    take();
+    copies.move(A, name, 9, B);
+    expect(take()).toEqual(["a copy-moved x refused"]);
   });
 });

@@ -54,6 +54,8 @@ interface Move {
   /** Who was asked to keep it, the last one last. */
   readonly asked: Set<Tag>;
   keeper: Tag | undefined;
+  /** It is only short of room, and this is the one that has some. */
+  readonly to: Tag | undefined;
 }
 
 interface CopyRecord {
@@ -177,13 +179,19 @@ export class Copies {
     this.replicas.look(name);
   }
 
-  /** The node ends before long; somebody else is to keep what it has. */
-  move(from: Tag, name: StoredName, size: number): void {
+  /**
+   * The node ends before long; somebody else is to keep what it has.
+   *
+   * @param to it does not, but is short of room, and that one may have some.
+   */
+  move(from: Tag, name: StoredName, size: number, to?: Tag): void {
     if (this.replicas.has(name)) {
-      this.replicas.leave(name, from);
+      // As many as are wanted are where they should be.
+      if (to === undefined) this.replicas.leave(name, from);
+      else this.effects.send(from, { t: "copy-moved", name, isRefused: true });
       return;
     }
-    const move: Move = { from, size, asked: new Set([from]), keeper: undefined };
+    const move: Move = { from, size, asked: new Set([from]), keeper: undefined, to };
     for (const [node, holder] of this.records.get(name)?.holders ?? []) {
       if (node !== from && holder.isComplete) {
         this.moved(name, move, node, holder);
@@ -194,9 +202,12 @@ export class Copies {
     this.moveOn(name, undefined);
   }
 
-  private moved(name: StoredName, { from }: Move, keeper: Tag, holder: Holder): void {
+  private moved(name: StoredName, { from, to }: Move, keeper: Tag, holder: Holder): void {
     this.moves.delete(name);
     this.keepAt(name, keeper, holder);
+    const before = this.records.get(name)?.holders.get(from);
+    // What is left there is a copy that goes when its memory is needed.
+    if (to !== undefined && before) before.isKept = false;
     this.effects.send(from, { t: "copy-moved", name });
   }
 
@@ -204,13 +215,16 @@ export class Copies {
   private moveOn(name: StoredName, failed: Tag | undefined): void {
     const move = this.moves.get(name);
     if (!move || move.keeper !== failed) return;
-    move.keeper = this.effects.keeper(move.asked);
+    const { from, to, asked, size } = move;
+    if (to === undefined) move.keeper = this.effects.keeper(asked);
+    else move.keeper = asked.has(to) || this.effects.isDead(to) ? undefined : to;
     if (move.keeper === undefined) {
       this.moves.delete(name);
+      if (to !== undefined) this.effects.send(from, { t: "copy-moved", name, isRefused: true });
       return;
     }
-    move.asked.add(move.keeper);
-    this.effects.send(move.keeper, { t: "copy-want", name, size: move.size });
+    asked.add(move.keeper);
+    this.effects.send(move.keeper, { t: "copy-want", name, size, ...(to !== undefined && { isRelief: true }) });
   }
 
   /** The home of these is dead, and this one is its heir: the node has them. */

@@ -10,7 +10,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { type ErrorKind, isError, MobulaError } from "../base/errors.ts";
-import { type ProcessId, type StoredName, storedNameKey, storedNameTag } from "../base/ids.ts";
+import { type ProcessId, type StoredName, storedName, storedNameKey, storedNameTag } from "../base/ids.ts";
 import type { OpenObject, Room, StoreServer } from "../store/mod.ts";
 import type { AboutCopies, CopyFrom } from "../wire/cluster-messages.ts";
 import type { StoredValue, StoreKey, StorePinned } from "../wire/messages.ts";
@@ -64,6 +64,8 @@ export class Pulls {
   private readonly options: PullsOptions;
   private readonly copies = new Map<StoredName, Pulled & { readonly key: StoreKey; isKept: boolean }>();
   private readonly names = new Map<StoreKey, StoredName>();
+  /** Made here, and kept by other nodes instead: what is here of them later is a copy. */
+  private readonly away = new Map<StoredName, Tag>();
   private readonly pulls = new Map<StoredName, Pull>();
   /** Those whose turn has not come. */
   private queue: Pull[] = [];
@@ -86,13 +88,26 @@ export class Pulls {
     else this.options.send(value.home, { t: "copy-held", name: value.name, isHeld: true });
   }
 
+  /** It was made here, and is no more. */
+  isAway(name: StoredName): boolean {
+    return this.away.has(name);
+  }
+
   /** By which name others know what lies here under this key. */
   nameOf(key: StoreKey): StoredName | undefined {
     return this.names.get(key);
   }
 
   private keyOf(name: StoredName): StoreKey | undefined {
-    return storedNameTag(name) === this.options.here ? storedNameKey(name) : this.copies.get(name)?.key;
+    const isHere = storedNameTag(name) === this.options.here && !this.away.has(name);
+    return isHere ? storedNameKey(name) : this.copies.get(name)?.key;
+  }
+
+  /** Bytes that are to come here, and have no room yet. */
+  get comingBytes(): number {
+    let bytes = 0;
+    for (const { size, room } of this.pulls.values()) if (!room) bytes += size;
+    return bytes;
   }
 
   private want(value: Pulled, priority: number): Pull {
@@ -150,8 +165,9 @@ export class Pulls {
       this.names.set(key, name);
       for (const reader of pull.readers) reader.sealed(store.open(key));
       for (const process of pull.waiting) store.pin(process, [key]);
-      unpin();
       send(home, { t: "copy-held", name, isHeld: true });
+      // It may go at once, which is said after that.
+      unpin();
     } catch (error) {
       for (const reader of pull.readers) reader.failed(error as Error);
       pull.room?.abandon();
@@ -234,15 +250,16 @@ export class Pulls {
     const { here, store } = this.options;
     for (const name of names) {
       if (storedNameTag(name) === here) store.free([storedNameKey(name)]);
-      else this.drop(name, lost("its last reference was released"));
+      if (storedNameTag(name) !== here || this.away.delete(name))
+        this.drop(name, lost("its last reference was released"));
     }
   }
 
   keep(name: StoredName): void {
     const copy = this.copies.get(name);
-    if (!copy) return;
-    copy.isKept = true;
-    this.options.store.keep(copy.key);
+    if (copy) copy.isKept = true;
+    const key = this.keyOf(name);
+    if (key !== undefined) this.options.store.keep(key);
   }
 
   /** Copies that count as the objects themselves. */
@@ -250,8 +267,18 @@ export class Pulls {
     return [...this.copies.values()].filter(({ isKept }) => isKept);
   }
 
-  /** A copy went for the sake of its memory. */
-  dropped(key: StoreKey): void {
+  /**
+   * A copy went for the sake of its memory, or what was made here and others keep instead.
+   *
+   * @param madeFor the home of an object that was made here.
+   */
+  dropped(key: StoreKey, madeFor?: Tag): void {
+    if (madeFor !== undefined) {
+      const made = storedName(this.options.here, key);
+      this.away.set(made, madeFor);
+      this.options.send(madeFor, { t: "copy-held", name: made, isHeld: false });
+      return;
+    }
     const name = this.names.get(key);
     const copy = name && this.copies.get(name);
     if (!name || !copy) return;
@@ -279,6 +306,7 @@ export class Pulls {
   homesDied(homes: ReadonlySet<Tag>): void {
     for (const [name, { home }] of [...this.copies]) if (homes.has(home)) this.drop(name, homeDied());
     for (const { name, home } of [...this.pulls.values()]) if (homes.has(home)) this.drop(name, homeDied());
+    for (const [name, home] of this.away) if (homes.has(home)) this.away.delete(name);
   }
 
   /** Copies of what belongs to this home. */

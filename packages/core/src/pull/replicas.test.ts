@@ -9,6 +9,7 @@ const name = storedName(A, 7);
 const room = (node: Tag, freeBytes: number, rack?: string): StoreRoom => ({
   node,
   freeBytes,
+  capacityBytes: 1_000,
   labels: rack === undefined ? {} : { rack },
 });
 

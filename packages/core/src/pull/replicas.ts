@@ -12,6 +12,7 @@ import type { Tag } from "./copies.ts";
 export interface StoreRoom {
   readonly node: Tag;
   readonly freeBytes: number;
+  readonly capacityBytes: number;
   readonly labels: Readonly<Record<string, string>>;
 }
 

@@ -56,7 +56,13 @@ export type StoreEvent =
       readonly owner?: ProcessId | undefined;
       /** There is another of it elsewhere: it goes, without being asked for, when its memory is needed. */
       readonly isCopy?: boolean;
+      /** It was made on another node. */
+      readonly isForeign?: boolean;
     }
+  /** So much may be moved to other nodes, whose stores have room, from now on. */
+  | { readonly kind: "peers-have-room"; readonly bytes: number }
+  /** Answers "relieve": other nodes keep these now. */
+  | { readonly kind: "relieved"; readonly batchId: number; readonly keys: readonly StoreKey[] }
   /** From now on this copy is kept as any other object. */
   | { readonly kind: "kept"; readonly key: StoreKey }
   | { readonly kind: "given-back"; readonly processId: ProcessId; readonly offset: number; readonly bytes: number }
@@ -109,14 +115,22 @@ export type StoreCommand =
       readonly batchId: number;
       readonly objects: readonly { readonly key: StoreKey; readonly offset: number; readonly bytes: number }[];
     }
+  /** Memory will soon be short: is there room on other nodes? */
+  | { readonly kind: "find-peers" }
+  /** Have other nodes keep these, before they would have to go to disk. */
+  | {
+      readonly kind: "relieve";
+      readonly batchId: number;
+      readonly objects: readonly { readonly key: StoreKey; readonly bytes: number; readonly owner: ProcessId }[];
+    }
   | { readonly kind: "restore"; readonly key: StoreKey; readonly slot: DiskSlot; readonly offset: number }
   | { readonly kind: "drop-slots"; readonly slots: readonly DiskSlot[] }
   /** Give this range of the disk file its blocks. */
   | { readonly kind: "reserve-fallback"; readonly ticket: number; readonly offset: number; readonly bytes: number }
   | { readonly kind: "punch"; readonly offset: number; readonly bytes: number }
   | { readonly kind: "populate"; readonly offset: number; readonly bytes: number }
-  /** A copy went for the sake of its memory. */
-  | { readonly kind: "copy-dropped"; readonly key: StoreKey }
+  /** A copy went for the sake of its memory, or what was made here for `owner`, and other nodes keep instead. */
+  | { readonly kind: "copy-dropped"; readonly key: StoreKey; readonly owner?: ProcessId }
   /** The process broke the protocol: it named a range that is not its own. */
   | { readonly kind: "expel"; readonly processId: ProcessId; readonly reason: string };
 
@@ -132,5 +146,7 @@ export interface StoreStats {
   readonly waiting: number;
   readonly spilledBytesTotal: number;
   readonly restoredBytesTotal: number;
+  /** Bytes of objects that were moved to other nodes. */
+  readonly relievedBytesTotal: number;
   readonly collectsTotal: number;
 }

@@ -469,3 +469,106 @@ describe("store engine", () => {
     );
   });
 });
+
+describe("relief by other nodes", () => {
+  const full = () => {
+    const store = engineOf({ pages: 100, hasPeers: true });
+    const { step } = store;
+    let count = 0;
+    /** Ten results of ten pages each, which A makes for B. */
+    const make = (owner = B, isForeign = false): readonly StoreCommand[] => {
+      const key = keyOf(1, ++count);
+      const [grant] = step(allocate(count, 10));
+      if (grant?.kind !== "grant") throw new Error("not granted");
+      const { offset } = grant;
+      return step({
+        ...{ kind: "sealed", processId: A, key, offset, bytes: 10 * PAGE, callSite: "" },
+        owner,
+        isForeign,
+        pinned: false,
+      });
+    };
+    return { ...store, make };
+  };
+  const kinds = (commands: readonly StoreCommand[]): string[] => commands.map(({ kind }) => kind);
+  const late = { kind: "tick" } as const;
+  const keys = (...counts: number[]): number[] => counts.map((each) => keyOf(1, each));
+
+  it("is asked for before memory is short, and not again within a second", () => {
+    const { make, step } = full();
+    for (let index = 0; index < 6; index++) expect(kinds(make())).toEqual([]);
+    expect(kinds(step(allocate(7, 10)))).toEqual(["grant", "find-peers"]);
+    expect(kinds(step(late, 999))).toEqual([]);
+    expect(kinds(step(late, 1_000))).toEqual(["find-peers"]);
+  });
+
+  it("moves the oldest, of which nothing stays but that they are known; who waits gets their room", () => {
+    const { engine, make, step } = full();
+    for (let index = 0; index < 10; index++) make();
+    step({ kind: "peers-have-room", bytes: 30 * PAGE });
+    step(allocate(20, 20));
+    const relief = step(late, 200);
+    expect(relief).toMatchObject([{ kind: "relieve", objects: keys(1, 2, 3).map((key) => ({ key, owner: B })) }]);
+    const [{ batchId }] = relief as [Extract<StoreCommand, { kind: "relieve" }>];
+    // The disk is not used meanwhile.
+    expect(step(late, 300)).toEqual([]);
+    const after = step({ kind: "relieved", batchId, keys: keys(1, 2, 3) }, 400);
+    expect(kinds(after).slice(0, 4)).toEqual(["copy-dropped", "copy-dropped", "copy-dropped", "grant"]);
+    expect(after[0]).toMatchObject({ key: keyOf(1, 1), owner: B });
+    expect(engine.stats()).toMatchObject({ relievedBytesTotal: 30 * PAGE, spilledBytes: 0, objects: 10 });
+    expect(engine.keysSealedBy(A)).toHaveLength(10);
+    step({ kind: "freed", keys: keys(1, 2) }, 400);
+    expect(engine.stats().objects).toBe(8);
+  });
+
+  it("leaves to the disk what is refused, what was put, and what came from elsewhere", () => {
+    const { make, step } = full();
+    // B's own, A's own, and one that the node keeps for others.
+    make();
+    make(A);
+    make(B, true);
+    for (let index = 3; index < 10; index++) make(A);
+    step({ kind: "peers-have-room", bytes: 100 * PAGE });
+    step(allocate(20, 10));
+    const [relief] = step(late, 200);
+    expect(relief).toMatchObject({ kind: "relieve", objects: [{ key: keyOf(1, 1) }] });
+    const { batchId } = relief as Extract<StoreCommand, { kind: "relieve" }>;
+    const spill = step({ kind: "relieved", batchId, keys: [] }, 300);
+    expect(spill).toMatchObject([{ kind: "spill", objects: [{ key: keyOf(1, 1) }, { key: keyOf(1, 2) }, {}] }]);
+  });
+
+  it("takes what was put too where there is no disk", () => {
+    const { step, put } = engineOf({ pages: 100, hasPeers: true, spillBytesMax: 0 });
+    for (let index = 1; index <= 10; index++) put(keyOf(1, index), 10);
+    step({ kind: "peers-have-room", bytes: 20 * PAGE });
+    step(allocate(20, 10));
+    expect(kinds(step(late, 200))).toEqual(["relieve"]);
+  });
+
+  it("one that is read or freed meanwhile goes when that is over", () => {
+    const { engine, make, step } = full();
+    for (let index = 0; index < 10; index++) make();
+    step({ kind: "peers-have-room", bytes: 20 * PAGE });
+    step(allocate(20, 20));
+    const [{ batchId }] = step(late, 200) as [Extract<StoreCommand, { kind: "relieve" }>];
+    expect(step({ kind: "pin-requested", processId: B, keys: keys(1) }, 210)).toMatchObject([
+      { kind: "pinned", size: 10 * PAGE },
+    ]);
+    step({ kind: "freed", keys: keys(2) }, 210);
+    expect(kinds(step({ kind: "relieved", batchId, keys: keys(1, 2) }, 220))).not.toContain("copy-dropped");
+    expect(engine.exists(keyOf(1, 2))).toBe(false);
+    const unpinned = step({ kind: "unpinned", processId: B, keys: keys(1) }, 230);
+    expect(unpinned[0]).toMatchObject({ kind: "copy-dropped", key: keyOf(1, 1), owner: B });
+    expect(step({ kind: "pin-requested", processId: B, keys: keys(1) }, 240)).toMatchObject([
+      { error: { code: "OBJECT_LOST" } },
+    ]);
+  });
+
+  it("the disk is spared for a moment while it is asked who has room, and no longer", () => {
+    const { make, step } = full();
+    for (let index = 0; index < 10; index++) make();
+    step(allocate(20, 10), 1_000);
+    expect(kinds(step(late, 1_060))).toEqual([]);
+    expect(kinds(step(late, 1_100))).toEqual(["spill"]);
+  });
+});

@@ -6,7 +6,7 @@
  * 2. A sealed object is in memory, on disk, or both; it never changes, so a copy on disk stays good.
  * 3. A pin keeps it at its place. Pages are used again only when the object is freed or on disk, and no pin is left.
  * 4. Requests that do not fit wait in order. Relief, cheapest first: drop memory of objects that are on disk too, ask
- *    processes to collect garbage, write the oldest unpinned objects to disk; after `putTimeoutMs` a request gets a
+ *    processes to collect garbage, move the oldest unpinned objects to nodes that have room, or write them to disk; after `putTimeoutMs` a request gets a
  *    range in a file on disk; when that is full too, an error that names the biggest holders.
  */
 import { assert, type ProcessId, unreachable } from "../base/mod.ts";
@@ -28,6 +28,13 @@ const SPILL_SHARE = 0.8;
 const PLENTY_SHARE = 0.2;
 /** No client leases more than this share of the arena in one slab. */
 const SLAB_SHARE = 1 / 32;
+/** From here on it is good to know whether other nodes have room. */
+const PEERS_SHARE = 0.6;
+const FIND_PEERS_MS = 1_000;
+/** So long the disk is spared while that is asked. */
+const PEERS_GRACE_MS = 100;
+/** So much is on its way to other nodes at once, lest a slow link hold up who waits for room. */
+const RELIEF_BATCH_BYTES = 64 * 2 ** 20;
 const COLLECT_INTERVAL_MS = 1_000;
 /** How long processes have to let go before objects are written to disk. */
 const COLLECT_GRACE_MS = 50;
@@ -50,6 +57,8 @@ export interface StoreEngineOptions {
   readonly sharesFiles: boolean;
   /** The arena can be populated and punched. */
   readonly managesResidency: boolean;
+  /** Other nodes may have room: {@link StoreCommand} "find-peers" and "relieve" are obeyed. */
+  readonly hasPeers?: boolean;
 }
 
 /** An object, and the process that is to free it. */
@@ -68,6 +77,8 @@ export interface StoreEngine {
   keysSealedBy(processId: ProcessId): readonly OwnedKey[];
   /** Objects that processes of other nodes than the one with this tag are to free, without copies. */
   ownedBeside(tag: string): readonly (OwnedKey & { readonly bytes: number })[];
+  /** In memory, as {@link stats} has it. */
+  usedBytes(): number;
   /** False when it was freed, or will never be. */
   exists(key: StoreKey): boolean;
   /** Keys that processes of the node with this tag are to free and have not. */
@@ -81,12 +92,16 @@ interface StoredObject {
   readonly sealedBy: ProcessId;
   readonly owner: ProcessId;
   isCopy: boolean;
+  /** Made on another node: it is moved to no third one, or two full ones would hand it to and fro. */
+  readonly isForeign: boolean;
+  /** Other nodes keep it, and nothing of it is here. */
+  isAway: boolean;
   readonly callSite: string;
   /** First page in memory (or in the overflow file); undefined while only on disk. */
   start: number | undefined;
   slot: DiskSlot | undefined;
   /** "queued" waits for a place to be restored to; "restoring" has one, which nobody may read yet. */
-  moving: "spilling" | "queued" | "restoring" | undefined;
+  moving: "relieving" | "spilling" | "queued" | "restoring" | undefined;
   readonly pins: Map<ProcessId, number>;
   /** Processes whose pin waits for the restore. */
   readonly pinWaiters: ProcessId[];
@@ -127,12 +142,16 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
   let queue: Waiting[] = [];
   const overflowTickets = new Map<number, { readonly waiting: Waiting; readonly start: number }>();
   let nextTicket = 1;
-  let batch: { readonly id: number; readonly objects: readonly StoredObject[] } | undefined;
+  /** What is leaving memory, for other nodes or for the disk. */
+  let batch: { readonly id: number; readonly objects: readonly StoredObject[]; readonly toPeers: boolean } | undefined;
   let nextBatchId = 1;
   let slotBytes = 0;
   let batchBytes = 0;
   let collectedAtMs = Number.NEGATIVE_INFINITY;
   let diskPausedUntilMs = Number.NEGATIVE_INFINITY;
+  let peersAskedAtMs = Number.NEGATIVE_INFINITY;
+  let peersBytes = 0;
+  let isAskingPeers = false;
   /** Nothing more may be written until something on disk goes. */
   let isDiskLimitReached = false;
   let planPausedUntilMs = Number.NEGATIVE_INFINITY;
@@ -145,6 +164,7 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
   let wakeMs = Number.POSITIVE_INFINITY;
   let spilledBytesTotal = 0;
   let restoredBytesTotal = 0;
+  let relievedBytesTotal = 0;
   let collectsTotal = 0;
   let commands: StoreCommand[] = [];
 
@@ -222,6 +242,8 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
       }
     } else if (object.freed) {
       refusePin(processId, key, lostError(key, "its last reference was released"));
+    } else if (object.isAway) {
+      refusePin(processId, key, lostError(key, "another node keeps it now"));
     } else if (object.start !== undefined && object.moving !== "restoring") {
       pin(object, processId);
     } else {
@@ -338,6 +360,8 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
       sealedBy: processId,
       owner: event.owner ?? processId,
       isCopy: event.isCopy ?? false,
+      isForeign: event.isForeign ?? false,
+      isAway: false,
       callSite: event.callSite,
       start,
       slot: undefined,
@@ -534,6 +558,7 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
   function relieve(nowMs: number): void {
     serveQueue();
     while (isTight() && dropSpareMemory(nowMs)) serveQueue();
+    if (usedPages() > arenaPages * PEERS_SHARE) findPeers(nowMs);
     if (isTight()) {
       askToCollect(nowMs);
       if (nowMs - collectedAtMs >= COLLECT_GRACE_MS) spillForFirst(nowMs);
@@ -567,11 +592,24 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
     becameIdle(object);
   }
 
+  /** Nothing of it stays here. It is still known, since it will be freed by its key, and may be orphaned. */
+  function leave(object: StoredObject, nowMs: number): void {
+    notIdle(object);
+    dropSlot(object);
+    if (object.start !== undefined) freePages(object.start, object.pages, nowMs);
+    object.start = undefined;
+    object.isCopy = false;
+    object.isAway = true;
+    commands.push({ kind: "copy-dropped", key: object.key, owner: object.owner });
+  }
+
   /** The oldest idle object that is elsewhere or on disk too leaves memory at no cost. */
   function dropSpareMemory(nowMs: number): boolean {
-    for (const { key } of idleCopies.values()) {
-      free(key, nowMs);
-      commands.push({ kind: "copy-dropped", key });
+    for (const object of idleCopies.values()) {
+      if (object.isForeign) {
+        free(object.key, nowMs);
+        commands.push({ kind: "copy-dropped", key: object.key });
+      } else leave(object, nowMs);
       return true;
     }
     for (const object of idleOnDisk.values()) {
@@ -582,6 +620,13 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
       return true;
     }
     return false;
+  }
+
+  function findPeers(nowMs: number): void {
+    if (!options.hasPeers || nowMs - peersAskedAtMs < FIND_PEERS_MS) return;
+    peersAskedAtMs = nowMs;
+    isAskingPeers = true;
+    commands.push({ kind: "find-peers" });
   }
 
   function askToCollect(nowMs: number): void {
@@ -599,7 +644,9 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
 
   /** False when no spilling can help the request. */
   function startSpill(head: Waiting | undefined, nowMs: number): boolean {
-    if (batch || options.spillBytesMax === 0 || nowMs < diskPausedUntilMs || isDiskLimitReached) return true;
+    if (batch) return true;
+    const mayWrite = options.spillBytesMax > 0 && nowMs >= diskPausedUntilMs && !isDiskLimitReached;
+    if (!mayWrite && peersBytes === 0) return true;
     if (!head && idle.size === 0) return true;
     const candidates: (Candidate & { readonly object: StoredObject })[] = [];
     for (const object of idle.values()) {
@@ -610,6 +657,7 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
     if (!needed) return false;
     const wantedPages = Math.min(SPILL_BATCH_BYTES / PAGE_BYTES, Math.ceil(arenaPages / 4));
     const chosen = fillBatch(needed, candidates, wantedPages);
+    if (startRelief(chosen, mayWrite) || !mayWrite || isPeersGrace(nowMs)) return true;
     const kept: StoredObject[] = [];
     let bytes = 0;
     for (const { object } of chosen) {
@@ -625,7 +673,7 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
       notIdle(object);
       object.moving = "spilling";
     }
-    batch = { id: nextBatchId++, objects: kept };
+    batch = { id: nextBatchId++, objects: kept, toPeers: false };
     batchBytes = bytes;
     commands.push({
       kind: "spill",
@@ -635,8 +683,61 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
     return true;
   }
 
+  const isPeersGrace = (nowMs: number): boolean => isAskingPeers && nowMs - peersAskedAtMs < PEERS_GRACE_MS;
+
+  /**
+   * False when other nodes have no room for any of them. What an owner has put cannot be made again: it is not to depend on a second
+   * machine, unless there is no disk for it.
+   */
+  function startRelief(chosen: readonly { readonly object: StoredObject }[], hasDisk: boolean): boolean {
+    const moved: StoredObject[] = [];
+    let bytes = 0;
+    for (const { object } of chosen) {
+      if (bytes >= RELIEF_BATCH_BYTES) break;
+      const isPut = object.owner === object.sealedBy;
+      if (object.isForeign || (isPut && hasDisk) || object.bytes > peersBytes) continue;
+      peersBytes -= object.bytes;
+      bytes += object.bytes;
+      moved.push(object);
+    }
+    if (moved.length === 0) return false;
+    for (const object of moved) {
+      notIdle(object);
+      object.moving = "relieving";
+    }
+    batch = { id: nextBatchId++, objects: moved, toPeers: true };
+    commands.push({
+      kind: "relieve",
+      batchId: batch.id,
+      objects: moved.map(({ key, bytes, owner }) => ({ key, bytes, owner })),
+    });
+    return true;
+  }
+
+  function reliefEnded(batchId: number, keys: ReadonlySet<StoreKey>, nowMs: number): void {
+    if (batch?.id !== batchId || !batch.toPeers) return;
+    const { objects: asked } = batch;
+    batch = undefined;
+    // Somebody has less room than was thought. What could not be moved goes to disk.
+    if (keys.size < asked.length) peersBytes = 0;
+    for (const object of asked) {
+      object.moving = undefined;
+      if (keys.has(object.key) && !object.freed) {
+        relievedBytesTotal += object.bytes;
+        if (object.pins.size === 0) {
+          leave(object, nowMs);
+          continue;
+        }
+        // It goes when nobody reads it any more.
+        object.isCopy = true;
+      }
+      becameIdle(object);
+      forgetIfUnused(object, nowMs);
+    }
+  }
+
   function spillEnded(batchId: number, slots: readonly DiskSlot[] | undefined, nowMs: number): void {
-    if (batch?.id !== batchId) return;
+    if (batch?.id !== batchId || batch.toPeers) return;
     const written = batch.objects;
     batch = undefined;
     batchBytes = 0;
@@ -755,6 +856,13 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
       case "unpinned":
         for (const key of event.keys) unpin(event.processId, key, 1, nowMs);
         return;
+      case "peers-have-room":
+        peersBytes = event.bytes;
+        isAskingPeers = false;
+        return;
+      case "relieved":
+        reliefEnded(event.batchId, new Set(event.keys), nowMs);
+        return;
       case "kept":
         keep(event.key);
         return;
@@ -802,6 +910,7 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
     if (nowMs < planPausedUntilMs && queue.length > 1) wakeMs = Math.min(wakeMs, planPausedUntilMs);
     if (idle.size === 0) return;
     if (nowMs - collectedAtMs < COLLECT_GRACE_MS) wakeMs = Math.min(wakeMs, collectedAtMs + COLLECT_GRACE_MS);
+    else if (isPeersGrace(nowMs)) wakeMs = Math.min(wakeMs, peersAskedAtMs + PEERS_GRACE_MS);
     else if (nowMs < diskPausedUntilMs) wakeMs = Math.min(wakeMs, diskPausedUntilMs);
   }
 
@@ -818,6 +927,7 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
       waiting: queue.length,
       spilledBytesTotal,
       restoredBytesTotal,
+      relievedBytesTotal,
       collectsTotal,
     };
   }
@@ -832,13 +942,14 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
     },
     nextWakeMs: () => wakeMs,
     stats,
+    usedBytes: () => usedPages() * PAGE_BYTES,
     keysSealedBy: (processId) =>
       [...objects.values()]
         .filter((object) => object.sealedBy === processId && !object.freed)
         .map(({ key, owner }) => ({ key, owner })),
     ownedBeside: (tag) =>
       [...objects.values()]
-        .filter(({ owner, freed, isCopy }) => !freed && !isCopy && !owner.startsWith(tag))
+        .filter(({ owner, freed, isCopy, isAway }) => !freed && !isCopy && !isAway && !owner.startsWith(tag))
         .map(({ key, owner, bytes }) => ({ key, owner, bytes })),
     exists(key) {
       const object = objects.get(key);

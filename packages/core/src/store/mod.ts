@@ -17,5 +17,11 @@ export { createMemfd, dieWithParent, trimHeap } from "./memory.ts";
 export { koffi, nativePath, useNativePath } from "./native.ts";
 export { type NativeThread, startNativeThread } from "./native-thread.ts";
 export type { OpenObject, Place, Room } from "./node-access.ts";
-export { type StoreServer, type StoreServerEvent, type StoreServerOptions, startStore } from "./server.ts";
+export {
+  type StorePeers,
+  type StoreServer,
+  type StoreServerEvent,
+  type StoreServerOptions,
+  startStore,
+} from "./server.ts";
 export { createViewCharge } from "./view-charge.ts";

@@ -84,7 +84,9 @@ export class NodeAccess {
         if (answer.bytes > rest) {
           step({ kind: "given-back", processId, offset: offset + rest, bytes: answer.bytes - rest });
         }
-        step({ kind: "sealed", processId, key, offset, bytes, callSite, pinned: true, owner, isCopy });
+        // What the node keeps for itself has come from another one.
+        const isForeign = owner === processId;
+        step({ kind: "sealed", processId, key, offset, bytes, callSite, pinned: true, owner, isCopy, isForeign });
         return { key, unpin: () => step({ kind: "unpinned", processId, keys: [key] }) };
       },
       abandon: () => {

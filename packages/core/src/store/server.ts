@@ -32,10 +32,12 @@ export interface StoreServerOptions {
   readonly requestCollect: (processIds: readonly ProcessId[]) => void;
   /** The answer to `pin`, for each key once, at once or after a restore. */
   readonly onPinned: (processId: ProcessId, pinned: Omit<StorePinned, "name">) => void;
-  /** Copies that went for the sake of their memory. */
-  readonly onCopyDropped?: (key: StoreKey) => void;
+  /** Copies that went for the sake of their memory; with an owner what was made here, and others keep instead. */
+  readonly onCopyDropped?: (key: StoreKey, owner: ProcessId | undefined) => void;
   /** As whom the node itself uses the store. */
   readonly self: ProcessId;
+  /** Other nodes may take what this one has no room for. */
+  readonly peers?: StorePeers;
   /** A process is gone, and everything that it sent has been read; the keys are those it sealed and nobody freed. */
   readonly onProcessGone?: (processId: ProcessId, keys: readonly OwnedKey[]) => void;
   /** What the store does, for metrics and the timeline. */
@@ -44,6 +46,13 @@ export interface StoreServerOptions {
   readonly shmDirectory?: string;
   /** Replaces the disk that spilling uses. */
   readonly volume?: SpillVolume;
+}
+
+export interface StorePeers {
+  /** Memory will soon be short: {@link StoreServer.peersHaveRoom} is to say how much of it others have. */
+  find(): void;
+  /** Resolves to the keys of those that other nodes keep now. */
+  relieve(objects: readonly (OwnedKey & { readonly bytes: number })[]): Promise<readonly StoreKey[]>;
 }
 
 export type StoreServerEvent =
@@ -77,6 +86,10 @@ export interface StoreServer {
   /** Objects that processes of the node with this tag are to free. */
   keysOwnedOn(tag: string): readonly StoreKey[];
   stats(): StoreStats;
+  /** Bytes in memory, which {@link stats} takes longer to say. */
+  usedBytes(): number;
+  /** So much may be moved to other nodes from now on. */
+  peersHaveRoom(bytes: number): void;
   /** Does what time has made due; the server's own timer calls it. */
   tick(): void;
   /** Ends all connections and leaves nothing behind. Views that processes still hold stay readable. */
@@ -115,6 +128,7 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
     spillBytesMax: overflow ? options.spillBytesMax : 0,
     putTimeoutMs: options.putTimeoutMs,
     sharesFiles: disk.sharesFiles,
+    hasPeers: options.peers !== undefined,
     managesResidency: arena.backing !== "file" && process.platform === "linux",
   });
 
@@ -202,6 +216,13 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
       case "spill":
         run(spill(command));
         return;
+      case "find-peers":
+        options.peers?.find();
+        return;
+      case "relieve":
+        // Nobody need wait for that who ends the store.
+        relieve(command).catch((error: unknown) => options.log(`object store: ${messageOf(error)}`));
+        return;
       case "restore":
         run(restore(command));
         return;
@@ -215,7 +236,7 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
         run(punch(command.offset, command.bytes));
         return;
       case "copy-dropped":
-        options.onCopyDropped?.(command.key);
+        options.onCopyDropped?.(command.key, command.owner);
         return;
       case "populate":
         populating = populating.then(() => populate(command.offset, command.bytes));
@@ -296,6 +317,11 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
       options.onEvent?.({ kind: "spill-failed", code: codeOf(error), message: messageOf(error) });
       step({ kind: "spill-failed", batchId, code: codeOf(error), message: messageOf(error) });
     }
+  }
+
+  async function relieve({ batchId, objects }: StoreCommand & { readonly kind: "relieve" }): Promise<void> {
+    const keys = (await options.peers?.relieve(objects)) ?? [];
+    step({ kind: "relieved", batchId, keys });
   }
 
   async function restore({ key, slot, offset }: StoreCommand & { readonly kind: "restore" }): Promise<void> {
@@ -475,6 +501,8 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
     exists: (key) => engine.exists(key),
     keep: (key) => step({ kind: "kept", key }),
     stats: () => engine.stats(),
+    usedBytes: () => engine.usedBytes(),
+    peersHaveRoom: (bytes) => step({ kind: "peers-have-room", bytes }),
     tick: () => step({ kind: "tick" }),
     async close() {
       if (closed) return;

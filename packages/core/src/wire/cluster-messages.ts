@@ -519,16 +519,22 @@ export interface CopyMove {
   readonly t: "copy-move";
   readonly name: StoredName;
   readonly size: number;
+  /** The sender does not end, but has no room for it, and the node with this tag, and no other, may have. */
+  readonly to?: string;
 }
 export interface CopyMoved {
   readonly t: "copy-moved";
   readonly name: StoredName;
+  /** The node that was named in the question does not keep it. */
+  readonly isRefused?: true;
 }
 /** From the home: the receiver is to have a copy, though nothing there has asked for one. */
 export interface CopyWant {
   readonly t: "copy-want";
   readonly name: StoredName;
   readonly size: number;
+  /** Only if it has plenty of room: else it says that it has none of it ({@link CopyHeld}). */
+  readonly isRelief?: true;
 }
 /** To a node that has no address: it dials the sender, which then asks it for objects on that connection. */
 export interface CopyDial {

@@ -104,6 +104,7 @@ export interface WaitingDemand {
 export interface StoreRoomInfo {
   readonly nodeId: NodeId;
   readonly freeBytes: number;
+  readonly capacityBytes: number;
   readonly labels: Readonly<Record<string, string>>;
 }
 

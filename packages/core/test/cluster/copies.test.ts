@@ -60,7 +60,7 @@ class TestNode {
       log: () => {},
       requestCollect: () => {},
       onPinned: (process, pinned) => node.objects.pinned(process, pinned),
-      onCopyDropped: (key) => node.objects.copyDropped(key),
+      onCopyDropped: (key, owner) => node.objects.copyDropped(key, owner),
     });
     node.objects = new NodeObjects({
       ...{ nodeId, self, store: node.store, capacityBytes },
