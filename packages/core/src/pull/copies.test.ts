@@ -262,6 +262,16 @@ describe("a node that is short of room", () => {
     expect(copies.size).toBe(0);
   });
 
+  test("keeps what is left there when the other dies before it is gone", () => {
+    const { copies, take, begun } = copiesAt();
+    copies.move(A, name, 9, C);
+    begun(C);
+    copies.held(C, name, true);
+    take();
+    copies.nodeDied(C);
+    expect(take()).toEqual(["a copy-keep x"]);
+  });
+
   test("moves nothing when another has a copy: that is kept", () => {
     const { copies, take, begun } = copiesAt();
     begun(B);
