@@ -15,6 +15,8 @@ export const ACTOR_PREFIX = "actor/";
 export const NAME_PREFIX = "actor-name/";
 /** Ids that getIfExists made for actors. */
 export const ALIAS_PREFIX = "actor-alias/";
+/** Holds on what actors were made with that have ended, while others mention the same. */
+export const SURPLUS_PREFIX = "actor-surplus/";
 export const JOB_PREFIX = "job/";
 
 export interface SavedActor {

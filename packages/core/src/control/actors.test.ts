@@ -357,6 +357,23 @@ describe("an actor's end", () => {
     expect(s.takeSent(s.driver)).toMatchObject([{ actorId: A, state: "dead" }]);
   });
 
+  test("shared ones that move off a drained node go into a worker of another one", () => {
+    const s = setUp({ epoch: 1 });
+    const options = { isolation: "shared", maxRestarts: 1 } as const;
+    s.create(A, options);
+    s.ready(s.takeRequests()[0], 1);
+    s.made(1, A);
+    s.control.moveActors([workerId(1)], 10_000);
+    s.create(B, options);
+    const [request] = s.takeRequests();
+    expect(request?.worker).toBe("fresh");
+    s.ready(request, 2);
+    s.takeSent();
+    s.exited(1, A, 0, "drained");
+    expect(s.takeRequests()).toEqual([]);
+    expect(s.takeSent(processId("a2"))).toMatchObject([{ t: "actor-start", actorId: A, incarnation: 1 }]);
+  });
+
   test("one that moves and is killed meanwhile is killed", () => {
     const s = setUp();
     alive(s, A, 1, { maxRestarts: 1 });

@@ -26,7 +26,7 @@ import type {
   WorkerAddress,
   WorkerDeath,
 } from "../wire/messages.ts";
-import { nodeOfLarge, pack } from "../wire/mod.ts";
+import { nodeOfLarge, pack, RESTARTS } from "../wire/mod.ts";
 import { type ActorCodes, CODE_PREFIX, createActorCodes } from "./actor-codes.ts";
 import {
   type ActorRecord,
@@ -40,7 +40,14 @@ import {
   publicState,
   specKeys,
 } from "./actor-record.ts";
-import { ALIAS_PREFIX, forgettingChanges, isSaved, type SavedActor, savingChanges } from "./actor-state.ts";
+import {
+  ALIAS_PREFIX,
+  forgettingChanges,
+  isSaved,
+  type SavedActor,
+  SURPLUS_PREFIX,
+  savingChanges,
+} from "./actor-state.ts";
 import type { HoldTable } from "./holds.ts";
 import type { ActorWorkerRequest } from "./interface.ts";
 import type { HeldKey } from "./keys.ts";
@@ -109,6 +116,8 @@ export interface Actors {
   /** As {@link restore}, but it may live on: it is not made again before {@link lost}, unless a node {@link adopt}s it. */
   recover(saved: SavedActor): void;
   recoverAlias(alias: ActorId, actorId: ActorId): void;
+  /** So much more is held of what recovered actors were made with. */
+  recoverSurplus(key: HeldKey, count: number): void;
   /** It lives in this worker. False when it is none that counts. */
   adopt(from: Pick<StatedWorker, "worker" | "requestId">, actor: StatedActor): boolean;
   /** What the worker was told to make and does not have: the word may have been lost with a connection. */
@@ -154,6 +163,8 @@ export function createActors(
   const timed = new Set<ActorRecord>();
   /** Nobody is seen to hold them, and their hosts said that handles are under way: asked again at the next tick. */
   const unheldYet = new Set<ActorRecord>();
+  /** Of which a surplus is written down, see {@link surplusChanges}. */
+  const surpluses = new Set<HeldKey>();
   /** Ends that could not be written down, to be tried again. */
   const unforgotten: (() => void)[] = [];
   const askedTooEarly = new Map<ActorId, { readonly processes: ProcessId[]; readonly deadlineMs: number }>();
@@ -244,6 +255,7 @@ export function createActors(
     living--;
     records.delete(actor.actorId);
     removeFrom(byCreator, actor.creator, actor);
+    const keys = specKeys(actor.spec);
     unpinSpec(actor);
     codes.drop(actor.spec.codeKey);
     if (actor.options.lifetime === "detached") holds.unpin(actor.actorId);
@@ -251,7 +263,7 @@ export function createActors(
     holder.aliases.push(actor.actorId);
     holds.merge(actor.actorId, holder.actorId);
     if (overNodes) {
-      const changes = [{ key: ALIAS_PREFIX + actor.actorId, value: pack(holder.actorId) }];
+      const changes = [{ key: ALIAS_PREFIX + actor.actorId, value: pack(holder.actorId) }, ...surplusChanges(keys)];
       out.persist(changes, () => out.recorded(actor.creator, actor.actorId));
     }
     for (const { process, as } of actor.subscribers) {
@@ -458,6 +470,7 @@ export function createActors(
     living--;
     removeFrom(byCreator, actor.creator, actor);
     unheldYet.delete(actor);
+    const keys = specKeys(actor.spec);
     unpinSpec(actor);
     codes.drop(actor.spec.codeKey);
     if (actor.options.lifetime === "detached") holds.unpin(actor.actorId);
@@ -469,12 +482,16 @@ export function createActors(
       if (overNodes && actor.incarnation === 0) out.recorded(actor.creator, actor.actorId);
       for (const killed of onKilled) killed();
     };
-    const isWritten = releaseName(actor, forgotten);
+    const isWritten = releaseName(actor, keys, forgotten);
     answerLookups(actor);
     tellAll(actor);
     for (const { process } of actor.subscribers) removeFrom(bySubscriber, process, actor);
     actor.subscribers = [];
-    if (!isWritten) forgotten();
+    if (!isWritten) {
+      const changes = surplusChanges(keys);
+      if (changes.length > 0) out.persist(changes, () => {});
+      forgotten();
+    }
     bury(actor);
     if (living === 0 && isShuttingDown) allDead();
   }
@@ -486,12 +503,12 @@ export function createActors(
   }
 
   /** False when nothing of it is written down; else `forgotten` is called when nothing is any more. */
-  function releaseName(actor: ActorRecord, forgotten: () => void): boolean {
+  function releaseName(actor: ActorRecord, keys: readonly HeldKey[], forgotten: () => void): boolean {
     const { name } = actor.options;
     const key = name === undefined ? undefined : nameKey(actor.namespace, name);
     const isHolder = key !== undefined && names.get(key) === actor;
     const isWritten = isSaved(actor, overNodes) && (isHolder || name === undefined);
-    if (isWritten) forget(actor, forgotten);
+    if (isWritten) forget(actor, keys, forgotten);
     if (isHolder && key !== undefined) {
       names.delete(key);
       claimQueued(key);
@@ -503,11 +520,12 @@ export function createActors(
    * On a node by itself the next start of control clears away what stays written. That of a cluster would make the actor again, so
    * its end is written as soon as that is possible, and who waits for that waits: a full disk.
    */
-  function forget(actor: ActorRecord, forgotten: () => void): void {
+  function forget(actor: ActorRecord, keys: readonly HeldKey[], forgotten: () => void): void {
     const { name } = actor.options;
     const holder = name === undefined ? undefined : names.get(nameKey(actor.namespace, name));
-    out.persist(forgettingChanges(actor, overNodes, holder === undefined || holder === actor), (error) => {
-      if (error && overNodes) unforgotten.push(() => forget(actor, forgotten));
+    const changes = forgettingChanges(actor, overNodes, holder === undefined || holder === actor);
+    out.persist([...changes, ...surplusChanges(keys)], (error) => {
+      if (error && overNodes) unforgotten.push(() => forget(actor, keys, forgotten));
       else forgotten();
     });
   }
@@ -539,6 +557,21 @@ export function createActors(
 
   function unpinSpec(actor: ActorRecord): void {
     for (const key of specKeys(actor.spec)) holds.unpin(canonical(key));
+  }
+
+  /**
+   * What was granted for actors that have ended is given back with that of the last one that mentions the same. Until then it is
+   * written down, in the same step in which such an actor is forgotten: nothing else tells the next control of it.
+   */
+  function surplusChanges(keys: readonly HeldKey[]): StateChange[] {
+    const changes: StateChange[] = [];
+    for (const key of overNodes ? new Set(keys) : []) {
+      const surplus = holds.surplusOf?.(key) ?? 0;
+      if (surplus === 0 && !surpluses.delete(key)) continue;
+      if (surplus > 0) surpluses.add(key);
+      changes.push({ key: SURPLUS_PREFIX + key, value: surplus > 0 ? pack(surplus) : null });
+    }
+    return changes;
   }
 
   // ── ending ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -615,7 +648,13 @@ export function createActors(
       return;
     }
     setDeadline(actor, out.nowMs() + KILL_GRACE_MS);
-    out.send(actor.worker.processId, { t: "actor-stop", actorId: actor.actorId, reason: "killed", timeoutMs: 0 });
+    out.send(actor.worker.processId, {
+      t: "actor-stop",
+      actorId: actor.actorId,
+      reason: "killed",
+      timeoutMs: 0,
+      ...(!noRestart && { restarts: true }),
+    });
   }
 
   /** The message is from the incarnation that runs now, and from its host. */
@@ -820,10 +859,13 @@ export function createActors(
       if (ending?.kind === "restart" && isHeld(actor)) {
         detach(actor, false);
         again(actor, false, { code: "ACTOR_DIED", message: `${describeActor(actor)} was killed, and may not restart` });
-      } else if (ending === undefined && reason === NODE_ENDS) {
-        // Not asked for here, so its node did: it is made again elsewhere, if it may.
+      } else if (ending === undefined && NOT_THE_LAST.has(reason)) {
+        // Not asked for here, so its node did, or the control before this one: it is made again elsewhere, if it may.
+        if (reason === DRAINED) actor.moves++;
+        if (reason !== RESTARTS && actor.host) hosts.retire(actor.host);
         detach(actor, false);
-        again(actor, false, { code: "ACTOR_DIED", message: `${describeActor(actor)} has ended: its node shuts down` });
+        const why = reason === NODE_ENDS ? "its node shuts down" : reason;
+        again(actor, false, { code: "ACTOR_DIED", message: `${describeActor(actor)} has ended: ${why}` });
       } else if (ending === undefined || ending.kind === "restart") die(actor, { code: "ACTOR_DIED", message });
       else die(actor, ending.cause);
     },
@@ -974,6 +1016,7 @@ export function createActors(
     },
 
     moveFrom(workers, deadlineMs) {
+      for (const workerId of workers) hosts.retireWorker(workerId);
       const residents = workers.flatMap((workerId) => [...(byWorker.get(workerId) ?? [])]);
       for (const actor of residents) {
         if (actor.options.maxRestarts === 0 || actor.ending !== undefined || actor.worker === undefined) continue;
@@ -982,7 +1025,7 @@ export function createActors(
         actor.moves++;
         setDeadline(actor, out.nowMs() + deadlineMs);
         const { actorId, worker } = actor;
-        out.send(worker.processId, { t: "actor-stop", actorId, reason: "drained", timeoutMs: deadlineMs });
+        out.send(worker.processId, { t: "actor-stop", actorId, reason: DRAINED, timeoutMs: deadlineMs });
       }
     },
 
@@ -996,6 +1039,11 @@ export function createActors(
       addTo(byCreator, actor.creator, actor);
       if (actor.options.name !== undefined) names.set(nameKey(actor.namespace, actor.options.name), actor);
       setPhase(actor, "recovering");
+    },
+
+    recoverSurplus(key, count) {
+      surpluses.add(key);
+      holds.addSurplus?.(key, count);
     },
 
     recoverAlias(alias, actorId) {
@@ -1067,6 +1115,10 @@ export function createActors(
 
 /** With which a node ends the actors that live on it. */
 const NODE_ENDS = "shutdown";
+/** With which those move off a node. */
+const DRAINED = "drained";
+/** Reasons of ends that another incarnation follows, if it may. */
+const NOT_THE_LAST: ReadonlySet<string> = new Set([NODE_ENDS, DRAINED, RESTARTS]);
 
 /** An actor that is to restart and could not be written down is tried again so much later. */
 const SAVE_AGAIN_MS = 500;

@@ -45,6 +45,10 @@ export interface HoldTable {
   /** Reports each key that lost its last hold since the last call and has none now. To be called after every event. */
   settle(): void;
   size(): number;
+  /** Of a key of another home: how many holds came for values that mention it no more, while others do. */
+  surplusOf?(key: HeldKey): number;
+  /** So many came before this table was made. */
+  addSurplus?(key: HeldKey, count: number): void;
 }
 
 export function createHolds(unheld: (key: HeldKey) => void): HoldTable {

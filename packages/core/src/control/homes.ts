@@ -94,6 +94,16 @@ export function holdsAtHome(
       elsewhere.release(key, mention.holds);
     },
 
+    surplusOf(key) {
+      const mention = mentions.get(key);
+      return mention ? mention.holds - mention.values : 0;
+    },
+
+    addSurplus(key, count) {
+      const mention = mentions.get(key);
+      if (mention) mention.holds += count;
+    },
+
     actorsMentioned() {
       const held: (readonly [ActorId, number])[] = [];
       for (const [key, mention] of mentions) if (isActorId(key)) held.push([key, mention.holds]);

@@ -46,6 +46,8 @@ export interface Member {
   readonly ending: string | undefined;
   /** Who has the say over the objects of its processes when it is dead. */
   readonly heir: NodeId | undefined;
+  /** How long it has until its end, while it is draining. */
+  readonly drainMs: number;
 }
 
 export interface MembersEffects {

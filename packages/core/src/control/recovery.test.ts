@@ -8,6 +8,7 @@ import {
   createHarness,
   deathOf,
   type Harness,
+  keyOf,
   optionsOf,
   processId,
   specOf,
@@ -354,4 +355,82 @@ test("what a connection took with it when it broke is made good when the node st
   s.takeSent();
   s.state([living(B, 2)], [D]);
   expect(s.takeSent()).toEqual([]);
+});
+
+test("a restart that was told and not written down is told again as the same", () => {
+  const before = begin();
+  alive(before, A, 1, { maxRestarts: 1 });
+  const written = before.persisted.length;
+  before.holdPersists();
+  before.dies(1);
+  expect(before.states()).toEqual([[A, "restarting", 1]]);
+  before.persisted.splice(written);
+  const s = restart(before);
+  s.holds(D, [[A, 1]], [A]);
+  // Its node has not heard that this is written down, so it says again how that worker ended.
+  s.state([{ ...living(A, 1), death: deathOf(1) }], [D]);
+  s.control.allStated(false);
+  expect(s.states()).toEqual([
+    [A, "alive", 0],
+    [A, "restarting", 1],
+  ]);
+  expect(s.takeRequests()).toHaveLength(1);
+});
+
+test.each(["drained", "killed to be started again"])(
+  "one that ended because the control before wanted it made again is: %s",
+  (reason) => {
+    const before = begin();
+    const options = { isolation: "shared", maxRestarts: 1 } as const;
+    alive(before, A, 1, options);
+    const s = restart(before, ["d", "a1"]);
+    s.holds(D, [[A, 1]], [A]);
+    const said = { t: "actor-exited", actorId: A, incarnation: 0, reason } as const;
+    s.state([hosting(1, [{ actorId: A, incarnation: 0, gpus: [], said }])], [D]);
+    expect(s.states()).toEqual([[A, "restarting", 1]]);
+    const isMoved = reason === "drained";
+    const [request] = s.takeRequests();
+    // Its worker is there still, on a node that is to end in the one case.
+    expect(request?.worker).toBe(isMoved ? "fresh" : undefined);
+    const n = isMoved ? 2 : 1;
+    if (isMoved) s.ready(request, n);
+    s.made(n, A, 1);
+    s.takeSent();
+    s.dies(n);
+    // To be moved uses up no restart.
+    expect(s.states()).toEqual([[A, isMoved ? "restarting" : "dead", isMoved ? 2 : 1]]);
+  },
+);
+
+test("one in a shared worker that is killed to be started again is told so, for another control may hear of its end", () => {
+  const s = begin();
+  alive(s, A, 1, { isolation: "shared", maxRestarts: 1 });
+  const params = { actorId: A, noRestart: false };
+  s.control.query(D, { t: "query", id: 1, method: "kill-actor", params });
+  expect(s.takeSent()).toMatchObject([{ t: "actor-stop", reason: "killed", restarts: true }]);
+});
+
+test("what two actors were made with is given back as often as it was granted, although control was killed between their ends", () => {
+  const before = begin();
+  const shared = keyOf(D, 1);
+  for (const [n, id] of [A, B].entries()) {
+    before.create(id, {}, { nested: [shared] });
+    before.ready(before.takeRequests()[0], n + 1);
+    before.made(n + 1, id);
+  }
+  before.dies(1);
+  expect(before.givenBack).toEqual([]);
+  const s = restart(before, ["d", "a2"]);
+  s.holds(D, [[B, 1]], [B]);
+  s.state([living(B, 2)], [D]);
+  s.control.allStated(false);
+  s.dies(2);
+  expect(s.givenBack).toEqual([[shared, 2]]);
+  // Nothing is left to be said to a third one.
+  expect(
+    before.persisted
+      .concat(s.persisted)
+      .filter(({ key }) => key.startsWith("actor-surplus/"))
+      .at(-1)?.value,
+  ).toBe(null);
 });

@@ -14,7 +14,7 @@
 import type { ActorId, JobId, ProcessId } from "../base/mod.ts";
 import { unpack } from "../wire/mod.ts";
 import { CODE_PREFIX } from "./actor-codes.ts";
-import { ACTOR_PREFIX, ALIAS_PREFIX, JOB_PREFIX, readSavedActor } from "./actor-state.ts";
+import { ACTOR_PREFIX, ALIAS_PREFIX, JOB_PREFIX, readSavedActor, SURPLUS_PREFIX } from "./actor-state.ts";
 import type { Actors } from "./actors.ts";
 import type { HoldTable } from "./holds.ts";
 import type { JobInfo, StatedWorkers } from "./interface.ts";
@@ -64,6 +64,8 @@ export function createRecovery(
         // Our own bytes, under the schema version that the store has checked.
         if (key.startsWith(ALIAS_PREFIX)) {
           actors.recoverAlias(key.slice(ALIAS_PREFIX.length) as ActorId, unpack(value) as ActorId);
+        } else if (key.startsWith(SURPLUS_PREFIX)) {
+          actors.recoverSurplus(key.slice(SURPLUS_PREFIX.length) as HeldKey, unpack(value) as number);
         } else if (key.startsWith(JOB_PREFIX)) found.push(unpack(value) as JobInfo);
       }
       jobs = found.map(({ jobId }) => jobId);

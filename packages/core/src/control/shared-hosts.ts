@@ -20,6 +20,8 @@ export interface SharedHost {
   emptySinceMs: number | undefined;
   /** The next actors go there. */
   isOpen: boolean;
+  /** Its node is to end: nobody goes there any more. */
+  isLast: boolean;
 }
 
 export interface SharedHosts {
@@ -28,6 +30,9 @@ export interface SharedHosts {
   /** It lives in a worker that was asked for by an earlier control. */
   adopt(actor: ActorRecord, requestId: number, worker: WorkerAddress): SharedHost;
   leave(host: SharedHost, actor: ActorRecord, nowMs: number): void;
+  /** Nobody goes there any more. */
+  retire(host: SharedHost): void;
+  retireWorker(workerId: WorkerId): void;
   /** Its node has no room for such actors while others have. */
   hasNoRoom(host: SharedHost): void;
   started(requestId: number, worker: WorkerAddress): SharedHost | undefined;
@@ -54,6 +59,11 @@ export function createSharedHosts(overNodes: boolean): SharedHosts {
     if (hosts?.length === 0) open.delete(host.poolKey);
   }
 
+  function retire(host: SharedHost): void {
+    host.isLast = true;
+    close(host);
+  }
+
   function remove(host: SharedHost | undefined): SharedHost | undefined {
     if (host === undefined) return undefined;
     byRequest.delete(host.requestId);
@@ -78,6 +88,7 @@ export function createSharedHosts(overNodes: boolean): SharedHosts {
           worker: undefined,
           emptySinceMs: undefined,
           isOpen: true,
+          isLast: false,
         };
         byRequest.set(host.requestId, host);
         open.set(key, [host]);
@@ -94,7 +105,16 @@ export function createSharedHosts(overNodes: boolean): SharedHosts {
       if (host === undefined) {
         const key = poolKey(actor, overNodes);
         const capacity = actor.options.maxActorsPerWorker;
-        host = { requestId, poolKey: key, capacity, actors: new Set(), worker, emptySinceMs: undefined, isOpen: true };
+        host = {
+          requestId,
+          poolKey: key,
+          capacity,
+          actors: new Set(),
+          worker,
+          emptySinceMs: undefined,
+          isOpen: true,
+          isLast: false,
+        };
         byRequest.set(requestId, host);
         byWorker.set(worker.workerId, host);
         open.set(key, [host, ...(open.get(key) ?? [])]);
@@ -106,7 +126,7 @@ export function createSharedHosts(overNodes: boolean): SharedHosts {
 
     leave(host, actor, nowMs) {
       if (!host.actors.delete(actor) || !byRequest.has(host.requestId)) return;
-      if (!host.isOpen) {
+      if (!host.isOpen && !host.isLast) {
         host.isOpen = true;
         const hosts = open.get(host.poolKey);
         if (hosts) hosts.unshift(host);
@@ -118,6 +138,12 @@ export function createSharedHosts(overNodes: boolean): SharedHosts {
     },
 
     hasNoRoom: close,
+    retire,
+
+    retireWorker(workerId) {
+      const host = byWorker.get(workerId);
+      if (host) retire(host);
+    },
 
     started(requestId, worker) {
       const host = byRequest.get(requestId);

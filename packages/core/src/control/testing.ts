@@ -23,6 +23,7 @@ import type {
 import { createControl } from "./control.ts";
 import { CONTROL_HOME } from "./homes.ts";
 import type { ActorWorkerRequest, Control, ControlEffects } from "./interface.ts";
+import type { HeldKey } from "./keys.ts";
 import type { StateChange } from "./kv.ts";
 
 const JOB = "0000cafe" as JobId;
@@ -95,6 +96,8 @@ export interface Harness {
   readonly persisted: StateChange[];
   readonly recorded: ActorId[];
   readonly settled: (readonly [ActorId, number])[];
+  /** Holds on keys of other homes. */
+  readonly givenBack: (readonly [HeldKey, number])[];
   /** Holds persists back until called. */
   holdPersists(): { finish(error?: MobulaError | ((at: number) => MobulaError | undefined)): void };
   join(name: string): ProcessId;
@@ -117,6 +120,7 @@ export function createHarness({ epoch }: HarnessOptions = {}): Harness {
   const freed: number[] = [];
   const persisted: StateChange[] = [];
   const recorded: ActorId[] = [];
+  const givenBack: (readonly [HeldKey, number])[] = [];
   const settled: (readonly [ActorId, number])[] = [];
   let heldBack: ((error: MobulaError | undefined) => void)[] | undefined;
 
@@ -139,7 +143,11 @@ export function createHarness({ epoch }: HarnessOptions = {}): Harness {
     nodeId: "node" as NodeId,
     epoch: epoch ?? 1,
     ...(epoch !== undefined && {
-      cluster: { here: CONTROL_HOME, actors: CONTROL_HOME, elsewhere: { grant() {}, release() {} } },
+      cluster: {
+        here: CONTROL_HOME,
+        actors: CONTROL_HOME,
+        elsewhere: { grant() {}, release: (key, count) => void givenBack.push([key, count]) },
+      },
     }),
   });
   const join = (name: string): ProcessId => {
@@ -154,6 +162,7 @@ export function createHarness({ epoch }: HarnessOptions = {}): Harness {
     persisted,
     recorded,
     settled,
+    givenBack,
     takeSent: (to) => {
       if (to === undefined) return sent.splice(0).map(({ message }) => message);
       const mine = sent.filter((one) => one.to === to);

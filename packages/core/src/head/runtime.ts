@@ -308,8 +308,16 @@ export class HeadRuntime implements Host {
         if (this.isMember(nodeId)) this.groups.hear(nodeId, message);
         return;
       default:
-        if (this.isMember(nodeId)) this.actors.hear(nodeId, message);
+        if (!this.isMember(nodeId)) return;
+        this.actors.hear(nodeId, message);
+        if (message.t === "node-statement") this.goesOnDraining(nodeId);
     }
+  }
+
+  /** A control before this one may have told only some of its actors to move. */
+  private goesOnDraining(nodeId: NodeId): void {
+    const member = this.members.get(nodeId);
+    if (member?.state === "draining") this.actors.nodeDrains(nodeId, member.drainMs);
   }
 
   /** What one says that was given up does not count. */

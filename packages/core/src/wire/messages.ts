@@ -771,7 +771,11 @@ export interface ActorStop {
   readonly actorId: ActorId;
   readonly reason: string;
   readonly timeoutMs: number;
+  /** It is made again, so the host gives {@link RESTARTS} as reason of its end: another control may hear of that. */
+  readonly restarts?: true;
 }
+/** The reason of an end that another incarnation is to follow. */
+export const RESTARTS = "killed to be started again";
 /** Do these waits still last, and are these calls queued? They seem to be part of a cycle. {@link WaitChecked} answers. */
 export interface WaitCheck {
   readonly t: "wait-check";

@@ -7,7 +7,15 @@ import { monotonicMs } from "../base/clock.ts";
 import { type ActorId, type ObjectKey, objectKeyOwner, objectKeySeq, type Seq, type WorkerId } from "../base/ids.ts";
 import { type Client, failureOf, Handle, runAs, type SerializerList } from "../client/mod.ts";
 import type { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
-import { type ActorStart, type ActorStop, checkLanguage, type ToNode, unpack, type ValueRecord } from "../wire/mod.ts";
+import {
+  type ActorStart,
+  type ActorStop,
+  checkLanguage,
+  RESTARTS,
+  type ToNode,
+  unpack,
+  type ValueRecord,
+} from "../wire/mod.ts";
 import { ActorCalls } from "./actor-calls.ts";
 import { decodeValue, fetchValues, prepareArguments, unpin } from "./arguments.ts";
 import type { OwnerConnection } from "./connection.ts";
@@ -210,7 +218,7 @@ export class ActorHost {
     if (!actor || actor.isEnding) return;
     const { reason } = message;
     if (reason === "out-of-scope" && this.isPassedOn(actor)) return;
-    actor.ending ??= reason;
+    actor.ending ??= message.restarts ? RESTARTS : reason;
     actor.lastNumber = -1;
     if (reason === "killed") {
       actor.isEnding = true;
