@@ -273,7 +273,7 @@ export type RetryExceptions = boolean | readonly ErrorClass[] | ((error: unknown
 export interface PlacementOptions {
   /** GPUs; a fraction shares one device, above 1 it must be whole. Default 0. */
   readonly numGpus?: number;
-  /** Bytes. Default 0: not counted. */
+  /** Bytes. Default 0: not counted. Where a node keeps limits by cgroup, what uses more is ended with an `OutOfMemoryError`. */
   readonly memory?: number;
   /** Amounts of the node's custom resources, in steps of 0.0001. */
   readonly resources?: Resources;

@@ -1,17 +1,11 @@
 /** `mobula start`: a node of this machine, and with `--head` the head of a cluster beside it. */
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { type StandingHead, stopStandingHead } from "../head/mod.ts";
-import {
-  findStandingNode,
-  type RunningProcess,
-  type StandingNode,
-  type Started,
-  startStandingNode,
-  stopStandingNode,
-} from "../node/mod.ts";
+import { findStandingNode, type StandingNode, type Started, startStandingNode, stopStandingNode } from "../node/mod.ts";
 import { type ChosenCluster, type ClusterChoice, clusterOf, withClusterOptions } from "./cli-cluster.ts";
 import { amount, bytes, port, resource } from "./cli-options.ts";
 import { print } from "./cli-print.ts";
+import { limitsLines } from "./status-table.ts";
 
 interface StartOptions extends ClusterChoice {
   readonly name?: string;
@@ -22,6 +16,7 @@ interface StartOptions extends ClusterChoice {
   readonly spillDirectory?: string;
   readonly resource?: Readonly<Record<string, number>>;
   readonly healthPort?: number;
+  readonly cgroup: "auto" | "on" | "off";
   readonly foreground?: true;
   readonly json?: true;
 }
@@ -37,6 +32,14 @@ export function addStart(program: Command): void {
     .option("--spill-directory <folder>", "where objects go that do not fit (default: the session's folder)")
     .option("--resource <name=amount>", "a resource of your own; may be repeated", resource)
     .option("--health-port <n>", "answer /healthz and /readyz of the node there over HTTP (default: nowhere)", port)
+    .addOption(
+      new Option(
+        "--cgroup <when>",
+        "keep tasks and actors to their CPUs and memory by cgroup v2: where that is allowed, or not at all",
+      )
+        .choices(["auto", "on", "off"])
+        .default("auto"),
+    )
     .option("--foreground", "stay until it ends; SIGTERM ends it in order (for containers and service managers)")
     .option("--json", "say where it is as JSON, with the token of a cluster that has begun")
     .addHelpText(
@@ -73,9 +76,10 @@ const lifeOf = ({ foreground }: StartOptions) =>
   foreground ? { driverPid: process.pid, onStderr: (text: string) => void process.stderr.write(text) } : {};
 
 async function startNode(options: StartOptions, cluster: ChosenCluster | undefined): Promise<Started<StandingNode>> {
-  const { cpus, gpus, memory, objectStore, spillDirectory, name, healthPort } = options;
+  const { cpus, gpus, memory, objectStore, spillDirectory, name, healthPort, cgroup } = options;
   return startStandingNode({
     ...lifeOf(options),
+    cgroup,
     resources: {
       ...options.resource,
       ...(cpus !== undefined ? { cpu: cpus } : {}),
@@ -90,11 +94,16 @@ async function startNode(options: StartOptions, cluster: ChosenCluster | undefin
   });
 }
 
-function say(options: StartOptions, { pid }: RunningProcess, cluster: ChosenCluster | undefined, begun: string): void {
+function say(
+  options: StartOptions,
+  { pid, limits }: StandingNode,
+  cluster: ChosenCluster | undefined,
+  begun: string,
+): void {
   const { head, json } = options;
   if (json) {
     const { node: { address } = {}, token } = cluster ?? {};
-    print(JSON.stringify({ pid, ...(address !== undefined && { address }), ...(head && { token }) }));
+    print(JSON.stringify({ pid, ...(address !== undefined && { address }), ...(head && { token }), limits }));
     return;
   }
   if (head) {
@@ -112,6 +121,7 @@ function say(options: StartOptions, { pid }: RunningProcess, cluster: ChosenClus
       print("each with certificates of its own: --tls-cert, --tls-key, or MOBULA_TLS_CERT, MOBULA_TLS_KEY.");
   } else if (cluster) print(`A node runs (pid ${pid}) and has joined the cluster at ${cluster.node.address}.`);
   else print(`A node runs (pid ${pid}).`);
+  for (const line of limitsLines(limits)) print(line);
   print('Programs on this machine join it with init({ address: "auto" }) or MOBULA_ADDRESS=auto.');
   print("`mobula status` shows it, `mobula stop` ends it.");
 }

@@ -12,7 +12,7 @@ import { addQuota } from "./cli-quota.ts";
 import { addStart } from "./cli-start.ts";
 import { addUp } from "./cli-up.ts";
 import { addWhy } from "./cli-why.ts";
-import { actorLines, nodeLines, nodeTable, olderNodes, waitingLines } from "./status-table.ts";
+import { actorLines, limitsLines, nodeLines, nodeTable, olderNodes, waitingLines } from "./status-table.ts";
 
 // The manifest lies two folders up both from `src/bin` and from `dist/lib`.
 const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
@@ -93,11 +93,11 @@ async function status({ json = false }: { readonly json?: boolean }): Promise<vo
     ask("list-actors", { namespace: null }),
     ask("waiting-demands", null),
   ]);
-  const { pid, startedAtMs, cluster } = here;
+  const { pid, startedAtMs, cluster, limits } = here;
   const heads = cluster === undefined ? undefined : await ask("heads", null);
   if (json) {
     const where = heads && { cluster, heads };
-    print(JSON.stringify({ running: true, pid, startedAtMs, ...where, nodes, actors, waiting }));
+    print(JSON.stringify({ running: true, pid, startedAtMs, limits, ...where, nodes, actors, waiting }));
     return;
   }
   const since = `pid ${pid}, since ${new Date(startedAtMs).toLocaleString()}`;
@@ -105,7 +105,8 @@ async function status({ json = false }: { readonly json?: boolean }): Promise<vo
     showCluster(heads, nodes, here.nodeId, columns);
     print(`* this machine, ${since}`);
   } else for (const node of nodes) for (const line of nodeLines(node, since)) print(line);
-  for (const line of [...actorLines(actors), ...waitingLines(waiting, columns)]) print(line);
+  for (const line of [...limitsLines(limits, columns), ...actorLines(actors), ...waitingLines(waiting, columns)])
+    print(line);
 }
 
 function showCluster(

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { NodeId } from "../base/ids.ts";
 import type { NodeInfo } from "../wire/queries.ts";
-import { nodeTable, olderNodes, waitingLines } from "./status-table.ts";
+import { limitsLines, nodeTable, olderNodes, waitingLines } from "./status-table.ts";
 
 const GIB = 2 ** 30;
 const node = (name: string, more: Partial<NodeInfo> = {}): NodeInfo => ({
@@ -15,6 +15,23 @@ const node = (name: string, more: Partial<NodeInfo> = {}): NodeInfo => ({
   wireVersion: 2,
   events: { keptBytes: 0, droppedBatches: 0 },
   ...more,
+});
+
+test("whether limits are kept is a line; why not, and what to do, as many as it takes", () => {
+  const place = "/sys/fs/cgroup/system.slice/mobula.service";
+  expect(limitsLines({ controllers: ["memory", "cpu"], place })).toEqual([
+    `limits: memory and cpu, by cgroup, in ${place}`,
+  ]);
+  const lines = limitsLines({
+    controllers: [],
+    why: "its cgroup belongs to somebody else",
+    advice: "start it with: systemd-run",
+  });
+  expect(lines.join("").replaceAll(/ +/g, " ")).toBe(
+    "limits: memory and CPUs are not enforced: its cgroup belongs to somebody else; start it with: systemd-run",
+  );
+  for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
+  expect(limitsLines(undefined)).toEqual([]);
 });
 
 test("nodes are shown in a table: who, how it is, what of it is in use; the dead last", () => {

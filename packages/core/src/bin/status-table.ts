@@ -1,6 +1,6 @@
 /** How `mobula status` shows nodes and actors. */
-import type { ActorInfo, NodeInfo, WaitingDemand } from "../wire/queries.ts";
-import { cut, table } from "./text-table.ts";
+import type { ActorInfo, LimitsInfo, NodeInfo, WaitingDemand } from "../wire/queries.ts";
+import { cut, table, wrap } from "./text-table.ts";
 
 const size = (value: number): string =>
   value >= 2 ** 30 ? `${(value / 2 ** 30).toFixed(1)} GiB` : `${Math.round(value / 2 ** 20)} MiB`;
@@ -84,6 +84,17 @@ export function nodeLines({ name, state, resources, available, objectStore }: No
     ),
     `  object store: ${size(usedBytes)} of ${size(capacityBytes)} used, ${size(spilledBytes)} on disk`,
   ];
+}
+
+/** Whether the kernel keeps tasks and actors of this machine to what they have asked for. */
+export function limitsLines(limits: LimitsInfo | undefined, columns = 80): string[] {
+  if (!limits) return [];
+  if ("place" in limits) {
+    const { controllers, place } = limits;
+    return [`limits: ${controllers.join(" and ")}, by cgroup, in ${place}`];
+  }
+  const { why, advice } = limits;
+  return wrap(`limits: memory and CPUs are not enforced: ${why}${advice === "" ? "" : `; ${advice}`}`, columns);
 }
 
 export function actorLines(actors: readonly ActorInfo[]): string[] {

@@ -17,12 +17,13 @@ export function table(rows: readonly (readonly string[])[], columns: number): st
   const room = Math.max(24, columns - before);
   return cells.flatMap((row) => {
     const start = row.slice(0, last).map((cell, column) => cell.padEnd((widths[column] ?? 0) + 2));
-    const [first = "", ...more] = lines(row[last] ?? "", room);
+    const [first = "", ...more] = wrap(row[last] ?? "", room);
     return [(start.join("") + first).trimEnd(), ...more.map((line) => " ".repeat(before) + line)];
   });
 }
 
-function lines(text: string, length: number): string[] {
+/** Between words; further lines are indented. */
+export function wrap(text: string, length: number): string[] {
   const all: string[] = [];
   let line = "";
   for (const word of text.split(" ")) {

@@ -59,7 +59,7 @@ export class HeadRuntime implements Host {
   private readonly members: Members;
   private readonly quotas = new Quotas();
   private readonly divisions = new LeaseDivisions((to, message) => this.send(to, message), monotonicMs, this.quotas);
-  private limitedTold = "";
+  private limitedTold = "[]";
   private quotaVersion = 0;
   private readonly actors: HeadActors;
   private readonly groups: HeadGroups;
@@ -336,7 +336,7 @@ export class HeadRuntime implements Host {
 
   private tellLimits(): void {
     const jobs = this.quotas.limited();
-    const told = jobs.join();
+    const told = JSON.stringify(jobs.map((job) => [job, this.quotas.of(job)]));
     if (told === this.limitedTold) return;
     this.limitedTold = told;
     for (const nodeId of this.peers.keys()) this.tellLimitsTo(nodeId, jobs);
@@ -345,7 +345,8 @@ export class HeadRuntime implements Host {
   private tellLimitsTo(nodeId: NodeId, jobs: readonly JobId[]): void {
     const { wireVersion = 1 } = this.members.get(nodeId)?.description ?? {};
     // An older node takes half of what it has for such a job by itself, until it is upgraded.
-    if (wireVersion >= 2) this.send(nodeId, { t: "limited-jobs", jobs });
+    if (wireVersion >= 2)
+      this.send(nodeId, { t: "limited-jobs", jobs, quotas: jobs.map((job) => this.quotas.of(job) ?? {}) });
   }
 
   /** What the placement engine knows of a node. */

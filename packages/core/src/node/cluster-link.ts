@@ -13,6 +13,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { monotonicMs } from "../base/clock.ts";
 import { ConnectionLostError, errorFromCode, MobulaError } from "../base/errors.ts";
 import type { JobId } from "../base/ids.ts";
+import type { ResourceUnits } from "../base/resources.ts";
 import {
   type Access,
   dialPeer,
@@ -60,7 +61,7 @@ export interface ClusterLinkOptions {
   onFound(message: NodeFound): void;
   onDivided(message: LeasesDivided): void;
   /** These jobs have quotas, and no others. */
-  onLimits(jobs: readonly JobId[]): void;
+  onLimits(jobs: readonly JobId[], quotas: readonly ResourceUnits[]): void;
   /** The node is to end when what it does has, or after so long. */
   onDrain(deadlineMs: number): void;
   /** Control is gone, or this session with it: what was said and not answered may be lost. */
@@ -355,7 +356,7 @@ export class ClusterLink {
         this.options.onDivided(message);
         return;
       case "limited-jobs":
-        this.options.onLimits(message.jobs);
+        this.options.onLimits(message.jobs, message.quotas ?? []);
         return;
       case "node-drain":
         this.options.onDrain(message.deadlineMs);

@@ -33,6 +33,8 @@ export interface NodeConfig {
   /** True: several drivers come and go, and actors may outlive them. */
   readonly standing: boolean;
   readonly logLevel: LogLevel;
+  /** CPUs and memory of leases as limits that the kernel keeps: `auto` where that is allowed; default `off`. */
+  readonly cgroup?: "auto" | "on" | "off";
   /** On which it says over HTTP whether it lives and is ready; default nowhere. */
   readonly healthPort?: number;
   /** Options of Node.js for every worker: export conditions and loaders of the driver. */
@@ -91,4 +93,5 @@ export function readNodeConfig(text = process.env[NODE_VARIABLE]): NodeConfig {
 }
 
 /** CPUs of the configuration or the machine. */
-export const cpuCount = (config: NodeConfig): number => Math.ceil(config.resources.cpu ?? availableParallelism());
+export const cpuCount = ({ resources }: Pick<NodeConfig, "resources">): number =>
+  Math.ceil(resources.cpu ?? availableParallelism());

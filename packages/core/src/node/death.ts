@@ -12,6 +12,8 @@ export interface ExitFacts {
   readonly intended?: string | undefined;
   /** Set when the memory monitor ended it: its words. */
   readonly monitorWords?: string | undefined;
+  /** Set when the kernel ended it for a limit of its own: the words. */
+  readonly limitWords?: string | undefined;
   /** Memory of its own when it was last looked at. */
   readonly lastBytes?: number | undefined;
   /** How often the kernel's killer has struck since the last look. */
@@ -40,7 +42,9 @@ function outOfMemoryWords(facts: ExitFacts): string | undefined {
   if ((facts.exitCode === 134 || facts.signal === "SIGABRT") && HEAP_LIMIT.test(facts.stderrTail)) {
     return `worker ${facts.pid} reached the heap limit of V8${used}. Use less memory at a time, or raise the limit with runtimeEnv.nodeOptions ["--max-old-space-size=<MiB>"]`;
   }
-  if (facts.signal === "SIGKILL" && facts.intended === undefined && facts.kernelKills > 0) {
+  if (facts.signal !== "SIGKILL" || facts.intended !== undefined) return undefined;
+  if (facts.limitWords !== undefined) return facts.limitWords;
+  if (facts.kernelKills > 0) {
     return `worker ${facts.pid} was ended by the kernel because the machine (or its container) was out of memory${used}. Use less memory at a time, or run fewer tasks at once by giving them memory: <bytes>`;
   }
   return undefined;

@@ -12,6 +12,7 @@ import { randomBytes } from "../base/random.ts";
 import { compileCacheEnvironment } from "../bin/cache-directory.ts";
 import { codeCacheEnvironment, codeCachePath, type ProcessCommand, processCommand } from "../bin/entries.ts";
 import type { AccessFiles, TlsFiles } from "../wire/mod.ts";
+import type { LimitsInfo } from "../wire/queries.ts";
 import {
   type ClusterConfig,
   logLevel,
@@ -56,6 +57,7 @@ export type ClusterOptions = Omit<ClusterConfig, "access"> & {
 export interface LaunchedNode extends LaunchedProcess {
   readonly nodeSocket: string;
   readonly token: string;
+  readonly limits: LimitsInfo | undefined;
 }
 
 /**
@@ -78,8 +80,14 @@ export async function launchNode(options: LaunchOptions = {}): Promise<LaunchedN
   const { nodeSocket, token } = config;
   const { readyTimeoutMs, onStderr } = options;
   const outlives = outlivesLauncher(config);
-  const launched = await follow(child, { name: "node", sessionDir, outlives, readyTimeoutMs, onStderr });
-  return { ...launched, nodeSocket, token };
+  let limits: LimitsInfo | undefined;
+  const launched = await follow(child, {
+    ...{ name: "node", sessionDir, outlives, readyTimeoutMs, onStderr },
+    onReady: (news) => {
+      limits = news.limits;
+    },
+  });
+  return { ...launched, nodeSocket, token, limits };
 }
 
 function configOf(options: LaunchOptions, sessionDir: string): NodeConfig {

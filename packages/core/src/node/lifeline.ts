@@ -2,6 +2,7 @@
 import { rmSync, writeSync } from "node:fs";
 import { Socket } from "node:net";
 import { MobulaError } from "../base/errors.ts";
+import type { LimitsInfo } from "../wire/queries.ts";
 
 /** The launcher holds the other end: a line on it says that the node is ready, its end that the launcher is gone. */
 const LIFELINE_FD = 3;
@@ -13,8 +14,8 @@ const ORDERLY_STOP_MS = 38_000;
 
 /** What a process says on its lifeline, a JSON line each. */
 export type ProcessNews =
-  /** `address`: where others reach it, if by TCP. */
-  | { readonly kind: "ready"; readonly address?: string }
+  /** `address`: where others reach it, if by TCP. `limits`: of a node's workers. */
+  | { readonly kind: "ready"; readonly address?: string; readonly limits?: LimitsInfo }
   | {
       readonly kind: "failed";
       readonly code: string;

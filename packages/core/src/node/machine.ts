@@ -18,6 +18,8 @@ export interface Machine {
 export function describeMachine(
   config: Pick<NodeConfig, "resources" | "objectStoreBytes">,
   log: (message: string) => void,
+  /** Around all that the node runs, see worker-limits.ts. */
+  cgroup?: string,
 ): Machine {
   const { resources } = config;
   for (const [name, amount] of Object.entries(resources)) {
@@ -26,7 +28,7 @@ export function describeMachine(
     }
   }
   const gpuIds = findGpus({ declared: resources.gpu, env: process.env, log });
-  const memoryBytes = new MemorySampler().sample().totalBytes;
+  const memoryBytes = new MemorySampler(cgroup).sample().totalBytes;
   const objectStoreBytes = config.objectStoreBytes ?? Math.floor(memoryBytes * STORE_PART);
   const total: Resources = {
     cpu: availableParallelism(),

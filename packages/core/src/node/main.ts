@@ -51,7 +51,7 @@ export async function runNode(options: { readonly command?: SpawnOptions["comman
       const { startHealth } = await import("./health.ts");
       await startHealth({ port: config.healthPort, notReady: () => runtime.notReady });
     }
-    lifeline.say({ kind: "ready" });
+    lifeline.say({ kind: "ready", limits: runtime.limits.info });
     ending.atEnd(startReaper(config.sessionDir, (message) => log.write("warn", message)));
     void sweepSessions(join(config.sessionDir, "..")).then(
       (removed) => removed.length > 0 && log.write("info", `removed what dead runs left: ${removed.join(", ")}`),

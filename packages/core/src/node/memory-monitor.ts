@@ -18,6 +18,8 @@ export interface MonitoredWorker {
 
 export interface MemoryMonitorOptions {
   readonly config: MemoryMonitorConfig;
+  /** Around all that the node runs, see worker-limits.ts; default the one that it is in itself. */
+  readonly cgroup?: string | undefined;
   workers(): Iterable<MonitoredWorker>;
   /** Ends a worker at once; `words` become the error's message. */
   end(workerId: WorkerId, words: string): void;
@@ -34,7 +36,7 @@ const RANKED_MAX = 3;
 
 export class MemoryMonitor implements Disposable {
   private readonly options: MemoryMonitorOptions;
-  private readonly sampler = new MemorySampler();
+  private readonly sampler: MemorySampler;
   private readonly sizes = new Map<WorkerId, number>();
   private readonly ended = new Set<WorkerId>();
   private askedAtMs = Number.NEGATIVE_INFINITY;
@@ -44,6 +46,7 @@ export class MemoryMonitor implements Disposable {
 
   constructor(options: MemoryMonitorOptions) {
     this.options = options;
+    this.sampler = new MemorySampler(options.cgroup);
     this.previous = this.sample();
     this.schedule(options.config.intervalMs);
   }

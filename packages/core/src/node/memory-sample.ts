@@ -19,8 +19,9 @@ interface CgroupFiles {
   readonly kills: string;
 }
 
-/** The files of this process's memory cgroup, or undefined when it has none. */
-function findCgroup(): CgroupFiles | undefined {
+/** The files of this process's memory cgroup, or of `place`, or undefined when it has none. */
+function findCgroup(place: string | undefined): CgroupFiles | undefined {
+  if (place !== undefined) return filesOf(place);
   const lines = readText("/proc/self/cgroup")?.split("\n") ?? [];
   const v1 = lines.find((line) => /^\d+:([^:]*,)?memory(,[^:]*)?:/.test(line));
   if (v1) {
@@ -39,22 +40,34 @@ function findCgroup(): CgroupFiles | undefined {
   }
   const v2 = lines.find((line) => line.startsWith("0::"))?.slice(3);
   for (const folder of v2 === undefined ? [] : [`/sys/fs/cgroup${v2}`.replace(/\/$/, ""), "/sys/fs/cgroup"]) {
-    if (readText(`${folder}/memory.current`) === undefined) continue;
-    return {
-      usage: `${folder}/memory.current`,
-      limit: `${folder}/memory.max`,
-      stat: `${folder}/memory.stat`,
-      inactiveKey: "inactive_file",
-      kills: `${folder}/memory.events`,
-    };
+    const files = filesOf(folder);
+    if (files) return files;
   }
   return undefined;
 }
 
+function filesOf(folder: string): CgroupFiles | undefined {
+  if (readText(`${folder}/memory.current`) === undefined) return undefined;
+  return {
+    usage: `${folder}/memory.current`,
+    limit: `${folder}/memory.max`,
+    stat: `${folder}/memory.stat`,
+    inactiveKey: "inactive_file",
+    kills: `${folder}/memory.events`,
+  };
+}
+
 export class MemorySampler {
-  private readonly cgroup = findCgroup();
-  private readonly hasLimit = this.limitBytes() !== undefined;
-  private lastKills = this.kernelKillsTotal();
+  private readonly cgroup: CgroupFiles | undefined;
+  private readonly hasLimit: boolean;
+  private lastKills: number;
+
+  /** @param place the cgroup (version 2) that counts, if it is not the one that this process is in. */
+  constructor(place?: string) {
+    this.cgroup = findCgroup(place);
+    this.hasLimit = this.limitBytes() !== undefined;
+    this.lastKills = this.kernelKillsTotal();
+  }
 
   /** What counts against the smaller of the machine's memory and the cgroup's limit. */
   sample(): MemorySample {

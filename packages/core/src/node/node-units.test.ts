@@ -171,6 +171,9 @@ describe("why a process ended", () => {
       /ended by the kernel.*3\.00 GiB/,
     );
     expect(describeDeath({ ...facts, kernelKills: 1, intended: "cancelled" }).outOfMemory).toBeUndefined();
+    const limited = { ...facts, kernelKills: 1, limitWords: "more than 64 MiB" };
+    expect(describeDeath(limited).outOfMemory).toBe("more than 64 MiB");
+    expect(describeDeath({ ...limited, intended: "cancelled" }).outOfMemory).toBeUndefined();
   });
   test("V8's words with its exit are memory, an abort alone is not", () => {
     const stderrTail = "FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory";

@@ -106,6 +106,7 @@ import { findStoreRooms } from "./store-rooms.ts";
 import { SubmissionWatch } from "./submission-watch.ts";
 import { nodeHolder, Succession } from "./succession.ts";
 import { Timeline } from "./timeline.ts";
+import { type OpenedLimits, openLimits } from "./worker-limits.ts";
 import { WorkerPool } from "./worker-pool.ts";
 
 export interface NodeRuntimeOptions {
@@ -169,6 +170,8 @@ export class NodeRuntime {
   description: NodeDescription;
   private readonly options: NodeRuntimeOptions;
   readonly config: NodeConfig;
+  /** What the kernel keeps its workers to. */
+  readonly limits: OpenedLimits;
   private readonly log: NodeLog;
   readonly store: StoreServer;
   private readonly objects: NodeObjects;
@@ -241,6 +244,7 @@ export class NodeRuntime {
   /** Workers that were ordered before the first one was ready, for it is the one that a first task waits for. */
   private ordered: (SchedulerCommand & { kind: "start-worker" })[] | undefined = [];
   private isStopping = false;
+  private isExpelled = false;
   /** Why it ends, for those that are connected. */
   private farewell = "it was shut down";
   /** To the other nodes. */
@@ -284,7 +288,9 @@ export class NodeRuntime {
   /** @throws MobulaError when the store or the socket cannot be opened. */
   static async open(options: NodeRuntimeOptions): Promise<NodeRuntime> {
     const { config, log } = options;
-    const machine = describeMachine(config, (message) => log.write("warn", message));
+    const warn = (message: string): void => log.write("warn", message);
+    const limits = await openLimits(config, warn);
+    const machine = describeMachine(config, warn, limits.limits?.place.folder);
     const spillDirectory = config.spillDirectory ?? join(config.sessionDir, "spill");
     if (config.spillBytesMax !== 0) makeFolder(spillDirectory, log);
     let runtime: NodeRuntime | undefined;
@@ -296,8 +302,9 @@ export class NodeRuntime {
       spillDirectory,
       spillBytesMax: config.spillBytesMax ?? Number.MAX_SAFE_INTEGER,
       putTimeoutMs: config.putTimeoutMs,
+      ownsPages: limits.limits !== undefined,
       now: monotonicMs,
-      log: (message) => log.write("warn", message),
+      log: warn,
       requestCollect: (processIds) => {
         for (const id of processIds) runtime?.send(id, { t: "collect" });
       },
@@ -311,7 +318,7 @@ export class NodeRuntime {
       }),
       onProcessGone: (processId, keys) => runtime?.storeLeft(processId, keys),
     });
-    runtime = new NodeRuntime(options, machine, store, self);
+    runtime = new NodeRuntime(options, machine, store, self, limits);
     runtime.accept();
     await runtime.joinCluster();
     const opened = runtime;
@@ -322,8 +329,15 @@ export class NodeRuntime {
     return runtime;
   }
 
-  private constructor(options: NodeRuntimeOptions, machine: Machine, store: StoreServer, self: ProcessId) {
+  private constructor(
+    options: NodeRuntimeOptions,
+    machine: Machine,
+    store: StoreServer,
+    self: ProcessId,
+    limits: OpenedLimits,
+  ) {
     this.options = options;
+    this.limits = limits;
     this.machine = machine;
     this.store = store;
     const { config } = options;
@@ -408,6 +422,7 @@ export class NodeRuntime {
       logs: this.logs,
       command: options.command,
       monitor: () => this.monitor,
+      limits: limits.limits,
       onDied: (death, processId) => this.workerDied(death, processId),
     });
     this.timeline = new Timeline({
@@ -547,6 +562,7 @@ export class NodeRuntime {
     for (const worker of options.firstWorkers) this.pool.adopt(worker);
     this.monitor = new MemoryMonitor({
       config: config.memoryMonitor,
+      cgroup: limits.limits?.place.folder,
       workers: () => this.monitoredWorkers(),
       onPressure: () => {
         for (const { peer } of this.members.values()) peer.send({ t: "collect" });
@@ -596,8 +612,9 @@ export class NodeRuntime {
       },
       onDivided: (message) => this.broker.divided(message),
       onBundles: (order) => this.feed(eventOf(order)),
-      onLimits: (jobs) => {
+      onLimits: (jobs, quotas) => {
         this.limited = new Set(jobs);
+        this.limits.limits?.limitJobs(new Map(jobs.map((job, at) => [job, quotas[at] ?? {}])));
         this.broker.limitsChanged();
       },
       onDrain: (deadlineMs) => this.drain.begin(deadlineMs, monotonicMs()),
@@ -606,6 +623,7 @@ export class NodeRuntime {
       onLost: () => this.clusterActors?.lost(),
       onExpelled: (error) => {
         this.log.write("error", `this node was given up by its cluster: ${error.message}`);
+        this.isExpelled = true;
         this.farewell = `its cluster has given it up: ${error.message}`;
         this.options.onExpelled();
       },
@@ -857,6 +875,7 @@ export class NodeRuntime {
     this.objects.close();
     this.code?.close();
     await this.store.close();
+    this.limits.limits?.close(this.isExpelled && this.config.standing);
   }
 
   /** Why nothing more should be expected of it. */
@@ -1176,6 +1195,7 @@ export class NodeRuntime {
         // A worker that died a moment ago: its death is on the way, and takes the lease back.
         if (!worker) return;
         this.logs.assign(workerId, jobId);
+        this.limits.limits?.leased(workerId, jobId, resources);
         this.duties.set(workerId, { label: "", sinceMs: wallMs(), isRetriable: true });
         const namespace = this.namespaces.get(jobId) ?? "";
         // The worker hears of its lease before anybody can push a task to it.
@@ -1208,7 +1228,7 @@ export class NodeRuntime {
         return;
       }
       case "grant-request": {
-        const { requestId, workerId, gpus } = command;
+        const { requestId, workerId, resources, gpus } = command;
         const request = this.requests.get(requestId);
         const worker = this.pool.address(workerId);
         if (!request) return;
@@ -1218,6 +1238,7 @@ export class NodeRuntime {
           return;
         }
         this.logs.assign(workerId, request.jobId);
+        this.limits.limits?.requested(requestId, workerId, request.jobId, resources);
         if (request.worker === "fresh") {
           const { label, retriable } = request;
           this.duties.set(workerId, { label, sinceMs: wallMs(), isRetriable: retriable });
@@ -1264,6 +1285,7 @@ export class NodeRuntime {
 
   private releaseActorWorker(requestId: number): void {
     this.requests.delete(requestId);
+    this.limits.limits?.released(requestId);
     this.feed({ kind: "request-released", requestId });
   }
 

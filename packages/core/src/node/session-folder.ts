@@ -23,6 +23,7 @@ import { basename, join } from "node:path";
 import { InvalidOptionError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import { randomBytes } from "../base/random.ts";
+import { leave } from "./cgroup-tree.ts";
 import { procStat } from "./proc-stat.ts";
 
 const PREFIX = "session-";
@@ -34,6 +35,7 @@ export const STDERR_SUFFIX = ".stderr";
 /** The logs of so many standing processes that ended by themselves are kept. */
 const BROKEN_KEPT = 5;
 const TOKEN_FILE = "cluster-token";
+const CGROUP_FILE = "cgroup";
 /** The kernel's limit for the path of a socket is 107 bytes on Linux and 103 on macOS. */
 const SOCKET_PATH_BYTES_MAX = 103;
 /** Longest name of a socket in a session's folder, with the slash: "/w-" and a worker's id. */
@@ -114,6 +116,11 @@ export function keepToken(path: string, token: string): string {
   return file;
 }
 
+/** The folder of its workers' cgroups, so that those of a node that was killed can be removed too. */
+export function keepCgroup(path: string, folder: string): void {
+  writeFileSync(join(path, CGROUP_FILE), folder, { mode: 0o600 });
+}
+
 export function recordWorker(path: string, pid: number): void {
   appendFileSync(join(path, PIDS_FILE), `${pid} ${processStart(pid) ?? "-"}\n`, { mode: 0o600 });
 }
@@ -133,6 +140,7 @@ export const nodeOf = (path: string): NodeId | undefined => readOwner(path)?.nod
 /** Kills what is left of a run whose node is dead, and removes its folder. Safe to repeat, also at the same time. */
 export function removeSession(path: string): void {
   killRest(path);
+  for (const folder of readLines(join(path, CGROUP_FILE))) leave(folder);
   rmSync(path, { recursive: true, force: true, maxRetries: 3 });
 }
 

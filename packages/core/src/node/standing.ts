@@ -6,6 +6,7 @@ import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { ConnectionLostError, MobulaError } from "../base/errors.ts";
 import { type NodeId, newNodeId } from "../base/ids.ts";
+import type { LimitsInfo } from "../wire/queries.ts";
 import { type LaunchedNode, type LaunchOptions, launchNode } from "./launch.ts";
 import { endProcessOf, type RunningProcess, readAddressFile, writeAddressFile } from "./running-process.ts";
 import { baseFolder, lastBrokenLogs, nodeOf, processStart, removeSession } from "./session-folder.ts";
@@ -19,6 +20,8 @@ export interface StandingNode extends RunningProcess {
   readonly startedAtMs: number;
   /** Of the cluster that it is a node of, `host:port`. */
   readonly cluster?: string;
+  /** Whether the kernel keeps its workers to what their leases say. */
+  readonly limits?: LimitsInfo;
 }
 
 /** Of a process that this one has started: how it ended, as soon as that is known. */
@@ -63,7 +66,7 @@ export async function startStandingNode(options: LaunchOptions = {}): Promise<St
   }
   const nodeId = options.nodeId ?? newNodeId();
   const launched = await launchNode({ ...options, nodeId, base, standing: true });
-  const { pid, nodeSocket, token, sessionDir } = launched;
+  const { pid, nodeSocket, token, sessionDir, limits } = launched;
   const node: StandingNode = {
     nodeId,
     pid,
@@ -73,6 +76,7 @@ export async function startStandingNode(options: LaunchOptions = {}): Promise<St
     sessionDir,
     startedAtMs: Date.now(),
     ...(options.cluster && { cluster: options.cluster.address }),
+    ...(limits && { limits }),
   };
   writeAddressFile(join(base, ADDRESS_FILE), node);
   return { ...node, exited: launched.exited };

@@ -15,6 +15,7 @@ import { describeDeath } from "./death.ts";
 import type { Logs } from "./logs.ts";
 import type { MemoryMonitor } from "./memory-monitor.ts";
 import { type SpawnOptions, type StartedWorker, spawnWorker, workerSocketOf } from "./spawn.ts";
+import type { WorkerLimits } from "./worker-limits.ts";
 
 /** A process that has not said hello by then hangs. */
 const START_TIMEOUT_MS = 30_000;
@@ -35,6 +36,7 @@ export interface WorkerPoolOptions {
   readonly logs: Logs;
   readonly command?: SpawnOptions["command"];
   readonly monitor: () => MemoryMonitor | undefined;
+  readonly limits?: WorkerLimits | undefined;
   onDied(death: WorkerDeath, processId: ProcessId | undefined): void;
 }
 
@@ -71,8 +73,9 @@ export class WorkerPool {
 
   /** Takes a process that was just started under supervision. */
   adopt(started: StartedWorker): void {
-    const { logs } = this.options;
+    const { logs, limits } = this.options;
     const { workerId, process: child } = started;
+    if (child.pid !== undefined) limits?.started(workerId, child.pid);
     const worker: Supervised = {
       started,
       pid: child.pid ?? 0,
@@ -244,8 +247,11 @@ export class WorkerPool {
     if (!worker.exit || this.workers.get(workerId) !== worker) return;
     if (!isLate && (worker.isOutputOpen || worker.peer)) return;
     clearTimeout(worker.deadline);
-    const { logs, claims, monitor } = this.options;
+    const { logs, claims, monitor, limits } = this.options;
     const stderrTail = logs.remove(workerId);
+    const kill = limits?.ended(workerId);
+    const kernelKills = (): number =>
+      limits?.seesKills ? Number(kill !== undefined) : (monitor()?.kernelKills() ?? 0);
     const death = describeDeath({
       workerId,
       pid: worker.pid,
@@ -255,7 +261,8 @@ export class WorkerPool {
       intended: worker.intended,
       monitorWords: worker.monitorWords,
       lastBytes: monitor()?.lastBytes(workerId),
-      kernelKills: worker.exit.signal === "SIGKILL" ? (monitor()?.kernelKills() ?? 0) : 0,
+      limitWords: kill?.words,
+      kernelKills: worker.exit.signal === "SIGKILL" ? kernelKills() : 0,
     });
     monitor()?.forget(workerId);
     this.workers.delete(workerId);

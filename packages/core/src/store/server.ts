@@ -44,6 +44,11 @@ export interface StoreServerOptions {
   readonly onEvent?: (event: StoreServerEvent) => void;
   readonly backing?: Backing;
   readonly shmDirectory?: string;
+  /**
+   * Memory counts for the cgroup of the process that has it made: for this one, and not for those that put, which have limits of
+   * their own. Costs them the time in which this process clears fresh pages.
+   */
+  readonly ownsPages?: boolean;
   /** Replaces the disk that spilling uses. */
   readonly volume?: SpillVolume;
 }
@@ -191,7 +196,7 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
   function carryOut(command: StoreCommand): void {
     switch (command.kind) {
       case "grant":
-        if (arena.backing === "memfd" || command.offset >= arenaBytes) answer(command);
+        if (isReserved(command)) answer(command);
         else run(reserveThenGrant(command));
         return;
       case "refuse":
@@ -269,10 +274,19 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
     return { fd: overflow.fd, position: offset - arenaBytes };
   }
 
+  function isReserved({ offset, requestId }: StoreCommand & { readonly kind: "grant" }): boolean {
+    if (offset >= arenaBytes) return true;
+    const isOwn = requests.get(requestId)?.connection === undefined;
+    return arena.backing === "memfd" && (isOwn || !options.ownsPages);
+  }
+
   /** Without room behind it, the first write to a mapped page of a file or of /dev/shm would kill the writer. */
   async function reserveThenGrant(grant: StoreCommand & { readonly kind: "grant" }): Promise<void> {
     try {
-      await reserve({ fd: arena.fd, position: grant.offset }, grant.bytes);
+      // What is prepared ahead counts as there before it is.
+      if (options.ownsPages) await populating;
+      if (grant.isFresh || arena.backing !== "memfd")
+        await reserve({ fd: arena.fd, position: grant.offset }, grant.bytes);
     } catch (error) {
       const { requestId, processId, offset, bytes } = grant;
       const message = `no memory behind the object store (${arena.backing}): ${String(error)}`;

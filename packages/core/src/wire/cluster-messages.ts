@@ -275,6 +275,8 @@ export interface LeasesDivided {
 export interface LimitedJobs {
   readonly t: "limited-jobs";
   readonly jobs: readonly JobId[];
+  /** Of each, in the same order. A head that is older does not say them. */
+  readonly quotas?: readonly ResourceUnits[];
 }
 
 /** The node takes nothing new, and ends when nothing is left of what it does, or when so much time has gone by. */

@@ -51,6 +51,11 @@ export interface HeadsInfo {
   readonly refused?: readonly { readonly from: string; readonly message: string }[];
 }
 
+/** Whether what leases say of CPUs and memory is kept by the kernel, see node/worker-limits.ts. */
+export type LimitsInfo =
+  | { readonly controllers: readonly ("memory" | "cpu")[]; readonly place: string }
+  | { readonly controllers: readonly []; readonly why: string; readonly advice: string };
+
 /** A placement group, as a program asks for it. */
 export interface GroupRequest {
   /** 16 bytes, hex. */

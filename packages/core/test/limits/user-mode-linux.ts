@@ -1,0 +1,58 @@
+/**
+ * A Linux kernel of its own as a process of this machine, with this machine's files (read-only) and cgroups of version 2: for what
+ * this machine's own kernel does not offer, or only to those who may change the machine. `scripts/user-mode-linux.sh` installs it.
+ */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+
+const repository = join(import.meta.dirname, "../../../..");
+const installed = join(repository, ".cache/user-mode-linux/linux.uml");
+const TIMEOUT_MS = 170_000;
+
+/** The kernel's program, or undefined when it is not installed. */
+export const kernel = [installed, "/usr/bin/linux.uml"].find(existsSync);
+
+/** Runs commands of a shell as the guest's first process; returns what they have printed. */
+export async function runInGuest(commands: string, options: { readonly memory: string }): Promise<string> {
+  if (kernel === undefined) throw new Error("no kernel for User Mode Linux is installed");
+  const folder = mkdtempSync("/tmp/mu-");
+  const script = join(folder, "init.sh");
+  writeFileSync(
+    script,
+    `#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t tmpfs tmp /tmp
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+ip link set lo up
+export PATH=${dirname(process.execPath)}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp TMPDIR=/tmp
+cd ${repository}
+(
+${commands}
+) 2>&1
+echo o >/proc/sysrq-trigger
+while :; do sleep 1; done
+`,
+    { mode: 0o755 },
+  );
+  const args = [`mem=${options.memory}`, "rootfstype=hostfs", "rootflags=/", "ro", "quiet"];
+  const console = ["con=null", "con0=null,fd:1", `uml_dir=${folder}`, `init=${script}`];
+  // A group of its own: each process of the guest is one here.
+  const child = spawn(kernel, [...args, ...console], {
+    stdio: ["ignore", "pipe", "ignore"],
+    detached: true,
+    env: { ...process.env, HOME: folder },
+  });
+  const timer = setTimeout(() => process.kill(-(child.pid ?? 0), "SIGKILL"), TIMEOUT_MS);
+  try {
+    const chunks: Buffer[] = [];
+    child.stdout.on("data", (chunk: Buffer) => chunks.push(chunk));
+    await once(child, "close");
+    return Buffer.concat(chunks).toString().replaceAll("\r", "");
+  } finally {
+    clearTimeout(timer);
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
