@@ -1,6 +1,9 @@
-/** The disk of a head's state is full: who needs it is told, everything else goes on, and with room it goes on by itself. */
+/**
+ * The disk of a head's state is full, or does nothing for seconds: who needs it is told, or waits, everything else goes on, and
+ * when the disk does, it goes on by itself.
+ */
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { get, getActor, init, isInitialized, listActors, nodes, remote, shutdown } from "../../src/api/mod.ts";
@@ -13,11 +16,16 @@ const LAG_MS = 500;
 let machines: Machines | undefined;
 let disk: string | undefined;
 afterEach(async () => {
+  // Before all else: what waits for it does not even end.
+  freezable?.thaw();
   if (isInitialized()) await shutdown();
   await machines?.remove();
+  freezable?.remove();
+  freezable = undefined;
   if (disk !== undefined) {
     execFileSync("umount", ["-l", disk]);
     rmSync(disk, { recursive: true, force: true });
+    disk = undefined;
   }
 });
 
@@ -31,6 +39,40 @@ function smallDisk(mib: number): string | undefined {
     rmSync(folder, { recursive: true });
     return undefined;
   }
+}
+
+/** One that can be made to stand still: whatever writes to it then waits. Undefined where that is not allowed. */
+function freezableDisk(): { readonly folder: string; freeze(): void; thaw(): void; remove(): void } | undefined {
+  const parent = mkdtempSync("/tmp/mf-");
+  const [image, folder] = [join(parent, "image"), join(parent, "disk")];
+  let isFrozen = false;
+  const run = (command: string, ...args: string[]): void => void execFileSync(command, args, { stdio: "ignore" });
+  const thaw = (): void => {
+    if (isFrozen) run("fsfreeze", "-u", folder);
+    isFrozen = false;
+  };
+  try {
+    mkdirSync(folder);
+    writeFileSync(image, new Uint8Array(24 * 2 ** 20));
+    run("mkfs.ext4", "-q", image);
+    run("mount", "-o", "loop", image, folder);
+  } catch {
+    rmSync(parent, { recursive: true });
+    return undefined;
+  }
+  return {
+    folder,
+    freeze() {
+      run("fsfreeze", "-f", folder);
+      isFrozen = true;
+    },
+    thaw,
+    remove() {
+      thaw();
+      run("umount", "-l", folder);
+      rmSync(parent, { recursive: true });
+    },
+  };
 }
 
 function fill(folder: string): string {
@@ -59,6 +101,10 @@ disk = smallDisk(1);
 const canMount = disk !== undefined;
 if (disk !== undefined) execFileSync("umount", [disk]);
 disk = undefined;
+let freezable = freezableDisk();
+const canFreeze = freezable !== undefined;
+freezable?.remove();
+freezable = undefined;
 
 test.skipIf(!canMount)(
   "a full disk: new names are refused in a sentence, calls and tasks go on, and with room names are given again",
@@ -105,5 +151,40 @@ test.skipIf(!canMount)(
     const at = machines.address.split(":")[1] ?? "";
     await machines.mobula(0, {}, "start", "--head", "--host", "127.0.0.1", "--port", at, "--state", state);
     expect(await get((await getActor<Counter>("late")).add.remote())).toBe(3);
+  },
+);
+
+test.skipIf(!canFreeze)(
+  "a disk that stands still: who needs it waits, work goes on, nobody is given up, and the head's loop is not held up",
+  { timeout: 60_000 },
+  async () => {
+    freezable = freezableDisk();
+    if (freezable === undefined) throw new Error("it could be mounted before");
+    machines = new Machines(1);
+    await machines.begin({}, "--state", join(freezable.folder, "cluster"), "--cpus", "2");
+    await init({ address: machines.address, token: machines.token, namespace: "ops" });
+    const early = named("early");
+    expect(await get(early.add.remote())).toBe(1);
+    const square = remote((n: number) => n * n);
+    await get(square.remote(1));
+
+    freezable.freeze();
+    let isMade = false;
+    const late = named("late");
+    const first = get(late.add.remote()).then((count) => {
+      isMade = true;
+      return count;
+    });
+    // For longer than a node may be silent.
+    for (const until = performance.now() + 6_000; performance.now() < until; ) {
+      expect(await get(Array.from({ length: 50 }, (_, n) => square.remote(n)))).toHaveLength(50);
+      await get(early.add.remote());
+    }
+    expect(isMade).toBe(false);
+    expect((await nodes()).map(({ state }) => state)).toEqual(["alive", "alive"]);
+    expect(await lag()).toBeLessThan(LAG_MS);
+
+    freezable.thaw();
+    expect(await first).toBe(1);
   },
 );
