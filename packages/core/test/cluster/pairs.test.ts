@@ -89,8 +89,8 @@ class Ground {
     return this.loads.slice(0, count);
   }
 
-  gone(loads: readonly Load[]): void {
-    for (const load of loads) {
+  gone(loads: readonly Load[] = this.loads): void {
+    for (const load of [...loads]) {
       load.program.remove();
       this.loads.splice(this.loads.indexOf(load), 1);
     }
@@ -210,6 +210,10 @@ async function onGround<T>(act: (ground: Ground) => Promise<T>): Promise<T> {
   const ground = free.pop() ?? (await new Promise<Ground>((resolve) => void waiting.push(resolve)));
   try {
     return await act(ground);
+  } catch (error) {
+    // The next pair begins with drivers that have seen nothing.
+    ground.gone();
+    throw error;
   } finally {
     const next = waiting.shift();
     if (next) next(ground);
