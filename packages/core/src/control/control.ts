@@ -84,11 +84,18 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
 
   /** A call that is queued in its actor waits for nothing itself: who waits for its result waits for the actor. */
   const tellMakers = (to: ProcessId, keys: readonly ObjectKey[]): void => {
-    const makers = keys.flatMap((key) => {
+    const makers: (readonly [ObjectKey, ActorId])[] = [];
+    const others: ObjectKey[] = [];
+    for (const key of keys) {
       const maker = directory.makerOf(key);
-      return maker === undefined ? [] : [[key, maker] as const];
-    });
+      if (maker === undefined) others.push(key);
+      else makers.push([key, maker]);
+    }
     if (makers.length > 0) effects.send(to, { t: "object-makers", makers });
+    // They may wait for arguments that come by way of who waits for them.
+    for (const [publisher, awaited] of Map.groupBy(others, directory.awaitedFrom))
+      if (publisher !== undefined && isAlive(publisher))
+        effects.send(publisher, { t: "object-needs", asker: to, keys: awaited });
   };
 
   const persist = (changes: readonly StateChange[], done: (error: MobulaError | undefined) => void): void =>
@@ -144,6 +151,9 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
       }
       case "object-lost":
         directory.lose(message.key, message.name);
+        break;
+      case "object-needs-told":
+        effects.send(message.asker, { t: "object-makers", makers: [], needs: message.needs });
         break;
       case "hold-grant":
         // One who is gone needs nothing any more.

@@ -77,6 +77,8 @@ export interface Directory {
   publisherOf(key: ObjectKey): ProcessId;
   /** The actor whose call will make the object. */
   makerOf(key: ObjectKey): ActorId | undefined;
+  /** Who is to deliver the object; undefined when it has been, or nobody is known to. */
+  awaitedFrom(key: ObjectKey): ProcessId | undefined;
   /** Somebody besides this process holds it. */
   isHeldBeside(key: ObjectKey, process: ProcessId): boolean;
   /** Of these places in the store, the ones that hold published values. */
@@ -369,6 +371,10 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
     makerOf(key) {
       const record = records.get(key);
       return record?.value === undefined ? record?.actor : undefined;
+    },
+    awaitedFrom(key) {
+      const record = records.get(key);
+      return record?.isPublished && record.value === undefined ? record.publisher : undefined;
     },
     isHeldBeside: (key, process) => holds.isHeldBeside(key, process),
 

@@ -36,6 +36,7 @@ export const CONTROL_MESSAGES: ReadonlySet<string> = new Set<ControlMessage["t"]
   "object-subscribe",
   "object-cancel",
   "object-lost",
+  "object-needs-told",
   "actor-create",
   "actor-announce",
   "actor-subscribe",

@@ -179,6 +179,9 @@ export function createRouter({ here, actors }: Omit<HomeOptions, "elsewhere">, e
           for (const [home, holds] of Map.groupBy(message.holds, ([key]) => homeOf(key)))
             say(home, from, { ...message, holds });
           return;
+        case "object-needs-told":
+          hear(from, message);
+          return;
         case "object-cancel":
         case "object-lost":
           say(homeOf(message.key), from, message);

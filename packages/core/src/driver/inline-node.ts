@@ -234,7 +234,7 @@ export class InlineNode {
         executor.waits.check(message);
         return;
       case "object-makers":
-        executor.waits.madeBy(message.makers);
+        executor.waits.madeBy(message);
         return;
       default:
     }

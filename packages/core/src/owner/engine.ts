@@ -19,6 +19,7 @@ import {
   type ValueRecord,
 } from "../wire/mod.ts";
 import { ActorTable } from "./actors.ts";
+import { awaitedFor, depsOf, missingAmong } from "./awaited.ts";
 import type { OwnerEffects } from "./effects.ts";
 import { whyUnfinished } from "./explain.ts";
 import { Handover } from "./handover.ts";
@@ -136,6 +137,16 @@ export class OwnerEngine {
       case "object-lost":
         this.objects.onLost(message.key, message.name);
         return true;
+      case "object-needs": {
+        const needs = message.keys.flatMap((key) => {
+          const record = this.objects.find(objectKeySeq(key));
+          const needed = record ? [...missingAmong(depsOf(record))] : [];
+          const awaited = needed.map((one) => awaitedFor(this.objects, one)).filter((one) => one !== undefined);
+          return awaited.length > 0 ? [[key, awaited] as const] : [];
+        });
+        if (needs.length > 0) this.effects.toNode({ t: "object-needs-told", asker: message.asker, needs });
+        return true;
+      }
       case "handed-ended":
         this.tasks.endedCount += message.count;
         this.handover?.ended(message.count);

@@ -1,4 +1,5 @@
 export type { ActorCreation } from "./actors.ts";
+export { type Awaited, awaitedFor, missingAmong } from "./awaited.ts";
 export { guardBase, guardKeyFrom, interruptTask, OwnerClaims, WorkerClaims } from "./claims.ts";
 export { Copies } from "./copies.ts";
 export type { OwnerEffects, ProgramEffects } from "./effects.ts";
@@ -11,7 +12,6 @@ export { describeProcess } from "./process-state.ts";
 export type {
   MethodTemplate,
   NestedRef,
-  ObjectRecord,
   Template,
   WorkerLink,
 } from "./records.ts";

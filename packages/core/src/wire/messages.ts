@@ -196,11 +196,17 @@ export interface ObjectHolds {
   readonly t: "object-holds";
   readonly holds: readonly (readonly [ObjectKey, number])[];
 }
+/** Answers {@link ObjectNeeds}: for each key who is waited for, and the key of the call if that is an actor. */
+export interface ObjectNeedsTold {
+  readonly t: "object-needs-told";
+  readonly asker: ProcessId;
+  readonly needs: ObjectMakers["needs"] & {};
+}
 /** Asks for the value of escaped refs when there is one; each is answered once by {@link ObjectState}. */
 export interface ObjectSubscribe {
   readonly t: "object-subscribe";
   readonly keys: readonly ObjectKey[];
-  /** Of these it is asked whether a call of an actor makes them: {@link ObjectMakers} answers, if one does. */
+  /** Of these it is asked who makes them, and what that waits for: {@link ObjectMakers} answers, if there is something to say. */
   readonly makersOf?: readonly ObjectKey[];
 }
 /** A value that lay in the store under this name is not to be had any more: whoever makes it makes it again, or says why not. */
@@ -492,6 +498,7 @@ export type HomeMessage =
   | ObjectSubscribe
   | ObjectCancel
   | ObjectLost
+  | ObjectNeedsTold
   | ActorCreate
   | ActorAnnounce
   | ActorSubscribe
@@ -787,6 +794,14 @@ export interface WaitCheck {
 export interface ObjectMakers {
   readonly t: "object-makers";
   readonly makers: readonly (readonly [ObjectKey, ActorId])[];
+  /** And those whose tasks wait for others, as {@link ReportedWait} names these, to be sent. */
+  readonly needs?: readonly (readonly [ObjectKey, readonly (readonly [on: string, call: string])[]])[];
+}
+/** To who delivers these: what do they wait for? {@link ObjectNeedsTold} answers, if they do. */
+export interface ObjectNeeds {
+  readonly t: "object-needs";
+  readonly asker: ProcessId;
+  readonly keys: readonly ObjectKey[];
 }
 /** This wait closes a cycle: reject it. */
 export interface Deadlock {
@@ -882,6 +897,7 @@ export type FromNode =
   | Deadlock
   | WaitCheck
   | ObjectMakers
+  | ObjectNeeds
   | Collect
   | LogLines
   | Answer

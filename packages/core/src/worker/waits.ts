@@ -4,8 +4,8 @@
  */
 import { DeadlockError } from "../base/errors.ts";
 import type { ActorId, ObjectKey, Seq } from "../base/ids.ts";
-import type { ObjectRecord, OwnerRuntime } from "../owner/mod.ts";
-import type { Deadlock, ReportedWait, ToNode, WaitCheck } from "../wire/mod.ts";
+import { type Awaited, awaitedFor, missingAmong, type OwnerRuntime } from "../owner/mod.ts";
+import type { Deadlock, ObjectMakers, ReportedWait, ToNode, WaitCheck } from "../wire/mod.ts";
 import type { Running } from "./running.ts";
 
 const REPORT_AFTER_MS = 1_000;
@@ -18,8 +18,7 @@ interface Wait {
   isReported: boolean;
 }
 
-/** Somebody who is waited for, and by which call if it is an actor. */
-type Awaited = readonly [party: string, call: string];
+const TASK_PARTY = "task:";
 
 export class Waits {
   private readonly runtime: () => OwnerRuntime;
@@ -28,8 +27,10 @@ export class Waits {
   private readonly byId = new Map<number, Wait>();
   /** Numbers of executions that have been reported. */
   private readonly executions = new WeakMap<Running, number>();
-  /** Refs of other processes that calls of actors make. */
+  /** Of refs of other processes: which were asked about, those that calls of actors make, and what others wait for. */
+  private readonly asked = new Set<ObjectKey>();
   private readonly makers = new Map<ObjectKey, ActorId>();
+  private readonly needs = new Map<string, readonly Awaited[]>();
   private hasReported = false;
   private nextId = 1;
   private nextExecution = 1;
@@ -96,7 +97,8 @@ export class Waits {
     this.byId.delete(wait.id);
     if (!wait.isReported) return;
     this.toNode({ t: "wait-report", started: [], ended: [wait.id] });
-    if (this.byId.size === 0) this.makers.clear();
+    if (this.byId.size > 0) return;
+    for (const known of [this.asked, this.makers, this.needs]) known.clear();
   }
 
   private tellBlocked(): void {
@@ -114,19 +116,29 @@ export class Waits {
     wait.isReported = true;
     this.hasReported = true;
     this.toNode({ t: "wait-report", started: [started], ended: [] });
-    const { objects } = this.runtime().engine;
-    const missing = new Set<ObjectRecord>();
-    for (const seq of wait.seqs) addMissing(objects.find(seq), missing);
-    const makersOf = [...missing].filter(({ isForeign }) => isForeign).map((record) => objects.keyOf(record));
+    this.askFor(started.on);
+  }
+
+  /** Others may know more of what these tasks are: calls of actors, or tasks that wait themselves to be sent. */
+  private askFor(parties: readonly string[]): void {
+    const makersOf: ObjectKey[] = [];
+    for (const party of parties) {
+      const key = party.slice(TASK_PARTY.length) as ObjectKey;
+      if (!party.startsWith(TASK_PARTY) || this.asked.has(key)) continue;
+      this.asked.add(key);
+      makersOf.push(key);
+    }
     if (makersOf.length > 0) this.toNode({ t: "object-subscribe", keys: [], makersOf });
   }
 
   /** As it is now; undefined when there is nothing that it waits for. */
   private describe({ id, running, seqs }: Wait): ReportedWait | undefined {
     const { objects } = this.runtime().engine;
-    const missing = new Set<ObjectRecord>();
-    for (const seq of seqs) addMissing(objects.find(seq), missing);
-    const awaited = [...missing].flatMap((record) => this.awaitedFor(record));
+    const awaited: Awaited[] = [];
+    for (const record of missingAmong(seqs.map((seq) => objects.find(seq)))) {
+      const one = awaitedFor(objects, record);
+      if (one) this.resolve(one, awaited);
+    }
     if (awaited.length === 0) return undefined;
     let execution = this.executions.get(running);
     if (execution === undefined) {
@@ -141,22 +153,23 @@ export class Waits {
     };
   }
 
-  private awaitedFor(record: ObjectRecord): Awaited[] {
-    const { objects } = this.runtime().engine;
-    const { task } = record;
-    if (task && !record.isForeign) {
-      const key = objects.ownKey(task.seq);
-      return [task.actor ? [`actor:${task.actor.actorId}`, key] : [`task:${key}`, ""]];
-    }
-    if (!record.isForeign) return [];
-    const key = objects.keyOf(record);
-    const maker = this.makers.get(key);
-    return [maker === undefined ? [`task:${key}`, ""] : [`actor:${maker}`, key]];
+  /** With what others have told of it. */
+  private resolve(one: Awaited, into: Awaited[]): void {
+    const [party] = one;
+    if (into.some(([known, call]) => known === party && call === one[1])) return;
+    const key = party.slice(TASK_PARTY.length) as ObjectKey;
+    const maker = party.startsWith(TASK_PARTY) ? this.makers.get(key) : undefined;
+    into.push(maker === undefined ? one : [`actor:${maker}`, key]);
+    for (const other of this.needs.get(party) ?? []) this.resolve(other, into);
   }
 
-  /** These refs are made by calls of actors: who waits for them waits for those. */
-  madeBy(makers: readonly (readonly [ObjectKey, ActorId])[]): void {
+  /** Who makes refs of other processes, and what their tasks wait for: who waits for them waits for that. */
+  madeBy({ makers, needs = [] }: ObjectMakers): void {
     for (const [key, maker] of makers) this.makers.set(key, maker);
+    for (const [key, awaited] of needs) {
+      this.needs.set(TASK_PARTY + key, awaited);
+      this.askFor(awaited.map(([party]) => party));
+    }
     const started = this.reported();
     if (started.length > 0) this.toNode({ t: "wait-report", started, ended: [] });
   }
@@ -200,11 +213,4 @@ export class Waits {
       ),
     );
   }
-}
-
-/** With what those wait for that are not sent yet. */
-function addMissing(record: ObjectRecord | undefined, to: Set<ObjectRecord>): void {
-  if (!record || record.value || to.has(record)) return;
-  to.add(record);
-  if (record.task && record.task.missing > 0) for (const dep of record.task.deps) addMissing(dep, to);
 }

@@ -220,7 +220,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
         waits.check(message);
         return;
       case "object-makers":
-        waits.madeBy(message.makers);
+        waits.madeBy(message);
         return;
       case "process-gone":
         for (const { processId, peer } of sessions.values()) {

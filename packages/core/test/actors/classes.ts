@@ -8,6 +8,7 @@ import {
   onRestart,
   onShutdown,
   onStart,
+  remote,
   runtimeContext,
 } from "mobula";
 import { raise } from "../tasks/helpers.ts";
@@ -320,6 +321,11 @@ export class Caller {
   async askForOwn(): Promise<string> {
     const own = runtimeContext().self as ActorHandle<Caller>;
     return this.#other ? get(this.#other.repeat.remote(own.ping.remote())) : "alone";
+  }
+  /** By a task that takes the answer as argument, and is handed over. */
+  async askByTask(): Promise<string> {
+    const passOn = remote((answer: string) => answer);
+    return this.#other ? get(passOn.remote(this.#other.ping.remote())) : "alone";
   }
   repeat(answer: string): string {
     return answer;

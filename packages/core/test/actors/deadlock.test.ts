@@ -51,6 +51,13 @@ test("an actor that waits for a call whose argument it would make itself", async
   expect(await get(a.ping.remote())).toBe("pong");
 });
 
+test("an actor that waits for a task, which its node sees through and which waits for a call of that actor", async () => {
+  const a = remote(Caller).remote();
+  await get(a.meet.remote({ other: a }));
+  await expect(get(a.askByTask.remote())).rejects.toMatchObject({ cause: { code: "DEADLOCK" } });
+  expect(await get(a.ping.remote())).toBe("pong");
+});
+
 test("an actor that waits for a ref of another process, which a call that is queued in it would make", async () => {
   const mailbox = remote(Mailbox, { maxConcurrency: 2 }).remote();
   const reader = remote(Reader).remote();

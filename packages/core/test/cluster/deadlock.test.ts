@@ -84,6 +84,16 @@ test("so is one by way of a ref of another node, which a call would make that is
   expect(await get(reply)).toBe("a reply");
 });
 
+test("or a task of another node that waits for such a call", async () => {
+  const mailbox = remote(Mailbox, { resources: { two: 0.1 }, maxConcurrency: 2 }).remote();
+  const reader = remote(Reader, { resources: { one: 0.1 } }).remote();
+  const read = reader.read.remote({ from: mailbox });
+  const reply = remote((text: string) => text).remote(reader.reply.remote());
+  await get(mailbox.send.remote([reply]));
+  expect(await get(read)).toBe("DeadlockError");
+  expect(await get(reply)).toBe("a reply");
+});
+
 test("and one that began before control was killed is seen by the next", async () => {
   const [a, b] = await pair();
   const file = `${newFolder()}/go`;
