@@ -1,7 +1,10 @@
 /** The load on a cluster of this machine: a head, nodes of one CPU each, and the driver's own node. */
+import { execFile } from "node:child_process";
 import { mkdtempSync, readdirSync, rmdirSync } from "node:fs";
+import { promisify } from "node:util";
 import { nodes } from "mobula";
 import { type ClusterNode, LocalCluster } from "mobula/testing";
+import { cli } from "../mobula/cli.ts";
 import { createFaults, unlike } from "./faults.ts";
 import { driverUse, type Place, processesLeft, sharedMemoryOf } from "./place.ts";
 import { descendants, isReady, openFiles, ownBytes, type Used } from "./processes.ts";
@@ -47,6 +50,13 @@ export async function startCluster(count: number, random: Random, print: (line: 
       ]);
     },
     unrest: () => unlike(cluster, context.nodeId),
+    async headLag() {
+      const env = { ...process.env, ...cluster.env, TMPDIR: "/tmp" };
+      const args = [...process.execArgv, cli, "status", "--json"];
+      // It may be dead, or stand still, at this moment.
+      const { stdout } = await promisify(execFile)(process.execPath, args, { env }).catch(() => ({ stdout: "{}" }));
+      return (JSON.parse(stdout) as { heads?: { loopLagMs: number } }).heads?.loopLagMs;
+    },
     async stop() {
       seen();
       await cluster.stop();

@@ -16,6 +16,8 @@ export interface Place {
   used(): Promise<ReadonlyMap<string, Used>>;
   /** What of it is not as it should be while it rests. */
   unrest(): Promise<string | undefined>;
+  /** How late the head's loop was at most in the last minute or two, in milliseconds; undefined while there is no head. */
+  readonly headLag?: () => Promise<number | undefined>;
   stop(): Promise<void>;
   /** What of it is still there. */
   left(): readonly string[];

@@ -23,6 +23,7 @@ const WARM_UP_SHARE = 0.25;
 /** An operation that takes longer hangs; with kills some start over many times, and more often where nodes die. */
 const OPERATION_MS_MAX = { machine: 60_000, cluster: 120_000 };
 const REPORT_MS = 10_000;
+const LAG_EVERY_MS = 60_000;
 const GONE_MS_MAX = 3_000;
 const LONG_RUN_SECONDS = 120;
 
@@ -67,6 +68,10 @@ export async function runLoad({ seconds, seed, killsPerOperation, nodes, print }
   };
   const report = (what = ""): void => tell(`${total(counts)} operations${what}`);
   const reporting = setInterval(() => report(), REPORT_MS);
+  const lags: number[] = [];
+  const asking = setInterval(() => {
+    void place.headLag?.().then((lag) => lag !== undefined && lags.push(lag));
+  }, LAG_EVERY_MS);
   try {
     await phase(0, seconds * 1_000 * WARM_UP_SHARE, false);
     report("; resting, to be measured");
@@ -80,6 +85,7 @@ export async function runLoad({ seconds, seed, killsPerOperation, nodes, print }
     if (grown.length > 0) throw new Error(grown.join("; "));
   } finally {
     clearInterval(reporting);
+    clearInterval(asking);
     killer.stop();
     await place.stop();
   }
@@ -88,6 +94,12 @@ export async function runLoad({ seconds, seed, killsPerOperation, nodes, print }
     print(`  ${name}: ${count}, ${(totalMs / count).toFixed(0)} ms each, at most ${maxMs.toFixed(0)}`);
   }
   for (const [name, count] of place.faults?.counts ?? []) print(`  ${name}: ${count} times`);
+  if (lags.length > 0) {
+    const ms = lags.sort((a, b) => a - b).map((lag) => lag.toFixed(0));
+    print(
+      `  the head's loop was late by at most, in ms, looked at each minute (it stood still in some): ${ms.join(" ")}`,
+    );
+  }
   const faults = sum([...(place.faults?.counts.values() ?? [])]);
   const broken = [`${killer.kills} workers killed`, ...(place.faults ? [`${faults} other faults`] : [])].join(", ");
   print(`${total(counts)} operations with the right result, ${broken}; nothing was left behind`);

@@ -2,14 +2,11 @@
 import { execFile } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { promisify } from "node:util";
 import { init, shutdown } from "mobula";
+import { cli } from "./cli.ts";
 
-/** Of the package that this program uses: built, or its sources. */
-const api = fileURLToPath(import.meta.resolve("mobula"));
-const cli = join(dirname(api), api.endsWith(".ts") ? "../bin/mobula.ts" : "cli.cjs");
 const run = promisify(execFile);
 const base = tmpdir();
 
