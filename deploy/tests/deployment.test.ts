@@ -108,6 +108,17 @@ describe("systemd", () => {
     }
   });
 
+  test("they hand their cgroup over, go on when a worker is ended in it, and keep on disk what is not to be memory", () => {
+    for (const unit of units) {
+      const lines = read("systemd", unit).split("\n");
+      expect(lines).toEqual(expect.arrayContaining(["Delegate=yes", "OOMPolicy=continue", "CacheDirectory=mobula"]));
+      expect(lines.find((line) => line.startsWith("ExecStart="))).toMatch(
+        / --spill-directory \$\{CACHE_DIRECTORY\}\/spill /,
+      );
+      expect(lines.find((line) => line.startsWith("Environment="))).toContain("MOBULA_CACHE_DIR=/var/cache/mobula");
+    }
+  });
+
   test("mobula knows all options that they are started with", async () => {
     for (const unit of units) {
       const [, line = ""] = /^ExecStart=\/usr\/bin\/mobula (.*)$/m.exec(read("systemd", unit)) ?? [];
