@@ -5,8 +5,13 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Context, explain, get, nodes, type ObjectRef, remote } from "../../src/api/mod.ts";
+import { newNodeId } from "../../src/base/ids.ts";
+import { toUnits } from "../../src/base/resources.ts";
+import { WIRE_VERSION } from "../../src/base/wire-version.ts";
 import { askHead } from "../../src/head/mod.ts";
+import { ClusterLink } from "../../src/node/cluster-link.ts";
 import { LocalCluster } from "../../src/testing/mod.ts";
+import { Access } from "../../src/transport/mod.ts";
 import { eventually } from "../eventually.ts";
 import { newFolder } from "../new-folder.ts";
 
@@ -101,6 +106,43 @@ test("a task that waits for others gives what it has back to them", async () => 
   const middle = remote(async () => 1 + (await get(leaf.remote())));
   const top = remote(async () => 1 + (await get(middle.remote())));
   expect(await get(Array.from({ length: 3 }, () => top.remote()))).toEqual([3, 3, 3]);
+});
+
+test("nodes hear how much each quota is, for the limits that they keep", async () => {
+  const tokenFile = join(newFolder(), "token");
+  writeFileSync(tokenFile, cluster.env.MOBULA_TOKEN ?? "", { mode: 0o600 });
+  const heard = new Map<string, unknown>();
+  const node = { nodeId: newNodeId(), name: "listens", address: null, total: {}, labels: {}, objectStoreBytes: 0 };
+  const nothing = (): void => {};
+  const link = await ClusterLink.join({
+    ...{ address: cluster.address, access: await Access.open({ tokenFile }, nothing), isPatient: false },
+    node: { ...node, wireVersion: WIRE_VERSION },
+    use: () => ({
+      available: {},
+      storeUsedBytes: 0,
+      storeSpilledBytes: 0,
+      events: { keptBytes: 0, droppedBatches: 0 },
+    }),
+    onLimits(jobs, quotas) {
+      heard.clear();
+      for (const [at, job] of jobs.entries()) heard.set(job, quotas[at]);
+    },
+    ...{ onNodes: nothing, onWelcomed: nothing, onFound: nothing, onDivided: nothing, onBundles: nothing },
+    ...{ onDrain: nothing, onLost: nothing, onActors: nothing, onQuery: nothing, onExpelled: nothing, onNews: nothing },
+  });
+  await eventually(
+    () => JSON.stringify([...heard]) === JSON.stringify([[context.jobId, toUnits({ cpu: 3 })]]),
+    "it hears",
+  );
+  // As much for the same job again is news too.
+  await mobula("quota", context.jobId, "cpu=2", "memory=1GiB");
+  const changed = toUnits({ cpu: 2, memory: 2 ** 30 });
+  await eventually(
+    () => JSON.stringify(heard.get(context.jobId)) === JSON.stringify(changed),
+    "it hears of the change",
+  );
+  await mobula("quota", context.jobId, "--none");
+  await link.leave();
 });
 
 test("an administrator's quota counts, and is kept as what runs ends", async () => {
