@@ -137,7 +137,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
         directory.publish(from, message.objects);
         break;
       case "object-unpublish":
-        directory.unpublish(from, message.keys);
+        directory.unpublish(from, message.keys, message.isLent ?? false);
         break;
       case "object-subscribe":
         directory.subscribe(from, message.keys);

@@ -84,6 +84,28 @@ describe("the directory of escaped refs", () => {
     expect(s.takeSent(deputy)).toEqual([{ t: "object-unread", key: unread, bytes: error.bytes }]);
   });
 
+  test("an owner that lends what it has let go of makes it again, and is told when nobody holds it any more", () => {
+    const s = setUp();
+    const key = keyOf(s.owner, 1);
+    const lend = (): void => s.control.handle(s.owner, { t: "object-unpublish", keys: [key], isLent: true });
+    s.publish(s.owner, key, stored(1));
+    s.grant(s.owner, s.borrower, key);
+    lend();
+    const { name } = stored(1) as ValueRecord & { readonly at: "stored" };
+    s.control.handle(s.borrower, { t: "object-lost", key, name });
+    expect(s.takeSent(s.owner)).toEqual([{ t: "object-lost", key, name }]);
+    s.ask(s.borrower, key);
+    s.publish(s.owner, key, stored(2));
+    expect(s.takeSent(s.borrower)).toEqual([{ t: "object-state", key, value: stored(2) }]);
+    lend();
+    expect(s.takeSent(s.owner)).toEqual([]);
+    s.drop(s.borrower, key);
+    expect(s.takeSent(s.owner)).toEqual([{ t: "object-unheld", key }]);
+    // Of what nobody held before, too.
+    lend();
+    expect(s.takeSent(s.owner)).toEqual([{ t: "object-unheld", key }]);
+  });
+
   test("who asks before the owner has published is parked", () => {
     const s = setUp();
     const key = keyOf(s.owner, 1);

@@ -21,6 +21,7 @@ import type {
   ObjectLost,
   ObjectPublish,
   ObjectState,
+  ObjectUnheld,
   ObjectUnread,
   StoredValue,
   ValueRecord,
@@ -44,6 +45,8 @@ interface ObjectRecord {
   isServed: boolean;
   /** The owner has not unpublished it. */
   isOwnerHolding: boolean;
+  /** Who delivers it keeps what could make it again, until it is told that nobody holds it. */
+  isLent: boolean;
   /** A process of another node holds it, or has. */
   isAbroad: boolean;
   value: ValueRecord | undefined;
@@ -51,7 +54,7 @@ interface ObjectRecord {
 }
 
 export interface DirectoryOut {
-  send(to: ProcessId, message: ObjectState | ObjectUnread | ObjectLost): void;
+  send(to: ProcessId, message: ObjectState | ObjectUnread | ObjectUnheld | ObjectLost): void;
   free(name: StoredName): void;
   isAlive(process: ProcessId): boolean;
   /** The key that counts: an actor that was asked for under another id has one. */
@@ -64,7 +67,8 @@ export interface DirectoryOut {
 
 export interface Directory {
   publish(from: ProcessId, objects: ObjectPublish["objects"]): void;
-  unpublish(from: ProcessId, keys: readonly ObjectKey[]): void;
+  /** @param isLent `from` is to be told when nobody holds them any more. */
+  unpublish(from: ProcessId, keys: readonly ObjectKey[], isLent: boolean): void;
   subscribe(from: ProcessId, keys: readonly ObjectKey[]): void;
   /** The stored value is not to be had any more. */
   lose(key: ObjectKey, name: StoredName): void;
@@ -152,6 +156,7 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
         actor: undefined,
         isServed: false,
         isOwnerHolding: false,
+        isLent: false,
         isAbroad: abroadEarly.size > 0 && abroadEarly.delete(key),
         value: undefined,
         waiters: [],
@@ -246,9 +251,13 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
       }
     },
 
-    unpublish(from, keys) {
+    unpublish(from, keys, isLent) {
       for (const key of keys) {
         const record = records.get(key);
+        if (isLent) {
+          if (record?.publisher === from) record.isLent = true;
+          else out.send(from, { t: "object-unheld", key });
+        }
         if (!record?.isOwnerHolding || record.publisher !== from) continue;
         record.isOwnerHolding = false;
         holds.add(key, from, -1);
@@ -306,6 +315,7 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
       }
       const { publisher, value } = record;
       records.delete(key);
+      if (record.isLent) out.send(publisher, { t: "object-unheld", key });
       if (removeFrom(awaited, publisher, key)) addTo(unwanted, publisher, key);
       // What an owner publishes it tells its program of itself.
       if (value?.at === "error" && !record.isServed && publisher !== objectKeyOwner(key))

@@ -229,7 +229,9 @@ class Deputy {
       this.endedTold = endedCount;
       this.options.send(this.giver, { t: "handed-ended", count: untold });
     }
-    if (!this.isAlone || !isIdle || this.runtime.engine.isActive || this.isOver) return;
+    const { isActive, objects } = this.runtime.engine;
+    // What others hold is made again when it is lost.
+    if (!this.isAlone || !isIdle || isActive || objects.lentCount > 0 || this.isOver) return;
     this.isOver = true;
     this.runtime.close();
     this.onEnd();

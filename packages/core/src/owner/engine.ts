@@ -134,6 +134,9 @@ export class OwnerEngine {
         if (this.objects.find(objectKeySeq(message.key)))
           this.cancel(objectKeySeq(message.key), message.force, message.isRecursive);
         return true;
+      case "object-unheld":
+        this.objects.onUnheld(message.key);
+        return true;
       case "object-lost":
         this.objects.onLost(message.key, message.name);
         return true;

@@ -63,6 +63,8 @@ export interface ObjectListener {
   dependencyReady(task: TaskRecord): void;
   /** Nothing needs this return, or item, of the task any more. */
   returnDropped(task: TaskRecord, record: ObjectRecord): void;
+  /** A lost return, or item, of the task could be made again. */
+  isRemakeable(task: TaskRecord): boolean;
   /** Runs the task again because the stored copy of a return, or item, was lost; or says why that is not possible. */
   rebuild(task: TaskRecord, record: ObjectRecord): string | undefined;
 }
@@ -78,6 +80,9 @@ export class ObjectTable {
   private readonly subscribed = new Map<ObjectKey, ObjectRecord[]>();
   /** Stored values on their way to the program. */
   private readonly pinning = new Map<StoredName, ObjectRecord[]>();
+  /** What this owner has let go of and others hold: it is kept in mind as long as they do, to be made again when it is lost. */
+  private readonly lent = new Map<Seq, ObjectRecord>();
+  private newlyLent: ObjectKey[] = [];
   /** What was put and is being copied to other nodes. */
   private readonly copying = new Map<StoredName, ObjectRecord>();
   private keptBytes = 0;
@@ -333,7 +338,12 @@ export class ObjectTable {
     if (record?.value?.at === "stored" && record.value.name === name) {
       this.lose(record, { code: "OBJECT_LOST", kind: "lost", message: `no node that lives has object ${key}` });
     } else if (!record) {
-      const message = `object ${key} is lost: no node that lives has it, and its owner has let go of what could make it again`;
+      const lent = this.lentRecord(key);
+      if (lent?.task) lent.isPublished = true;
+      const whyNot = lent?.task ? this.listener?.rebuild(lent.task, lent) : "its owner has let go of it";
+      if (whyNot === undefined) return;
+      if (lent) lent.isPublished = false;
+      const message = `object ${key} is lost: no node that lives has it. It was not made again: ${whyNot}`;
       const bytes = packFailure({ code: "OBJECT_LOST", kind: "lost", message });
       this.effects.toNode({ t: "object-publish", objects: [{ key, value: { at: "error", bytes, nested: [] } }] });
     }
@@ -386,11 +396,15 @@ export class ObjectTable {
     const { value, task, foreignOwner, isPublished } = record;
     if (record.isWanted || record.isWatched) return;
     if (!value && (isPublished || (task && task.state !== TASK_STATE.done))) return;
+    if (task && isPublished && value?.at === "stored" && !record.isForeign && this.mayLend(record, task)) {
+      this.lent.set(record.seq, record);
+      record.lineageUses++;
+    }
     if (record.lineageUses > 0) {
       this.freeValue(record);
       // The value is the directory's now. Should the ref come back from others, it is a borrowed one; the record only
       // stays with the tasks that would need it to be made again.
-      if (isPublished) record.isDetached = this.records.delete(record.seq);
+      if (isPublished && !record.isDetached) record.isDetached = this.records.delete(record.seq);
       return;
     }
     if (!record.isDetached && !this.records.delete(record.seq)) return;
@@ -410,6 +424,26 @@ export class ObjectTable {
     if (task) this.listener?.returnDropped(task, record);
   }
 
+  /** Others hold it, perhaps: the node says when nobody does any more. */
+  private mayLend(record: ObjectRecord, task: TaskRecord): boolean {
+    return !record.isDetached && this.listener?.isRemakeable(task) === true;
+  }
+
+  get lentCount(): number {
+    return this.lent.size;
+  }
+
+  onUnheld(key: ObjectKey): void {
+    const record = this.lentRecord(key);
+    if (!record) return;
+    this.lent.delete(record.seq);
+    this.dropLineage(record);
+  }
+
+  private lentRecord(key: ObjectKey): ObjectRecord | undefined {
+    return isObjectKey(key) && isOwnedBy(key, this.self) ? this.lent.get(objectKeySeq(key)) : undefined;
+  }
+
   private keep(record: ObjectRecord, bytes: number): void {
     if (record.keptBytes === bytes) return;
     this.keptBytes += bytes - record.keptBytes;
@@ -427,7 +461,8 @@ export class ObjectTable {
       return;
     }
     if (record.isPublished) {
-      this.unpublished.push(this.keyOf(record));
+      const list = this.lent.get(record.seq) === record ? this.newlyLent : this.unpublished;
+      list.push(this.keyOf(record));
       record.isPublished = false;
     } else if (value?.at === "stored") this.freed.push(value.name);
     if (value && value.nested.length > 0) this.holds.drop(value.nested);
@@ -575,6 +610,10 @@ export class ObjectTable {
     if (this.unpublished.length > 0) {
       this.effects.toNode({ t: "object-unpublish", keys: this.unpublished });
       this.unpublished = [];
+    }
+    if (this.newlyLent.length > 0) {
+      this.effects.toNode({ t: "object-unpublish", keys: this.newlyLent, isLent: true });
+      this.newlyLent = [];
     }
     if (this.freed.length > 0) {
       this.effects.toNode({ t: "store-free", names: this.freed });

@@ -550,6 +550,86 @@ describe("lineage", () => {
     expect(owner.engine.objects.get(2 as Seq).value).toMatchObject({ name: named(8) });
   });
 
+  describe("for others, of what the owner has let go of", () => {
+    const lent = () => {
+      const { owner, worker } = withWorker();
+      owner.submit(1);
+      owner.results(worker, send(owner, worker), [stored(6)]);
+      owner.submit(2, 1, [1]);
+      owner.release(1);
+      return { owner, worker, task: send(owner, worker), key: owner.key(2) };
+    };
+    const about = (owner: TestOwner) => {
+      owner.flush();
+      return owner
+        .takeAsked()
+        .filter(({ t }) => t === "object-publish" || t === "object-unpublish" || t === "store-free");
+    };
+
+    test("it is made again as long as somebody holds it, with all that this needs, and not longer", () => {
+      const { owner, worker, task, key } = lent();
+      owner.results(worker, task, [stored(7)]);
+      owner.engine.objects.publishNested([key]);
+      about(owner);
+      owner.release(2);
+      expect(about(owner)).toEqual([{ t: "object-unpublish", keys: [key], isLent: true }]);
+      for (const [name, number] of [
+        [named(7), 8],
+        [named(8), 9],
+      ] as const) {
+        owner.engine.onNodeMessage({ t: "object-lost", key, name });
+        // Its argument's value has gone too.
+        owner.results(worker, send(owner, worker), [stored(100 + number)]);
+        owner.results(worker, send(owner, worker), [stored(number)]);
+        const said = about(owner);
+        expect(said).toContainEqual({ t: "object-publish", objects: [{ key, value: stored(number) }] });
+        expect(said).not.toContainEqual({ t: "store-free", names: [named(number)] });
+      }
+      owner.engine.onNodeMessage({ t: "object-unheld", key });
+      expect(owner.engine.objects.size).toBe(0);
+      owner.engine.onNodeMessage({ t: "object-lost", key, name: named(9) });
+      owner.flush();
+      expect(worker.takeTasks()).toEqual([]);
+      expect(about(owner)).toMatchObject([{ t: "object-publish", objects: [{ value: { at: "error" } }] }]);
+    });
+
+    test("also when the owner let go of it before its task had ended", () => {
+      const { owner, worker, task, key } = lent();
+      owner.engine.objects.publishNested([key]);
+      owner.release(2);
+      owner.results(worker, task, [stored(7)]);
+      expect(about(owner)).toContainEqual({ t: "object-unpublish", keys: [key], isLent: true });
+      owner.engine.onNodeMessage({ t: "object-lost", key, name: named(7) });
+      expect(send(owner, worker)).toMatchObject({ seq: 1, attempt: 1 });
+    });
+
+    test("when nobody holds it any more while it is made again, it goes when it is there", () => {
+      const { owner, worker, task, key } = lent();
+      owner.results(worker, task, [stored(7)]);
+      owner.engine.objects.publishNested([key]);
+      owner.release(2);
+      owner.engine.onNodeMessage({ t: "object-lost", key, name: named(7) });
+      owner.results(worker, send(owner, worker), [stored(106)]);
+      const again = send(owner, worker);
+      owner.engine.onNodeMessage({ t: "object-unheld", key });
+      owner.results(worker, again, [stored(8)]);
+      // The node frees what is published and nobody holds.
+      expect(about(owner)).toContainEqual({ t: "object-publish", objects: [{ key, value: stored(8) }] });
+      expect(owner.engine.objects.size).toBe(0);
+    });
+
+    test("not what may not run again", () => {
+      const { owner, worker } = withWorker({ maxRetries: 0 });
+      owner.submit(1);
+      owner.results(worker, send(owner, worker), [stored(7)]);
+      const key = owner.key(1);
+      owner.engine.objects.publishNested([key]);
+      about(owner);
+      owner.release(1);
+      expect(about(owner)).toEqual([{ t: "object-unpublish", keys: [key] }]);
+    });
+  });
+
   test("without retries, or for a value that was put, the loss is the value", () => {
     const { owner, worker } = withWorker({ maxRetries: 0 });
     owner.submit(1);

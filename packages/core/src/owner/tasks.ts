@@ -111,6 +111,7 @@ export class TaskTable {
         task.stream?.stored.delete(record);
         this.dropUnneededLineage(task);
       },
+      isRemakeable: (task) => this.whyNever(task) === undefined,
       rebuild: (task, record) => this.rebuild(task, record),
     };
   }
@@ -373,7 +374,11 @@ export class TaskTable {
       if (!value || !record) continue;
       // A task that ran again for one lost return leaves the others as they are.
       if (record.value || !isNeeded(record)) this.discard(value);
-      else this.objects.setValue(record, value);
+      else {
+        this.objects.setValue(record, value);
+        // Also when the record has let go of it at once: others may hold it.
+        if (value.at === "stored") isStored = true;
+      }
       if (record.value?.at === "stored") isStored = true;
     }
     this.end(task, isStored);

@@ -176,6 +176,8 @@ export interface ObjectPublish {
 export interface ObjectUnpublish {
   readonly t: "object-unpublish";
   readonly keys: readonly ObjectKey[];
+  /** It could make them again, and is to be told ({@link ObjectUnheld}) when nobody holds them any more. */
+  readonly isLent?: true;
 }
 /**
  * Holds are counted per process and are given by the sender of a ref, before it lets go of its own: `to` will hold
@@ -704,6 +706,11 @@ export interface ObjectState {
   readonly key: ObjectKey;
   readonly value: ValueRecord;
 }
+/** Nobody holds this any more, which the receiver has lent. */
+export interface ObjectUnheld {
+  readonly t: "object-unheld";
+  readonly key: ObjectKey;
+}
 /** The last hold on an error is gone and nobody had asked for it; said to who sees handed over tasks through. */
 export interface ObjectUnread {
   readonly t: "object-unread";
@@ -886,6 +893,7 @@ export type FromNode =
   | ObjectCancel
   | ObjectLost
   | ObjectUnread
+  | ObjectUnheld
   | HandedEnded
   | HandedNotice
   | StorePinned

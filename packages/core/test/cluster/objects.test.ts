@@ -145,6 +145,32 @@ test("what died with its only node is made again for its owner, for a task that 
   await cluster.kill(six);
 }, 60_000);
 
+test("what its owner has let go of is made again for whoever holds it", async () => {
+  const spec = (name: string) => ({ name, resources: { cpu: 2, lent: 4 }, objectStoreBytes: 96 * MIB });
+  const seven = await cluster.addNode(spec("seven"));
+  const made = make.options({ resources: { lent: 1 } });
+  class Giver {
+    private ref: ReturnType<typeof made.remote> | undefined;
+    async give() {
+      this.ref = made.remote(3 * MIB, 5);
+      await wait([this.ref]);
+      return [this.ref];
+    }
+    letGo(): void {
+      if (this.ref) release(this.ref);
+    }
+  }
+  const giver = remote(Giver).options(on("two")).remote();
+  const [ref] = await get(giver.give.remote());
+  if (!ref) throw new Error("no ref came");
+  await get(giver.letGo.remote());
+  const eight = await cluster.addNode(spec("eight"));
+  await cluster.kill(seven);
+  expect((await get(ref))[7]).toBe(5);
+  release(ref);
+  await cluster.kill(eight);
+}, 60_000);
+
 test("an actor whose stored argument died with its node is made again with one that is made again", async () => {
   const again = { resources: { again: 1 } };
   const spec = (name: string) => ({ name, resources: { cpu: 2, again: 4 }, objectStoreBytes: 96 * MIB });
