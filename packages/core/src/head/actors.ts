@@ -113,7 +113,7 @@ export class HeadActors {
       refused: (requestId, reason) => this.control.actorWorkerRefused(requestId, reason),
       died: (death) => this.control.workerDied(death),
       isAllowed: options.isAllowed,
-      charge: (job, units, count) => options.quotas.actor(job, units, count),
+      charge: (job, units, count) => options.quotas.charge(job, units, count),
       whyNotAllowed: (job) => options.quotas.describe(job),
       unitsOf: (actorId) => this.control.resourcesOf(actorId),
     });

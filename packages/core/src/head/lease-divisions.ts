@@ -163,10 +163,15 @@ export class LeaseDivisions {
   private shareOut(job: JobId): void {
     const asks = [...(this.byJob.get(job) ?? [])];
     const parts = this.quotas.divide(job, claimsOf(asks));
+    const isLess = new Set<Ask>();
     for (const [index, ask] of asks.entries()) {
-      ask.allowed = parts?.[index] ?? Number.POSITIVE_INFINITY;
-      this.tell(ask);
+      const allowed = parts?.[index] ?? Number.POSITIVE_INFINITY;
+      if (allowed < ask.allowed) isLess.add(ask);
+      ask.allowed = allowed;
     }
+    // What may have less hears of it before what may have more: its node refuses what is granted to it after that.
+    for (const ask of isLess) this.tell(ask);
+    for (const ask of asks) if (!isLess.has(ask)) this.tell(ask);
   }
 
   /** What the job asks for, as far as its quota is concerned. */
@@ -268,7 +273,9 @@ export class LeaseDivisions {
 
   private tell(ask: Ask): void {
     const { node, key, shape, strategy, locality, granted, bundle } = ask;
-    const wanted = Math.min(ask.wanted, ask.allowed);
+    // Of a quota, what it has in hand is allowed for as well.
+    const isLimited = Number.isFinite(ask.allowed);
+    const wanted = isLimited ? Math.min(Math.max(ask.wanted, sum(granted)), ask.allowed) : ask.wanted;
     const inGroup =
       bundle && this.groupDivider?.divide(nameOf(node, key), { bundle, units: shape.units, wanted, granted });
     const division =
@@ -283,7 +290,7 @@ export class LeaseDivisions {
       });
     const message: LeasesDivided = {
       ...{ t: "leases-divided", key, ...this.answer(ask, division) },
-      ...(Number.isFinite(ask.allowed) && { limited: true }),
+      ...(isLimited && { limited: true }),
       ...(ask.isUrgent && { urgent: true }),
     };
     // How long it still waits is no news.

@@ -48,16 +48,24 @@ test("a lowered quota is kept as what runs ends, and that of an administrator co
 
 test("actors count while they live, and tasks that wait give their CPUs back", () => {
   const quotas = with_({ cpu: 4 });
-  quotas.actor(job, { cpu: 3 }, 1);
+  quotas.charge(job, { cpu: 3 }, 1);
   expect(quotas.divide(job, [claim(9)])).toEqual([1]);
   expect(quotas.hasRoom(job, { cpu: 1 }, [claim(9, { granted: 1 })])).toBe(false);
   expect(quotas.reported(node, [[job, { cpu: 1 }]])).toBe(true);
   expect(quotas.reported(node, [[job, { cpu: 1 }]])).toBe(false);
   expect(quotas.hasRoom(job, { cpu: 1 }, [claim(9, { granted: 1 })])).toBe(true);
   expect(quotas.divide(job, [claim(9, { granted: 1 })])).toEqual([2]);
-  quotas.actor(job, { cpu: 3 }, -1);
+  quotas.charge(job, { cpu: 3 }, -1);
   quotas.nodeGone(node);
   expect(quotas.divide(job, [claim(9)])).toEqual([4]);
+});
+
+test("what is in hand stays there while nothing else needs it", () => {
+  const quotas = with_({ cpu: 4 });
+  expect(quotas.divide(job, [claim(0, { granted: 3 })])).toEqual([3]);
+  expect(quotas.divide(job, [claim(0, { granted: 3 }), claim(1)])).toEqual([3, 1]);
+  // Two are for the other; one of the three is to come back for that.
+  expect(quotas.divide(job, [claim(0, { granted: 3 }), claim(2, { granted: 1 })])).toEqual([2, 1]);
 });
 
 test("never more than the quota in all, but for what has it already", () => {

@@ -1,11 +1,14 @@
 /**
  * How much of the cluster each job may use at once, and how what it may have is divided among what it asks for. Pure.
  *
- * 1. A lease counts from when it is asked for at a node until it is given back; an actor from when its node was chosen until it ends.
+ * 1. A lease counts from when it is asked for at a node until it is given back; an actor from when its node was chosen until it ends; a
+ *    placement group with all its bundles from when nodes are asked for them until the last is free, and nothing that runs in it.
  *    A task that waits for others gives its CPUs back, here as at its node: nodes report those.
  * 2. What a job asks for has equal parts of its quota, by leases, those of higher priority first. What has more than its part
  *    gives back what is too much as soon as what runs there has ended.
- * 3. What runs is never ended for a quota, also not when that is lowered.
+ * 3. What has leases in hand that it has no use for keeps them while nothing else of the job needs them: it will want the same again
+ *    a moment later, and gives them back by itself when it does not.
+ * 4. What runs is never ended for a quota, also not when that is lowered.
  */
 import type { JobId, NodeId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
@@ -29,7 +32,7 @@ export class Quotas {
   /** As an administrator says, which counts. */
   private readonly set = new Map<JobId, ResourceUnits>();
   /** Of all jobs: one that has no quota may be given one. */
-  private readonly actors = new Map<JobId, Amounts>();
+  private readonly charged = new Map<JobId, Amounts>();
   private readonly blocked = new Map<NodeId, ReadonlyMap<JobId, ResourceUnits>>();
   /** Grows when a job may have more than before. */
   version = 0;
@@ -59,15 +62,16 @@ export class Quotas {
     this.set.delete(job);
   }
 
-  actor(job: JobId, units: ResourceUnits, count: 1 | -1): void {
-    const used = this.actors.get(job) ?? {};
+  /** What an actor or a placement group of the job has, or has no more. */
+  charge(job: JobId, units: ResourceUnits, count: 1 | -1): void {
+    const used = this.charged.get(job) ?? {};
     for (const name in units) {
       const left = (used[name] ?? 0) + count * (units[name] ?? 0);
       if (left > 0) used[name] = left;
       else delete used[name];
     }
-    if (Object.keys(used).length > 0) this.actors.set(job, used);
-    else this.actors.delete(job);
+    if (Object.keys(used).length > 0) this.charged.set(job, used);
+    else this.charged.delete(job);
     if (count < 0) this.version++;
   }
 
@@ -86,7 +90,7 @@ export class Quotas {
     if (this.blocked.delete(node)) this.version++;
   }
 
-  /** Whether the job may have one actor more, beside the leases that it has. */
+  /** Whether the job may have one actor, or group, more, beside the leases that it has. */
   hasRoom(job: JobId, units: ResourceUnits, claims: readonly Claim[]): boolean {
     const free = this.free(job);
     if (!free) return true;
@@ -98,7 +102,14 @@ export class Quotas {
   divide(job: JobId, claims: readonly Claim[]): readonly number[] | undefined {
     const free = this.free(job);
     if (!free) return undefined;
-    const parts = fairParts({ ...free }, claims);
+    const unused = { ...free };
+    const parts = fairParts(unused, claims);
+    for (const [index, { units, granted }] of claims.entries()) {
+      const part = parts[index] ?? 0;
+      const inHand = Math.max(0, Math.min(granted - part, slotsIn(unused, units)));
+      take(unused, units, inHand);
+      parts[index] = part + inHand;
+    }
     // What has more than its part keeps it until it has given it back; only what is left then can be had.
     for (const { units, granted } of claims) take(free, units, granted);
     return claims.map(({ units, granted }, index) => {
@@ -119,7 +130,7 @@ export class Quotas {
     const quota = this.of(job);
     if (!quota) return undefined;
     const free: Amounts = { ...quota };
-    take(free, this.actors.get(job) ?? {}, 1);
+    take(free, this.charged.get(job) ?? {}, 1);
     for (const jobs of this.blocked.values()) take(free, jobs.get(job) ?? {}, -1);
     return free;
   }

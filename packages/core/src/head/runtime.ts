@@ -104,6 +104,11 @@ export class HeadRuntime implements Host {
     this.groups = new HeadGroups({
       state,
       view,
+      quotas: {
+        allows: ({ jobId, bundles }) => this.isAllowed(jobId, sumOf(bundles)),
+        charge: ({ jobId, bundles }, count) => this.quotas.charge(jobId, sumOf(bundles), count),
+        describe: ({ jobId }) => this.quotas.describe(jobId),
+      },
       nowMs: monotonicMs,
       send: (to, message) => this.send(to, message),
       changed: () => {
@@ -120,7 +125,7 @@ export class HeadRuntime implements Host {
       nowMs: wallMs,
       send: (to, message) => this.send(to, message),
       quotas: this.quotas,
-      isAllowed: (job, units) => this.quotas.hasRoom(job, units, this.divisions.claimsOf(job)),
+      isAllowed: (job, units) => this.isAllowed(job, units),
       jobBegan: ({ jobId, quota }) => {
         this.quotas.jobBegan(jobId, quota);
         this.tellLimits();
@@ -187,6 +192,7 @@ export class HeadRuntime implements Host {
       if (this.quotas.version !== this.quotaVersion) {
         this.quotaVersion = this.quotas.version;
         this.actors.quotasChanged();
+        this.groups.host.quotasChanged();
       }
       this.actors.place();
     }, DIVIDE_MS);
@@ -334,6 +340,11 @@ export class HeadRuntime implements Host {
     for (const nodeId of to) this.send(nodeId, this.heads.message);
   }
 
+  /** By the quota of the job, beside what its tasks have. */
+  private isAllowed(job: JobId, units: ResourceUnits): boolean {
+    return this.quotas.hasRoom(job, units, this.divisions.claimsOf(job));
+  }
+
   private tellLimits(): void {
     const jobs = this.quotas.limited();
     const told = JSON.stringify(jobs.map((job) => [job, this.quotas.of(job)]));
@@ -465,4 +476,10 @@ function nodeCalled(members: Iterable<Member>, called: string): Member {
   throw new NodeNotFoundError(
     dead ? `node "${called}" is dead already` : `no node is called "${called}"; those that live: ${names || "none"}`,
   );
+}
+
+function sumOf(bundles: readonly { readonly units: ResourceUnits }[]): ResourceUnits {
+  const sum: Record<string, number> = {};
+  for (const { units } of bundles) for (const name in units) sum[name] = (sum[name] ?? 0) + (units[name] ?? 0);
+  return sum;
 }

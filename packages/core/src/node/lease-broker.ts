@@ -182,6 +182,12 @@ export class LeaseBroker {
     const shapes = this.asks.get(client);
     if (notice.t === "lease-granted") {
       const ask = shapes?.get(notice.shape);
+      if (ask && isTooMuch(ask)) {
+        this.effects.returnHere(client, notice.leaseId, false);
+        this.part(ask, this.here).wanted = undefined;
+        this.settle(ask);
+        return;
+      }
       if (ask) this.part(ask, this.here).held.add(notice.leaseId);
     } else if (isAnEnd(notice)) {
       this.endedHere(client, notice.leaseId);
@@ -305,8 +311,10 @@ export class LeaseBroker {
     switch (notice.t) {
       case "lease-granted": {
         const ask = this.asks.get(client)?.get(notice.shape);
-        if (!ask) {
+        if (!ask || isTooMuch(ask)) {
           this.effects.toNode(node, { t: "lease-give-back", client, leaseId: notice.leaseId, retire: false });
+          if (ask) this.part(ask, node).wanted = undefined;
+          if (ask) this.settle(ask);
           return;
         }
         const id = this.nextId++ as LeaseId;
@@ -391,12 +399,12 @@ export class LeaseBroker {
     }
   }
 
-  /** No more in all than is wanted: first what is not granted is taken back, and elsewhere before here. */
+  /** No more in all than is wanted, or allowed: first what is not granted is taken back, and elsewhere before here. */
   private trim(ask: Ask, targets: Map<NodeId, number>): void {
     for (const [node, { held }] of ask.parts) {
       if (held.size > (targets.get(node) ?? 0)) targets.set(node, held.size);
     }
-    let surplus = [...targets.values()].reduce((a, b) => a + b, 0) - ask.wanted;
+    let surplus = sum(targets) - Math.min(ask.wanted, allowedOf(ask));
     const order = [...targets.keys()].sort((a, b) => Number(a === this.here) - Number(b === this.here));
     for (const isHeldToo of [false, true]) {
       for (const node of order) {
@@ -472,6 +480,16 @@ export class LeaseBroker {
     return foreign;
   }
 }
+
+const sum = (numbers: ReadonlyMap<unknown, number>): number => [...numbers.values()].reduce((a, b) => a + b, 0);
+
+/** By the quota of its job. */
+const allowedOf = ({ isLimited, division }: Ask): number =>
+  isLimited && division ? sum(division) : Number.POSITIVE_INFINITY;
+
+/** It has as much as it is allowed: it was granted when that was more. */
+const isTooMuch = (ask: Ask): boolean =>
+  [...ask.parts.values()].reduce((held, part) => held + part.held.size, 0) >= allowedOf(ask);
 
 const isAnEnd = (notice: LeaseNotice): notice is LeaseLost | LeaseReclaimed =>
   notice.t === "lease-lost" || notice.t === "lease-reclaimed";

@@ -462,3 +462,30 @@ describe("what runs in a group", () => {
     expect(engine.bundlesFor("g", 0, {})).toMatchObject({ code: "GROUP_REMOVED" });
   });
 });
+
+test("a group waits for the quota of its job, counts for it from the first order to the last return, and says so", () => {
+  const charged: string[] = [];
+  let isAllowed = false;
+  const quotas = {
+    allows: () => isAllowed,
+    charge: ({ groupId }: { readonly groupId: string }, count: number) => void charged.push(`${groupId} ${count}`),
+    describe: () => "Its job may use no more.",
+  };
+  const world = new GroupWorld([{ cpu: 2 }, { cpu: 2 }], { quotas });
+  expect(brief(create(world, "g", [{ cpu: 2 }, { cpu: 2 }]))).toEqual([]);
+  expect(world.engine.explain("g", 0)?.sentences).toEqual(["Its job may use no more."]);
+  // It keeps no room for what it may not have.
+  world.nowMs = 60_000;
+  expect(world.send({ kind: "tick" })).toEqual([]);
+  isAllowed = true;
+  expect(brief(world.send({ kind: "quotas-changed" }))).toEqual(["prepare-bundles n1", "prepare-bundles n2"]);
+  expect(charged).toEqual(["g 1"]);
+  isAllowed = false;
+  for (let round = 0; round < 2; round++) for (const name of ["n1", "n2"]) answer(world, name);
+  expect(world.ready.has("g")).toBe(true);
+  world.send({ kind: "group-removed", groupId: "g" });
+  answer(world, "n1");
+  expect(charged).toEqual(["g 1"]);
+  answer(world, "n2");
+  expect(charged).toEqual(["g 1", "g -1"]);
+});

@@ -39,6 +39,17 @@ export interface GroupEngineOptions {
   readonly infeasibleTimeoutMs: number;
   /** Above all attempts of engines before this one: attempts of an earlier leader are known by their lower numbers. */
   readonly firstAttempt: number;
+  /** Left out: jobs have none. */
+  readonly quotas?: GroupQuotas;
+}
+
+/** What the job of a group may have. */
+export interface GroupQuotas {
+  allows(spec: GroupSpec): boolean;
+  /** It has all its bundles from now on, or none any more. */
+  charge(spec: GroupSpec, count: 1 | -1): void;
+  /** Words for one that is not allowed. */
+  describe(spec: GroupSpec): string;
 }
 
 /** What something that runs in a group is told. */
@@ -156,7 +167,9 @@ export class GroupEngine {
     const group = this.table.groups.get(groupId);
     if (!group) return undefined;
     const { view, table, earmark } = this;
-    return explainGroup({ view, group, ahead: table.waiting.indexOf(group), earmark, nowMs });
+    const explained = explainGroup({ view, group, ahead: table.waiting.indexOf(group), earmark, nowMs });
+    const quota = group.isOverQuota && this.options.quotas?.describe(group.spec);
+    return quota ? { ...explained, sentences: [quota], considered: [] } : explained;
   }
 
   // ── events ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -190,6 +203,9 @@ export class GroupEngine {
       case "node-draining":
         for (const group of table.at(event.nodeId))
           if (!group.isRemoving && group.underWay === 0) this.wait(group, nowMs);
+        return;
+      case "quotas-changed":
+        this.nextRound();
         return;
       case "view-changed":
       case "tick":
@@ -233,7 +249,7 @@ export class GroupEngine {
     for (const { attempt, nodeId, indexes } of record.reservations) {
       this.nextAttempt = Math.max(this.nextAttempt, attempt + 1);
       const of = { number: attempt, nodes: record.reservations.length, unprepared: 0 };
-      this.table.reserve(group, { attempt: of, nodeId, indexes, phase: "committing", holds: [] });
+      this.reserve(group, { attempt: of, nodeId, indexes, phase: "committing", holds: [] });
       out.push({ kind: "commit-bundles", groupId: record.spec.groupId, attempt, nodeId });
     }
     if (group.underWay === 0) this.wait(group, nowMs);
@@ -383,9 +399,15 @@ export class GroupEngine {
     }
   }
 
+  private reserve(group: Group, reservation: Reservation): void {
+    if (group.reservations.size === 0) this.options.quotas?.charge(group.spec, 1);
+    this.table.reserve(group, reservation);
+  }
+
   private drop(group: Group, reservation: Reservation): void {
     for (const hold of reservation.holds) this.view.release(hold);
     this.table.drop(group, reservation);
+    if (group.reservations.size === 0) this.options.quotas?.charge(group.spec, -1);
   }
 
   private lose(group: Group, nodeId: NodeId, nowMs: number, out: GroupCommand[]): void {
@@ -465,6 +487,11 @@ export class GroupEngine {
         this.isDirty = true;
         continue;
       }
+      group.isOverQuota = group.reservations.size === 0 && this.options.quotas?.allows(group.spec) === false;
+      if (group.isOverQuota) {
+        group.triedInRound = round;
+        continue;
+      }
       const isLikeFailed = group.signature !== undefined && failed.has(group.signature) && isPlain(group);
       const placing = isLikeFailed ? undefined : placeNow(view, group, earmark);
       if (placing?.plan) {
@@ -514,7 +541,7 @@ export class GroupEngine {
       const kinds = kindsOf(list.flatMap((index) => bundles[index] ?? []));
       const holds = node ? kinds.map((kind) => this.view.hold(node, kind.units, kind.indexes.length)) : [];
       const reservation: Reservation = { attempt: of, nodeId, indexes: list, phase: "preparing", holds };
-      this.table.reserve(group, reservation);
+      this.reserve(group, reservation);
       out.push(this.orderToPrepare(group, reservation));
     }
   }
@@ -532,7 +559,9 @@ export class GroupEngine {
   private beginEarmark(nowMs: number, out: GroupCommand[]): void {
     if (nowMs < this.earmarkLookMs) return;
     this.earmarkLookMs = nowMs + REVIEW_MS;
-    const first = this.table.waiting.find((group) => !group.infeasible && this.earmark.mayBegin(group, nowMs));
+    const first = this.table.waiting.find(
+      (group) => !group.infeasible && !group.isOverQuota && this.earmark.mayBegin(group, nowMs),
+    );
     if (!first) return;
     const { indexes, plan } = placeWithoutLeases(this.view, first);
     if (!plan) {

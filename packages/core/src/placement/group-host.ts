@@ -14,7 +14,7 @@ import type { GroupRequest } from "../wire/queries.ts";
 import { freeOf, slots } from "./amounts.ts";
 import { type BundleAt, BundleRooms } from "./bundle-rooms.ts";
 import type { ClusterView } from "./cluster-view.ts";
-import { GroupEngine } from "./group-engine.ts";
+import { GroupEngine, type GroupQuotas } from "./group-engine.ts";
 import type { GroupCommand, GroupEvent, GroupId, GroupRecord, GroupSpec } from "./group-protocol.ts";
 import { GroupRecords } from "./group-records.ts";
 import { parseSelector } from "./labels.ts";
@@ -93,11 +93,12 @@ export class GroupHost {
   private isStepping = false;
   private retriedAtMs = 0;
 
-  constructor(view: ClusterView, epoch: number, effects: GroupHostEffects) {
+  constructor(view: ClusterView, epoch: number, effects: GroupHostEffects, quotas?: GroupQuotas) {
     this.effects = effects;
     this.engine = new GroupEngine(view, {
       infeasibleTimeoutMs: INFEASIBLE_MS,
       firstAttempt: epoch * ATTEMPTS_PER_EPOCH + 1,
+      ...(quotas && { quotas }),
     });
     const { persist, news } = effects;
     this.records = new GroupRecords({
@@ -288,6 +289,10 @@ export class GroupHost {
 
   nodeDraining(nodeId: NodeId): void {
     this.feed({ kind: "node-draining", nodeId });
+  }
+
+  quotasChanged(): void {
+    if (this.requests.size > 0) this.feed({ kind: "quotas-changed" });
   }
 
   /** Nothing is known of any group, and nothing waits for one. */

@@ -64,6 +64,8 @@ export type GroupEvent =
   | { readonly kind: "node-died"; readonly nodeId: NodeId }
   /** Its bundles move to other nodes, if they can. */
   | { readonly kind: "node-draining"; readonly nodeId: NodeId }
+  /** Jobs may have more than before. */
+  | { readonly kind: "quotas-changed" }
   /** The view was changed: something may fit now. */
   | { readonly kind: "view-changed" }
   | { readonly kind: "tick" };

@@ -38,6 +38,8 @@ export interface Group {
   /** How many are neither committed nor going back. */
   underWay: number;
   isRemoving: boolean;
+  /** It waits for the quota of its job. */
+  isOverQuota: boolean;
   /** Every bundle had its place at some time since it was last told that it lost one. */
   isReady: boolean;
   /** Since when it waits for room; also while an attempt is under way, which may fail. */
@@ -70,6 +72,7 @@ export function newGroup(spec: GroupSpec, createdMs: number, number: number): Gr
     onNode: new Map(),
     underWay: 0,
     isRemoving: false,
+    isOverQuota: false,
     isReady: false,
     waitingSinceMs: undefined,
     decidedAtVersion: undefined,

@@ -4,7 +4,7 @@ export { type Explained, explainNow, explainPacked, explainShortly, sentenceOf, 
 export type { GangStrategy } from "./gang.ts";
 export type { Bundle } from "./gang-kinds.ts";
 export { GroupDivider, type GroupDivision } from "./group-divider.ts";
-export { type BundleAnswer, GroupEngine, type GroupEngineOptions } from "./group-engine.ts";
+export { type BundleAnswer, GroupEngine, type GroupEngineOptions, type GroupQuotas } from "./group-engine.ts";
 export { GroupHost, type GroupHostEffects, type GroupPlaces, type GroupRoom } from "./group-host.ts";
 export type { GroupCommand, GroupEvent, GroupId, GroupRecord, GroupSpec } from "./group-protocol.ts";
 export { answerGroupQuery, isAboutGroups } from "./group-queries.ts";

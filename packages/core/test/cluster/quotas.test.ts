@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Context, explain, get, nodes, type ObjectRef, remote } from "../../src/api/mod.ts";
+import { type Context, explain, get, nodes, type ObjectRef, placementGroup, remote } from "../../src/api/mod.ts";
 import { newNodeId } from "../../src/base/ids.ts";
 import { toUnits } from "../../src/base/resources.ts";
 import { WIRE_VERSION } from "../../src/base/wire-version.ts";
@@ -99,6 +99,33 @@ test("what waits for the quota says so, also for an actor; what wants nothing of
   writeFileSync(join(files, "end"), "");
   await get([...held, fourth]);
   expect(await get(call)).toBe(1);
+});
+
+test("also while two kinds of tasks change places", async () => {
+  const files = place("kinds");
+  const other = count.options({ priority: -1 });
+  const refs = Array.from({ length: 30 }, (_, at) => (Math.floor(at / 5) % 2 ? count : other).remote(files, 30));
+  expect(Math.max(...(await get(refs)))).toBe(3);
+});
+
+test("a placement group counts with all its bundles, and what runs in it does not", async () => {
+  const files = place("group");
+  const group = placementGroup([{ cpu: 1 }, { cpu: 1 }]);
+  await get(group.ready());
+  const inGroup = count.options({ schedulingStrategy: { placementGroup: group } });
+  const most = await get([
+    ...Array.from({ length: 6 }, () => count.remote(files, 60)),
+    ...Array.from({ length: 2 }, () => inGroup.remote(place(`in ${Math.random()}`), 60)),
+  ]);
+  expect(Math.max(...most.slice(0, 6))).toBe(1);
+  const second = placementGroup([{ cpu: 2 }]);
+  await eventually(
+    async () => /may use at most \{ cpu: 3 \} of the cluster/.test((await explain(second)).sentences.join(" ")),
+    "it waits for the quota",
+  );
+  await group.remove();
+  await get(second.ready());
+  await second.remove();
 });
 
 test("a task that waits for others gives what it has back to them", async () => {
