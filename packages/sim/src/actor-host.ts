@@ -1,5 +1,5 @@
 /** The actors of one worker: made, called one call at a time, stopped. */
-import { type ActorId, nodeTag, type ObjectKey, storedNameKey, storedNameTag } from "../../core/src/base/mod.ts";
+import { type ActorId, nodeTag, type ObjectKey } from "../../core/src/base/mod.ts";
 import type { ActorStart, ActorStop, FromNode } from "../../core/src/wire/mod.ts";
 import { packFailure } from "../../core/src/wire/mod.ts";
 import type { Item, SimWorker } from "./worker.ts";
@@ -50,11 +50,7 @@ export class ActorHost {
     process.engine.objects.holds.receive(held);
     // One of which control did not write that it had ended may be made once more, for nobody.
     for (const dep of world.isHandled(start.actorId) ? start.spec.deps : []) {
-      if (
-        dep.at === "stored" &&
-        !world.lostTags.has(storedNameTag(dep.name)) &&
-        !world.store.isLive(storedNameKey(dep.name))
-      ) {
+      if (dep.at === "stored" && !world.lostTags.has(dep.home) && world.stored.isFreed(dep.name)) {
         world.fail("a held object is never freed", `argument ${dep.name} of actor ${start.actorId}`);
       }
     }
@@ -113,6 +109,8 @@ export class ActorHost {
     const caller = item.link.owner;
     const handle = `${caller.id} ${item.plan.handle}`;
     const last = lastFrom.get(handle);
+    // It was sent back for the sake of a lost argument, and others have gone past it meanwhile.
+    if (this.worker.world.sentBack.has(`${caller.id} ${item.seq}`)) return;
     lastFrom.set(handle, item);
     if (last === undefined || last.seq < item.seq) return;
     const detail = `${caller.id} ${item.seq} comes to ${start.actorId} after ${last.seq}`;

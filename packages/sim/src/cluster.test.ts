@@ -7,18 +7,18 @@ const nodes = 4;
 const steps = 250;
 const freshSeed = Math.floor(Math.random() * 2 ** 31);
 
-test("the same seed gives the same run of a cluster, event by event", { timeout: 60_000 }, () => {
-  const once = simulate({ seed: 3, steps, nodes });
+test("the same seed gives the same run of a cluster, event by event", { timeout: 60_000 }, async () => {
+  const once = await simulate({ seed: 3, steps, nodes });
   expect(once.trace).toMatch(/^[0-9a-f]{16}$/);
-  expect(simulate({ seed: 3, steps, nodes })).toEqual(once);
-  expect(simulate({ seed: 4, steps, nodes }).trace).not.toBe(once.trace);
+  expect(await simulate({ seed: 3, steps, nodes })).toEqual(once);
+  expect((await simulate({ seed: 4, steps, nodes })).trace).not.toBe(once.trace);
 });
 
-test("every invariant holds over many runs, in which everything fails that can", { timeout: 120_000 }, () => {
+test("every invariant holds over many runs, in which everything fails that can", { timeout: 120_000 }, async () => {
   const faults = new Map<string, number>();
   let groups = 0;
   for (let seed = 1; seed <= 25; seed++) {
-    const result = simulate({ seed, steps, nodes });
+    const result = await simulate({ seed, steps, nodes });
     for (const [kind, count] of Object.entries(result.faults)) faults.set(kind, (faults.get(kind) ?? 0) + count);
     groups += result.groups;
   }
@@ -26,12 +26,14 @@ test("every invariant holds over many runs, in which everything fails that can",
     "connection to control reset",
     "control crashed",
     "control stopped",
+    "disk of a store full",
     "disk of control full",
     "disk of control full while a node is cut off, and control crashes",
     "machine lost",
     "node added",
     "node cut off from all",
     "node cut off from control",
+    "node drained",
     "node slow",
     "node stopped",
     "nodes cut off from each other",
@@ -39,21 +41,21 @@ test("every invariant holds over many runs, in which everything fails that can",
   expect(groups).toBeGreaterThan(100);
 });
 
-test(`and for seeds that are new in each run: ${freshSeed} to ${freshSeed + 9}`, { timeout: 120_000 }, () => {
-  for (let seed = freshSeed; seed < freshSeed + 10; seed++) simulate({ seed, steps, nodes });
+test(`and for seeds that are new in each run: ${freshSeed} to ${freshSeed + 9}`, { timeout: 120_000 }, async () => {
+  for (let seed = freshSeed; seed < freshSeed + 10; seed++) await simulate({ seed, steps, nodes });
 });
 
-test("seeds that once found a bug find none", { timeout: 120_000 }, () => {
+test("seeds that once found a bug find none", { timeout: 120_000 }, async () => {
   const seeds = PLANTED.flatMap(({ foundBy }) => foundBy ?? []);
   expect(seeds.length).toBeGreaterThan(0);
-  for (const seed of seeds) simulate({ seed, steps, nodes });
+  for (const seed of seeds) await simulate({ seed, steps, nodes });
 });
 
-test("a run that breaks an invariant tells who did what, last of all what broke it", () => {
-  const error = (() => {
+test("a run that breaks an invariant tells who did what, last of all what broke it", async () => {
+  const error = await (async () => {
     try {
       // Long before everything can have ended.
-      simulate({ seed: 1, steps, nodes, endingMs: 1 });
+      await simulate({ seed: 1, steps, nodes, endingMs: 1 });
     } catch (thrown) {
       return thrown;
     }

@@ -8,6 +8,7 @@ const FAULT_MS = 400;
 /** A short one is a pause for everybody; a long one is a death. */
 const SHORT_MS = 3_000;
 const LONG_MS = 6_000;
+const DRAIN_MS = 20_000;
 
 export class Faults {
   /** How often each kind was brought about. */
@@ -40,7 +41,8 @@ export class Faults {
     const other = prng.chance(0.1) ? prng.pick(this.living()) : undefined;
     if (other) id = nodeTag(other.nodeId) + id.slice(8);
     const total = { cpu: prng.between(2, 4) * 10_000, slot: 20_000 };
-    const node = new SimNode(world, { name, nodeId: id as NodeId, machine, isClustered: true, total });
+    const storePages = prng.between(16, 120);
+    const node = new SimNode(world, { name, nodeId: id as NodeId, machine, isClustered: true, total, storePages });
     world.note(name, `starts on ${machine}`);
     node.onExpelled = () => this.startLater(machine);
     return node;
@@ -94,6 +96,10 @@ export class Faults {
       this.mendLater(() => {
         for (const { place } of [...world.nodes.values(), head]) network.heal(machine, place.machine);
       });
+    } else if (roll < 53) {
+      if (!head.life.isAlive || head.place.isPaused || this.living().length < 3) return;
+      this.count("node drained");
+      head.life.drain(node.nodeId, prng.float() * DRAIN_MS);
     } else if (roll < 60) {
       this.count("connection to control reset");
       node.cluster?.reset();
@@ -128,7 +134,14 @@ export class Faults {
         head.disk.isFull = false;
         network.heal(machine, head.place.machine);
       });
-    } else if (roll < 90) {
+    } else if (roll < 86) {
+      if (node.store.isDiskFull) return;
+      this.count("disk of a store full");
+      node.store.isDiskFull = true;
+      this.mendLater(() => {
+        node.store.isDiskFull = false;
+      });
+    } else if (roll < 91) {
       if (node.place.slowness > 1) return;
       this.count("node slow");
       node.place.slowness = prng.between(5, 40);

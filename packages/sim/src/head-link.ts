@@ -140,8 +140,10 @@ export class HeadLink {
       case "leases-divided":
         node.broker.divided(message);
         return;
-      case "known-heads":
       case "node-drain":
+        node.drains(message.deadlineMs);
+        return;
+      case "known-heads":
       case "answer":
       case "query":
       case "prepare-bundles":

@@ -122,6 +122,7 @@ export class HeadLife {
       view: this.divisions.view,
       groups: NO_GROUPS(this.divisions.view, epoch),
       nowMs: () => world.clock.nowMs,
+      later: (ms, run) => world.clock.schedule(ms, () => this.isAlive && run()),
       send: (to, message) => this.send(to, message),
       quotas: new Quotas(),
       isAllowed: () => true,
@@ -169,6 +170,12 @@ export class HeadLife {
       this.actors.place();
     });
     this.each(GROUP_TICK_MS, () => this.feed({ kind: "tick" }));
+  }
+
+  /** As somebody asks for it. */
+  drain(nodeId: NodeId, deadlineMs: number): void {
+    this.members.drain(nodeId, deadlineMs);
+    this.actors.nodeDrains(nodeId, deadlineMs);
   }
 
   restore(entries: readonly { readonly key: string; readonly value: Uint8Array }[]): void {
@@ -308,12 +315,16 @@ export class HeadLife {
     });
   }
 
-  private see({ description, use }: Member): void {
+  private see({ description, state, use }: Member): void {
     const { nodeId, name, total, labels, objectStoreBytes: capacityBytes } = description;
     const { view } = this.divisions;
     const store = { usedBytes: 0, capacityBytes };
     if (!view.node(nodeId)) view.apply({ kind: "node-joined", nodeId, name, total, labels, store });
     view.apply({ kind: "node-reported", nodeId, free: use.available, store });
+    if (state === "draining" && view.node(nodeId)?.state.status !== "draining") {
+      view.apply({ kind: "node-draining", nodeId });
+      this.feed({ kind: "node-draining", nodeId });
+    }
     this.feed({ kind: "view-changed" });
   }
 

@@ -12,6 +12,7 @@ const USAGE = `Usage: npm run sim -- [options]
   --steps N          things that programs do in each run
   --planted [WORD]   shows for each planted bug (whose name contains the word) how many seeds it takes to find it
   --plant NAME       puts that bug in, for this run
+  --broadcast N      brings an object of 512 MiB to N nodes that ask for it at once, over links of several kinds
   --replay FILE      replays what an engine was told in a real run (MOBULA_RECORD=folder), and compares what it does
   --verbose          prints what each run was like
 `;
@@ -25,6 +26,7 @@ const { values } = parseArgs({
     planted: { type: "boolean" },
     plant: { type: "string" },
     replay: { type: "string", multiple: true },
+    broadcast: { type: "string" },
     verbose: { type: "boolean" },
     help: { type: "boolean", short: "h" },
   },
@@ -52,7 +54,7 @@ async function runSeeds(planted: Planted | undefined): Promise<boolean> {
   let failures = 0;
   for (let seed = first; seed < first + seeds; seed++) {
     try {
-      const result = simulate({ seed, steps, ...(nodes > 0 && { nodes }) });
+      const result = await simulate({ seed, steps, ...(nodes > 0 && { nodes }) });
       if (values.verbose || seeds === 1) console.log(JSON.stringify(result));
     } catch (error) {
       if (!(error instanceof SimulationFailure)) throw error;
@@ -103,6 +105,18 @@ async function replayAll(paths: readonly string[]): Promise<boolean> {
   return true;
 }
 
+async function showBroadcast(nodes: number): Promise<void> {
+  const { broadcast, LINKS } = await import("./broadcast.ts");
+  const bytes = 512 * 2 ** 20;
+  for (const link of LINKS) {
+    const one = await broadcast({ ...link, bytes, nodes: 1 });
+    const all = await broadcast({ ...link, bytes, nodes });
+    const times = `${one.toFixed()} ms to one, ${all.toFixed()} ms to ${nodes}: ${(all / one).toFixed(2)}`;
+    console.log(`${(link.bytesPerSecond * 8) / 1e9} Gbit/s, ${link.latencyMs} ms one way: ${times}`);
+  }
+}
+
 if (values.help) process.stdout.write(USAGE);
 else if (values.replay) await replayAll(values.replay);
+else if (values.broadcast) await showBroadcast(number("broadcast", values.broadcast, 1));
 else process.exitCode = (values.planted ? showPlanted() : await runSeeds(planted)) ? 0 : 1;

@@ -8,7 +8,7 @@ import {
   objectKey,
   type ProcessId,
   type ResourceUnits,
-  storedNameKey,
+  type StoredName,
   type WorkerId,
 } from "../../core/src/base/mod.ts";
 import { specKeys } from "../../core/src/control/actor-record.ts";
@@ -22,13 +22,18 @@ import {
   holderOf,
   type Router,
 } from "../../core/src/control/mod.ts";
+import { storeRooms } from "../../core/src/head/store-rooms.ts";
 import { type ActorOrder, ClusterActors } from "../../core/src/node/cluster-actors.ts";
+import { Drain } from "../../core/src/node/drain.ts";
 import { LeaseBroker, type LeaseNotice } from "../../core/src/node/lease-broker.ts";
 import { Neighbours } from "../../core/src/node/neighbours.ts";
+import { NodeObjects } from "../../core/src/node/objects.ts";
 import { ProcessWatch } from "../../core/src/node/process-watch.ts";
 import { adopt, Copies, cancelUnheld, saysWhoDelivers } from "../../core/src/owner/mod.ts";
+import type { StoreRoom } from "../../core/src/pull/mod.ts";
 import { LeaseEngine, type SchedulerCommand, type SchedulerEvent } from "../../core/src/scheduler/mod.ts";
 import type {
+  AboutCopies,
   ActorWorkerRequest,
   BetweenHomes,
   BetweenNodes,
@@ -37,12 +42,21 @@ import type {
   NodeStanding,
   NodeUse,
 } from "../../core/src/wire/cluster-messages.ts";
-import type { FromNode, TaskHandover, ToNode, WorkerAddress, WorkerDeath } from "../../core/src/wire/mod.ts";
+import type {
+  FromNode,
+  StorePinned,
+  TaskHandover,
+  ToNode,
+  WorkerAddress,
+  WorkerDeath,
+} from "../../core/src/wire/mod.ts";
+import { SimBulk } from "./bulk.ts";
 import { BUNDLE_RESOURCE, SimBundles } from "./bundles.ts";
 import { HeadLink } from "./head-link.ts";
 import type { Place } from "./network.ts";
 import { NodeLinks } from "./node-links.ts";
 import { SimProcess } from "./process.ts";
+import { PAGE_BYTES, SimStore } from "./store.ts";
 import { SimWorker } from "./worker.ts";
 import type { World } from "./world.ts";
 
@@ -52,6 +66,7 @@ const TICK_MS = 50;
 const PACK_BELOW = 0.5;
 /** Of demands that take nothing. */
 const PACKED_MAX = 64;
+const STORE_PAGES = 200;
 
 interface Granted {
   readonly workerId: WorkerId;
@@ -68,6 +83,8 @@ export interface SimNodeOptions {
   /** One of several. */
   readonly isClustered: boolean;
   readonly total?: ResourceUnits;
+  /** Of its store. */
+  readonly storePages?: number;
 }
 
 export class SimNode {
@@ -79,6 +96,9 @@ export class SimNode {
   readonly router: Router;
   readonly links: NodeLinks;
   readonly bundles: SimBundles;
+  readonly store: SimStore;
+  readonly bulk: SimBulk;
+  private readonly ownObjects: NodeObjects;
   cluster: HeadLink | undefined;
   /** In a cluster, whose control has the say over actors. */
   private readonly clusterActors: ClusterActors | undefined;
@@ -94,6 +114,24 @@ export class SimNode {
     send: (to, message) => this.sendHere(to, message),
     later: (ms, run) => this.laterUnless(ms, run),
   });
+  private readonly drain = new Drain({
+    steps: [
+      {
+        what: "tasks and actors",
+        begin: () => {
+          this.step({ kind: "drain-began" });
+          this.broker.drain();
+        },
+        isDone: () => this.leases.isQuiet,
+      },
+      { what: "objects", isDone: () => this.leases.isQuiet && this.objects.moveOff([]) },
+      { what: "drivers", isDone: () => !this.processesHere().some(({ isDriver }) => isDriver) },
+    ],
+    end: () => this.leave(),
+    log: (message) => this.world.note(this.place.name, message),
+    later: (ms, run) => this.laterUnless(ms, run),
+  });
+  private drainsUntilMs = Number.POSITIVE_INFINITY;
   private readonly resumed: (() => void)[] = [];
   private readonly events: SchedulerEvent[] = [];
   private isStepping = false;
@@ -120,7 +158,7 @@ export class SimNode {
     world.nodes.set(this.nodeId, this);
     this.links = new NodeLinks(this);
     this.bundles = new SimBundles(this.nodeId, BUNDLES, () => world.prng.chance(0.1));
-    const { clock, prng, store } = world;
+    const { clock, prng } = world;
     this.leases = new LeaseEngine({
       total: this.total,
       gpuIds: [],
@@ -168,6 +206,7 @@ export class SimNode {
         if (node) this.links.know(node);
         if (node) this.broker.nodeDied(node.nodeId, node.name);
         this.router.homeDied(tag);
+        this.objects.nodeDied(tag);
       },
     });
     this.broker = new LeaseBroker(this.nodeId, {
@@ -194,9 +233,7 @@ export class SimNode {
         requestActorWorker: (request) => this.requestActorWorker(request),
         releaseActorWorker: (requestId) => this.releaseActorWorker(requestId),
         killWorker: (workerId, intended) => this.kill(workerId, intended),
-        freeStored: (names) => {
-          for (const name of names) store.free(storedNameKey(name));
-        },
+        freeStored: (names) => this.free(names),
         persist: (_changes, done) => this.later(world.delayMs(), () => done(undefined)),
       },
       {
@@ -205,8 +242,57 @@ export class SimNode {
         ...(options.isClustered && { cluster: { ...home, elsewhere: this.router.holdsElsewhere } }),
       },
     );
+    const self = (here + "0".repeat(16)) as ProcessId;
+    const capacityBytes = (options.storePages ?? STORE_PAGES) * PAGE_BYTES;
+    this.store = new SimStore(this, { self, capacityBytes, spillBytesMax: capacityBytes });
+    this.bulk = new SimBulk(this);
+    this.ownObjects = new NodeObjects({
+      ...{ nodeId: this.nodeId, self, store: this.store, capacityBytes, links: this.bulk },
+      onPinned: (process, pinned) => this.pinned(process, pinned),
+      published: () => [],
+      onOrphans: () => {
+        throw new RangeError("no orphans are told of here");
+      },
+      send: (to, message) => this.neighbours.toHome(to, message),
+      isDead: (tag) => this.neighbours.isDead(tag),
+      resolve: (home) => this.neighbours.resolve(home),
+      keeper: (besides) => this.keeper(besides),
+      mayKeep: (tag) => (tag === here ? !this.drain.hasBegun : this.neighbours.get(tag)?.state === "alive"),
+      findRooms: () => this.findRooms(),
+      later: (ms, run) => this.laterUnless(ms, run),
+      onCopied() {},
+      onMoved: () => this.drain.look(),
+      offer: () => Promise.reject(new Error("all of these can be dialled")),
+      nowMs: () => clock.nowMs,
+      sleep: (ms, signal) => this.sleep(ms, signal),
+      log() {},
+    });
     if (options.isClustered) this.cluster = new HeadLink(this);
     this.tick();
+  }
+
+  /** What control answers, if it does. */
+  private findRooms(): Promise<readonly StoreRoom[]> {
+    const { world, nodeId, place } = this;
+    return new Promise((resolve) => {
+      this.later(2 * world.delayMs(), () => {
+        const { life, place: there } = world.head ?? {};
+        const isReached = life?.isAlive && !world.network.isCut(place.machine, there?.machine ?? "");
+        world.wake();
+        const rooms = isReached ? storeRooms(life.members.all(), nodeId, () => world.prng.float()) : [];
+        resolve(rooms.map(({ nodeId: id, ...room }) => ({ node: nodeTag(id), ...room })));
+      });
+    });
+  }
+
+  private sleep(ms: number, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.later(ms, () => {
+        this.world.wake();
+        resolve();
+      });
+      signal.addEventListener("abort", () => reject(signal.reason as Error));
+    });
   }
 
   /** Later, unless the node is no more by then; when it is stopped, when it goes on. */
@@ -241,14 +327,14 @@ export class SimNode {
       address: this.options.name,
       total: { ...this.total, [BUNDLE_RESOURCE]: BUNDLES },
       labels: {},
-      objectStoreBytes: 1_000_000,
+      objectStoreBytes: (this.options.storePages ?? STORE_PAGES) * PAGE_BYTES,
     };
   }
 
   get use(): NodeUse {
     return {
       available: { ...this.leases.pool.available(), [BUNDLE_RESOURCE]: this.bundles.free },
-      storeUsedBytes: 0,
+      storeUsedBytes: this.store.usedBytes(),
       storeSpilledBytes: 0,
       events: { keptBytes: 0, droppedBatches: 0 },
     };
@@ -355,9 +441,43 @@ export class SimNode {
         this.router.fromHome(nodeTag(from), message);
         return;
       default:
-        // Of copies: this store makes none.
-        return;
+        // Nothing else is said here.
+        this.objects.hear(nodeTag(from), message as AboutCopies);
     }
+  }
+
+  // ── objects ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** What they are told may settle promises. */
+  get objects(): NodeObjects {
+    this.world.wake();
+    return this.ownObjects;
+  }
+
+  /** As far as this node knows. */
+  neighbour(tag: string): SimNode | undefined {
+    const known = this.neighbours.get(tag);
+    return known && this.world.nodes.get(known.nodeId);
+  }
+
+  has(name: StoredName): boolean {
+    return this.ownObjects.has(name);
+  }
+
+  copiesOf(name: StoredName): number {
+    return this.ownObjects.copiesOf(name).length;
+  }
+
+  private free(names: readonly StoredName[]): void {
+    this.world.stored.freed(names);
+    this.objects.free(names);
+  }
+
+  private pinned(process: ProcessId, pinned: StorePinned): void {
+    const { error, name } = pinned;
+    if (error?.code === "INTERNAL") this.world.failure ??= new Error(error.message);
+    if (error?.code === "OBJECT_LOST") this.world.stored.notToBeHad(name, this);
+    this.sendHere(process, pinned);
   }
 
   private leaseReturned(clientId: ProcessId, leaseId: LeaseId, retire: boolean): void {
@@ -385,6 +505,35 @@ export class SimNode {
       count = Math.min(count, Math.floor((all - used) / needed), Math.ceil((all * PACK_BELOW - used) / needed));
     }
     return Math.max(0, Math.min(count, PACKED_MAX));
+  }
+
+  // ── drain ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  drains(deadlineMs: number): void {
+    const { world } = this;
+    const endsAtMs = world.clock.nowMs + deadlineMs;
+    this.drainsUntilMs = Math.min(this.drainsUntilMs, endsAtMs);
+    this.drain.begin(deadlineMs, world.clock.nowMs);
+    // One that was stopped meanwhile ends when it goes on.
+    this.later(deadlineMs + 1, () => {
+      if (!this.isOver) world.fail("a drain ends by its deadline", `${this.nodeId} goes on`);
+    });
+  }
+
+  private keeper(besides: ReadonlySet<string>): string | undefined {
+    const here = nodeTag(this.nodeId);
+    if (!besides.has(here) && !this.drain.hasBegun) return here;
+    return [...this.neighbours.all()].find(([tag, { state }]) => state === "alive" && !besides.has(tag))?.[0];
+  }
+
+  /** All is done, or its time is over. */
+  private leave(): void {
+    const isInOrder = this.world.clock.nowMs < this.drainsUntilMs;
+    if (isInOrder) this.world.stored.checkMoved(this);
+    this.world.note(this.place.name, isInOrder ? "leaves" : "leaves what is here");
+    this.cluster?.say({ t: "node-leave" });
+    this.vanish();
+    this.onExpelled("DRAINED");
   }
 
   // ── faults ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -423,7 +572,10 @@ export class SimNode {
 
   private vanish(): void {
     this.isOver = true;
-    this.world.lostTags.add(nodeTag(this.nodeId));
+    // One that was refused for its tag takes nothing with it of the other that has it.
+    const tag = nodeTag(this.nodeId);
+    const isTaken = [...this.world.nodes.values()].some(({ isOver, nodeId }) => !isOver && nodeTag(nodeId) === tag);
+    if (!isTaken) this.world.lostTags.add(tag);
     for (const process of this.world.processes.values()) if (process.node === this) process.vanish();
   }
 
@@ -517,6 +669,7 @@ export class SimNode {
     this.deputies.delete(process.id);
     if (!isRetired) deputy?.turn((engine) => cancelUnheld(engine, (key) => this.control.isHeldBeside(key, deputy.id)));
     if (death === undefined) {
+      this.drain.look();
       this.step({ kind: "client-left", clientId: process.id });
       return;
     }
@@ -530,6 +683,7 @@ export class SimNode {
     this.control.processGone(process, isRetired);
     this.clusterActors?.processGone(process, isRetired);
     this.router.processGone(process, isRetired);
+    this.objects.processGone(process);
     this.broker.clientGone(process);
     this.watch.left(process);
   }
@@ -546,7 +700,6 @@ export class SimNode {
 
   receive(from: SimProcess, message: ToNode): void {
     if (this.isOver) return;
-    const { store } = this.world;
     this.world.note(this.place.name, `hears ${message.t} of ${from.place.name}`, message);
     if (saysWhoDelivers(message)) this.messages.set(from.id, (this.messages.get(from.id) ?? 0) + 1);
     const isHeardOf = message.t === "actor-create" && !this.options.isClustered;
@@ -596,15 +749,13 @@ export class SimNode {
         this.watch.add(from.id, message.processId);
         break;
       case "store-free":
-        for (const name of message.names) store.free(storedNameKey(name));
+        this.free(message.names);
         break;
       case "store-pin":
-        for (const { name } of message.values) {
-          const key = storedNameKey(name);
-          if (!store.isLive(key))
-            this.world.fail("a held object is never freed", `store key ${key}, pinned by ${from.id}`);
-          this.send(from.id, { t: "store-pinned", name, key, offset: 0, size: 100 });
-        }
+        this.objects.pin(from.id, message);
+        break;
+      case "store-unpin":
+        this.store.unpin(from.id, message.keys);
         break;
       default:
         break;
@@ -692,6 +843,7 @@ export class SimNode {
       for (const command of this.leases.step(next, this.world.clock.nowMs)) this.carryOut(command);
     }
     this.isStepping = false;
+    this.drain.look();
     this.cluster?.changed();
   }
 
@@ -754,6 +906,7 @@ export class SimNode {
 
   /** Blocked work lends its CPUs, and may take them back when there are none: then nothing may be granted. */
   private take(key: string, workerId: WorkerId, resources: ResourceUnits, clientId?: ProcessId): void {
+    if (this.drain.hasBegun) this.world.fail("a node that is drained takes no new work", `${key} at ${this.nodeId}`);
     this.granted.set(key, { workerId, resources, clientId, isBlocked: false });
     this.world.note(this.place.name, `grants ${key}`, { workerId, clientId, resources });
     for (const [name, total] of Object.entries(this.total)) {

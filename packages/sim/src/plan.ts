@@ -52,6 +52,10 @@ export const leafPlan = (prng: Prng): Plan => ({
   passesSelf: false,
 });
 
+/** The size of an object: a page at least, and seldom many. */
+export const someBytes = (prng: Prng): number => WORD_BYTES * prng.between(1, prng.chance(0.2) ? 8_192 : 1_024);
+const WORD_BYTES = 4;
+
 export const encodePlan = (plan: Plan): Uint8Array => Buffer.from(JSON.stringify(plan));
 /** Only ever our own bytes. */
 export const decodePlan = (bytes: Uint8Array): Plan => JSON.parse(Buffer.from(bytes).toString()) as Plan;

@@ -115,6 +115,21 @@ export const PLANTED: readonly Planted[] = [
     nodes: CLUSTER,
   },
 
+  {
+    name: "bytes that have not come are passed on to the next node",
+    file: "pull/pulls.ts",
+    code: "    return this.failure ? 0 : this.received();",
+    broken: "    return this.failure ? 0 : this.size;",
+    nodes: CLUSTER,
+  },
+  {
+    name: "copies are left behind when their object is freed",
+    file: "pull/copies.ts",
+    code: "const nodes = new Set([storedNameTag(name), ...(record?.holders.keys() ?? [])]);",
+    broken: "const nodes = new Set([storedNameTag(name)]);",
+    nodes: CLUSTER,
+  },
+
   // ── found ──────────────────────────────────────────────────────────────────────────────────────────────────────────
   {
     name: "a death that could not be written down was acted on, and the next control let the node in again",
@@ -139,8 +154,8 @@ export const PLANTED: readonly Planted[] = [
   {
     name: "an end of an actor that could not be written down was settled all the same: the next control made it again",
     file: "control/actors.ts",
-    code: "if (error && overNodes) unforgotten.push(() => forget(actor, forgotten));",
-    broken: "if (error && names.size < 0) unforgotten.push(() => forget(actor, forgotten));",
+    code: "if (error && overNodes) unforgotten.push(() => forget(actor, keys, forgotten));",
+    broken: "if (error && names.size < 0) unforgotten.push(() => forget(actor, keys, forgotten));",
     nodes: CLUSTER,
     foundBy: [143],
   },
@@ -254,6 +269,14 @@ export const PLANTED: readonly Planted[] = [
     broken: "    this.foreign.delete(leaseId);",
     nodes: CLUSTER,
     foundBy: [11, 647],
+  },
+  {
+    name: "a copy that came while others waited for room went at once: who had waited for it was told that it is lost",
+    file: "store/node-access.ts",
+    code: "callSite, pinned: true, owner, isCopy, isForeign });",
+    broken: "callSite, pinned: false, owner, isCopy, isForeign });",
+    nodes: CLUSTER,
+    foundBy: [26],
   },
   {
     name: "control that was stopped right after it began gave up all nodes",

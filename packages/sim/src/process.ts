@@ -1,5 +1,5 @@
 /** A process with an owner engine: a driver, or a worker. Its connection to the node, its turns, and its death. */
-import { type JobId, nodeTag, type ProcessId, type WorkerId } from "../../core/src/base/mod.ts";
+import { type JobId, nodeTag, type ProcessId, type StoredName, type WorkerId } from "../../core/src/base/mod.ts";
 import {
   DEPUTY_SEQS_FROM,
   type Handover,
@@ -10,7 +10,7 @@ import {
   type TakenLog,
   WatchedLog,
 } from "../../core/src/owner/mod.ts";
-import type { FromNode, ToNode, WorkerAddress } from "../../core/src/wire/mod.ts";
+import type { FromNode, StoredValue, StorePinned, ToNode, WorkerAddress } from "../../core/src/wire/mod.ts";
 import { SimLink } from "./link.ts";
 import { Channel, type Place } from "./network.ts";
 import type { SimNode } from "./node.ts";
@@ -18,6 +18,8 @@ import { Program } from "./program.ts";
 import type { World } from "./world.ts";
 
 const TICK_MS = 10;
+/** How long a value is looked at. */
+const READING_MS = 200;
 /** So small that it is full at times. */
 const LOG_BYTES = 4_096;
 
@@ -32,6 +34,7 @@ export class SimProcess {
   /** A driver's own; workers make no actors in these runs. */
   readonly jobId: JobId;
   readonly deputyOf: SimProcess | undefined;
+  readonly isDriver: boolean;
   /** Whose numbers its objects have. */
   readonly named: ProcessId;
   isAlive = true;
@@ -44,6 +47,9 @@ export class SimProcess {
   private readonly fromNodeChannel: Channel;
   private readonly links = new Map<WorkerId, SimLink>();
   private isTicking = false;
+  /** Stored values that were asked for, and have not come. */
+  readonly awaited = new Map<StoredName, number>();
+  private readonly pins = new Map<StoredName, ((pinned: StorePinned) => void)[]>();
   private readonly logWords: Int32Array;
   private readonly watchedLog: WatchedLog;
 
@@ -60,6 +66,7 @@ export class SimProcess {
     this.node = node;
     this.id = (nodeTag(node.nodeId) + world.prng.hex(12).slice(8)) as ProcessId;
     this.deputyOf = options.deputyOf;
+    this.isDriver = !options.handsOver && !options.deputyOf;
     this.named = options.deputyOf?.id ?? this.id;
     this.jobId = world.prng.hex(4) as JobId;
     this.pid = world.newPid();
@@ -93,13 +100,13 @@ export class SimProcess {
       unlink() {
         // Links stay open, as in the runtime.
       },
-      pin: ({ name, size, home }) => this.toNode({ t: "store-pin", values: [{ name, size, home }] }),
+      pin: (value) => this.askFor(value, false),
       killWorker: (address) => void this.toNodeChannel.send(() => this.node.killAnywhere(address, "cancelled")),
       taskEvent() {},
       value: (seq, value) => this.program.received(seq, value.at === "error" ? value.bytes : undefined, value.nested),
       pinned: (seq, pinned, nested) => {
         this.program.received(seq, undefined, nested);
-        this.toNode({ t: "store-unpin", keys: [pinned.key] });
+        this.unpinLater(pinned);
       },
       ready: (seq) => this.program.ended(seq),
       streamItem() {},
@@ -171,10 +178,71 @@ export class SimProcess {
       if (!this.isAlive) return;
       this.world.note(this.place.name, `hears ${message.t}`, message);
       this.turn((engine) => {
+        if (message.t === "store-pinned") {
+          this.pinned(message);
+          return;
+        }
         if (!engine.onNodeMessage(message)) this.onMessage(message);
         if (message.t === "process-gone" && message.isLost) this.lost(message.processId);
       });
     });
+  }
+
+  // ── stored values ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** An argument; as `owner/runtime.ts`. */
+  pin(value: StoredValue, then: (pinned: StorePinned) => void): void {
+    const waiting = this.pins.get(value.name);
+    if (waiting) waiting.push(then);
+    else this.pins.set(value.name, [then]);
+    this.askFor(value, true);
+  }
+
+  /** An object, for an owner, in the store of this node; undefined when there is no room. */
+  make(owner: SimProcess, bytes: number): StoredName | undefined {
+    const name = this.node.store.make(this.id, owner.id, bytes);
+    if (name !== undefined) this.world.stored.made(name, owner);
+    return name;
+  }
+
+  private askFor({ name, size, home }: StoredValue, isArgument: boolean): void {
+    const { world } = this;
+    this.awaited.set(name, (this.awaited.get(name) ?? 0) + 1);
+    // Who reads a value has a ref of it; a worker may get its arguments when nobody waits for the task any more.
+    if (!isArgument && world.stored.isFreed(name) && !world.lostTags.has(home))
+      world.fail("a held object is never freed", `${name}, which ${this.id} reads`);
+    this.toNode({ t: "store-pin", values: [{ name, size, home }], isArgument });
+  }
+
+  private pinned(pinned: StorePinned): void {
+    const { name } = pinned;
+    const left = (this.awaited.get(name) ?? 0) - 1;
+    if (left > 0) this.awaited.set(name, left);
+    else this.awaited.delete(name);
+    this.check(pinned);
+    const waiting = this.pins.get(name);
+    const first = waiting?.shift();
+    if (waiting?.length === 0) this.pins.delete(name);
+    if (first) first(pinned);
+    // Nobody has a use for it any more.
+    else if (!this.engine.onNodeMessage(pinned) && !pinned.error) this.unpin(pinned);
+  }
+
+  /** After somebody has read it. */
+  unpinLater(pinned: StorePinned): void {
+    const { world } = this;
+    world.clock.schedule(world.prng.float() * READING_MS, () => this.turn(() => this.unpin(pinned)));
+  }
+
+  unpin(pinned: StorePinned): void {
+    if (pinned.error) return;
+    this.check(pinned);
+    this.toNode({ t: "store-unpin", keys: [pinned.key] });
+  }
+
+  private check(pinned: StorePinned): void {
+    if (pinned.error || this.node.store.isIntact(pinned)) return;
+    this.world.fail("what is read is what was made", `${pinned.name}, read by ${this.id}`);
   }
 
   /** Nothing more comes from there, and nothing that was on its way counts. */

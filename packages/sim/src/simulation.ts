@@ -2,6 +2,7 @@
  * One run: drivers do random things while workers, and in a cluster machines, networks and control, fail; then all wind
  * down, and nothing is left.
  */
+import { setImmediate as othersTurn } from "node:timers/promises";
 import { type NodeId, nodeTag, nodeTagOf } from "../../core/src/base/mod.ts";
 import { Faults } from "./faults.ts";
 import { SimGroups } from "./groups.ts";
@@ -32,6 +33,8 @@ export interface SimulationResult {
   readonly taken: number;
   readonly inherited: number;
   readonly storedObjects: number;
+  /** Objects that were brought to other nodes. */
+  readonly copies: number;
   readonly deadActors: number;
   /** Of a cluster. */
   readonly nodes: number;
@@ -59,11 +62,20 @@ export class SimulationFailure extends Error {
 }
 
 /** @throws SimulationFailure that names the seed, the time and the invariant that was broken. */
-export function simulate({ seed, steps, nodes, endingMs = ENDING_MS }: SimulationOptions): SimulationResult {
+export async function simulate({
+  seed,
+  steps,
+  nodes,
+  endingMs = ENDING_MS,
+}: SimulationOptions): Promise<SimulationResult> {
   const world = new World(seed, nodes === undefined ? ALONE : CLUSTERED);
   const run = new Run(world, { steps, nodes, endingMs });
+  const onUnhandled = (error: unknown): void => {
+    world.failure ??= error instanceof Error ? error : new Error(String(error));
+  };
+  process.on("unhandledRejection", onUnhandled);
   try {
-    return { seed, steps, ...run.toEnd() };
+    return { seed, steps, ...(await run.toEnd()) };
   } catch (error) {
     const where = `seed ${seed}, ${steps} steps, event ${run.events}, ${(world.clock.nowMs - run.startedMs).toFixed(3)} ms`;
     const isViolation = error instanceof InvariantViolation;
@@ -75,6 +87,8 @@ export function simulate({ seed, steps, nodes, endingMs = ENDING_MS }: Simulatio
       world.trace.tail(about, TRACE_LINES, run.startedMs) || world.trace.tail([], TRACE_LINES, run.startedMs);
     const invariant = isViolation ? error.invariant : "an engine failed";
     throw new SimulationFailure(`${where}: ${what}`, invariant, trace, error);
+  } finally {
+    process.off("unhandledRejection", onUnhandled);
   }
 }
 
@@ -130,16 +144,19 @@ class Run {
     this.drive(driver);
   }
 
-  toEnd(): Omit<SimulationResult, "seed" | "steps"> {
+  async toEnd(): Promise<Omit<SimulationResult, "seed" | "steps">> {
     const { world } = this;
-    this.runUntil(() => this.stepsLeft <= 0 || !this.drivers.some(({ isAlive }) => isAlive), Number.POSITIVE_INFINITY);
+    await this.runUntil(
+      () => this.stepsLeft <= 0 || !this.drivers.some(({ isAlive }) => isAlive),
+      Number.POSITIVE_INFINITY,
+    );
     this.faults.end();
     world.groups?.watchHalves();
     // What waits for resources gets them only when the actors that have them end.
     this.repeat((process) => {
       if (this.drivers.includes(process)) process.program.dropEnded();
     });
-    this.runUntil(() => this.isSettled(), this.endingMs);
+    await this.runUntil(() => this.isSettled(), this.endingMs);
     this.checkSettled();
     // Everybody lets go again and again: values that arrive late bring refs along.
     this.repeat((process) => {
@@ -147,10 +164,10 @@ class Run {
       else for (const worker of world.workers.values()) if (worker.process === process) worker.collect();
     });
     world.groups?.removeAll();
-    this.runUntil(() => this.isClean(), this.endingMs);
+    await this.runUntil(() => this.isClean(), this.endingMs);
     if (this.isClustered && this.livingActors() > 0) {
       for (const driver of this.drivers) if (driver.isAlive) driver.die();
-      this.runUntil(() => this.isClean(), this.endingMs);
+      await this.runUntil(() => this.isClean(), this.endingMs);
     }
     this.checkClean();
     const nodes = [...world.nodes.values()];
@@ -163,7 +180,8 @@ class Run {
       handedOver: sum((node) => node.handedOver),
       taken: sum((node) => node.taken),
       inherited: sum((node) => node.inherited),
-      storedObjects: world.store.sealedCount,
+      storedObjects: world.stored.count,
+      copies: sum(({ bulk }) => bulk.done),
       deadActors: (world.head?.life.actors.stats().actors.dead ?? 0) + sum((node) => node.control.stats().actors.dead),
       nodes: nodes.length,
       groups: world.groups?.ready ?? 0,
@@ -229,20 +247,29 @@ class Run {
     return [...this.world.nodes.values()].filter(({ isOver }) => !isOver);
   }
 
-  private runUntil(isOver: () => boolean, withinMs: number): void {
-    const { clock } = this.world;
+  private async runUntil(isOver: () => boolean, withinMs: number): Promise<void> {
+    const { world } = this;
+    const { clock } = world;
     const limitMs = clock.nowMs + withinMs;
     // Looking at everything after each event would take most of the time.
     for (let count = 0; clock.nowMs < limitMs; count++) {
       if (count % 64 === 0 && isOver()) return;
       if (!clock.step()) return;
       this.events++;
+      if (world.isAwake) {
+        world.isAwake = false;
+        await othersTurn();
+      }
+      if (world.failure) throw world.failure;
     }
   }
 
   /** Faults are over: every call has ended, and control and nodes know the same. */
   private isSettled(): boolean {
-    return this.living().every(({ program }) => program.unended.size === 0) && this.disagreement() === undefined;
+    return (
+      this.living().every(({ program, awaited }) => program.unended.size === 0 && awaited.size === 0) &&
+      this.disagreement() === undefined
+    );
   }
 
   private checkSettled(): void {
@@ -250,6 +277,8 @@ class Run {
     for (const process of this.living()) {
       const [first] = process.program.unended;
       if (first) world.fail("every call ends", `${first[1]}, ${process.id} ${process.id}.${first[0].toString(36)}`);
+      const [name] = process.awaited.keys();
+      if (name !== undefined) world.fail("every pull ends or fails", `${name}, which ${process.id} waits for`);
     }
     const disagreement = this.disagreement();
     if (disagreement !== undefined) world.fail("control and nodes agree in the end", disagreement);
@@ -304,7 +333,8 @@ class Run {
         const { control, isAllBack } = node;
         const { objects, actors } = control.stats();
         const strays = this.strays(node);
-        if (objects > strays || world.store.leaked(node).length > strays) return false;
+        if (objects > strays || world.stored.leaked(node).length > strays) return false;
+        if (!world.stored.isTidy(node)) return false;
         return actors.pending + actors.alive + actors.restarting === 0 && isAllBack;
       }) &&
       this.living().every((process) => this.unfreed(process) === 0) &&
@@ -335,8 +365,9 @@ class Run {
     for (const node of this.nodes()) {
       const { objects, actors } = node.control.stats();
       const strays = this.strays(node);
-      const leaked = world.store.leaked(node);
-      if (leaked.length > strays) world.fail("every object is freed in the end", `store keys ${leaked.join(", ")}`);
+      const leaked = world.stored.leaked(node);
+      if (leaked.length > strays) world.fail("every object is freed in the end", leaked.join(", "));
+      world.stored.checkTidy(node);
       if (objects > strays)
         world.fail("every object is freed in the end", `${objects} in the directory of ${node.nodeId}`);
       if (actors.pending + actors.alive + actors.restarting > 0) {

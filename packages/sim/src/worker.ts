@@ -1,14 +1,5 @@
 /** A worker process: runs leased tasks one at a time, and hosts actors (actor-host.ts). */
-import {
-  type ActorId,
-  nodeTag,
-  type ObjectKey,
-  objectKey,
-  type Seq,
-  storedName,
-  storedNameKey,
-  type WorkerId,
-} from "../../core/src/base/mod.ts";
+import { type ActorId, nodeTag, type ObjectKey, objectKey, type Seq, type WorkerId } from "../../core/src/base/mod.ts";
 import { WorkerClaims } from "../../core/src/owner/mod.ts";
 import {
   type FrameReader,
@@ -16,6 +7,7 @@ import {
   packFailure,
   readKeys,
   readValues,
+  type StorePinned,
   TO_OWNER,
   TO_WORKER,
   type ValueRecord,
@@ -27,7 +19,7 @@ import { ActorHost } from "./actor-host.ts";
 import { SimLease } from "./lease.ts";
 import type { SimLink } from "./link.ts";
 import type { SimNode } from "./node.ts";
-import { decodePlan, leafPlan, type Plan, randomPlan } from "./plan.ts";
+import { decodePlan, leafPlan, type Plan, randomPlan, someBytes } from "./plan.ts";
 import { SimProcess } from "./process.ts";
 import type { World } from "./world.ts";
 
@@ -45,6 +37,9 @@ export interface Item {
   /** Refs that came with it: held until it ends. */
   readonly held: readonly ObjectKey[];
   readonly deps: readonly ValueRecord[];
+  /** Those of them that lie in a store: pinned, as far as they are there. */
+  fetched: readonly StorePinned[] | undefined;
+  onFetched: (() => void) | undefined;
   /** Cancelled: it ends with that error, at once if it only waits. */
   isCancelled: boolean;
   stopWaiting: (() => void) | undefined;
@@ -174,7 +169,7 @@ export class SimWorker {
     const held = [...nested, ...deps.flatMap((dep) => dep.nested)];
     this.world.arrive(held, this.process.id);
     this.process.engine.objects.holds.receive(held);
-    return {
+    const item: Item = {
       link,
       seq: (head.seq ?? 0) as Seq,
       attempt: head.attempt ?? 0,
@@ -184,6 +179,8 @@ export class SimWorker {
       plan,
       held,
       deps,
+      fetched: undefined,
+      onFetched: undefined,
       isCancelled: false,
       stopWaiting: undefined,
       isOver: false,
@@ -191,6 +188,27 @@ export class SimWorker {
       actorId: undefined,
       children: [],
     };
+    this.fetch(item);
+    return item;
+  }
+
+  /** Stored arguments are brought here while it waits for its turn. */
+  private fetch(item: Item): void {
+    const stored = item.deps.filter((dep) => dep.at === "stored");
+    const fetched: StorePinned[] = [];
+    if (stored.length === 0) item.fetched = fetched;
+    for (const dep of stored) {
+      this.process.pin(dep, (pinned) => {
+        fetched.push(pinned);
+        if (fetched.length < stored.length) return;
+        if (item.isOver) {
+          for (const one of fetched) this.process.unpin(one);
+          return;
+        }
+        item.fetched = fetched;
+        item.onFetched?.();
+      });
+    }
   }
 
   private next(): void {
@@ -215,6 +233,44 @@ export class SimWorker {
 
   /** Runs the plan of a task or call; `then` once it is over, within a turn. */
   run(item: Item, then: () => void): void {
+    const begin = (): void => {
+      item.onFetched = undefined;
+      item.stopWaiting = undefined;
+      const failed = item.fetched?.filter(({ error }) => error) ?? [];
+      if (!item.isOver && item.isCancelled) this.refuse(item);
+      else if (!item.isOver && failed.length > 0) this.cannotBegin(item, failed);
+      if (item.isOver) then();
+      else this.begin(item, then);
+    };
+    if (item.fetched) begin();
+    else {
+      item.onFetched = begin;
+      item.stopWaiting = begin;
+    }
+  }
+
+  /** What is lost its owner makes again; what cannot be had for another reason is its error. */
+  private cannotBegin(item: Item, failed: readonly StorePinned[]): void {
+    const lost = failed.filter(({ error }) => error?.code === "OBJECT_LOST");
+    const [{ error } = {}] = failed;
+    if (lost.length === 0 && error) {
+      this.writeError(item, packFailure({ code: error.code, kind: "exhausted", message: error.message }), []);
+    } else {
+      const { back, owner } = item.link;
+      this.world.sentBack.add(`${owner.id} ${item.seq}`);
+      back.begin();
+      back.array(3 + lost.length);
+      back.uint(TO_OWNER.argumentsLost);
+      back.uint(item.seq);
+      back.uint(item.attempt);
+      for (const { name } of lost) back.string(name);
+      back.end();
+    }
+    item.link.answer();
+    this.over(item);
+  }
+
+  private begin(item: Item, then: () => void): void {
     this.checkArguments(item);
     const { program } = this.process;
     const { prng, clock } = this.world;
@@ -262,7 +318,7 @@ export class SimWorker {
     const task = owner.engine.tasks.current(item.link, item.seq, item.attempt);
     if (!owner.isAlive || task === undefined || task.deps.length === 0) return;
     for (const dep of item.deps) {
-      if (dep.at === "stored" && !this.world.store.isLive(storedNameKey(dep.name))) {
+      if (dep.at === "stored" && !this.world.lostTags.has(dep.home) && this.world.stored.isFreed(dep.name)) {
         this.world.fail("a held object is never freed", `argument ${dep.name} of ${owner.id} ${item.seq}`);
       }
     }
@@ -271,7 +327,7 @@ export class SimWorker {
   private succeed(item: Item): void {
     const { link, plan } = item;
     const { engine, program } = this.process;
-    const { prng, store } = this.world;
+    const { prng } = this.world;
     if (plan.keeps) for (const key of item.held) if (prng.chance(0.5)) program.keep(key);
     const candidates = plan.returnsRefs
       ? [...program.someNested(), ...item.held.filter(() => prng.chance(0.5))].map((ref) =>
@@ -295,21 +351,21 @@ export class SimWorker {
       const failure = packFailure({ code: "TASK_FAILED", kind: "task", message: "it threw" });
       this.writeError(item, failure, nested);
     } else if (plan.outcome === "inline" && item.numReturns === 1 && nested.length === 0) {
-      this.begin(back, 5, TO_OWNER.ok, item);
+      this.answer(back, 5, TO_OWNER.ok, item);
       back.bin(new Uint8Array(1));
       back.end();
     } else {
-      const { node } = this.process;
-      // For an owner elsewhere it travels in the message.
-      const isHere = node === link.owner.node;
-      const tag = nodeTag(node.nodeId);
+      const home = nodeTag(link.owner.node.nodeId);
       const values = Array.from({ length: item.numReturns }, (_, index): ValueRecord => {
         const inside = index === 0 ? nested : [];
-        return plan.outcome === "stored" && isHere
-          ? { at: "stored", name: storedName(tag, store.seal(link.owner)), size: 100, home: tag, nested: inside }
-          : { at: "inline", bytes: new Uint8Array(1), nested: inside };
+        const size = someBytes(prng);
+        const name = plan.outcome === "stored" ? this.process.make(link.owner, size) : undefined;
+        // What finds no room travels in the message.
+        return name === undefined
+          ? { at: "inline", bytes: new Uint8Array(1), nested: inside }
+          : { at: "stored", name, size, home, nested: inside };
       });
-      this.begin(back, 5, TO_OWNER.results, item);
+      this.answer(back, 5, TO_OWNER.results, item);
       writeValues(back, values);
       back.end();
     }
@@ -318,7 +374,7 @@ export class SimWorker {
     this.over(item);
   }
 
-  private begin(back: FrameWriter, fields: number, kind: number, item: Item): void {
+  private answer(back: FrameWriter, fields: number, kind: number, item: Item): void {
     back.begin();
     back.array(fields);
     back.uint(kind);
@@ -329,7 +385,7 @@ export class SimWorker {
 
   private writeError(item: Item, bytes: Uint8Array, nested: readonly ObjectKey[]): void {
     const { back } = item.link;
-    this.begin(back, 7, TO_OWNER.error, item);
+    this.answer(back, 7, TO_OWNER.error, item);
     back.bin(bytes);
     writeKeys(back, nested);
     back.bool(false);
@@ -341,6 +397,8 @@ export class SimWorker {
     if (item.isOver) return;
     item.isOver = true;
     const { objects } = this.process.engine;
+    for (const pinned of item.fetched ?? []) this.process.unpin(pinned);
+    item.onFetched?.();
     objects.holds.drop(item.held);
     for (const child of item.children) objects.release(child);
     const { clock, prng } = this.world;

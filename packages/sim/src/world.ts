@@ -17,7 +17,7 @@ import type { SimHead } from "./head.ts";
 import { Network } from "./network.ts";
 import type { SimNode } from "./node.ts";
 import type { SimProcess } from "./process.ts";
-import { SimStore } from "./store.ts";
+import { StoredObjects } from "./stored-objects.ts";
 import { Trace } from "./trace.ts";
 import type { SimWorker } from "./worker.ts";
 
@@ -27,6 +27,15 @@ export type Invariant =
   | "a held object is never freed"
   | "an object is freed once"
   | "every object is freed in the end"
+  | "no object is lost while there is a copy"
+  | "no object is lost that can be made again"
+  | "a copy goes with its object"
+  | "what is read is what was made"
+  | "a store is never over its limit"
+  | "a drain in order loses nothing"
+  | "a drain ends by its deadline"
+  | "a node that is drained takes no new work"
+  | "every pull ends or fails"
   | "every call ends"
   | "an owner that lives delivers"
   | "a task of which the node has a copy outlives its owner"
@@ -53,7 +62,8 @@ export class InvariantViolation extends Error {
   constructor(invariant: Invariant, detail: string) {
     super(`${invariant}: ${detail}`);
     this.invariant = invariant;
-    this.about = detail.match(/[0-9a-f]{16,40}(\.[0-9a-z]+)?/g) ?? [];
+    const names = detail.match(/\b[0-9a-f]{8}\.[0-9a-z]{2,}/g);
+    this.about = names ?? detail.match(/[0-9a-f]{16,40}(\.[0-9a-z]+)?/g) ?? [];
   }
 }
 
@@ -77,7 +87,7 @@ export class World {
   readonly chances: Chances;
   readonly network = new Network(this);
   readonly trace = new Trace();
-  readonly store = new SimStore(this);
+  readonly stored = new StoredObjects(this);
   readonly processes = new Map<ProcessId, SimProcess>();
   readonly workers = new Map<WorkerId, SimWorker>();
   /** Those that were made to crash: only their objects may be lost. */
@@ -94,6 +104,8 @@ export class World {
   private readonly outOfScope = new Set<string>();
   /** The nodes that had a handle of an actor, by their tags. */
   private readonly handlesAt = new Map<string, Set<string>>();
+  /** Calls that could not begin, since an argument was lost, by caller and number: they come once more, behind others. */
+  readonly sentBack = new Set<string>();
   readonly nodes = new Map<NodeId, SimNode>();
   /** Tags of nodes whose machines were lost, or which control has given up. */
   readonly lostTags = new Set<string>();
@@ -108,6 +120,10 @@ export class World {
   head: SimHead | undefined;
   groups: SimGroups | undefined;
   private nextPid = 1_000;
+  /** Promises were settled: what waits for them is to go on before time does. */
+  isAwake = false;
+  /** What ends the run before the next event: engines that wait would catch what is thrown. */
+  failure: Error | undefined;
 
   constructor(seed: number, chances: Chances) {
     this.prng = createPrng(seed);
@@ -211,8 +227,17 @@ export class World {
     return this.nextPid++;
   }
 
+  wake(): void {
+    this.isAwake = true;
+  }
+
   fail(invariant: Invariant, detail: string): never {
     throw new InvariantViolation(invariant, detail);
+  }
+
+  /** The same, where what is thrown would be caught. */
+  failSoon(invariant: Invariant, detail: string): void {
+    this.failure ??= new InvariantViolation(invariant, detail);
   }
 
   /** A time that a message or a step takes: mostly short, sometimes long. */

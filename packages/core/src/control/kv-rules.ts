@@ -63,7 +63,10 @@ const FORGET_AGAIN_MS = 500;
  * Control's `persist`, through a store that it alone writes to. A full disk takes no deletions either; they have failed then, and are
  * made good as soon as there is room, unless the key has been written since: or what has ended would be there again after a restart.
  */
-export function persistThrough(store: StateStore): ControlEffects["persist"] {
+export function persistThrough(
+  store: StateStore,
+  later: (ms: number, run: () => void) => void = (ms, run) => void setTimeout(run, ms).unref(),
+): ControlEffects["persist"] {
   const late = new Set<string>();
   let isWaiting = false;
 
@@ -83,7 +86,7 @@ export function persistThrough(store: StateStore): ControlEffects["persist"] {
         for (const key of overtaken) late.add(key);
         if (late.size === 0 || isWaiting) return done(outcome.error);
         isWaiting = true;
-        setTimeout(forgetLate, FORGET_AGAIN_MS).unref();
+        later(FORGET_AGAIN_MS, forgetLate);
       } else if (outcome.kind === "committed") {
         // A deletion before it may have failed while this one was under way.
         for (const { key } of changes) late.delete(key);

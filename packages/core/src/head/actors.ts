@@ -40,6 +40,8 @@ export interface HeadActorsOptions {
   /** The quota of the job allows an actor of it so much. */
   isAllowed(job: JobId, units: ResourceUnits): boolean;
   nowMs(): number;
+  /** Left out: by the clock of the machine. */
+  later?(ms: number, run: () => void): void;
   jobEnded(jobId: JobId): void;
   /** All nodes have spoken that a control before this one knew: no other jobs go on. */
   jobsKnown(jobs: ReadonlySet<JobId>): void;
@@ -127,7 +129,7 @@ export class HeadActors {
         killWorker: (workerId, intended) => this.places.kill(workerId, intended),
         // Objects have their homes at nodes.
         freeStored() {},
-        persist: persistThrough(state),
+        persist: persistThrough(state, options.later),
         explainRequest: (requestId) => this.places.explain(requestId),
         actorRecorded: (creator, actorId) => {
           const node = this.nodes.get(nodeTagOf(creator));

@@ -19,11 +19,18 @@ export interface DrainOptions {
   /** Called once. */
   end(): void;
   log(message: string): void;
+  /** Calls it after so long, unless that is taken back. Left out: by the clock of the machine. */
+  later?(ms: number, run: () => void): () => void;
+}
+
+function byClock(ms: number, run: () => void): () => void {
+  const timer = setTimeout(run, ms);
+  return () => clearTimeout(timer);
 }
 
 export class Drain {
   private readonly options: DrainOptions;
-  private deadline: NodeJS.Timeout | undefined;
+  private cancelDeadline: (() => void) | undefined;
   private endsAtMs = Number.POSITIVE_INFINITY;
   private hasEnded = false;
 
@@ -32,17 +39,17 @@ export class Drain {
   }
 
   get hasBegun(): boolean {
-    return this.deadline !== undefined;
+    return this.cancelDeadline !== undefined;
   }
 
   /** A second time only an earlier deadline counts. */
   begin(deadlineMs: number, nowMs: number): void {
-    const { steps, log } = this.options;
+    const { steps, log, later = byClock } = this.options;
     if (nowMs + deadlineMs >= this.endsAtMs) return;
     const isFirst = !this.hasBegun;
     this.endsAtMs = nowMs + deadlineMs;
-    clearTimeout(this.deadline);
-    this.deadline = setTimeout(() => this.end(), deadlineMs);
+    this.cancelDeadline?.();
+    this.cancelDeadline = later(deadlineMs, () => this.end());
     if (isFirst) {
       log(`this node is drained: what is under way has ${Math.ceil(deadlineMs / 1_000)} s`);
       for (const step of steps) step.begin?.();
@@ -56,7 +63,7 @@ export class Drain {
   }
 
   close(): void {
-    clearTimeout(this.deadline);
+    this.cancelDeadline?.();
     this.hasEnded = true;
   }
 

@@ -15,30 +15,35 @@ import {
   type WorkerId,
 } from "../base/ids.ts";
 import {
-  BulkLinks,
+  type BulkLinks,
   Copies,
   hasPlenty,
   PeerRelief,
+  type PeerReliefEffects,
   PRIORITY,
   type Pulled,
+  type PullStore,
   Pulls,
+  type PullsOptions,
   type Reading,
   type StoreRoom,
   serveBulk,
   type Tag,
 } from "../pull/mod.ts";
 import type { OwnedKey, StoreServer } from "../store/mod.ts";
-import type { BulkConnection } from "../transport/mod.ts";
 import type { AboutCopies } from "../wire/cluster-messages.ts";
 import type { StoreCopied, StoreCopies, StoredValue, StoreKey, StorePin, StorePinned } from "../wire/messages.ts";
 
 /** While no node has room for copies that are missing, it is looked again so often. */
 const ROOM_AGAIN_MS = 2_000;
 
+export type NodeObjectsStore = PullStore &
+  Pick<StoreServer, "processGone" | "ownedBeside" | "keysOwnedOn" | "peersHaveRoom" | "usedBytes">;
+
 export interface NodeObjectsOptions {
   readonly nodeId: NodeId;
   readonly self: ProcessId;
-  readonly store: StoreServer;
+  readonly store: NodeObjectsStore;
   readonly capacityBytes: number;
   onPinned(process: ProcessId, pinned: StorePinned): void;
   /** Of these, the ones that published values of homes here are. */
@@ -59,13 +64,15 @@ export interface NodeObjectsOptions {
   onCopied(process: ProcessId, copied: StoreCopied): void;
   /** Another node keeps an object of this one. */
   onMoved(): void;
-  /** A connection on which the node is asked for objects. */
-  dial(node: Tag): Promise<BulkConnection>;
+  /** On which other nodes are asked for objects. */
+  readonly links: Pick<BulkLinks, "fetch" | "forget" | "close">;
   /** Connects to the node, which asks for objects then. */
   offer(node: Tag): Promise<Socket>;
   /** What other nodes ask for on the same connections beside objects. */
   openCode?(name: string): Reading | undefined;
   nowMs(): number;
+  readonly sleep?: PullsOptions["sleep"];
+  readonly later?: PeerReliefEffects["later"];
   log(message: string): void;
 }
 
@@ -74,7 +81,6 @@ export class NodeObjects {
   private readonly here: Tag;
   private readonly copies: Copies;
   private readonly pulls: Pulls;
-  private readonly links: BulkLinks;
   /** Objects that are to be kept elsewhere, because this node ends: whether they are. */
   private readonly moving = new Map<StoredName, boolean>();
   private readonly relief: PeerRelief;
@@ -83,10 +89,9 @@ export class NodeObjects {
 
   constructor(options: NodeObjectsOptions) {
     this.options = options;
-    const { nodeId, self, store, capacityBytes, isDead, resolve, dial, nowMs, onPinned } = options;
+    const { nodeId, self, store, capacityBytes, isDead, resolve, links, nowMs, sleep, later, onPinned } = options;
     const here = nodeTag(nodeId);
     this.here = here;
-    this.links = new BulkLinks(dial);
     const send = (to: Tag, message: AboutCopies): void => this.send(to, message);
     this.copies = new Copies({
       ...{ send, isDead, keeper: options.keeper, mayKeep: options.mayKeep },
@@ -94,12 +99,13 @@ export class NodeObjects {
     });
     this.relief = new PeerRelief({
       ...{ here, findRooms: options.findRooms, mayKeep: options.mayKeep, send, nowMs },
+      ...(later && { later }),
       found: (bytes) => store.peersHaveRoom(bytes),
     });
     this.pulls = new Pulls({
-      ...{ here, self, store, capacityBytes, send, nowMs },
+      ...{ here, self, store, capacityBytes, send, nowMs, links },
+      ...(sleep && { sleep }),
       isHomeDead: (home) => isDead(resolve(home)),
-      links: this.links,
       onFailed: onPinned,
     });
   }
@@ -301,14 +307,24 @@ export class NodeObjects {
   /** Another node asks for objects on this connection. */
   serve(socket: Socket): void {
     const { openCode, log } = this.options;
-    serveBulk(socket, { open: async (name) => openCode?.(name) ?? this.pulls.open(name), log });
+    serveBulk(socket, { open: async (name) => openCode?.(name) ?? this.open(name), log });
+  }
+
+  /** All of it is here. */
+  has(name: StoredName): boolean {
+    return this.pulls.has(name);
+  }
+
+  /** What another node asks for; undefined when it is neither here nor on its way. */
+  open(name: StoredName): Promise<Reading | undefined> {
+    return this.pulls.open(name);
   }
 
   /** @param homes whose objects were the node's: they are lost when nobody has inherited them. */
   nodeDied(node: Tag, homes: readonly Tag[] = [node]): void {
-    const { store, isDead, resolve } = this.options;
+    const { store, isDead, resolve, links } = this.options;
     this.copies.nodeDied(node);
-    this.links.forget(node);
+    links.forget(node);
     const lost = new Set(homes.filter((home) => isDead(resolve(home))));
     this.pulls.homesDied(lost);
     for (const home of homes) {
@@ -330,6 +346,6 @@ export class NodeObjects {
 
   close(): void {
     clearTimeout(this.roomTimer);
-    this.links.close();
+    this.options.links.close();
   }
 }

@@ -37,7 +37,7 @@ import {
   persistThrough,
   type Router,
 } from "../control/mod.ts";
-import type { StoreRoom } from "../pull/mod.ts";
+import { BulkLinks, type StoreRoom } from "../pull/mod.ts";
 import {
   LeaseEngine,
   type ResourcePool,
@@ -369,7 +369,7 @@ export class NodeRuntime {
         this.drain.look();
         this.succession.moved();
       },
-      dial: async (tag) => this.bulkDials.dial(tag),
+      links: new BulkLinks(async (tag) => this.bulkDials.dial(tag)),
       offer: (tag) => this.bulkDials.offer(tag),
       openCode: (name) => this.code?.programs.open(name),
       log: (message) => this.log.write("warn", message),

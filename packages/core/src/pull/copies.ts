@@ -327,9 +327,11 @@ export class Copies {
     let bestTakers = Number.POSITIVE_INFINITY;
     let bestIsComplete = false;
     for (const [node, holder] of holders) {
-      if (node === from || unreachable.has(node) || !this.reaches(holders, holder, from)) continue;
+      if (node === from || unreachable.has(node)) continue;
       const count = takers.get(node) ?? 0;
       if (count > bestTakers || (count === bestTakers && (bestIsComplete || !holder.isComplete))) continue;
+      // Last of all, for a chain may be long.
+      if (!this.reaches(holders, holder, from)) continue;
       best = node;
       bestTakers = count;
       bestIsComplete = holder.isComplete;

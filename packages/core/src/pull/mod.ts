@@ -1,6 +1,6 @@
 export { BulkLinks, type Fetch, GoneError } from "./bulk-links.ts";
 export { type Reading, serveBulk } from "./bulk-server.ts";
 export { Copies, type Tag } from "./copies.ts";
-export { hasPlenty, PeerRelief } from "./peer-relief.ts";
-export { PRIORITY, type Pulled, Pulls } from "./pulls.ts";
+export { hasPlenty, PeerRelief, type PeerReliefEffects } from "./peer-relief.ts";
+export { PRIORITY, type Pulled, type PullStore, Pulls, type PullsOptions } from "./pulls.ts";
 export type { StoreRoom } from "./replicas.ts";

@@ -37,6 +37,13 @@ export interface PeerReliefEffects {
   /** So much may be moved. */
   found(bytes: number): void;
   nowMs(): number;
+  /** Calls it after so long, unless that is taken back. Left out: by the clock of the machine. */
+  later?(ms: number, run: () => void): () => void;
+}
+
+function byClock(ms: number, run: () => void): () => void {
+  const timer = setTimeout(run, ms);
+  return () => clearTimeout(timer);
 }
 
 export class PeerRelief {
@@ -74,7 +81,7 @@ export class PeerRelief {
 
   /** Resolves to those that other nodes keep now. */
   async move(objects: readonly Pulled[]): Promise<readonly StoredName[]> {
-    const { send } = this.effects;
+    const { send, later = byClock } = this.effects;
     const moved: StoredName[] = [];
     const ends: Promise<void>[] = [];
     for (const { name, size, home } of objects) {
@@ -85,12 +92,10 @@ export class PeerRelief {
       ends.push(promise.then((isMoved) => void (isMoved && moved.push(name))));
       send(home, { t: "copy-move", name, size, to });
     }
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, MOVED_WITHIN_MS);
-    });
+    const { promise: late, resolve } = Promise.withResolvers<void>();
+    const cancel = later(MOVED_WITHIN_MS, resolve);
     await Promise.race([Promise.all(ends), late]);
-    clearTimeout(timer);
+    cancel();
     for (const { name } of objects) this.moving.delete(name);
     if (moved.length < objects.length) {
       this.room.clear();

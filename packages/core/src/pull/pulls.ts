@@ -33,6 +33,8 @@ export interface PullsOptions {
   /** The answer to a pin of something that could not be brought here. */
   onFailed(process: ProcessId, pinned: StorePinned): void;
   nowMs(): number;
+  /** Rejects when the signal comes. Left out: by the clock of the machine. */
+  sleep?(ms: number, signal: AbortSignal): Promise<void>;
 }
 
 /** What one pin asks for. */
@@ -62,6 +64,7 @@ export const PRIORITY = { get: 0, argument: 1, copy: 2 } as const;
 
 export class Pulls {
   private readonly options: PullsOptions;
+  private readonly sleep: NonNullable<PullsOptions["sleep"]>;
   private readonly copies = new Map<StoredName, Pulled & { readonly key: StoreKey; isKept: boolean }>();
   private readonly names = new Map<StoreKey, StoredName>();
   /** Made here, and kept by other nodes instead: what is here of them later is a copy. */
@@ -73,6 +76,7 @@ export class Pulls {
 
   constructor(options: PullsOptions) {
     this.options = options;
+    this.sleep = options.sleep ?? ((ms, signal) => delay(ms, undefined, { signal }));
   }
 
   /** Pins the object for the process, once it is here. */
@@ -96,6 +100,12 @@ export class Pulls {
   /** By which name others know what lies here under this key. */
   nameOf(key: StoreKey): StoredName | undefined {
     return this.names.get(key);
+  }
+
+  /** All of it is here. */
+  has(name: StoredName): boolean {
+    const key = this.keyOf(name);
+    return key !== undefined && this.options.store.exists(key);
   }
 
   private keyOf(name: StoredName): StoreKey | undefined {
@@ -203,7 +213,7 @@ export class Pulls {
         if (!retry) throw lost(`no node that lives has it${why}`);
         unreachableSinceMs ??= nowMs();
         if (nowMs() - unreachableSinceMs > PATIENCE_MS) throw unreachable(why);
-        await delay(RETRY_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
+        await this.sleep(RETRY_MS, signal).catch(() => signal.throwIfAborted());
         continue;
       }
       try {

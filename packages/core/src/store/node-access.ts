@@ -1,16 +1,9 @@
-/**
- * The node's own use of its store: it writes copies of what lies on other nodes, and reads for nodes that copy from here.
- *
- * The arena is mapped whole when this is first used, and stays mapped: its page tables are what makes a warm copy fast (512 MiB
- * through a socket: 4.0 GiB/s; 1.7 with a mapping for each, 2.1 with one that is filled first). A node by itself never maps it.
- */
-import { closeSync, openSync } from "node:fs";
+/** The node's own use of its store: it writes copies of what lies on other nodes, and reads for nodes that copy from here. */
 import { assert, errorFromCode, type ProcessId } from "../base/mod.ts";
 import type { StoreKey, StorePinned } from "../wire/messages.ts";
 import { KEYS_PER_CLIENT } from "./engine.ts";
 import type { RequestId, StoreCommand, StoreEvent } from "./engine-events.ts";
-import { type Address, mapShared, roundUpToPages } from "./memory.ts";
-import { viewBufferAt } from "./view-buffer.ts";
+import { roundUpToPages } from "./memory.ts";
 
 /** Where the bytes of an object are: in memory that may be read or written in place, or in a file. */
 export type Place = { readonly memory: Uint8Array } | { readonly fd: number; readonly position: number };
@@ -37,9 +30,10 @@ export interface OpenObject {
 export interface NodeAccessOptions {
   readonly self: ProcessId;
   readonly clientNumber: number;
-  readonly arena: { readonly fd: number; readonly bytes: number };
-  /** The file behind an offset past the arena. */
-  overflowAt(offset: number): { readonly fd: number; readonly position: number };
+  /** Where a range is, of the arena or past it. */
+  placeAt(offset: number, bytes: number): Place;
+  /** A file of spilled objects, to read from this position on. */
+  openFile(path: string, position: number): { readonly place: Place; close(): void };
   step(event: StoreEvent): void;
   /** A number for a request; its answer goes to {@link NodeAccess.answered}. */
   request(answered: (answer: GrantAnswer) => void): RequestId;
@@ -50,7 +44,6 @@ export type GrantAnswer = StoreCommand & { readonly kind: "grant" | "refuse" };
 export class NodeAccess {
   private readonly options: NodeAccessOptions;
   private nextKey: StoreKey;
-  private address: Address | undefined;
   private isConnected = false;
   private readonly opening = new Map<StoreKey, ((pinned: Omit<StorePinned, "name">) => void)[]>();
 
@@ -71,7 +64,7 @@ export class NodeAccess {
     });
     if (answer.kind === "refuse") throw errorFromCode(answer.error.code, answer.error.kind, answer.error.message);
     const { offset } = answer;
-    const place = this.placeOf(offset, bytes);
+    const place = this.options.placeAt(offset, bytes);
     let isOpen = true;
     return {
       place,
@@ -98,7 +91,7 @@ export class NodeAccess {
   }
 
   async open(key: StoreKey): Promise<OpenObject> {
-    const { self: processId, step } = this.options;
+    const { self: processId, step, placeAt, openFile } = this.options;
     const pinned = await new Promise<Omit<StorePinned, "name">>((resolve) => {
       const waiting = this.opening.get(key);
       if (waiting) waiting.push(resolve);
@@ -112,14 +105,14 @@ export class NodeAccess {
       if (isOpen) step({ kind: "unpinned", processId, keys: [key] });
       isOpen = false;
     };
-    if (file === undefined) return { size, place: this.placeOf(offset, size), close: unpin };
+    if (file === undefined) return { size, place: placeAt(offset, size), close: unpin };
     try {
-      const fd = openSync(file, "r");
+      const opened = openFile(file, offset);
       return {
         size,
-        place: { fd, position: offset },
+        place: opened.place,
         close: () => {
-          if (isOpen) closeSync(fd);
+          if (isOpen) opened.close();
           unpin();
         },
       };
@@ -141,12 +134,5 @@ export class NodeAccess {
     if (waiting?.length === 0) this.opening.delete(pinned.key);
     first?.(pinned);
     return true;
-  }
-
-  private placeOf(offset: number, bytes: number): Place {
-    const { arena, overflowAt } = this.options;
-    if (offset >= arena.bytes) return overflowAt(offset);
-    this.address ??= mapShared(arena.fd, 0, arena.bytes);
-    return { memory: new Uint8Array(viewBufferAt(this.address + offset, bytes).buffer) };
   }
 }

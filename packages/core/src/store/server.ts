@@ -1,9 +1,9 @@
 /**
  * The node's side of the store: carries out what the engine orders. It listens for clients on a socket in the session's
- * folder, owns the arena's file, and reads and writes the disk. It never maps the arena, so that objects do not count
- * as the node's memory.
+ * folder, owns the arena's file, and reads and writes the disk. It maps the arena only to copy objects from and for other
+ * nodes.
  */
-import { chmodSync, mkdirSync, unlinkSync } from "node:fs";
+import { chmodSync, closeSync, mkdirSync, openSync, unlinkSync } from "node:fs";
 import { createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { InvalidOptionError, type ProcessId, unreachable } from "../base/mod.ts";
@@ -11,11 +11,12 @@ import type { StoreInfo, StoreKey, StorePinned } from "../wire/messages.ts";
 import { type ArenaOptions, type Backing, createUnlinked, openArena, type SharedFile, sweepFiles } from "./arena.ts";
 import { createStoreEngine, KEYS_PER_CLIENT, type OwnedKey } from "./engine.ts";
 import type { RequestId, StoreCommand, StoreEvent, StoreStats } from "./engine-events.ts";
-import { punchHole, reserveRange, roundUpToPages } from "./memory.ts";
+import { type Address, mapShared, punchHole, reserveRange, roundUpToPages } from "./memory.ts";
 import { type GrantAnswer, NodeAccess, type OpenObject, type Room } from "./node-access.ts";
 import { isProcessAlive } from "./process-alive.ts";
 import { CALL_SITE_LENGTH_MAX, createFrameReader, encodeFrame, type FromStore, type ToStore } from "./protocol.ts";
 import { createSpillDisk, folderVolume, type MemoryPlace, type SpillVolume, writeZeros } from "./spill-disk.ts";
+import { viewBufferAt } from "./view-buffer.ts";
 
 export interface StoreServerOptions {
   /** The session's folder, mode 0700; its path must be short enough for a socket in it (about 90 bytes). */
@@ -157,10 +158,10 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
   const access = new NodeAccess({
     self: options.self,
     clientNumber: nextClientNumber++,
-    arena: { fd: arena.fd, bytes: arenaBytes },
-    overflowAt: (offset) => {
-      const { fd, position } = placeOf(offset);
-      return { fd, position };
+    placeAt: (offset, bytes) => (offset < arenaBytes ? memoryAt(offset, bytes) : placeOf(offset)),
+    openFile(path, position) {
+      const fd = openSync(path, "r");
+      return { place: { fd, position }, close: () => closeSync(fd) };
     },
     step: (event) => step(event),
     request(answered) {
@@ -169,6 +170,7 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
       return requestId;
     },
   });
+  let arenaAddress: Address | undefined;
   const running = new Set<Promise<void>>();
   let populating: Promise<void> = Promise.resolve();
 
@@ -278,6 +280,16 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
     if (offset >= arenaBytes) return true;
     const isOwn = requests.get(requestId)?.connection === undefined;
     return arena.backing === "memfd" && (isOwn || !options.ownsPages);
+  }
+
+  /**
+   * The arena is mapped whole when the node itself first uses it, and stays mapped: its page tables are what makes a warm copy
+   * fast (512 MiB through a socket: 4.0 GiB/s; 1.7 with a mapping for each, 2.1 with one that is filled first). A node by itself
+   * never maps it.
+   */
+  function memoryAt(offset: number, bytes: number): { readonly memory: Uint8Array } {
+    arenaAddress ??= mapShared(arena.fd, 0, arenaBytes);
+    return { memory: new Uint8Array(viewBufferAt(arenaAddress + offset, bytes).buffer) };
   }
 
   /** Without room behind it, the first write to a mapped page of a file or of /dev/shm would kill the writer. */

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { newNodeId, newProcessId, nodeTag, type ProcessId, storedName } from "../../src/base/ids.ts";
 import { NodeObjects } from "../../src/node/objects.ts";
+import { BulkLinks } from "../../src/pull/mod.ts";
 import { type OpenObject, type StoreServer, startStore } from "../../src/store/mod.ts";
 import { dialBulk, listenPeers } from "../../src/transport/mod.ts";
 import { TestProxy } from "../../src/transport/test-proxy.ts";
@@ -78,8 +79,9 @@ class TestNode {
       findRooms: () => Promise.reject(new Error("nothing is put with copies")),
       onCopied: () => {},
       onMoved: () => {},
-      dial: async (to) =>
+      links: new BulkLinks(async (to) =>
         dialBulk({ address: cluster.nodes.get(to)?.proxy.address ?? "127.0.0.1:1", token: TOKEN, who: {} }),
+      ),
       offer: () => Promise.reject(new Error("all of these can be dialled")),
       nowMs: () => performance.now(),
       log: () => {},

@@ -1,0 +1,108 @@
+/** What is known of all stored objects of a run: who owns them, and whether their owners have let go of them. */
+import { type NodeId, nodeTag, nodeTagOf, type ProcessId, type StoredName } from "../../core/src/base/mod.ts";
+import type { SimNode } from "./node.ts";
+import type { SimProcess } from "./process.ts";
+import type { World } from "./world.ts";
+
+interface Stored {
+  readonly owner: SimProcess;
+  isFreed: boolean;
+}
+
+export class StoredObjects {
+  private readonly world: World;
+  private readonly objects = new Map<StoredName, Stored>();
+  private readonly ambiguous = new Set<StoredName>();
+
+  constructor(world: World) {
+    this.world = world;
+  }
+
+  get count(): number {
+    return this.objects.size;
+  }
+
+  made(name: StoredName, owner: SimProcess): void {
+    // Of two nodes that have one tag one is refused before others hear of it, but it does not know so at first.
+    if (this.objects.has(name)) this.ambiguous.add(name);
+    this.objects.set(name, { owner, isFreed: false });
+    this.world.note(owner.place.name, `owns ${name}`);
+  }
+
+  /** By whoever has the say over it. */
+  freed(names: readonly StoredName[]): void {
+    for (const name of names) {
+      const object = this.objects.get(name);
+      if (!object) throw new RangeError(`${name} was never made`);
+      if (this.ambiguous.has(name)) continue;
+      if (object.isFreed) this.world.fail("an object is freed once", name);
+      object.isFreed = true;
+      this.world.note(object.owner.place.name, `lets go of ${name}`);
+    }
+  }
+
+  isFreed(name: StoredName): boolean {
+    return this.objects.get(name)?.isFreed ?? true;
+  }
+
+  /** A node says that it cannot be had. */
+  notToBeHad(name: StoredName, at: SimNode): void {
+    const object = this.objects.get(name);
+    if (!object || object.isFreed || this.ambiguous.has(name) || this.isLost(object.owner.id)) return;
+    const holder = this.holderOf(name);
+    if (holder) {
+      const detail = `${name}, which ${at.place.name} cannot get, is at ${holder.place.name}`;
+      this.world.failSoon("no object is lost while there is a copy", detail);
+    }
+  }
+
+  private isLost(id: ProcessId): boolean {
+    return this.world.lostTags.has(nodeTagOf(id));
+  }
+
+  /** A node that was drained ends: what it has for owners elsewhere others have too. */
+  checkMoved(node: SimNode): void {
+    for (const [name, { owner, isFreed }] of this.objects) {
+      if (isFreed || !owner.isAlive || owner.node === node || this.isLost(owner.id) || !node.has(name)) continue;
+      if (!this.living().some((other) => other !== node && other.has(name)))
+        this.world.failSoon("a drain in order loses nothing", `${name}, which only ${node.place.name} had`);
+    }
+  }
+
+  /** A node that lives and has all of it. */
+  private holderOf(name: StoredName): SimNode | undefined {
+    for (const node of this.living()) if (node.has(name)) return node;
+    return undefined;
+  }
+
+  private living(): SimNode[] {
+    return [...this.world.nodes.values()].filter(
+      ({ isOver, nodeId }) => !isOver && !this.world.lostTags.has(nodeTag(nodeId)),
+    );
+  }
+
+  /** Objects that are left whose owner lives on this node; those of dead owners are the node's to sweep, by owner. */
+  leaked({ nodeId }: { readonly nodeId: NodeId }): readonly StoredName[] {
+    return [...this.objects].flatMap(([name, { owner, isFreed }]) =>
+      !isFreed && !this.ambiguous.has(name) && owner.isAlive && owner.node.nodeId === nodeId ? [name] : [],
+    );
+  }
+
+  /** It has nothing of objects whose owners have let go of them, or have gone with their node; and no other memory is taken. */
+  isTidy(node: SimNode): boolean {
+    return this.overdue(node) === undefined;
+  }
+
+  checkTidy(node: SimNode): void {
+    const overdue = this.overdue(node);
+    if (overdue !== undefined) this.world.fail("a copy goes with its object", `${overdue} at ${node.place.name}`);
+  }
+
+  private overdue(node: SimNode): string | undefined {
+    for (const [name, { owner, isFreed }] of this.objects) {
+      if (isFreed && node.copiesOf(name) > 0) return `a record of copies of ${name}`;
+      if ((isFreed || this.isLost(owner.id)) && node.has(name)) return name;
+    }
+    return node.store.lingering === 0 ? undefined : `memory of ${node.store.lingering} objects`;
+  }
+}
