@@ -21,7 +21,7 @@ import {
 } from "../base/ids.ts";
 import { PREEMPT_AFTER_MS } from "../base/limits.ts";
 import type { ResourceUnits } from "../base/resources.ts";
-import { WIRE_VERSION } from "../base/wire-version.ts";
+import { needsVersion, WIRE_VERSION } from "../base/wire-version.ts";
 import {
   type ActorWorkerRequest,
   CONTROL_HOME,
@@ -1076,6 +1076,7 @@ export class NodeRuntime {
         this.objects.free(message.names);
         return;
       case "store-copies":
+        needsVersion(2, "copies of what is put");
         this.objects.keepUp(from, message);
         return;
       case "store-pin":

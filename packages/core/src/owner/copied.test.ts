@@ -40,6 +40,16 @@ test("one that is let go of meanwhile is freed, unless somebody waits for its co
   expect(awaited.objects.size).toBe(0);
 });
 
+test("a node of an older release makes none, which is a warning and holds up nobody", () => {
+  const owner = new TestOwner();
+  const { objects } = owner.engine;
+  objects.hasOlderNode = true;
+  objects.put(1 as Seq, { at: "stored", key: 7, size: 500, copies: 3, nested: [] });
+  objects.watch(1 as Seq);
+  expect(owner.takeTold()).toEqual(["warn copies", "ready 1"]);
+  expect(owner.takeAsked()).toEqual([]);
+});
+
 test("one that is lost meanwhile is ready: its error is what there is to read", () => {
   const { owner, objects, name } = putWithCopies();
   objects.watch(1 as Seq);

@@ -93,6 +93,8 @@ export class ObjectTable {
   private asked: ObjectKey[] = [];
   private unpublished: ObjectKey[] = [];
   listener: ObjectListener | undefined;
+  /** Its node has not been upgraded: it makes no copies, and does not say when nobody holds what was lent. */
+  hasOlderNode = false;
   /** Called when a ref is about to leave that has no value yet. */
   onEscape: ((record: ObjectRecord) => void) | undefined;
   /** Called when a handle is about to leave. */
@@ -146,6 +148,10 @@ export class ObjectTable {
       const name = storedName(home, key);
       this.setValue(record, { at: "stored", name, size, home, ...(copies > 1 && { copies }), nested });
       if (copies === 1) return;
+      if (this.hasOlderNode) {
+        this.effects.warn("copies", "put() made no copies: the node is of an older release of mobula; upgrade it");
+        return;
+      }
       this.copying.set(name, record);
       this.effects.toNode({ t: "store-copies", name, size, copies });
     }
@@ -426,7 +432,7 @@ export class ObjectTable {
 
   /** Others hold it, perhaps: the node says when nobody does any more. */
   private mayLend(record: ObjectRecord, task: TaskRecord): boolean {
-    return !record.isDetached && this.listener?.isRemakeable(task) === true;
+    return !this.hasOlderNode && !record.isDetached && this.listener?.isRemakeable(task) === true;
   }
 
   get lentCount(): number {

@@ -44,6 +44,8 @@ import { WorkerSession } from "./worker-session.ts";
 
 const TICK_MS = 10;
 const NODE_QUERY = "query";
+/** Nodes of this wire version make copies that are asked for, and say when nobody holds what was lent. */
+const SINCE_COPIES = 2;
 /** Events of a process that goes on working are at the node so much later. */
 const EVENTS_SENT_EVERY_MS = 250;
 
@@ -435,7 +437,10 @@ export class OwnerRuntime {
       else query.resolve(message.result);
       return true;
     }
-    if (message.t === "welcome") this.place = message;
+    if (message.t === "welcome") {
+      this.place = message;
+      this.engine.objects.hasOlderNode = message.version < SINCE_COPIES;
+    }
     if (message.t === "store-pinned") {
       const waiters = this.pinWaiters.get(message.name);
       const first = waiters?.shift();
