@@ -48,8 +48,8 @@ export async function findPlace(sight: Sight = {}): Promise<CgroupPlace> {
   const isInside = basename(own.path) === NODE_GROUP;
   const folder = isInside ? dirname(own.folder) : own.folder;
   const type = readText(join(folder, "cgroup.type"));
-  if (type === undefined) throw new NoPlaceError("its cgroup is the root of all of this machine", ADVICE());
-  if (type !== "domain") throw new NoPlaceError(`its cgroup ${folder} is ${type}`, ADVICE());
+  if (type === undefined) throw new NoPlaceError("its cgroup is the root of all of this machine", howTo());
+  if (type !== "domain") throw new NoPlaceError(`its cgroup ${folder} is ${type}`, howTo());
   const offered = (readText(join(folder, "cgroup.controllers")) ?? "").split(" ");
   const controllers = (["memory", "cpu"] as const).filter((one) => offered.includes(one));
   if (controllers.length === 0) {
@@ -57,7 +57,7 @@ export async function findPlace(sight: Sight = {}): Promise<CgroupPlace> {
     const where = isOld ? "; on this machine they belong to version 1" : "";
     throw new NoPlaceError(
       `its cgroup ${folder} has neither the memory nor the cpu controller of version 2${where}`,
-      isOld ? "start the machine with systemd.unified_cgroup_hierarchy=1" : ADVICE(),
+      isOld ? "start the machine with systemd.unified_cgroup_hierarchy=1" : howTo(),
     );
   }
   for (const file of ["", "cgroup.procs", "cgroup.subtree_control"]) requireWritable(join(folder, file));
@@ -65,13 +65,13 @@ export async function findPlace(sight: Sight = {}): Promise<CgroupPlace> {
   if (/\.(scope|service|slice)$/.test(unit)) {
     const ofUser = own.path.includes(`/user@${process.getuid?.()}.service/`);
     if (unit.endsWith(".slice") || (await isDelegated(unit, ofUser)) === false) {
-      throw new NoPlaceError(`systemd has not handed over its cgroup ${unit}`, ADVICE());
+      throw new NoPlaceError(`systemd has not handed over its cgroup ${unit}`, howTo());
     }
   }
   const others = processesIn(folder).filter((pid) => !isOurs(pid, sight.parentOf));
   if (others.length > 0) {
     const named = others.slice(0, OTHERS_NAMED_MAX).join(", ");
-    throw new NoPlaceError(`${others.length} other processes are in its cgroup ${folder} (${named})`, ADVICE());
+    throw new NoPlaceError(`${others.length} other processes are in its cgroup ${folder} (${named})`, howTo());
   }
   return { folder, controllers };
 }
@@ -95,7 +95,7 @@ function ownGroup(proc: string): { readonly path: string; readonly folder: strin
       root === "/" ? path : path === root ? "/" : path.startsWith(`${root}/`) ? path.slice(root.length) : "/..";
     if (!below.startsWith("/..")) return { path, folder: join(point, below) };
   }
-  throw new NoPlaceError(`its cgroup ${path} is outside of what is mounted here`, ADVICE());
+  throw new NoPlaceError(`its cgroup ${path} is outside of what is mounted here`, howTo());
 }
 
 /** Spaces and the like are octal numbers there. */
@@ -108,15 +108,15 @@ function requireWritable(path: string): void {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     const why = code === "EROFS" ? "is mounted read-only" : "belongs to somebody else";
-    throw new NoPlaceError(`its cgroup ${path} ${why}`, ADVICE());
+    throw new NoPlaceError(`its cgroup ${path} ${why}`, howTo());
   }
 }
 
-const ADVICE = (): string => {
+function howTo(): string {
   if (!existsSync("/run/systemd/system")) return "give its container a writable cgroup of its own";
   const user = process.getuid?.() === 0 ? "" : " --user";
   return `start it with: systemd-run${user} --scope -p Delegate=yes mobula start; as a service with Delegate=yes`;
-};
+}
 
 /** Whoever has started this process, those that started that one, and all that they have started for it. */
 function isOurs(pid: number, parentOf = (one: number) => Number(procStat(one)?.[1]) || undefined): boolean {

@@ -290,7 +290,7 @@ export class NodeRuntime {
     const { config, log } = options;
     const warn = (message: string): void => log.write("warn", message);
     const limits = await openLimits(config, warn);
-    const machine = describeMachine(config, warn, limits.limits?.place.folder);
+    const machine = describeMachine(config, warn, limits.limits?.memoryFolder);
     const spillDirectory = config.spillDirectory ?? join(config.sessionDir, "spill");
     if (config.spillBytesMax !== 0) makeFolder(spillDirectory, log);
     let runtime: NodeRuntime | undefined;
@@ -302,7 +302,7 @@ export class NodeRuntime {
       spillDirectory,
       spillBytesMax: config.spillBytesMax ?? Number.MAX_SAFE_INTEGER,
       putTimeoutMs: config.putTimeoutMs,
-      ownsPages: limits.limits !== undefined,
+      ownsPages: limits.limits?.memoryFolder !== undefined,
       now: monotonicMs,
       log: warn,
       requestCollect: (processIds) => {
@@ -562,7 +562,7 @@ export class NodeRuntime {
     for (const worker of options.firstWorkers) this.pool.adopt(worker);
     this.monitor = new MemoryMonitor({
       config: config.memoryMonitor,
-      cgroup: limits.limits?.place.folder,
+      cgroup: limits.limits?.memoryFolder,
       workers: () => this.monitoredWorkers(),
       onPressure: () => {
         for (const { peer } of this.members.values()) peer.send({ t: "collect" });

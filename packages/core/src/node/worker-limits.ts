@@ -47,7 +47,7 @@ export async function openLimits(
   find: () => Promise<CgroupPlace> = findPlace,
 ): Promise<OpenedLimits> {
   const { cgroup = "off" } = config;
-  if (cgroup === "off") return { info: { controllers: [], why: "it was started without", advice: "" } };
+  if (cgroup === "off") return { info: { controllers: [], why: "it was started with --cgroup off", advice: "" } };
   try {
     const place = await find();
     const folder = enter(place);
@@ -97,7 +97,7 @@ export interface KernelKill {
 }
 
 export class WorkerLimits {
-  readonly place: CgroupPlace;
+  private readonly place: CgroupPlace;
   private readonly folder: string;
   private readonly log: (message: string) => void;
   private readonly workers = new Map<WorkerId, Limited>();
@@ -116,6 +116,11 @@ export class WorkerLimits {
   /** Whether {@link ended} says what the kernel's killer has done. */
   get seesKills(): boolean {
     return this.has("memory");
+  }
+
+  /** The cgroup around all that the node runs, if it counts memory. */
+  get memoryFolder(): string | undefined {
+    return this.has("memory") ? this.place.folder : undefined;
   }
 
   private has(controller: "memory" | "cpu"): boolean {
