@@ -101,6 +101,9 @@ describe("a place for limits", () => {
       message: expect.stringContaining("they belong to version 1"),
       advice: expect.stringContaining("systemd.unified_cgroup_hierarchy=1"),
     });
+    // Also at the root, where most processes of such a machine are.
+    rmSync(join(group, "cgroup.type"));
+    expect(await failure()).toMatchObject({ message: expect.stringContaining("they belong to version 1") });
   });
 
   test("is none in threads, at the root of the machine, or without cgroups at all", async () => {

@@ -47,9 +47,6 @@ export async function findPlace(sight: Sight = {}): Promise<CgroupPlace> {
   // An earlier node of the same place has moved this process, or the service manager has put it there.
   const isInside = basename(own.path) === NODE_GROUP;
   const folder = isInside ? dirname(own.folder) : own.folder;
-  const type = readText(join(folder, "cgroup.type"));
-  if (type === undefined) throw new NoPlaceError("its cgroup is the root of all of this machine", howTo());
-  if (type !== "domain") throw new NoPlaceError(`its cgroup ${folder} is ${type}`, howTo());
   const offered = (readText(join(folder, "cgroup.controllers")) ?? "").split(" ");
   const controllers = (["memory", "cpu"] as const).filter((one) => offered.includes(one));
   if (controllers.length === 0) {
@@ -60,6 +57,9 @@ export async function findPlace(sight: Sight = {}): Promise<CgroupPlace> {
       isOld ? "start the machine with systemd.unified_cgroup_hierarchy=1" : howTo(),
     );
   }
+  const type = readText(join(folder, "cgroup.type"));
+  if (type === undefined) throw new NoPlaceError("its cgroup is the root of all of this machine", howTo());
+  if (type !== "domain") throw new NoPlaceError(`its cgroup ${folder} is ${type}`, howTo());
   for (const file of ["", "cgroup.procs", "cgroup.subtree_control"]) requireWritable(join(folder, file));
   const unit = basename(isInside ? dirname(own.path) : own.path);
   if (/\.(scope|service|slice)$/.test(unit)) {
@@ -113,7 +113,7 @@ function requireWritable(path: string): void {
 }
 
 function howTo(): string {
-  if (!existsSync("/run/systemd/system")) return "give its container a writable cgroup of its own";
+  if (!existsSync("/run/systemd/system")) return "start it in a writable cgroup of its own";
   const user = process.getuid?.() === 0 ? "" : " --user";
   return `start it with: systemd-run${user} --scope -p Delegate=yes mobula start; as a service with Delegate=yes`;
 }
