@@ -1,6 +1,19 @@
 /** What a program may do, one operation each. An operation checks every result that it gets, and lets go of everything. */
 import assert from "node:assert/strict";
-import { asCompleted, cancel, get, isError, map, type ObjectRef, put, putAsync, release, remote, wait } from "mobula";
+import {
+  asCompleted,
+  cancel,
+  get,
+  isError,
+  map,
+  nodes,
+  type ObjectRef,
+  put,
+  putAsync,
+  release,
+  remote,
+  wait,
+} from "mobula";
 import type { Random } from "./random.ts";
 import {
   checksum,
@@ -160,7 +173,9 @@ export const operations: Readonly<Record<string, Operation>> = {
     const { random } = context;
     const bytes = size(random);
     await orLost(context, async () => {
-      const ref = remotePutInside.remote(bytes, 3);
+      // By itself a node has nobody to keep a copy, and would say so.
+      const copies = random.chance(0.4) && (await nodes()).length > 1 ? random.between(2, 3) : 1;
+      const ref = remotePutInside.remote(bytes, 3, copies);
       const [inner] = await get(ref);
       assert(inner);
       letGo(random, ref);

@@ -1,5 +1,5 @@
 /** What runs in workers under load. Everything is a function of its arguments, so that every result can be checked. */
-import { get, type ObjectRef, put, remote, runtimeContext } from "mobula";
+import { get, type ObjectRef, put, putAsync, remote, runtimeContext } from "mobula";
 
 export const sum = (...numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);
 
@@ -67,8 +67,9 @@ export async function sumOfRefs(refs: readonly ObjectRef<number>[]): Promise<num
 }
 
 /** A ref of the worker's own, which outlives the task. */
-export function putInside(bytes: number, seed: number): ObjectRef<Uint8Array>[] {
-  return [put(pattern(bytes, seed))];
+/** @param copies on so many nodes, when it has ended. */
+export async function putInside(bytes: number, seed: number, copies: number): Promise<ObjectRef<Uint8Array>[]> {
+  return [copies === 1 ? put(pattern(bytes, seed)) : await putAsync(pattern(bytes, seed), { copies })];
 }
 
 export class Ledger {
