@@ -330,6 +330,20 @@ describe("nodes that go", () => {
     world.settle();
     expect(free(world)).toEqual({ n1: 1, n2: 0 });
   });
+
+  test("what runs in bundles that have moved may go on, until the group is removed", () => {
+    const world = new GroupWorld([{ cpu: 1 }, { cpu: 1 }]);
+    create(world, "g", [{ cpu: 1 }]);
+    world.settle();
+    world.drain("n1");
+    const back = { kind: "return-bundles", groupId: "g", attempt: 1, nodeId: n("n1") };
+    expect(answer(world, "n2")).toContainEqual({ ...back, moved: true });
+    expect(world.send({ kind: "node-joined", nodeId: n("n1") })).toEqual([{ ...back, moved: true }]);
+    const removed = world.send({ kind: "group-removed", groupId: "g" });
+    expect(removed).toContainEqual(back);
+    world.settle();
+    expect(free(world)).toEqual({ n1: 1, n2: 1 });
+  });
 });
 
 describe("after a restart of control", () => {

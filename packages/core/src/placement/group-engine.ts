@@ -293,7 +293,7 @@ export class GroupEngine {
         this.committed(group, reservation, nowMs, out);
         return;
       case "bundles-reported":
-        if (reservation.phase === "returning") out.push({ kind: "return-bundles", groupId, attempt, nodeId });
+        if (reservation.phase === "returning") out.push(this.order("return-bundles", group, reservation));
         else if (event.isCommitted) this.committed(group, reservation, nowMs, out);
         else if (reservation.phase === "preparing") this.prepared(group, reservation, out);
         else if (reservation.phase !== "prepared") out.push({ kind: "commit-bundles", groupId, attempt, nodeId });
@@ -350,7 +350,7 @@ export class GroupEngine {
     if (this.earmark.end(group, out)) this.nextRound();
     out.push({ kind: "group-ready", groupId: group.spec.groupId, nodes: cover.flatMap((one) => one?.nodeId ?? []) });
     // What moved away from a node that drains.
-    for (const one of old) this.giveBack(group, one, out);
+    for (const one of old) this.giveBack(group, one, out, isLeaving(this.view, one.nodeId));
     if (old.length > 0) out.push(saved(group));
   }
 
@@ -360,9 +360,11 @@ export class GroupEngine {
     this.wait(group, nowMs);
   }
 
-  private giveBack(group: Group, reservation: Reservation, out: GroupCommand[]): void {
-    if (reservation.phase === "returning") return;
+  private giveBack(group: Group, reservation: Reservation, out: GroupCommand[], hasMoved = false): void {
+    // What has moved may go on where it was, but not when the group is removed.
+    if (reservation.phase === "returning" && (hasMoved || !reservation.hasMoved)) return;
     setPhase(group, reservation, "returning");
+    reservation.hasMoved = hasMoved;
     out.push(this.order("return-bundles", group, reservation));
   }
 
@@ -373,9 +375,10 @@ export class GroupEngine {
   private order(
     kind: "commit-bundles" | "return-bundles",
     { spec }: Group,
-    { attempt, nodeId }: Reservation,
+    { attempt, nodeId, hasMoved }: Reservation,
   ): GroupCommand {
-    return { kind, groupId: spec.groupId, attempt: attempt.number, nodeId };
+    const at = { groupId: spec.groupId, attempt: attempt.number, nodeId };
+    return kind === "return-bundles" && hasMoved ? { kind, ...at, moved: true } : { kind, ...at };
   }
 
   private orderToPrepare({ spec }: Group, { attempt, nodeId, indexes }: Reservation): GroupCommand {

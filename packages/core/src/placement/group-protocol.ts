@@ -79,8 +79,8 @@ export type GroupCommand =
       readonly commit: boolean;
     } & AtNode)
   | ({ readonly kind: "commit-bundles" } & AtNode)
-  /** What runs in them ends; answered by `bundles-returned`, also when the node has nothing of the kind. */
-  | ({ readonly kind: "return-bundles" } & AtNode)
+  /** What runs in them ends, or may go on until its node does when they have `moved`; answered by `bundles-returned`, also when the node has nothing of the kind. */
+  | ({ readonly kind: "return-bundles"; readonly moved?: true } & AtNode)
   /**
    * To be durable before the commands of this group that come after it are carried out; but nodes may be asked to prepare or to
    * return before.

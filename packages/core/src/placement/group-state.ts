@@ -20,6 +20,8 @@ export interface Reservation {
   readonly indexes: readonly number[];
   /** Changed by {@link setPhase}. */
   phase: Phase;
+  /** Returning, since it has another place: what runs there may go on until its node, which is drained, ends. */
+  hasMoved?: boolean;
   /** Of the view; the node's reports count it from when it has prepared and said so. */
   readonly holds: readonly number[];
 }

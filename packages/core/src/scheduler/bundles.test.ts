@@ -205,6 +205,32 @@ describe("giving back", () => {
     expect(engine.pool.available()).toEqual(toUnits({ cpu: 2 }));
   });
 
+  test("what runs in those that have moved is called back and goes on, and is ended when the group is removed", () => {
+    const engine = engineWith({ cpu: 2 });
+    ready(engine, 2);
+    prepare(engine, [{ cpu: 1 }]);
+    ask(engine, 1, { cpu: 1 }, 5, inBundle({ groupId: "g" }));
+    const worker = engine.workerOf(leaseId(1)) ?? workerId("none");
+    const back = { kind: "return-bundles", groupId: "g", attempt: 1 } as const;
+    expect(engine.step({ ...back, moved: true }, 1)).toEqual([
+      { kind: "revoke-lease", clientId: A, leaseId: leaseId(1) },
+    ]);
+    expect(engine.step({ ...back, moved: true }, 2)).toEqual([]);
+    expect(engine.step(back, 3)).toEqual([{ kind: "stop-worker", workerId: worker, reason: "group-removed" }]);
+  });
+
+  test("those that have moved are returned when what ran there has ended, and nothing begins there", () => {
+    const engine = engineWith({ cpu: 2 });
+    ready(engine, 2);
+    prepare(engine, [{ cpu: 1 }]);
+    ask(engine, 1, { cpu: 1 }, 5, inBundle({ groupId: "g" }));
+    engine.step({ kind: "return-bundles", groupId: "g", attempt: 1, moved: true }, 1);
+    const ended = engine.step({ kind: "lease-returned", clientId: A, leaseId: leaseId(1), retire: false }, 2);
+    expect(bundleAnswers(ended)).toEqual([{ kind: "bundles-returned", groupId: "g", attempt: 1 }]);
+    expect(ended.filter(({ kind }) => kind === "grant-lease")).toEqual([]);
+    expect(engine.pool.available()).toEqual(toUnits({ cpu: 2 }));
+  });
+
   test("one that is not here is returned", () => {
     const engine = engineWith({ cpu: 2 });
     const returned = { kind: "bundles-returned", groupId: "g", attempt: 7 };

@@ -21,7 +21,8 @@ const PENDING_MS = 1_000;
 const REPORT_MS = 5_000;
 
 type PrepareEvent = SchedulerEvent & { kind: "prepare-bundles" };
-type AtEvent = SchedulerEvent & { kind: "commit-bundles" | "return-bundles" };
+type AtEvent = SchedulerEvent & { kind: "commit-bundles" };
+type ReturnEvent = SchedulerEvent & { kind: "return-bundles" };
 type EarmarkEvent = SchedulerEvent & { kind: "earmark" };
 
 interface Bundle {
@@ -38,6 +39,8 @@ interface Reservation {
   readonly wanted: PrepareEvent["bundles"];
   readonly commit: boolean;
   state: "pending" | "prepared" | "committed" | "returning";
+  /** Returning: what runs in it ends by itself. */
+  hasMoved: boolean;
   /** In the order of their indexes. */
   bundles: readonly Bundle[];
   /** Pending: when it is given up. Prepared: when control is told again. */
@@ -125,7 +128,16 @@ export class Bundles {
     }
     const wanted = [...event.bundles].sort((a, b) => a.index - b.index);
     const dueMs = nowMs + PENDING_MS;
-    const reservation: Reservation = { groupId, attempt, wanted, commit, state: "pending", bundles: [], dueMs };
+    const reservation: Reservation = {
+      groupId,
+      attempt,
+      wanted,
+      commit,
+      state: "pending",
+      hasMoved: false,
+      bundles: [],
+      dueMs,
+    };
     if (isDraining) {
       this.refuse(reservation, out, isDraining);
       return;
@@ -147,13 +159,20 @@ export class Bundles {
     }
   }
 
-  giveBack(event: AtEvent, out: SchedulerCommand[]): void {
-    const { groupId, attempt } = event;
-    const reservation = this.reservations.get(nameOf(event));
-    if (!reservation) out.push({ kind: "bundles-returned", groupId, attempt });
-    else if (reservation.state !== "returning") {
-      reservation.state = "returning";
-      for (const { worker } of this.holdingsOf(reservation)) stop(worker, "group-removed", out);
+  giveBack({ groupId, attempt, moved }: ReturnEvent, out: SchedulerCommand[]): void {
+    const hasMoved = moved === true;
+    const reservation = this.reservations.get(nameOf({ groupId, attempt }));
+    if (!reservation) {
+      out.push({ kind: "bundles-returned", groupId, attempt });
+      return;
+    }
+    // What has moved may be removed yet.
+    if (reservation.state === "returning" && (hasMoved || !reservation.hasMoved)) return;
+    reservation.state = "returning";
+    reservation.hasMoved = hasMoved;
+    for (const holding of [...this.holdingsOf(reservation)]) {
+      if (!hasMoved) stop(holding.worker, "group-removed", out);
+      else if (!holding.isRevoked) callBack(holding, out);
     }
   }
 

@@ -76,8 +76,8 @@ export type SchedulerEvent =
       readonly commit: boolean;
     } & Reserved)
   | ({ readonly kind: "commit-bundles" } & Reserved)
-  /** What runs in them is ended, and what they had is free then. */
-  | ({ readonly kind: "return-bundles" } & Reserved)
+  /** What runs in them is ended, or, when they have `moved`, ends by itself; what they had is free then. */
+  | ({ readonly kind: "return-bundles"; readonly moved?: true } & Reserved)
   /** For so long no lease is granted that leaves less than this free; what has it now is called back. */
   | { readonly kind: "earmark"; readonly groupId: string; readonly units: ResourceUnits; readonly forMs: number }
   | { readonly kind: "clear-earmark"; readonly groupId: string }

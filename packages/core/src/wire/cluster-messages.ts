@@ -341,7 +341,9 @@ export type BundlesOrder =
       readonly bundles: readonly { readonly index: number; readonly units: ResourceUnits }[];
       readonly commit: boolean;
     } & ReservedBundles)
-  | ({ readonly t: "commit-bundles" | "return-bundles" } & ReservedBundles)
+  | ({ readonly t: "commit-bundles" } & ReservedBundles)
+  /** `moved`: they have another place, since the node is drained; what runs in them may go on until it ends. */
+  | ({ readonly t: "return-bundles"; readonly moved?: true } & ReservedBundles)
   | { readonly t: "earmark"; readonly groupId: string; readonly units: ResourceUnits; readonly forMs: number }
   | { readonly t: "clear-earmark"; readonly groupId: string };
 

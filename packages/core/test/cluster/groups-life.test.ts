@@ -1,4 +1,6 @@
 /** When placement groups end, move and wait. */
+import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import {
   availableResources,
@@ -13,6 +15,7 @@ import {
 import { LocalCluster } from "../../src/testing/mod.ts";
 import { eventually } from "../eventually.ts";
 import { Program } from "../failures/programs.ts";
+import { newFolder } from "../new-folder.ts";
 
 let cluster: LocalCluster;
 beforeAll(async () => {
@@ -102,7 +105,24 @@ test("the bundles of a node that is drained move, and the actors in them", async
   const schedulingStrategy = { placementGroup: group, bundleIndex };
   const member = remote(Member, { numCpus: 1, maxRestarts: 1, maxTaskRetries: 1, schedulingStrategy }).remote();
   expect(await get(member.where.remote())).toBe(goes.id);
-  await cluster.drain(goes, { deadlineMs: 30_000 });
+  const until = join(newFolder(), "end");
+  const begun = `${until} begun`;
+  const slow = remote(
+    async () => {
+      writeFileSync(begun, "");
+      while (!existsSync(until)) await new Promise((resolve) => setTimeout(resolve, 5));
+      const { attempt, nodeId } = runtimeContext();
+      return { attempt, nodeId };
+    },
+    { numCpus: 0, schedulingStrategy },
+  ).remote();
+  await eventually(() => existsSync(begun), "it runs");
+  const drained = cluster.drain(goes, { deadlineMs: 30_000 });
+  await eventually(async () => !(await placesOf(group)).includes(goes.name), "the bundle has another place");
+  // What runs where it was goes on.
+  writeFileSync(until, "");
+  expect(await get(slow)).toEqual({ attempt: 0, nodeId: goes.id });
+  await drained;
   const after = await placesOf(group);
   expect(after[1 - bundleIndex]).toBe(before[1 - bundleIndex]);
   expect(after).not.toContain(goes.name);
