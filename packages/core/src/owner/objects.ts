@@ -346,7 +346,9 @@ export class ObjectTable {
     } else if (!record) {
       const lent = this.lentRecord(key);
       if (lent?.task) lent.isPublished = true;
-      const whyNot = lent?.task ? this.listener?.rebuild(lent.task, lent) : "its owner has let go of it";
+      const whyNot = lent?.task
+        ? this.listener?.rebuild(lent.task, lent)
+        : "its owner has let go of what could make it again";
       if (whyNot === undefined) return;
       if (lent) lent.isPublished = false;
       const message = `object ${key} is lost: no node that lives has it. It was not made again: ${whyNot}`;
