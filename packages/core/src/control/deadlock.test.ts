@@ -211,3 +211,17 @@ test("an actor is known by the id that counts", () => {
   report(p1, { started: [wait(1, "actor:a", "A.f", ["actor:b"])], ended: [] });
   expect(report(p2, { started: [wait(1, "actor:b", "B.f", ["actor:alias"])], ended: [] })).toHaveLength(1);
 });
+
+test("chains of thousands of waits cost little, whichever end is reported first", () => {
+  const { finder } = setUp();
+  const length = 5_000;
+  const startedAt = process.cpuUsage().user;
+  for (const isFromEnd of [true, false]) {
+    for (let at = 0; at < length; at++) {
+      const number = isFromEnd ? length - at : at;
+      const from = `${isFromEnd}/${number}` as ProcessId;
+      finder.report(from, { started: [wait(1, `task:${from}`, "t", [`task:${isFromEnd}/${number + 1}`])], ended: [] });
+    }
+  }
+  expect((process.cpuUsage().user - startedAt) / 1_000).toBeLessThan(1_000);
+});

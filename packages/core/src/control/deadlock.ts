@@ -77,12 +77,22 @@ export function createDeadlockFinder({ send, canonical }: DeadlockEffects): Dead
   const parties = new Map<string, Party>();
   const byProcess = new Map<ProcessId, Map<number, Wait>>();
   const byCall = new Map<string, Execution>();
+  /** How many waits are for a party. */
+  const waitedFor = new Map<string, number>();
   const checks = new Map<number, Check>();
   /** Waits that have closed a cycle, and are not rejected yet. */
   const suspects = new Set<Wait>();
   let nextCheckId = 1;
 
   // ── what waits ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  function count(on: readonly string[], change: 1 | -1): void {
+    for (const id of on) {
+      const waits = (waitedFor.get(id) ?? 0) + change;
+      if (waits > 0) waitedFor.set(id, waits);
+      else waitedFor.delete(id);
+    }
+  }
 
   function executionOf(process: ProcessId, one: ReportedWait): Execution {
     const id = canonical(one.by);
@@ -108,6 +118,7 @@ export function createDeadlockFinder({ send, canonical }: DeadlockEffects): Dead
     const calls = one.execution === undefined ? undefined : (one.calls ?? []);
     const wait: Wait = { process, waitId, execution, name, on: one.on.map(canonical), calls };
     execution.waits.add(wait);
+    count(wait.on, 1);
     let waits = byProcess.get(process);
     if (!waits) {
       waits = new Map();
@@ -120,6 +131,7 @@ export function createDeadlockFinder({ send, canonical }: DeadlockEffects): Dead
   function remove(wait: Wait): void {
     const { process, waitId, execution } = wait;
     suspects.delete(wait);
+    count(wait.on, -1);
     const waits = byProcess.get(process);
     waits?.delete(waitId);
     if (waits?.size === 0) byProcess.delete(process);
@@ -137,6 +149,8 @@ export function createDeadlockFinder({ send, canonical }: DeadlockEffects): Dead
     if (!wait) return add(from, one);
     const on = one.on.map(canonical);
     if (isEqual(wait.on, on) && isEqual(wait.calls ?? [], one.calls ?? [])) return undefined;
+    count(wait.on, -1);
+    count(on, 1);
     wait.on = on;
     if (wait.calls) wait.calls = one.calls ?? [];
     return wait;
@@ -177,7 +191,8 @@ export function createDeadlockFinder({ send, canonical }: DeadlockEffects): Dead
       });
     for (let isShrinking = true; isShrinking; ) {
       isShrinking = false;
-      for (const one of stuck) {
+      // What others wait for was mostly found after them: a chain is gone through once.
+      for (const one of [...stuck].reverse()) {
         if ([...one.waits].every(isStuck)) continue;
         stuck.delete(one);
         isShrinking = true;
@@ -218,7 +233,8 @@ export function createDeadlockFinder({ send, canonical }: DeadlockEffects): Dead
   /** A wait is new, or waits for something else, or is what its execution still waits for. */
   function lookAt(wait: Wait): void {
     if ([...checks.values()].some((check) => check.wait === wait)) return;
-    if (cycleFrom(wait, asReported)) ask(wait);
+    // Most are at the end of a chain: nobody waits for them.
+    if (waitedFor.has(wait.execution.party.id) && cycleFrom(wait, asReported)) ask(wait);
     else suspects.delete(wait);
   }
 
