@@ -46,11 +46,11 @@ export const PLANTED: readonly Planted[] = [
     nodes: CLUSTER,
   },
   {
-    name: "an early free: who is served a value gets no holds on what it mentions",
-    file: "control/directory.ts",
-    code: "    for (const nested of value.nested) holds.add(out.canonical(nested), to, 1);",
-    broken: "",
-    nodes: 0,
+    name: "an early free: the memory of what is let go of is given to others while somebody still reads it",
+    file: "store/engine.ts",
+    code: "if (!object.freed || object.pins.size > 0 || object.moving) return;",
+    broken: "if (!object.freed || object.moving) return;",
+    nodes: CLUSTER,
   },
   {
     name: "a reordered actor call: the newest of those that wait goes first",

@@ -1,5 +1,12 @@
 /** What is known of all stored objects of a run: who owns them, and whether their owners have let go of them. */
-import { type NodeId, nodeTag, nodeTagOf, type ProcessId, type StoredName } from "../../core/src/base/mod.ts";
+import {
+  type NodeId,
+  nodeTag,
+  nodeTagOf,
+  type ProcessId,
+  type StoredName,
+  storedNameTag,
+} from "../../core/src/base/mod.ts";
 import type { SimNode } from "./node.ts";
 import type { SimProcess } from "./process.ts";
 import type { World } from "./world.ts";
@@ -60,9 +67,13 @@ export class StoredObjects {
     return this.world.lostTags.has(nodeTagOf(id));
   }
 
-  /** A node that was drained ends: what it has for owners elsewhere others have too. */
+  /**
+   * A node that was drained ends: what it has made for owners elsewhere others have too. A copy of what another has made does not
+   * count as the object while nobody knows that that one is dead.
+   */
   checkMoved(node: SimNode): void {
     for (const [name, { owner, isFreed }] of this.objects) {
+      if (storedNameTag(name) !== nodeTag(node.nodeId)) continue;
       if (isFreed || !owner.isAlive || owner.node === node || this.isLost(owner.id) || !node.has(name)) continue;
       if (!this.living().some((other) => other !== node && other.has(name)))
         this.world.failSoon("a drain in order loses nothing", `${name}, which only ${node.place.name} had`);
