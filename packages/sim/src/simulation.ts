@@ -3,7 +3,7 @@
  * down, and nothing is left.
  */
 import { setImmediate as othersTurn } from "node:timers/promises";
-import { type NodeId, nodeTag, nodeTagOf } from "../../core/src/base/mod.ts";
+import { type NodeId, nodeTag, nodeTagOf, type ObjectKey } from "../../core/src/base/mod.ts";
 import { Faults } from "./faults.ts";
 import { SimGroups } from "./groups.ts";
 import { SimHead } from "./head.ts";
@@ -312,18 +312,27 @@ class Run {
 
   /** What may stay in the directory and the store of a node: what nobody knows to be held by nobody, and what would make it again. */
   private strays(node: SimNode): number {
-    const strays = this.world.strays(nodeTag(node.nodeId));
-    let lineage = 0;
-    for (const { engine } of this.living())
-      if (engine.objects.lentCount > 0) lineage += engine.objects.size + engine.objects.holds.size;
-    return strays + lineage;
+    const strays = this.world.strays(nodeTag(node.nodeId), this.lineage());
+    let own = 0;
+    for (const { engine } of this.living()) if (engine.objects.lentCount > 0) own += engine.objects.size;
+    return strays + own;
+  }
+
+  /**
+   * What owners hold to make again what they have let go of and others hold. When such an object mentions, by way of others,
+   * what it is made again from, these keep each other (an open point).
+   */
+  private lineage(): ObjectKey[] {
+    const homes = new Set(this.nodes().map(({ nodeId }) => nodeTag(nodeId)));
+    const lending = [...this.living()].filter(({ engine: { objects } }) => objects.lentCount > 0);
+    return lending.flatMap(({ engine }) => engine.objects.holds.objectsGranted(homes).map(([key]) => key));
   }
 
   /** Objects that an owner has though nobody needs them; lent ones are kept as long as their home takes them to be held. */
   private unfreed({ id, engine: { objects } }: SimProcess): number {
     const lent = objects.lentCount;
     if (lent === 0) return objects.size;
-    return Math.max(0, lent - this.world.strays(nodeTagOf(id)));
+    return Math.max(0, lent - this.world.strays(nodeTagOf(id), this.lineage()));
   }
 
   private isClean(): boolean {

@@ -205,9 +205,12 @@ export class World {
     if (nested.length > 0) this.mentioned.set(key, nested);
   }
 
-  /** How many objects of this node's processes may be held by nobody who knows, since a machine was lost, or by control. */
-  strays(tag: string): number {
-    const keys = new Set<ObjectKey>(this.held);
+  /**
+   * How many objects of this node's processes may be held by nobody who knows, since a machine was lost, or by control, or by what
+   * is needed to make others again.
+   */
+  strays(tag: string, lineage: readonly ObjectKey[]): number {
+    const keys = new Set<ObjectKey>([...this.held, ...lineage]);
     for (const [from, given] of this.given)
       if (this.lostTags.has(nodeTagOf(from))) for (const key of given) keys.add(key);
     // The set grows while it is gone through.
