@@ -121,9 +121,9 @@ function say(
       print("each with certificates of its own: --tls-cert, --tls-key, or MOBULA_TLS_CERT, MOBULA_TLS_KEY.");
   } else if (cluster) print(`A node runs (pid ${pid}) and has joined the cluster at ${cluster.node.address}.`);
   else print(`A node runs (pid ${pid}).`);
-  for (const line of limitsLines(limits)) print(line);
   print('Programs on this machine join it with init({ address: "auto" }) or MOBULA_ADDRESS=auto.');
   print("`mobula status` shows it, `mobula stop` ends it.");
+  for (const line of limitsLines(limits)) print(line);
 }
 
 /**

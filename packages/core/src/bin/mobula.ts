@@ -105,7 +105,7 @@ async function status({ json = false }: { readonly json?: boolean }): Promise<vo
     showCluster(heads, nodes, here.nodeId, columns);
     print(`* this machine, ${since}`);
   } else for (const node of nodes) for (const line of nodeLines(node, since)) print(line);
-  for (const line of [...limitsLines(limits, columns), ...actorLines(actors), ...waitingLines(waiting, columns)])
+  for (const line of [...actorLines(actors), ...waitingLines(waiting, columns), ...limitsLines(limits, columns)])
     print(line);
 }
 
