@@ -33,6 +33,8 @@ export async function bundleFile({ outfile, entry, resolveDir, plugins, header }
     platform: "node",
     format: "cjs",
     target: "node24",
+    // Code that is run from the code cache cannot `import()`: what is apart is required.
+    supported: { "dynamic-import": false },
     external: ["koffi", "esbuild"],
     // msgpackr's native helper only decodes long strings faster, and its lookup costs every process start.
     alias: { msgpackr: require.resolve("msgpackr").replace(/dist\/node\.cjs$/, "index.js") },

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { etcdServer, natsServer } from "../../src/control/fixtures/servers.ts";
 import { InstalledProject, type NodeVersion, repository } from "./installed-project.ts";
 import {
   commonJsProgram,
@@ -112,6 +113,27 @@ test("the test kit starts a cluster, whose driver is the program's own runtime",
     code: 0,
     stdout: "true function\nfalse\n",
     stderr: "",
+  });
+});
+
+describe.each([
+  ["nats", natsServer, "MOBULA_NATS_SERVER"],
+  ["etcd", etcdServer, "MOBULA_ETCD_SERVER"],
+] as const)("with servers of %s", (control, server, variable) => {
+  test.skipIf(server === undefined)("a cluster's state is in them, is backed up, and outlives a head", async () => {
+    project.write(
+      "replicated.mjs",
+      `import { execFileSync } from "node:child_process";\nimport { LocalCluster } from "mobula/testing";\nimport { get, getActor, remote } from "mobula";\n` +
+        `const cluster = await LocalCluster.start({ nodes: 1, control: "${control}" });\nawait cluster.connect();\n` +
+        `class Counter { n = 0; add() { return ++this.n; } }\n` +
+        `console.log(await get(remote(Counter, { name: "counter", lifetime: "detached" }).remote().add.remote()));\n` +
+        `const cli = ["node_modules/mobula/dist/cli.cjs", "backup", "${control}.backup"];\n` +
+        `execFileSync(process.execPath, cli, { env: { ...process.env, ...cluster.env } });\n` +
+        `await cluster.killHead();\nconsole.log(await get((await getActor("counter")).add.remote()));\n` +
+        `await cluster.stop();\n`,
+    );
+    const { code, stdout, stderr } = await project.run(node24.path, ["replicated.mjs"], { [variable]: server ?? "" });
+    expect([code, stdout], stderr).toEqual([0, "1\n2\n"]);
   });
 });
 
