@@ -13,11 +13,19 @@ import type { Random } from "./random.ts";
 /** Small, so that objects are written to disk, too. */
 const SPEC = { resources: { cpu: 1 }, objectStoreBytes: 64 * 2 ** 20 };
 
-export async function startCluster(count: number, random: Random, print: (line: string) => void): Promise<Place> {
+export type State = "sqlite" | "nats" | "etcd";
+
+/** @param state where control keeps it; in servers, there are two heads. */
+export async function startCluster(
+  count: number,
+  state: State,
+  random: Random,
+  print: (line: string) => void,
+): Promise<Place> {
   // Short: sockets lie below it.
   const folder = mkdtempSync("/tmp/load-");
   process.env.TMPDIR = folder;
-  const cluster = await LocalCluster.start({ nodes: Array.from({ length: count }, () => SPEC) });
+  const cluster = await LocalCluster.start({ control: state, nodes: Array.from({ length: count }, () => SPEC) });
   const context = await cluster.connect();
   // A node that is given up begins anew in its process, so its process id says whether it is the one that it was.
   const nodePids = new Set<number>();

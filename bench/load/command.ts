@@ -1,5 +1,6 @@
 /** The command lines of `npm run soak` and `npm run chaos`. */
 import { parseArgs } from "node:util";
+import type { State } from "./cluster.ts";
 import { pickSeed, runLoad } from "./run.ts";
 
 export async function loadCommand(options: {
@@ -11,6 +12,7 @@ export async function loadCommand(options: {
   const { name, killsPerOperation } = options;
   let seconds = options.seconds;
   let nodes = options.nodes;
+  let state: State = "sqlite";
   let seed = pickSeed();
   try {
     const { values } = parseArgs({
@@ -18,30 +20,33 @@ export async function loadCommand(options: {
         seconds: { type: "string" },
         seed: { type: "string" },
         nodes: { type: "string" },
+        state: { type: "string" },
         help: { type: "boolean", short: "h" },
       },
     });
     if (values.help === true) {
       console.log(
         `npm run ${name} -- [--seconds N (default ${seconds})] [--seed N (default: another each time)]\n` +
-          `  [--nodes N, of a cluster on this machine; 0: without a cluster (default ${nodes})]`,
+          `  [--nodes N, of a cluster on this machine; 0: without a cluster (default ${nodes})]\n` +
+          `  [--state sqlite|nats|etcd, where the cluster's control keeps it (default ${state})]`,
       );
       return;
     }
     if (values.seconds !== undefined) seconds = number("seconds", values.seconds);
     if (values.seed !== undefined) seed = number("seed", values.seed);
     if (values.nodes !== undefined) nodes = wholeNumber("nodes", values.nodes);
+    if (values.state !== undefined) state = stateOf(values.state);
   } catch (error) {
     console.error(`${name}: ${(error as Error).message} (see --help)`);
     process.exitCode = 1;
     return;
   }
   try {
-    await runLoad({ seconds, seed, killsPerOperation, nodes, print: (line) => console.log(line) });
+    await runLoad({ seconds, seed, killsPerOperation, nodes, state, print: (line) => console.log(line) });
   } catch (error) {
     console.error(error);
     console.error(
-      `${name}: failed; the same operations again: npm run ${name} -- --seed ${seed} --seconds ${seconds} --nodes ${nodes}`,
+      `${name}: failed; the same operations again: npm run ${name} -- --seed ${seed} --seconds ${seconds} --nodes ${nodes} --state ${state}`,
     );
     process.exitCode = 1;
   }
@@ -58,4 +63,9 @@ function wholeNumber(name: string, text: string): number {
   if (!Number.isInteger(value) || value < 0)
     throw new Error(`--${name} is ${text}; it must be a whole number of at least 0`);
   return value;
+}
+
+function stateOf(text: string): State {
+  if (text === "sqlite" || text === "nats" || text === "etcd") return text;
+  throw new Error(`--state takes "sqlite", "nats" or "etcd", not "${text}"`);
 }

@@ -5,7 +5,7 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { isError, nodes } from "mobula";
-import type { ClusterNode, LocalCluster, NodeSpec } from "mobula/testing";
+import type { ClusterNode, ClusterServer, LocalCluster, NodeSpec } from "mobula/testing";
 import type { Random } from "./random.ts";
 
 /** A node is given up after 4 s without a word. */
@@ -39,6 +39,8 @@ type Need = "node" | "head" | "network";
 
 interface Fault {
   readonly needs: readonly Need[];
+  /** Only where the state of control is in servers of its own. */
+  readonly isReplicated?: true;
   run(stage: Stage, node: ClusterNode): Promise<void>;
 }
 
@@ -53,7 +55,7 @@ interface Stage {
 
 const between = (random: Random, [from, to]: readonly [number, number]): number => random.between(from, to);
 
-async function standStill(cluster: LocalCluster, node: ClusterNode, ms: number): Promise<void> {
+async function standStill(cluster: LocalCluster, node: ClusterNode | ClusterServer, ms: number): Promise<void> {
   await cluster.kill(node, "SIGSTOP");
   await delay(ms);
   await cluster.kill(node, "SIGCONT");
@@ -137,6 +139,22 @@ const faults: Readonly<Record<string, Fault>> = {
     needs: ["head"],
     run: ({ cluster, random }) => standStill(cluster, cluster.head, between(random, HEAD_AWAY_MS)),
   },
+  "a server of the state stands still": {
+    needs: ["head"],
+    isReplicated: true,
+    run: ({ cluster, random }) => standStill(cluster, random.pick(cluster.servers), between(random, DEADLY_MS)),
+  },
+  "a server of the state is cut off from the others": {
+    needs: ["head", "network"],
+    isReplicated: true,
+    async run({ cluster, random }) {
+      const server = random.pick(cluster.servers);
+      const others = cluster.servers.filter((other) => other !== server);
+      cluster.partition([server], [...others, "head", ...(cluster.standby ? [cluster.standby] : [])]);
+      await delay(between(random, DEADLY_MS));
+      cluster.heal();
+    },
+  },
 };
 
 export interface FaultOptions {
@@ -160,6 +178,7 @@ export function createFaults({ cluster, spec, driverNode, random, print }: Fault
   // Who waits for it is told.
   failed.catch(() => {});
 
+  const possible = Object.keys(faults).filter((name) => cluster.servers.length > 0 || !faults[name]?.isReplicated);
   const living = (): ClusterNode[] => cluster.nodes.filter((node) => node.alive());
   const stage: Stage = {
     cluster,
@@ -179,8 +198,8 @@ export function createFaults({ cluster, spec, driverNode, random, print }: Fault
     }
   };
   const runSome = async (): Promise<void> => {
-    const names = [random.pick(Object.keys(faults))];
-    const second = random.pick(Object.keys(faults));
+    const names = [random.pick(possible)];
+    const second = random.pick(possible);
     const needs = (name: string): readonly Need[] => faults[name]?.needs ?? [];
     const [first = ""] = names;
     const clash = needs(first).some((need) => need !== "node" && needs(second).includes(need));

@@ -11,7 +11,7 @@
  * is the machine's.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { startCluster } from "./cluster.ts";
+import { type State, startCluster } from "./cluster.ts";
 import { createKiller } from "./killer.ts";
 import { growth, rest, SETTLED_MS } from "./leaks.ts";
 import { type LoadContext, operations } from "./operations.ts";
@@ -34,17 +34,19 @@ export interface LoadOptions {
   readonly killsPerOperation: number;
   /** Of a cluster, which has other {@link createFaults faults} besides; 0: this machine by itself. */
   readonly nodes: number;
+  /** Where control of the cluster keeps its state. */
+  readonly state: State;
   readonly print: (line: string) => void;
 }
 
 /** @throws Error with the first thing that was wrong. */
-export async function runLoad({ seconds, seed, killsPerOperation, nodes, print }: LoadOptions): Promise<void> {
-  const on = nodes > 0 ? ` on ${nodes} nodes` : "";
+export async function runLoad({ seconds, seed, killsPerOperation, nodes, state, print }: LoadOptions): Promise<void> {
+  const on = nodes > 0 ? ` on ${nodes} nodes, with state in ${state}` : "";
   print(`seed ${seed}, ${seconds} s, ${killsPerOperation} kills of workers per operation${on}`);
   const random = createRandom(seed);
   let startedAtMs = performance.now();
   const tell = (line: string): void => print(`${((performance.now() - startedAtMs) / 1_000).toFixed(0)} s: ${line}`);
-  const place = nodes > 0 ? await startCluster(nodes, random.fork(1_001), tell) : await startMachine();
+  const place = nodes > 0 ? await startCluster(nodes, state, random.fork(1_001), tell) : await startMachine();
   startedAtMs = performance.now();
   const killer = createKiller(random.fork(1_000), killsPerOperation, place);
   const counts: Counts = new Map();
