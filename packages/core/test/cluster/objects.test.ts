@@ -196,19 +196,19 @@ test("an actor whose stored argument died with its node is made again with one t
 }, 60_000);
 
 test("what was put on a node that died is lost, and says so wherever it is read", async () => {
-  const seven = await cluster.addNode({ name: "seven", resources: { cpu: 2, seven: 4 }, objectStoreBytes: 96 * MIB });
-  const ref = make.options({ ...on("seven"), maxRetries: 0 }).remote(MIB, 5);
+  const nine = await cluster.addNode({ name: "nine", resources: { cpu: 2, nine: 4 }, objectStoreBytes: 96 * MIB });
+  const ref = make.options({ ...on("nine"), maxRetries: 0 }).remote(MIB, 5);
   await wait([ref]);
-  await cluster.kill(seven);
+  await cluster.kill(nine);
   await expect(get(ref)).rejects.toMatchObject({ code: "OBJECT_LOST" });
   await expect(get(sum.options(on("two")).remote(ref))).rejects.toThrow(/one of its arguments failed/);
 }, 60_000);
 
 test("a node that is drained hands on what it has: results that may not be made again are read after its end", async () => {
-  const eight = await cluster.addNode({ name: "eight", resources: { cpu: 2, eight: 4 }, objectStoreBytes: 96 * MIB });
-  const refs = [1, 2, 3].map((seed) => make.options({ ...on("eight"), maxRetries: 0 }).remote(4 * MIB, seed));
+  const ten = await cluster.addNode({ name: "ten", resources: { cpu: 2, ten: 4 }, objectStoreBytes: 96 * MIB });
+  const refs = [1, 2, 3].map((seed) => make.options({ ...on("ten"), maxRetries: 0 }).remote(4 * MIB, seed));
   await wait(refs, { numReturns: 3 });
-  await cluster.drain(eight, { deadlineMs: 20_000 });
+  await cluster.drain(ten, { deadlineMs: 20_000 });
   expect((await get(refs)).map((bytes) => [bytes.length, bytes[9]])).toEqual([1, 2, 3].map((seed) => [4 * MIB, seed]));
   release(...refs);
 }, 60_000);
