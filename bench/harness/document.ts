@@ -47,7 +47,8 @@ const CLUSTERS: Part = {
 - Tasks are measured when both sides have run them for a while. A transfer is warm: the stores' pages have been used before.
 - Sides take turns within each round, in alternating order; only one side's processes exist at a time.
 - A killed node is known dead when a program that asks again and again is told so. Both sides have their defaults.`,
-  notMeasured: `- Real networks, and more nodes than five. \`npm run sim\` runs the placement engine and control for thousands, on virtual time.
+  notMeasured: `- Real networks, and more nodes than five: what placement, control and copies cost for thousands of nodes is computed without them
+  ([figures](design/cluster.md#figures)).
 - Nodes with CPUs of their own: here all share two, so rates over nodes say what a cluster costs, not what it gains.`,
 };
 
