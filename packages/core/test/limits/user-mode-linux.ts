@@ -10,6 +10,10 @@ import { dirname, join } from "node:path";
 const repository = join(import.meta.dirname, "../../../..");
 const installed = join(repository, ".cache/user-mode-linux/linux.uml");
 const TIMEOUT_MS = 170_000;
+/** Where the guest may write. It must hide neither the repository, which may lie in /tmp, nor Node.js. */
+const scratch = ["/mnt", "/srv", "/media"].find(
+  (folder) => existsSync(folder) && ![repository, process.execPath].some((path) => path.startsWith(`${folder}/`)),
+);
 
 /** The kernel's program, or undefined when it is not installed. */
 export const kernel = [installed, "/usr/bin/linux.uml"].find(existsSync);
@@ -17,6 +21,7 @@ export const kernel = [installed, "/usr/bin/linux.uml"].find(existsSync);
 /** Runs commands of a shell as the guest's first process; returns what they have printed. */
 export async function runInGuest(commands: string, options: { readonly memory: string }): Promise<string> {
   if (kernel === undefined) throw new Error("no kernel for User Mode Linux is installed");
+  if (scratch === undefined) throw new Error("there is no folder for the guest to write to");
   const folder = mkdtempSync("/tmp/mu-");
   const script = join(folder, "init.sh");
   writeFileSync(
@@ -24,10 +29,10 @@ export async function runInGuest(commands: string, options: { readonly memory: s
     `#!/bin/sh
 mount -t proc proc /proc
 mount -t sysfs sys /sys
-mount -t tmpfs tmp /tmp
+mount -t tmpfs tmp ${scratch}
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ip link set lo up
-export PATH=${dirname(process.execPath)}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp TMPDIR=/tmp
+export PATH=${dirname(process.execPath)}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=${scratch} TMPDIR=${scratch}
 cd ${repository}
 (
 ${commands}
