@@ -60,8 +60,8 @@ export const mutants: readonly Mutant[] = [
   {
     behaviour: "actors that wait for each other in a cycle are told",
     file: `${core}/src/control/deadlock.ts`,
-    code: "if (party !== undefined && stuckWaits >= party.slots) continue;",
-    broken: "if (party !== undefined && stuckWaits > party.slots) continue;",
+    code: "return party && party.executions.size >= party.slots ? [...party.executions.values()] : [];",
+    broken: "return party && party.executions.size > party.slots ? [...party.executions.values()] : [];",
     test: `${core}/src/control/deadlock.test.ts`,
   },
   {
