@@ -41,7 +41,8 @@ export interface LoadOptions {
 
 /** @throws Error with the first thing that was wrong. */
 export async function runLoad({ seconds, seed, killsPerOperation, nodes, state, print }: LoadOptions): Promise<void> {
-  const on = nodes > 0 ? ` on ${nodes} nodes, with state in ${state}` : "";
+  const where = state === "sqlite" ? "" : `, with state in ${state}`;
+  const on = nodes > 0 ? ` on ${nodes} nodes${where}` : "";
   print(`seed ${seed}, ${seconds} s, ${killsPerOperation} kills of workers per operation${on}`);
   const random = createRandom(seed);
   let startedAtMs = performance.now();
