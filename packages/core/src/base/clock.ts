@@ -23,3 +23,9 @@ export function setClockOffset(offsetMs: number): void {
 
 /** Milliseconds since 1970, with fractions: never going back, and comparable among the processes of a node. */
 export const wallMs = (): number => clockOffsetMs() + monotonicMs();
+
+/** Calls it after so long; what it returns takes that back. */
+export function later(ms: number, run: () => void): () => void {
+  const timer = setTimeout(run, ms);
+  return () => clearTimeout(timer);
+}

@@ -10,14 +10,12 @@
  * 4. When the node dies that was asked, another is chosen.
  */
 import { type ActorId, actorJob, type JobId, type NodeId, type ProcessId, type WorkerId } from "../base/ids.ts";
-import { LARGE_ARGUMENTS_BYTES } from "../base/limits.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import {
   type ClusterView,
   type Explained,
   type GroupHost,
   type GroupRoom,
-  type LocalBytes,
   type PlacementRequest,
   Placer,
 } from "../placement/mod.ts";
@@ -28,8 +26,8 @@ import {
   NO_ROOM_THERE,
   type StatedWorker,
 } from "../wire/cluster-messages.ts";
-import type { BundleChoice, Demand, WorkerAddress, WorkerDeath } from "../wire/messages.ts";
-import { placementOf } from "./demand.ts";
+import type { BundleChoice, WorkerAddress, WorkerDeath } from "../wire/messages.ts";
+import { localityOf, placementOf } from "./demand.ts";
 import type { Waiting } from "./waiting-demands.ts";
 
 /** How long it is waited for a node that could take what none can. */
@@ -39,7 +37,7 @@ const DECIDED_MAX = 10_000;
 export interface ActorPlacesEffects {
   nowMs(): number;
   nodeOf(process: ProcessId): NodeId | undefined;
-  nodeTagged(tag: string): NodeId | undefined;
+  readonly nodeTagged: (tag: string) => NodeId | undefined;
   ask(node: NodeId, request: ActorWorkerRequest): void;
   withdraw(node: NodeId, requestId: number): void;
   kill(node: NodeId, workerId: WorkerId, reason: string): void;
@@ -111,7 +109,7 @@ export class ActorPlaces {
     const from = creator === undefined ? undefined : this.effects.nodeOf(creator);
     const place: Place = {
       request,
-      placement: { ...placementOf(demand, room), from, locality: this.localityOf(demand) },
+      placement: { ...placementOf(demand, room), from, locality: localityOf(demand, this.effects.nodeTagged) },
       node: undefined,
       hold: undefined,
       infeasibleSinceMs: undefined,
@@ -120,11 +118,6 @@ export class ActorPlaces {
     };
     this.places.set(request.requestId, place);
     this.choose(place);
-  }
-
-  private localityOf({ near }: Demand): readonly LocalBytes[] | undefined {
-    const nodeId = near === undefined ? undefined : this.effects.nodeTagged(near);
-    return nodeId && [{ nodeId, bytes: LARGE_ARGUMENTS_BYTES }];
   }
 
   release(requestId: number): void {

@@ -1,7 +1,6 @@
 /** Starting a head. Its lifeline is like a node's. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, openSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { closeSync, rmSync } from "node:fs";
 import { InvalidOptionError } from "../base/errors.ts";
 import { compileCacheEnvironment } from "../bin/cache-directory.ts";
 import { processCommand } from "../bin/entries.ts";
@@ -10,11 +9,10 @@ import {
   createSession,
   follow,
   type LaunchedProcess,
-  logFolderOf,
   logLevel,
+  openStderr,
   outlivesLauncher,
   removeSession,
-  STDERR_SUFFIX,
 } from "../node/mod.ts";
 import { readTokens } from "../transport/mod.ts";
 import type { TlsFiles } from "../wire/mod.ts";
@@ -110,7 +108,7 @@ function startProcess(config: HeadConfig, env: HeadOptions["env"]): ChildProcess
   const { execPath, args } = processCommand("head");
   const { MOBULA_TOKEN: _token, ...inherited } = process.env;
   const outlives = outlivesLauncher(config);
-  const stderr = outlives ? openSync(join(logFolderOf(config.sessionDir), `head${STDERR_SUFFIX}`), "a", 0o600) : "pipe";
+  const stderr = outlives ? openStderr(config.sessionDir, "head") : "pipe";
   try {
     return spawn(execPath, args, {
       stdio: ["ignore", "ignore", stderr, "pipe"],

@@ -2,8 +2,9 @@
  * How many leases of a shape each node is asked for: what nodes' brokers want, divided over the cluster by the placement
  * engine, and divided anew when there is room that was not there.
  */
+
 import { type JobId, type NodeId, nodeTag } from "../base/ids.ts";
-import { LARGE_ARGUMENTS_BYTES } from "../base/limits.ts";
+import { sum } from "../base/sum.ts";
 import {
   ClusterView,
   type Division,
@@ -20,7 +21,7 @@ import {
 } from "../placement/mod.ts";
 import type { DivideLeases, LeasesDivided } from "../wire/cluster-messages.ts";
 import type { Demand, Placement } from "../wire/messages.ts";
-import { placementOf } from "./demand.ts";
+import { localityOf, placementOf } from "./demand.ts";
 import { moveTo, Preemptions } from "./preemptions.ts";
 import { type Claim, Quotas } from "./quotas.ts";
 import type { Waiting } from "./waiting-demands.ts";
@@ -97,7 +98,7 @@ export class LeaseDivisions {
         node,
         key,
         ...placementOf(demand),
-        locality: this.nearTo(demand),
+        locality: localityOf(demand, (tag) => this.nodeTagged(tag)),
         bundle: demand.placement?.bundle,
         job,
         infeasibleMs,
@@ -236,7 +237,7 @@ export class LeaseDivisions {
   explain(node: NodeId, key: string, demand: Demand, at: NodeId | undefined): Explained {
     const { view, divider } = this;
     const name = nameOf(node, key);
-    const request = { ...placementOf(demand), from: node, locality: this.nearTo(demand) };
+    const request = { ...placementOf(demand), from: node, locality: localityOf(demand, (tag) => this.nodeTagged(tag)) };
     if (at === undefined) {
       const ask = this.asks.get(node)?.get(key);
       const explained = divider.explain(name) ?? explainNow(view, request);
@@ -264,10 +265,8 @@ export class LeaseDivisions {
     return { ...why, sentences: [...why.sentences, sentence] };
   }
 
-  private nearTo({ near }: Demand): readonly LocalBytes[] | undefined {
-    if (near === undefined) return undefined;
-    for (const { id } of this.view.nodes())
-      if (nodeTag(id) === near) return [{ nodeId: id, bytes: LARGE_ARGUMENTS_BYTES }];
+  private nodeTagged(tag: string): NodeId | undefined {
+    for (const { id } of this.view.nodes()) if (nodeTag(id) === tag) return id;
     return undefined;
   }
 
@@ -367,9 +366,3 @@ const PREEMPT_LOOK_MS = 500;
 const INFEASIBLE_MS = 10_000;
 
 const nameOf = (node: NodeId, key: string): string => `${node}/${key}`;
-
-const sum = (numbers: ReadonlyMap<unknown, number>): number => {
-  let total = 0;
-  for (const number of numbers.values()) total += number;
-  return total;
-};

@@ -5,6 +5,7 @@
  * 2. What is under way goes on. When all steps say that they are done, the node ends.
  * 3. At the deadline it ends all the same, and what is still here is lost as if it had died.
  */
+import { later as laterByClock } from "../base/clock.ts";
 
 /** Something that is to be gone from the node before it ends. What moves off by itself is a step of its own. */
 export interface DrainStep {
@@ -23,11 +24,6 @@ export interface DrainOptions {
   later?(ms: number, run: () => void): () => void;
 }
 
-function byClock(ms: number, run: () => void): () => void {
-  const timer = setTimeout(run, ms);
-  return () => clearTimeout(timer);
-}
-
 export class Drain {
   private readonly options: DrainOptions;
   private cancelDeadline: (() => void) | undefined;
@@ -44,7 +40,7 @@ export class Drain {
 
   /** A second time only an earlier deadline counts. */
   begin(deadlineMs: number, nowMs: number): void {
-    const { steps, log, later = byClock } = this.options;
+    const { steps, log, later = laterByClock } = this.options;
     if (nowMs + deadlineMs >= this.endsAtMs) return;
     const isFirst = !this.hasBegun;
     this.endsAtMs = nowMs + deadlineMs;

@@ -3,9 +3,8 @@
  * program's first result.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, openSync } from "node:fs";
+import { closeSync } from "node:fs";
 import { hostname } from "node:os";
-import { join } from "node:path";
 import { newNodeId } from "../base/ids.ts";
 import { INFEASIBLE_TIMEOUT_MS, PUT_TIMEOUT_MS } from "../base/limits.ts";
 import { randomBytes } from "../base/random.ts";
@@ -22,15 +21,7 @@ import {
   outlivesLauncher,
 } from "./config.ts";
 import { follow, type LaunchedProcess } from "./launched-process.ts";
-import {
-  baseFolder,
-  createSession,
-  keepToken,
-  logFolderOf,
-  removeSession,
-  STDERR_SUFFIX,
-  socketPathOf,
-} from "./session-folder.ts";
+import { baseFolder, createSession, keepToken, openStderr, removeSession, socketPathOf } from "./session-folder.ts";
 
 /** All optional: what is left out has the default of {@link NodeConfig}. */
 export interface LaunchOptions
@@ -131,7 +122,7 @@ function clusterOf({ tls, ...options }: ClusterOptions, sessionDir: string): Clu
 function startProcess(config: NodeConfig, command: ProcessCommand, env: LaunchOptions["env"]): ChildProcess {
   const outlives = outlivesLauncher(config);
   // What it writes when its launcher is gone must have somewhere to go.
-  const stderr = outlives ? openSync(join(logFolderOf(config.sessionDir), `node${STDERR_SUFFIX}`), "a", 0o600) : "pipe";
+  const stderr = outlives ? openStderr(config.sessionDir, "node") : "pipe";
   // It is in a file, and nothing that tasks start is to inherit it.
   const { MOBULA_TOKEN, ...inherited } = process.env;
   try {

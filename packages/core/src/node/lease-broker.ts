@@ -10,7 +10,9 @@
  *
  * A node by itself asks its own engine for everything, and while control is away a node counts on itself alone.
  */
+
 import type { JobId, LeaseId, NodeId, ProcessId } from "../base/ids.ts";
+import { sum } from "../base/sum.ts";
 import type { DivideLeases, LeaseAsk, LeaseGiveBack, LeaseKeptThere, LeasesDivided } from "../wire/cluster-messages.ts";
 import type {
   Demand,
@@ -480,8 +482,6 @@ export class LeaseBroker {
     return foreign;
   }
 }
-
-const sum = (numbers: ReadonlyMap<unknown, number>): number => [...numbers.values()].reduce((a, b) => a + b, 0);
 
 /** By the quota of its job. */
 const allowedOf = ({ isLimited, division }: Ask): number =>

@@ -23,10 +23,10 @@ export {
   logFolderOf,
   namesIn,
   nodeOf,
+  openStderr,
   processStart,
   removeBrokenSession,
   removeSession,
-  STDERR_SUFFIX,
   workersOf,
 } from "./session-folder.ts";
 export {

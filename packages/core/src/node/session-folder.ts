@@ -11,6 +11,7 @@ import {
   chmodSync,
   lstatSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -31,7 +32,7 @@ const OWNER_FILE = "owner.json";
 const PIDS_FILE = "pids";
 const LOG_FOLDER = "logs";
 /** Of the file that a process writes to which outlives its launcher. */
-export const STDERR_SUFFIX = ".stderr";
+const STDERR_SUFFIX = ".stderr";
 /** The logs of so many standing processes that ended by themselves are kept. */
 const BROKEN_KEPT = 5;
 const TOKEN_FILE = "cluster-token";
@@ -99,6 +100,10 @@ export function createSession(base: string): string {
   claimSession(path);
   return path;
 }
+
+/** The file for what a process writes that outlives its launcher. */
+export const openStderr = (sessionDir: string, name: string): number =>
+  openSync(join(logFolderOf(sessionDir), name + STDERR_SUFFIX), "a", 0o600);
 
 /** From now on the run lives as long as this process. @param nodeId of the node that it is. */
 export function claimSession(path: string, nodeId?: NodeId): void {

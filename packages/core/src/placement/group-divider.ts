@@ -6,8 +6,10 @@
  * 3. What has room nowhere waits where it waited, or at all nodes of the group alike: what runs there may wait too, and make
  *    room. It moves when there is room elsewhere.
  */
+
 import type { NodeId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
+import { sum } from "../base/sum.ts";
 import type { BundleChoice } from "../wire/messages.ts";
 import type { GroupPlace, GroupPlaces, GroupRoom } from "./group-host.ts";
 
@@ -91,9 +93,3 @@ export class GroupDivider {
     this.asks.delete(key);
   }
 }
-
-const sum = (numbers: ReadonlyMap<unknown, number>): number => {
-  let total = 0;
-  for (const number of numbers.values()) total += number;
-  return total;
-};

@@ -9,7 +9,9 @@
  *
  * The division is asked for again and again, whenever a number or the view has changed, and moves only what step 2 says.
  */
+
 import type { NodeId } from "../base/ids.ts";
+import { sum } from "../base/sum.ts";
 import { fits, slots } from "./amounts.ts";
 import type { ClusterView } from "./cluster-view.ts";
 import { type Explained, explainNow, explainOutcome } from "./explain.ts";
@@ -267,9 +269,3 @@ function shares(total: number, weights: readonly number[]): number[] {
   }
   return counts;
 }
-
-const sum = (numbers: ReadonlyMap<unknown, number>): number => {
-  let total = 0;
-  for (const number of numbers.values()) total += number;
-  return total;
-};

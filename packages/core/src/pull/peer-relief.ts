@@ -8,6 +8,7 @@
  * 3. What was made elsewhere is never moved on, so two full nodes do not hand it to and fro. Whatever is refused, or takes too long,
  *    goes to the disk; after that nobody is asked for a while.
  */
+import { later as laterByClock } from "../base/clock.ts";
 import type { StoredName } from "../base/ids.ts";
 import type { CopyMove } from "../wire/cluster-messages.ts";
 import type { Tag } from "./copies.ts";
@@ -39,11 +40,6 @@ export interface PeerReliefEffects {
   nowMs(): number;
   /** Calls it after so long, unless that is taken back. Left out: by the clock of the machine. */
   later?(ms: number, run: () => void): () => void;
-}
-
-function byClock(ms: number, run: () => void): () => void {
-  const timer = setTimeout(run, ms);
-  return () => clearTimeout(timer);
 }
 
 export class PeerRelief {
@@ -81,7 +77,7 @@ export class PeerRelief {
 
   /** Resolves to those that other nodes keep now. */
   async move(objects: readonly Pulled[]): Promise<readonly StoredName[]> {
-    const { send, later = byClock } = this.effects;
+    const { send, later = laterByClock } = this.effects;
     const moved: StoredName[] = [];
     const ends: Promise<void>[] = [];
     for (const { name, size, home } of objects) {
