@@ -97,6 +97,7 @@ export class InlineNode {
       nodeId,
       name: NAME,
       total: this.engine.pool.total,
+      lasting: () => this.engine.lasting(),
       available: () => toUnits(this.available()),
       feed: (event) => this.feed(event),
       changed: () => this.groupsChanged(),

@@ -25,7 +25,7 @@ export class HeadGroups {
     const { state, view, quotas, nowMs, send, changed, news } = options;
     // What one does not hear that was a member before, it is told when it joins again.
     const effects = { nowMs, send, persist: persistThrough(state), changed, news };
-    this.host = new GroupHost(view, state.epoch, effects, quotas);
+    this.host = new GroupHost(view, state.epoch, effects, { quotas, earmarkAfterMs: earmarkAfterMs() });
   }
 
   async recover(): Promise<void> {
@@ -52,6 +52,12 @@ export class HeadGroups {
       return { t: "answer", id, error: { code, kind, message } };
     }
   }
+}
+
+/** Tests do not wait for as long. */
+function earmarkAfterMs(): number | undefined {
+  const ms = Number(process.env.MOBULA_EARMARK_AFTER_MS);
+  return ms > 0 ? ms : undefined;
 }
 
 export { isAboutGroups } from "../placement/mod.ts";

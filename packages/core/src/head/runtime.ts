@@ -366,7 +366,7 @@ export class HeadRuntime implements Host {
     const { view } = this.divisions;
     const store = { usedBytes: use.storeUsedBytes, capacityBytes };
     if (!view.node(nodeId)) view.apply({ kind: "node-joined", nodeId, name, total, labels, store });
-    view.apply({ kind: "node-reported", nodeId, free: use.available, store });
+    view.apply({ kind: "node-reported", nodeId, free: use.available, lasting: use.lasting ?? {}, store });
     if (state !== "draining" || view.node(nodeId)?.state.status === "draining") return;
     view.apply({ kind: "node-draining", nodeId });
     this.groups.host.nodeDraining(nodeId);

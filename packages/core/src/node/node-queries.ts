@@ -110,8 +110,10 @@ export function nodeUse({
   const { usedBytes, unsealedBytes, spilledBytes } = store.stats();
   const blocked = limited.size > 0 ? engine.blockedOf(limited) : [];
   const preemptable = engine.preemptable(Date.now());
+  const lasting = engine.lasting();
   return {
     available: available(engine),
+    ...(Object.keys(lasting).length > 0 && { lasting }),
     ...(blocked.length > 0 && { blocked }),
     ...(preemptable.length > 0 && { preemptable }),
     // What processes have leased to put objects into holds none yet: it is no more in use than what is free.

@@ -12,6 +12,8 @@ export interface OwnGroupsOptions {
   readonly name: string;
   readonly total: ResourceUnits;
   available(): ResourceUnits;
+  /** What of it actors and groups have. */
+  lasting(): ResourceUnits;
   /** To the lease engine. */
   feed(event: SchedulerEvent): void;
   /** What runs in groups may be refused now. */
@@ -72,8 +74,8 @@ export class OwnGroups {
   }
 
   private look(): void {
-    const { nodeId, available } = this.options;
-    this.view.apply({ kind: "node-reported", nodeId, free: available(), store: NO_STORE });
+    const { nodeId, available, lasting } = this.options;
+    this.view.apply({ kind: "node-reported", nodeId, free: available(), lasting: lasting(), store: NO_STORE });
   }
 
   private tick(): void {

@@ -407,6 +407,7 @@ export class NodeRuntime {
     this.ownGroups = new OwnGroups({
       ...this.description,
       available: () => available(this.engine),
+      lasting: () => this.engine.lasting(),
       feed: (event) => this.feed(event),
       changed: () => this.groupsChanged(),
     });

@@ -97,6 +97,13 @@ export function takeFrom(free: Free, units: ResourceUnits, count = 1): Free {
   return { units: left, gpus };
 }
 
+/** With so much more, of GPUs whole ones and a remainder. */
+export function withMore(free: Free, more: ResourceUnits): Free {
+  const units: Record<string, number> = { ...free.units };
+  for (const name in more) units[name] = (units[name] ?? 0) + (more[name] ?? 0);
+  return { units, gpus: more.gpu ? [...free.gpus, ...devicesOf(more.gpu)] : free.gpus };
+}
+
 function takeGpus(gpus: readonly number[], wanted: number, count: number): readonly number[] {
   const devices = [...gpus];
   if (wanted >= UNITS_PER_ONE) {

@@ -5,6 +5,7 @@
  * - `take` is for what the node will have started before its next report: that report ends it.
  * - `hold` is for what takes longer, as a bundle that is being reserved or a lease that was asked for: it outlives
  *   reports until it is let go.
+ * - `keep` is for one placement group that is to have room there: for all others it is not free, also while it is in use.
  */
 import type { NodeId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
@@ -72,6 +73,7 @@ interface Claim {
   readonly units: ResourceUnits;
   count: number;
   isHold: boolean;
+  readonly isKept: boolean;
 }
 
 interface Entry extends Node {
@@ -82,7 +84,7 @@ interface Entry extends Node {
 
 export class ClusterView {
   readonly journal: Journal;
-  /** Grows when something may fit that did not before. */
+  /** Grows when something may fit that did not before, or what was asked for somewhere is to go elsewhere. */
   roomVersion = 0;
   /** Grows when what could ever fit may have changed. */
   membersVersion = 0;
@@ -154,6 +156,7 @@ export class ClusterView {
       labels: delta.labels ?? {},
       free,
       lasting: {},
+      kept: {},
       store: delta.store ?? NO_STORE,
     });
     const entry: Entry = {
@@ -228,6 +231,18 @@ export class ClusterView {
     return this.claim(node, units, count, true);
   }
 
+  /** What is asked for there and not granted is not to be; for whom it is kept, see {@link freeBeside}. Let go as a hold is. */
+  keep(node: Node, units: ResourceUnits): number {
+    this.roomVersion++;
+    return this.claim(node, units, 1, true, true);
+  }
+
+  /** What is free at the node for whom this is kept. */
+  freeBeside(kept: number): Free | undefined {
+    const claim = this.holds.get(kept);
+    return claim && this.lessClaims(claim.entry, claim);
+  }
+
   /** The node uses none of it. */
   release(hold: number): void {
     const claim = this.holds.get(hold);
@@ -237,7 +252,7 @@ export class ClusterView {
     const { entry, units, count } = claim;
     // Which devices others have follows from the order in which they were taken.
     const free = units.gpu ? this.lessClaims(entry) : takeFrom(entry.state.free, units, -count);
-    this.replace(entry, withFree(entry.state, free));
+    this.replace(entry, claim.isKept ? withKept(entry, free) : withFree(entry.state, free));
   }
 
   /** The node has it now, and will say so with its next report. */
@@ -248,20 +263,21 @@ export class ClusterView {
     claim.isHold = false;
   }
 
-  private claim(node: Node, units: ResourceUnits, count: number, isHold: boolean): number {
+  private claim(node: Node, units: ResourceUnits, count: number, isHold: boolean, isKept = false): number {
     const number = ++this.lastNumber;
     const entry = this.entries.get(node.id);
     if (!entry) return number;
-    const claim = { number, entry, units, count, isHold };
+    const claim: Claim = { number, entry, units, count, isHold, isKept };
     entry.claims.set(number, claim);
     if (isHold) this.holds.set(number, claim);
-    this.replace(entry, withFree(entry.state, takeFrom(entry.state.free, units, count)));
+    const free = takeFrom(entry.state.free, units, count);
+    this.replace(entry, isKept ? withKept(entry, free) : withFree(entry.state, free));
     return number;
   }
 
-  private lessClaims(entry: Entry): Free {
+  private lessClaims(entry: Entry, but?: Claim): Free {
     let free = entry.reported;
-    for (const claim of entry.claims.values()) free = takeFrom(free, claim.units, claim.count);
+    for (const claim of entry.claims.values()) if (claim !== but) free = takeFrom(free, claim.units, claim.count);
     return free;
   }
 
@@ -269,7 +285,8 @@ export class ClusterView {
     const before = entry.state;
     this.journal.add(entry, before);
     entry.state = state;
-    if (hasMore(state.free.units, before.free.units)) this.roomVersion++;
+    // Devices that are kept are taken off as they come free, so that the sum does not say so.
+    if (hasMore(state.free.units, before.free.units) || state.kept.gpu) this.roomVersion++;
     for (const pool of entry.pools) pool.touch(entry);
   }
 
@@ -312,6 +329,14 @@ export class ClusterView {
     }
     return pool;
   }
+}
+
+function withKept({ state, claims }: Entry, free: Free): NodeState {
+  const kept: Record<string, number> = {};
+  for (const { isKept, units } of claims.values()) {
+    if (isKept) for (const name in units) kept[name] = (kept[name] ?? 0) + (units[name] ?? 0);
+  }
+  return nodeState({ ...state, free, kept });
 }
 
 function hasMore(units: ResourceUnits, before: ResourceUnits): boolean {

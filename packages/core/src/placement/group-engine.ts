@@ -39,6 +39,8 @@ export interface GroupEngineOptions {
   readonly infeasibleTimeoutMs: number;
   /** Above all attempts of engines before this one: attempts of an earlier leader are known by their lower numbers. */
   readonly firstAttempt: number;
+  /** What has waited so long has nodes earmarked; default 10 s. */
+  readonly earmarkAfterMs?: number | undefined;
   /** Left out: jobs have none. */
   readonly quotas?: GroupQuotas;
 }
@@ -72,12 +74,13 @@ const RESUME_MS = 10;
 /** Looking at nodes for groups that turn out not to fit is bounded: so many at once, and so many a second. */
 const LOOKS_MAX = 100_000;
 const LOOKS_PER_SECOND = 500_000;
+const EARMARK_AFTER_MS = 10_000;
 
 export class GroupEngine {
   private readonly view: ClusterView;
   private readonly options: GroupEngineOptions;
   private readonly table = new GroupTable();
-  private readonly earmark = new Earmark();
+  private readonly earmark: Earmark;
   private nextAttempt: number;
   private nextNumber = 1;
   /** Of the view, when the round began. */
@@ -99,6 +102,7 @@ export class GroupEngine {
     this.view = view;
     this.options = options;
     this.nextAttempt = options.firstAttempt;
+    this.earmark = new Earmark(view, options.earmarkAfterMs ?? EARMARK_AFTER_MS);
   }
 
   step(event: GroupEvent, nowMs: number): GroupCommand[] {
@@ -495,7 +499,9 @@ export class GroupEngine {
         group.triedInRound = round;
         continue;
       }
-      const isLikeFailed = group.signature !== undefined && failed.has(group.signature) && isPlain(group);
+      // Who has room kept finds more than others.
+      const isLikeFailed =
+        group.signature !== undefined && failed.has(group.signature) && isPlain(group) && !earmark.isFor(group);
       const placing = isLikeFailed ? undefined : placeNow(view, group, earmark);
       if (placing?.plan) {
         table.dequeue(group);

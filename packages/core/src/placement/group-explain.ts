@@ -1,6 +1,6 @@
 /** Why a group waits, or why it is where it is, in sentences with numbers. */
 import type { NodeId } from "../base/ids.ts";
-import { describeResources } from "./amounts.ts";
+import { describeResources, type Free } from "./amounts.ts";
 import type { ClusterView } from "./cluster-view.ts";
 import type { Earmark } from "./earmark.ts";
 import { type Explained, explainNodes } from "./explain.ts";
@@ -8,6 +8,7 @@ import { shortagesOf } from "./gang.ts";
 import { kindsOf } from "./gang-kinds.ts";
 import { missingOf } from "./group-placing.ts";
 import { coverNow, type Group, nameOf, type Reservation } from "./group-state.ts";
+import type { Node } from "./node-state.ts";
 import { Shape } from "./shape.ts";
 import { obstacle, RANK, type Verdict } from "./verdict.ts";
 
@@ -90,7 +91,8 @@ function waits(about: About): Explained {
   const sentences = [`${nameOf(group.spec)} waits for room for ${part}, as ${strategy}, since ${seconds} s.`];
   if (group.infeasible) return { sentences: [...sentences, `${group.infeasible.message}.`], considered: [] };
   const wanted = indexes.flatMap((index) => bundles[index] ?? []);
-  const short = shortagesOf(view.nodes(), { bundles: wanted, strategy, freeOn: ({ state }) => state.free });
+  const freeOn = (node: Node): Free => earmark.freeFor(group, node);
+  const short = shortagesOf(view.nodes(), { bundles: wanted, strategy, freeOn });
   for (const { kind, fits } of short.slice(0, KINDS_MAX)) {
     const of = `${count(kind.indexes.length)} bundles of ${describeResources(kind.units)}`;
     sentences.push(`There is room for ${count(fits)} of its ${of}.`);

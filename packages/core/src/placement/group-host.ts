@@ -14,7 +14,7 @@ import type { GroupRequest } from "../wire/queries.ts";
 import { freeOf, slots } from "./amounts.ts";
 import { type BundleAt, BundleRooms } from "./bundle-rooms.ts";
 import type { ClusterView } from "./cluster-view.ts";
-import { GroupEngine, type GroupQuotas } from "./group-engine.ts";
+import { GroupEngine, type GroupEngineOptions } from "./group-engine.ts";
 import type { GroupCommand, GroupEvent, GroupId, GroupRecord, GroupSpec } from "./group-protocol.ts";
 import { GroupRecords } from "./group-records.ts";
 import { parseSelector } from "./labels.ts";
@@ -93,12 +93,17 @@ export class GroupHost {
   private isStepping = false;
   private retriedAtMs = 0;
 
-  constructor(view: ClusterView, epoch: number, effects: GroupHostEffects, quotas?: GroupQuotas) {
+  constructor(
+    view: ClusterView,
+    epoch: number,
+    effects: GroupHostEffects,
+    options: Pick<GroupEngineOptions, "quotas" | "earmarkAfterMs"> = {},
+  ) {
     this.effects = effects;
     this.engine = new GroupEngine(view, {
       infeasibleTimeoutMs: INFEASIBLE_MS,
       firstAttempt: epoch * ATTEMPTS_PER_EPOCH + 1,
-      ...(quotas && { quotas }),
+      ...options,
     });
     const { persist, news } = effects;
     this.records = new GroupRecords({

@@ -4,7 +4,7 @@ import { describeResources, type Free, takeFrom } from "./amounts.ts";
 import type { ClusterView } from "./cluster-view.ts";
 import type { Earmark } from "./earmark.ts";
 import { type GangRequest, planGang, shortagesOf } from "./gang.ts";
-import { compareGroups, coverOf, type Group, nameOf } from "./group-state.ts";
+import { coverOf, type Group, nameOf } from "./group-state.ts";
 import type { Node } from "./node-state.ts";
 import { outcomeOf } from "./outcome.ts";
 
@@ -38,19 +38,17 @@ export function missingOf(view: ClusterView, group: Group): { indexes: number[];
 
 export function placeNow(view: ClusterView, group: Group, earmark: Earmark): Placing {
   const { indexes, placed } = missingOf(view, group);
-  const holder = earmark.holder;
-  const isBehind = holder !== undefined && holder !== group && compareGroups(holder, group) < 0;
-  if (group.single && !isBehind && group.refusedBy.size === 0) {
+  // Of what is kept for it the view says that it is not free.
+  const seesAll = !earmark.isActive || earmark.isBefore(group);
+  if (group.single && seesAll && group.refusedBy.size === 0) {
     const outcome = outcomeOf(view, { shape: group.single, strategy: "default" });
     if (outcome.kind !== "placed") return { indexes, plan: undefined };
     const { node, turnOf } = outcome.choice;
     turnOf?.turnTo(node);
     return { indexes, plan: [node] };
   }
-  const freeOn = (node: Node): Free | undefined => {
-    if (group.refusedBy.has(node.id)) return undefined;
-    return isBehind ? earmark.leaves(node, node.state.free) : node.state.free;
-  };
+  const freeOn = (node: Node): Free | undefined =>
+    group.refusedBy.has(node.id) ? undefined : earmark.freeFor(group, node);
   return { indexes, plan: planGang(view.nodes(), { ...requestOf(group, indexes, placed), freeOn }) };
 }
 

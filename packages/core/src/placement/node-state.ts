@@ -22,6 +22,8 @@ export interface NodeState {
   readonly free: Free;
   /** Of what is in use: held by actors and placement groups, which may never end. */
   readonly lasting: ResourceUnits;
+  /** For placement groups that are to have room there; not in `free`. */
+  readonly kept: ResourceUnits;
   readonly store: StoreUse;
   /** The greatest share in use, of CPUs or memory: 0 to 1. */
   readonly utilisation: number;
@@ -50,6 +52,7 @@ export function nodeState(facts: NodeFacts): NodeState {
     labels: facts.labels,
     free,
     lasting: facts.lasting,
+    kept: facts.kept,
     store: facts.store,
     utilisation,
     gpuUtilisation: Math.max(utilisation, used("gpu", total, free)),

@@ -4,7 +4,7 @@
  */
 import type { NodeId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
-import { type Free, fits, freeOf, slots, takeFrom } from "./amounts.ts";
+import { type Free, fits, freeOf, slots, takeFrom, withMore } from "./amounts.ts";
 import type { ClusterView } from "./cluster-view.ts";
 import { type GangPlan, type GangRequest, planGang } from "./gang.ts";
 import { type Kind, kindsOf } from "./gang-kinds.ts";
@@ -192,12 +192,14 @@ const weight = ({ units }: Victim): number =>
   Object.values(units).reduce((sum, value) => sum + Math.min(value, 1e9), 0);
 
 function without(free: Free, victims: readonly Victim[]): Free {
-  const units: Record<string, number> = { ...free.units };
-  const gpus = [...free.gpus];
-  for (const victim of victims) {
-    for (const name in victim.units) units[name] = (units[name] ?? 0) + (victim.units[name] ?? 0);
-    if (victim.gpus) for (const { device, units: part } of victim.gpus) gpus[device] = (gpus[device] ?? 0) + part;
-    else if (victim.units.gpu) gpus.push(...freeOf({ gpu: victim.units.gpu }).gpus);
+  let left = free;
+  for (const { units, gpus: parts } of victims) {
+    const { gpu: _parts, ...others } = units;
+    left = withMore(left, parts ? others : units);
+    if (!parts) continue;
+    const gpus = [...left.gpus];
+    for (const { device, units: part } of parts) gpus[device] = (gpus[device] ?? 0) + part;
+    left = freeOf(left.units, gpus);
   }
-  return { units, gpus };
+  return left;
 }

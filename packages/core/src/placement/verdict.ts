@@ -1,6 +1,6 @@
 /** Why one node was not chosen for a demand. Verdicts of one kind about many nodes are told together. */
 import type { ResourceUnits } from "../base/resources.ts";
-import { describeUnits, type Free, fits, lacking } from "./amounts.ts";
+import { describeUnits, type Free, fits, lacking, withMore } from "./amounts.ts";
 import { ANY_NODE, admits, mismatch } from "./labels.ts";
 import { type NodeState, offersNothing } from "./node-state.ts";
 import type { Shape } from "./shape.ts";
@@ -46,10 +46,19 @@ export function obstacle(state: NodeState, shape: Shape): Verdict | undefined {
     const why = mismatch(shape.selectors[0] ?? ANY_NODE, state.labels) ?? "has other labels";
     return { kind: "labels", rank: RANK.unfit, text: why, plural: "do not have the labels that are wanted" };
   }
-  return (
-    shortage(state.capacity, state.total, shape.units, "never") ?? shortage(state.free, state.total, shape.units, "now")
-  );
+  const never = shortage(state.capacity, state.total, shape.units, "never");
+  if (never) return never;
+  const now = shortage(state.free, state.total, shape.units, "now");
+  return now && fits(withMore(state.free, state.kept), shape.units) ? KEPT : now;
 }
+
+const KEPT: Verdict = {
+  kind: "kept for a group",
+  rank: RANK.full,
+  isOfMoment: true,
+  text: "keeps what it has free for a placement group that waits",
+  plural: "keep what they have free for placement groups that wait",
+};
 
 function shortage(free: Free, total: ResourceUnits, units: ResourceUnits, when: "never" | "now"): Verdict | undefined {
   if (fits(free, units)) return undefined;

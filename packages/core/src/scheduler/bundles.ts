@@ -97,6 +97,16 @@ export class Bundles {
     }
   }
 
+  reservedUnits(): Record<string, number> {
+    const sum: Record<string, number> = {};
+    for (const { bundles } of this.reservations.values()) {
+      for (const { allocation } of bundles) {
+        for (const [name, units] of Object.entries(allocation.units)) sum[name] = (sum[name] ?? 0) + units;
+      }
+    }
+    return sum;
+  }
+
   /** What is free in bundles in which that has changed since the last time; or, for control that knows nothing, ever. */
   use(isAll: boolean): BundleUse[] {
     const uses: BundleUse[] = [];

@@ -98,6 +98,17 @@ export class LeaseEngine {
     return [...cpus].map(([id, cpu]) => [id, { cpu }]);
   }
 
+  /** What actors and placement groups have of this node: it may never come free. */
+  lasting(): ResourceUnits {
+    const lasting = this.bundles.reservedUnits();
+    for (const { holding } of this.tables.requests.values()) {
+      if (holding?.pool !== this.pool) continue;
+      for (const [name, units] of Object.entries(holding.allocation.units))
+        lasting[name] = (lasting[name] ?? 0) + units;
+    }
+    return lasting;
+  }
+
   /** What urgent demands of higher priority may end here, alike ones together. */
   preemptable(nowMs: number): Preemptable[] {
     const kinds = new Map<string, { job: JobId; priority: number; units: ResourceUnits; count: number }>();

@@ -39,6 +39,8 @@ export interface NodeDescription {
 /** What of a node changes. */
 export interface NodeUse {
   readonly available: ResourceUnits;
+  /** What actors and placement groups have; left out when they have nothing, and by older nodes. */
+  readonly lasting?: ResourceUnits;
   /** Of jobs with a quota, what tasks have leased and given back while they wait for others. */
   readonly blocked?: readonly (readonly [JobId, ResourceUnits])[];
   /** What runs and may be ended for something of higher priority. */
