@@ -5,6 +5,7 @@ import { promisify } from "node:util";
 import { nodes } from "mobula";
 import { type ClusterNode, LocalCluster } from "mobula/testing";
 import { cli } from "../mobula/cli.ts";
+import { SmallDisk } from "./disk.ts";
 import { createFaults, unlike } from "./faults.ts";
 import { driverUse, type Place, processesLeft, sharedMemoryOf } from "./place.ts";
 import { descendants, isReady, openFiles, ownBytes, type Used } from "./processes.ts";
@@ -25,6 +26,8 @@ export async function startCluster(
   // Short: sockets lie below it.
   const folder = mkdtempSync("/tmp/load-");
   process.env.TMPDIR = folder;
+  // Servers of a state write there too, and do not survive it.
+  const disk = state === "sqlite" ? SmallDisk.at(folder) : undefined;
   const cluster = await LocalCluster.start({ control: state, nodes: Array.from({ length: count }, () => SPEC) });
   const context = await cluster.connect();
   // A node that is given up begins anew in its process, so its process id says whether it is the one that it was.
@@ -37,7 +40,7 @@ export async function startCluster(
     return pids;
   };
   const workersOf = (node: ClusterNode): number[] => node.workers().map(({ pid }) => pid);
-  const faults = createFaults({ cluster, spec: SPEC, driverNode: context.nodeId, random, print });
+  const faults = createFaults({ cluster, spec: SPEC, driverNode: context.nodeId, random, print, disk });
   return {
     workers: () => cluster.nodes.flatMap(workersOf).filter(isReady),
     faults,
@@ -72,7 +75,7 @@ export async function startCluster(
     left() {
       const files = readdirSync(folder, { recursive: true }).map((name) => `${folder}/${name}`);
       const left = [...processesLeft(), ...files, ...sharedMemoryOf([...nodePids])];
-      if (left.length === 0) rmdirSync(folder);
+      if (left.length === 0 && !disk) rmdirSync(folder);
       return left;
     },
   };

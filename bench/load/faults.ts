@@ -6,6 +6,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { isError, nodes } from "mobula";
 import type { ClusterNode, ClusterServer, LocalCluster, NodeSpec } from "mobula/testing";
+import type { SmallDisk } from "./disk.ts";
 import type { Random } from "./random.ts";
 
 /** A node is given up after 4 s without a word. */
@@ -14,6 +15,7 @@ const DEADLY_MS = [6_000, 8_000] as const;
 const HEAD_AWAY_MS = [0, 3_000] as const;
 const DRAIN_MS = [0, 3_000] as const;
 const SLOW_MS = [5, 100] as const;
+const FULL_MS = [200, 6_000] as const;
 /** Operations that begin between two. */
 const PAUSE_OPERATIONS = [5, 40] as const;
 /** From the end of a fault until every node is alive and nobody takes a dead one for alive. */
@@ -30,6 +32,8 @@ export interface Faults {
   readonly failed: Promise<never>;
   /** Resolves when the last one is over. */
   stop(): Promise<void>;
+  /** Whether a program may be told that now because of one of them. */
+  mayRefuse(error: unknown): boolean;
   /** How often each happened. */
   readonly counts: ReadonlyMap<string, number>;
 }
@@ -41,12 +45,15 @@ interface Fault {
   readonly needs: readonly Need[];
   /** Only where the state of control is in servers of its own. */
   readonly isReplicated?: true;
+  /** Only where they have a disk of their own, and nothing else at the same time. */
+  readonly isOfDisk?: true;
   run(stage: Stage, node: ClusterNode): Promise<void>;
 }
 
 interface Stage {
   readonly cluster: LocalCluster;
   readonly random: Random;
+  readonly disk: SmallDisk | undefined;
   /** Adds a node for one that is gone. */
   replace(): Promise<void>;
   /** What a node is cut off from. */
@@ -127,6 +134,15 @@ const faults: Readonly<Record<string, Fault>> = {
       await replace();
     },
   },
+  "the disk of all of them is full": {
+    needs: [],
+    isOfDisk: true,
+    async run({ disk, random }) {
+      disk?.fill();
+      await delay(between(random, FULL_MS));
+      disk?.empty();
+    },
+  },
   "the head is killed": {
     needs: ["head"],
     async run({ cluster, random }) {
@@ -165,9 +181,11 @@ export interface FaultOptions {
   readonly driverNode: string;
   readonly random: Random;
   readonly print: (line: string) => void;
+  /** On which all of them have their files; undefined when they share it with the machine. */
+  readonly disk: SmallDisk | undefined;
 }
 
-export function createFaults({ cluster, spec, driverNode, random, print }: FaultOptions): Faults {
+export function createFaults({ cluster, spec, driverNode, random, print, disk }: FaultOptions): Faults {
   const counts = new Map<string, number>();
   let left = 0;
   let replaced = 0;
@@ -178,11 +196,14 @@ export function createFaults({ cluster, spec, driverNode, random, print }: Fault
   // Who waits for it is told.
   failed.catch(() => {});
 
-  const possible = Object.keys(faults).filter((name) => cluster.servers.length > 0 || !faults[name]?.isReplicated);
+  const possible = Object.entries(faults)
+    .filter(([, { isReplicated, isOfDisk }]) => !(isReplicated && cluster.servers.length === 0) && !(isOfDisk && !disk))
+    .map(([name]) => name);
   const living = (): ClusterNode[] => cluster.nodes.filter((node) => node.alive());
   const stage: Stage = {
     cluster,
     random,
+    disk,
     replace: async () => {
       await cluster.addNode({ ...spec, name: `new-${++replaced}` });
     },
@@ -202,7 +223,8 @@ export function createFaults({ cluster, spec, driverNode, random, print }: Fault
     const second = random.pick(possible);
     const needs = (name: string): readonly Need[] => faults[name]?.needs ?? [];
     const [first = ""] = names;
-    const clash = needs(first).some((need) => need !== "node" && needs(second).includes(need));
+    const isAlone = faults[first]?.isOfDisk || faults[second]?.isOfDisk;
+    const clash = isAlone || needs(first).some((need) => need !== "node" && needs(second).includes(need));
     if (random.chance(TWO_AT_ONCE) && !clash) names.push(second);
     const free = living();
     await Promise.all(
@@ -227,6 +249,7 @@ export function createFaults({ cluster, spec, driverNode, random, print }: Fault
   return {
     counts,
     failed,
+    mayRefuse: (error) => disk?.wasFull === true && causes(error).some((cause) => isError(cause, "DISK_FULL")),
     begin() {
       running = run().catch(fail);
     },
@@ -239,6 +262,12 @@ export function createFaults({ cluster, spec, driverNode, random, print }: Fault
       await Promise.race([running, failed]);
     },
   };
+}
+
+function causes(error: unknown): unknown[] {
+  const found: unknown[] = [];
+  for (let cause = error; cause instanceof Error && !found.includes(cause); cause = cause.cause) found.push(cause);
+  return found;
 }
 
 /** Resolves when control and the processes agree on who lives. */

@@ -51,6 +51,12 @@ export async function runLoad({ seconds, seed, killsPerOperation, nodes, state, 
   startedAtMs = performance.now();
   const killer = createKiller(random.fork(1_000), killsPerOperation, place);
   const counts: Counts = new Map();
+  let refused = 0;
+  const mayBeRefused = (error: unknown): boolean => {
+    if (place.faults?.mayRefuse(error) !== true) return false;
+    refused++;
+    return true;
+  };
   // Short runs have no time for it, and grow by less than what is let pass.
   const settleMs = seconds < LONG_RUN_SECONDS ? 0 : SETTLED_MS;
   const began = (): void => {
@@ -65,6 +71,7 @@ export async function runLoad({ seconds, seed, killsPerOperation, nodes, state, 
         msMax: OPERATION_MS_MAX[nodes > 0 ? "cluster" : "machine"],
         counts,
         began: withKills ? began : undefined,
+        mayBeRefused,
       }),
     );
     await Promise.all(lanes);
@@ -96,6 +103,7 @@ export async function runLoad({ seconds, seed, killsPerOperation, nodes, state, 
   for (const [name, { count, totalMs, maxMs }] of [...counts].sort(([a], [b]) => a.localeCompare(b))) {
     print(`  ${name}: ${count}, ${(totalMs / count).toFixed(0)} ms each, at most ${maxMs.toFixed(0)}`);
   }
+  if (refused > 0) print(`  refused for want of room on the disk: ${refused}`);
   for (const [name, count] of place.faults?.counts ?? []) print(`  ${name}: ${count} times`);
   if (lags.length > 0) {
     const ms = lags.sort((a, b) => a - b).map((lag) => lag.toFixed(0));
@@ -119,15 +127,22 @@ interface Lane {
   readonly msMax: number;
   readonly counts: Counts;
   readonly began: (() => void) | undefined;
+  /** An operation that failed with this has not gone wrong. */
+  mayBeRefused(error: unknown): boolean;
 }
 
-async function runLane({ context, untilMs, msMax, counts, began }: Lane): Promise<void> {
+async function runLane({ context, untilMs, msMax, counts, began, mayBeRefused }: Lane): Promise<void> {
   const names = Object.keys(operations);
   while (performance.now() < untilMs) {
     const name = context.random.pick(names);
     const startedAtMs = performance.now();
     began?.();
-    await withDeadline(name, msMax, () => operations[name]?.(context));
+    try {
+      await withDeadline(name, msMax, () => operations[name]?.(context));
+    } catch (error) {
+      if (!mayBeRefused((error as Error).cause)) throw error;
+      continue;
+    }
     const ms = performance.now() - startedAtMs;
     const known = counts.get(name) ?? { count: 0, totalMs: 0, maxMs: 0 };
     counts.set(name, {
