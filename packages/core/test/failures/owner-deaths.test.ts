@@ -1,7 +1,7 @@
 /** Refs that left their owner's process are made although that is killed while their tasks run. */
 import { writeFileSync } from "node:fs";
 import { type ActorHandle, cancel, get, init, nodes, type ObjectRef, put, release, remote, shutdown } from "mobula";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { isAlive, linesOf, newFile, newGate, processEnds, waitingAt } from "../actors/helpers.ts";
 import { eventually } from "../eventually.ts";
 import { type Job, Owner } from "./owner-classes.ts";
@@ -11,6 +11,12 @@ beforeAll(async () => {
 });
 afterAll(() => shutdown());
 
+/** An owner is to be killed, and not to end because its handle was collected. */
+const owners: ActorHandle<Owner>[] = [];
+afterEach(() => {
+  owners.length = 0;
+});
+
 interface Killable {
   readonly owner: ActorHandle<Owner>;
   kill(): Promise<void>;
@@ -18,6 +24,7 @@ interface Killable {
 
 async function newOwner(): Promise<Killable> {
   const owner = remote(Owner).remote();
+  owners.push(owner);
   const pid = await get(owner.pid.remote());
   return {
     owner,
@@ -28,16 +35,25 @@ async function newOwner(): Promise<Killable> {
   };
 }
 
+/** The answer of a task that took less may be lost with its owner, and is made again. */
+const KEPT_FROM_MS = 10;
+
+async function longEnough(): Promise<void> {
+  const startedAtMs = performance.now();
+  await eventually(() => performance.now() - startedAtMs > KEPT_FROM_MS, "its answer would be kept");
+}
+
 /** A task of an actor that waits at a gate, and whose ref has come here while it ran. */
 async function waitingTask(method: "wait" | "waitOnce" | "chain" = "wait", passOn: "task" | "taskAndBlock" = "task") {
   const { owner, kill } = await newOwner();
   const job: Job = { gate: newGate(), file: newFile() };
   await get(owner[method].remote(job));
   await waitingAt(job.gate, 1);
+  await longEnough();
   const call = owner[passOn].remote();
   const { task } = await get(call);
   const killWorker = (): void => void process.kill(Number(linesOf(job.file)[0]?.split(" in ")[1]), "SIGKILL");
-  return { ...job, call, task, kill, killWorker };
+  return { ...job, owner, call, task, kill, killWorker };
 }
 
 describe("a task whose owner is killed while it runs", () => {
@@ -54,6 +70,7 @@ describe("a task whose owner is killed while it runs", () => {
     const [file, go] = [newFile(), newFile()];
     await get(owner.compute.remote(file, go));
     await eventually(() => linesOf(file).length === 1, "it runs");
+    await longEnough();
     const { task } = await get(owner.task.remote());
     await kill();
     writeFileSync(go, "");
@@ -64,6 +81,26 @@ describe("a task whose owner is killed while it runs", () => {
   test("as soon as the answer that its ref came with has left", async () => {
     const { gate, file, task, kill } = await waitingTask("wait", "taskAndBlock");
     await kill();
+    gate.open.remote();
+    expect(await get(task)).toBe("it waited");
+    expect(linesOf(file)).toHaveLength(1);
+  });
+
+  test("after its last handle has gone", async () => {
+    const { owner, gate, file, task, kill } = await waitingTask("wait", "taskAndBlock");
+    owner[Symbol.dispose]();
+    await nodeHasHeard();
+    await kill();
+    gate.open.remote();
+    expect(await get(task)).toBe("it waited");
+    expect(linesOf(file)).toHaveLength(1);
+  });
+
+  test("although it ends with its last handle", async () => {
+    const { owner, gate, file, task } = await waitingTask();
+    const pid = await get(owner.pid.remote());
+    owner[Symbol.dispose]();
+    await processEnds(pid);
     gate.open.remote();
     expect(await get(task)).toBe("it waited");
     expect(linesOf(file)).toHaveLength(1);
