@@ -126,6 +126,7 @@ export class HeadLife {
       send: (to, message) => this.send(to, message),
       quotas: new Quotas(),
       isAllowed: () => true,
+      leftQuota() {},
       jobBegan() {
         // It has no quota.
       },

@@ -41,6 +41,7 @@ function setUp(totals: Readonly<Record<string, Readonly<Record<string, number>>>
     refused: (requestId, { code, message }) => said.push(["refused", requestId, code, message]),
     died: ({ workerId, lostWith }) => said.push(["died", workerId, lostWith]),
     isAllowed: () => s.isAllowed,
+    leftQuota: () => {},
     charge: (_job, { cpu = 0 }, count) => {
       s.charged += count * cpu;
     },

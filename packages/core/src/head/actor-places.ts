@@ -28,6 +28,7 @@ import {
 } from "../wire/cluster-messages.ts";
 import type { BundleChoice, WorkerAddress, WorkerDeath } from "../wire/messages.ts";
 import { localityOf, placementOf } from "./demand.ts";
+import type { Waiter } from "./quota-turns.ts";
 import type { Waiting } from "./waiting-demands.ts";
 
 /** How long it is waited for a node that could take what none can. */
@@ -44,8 +45,9 @@ export interface ActorPlacesEffects {
   ready(requestId: number, worker: WorkerAddress, gpus: readonly string[]): void;
   refused(requestId: number, reason: { readonly code: string; readonly message: string }): void;
   died(death: WorkerDeath): void;
-  /** The quota of its job allows one more. */
-  isAllowed(job: JobId, units: ResourceUnits): boolean;
+  /** The quota of its job allows one more; if not, it waits for that until it has {@link leftQuota}. */
+  isAllowed(waiter: Waiter): boolean;
+  leftQuota(job: JobId, id: string): void;
   /** What an actor of the job has or is to have; or has no more. */
   charge(job: JobId, units: ResourceUnits, count: 1 | -1): void;
   /** Words for one that the quota does not allow. */
@@ -73,6 +75,8 @@ interface Place {
   /** It waits for that. */
   isOverQuota: boolean;
 }
+
+const quotaId = ({ request }: Place): string => `actor ${request.requestId}`;
 
 interface Worker {
   readonly node: NodeId;
@@ -369,13 +373,16 @@ export class ActorPlaces {
     const { jobId: job, demand } = place.request;
     // What runs in a group has been reserved by that.
     if (place.charge || demand.placement?.bundle || Object.keys(demand.resources).length === 0) return true;
-    place.isOverQuota = !this.effects.isAllowed(job, demand.resources);
+    const { resources: units, priority } = demand;
+    const hasWaited = place.isOverQuota;
+    place.isOverQuota = !this.effects.isAllowed({ id: quotaId(place), job, units, priority });
     if (place.isOverQuota) {
       this.waiting.add(place);
       return false;
     }
-    place.charge = { job, units: demand.resources };
-    this.effects.charge(job, demand.resources, 1);
+    if (hasWaited) this.effects.leftQuota(job, quotaId(place));
+    place.charge = { job, units };
+    this.effects.charge(job, units, 1);
     return true;
   }
 
@@ -393,7 +400,15 @@ export class ActorPlaces {
 
   /** Some of its job may have more than before. */
   quotasChanged(): void {
-    for (const place of [...this.waiting]) if (place.isOverQuota) this.choose(place);
+    /** What was not allowed now: others that want the same are not either. */
+    const without = new Set<string>();
+    for (const place of [...this.waiting]) {
+      if (!place.isOverQuota) continue;
+      const { jobId, demand } = place.request;
+      const kind = JSON.stringify([jobId, demand.resources]);
+      if (!without.has(kind)) this.choose(place);
+      if (place.isOverQuota) without.add(kind);
+    }
   }
 
   private chooseInGroup(place: Place, bundle: BundleChoice, groups: GroupRoom): void {
@@ -445,6 +460,7 @@ export class ActorPlaces {
 
   private forget(place: Place): void {
     this.places.delete(place.request.requestId);
+    if (place.isOverQuota) this.effects.leftQuota(place.request.jobId, quotaId(place));
     this.letGo(place);
     this.discharge(place.charge);
     place.charge = undefined;

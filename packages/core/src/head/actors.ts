@@ -1,7 +1,6 @@
 /** Control of all actors of the cluster, with the way to it and from it: connections ↔ engines. */
 
 import { type ActorId, type JobId, type NodeId, nodeTag, nodeTagOf, type ProcessId } from "../base/ids.ts";
-import type { ResourceUnits } from "../base/resources.ts";
 import {
   ACTOR_PREFIXES,
   CONTROL_HOME,
@@ -28,6 +27,7 @@ import type {
 import type { Explanation } from "../wire/explanation.ts";
 import type { ActorInfo } from "../wire/queries.ts";
 import { ActorPlaces } from "./actor-places.ts";
+import type { Waiter } from "./quota-turns.ts";
 import type { Quotas } from "./quotas.ts";
 import type { Waiting } from "./waiting-demands.ts";
 
@@ -37,8 +37,9 @@ export interface HeadActorsOptions {
   readonly groups: GroupHost;
   readonly quotas: Quotas;
   jobBegan(job: JobBegan["job"]): void;
-  /** The quota of the job allows an actor of it so much. */
-  isAllowed(job: JobId, units: ResourceUnits): boolean;
+  /** The quota of its job allows it; if not, it waits. */
+  isAllowed(waiter: Waiter): boolean;
+  leftQuota(job: JobId, id: string): void;
   nowMs(): number;
   /** Left out: by the clock of the machine. */
   later?(ms: number, run: () => void): void;
@@ -115,6 +116,7 @@ export class HeadActors {
       refused: (requestId, reason) => this.control.actorWorkerRefused(requestId, reason),
       died: (death) => this.control.workerDied(death),
       isAllowed: options.isAllowed,
+      leftQuota: options.leftQuota,
       charge: (job, units, count) => options.quotas.charge(job, units, count),
       whyNotAllowed: (job) => options.quotas.describe(job),
       unitsOf: (actorId) => this.control.resourcesOf(actorId),

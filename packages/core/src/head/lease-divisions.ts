@@ -118,8 +118,10 @@ export class LeaseDivisions {
       if (job !== undefined && !ask.bundle) addTo(this.byJob, job, ask);
     }
     ask.wanted = wanted;
+    const had = sum(ask.granted);
     this.take(ask, new Map(granted));
     ask.told = "";
+    if (ask.job !== undefined && had > sum(ask.granted)) this.quotas.returned(ask.job);
     if (ask.job !== undefined && this.quotas.of(ask.job)) this.shareOut(ask.job);
     else this.tell(ask);
   }

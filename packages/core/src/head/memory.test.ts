@@ -62,6 +62,7 @@ class World {
       send: (_to, message) => void this.said.push(message),
       quotas: this.quotas,
       isAllowed: () => true,
+      leftQuota() {},
       nowMs: Date.now,
       jobsKnown() {},
       jobBegan: ({ jobId }) => this.quotas.jobBegan(jobId, { cpu: 10_000_000 }),

@@ -9,10 +9,13 @@
  * 3. What has leases in hand that it has no use for keeps them while nothing else of the job needs them: it will want the same again
  *    a moment later, and gives them back by itself when it does not.
  * 4. What runs is never ended for a quota, also not when that is lowered.
+ * 5. Actors and groups have what the tasks of their job leave, and turns in which tasks leave them something (`quota-turns.ts`). In
+ *    those they get nothing of what waiting tasks have given back, since what those wait for may need it.
  */
 import type { JobId, NodeId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import { describeResources } from "../placement/mod.ts";
+import { QuotaTurns, type Waiter } from "./quota-turns.ts";
 
 /** One kind of leases that a job asks for. */
 export interface Claim {
@@ -34,7 +37,8 @@ export class Quotas {
   /** Of all jobs: one that has no quota may be given one. */
   private readonly charged = new Map<JobId, Amounts>();
   private readonly blocked = new Map<NodeId, ReadonlyMap<JobId, ResourceUnits>>();
-  /** Grows when a job may have more than before. */
+  private readonly turns = new QuotaTurns();
+  /** Grows when a job may have more than before, or is to have something else. */
   version = 0;
 
   of(job: JobId | undefined): ResourceUnits | undefined {
@@ -60,6 +64,21 @@ export class Quotas {
   jobEnded(job: JobId): void {
     this.own.delete(job);
     this.set.delete(job);
+    this.turns.jobEnded(job);
+  }
+
+  /** Call it several times a second. */
+  tick(nowMs: number): void {
+    const couldFit = ({ job, units }: Waiter): boolean => {
+      const free = this.free(job);
+      return free === undefined || slotsIn(free, units) >= 1;
+    };
+    if (this.turns.pass(nowMs, couldFit)) this.version++;
+  }
+
+  /** Tasks of the job have given something back. */
+  returned(job: JobId): void {
+    if (this.turns.hasWaiting(job)) this.version++;
   }
 
   /** What an actor or a placement group of the job has, or has no more. */
@@ -90,18 +109,44 @@ export class Quotas {
     if (this.blocked.delete(node)) this.version++;
   }
 
-  /** Whether the job may have one actor, or group, more, beside the leases that it has. */
-  hasRoom(job: JobId, units: ResourceUnits, claims: readonly Claim[]): boolean {
-    const free = this.free(job);
-    if (!free) return true;
-    for (const claim of claims) take(free, claim.units, Math.max(claim.granted, Math.min(claim.allowed, claim.wanted)));
-    return slotsIn(free, units) >= 1;
+  /**
+   * Whether the job may have this actor, or group, beside the leases that it has. If not it waits, until it is charged and
+   * {@link withdraw}n: it may have room in the quota and none in the cluster.
+   */
+  hasRoom(waiter: Waiter, claims: readonly Claim[], nowMs: number): boolean {
+    const free = this.free(waiter.job);
+    if (!free || this.fitsBeside(waiter, claims, free)) return true;
+    this.turns.wait(waiter, nowMs);
+    return false;
+  }
+
+  /** It has what it waited for, or does not want it any more. */
+  withdraw(job: JobId, id: string, nowMs: number): void {
+    if (this.turns.leave(job, id, nowMs)) this.version++;
+  }
+
+  private fitsBeside({ job, id, units }: Waiter, claims: readonly Claim[], free: Amounts): boolean {
+    const turn = this.turns.at(job);
+    const left = { ...free };
+    this.giveBack(job, left);
+    // What tasks could have if it were nobody's turn.
+    const parts = turn ? fairParts({ ...left }, claims) : [];
+    for (const [index, claim] of claims.entries()) {
+      take(free, claim.units, had(claim));
+      take(left, claim.units, Math.max(had(claim), parts[index] ?? 0));
+    }
+    if (turn?.id === id && slotsIn(free, units) >= 1) return true;
+    if (turn && turn.id !== id) take(left, turn.units, 1);
+    return slotsIn(left, units) >= 1;
   }
 
   /** How many leases each may have in all; undefined when the job has no quota. */
   divide(job: JobId, claims: readonly Claim[]): readonly number[] | undefined {
     const free = this.free(job);
     if (!free) return undefined;
+    this.giveBack(job, free);
+    const turn = this.turns.at(job);
+    if (turn) take(free, turn.units, 1);
     const unused = { ...free };
     const parts = fairParts(unused, claims);
     for (const [index, { units, granted }] of claims.entries()) {
@@ -122,19 +167,29 @@ export class Quotas {
 
   /** A sentence. */
   describe(job: JobId | undefined): string {
-    return `Its job may use at most ${describeResources(this.of(job) ?? {})} of the cluster at once, and does.`;
+    const most = `Its job may use at most ${describeResources(this.of(job) ?? {})} of the cluster at once, and does.`;
+    const turn = job !== undefined && this.turns.at(job);
+    return turn
+      ? `${most} What comes free of ${describeResources(turn.units)} is for what has waited there longest.`
+      : most;
   }
 
-  /** What leases of the job may have; not of what has no limit. */
+  /** What leases of the job may have, without what those that wait have given back; not of what has no limit. */
   private free(job: JobId): Amounts | undefined {
     const quota = this.of(job);
     if (!quota) return undefined;
     const free: Amounts = { ...quota };
     take(free, this.charged.get(job) ?? {}, 1);
-    for (const jobs of this.blocked.values()) take(free, jobs.get(job) ?? {}, -1);
     return free;
   }
+
+  private giveBack(job: JobId, free: Amounts): void {
+    for (const jobs of this.blocked.values()) take(free, jobs.get(job) ?? {}, -1);
+  }
 }
+
+/** What it has, or may be granted any moment. */
+const had = ({ granted, allowed, wanted }: Claim): number => Math.max(granted, Math.min(allowed, wanted));
 
 function take(free: Amounts, units: ResourceUnits, count: number): void {
   for (const name in units) {

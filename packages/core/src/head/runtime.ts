@@ -32,6 +32,7 @@ import { HeadGroups, isAboutGroups } from "./groups.ts";
 import { Heads } from "./heads.ts";
 import { LeaseDivisions } from "./lease-divisions.ts";
 import { LoopLag } from "./loop-lag.ts";
+import type { Waiter } from "./quota-turns.ts";
 import { Quotas } from "./quotas.ts";
 import type { Refusals } from "./refusals.ts";
 import { storeRooms } from "./store-rooms.ts";
@@ -105,7 +106,9 @@ export class HeadRuntime implements Host {
       state,
       view,
       quotas: {
-        allows: ({ jobId, bundles }) => this.isAllowed(jobId, sumOf(bundles)),
+        allows: ({ groupId, jobId, bundles, priority }) =>
+          this.isAllowed({ id: `group ${groupId}`, job: jobId, units: sumOf(bundles), priority }),
+        left: ({ groupId, jobId }) => this.quotas.withdraw(jobId, `group ${groupId}`, monotonicMs()),
         charge: ({ jobId, bundles }, count) => this.quotas.charge(jobId, sumOf(bundles), count),
         describe: ({ jobId }) => this.quotas.describe(jobId),
       },
@@ -125,7 +128,8 @@ export class HeadRuntime implements Host {
       nowMs: wallMs,
       send: (to, message) => this.send(to, message),
       quotas: this.quotas,
-      isAllowed: (job, units) => this.isAllowed(job, units),
+      isAllowed: (waiter) => this.isAllowed(waiter),
+      leftQuota: (job, id) => this.quotas.withdraw(job, id, monotonicMs()),
       jobBegan: ({ jobId, quota }) => {
         this.quotas.jobBegan(jobId, quota);
         this.tellLimits();
@@ -188,6 +192,7 @@ export class HeadRuntime implements Host {
       this.groups.host.tick();
       if (this.haveGroupsChanged) this.actors.groupsChanged();
       this.haveGroupsChanged = false;
+      this.quotas.tick(monotonicMs());
       this.divisions.tick();
       if (this.quotas.version !== this.quotaVersion) {
         this.quotaVersion = this.quotas.version;
@@ -341,8 +346,8 @@ export class HeadRuntime implements Host {
   }
 
   /** By the quota of the job, beside what its tasks have. */
-  private isAllowed(job: JobId, units: ResourceUnits): boolean {
-    return this.quotas.hasRoom(job, units, this.divisions.claimsOf(job));
+  private isAllowed(waiter: Waiter): boolean {
+    return this.quotas.hasRoom(waiter, this.divisions.claimsOf(waiter.job), monotonicMs());
   }
 
   private tellLimits(): void {

@@ -482,6 +482,7 @@ test("a group waits for the quota of its job, counts for it from the first order
   let isAllowed = false;
   const quotas = {
     allows: () => isAllowed,
+    left: ({ groupId }: { readonly groupId: string }) => void charged.push(`${groupId} waits no more`),
     charge: ({ groupId }: { readonly groupId: string }, count: number) => void charged.push(`${groupId} ${count}`),
     describe: () => "Its job may use no more.",
   };
@@ -493,13 +494,16 @@ test("a group waits for the quota of its job, counts for it from the first order
   expect(world.send({ kind: "tick" })).toEqual([]);
   isAllowed = true;
   expect(brief(world.send({ kind: "quotas-changed" }))).toEqual(["prepare-bundles n1", "prepare-bundles n2"]);
-  expect(charged).toEqual(["g 1"]);
+  expect(charged.splice(0)).toEqual(["g waits no more", "g 1"]);
   isAllowed = false;
   for (let round = 0; round < 2; round++) for (const name of ["n1", "n2"]) answer(world, name);
   expect(world.ready.has("g")).toBe(true);
   world.send({ kind: "group-removed", groupId: "g" });
   answer(world, "n1");
-  expect(charged).toEqual(["g 1"]);
+  expect(charged.splice(0)).toEqual([]);
   answer(world, "n2");
-  expect(charged).toEqual(["g 1", "g -1"]);
+  expect(charged.splice(0)).toEqual(["g -1"]);
+  create(world, "h", [{ cpu: 2 }]);
+  world.send({ kind: "group-removed", groupId: "h" });
+  expect(charged).toEqual(["h waits no more"]);
 });

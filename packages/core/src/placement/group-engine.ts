@@ -47,7 +47,9 @@ export interface GroupEngineOptions {
 
 /** What the job of a group may have. */
 export interface GroupQuotas {
+  /** If not, it waits for that until it has {@link left}. */
   allows(spec: GroupSpec): boolean;
+  left(spec: GroupSpec): void;
   /** It has all its bundles from now on, or none any more. */
   charge(spec: GroupSpec, count: 1 | -1): void;
   /** Words for one that is not allowed. */
@@ -266,6 +268,7 @@ export class GroupEngine {
     this.table.freeName(group);
     this.infeasible.delete(group);
     this.refused.delete(group);
+    if (group.reservations.size === 0) this.options.quotas?.left(group.spec);
     if (this.earmark.end(group, out)) this.nextRound();
     // A control after this one need not know it: nodes that report bundles of a group that is not known return them.
     out.push({ kind: "forget-group", groupId: group.spec.groupId });
@@ -407,7 +410,10 @@ export class GroupEngine {
   }
 
   private reserve(group: Group, reservation: Reservation): void {
-    if (group.reservations.size === 0) this.options.quotas?.charge(group.spec, 1);
+    if (group.reservations.size === 0) {
+      this.options.quotas?.left(group.spec);
+      this.options.quotas?.charge(group.spec, 1);
+    }
     this.table.reserve(group, reservation);
   }
 

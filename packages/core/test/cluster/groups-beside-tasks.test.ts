@@ -1,15 +1,8 @@
 /** A placement group that needs whole nodes gets them beside a stream of small tasks that would keep every CPU busy. */
 import { afterAll, beforeAll, expect, test } from "vitest";
-import {
-  get,
-  type ObjectRef,
-  type PlacementGroupOptions,
-  placementGroup,
-  type Resources,
-  remote,
-  wait,
-} from "../../src/api/mod.ts";
+import { get, type PlacementGroupOptions, placementGroup, type Resources, remote } from "../../src/api/mod.ts";
 import { LocalCluster } from "../../src/testing/mod.ts";
+import { TaskStream } from "./task-stream.ts";
 
 const CPUS = 2;
 const NODES = ["one", "two", "three"];
@@ -24,42 +17,8 @@ beforeAll(async () => {
 });
 afterAll(() => cluster.stop());
 
-const small = remote((ms: number) => new Promise((resolve) => setTimeout(resolve, ms)));
-
-/** More tasks than there are CPUs, at all times. */
-class Stream {
-  readonly full: Promise<void>;
-  private readonly done: Promise<void>;
-  private readonly inFlight = Array.from({ length: 3 * CPUS * NODES.length }, (_, index) => this.next(index));
-  private isOver = false;
-
-  constructor() {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.full = promise;
-    this.done = this.go(resolve);
-  }
-
-  private next(index: number): ObjectRef<unknown> {
-    return small.remote(100 + ((index * 370) % 601));
-  }
-
-  private async go(isFull: () => void): Promise<void> {
-    for (let index = 1; !this.isOver; index++) {
-      const { ready, pending } = await wait(this.inFlight);
-      this.inFlight.splice(0, this.inFlight.length, ...pending, ...ready.map(() => this.next(index++)));
-      if (index > this.inFlight.length) isFull();
-    }
-    await get(this.inFlight);
-  }
-
-  async end(): Promise<void> {
-    this.isOver = true;
-    await this.done;
-  }
-}
-
 async function isReadyBesideTasks(bundles: readonly Resources[], options: PlacementGroupOptions): Promise<void> {
-  const stream = new Stream();
+  const stream = new TaskStream(3 * CPUS * NODES.length);
   try {
     await stream.full;
     const group = placementGroup([...bundles], options);

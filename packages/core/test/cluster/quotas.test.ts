@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Context, explain, get, nodes, type ObjectRef, placementGroup, remote } from "../../src/api/mod.ts";
+import { type Context, explain, get, kill, nodes, type ObjectRef, placementGroup, remote } from "../../src/api/mod.ts";
 import { newNodeId } from "../../src/base/ids.ts";
 import { toUnits } from "../../src/base/resources.ts";
 import { WIRE_VERSION } from "../../src/base/wire-version.ts";
@@ -14,9 +14,12 @@ import { LocalCluster } from "../../src/testing/mod.ts";
 import { Access } from "../../src/transport/mod.ts";
 import { eventually } from "../eventually.ts";
 import { newFolder } from "../new-folder.ts";
+import { TaskStream } from "./task-stream.ts";
 
 const program = fileURLToPath(new URL("../../src/bin/mobula.ts", import.meta.url));
 const folder = newFolder();
+/** A turn begins after one second; the second one, after the pause, some seconds later. */
+const TURN_WITHIN_MS = 15_000;
 let cluster: LocalCluster;
 let context: Context;
 
@@ -127,6 +130,26 @@ test("a placement group counts with all its bundles, and what runs in it does no
   await get(second.ready());
   await second.remove();
 });
+
+test("beside a stream of its job's tasks an actor has its turn, and a group of all of the quota has", async () => {
+  const stream = new TaskStream(9);
+  try {
+    await stream.full;
+    class Counter {
+      answer(): number {
+        return 1;
+      }
+    }
+    using actor = remote(Counter, { numCpus: 1 }).remote();
+    expect(await get(actor.answer.remote(), { timeoutMs: TURN_WITHIN_MS })).toBe(1);
+    await kill(actor);
+    const group = placementGroup([{ cpu: 2 }, { cpu: 1 }]);
+    await get(group.ready(), { timeoutMs: TURN_WITHIN_MS });
+    await group.remove();
+  } finally {
+    await stream.end();
+  }
+}, 60_000);
 
 test("a task that waits for others gives what it has back to them", async () => {
   const leaf = remote(() => 1);
