@@ -5,7 +5,7 @@
  * A folder is never changed once it is there. When a program turns out to need more, another one is laid out that has the new
  * files, and links to what is in the one before; Node.js knows modules by their real paths, so each is loaded once.
  */
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { existsSync, lstatSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { CodeCache } from "./cache.ts";
@@ -41,8 +41,8 @@ export async function layOut(
   const { cache, folder, runtime } = options;
   const root = join(folder, name);
   if (existsSync(root)) return root;
-  const making = `${root}.${process.pid}.tmp`;
-  rmSync(making, { recursive: true, force: true });
+  // Two programs may have the same files, and need them at the same time.
+  const making = `${root}.${randomBytes(6).toString("hex")}.tmp`;
   const slices = new Slices();
   const folders = new Set<string>();
   const makeFolder = (path: string): void => {
@@ -75,10 +75,9 @@ export async function layOut(
     const scope = join(making, "package.json");
     // What lies above this folder is not the program's.
     if (!existsSync(scope)) onDisk(folder, 0, () => writeFileSync(scope, "{}\n", { mode: 0o400 }));
-    renameSync(making, root);
-  } catch (error) {
+    if (!existsSync(root)) renameSync(making, root);
+  } finally {
     rmSync(making, { recursive: true, force: true });
-    throw error;
   }
   return root;
 }
