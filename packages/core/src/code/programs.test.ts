@@ -42,6 +42,8 @@ class Machine {
   readonly tag = nodeTag(this.nodeId);
   readonly key: string = this.nodeId;
   readonly fetched: string[] = [];
+  /** Who has asked it for files. */
+  readonly asked = new Set<Machine>();
   readonly cache: string;
   readonly programs: Programs;
   isDead = false;
@@ -72,6 +74,7 @@ class Machine {
 
   private async fetch(from: Machine, { name, size, place }: Fetch): Promise<void> {
     this.fetched.push(name);
+    from.asked.add(this);
     await from.gate;
     if (from.isDead) throw new ConnectionLostError("it is gone");
     const reading = from.programs.open(name);
@@ -162,13 +165,32 @@ describe("what comes", () => {
     expect(there.fetched).toHaveLength(length);
   });
 
+  test("comes from those that asked before, when many ask: none gives it to more than four", async () => {
+    write({ "a.mjs": "a", "b.mjs": "b" });
+    const home = new Machine("home");
+    const others = Array.from({ length: 40 }, (_, n) => new Machine(`n${n}`));
+    const all = await Promise.all(others.map((node) => node.obtain(home, "a.mjs")));
+    expect(all.map(({ read }) => read("a.mjs"))).toEqual(others.map(() => "a"));
+    expect(nodes.map(({ asked }) => asked.size).sort((a, b) => b - a)).toEqual([
+      ...Array<number>(10).fill(4),
+      ...Array<number>(31).fill(0),
+    ]);
+    // In another order, and what is needed later.
+    await Promise.all(others.reverse().map((node) => node.obtain(home, "a.mjs", "b.mjs")));
+    expect(others.every(({ fetched }) => fetched.length === 4)).toBe(true);
+    expect(home.asked.size).toBeLessThanOrEqual(8);
+  });
+
   test("comes once for two runs that need it at the same time", async () => {
-    write({ "a.mjs": "a" });
+    // So many that neither lays them out in one go.
+    const names = Array.from({ length: 300 }, (_, n) => `m${n}.mjs`);
+    write(Object.fromEntries(names.map((name) => [name, name])));
     const [home, there] = [new Machine("home"), new Machine("there")];
-    const first = there.obtain(home, "a.mjs");
+    const first = there.obtain(home, ...names);
     job = newJobId();
-    await Promise.all([first, there.obtain(home, "a.mjs")]);
-    expect(there.fetched.filter((name) => name.endsWith(".0.1"))).toHaveLength(1);
+    const both = await Promise.all([first, there.obtain(home, ...names)]);
+    for (const { read } of both) expect(names.map(read)).toEqual(names);
+    expect(there.fetched.filter((name) => name.endsWith(".0.300"))).toHaveLength(1);
   });
 
   test("is what the modules held when they were first asked for in a run, also when they have changed", async () => {
@@ -236,6 +258,47 @@ describe("when something fails", () => {
     home.die();
     gate.resolve();
     expect((await obtained).read("a.mjs")).toBe("a");
+  });
+
+  const holder = async (): Promise<{ home: Machine; fifth: Machine; obtain(): Promise<string> }> => {
+    write({ "a.mjs": "a" });
+    const home = new Machine("home");
+    const first = Array.from({ length: 4 }, (_, n) => new Machine(`n${n}`));
+    const fifth = new Machine("fifth");
+    for (const node of first) await node.obtain(home, "a.mjs");
+    return { home, fifth, obtain: async () => (await fifth.obtain(home, "a.mjs")).read("a.mjs") };
+  };
+
+  test("a node that is to pass them on dies meanwhile: they come from the program's", async () => {
+    const { home, fifth, obtain } = await holder();
+    const [, source] = nodes;
+    const gate = Promise.withResolvers<void>();
+    if (source) source.gate = gate.promise;
+    const obtained = obtain();
+    await expect.poll(() => source?.asked.has(fifth)).toBe(true);
+    source?.die();
+    gate.resolve();
+    expect(await obtained).toBe("a");
+    expect(home.asked.has(fifth)).toBe(true);
+  });
+
+  test("a node that is to pass them on gives other bytes: they come from the program's", async () => {
+    const { home, fifth, obtain } = await holder();
+    const [, source] = nodes;
+    if (source) source.damage = (_name, bytes) => bytes.fill(0);
+    expect(await obtain()).toBe("a");
+    expect([source?.asked.has(fifth), home.asked.has(fifth)]).toEqual([true, true]);
+  });
+
+  test("nodes that are to pass them on cannot get them either: they come from the program's", async () => {
+    write({ "a.mjs": "a" });
+    const home = new Machine("home");
+    const all = Array.from({ length: 5 }, (_, n) => new Machine(`n${n}`));
+    home.damage = (_name, bytes) => void (home.asked.size <= 4 && bytes.fill(0));
+    const got = await Promise.allSettled(all.map((node) => node.obtain(home, "a.mjs")));
+    const states = got.map(({ status }) => status);
+    expect(states.filter((status) => status === "fulfilled")).toHaveLength(1);
+    expect(home.asked.size).toBe(5);
   });
 
   test("a module that is not there is named", async () => {

@@ -37,6 +37,7 @@ import {
 } from "./manifest.ts";
 import { filesIn, manifestName, PACK_BYTES, type Pack, packName, packsOf, readName } from "./packs.ts";
 import { ProgramFiles } from "./program.ts";
+import { Relays } from "./relays.ts";
 import { Slices } from "./slices.ts";
 import { layOut, treeName } from "./tree.ts";
 
@@ -69,6 +70,8 @@ interface Foreign {
   /** Folders that stand on each other, the newest last. */
   readonly trees: string[];
   platform: string;
+  /** What is being got. */
+  current: { readonly wanted: CodeWanted; readonly done: Promise<unknown> } | undefined;
   /** One after the other: what is new stands on what was there before. */
   work: Promise<void>;
   usedAt: number;
@@ -95,6 +98,8 @@ const OWN_MAX = 32;
 const FOREIGN_MAX = 64;
 const MANIFEST_BYTES_MAX = 256 * 2 ** 20;
 const ASKED_AT_ONCE = 16;
+/** As long is waited for another node to have what it is getting itself. */
+const HOLDS_MS_MAX = 30_000;
 /** Files that a message names. */
 const NAMED_MAX = 5;
 const PLATFORM = `${process.platform}-${process.arch}`;
@@ -111,10 +116,12 @@ export class Programs {
   /** Files on their way. */
   private readonly coming = new Map<Hash, Promise<void>>();
   private readonly closing = new AbortController();
+  private readonly relays: Relays;
   private lastId = 0;
 
   constructor(options: ProgramsOptions) {
     this.options = options;
+    this.relays = new Relays(options.isDead);
     this.known = new KnownFiles(join(options.cache.folder, "known-files.json"));
   }
 
@@ -129,7 +136,12 @@ export class Programs {
       const before = program.work;
       program.work = (async () => {
         await before.catch(() => {}); // Whoever asked for that was told.
-        if (!hasAll(program, wanted)) await this.extend(program, wanted);
+        if (hasAll(program, wanted)) return;
+        const done = this.extend(program, wanted).finally(() => {
+          program.current = undefined;
+        });
+        program.current = { wanted, done };
+        await done;
       })();
       await program.work;
     }
@@ -142,7 +154,7 @@ export class Programs {
     if (!program) {
       program = {
         ...{ home: nodeTag(wanted.node), needs: new Set(), manifests: [], entries: new Map(), trees: [] },
-        ...{ platform: PLATFORM, work: Promise.resolve(), usedAt: 0 },
+        ...{ platform: PLATFORM, current: undefined, work: Promise.resolve(), usedAt: 0 },
       };
       this.foreign.set(key, program);
     }
@@ -154,8 +166,9 @@ export class Programs {
     const problems: string[] = [];
     const tryFrom = async (source: Tag): Promise<boolean> => {
       try {
-        const { manifests = [] } = await this.ask(source, wanted);
-        for (const name of manifests) await this.add(program, source, name);
+        const { manifests = [], via } = await this.ask(source, wanted);
+        const isVia = via !== undefined && (await this.holds(via as Tag, wanted, true));
+        for (const name of manifests) await this.addFrom(isVia ? [via as Tag, source] : [source], program, name);
         return true;
       } catch (error) {
         if (!(error instanceof ConnectionLostError) && !isError(error, "CONNECTION_LOST")) throw error;
@@ -181,23 +194,38 @@ export class Programs {
     for (const need of needsOf(wanted)) program.needs.add(need);
   }
 
-  private async holds(tag: Tag, wanted: CodeWanted): Promise<boolean> {
+  /** @param waits for what it is getting itself. */
+  private async holds(tag: Tag, wanted: CodeWanted, waits = false): Promise<boolean> {
+    const { promise, resolve } = Promise.withResolvers<false>();
+    const timer = setTimeout(resolve, HOLDS_MS_MAX, false);
     try {
-      await this.ask(tag, wanted);
-      return true;
+      return await Promise.race([this.ask(tag, wanted, waits).then(() => true), promise]);
     } catch {
       return false; // Why it does not have it is of no interest: it need not.
+    } finally {
+      clearTimeout(timer);
     }
   }
 
-  private ask(to: Tag, wanted: CodeWanted): Promise<CodeAnswer> {
+  private ask(to: Tag, wanted: CodeWanted, waits = false): Promise<CodeAnswer> {
     if (this.options.isDead(to))
       return Promise.reject(new ConnectionLostError("it is gone, or cannot be reached from here"));
     const id = ++this.lastId;
     return new Promise((resolve, reject) => {
       this.asked.set(id, { to, resolve, reject });
-      this.options.send(to, { t: "code-ask", id, wanted });
+      this.options.send(to, { t: "code-ask", id, wanted, ...(waits && { waits }) });
     });
+  }
+
+  /** From the first that gives it. */
+  private async addFrom([source, ...others]: readonly Tag[], program: Foreign, name: ManifestName): Promise<void> {
+    if (source === undefined) return;
+    try {
+      await this.add(program, source, name);
+    } catch (error) {
+      if (others.length === 0 || !isError(error, "CONNECTION_LOST")) throw error;
+      await this.addFrom(others, program, name);
+    }
   }
 
   private async add(program: Foreign, source: Tag, name: ManifestName): Promise<void> {
@@ -337,7 +365,7 @@ export class Programs {
 
   hear(from: Tag, message: AboutCode): void {
     if (message.t === "code-ask") {
-      void this.answer(message).then((answer) => this.options.send(from, answer));
+      void this.answer(from, message).then((answer) => this.options.send(from, answer));
       return;
     }
     const asked = this.asked.get(message.id);
@@ -348,10 +376,15 @@ export class Programs {
     else asked.resolve(message);
   }
 
-  private async answer({ id, wanted }: CodeAsk): Promise<CodeAnswer> {
+  private async answer(from: Tag, { id, wanted, waits }: CodeAsk): Promise<CodeAnswer> {
     try {
-      const isHome = wanted.node === this.options.here;
-      return { t: "code-answer", id, manifests: isHome ? [await this.list(wanted)] : this.heldOf(wanted) };
+      if (wanted.node !== this.options.here) {
+        if (waits) await this.whenGot(wanted);
+        return { t: "code-answer", id, manifests: this.heldOf(wanted) };
+      }
+      const list = await this.list(wanted);
+      const via = this.relays.sourceFor(from, list.hash);
+      return { t: "code-answer", id, manifests: [list], ...(via !== undefined && { via }) };
     } catch (error) {
       const { message } = error as Error;
       const { code = "INTERNAL", kind = "internal" as ErrorKind } = error as Partial<MobulaError>;
@@ -391,6 +424,12 @@ export class Programs {
       pathOf: (entry) => entry.path,
     });
     return name;
+  }
+
+  /** Whoever is waited for has asked the program's node before who waits: no two wait for each other. */
+  private async whenGot(wanted: CodeWanted): Promise<void> {
+    const current = this.foreign.get(keyOf(wanted))?.current;
+    if (current && isIn(current.wanted, wanted)) await current.done.catch(() => {}); // Who asked for it there is told.
   }
 
   private heldOf(wanted: CodeWanted): readonly ManifestName[] {
@@ -453,6 +492,10 @@ const needsOf = ({ modules, origins }: CodeWanted): string[] => [
   ...modules,
   ...origins.map((origin) => `origin ${origin}`),
 ];
+const isIn = (all: CodeWanted, some: CodeWanted): boolean => {
+  const needs = new Set(needsOf(all));
+  return needsOf(some).every((need) => needs.has(need));
+};
 const hasAll = ({ needs }: Foreign, wanted: CodeWanted): boolean => needsOf(wanted).every((need) => needs.has(need));
 
 function describe({ modules, origins }: CodeWanted): string {

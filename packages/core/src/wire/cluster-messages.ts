@@ -439,12 +439,16 @@ export interface CodeAsk {
   readonly t: "code-ask";
   readonly id: number;
   readonly wanted: CodeWanted;
+  /** To a node that `via` names: the answer is to wait until it has them, or cannot get them. */
+  readonly waits?: true;
 }
 export interface CodeAnswer {
   readonly t: "code-answer";
   readonly id: number;
   /** In this order: what one lists may already be in those before it. */
   readonly manifests?: readonly ManifestName[];
+  /** The tag of a node that has them too, or will in a moment: it is to give the files, as long as it does. */
+  readonly via?: string;
   readonly error?: { readonly code: string; readonly kind: ErrorKind; readonly message: string };
 }
 /** A list of files, by its hash; `size` in bytes. */
