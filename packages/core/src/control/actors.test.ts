@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { type ActorId, MobulaError, type ObjectKey, type ProcessId, storedName } from "../base/mod.ts";
 import type { ActorOptionsRecord, ActorSpec, ActorState, FromNode } from "../wire/messages.ts";
-import { RESTART_DELAY_MIN_MS, STOP_GRACE_MS, STOP_READ_MS, UNKNOWN_ACTOR_MS, YOUNG_DEATH_MS } from "./actors.ts";
+import { UNKNOWN_ACTOR_MS } from "./actor-subscribers.ts";
+import { RESTART_DELAY_MIN_MS, STOP_GRACE_MS, STOP_READ_MS, YOUNG_DEATH_MS } from "./actors.ts";
 import {
   actorId,
   addressOf,

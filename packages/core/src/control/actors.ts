@@ -9,6 +9,8 @@
  *    may refuse to end it (`ActorHeld`). It lives on then; if still nobody holds it, its host is asked again.
  * 4. Whoever subscribed hears of every change; a dead actor's name is free.
  */
+
+import { addTo, removeFrom } from "../base/index-of-sets.ts";
 import { ACTOR_SHUTDOWN_MS, type ActorId, type MobulaError, type ProcessId, type WorkerId } from "../base/mod.ts";
 import { NO_ROOM_THERE, type StatedActor, type StatedWorker } from "../wire/cluster-messages.ts";
 import type {
@@ -19,7 +21,6 @@ import type {
   ActorHeld,
   ActorOptionsRecord,
   ActorSpec,
-  ActorState,
   ActorStopping,
   Demand,
   FromNode,
@@ -37,7 +38,6 @@ import {
   emptySpec,
   nameKey,
   type Phase,
-  publicState,
   specKeys,
 } from "./actor-record.ts";
 import {
@@ -48,6 +48,7 @@ import {
   SURPLUS_PREFIX,
   savingChanges,
 } from "./actor-state.ts";
+import { ActorSubscribers } from "./actor-subscribers.ts";
 import type { HoldTable } from "./holds.ts";
 import type { ActorWorkerRequest } from "./interface.ts";
 import type { HeldKey } from "./keys.ts";
@@ -60,8 +61,6 @@ export const STOP_GRACE_MS = 5_000;
 const KILL_GRACE_MS = 5_000;
 /** A host that has not read its order by then is stuck in synchronous code, and could not run the hook either. */
 export const STOP_READ_MS = 2_000;
-/** Whoever asks for an actor before its creator has told of it waits so long. */
-export const UNKNOWN_ACTOR_MS = 10_000;
 /** An actor that lived shorter than this died young; from the second time in a row on it is made again with a delay. */
 export const YOUNG_DEATH_MS = 10_000;
 export const RESTART_DELAY_MIN_MS = 100;
@@ -157,7 +156,6 @@ export function createActors(
   /** Those that wait until a name's holder, which is ending, is dead. */
   const nameQueues = new Map<string, ActorRecord[]>();
   const byCreator = new Map<ProcessId, Set<ActorRecord>>();
-  const bySubscriber = new Map<ProcessId, Set<ActorRecord>>();
   const byWorker = new Map<WorkerId, Set<ActorRecord>>();
   const byRequest = new Map<number, ActorRecord>();
   const timed = new Set<ActorRecord>();
@@ -167,12 +165,10 @@ export function createActors(
   const surpluses = new Set<HeldKey>();
   /** Ends that could not be written down, to be tried again. */
   const unforgotten: (() => void)[] = [];
-  const askedTooEarly = new Map<ActorId, { readonly processes: ProcessId[]; readonly deadlineMs: number }>();
-  /** Those that their creators will tell of when the arguments of their constructors are there. */
-  const announced = new Map<ActorId, ProcessId>();
   /** Killed before their creators told of them. */
   const killedEarly = new Set<ActorId>();
   const dead = new Set<ActorRecord>();
+  const subscribers = new ActorSubscribers(out);
   const hosts = createSharedHosts(overNodes);
   const codes = createActorCodes((codeKey) => out.persist([{ key: CODE_PREFIX + codeKey, value: null }], () => {}));
   let nextRequestId = firstRequestId;
@@ -183,34 +179,6 @@ export function createActors(
   let onAllDead: (() => void) | undefined;
 
   const isHeld = (actor: ActorRecord): boolean => !areHoldsKnown || holds.isHeld(actor.actorId);
-
-  // ── telling ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  function tell(actor: ActorRecord, process: ProcessId, as: ActorId): void {
-    // Its calls may be under way: nothing is said before it is known.
-    if (actor.phase === "recovering") return;
-    const message: ActorState = {
-      t: "actor-state",
-      actorId: as,
-      state: publicState(actor.phase, actor.incarnation),
-      incarnation: actor.incarnation,
-      className: actor.spec.className,
-      ...(actor.phase === "running" && actor.worker !== undefined ? { worker: actor.worker } : {}),
-      ...(actor.cause === undefined ? {} : { cause: actor.cause }),
-      ...(as === actor.actorId ? {} : { sameAs: actor.actorId }),
-    };
-    out.send(process, message);
-  }
-
-  function tellAll(actor: ActorRecord): void {
-    for (const { process, as } of actor.subscribers) tell(actor, process, as);
-  }
-
-  function addSubscriber(actor: ActorRecord, process: ProcessId, as: ActorId): void {
-    if (actor.subscribers.some((one) => one.process === process && one.as === as)) return;
-    actor.subscribers.push({ process, as });
-    addTo(bySubscriber, process, actor);
-  }
 
   function setPhase(actor: ActorRecord, phase: ActorRecord["phase"]): void {
     actor.phase = phase;
@@ -266,11 +234,7 @@ export function createActors(
       const changes = [{ key: ALIAS_PREFIX + actor.actorId, value: pack(holder.actorId) }, ...surplusChanges(keys)];
       out.persist(changes, () => out.recorded(actor.creator, actor.actorId));
     }
-    for (const { process, as } of actor.subscribers) {
-      removeFrom(bySubscriber, process, actor);
-      addSubscriber(holder, process, as);
-      tell(holder, process, as);
-    }
+    subscribers.moveAll(actor, holder);
     for (const onKilled of actor.onKilled) onKilled();
   }
 
@@ -306,7 +270,7 @@ export function createActors(
         die(actor, { code: error.code, message: `${describeActor(actor)} could not be recorded: ${error.message}` });
         return;
       }
-      if (incarnation === 0) tellAll(actor);
+      if (incarnation === 0) subscribers.tellAll(actor);
       if (actor.deadlineMs === undefined) place(actor);
       else setPhase(actor, "resting");
     });
@@ -456,7 +420,7 @@ export function createActors(
     if (overNodes || actor.options.lifetime === "detached") save(actor);
     else if (delay === 0) place(actor);
     else setPhase(actor, "resting");
-    tellAll(actor);
+    subscribers.tellAll(actor);
     for (const killed of onKilled) killed();
   }
 
@@ -484,9 +448,8 @@ export function createActors(
     };
     const isWritten = releaseName(actor, keys, forgotten);
     answerLookups(actor);
-    tellAll(actor);
-    for (const { process } of actor.subscribers) removeFrom(bySubscriber, process, actor);
-    actor.subscribers = [];
+    subscribers.tellAll(actor);
+    subscribers.removeAll(actor);
     if (!isWritten) {
       const changes = surplusChanges(keys);
       if (changes.length > 0) out.persist(changes, () => {});
@@ -742,18 +705,15 @@ export function createActors(
     announce(from, { actorId, className, cause }) {
       if (lookUp(actorId) !== undefined || !out.isAlive(from)) return;
       if (cause === undefined || cause === null) {
-        announced.set(actorId, from);
+        subscribers.announce(actorId, from);
         return;
       }
-      announced.delete(actorId);
       const actor = newRecord(from, actorId, "", { options: NO_OPTIONS, spec: emptySpec(className), incarnation: 0 });
       setPhase(actor, "dead");
       actor.cause = cause;
       records.set(actorId, actor);
       bury(actor);
-      const early = askedTooEarly.get(actorId);
-      askedTooEarly.delete(actorId);
-      for (const process of early?.processes ?? []) tell(actor, process, actorId);
+      for (const process of subscribers.takeWaiting(actorId)) subscribers.tell(actor, process, actorId);
     },
 
     create(from, { actorId, options: given, spec }) {
@@ -766,38 +726,31 @@ export function createActors(
       const actor = newRecord(from, actorId, namespace, { options, spec, incarnation: 0 });
       holds.add(actorId, from, 1);
       addTo(byCreator, from, actor);
-      addSubscriber(actor, from, actorId);
-      announced.delete(actorId);
-      const early = askedTooEarly.get(actorId);
-      askedTooEarly.delete(actorId);
-      for (const process of early?.processes ?? []) addSubscriber(actor, process, actorId);
+      subscribers.add(actor, from, actorId);
+      const waiting = subscribers.takeWaiting(actorId);
+      for (const process of waiting) subscribers.add(actor, process, actorId);
       if (!enter(actor, spec)) return;
       if (onAllDead)
         die(actor, { code: "ACTOR_DIED", message: `${describeActor(actor)} came while the node shuts down` });
       else if (killedEarly.delete(actorId)) die(actor, killedCause(actor));
       else claimName(actor);
-      for (const process of early?.processes ?? []) if (actor.phase !== "dead") tell(actor, process, actorId);
+      for (const process of waiting) if (actor.phase !== "dead") subscribers.tell(actor, process, actorId);
     },
 
     subscribe(from, actorId) {
       const actor = lookUp(actorId);
       if (actor === undefined) {
-        const early = askedTooEarly.get(actorId);
-        if (early) early.processes.push(from);
-        else askedTooEarly.set(actorId, { processes: [from], deadlineMs: out.nowMs() + UNKNOWN_ACTOR_MS });
+        subscribers.wait(actorId, from);
         return;
       }
-      if (actor.phase !== "dead") addSubscriber(actor, from, actorId);
-      tell(actor, from, actorId);
+      if (actor.phase !== "dead") subscribers.add(actor, from, actorId);
+      subscribers.tell(actor, from, actorId);
     },
 
     unsubscribe(from, actorId) {
-      const early = askedTooEarly.get(actorId);
-      if (early) early.processes.splice(0, Infinity, ...early.processes.filter((process) => process !== from));
+      subscribers.waitNoMore(actorId, from);
       const actor = lookUp(actorId);
-      if (actor === undefined) return;
-      actor.subscribers = actor.subscribers.filter((one) => one.process !== from || one.as !== actorId);
-      if (!actor.subscribers.some((one) => one.process === from)) removeFrom(bySubscriber, from, actor);
+      if (actor) subscribers.remove(actor, from, actorId);
     },
 
     kill(actorId, noRestart, onKilled = () => {}) {
@@ -823,7 +776,7 @@ export function createActors(
         return;
       }
       setPhase(actor, "running");
-      if (actor.ending === undefined) tellAll(actor);
+      if (actor.ending === undefined) subscribers.tellAll(actor);
     },
 
     stopping(from, { actorId, incarnation }) {
@@ -845,7 +798,7 @@ export function createActors(
         return;
       }
       if (isUnderWay) unheldYet.add(actor);
-      if (actor.phase === "running") tellAll(actor);
+      if (actor.phase === "running") subscribers.tellAll(actor);
       const { name } = actor.options;
       if (name !== undefined) claimQueued(nameKey(actor.namespace, name));
       answerLookups(actor);
@@ -943,20 +896,7 @@ export function createActors(
     },
 
     processGone(process, retired) {
-      for (const actor of bySubscriber.get(process) ?? []) {
-        actor.subscribers = actor.subscribers.filter((one) => one.process !== process);
-      }
-      bySubscriber.delete(process);
-      for (const early of askedTooEarly.values()) {
-        early.processes.splice(0, Infinity, ...early.processes.filter((one) => one !== process));
-      }
-      for (const [actorId, creator] of announced) {
-        if (creator !== process) continue;
-        announced.delete(actorId);
-        const early = askedTooEarly.get(actorId);
-        askedTooEarly.delete(actorId);
-        for (const one of early?.processes ?? []) out.send(one, ownerDied(actorId));
-      }
+      subscribers.processGone(process);
       if (retired) {
         for (const actor of byCreator.get(process) ?? []) {
           actor.creator = NOBODY;
@@ -984,11 +924,7 @@ export function createActors(
       const toAsk = [...unheldYet];
       unheldYet.clear();
       for (const actor of toAsk) if (!isHeld(actor)) outOfScope(actor);
-      for (const [actorId, early] of askedTooEarly) {
-        if (early.deadlineMs > nowMs || announced.has(actorId)) continue;
-        askedTooEarly.delete(actorId);
-        for (const process of early.processes) out.send(process, unknownActor(actorId));
-      }
+      subscribers.tick();
       for (const host of hosts.takeIdle(nowMs)) {
         if (host.worker) out.killWorker(host.worker.workerId, "idle");
         else out.releaseWorker(host.requestId);
@@ -1182,36 +1118,3 @@ const NO_OPTIONS: ActorOptionsRecord = {
   isolation: "process",
   maxActorsPerWorker: 1,
 };
-
-const ownerDied = (actorId: ActorId): ActorState => ({
-  t: "actor-state",
-  actorId,
-  state: "dead",
-  incarnation: 0,
-  className: "",
-  cause: { code: "OWNER_DIED", message: `the process that was to create actor ${actorId} has ended` },
-});
-
-const unknownActor = (actorId: ActorId): ActorState => ({
-  t: "actor-state",
-  actorId,
-  state: "dead",
-  incarnation: 0,
-  className: "",
-  cause: {
-    code: "ACTOR_NOT_FOUND",
-    message: `no actor ${actorId} is known: it has ended long ago, or its creator ended before it could tell of it`,
-  },
-});
-
-function addTo<K>(index: Map<K, Set<ActorRecord>>, key: K, actor: ActorRecord): void {
-  const set = index.get(key);
-  if (set) set.add(actor);
-  else index.set(key, new Set([actor]));
-}
-
-function removeFrom<K>(index: Map<K, Set<ActorRecord>>, key: K, actor: ActorRecord): void {
-  const set = index.get(key);
-  if (!set?.delete(actor)) return;
-  if (set.size === 0) index.delete(key);
-}

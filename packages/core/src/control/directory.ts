@@ -9,6 +9,7 @@
  * 5. In a cluster, values of what processes of other nodes hold are kept by an heir too, which goes on with them when this
  *    node is dead (`inherit`). It learns who holds them from the holders; until all have spoken nothing is let go of.
  */
+import { addTo, removeFrom } from "../base/index-of-sets.ts";
 import {
   type ActorId,
   nodeTagOf,
@@ -117,18 +118,6 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
   const awaitsValues = new Set<Home>();
   const awaitsHolds = new Set<Home>();
   const ownerHome = (key: ObjectKey): Home => nodeTagOf(objectKeyOwner(key));
-
-  const addTo = (index: Map<ProcessId, Set<ObjectKey>>, process: ProcessId, key: ObjectKey): void => {
-    const keys = index.get(process);
-    if (keys) keys.add(key);
-    else index.set(process, new Set([key]));
-  };
-  const removeFrom = (index: Map<ProcessId, Set<ObjectKey>>, process: ProcessId, key: ObjectKey): boolean => {
-    const keys = index.get(process);
-    if (!keys?.delete(key)) return false;
-    if (keys.size === 0) index.delete(process);
-    return true;
-  };
 
   function serve(to: ProcessId, key: ObjectKey, value: ValueRecord): void {
     if (!out.isAlive(to)) return;
