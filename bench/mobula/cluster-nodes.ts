@@ -29,18 +29,29 @@ export class BenchCluster {
   private readonly environment: Record<string, string | undefined>;
   private token = "";
   private address = "";
+  private readonly folder: string;
 
-  private constructor(state: string) {
-    this.environment = { ...process.env, XDG_STATE_HOME: state };
+  private constructor(folder: string) {
+    this.folder = folder;
+    this.environment = { ...process.env, XDG_STATE_HOME: folder };
   }
 
-  /** The head, and a node on its machine. */
-  static async start(first: NodeParts): Promise<BenchCluster> {
+  /** The head, and a node on its machine. @param options with `tls` between all processes. */
+  static async start(first: NodeParts, { tls = false }: { readonly tls?: boolean } = {}): Promise<BenchCluster> {
     const cluster = new BenchCluster(await mkdtemp(join(base, "mobula-bench-")));
+    if (tls) await cluster.useTls();
     const { address, token } = await cluster.begin(first, ["--head", "--port", "0", "--host", "127.0.0.1"]);
     cluster.address = address;
     cluster.token = token;
     return cluster;
+  }
+
+  private async useTls(): Promise<void> {
+    const [key, cert] = [join(this.folder, "tls.key"), join(this.folder, "tls.pem")];
+    const made = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
+    const name = ["-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1"];
+    await run("openssl", ["req", "-x509", ...made, ...name, "-keyout", key, "-out", cert]);
+    Object.assign(this.environment, { MOBULA_TLS_CERT: cert, MOBULA_TLS_KEY: key });
   }
 
   async add(node: NodeParts): Promise<void> {
@@ -99,7 +110,7 @@ export class BenchCluster {
         env: { ...this.environment, TMPDIR: folder },
       });
     }
-    const folders = [...this.nodes.map(({ folder }) => folder), ...this.killed, this.environment.XDG_STATE_HOME ?? ""];
+    const folders = [...this.nodes.map(({ folder }) => folder), ...this.killed, this.folder];
     for (const folder of folders) await rm(folder, { recursive: true, force: true });
   };
 }

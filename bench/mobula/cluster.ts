@@ -18,8 +18,12 @@ const nodeAt = (index: number, storeBytes = SMALL_STORE_BYTES): NodeParts => ({
   resources: { [`n${index}`]: 1 },
 });
 
-async function clusterOf(count: number, storeBytes?: number): Promise<BenchCluster> {
-  const cluster = await BenchCluster.start(nodeAt(0, storeBytes));
+async function clusterOf(
+  count: number,
+  storeBytes?: number,
+  options?: Parameters<typeof BenchCluster.start>[1],
+): Promise<BenchCluster> {
+  const cluster = await BenchCluster.start(nodeAt(0, storeBytes), options);
   for (let index = 1; index < count; index += 1) await cluster.add(nodeAt(index, storeBytes));
   return cluster;
 }
@@ -27,6 +31,14 @@ async function clusterOf(count: number, storeBytes?: number): Promise<BenchClust
 const lengthOf = remote((bytes: Uint8Array) => bytes.length);
 const warmUp = remote(() => 0);
 const make = remote((bytes: number, seed: number) => new Uint8Array(bytes).fill(seed));
+class Counter {
+  private count = 0;
+  add(): number {
+    this.count += 1;
+    return this.count;
+  }
+}
+const newCounter = remote(Counter, { numCpus: 1 });
 const at = (index: number) => ({ numCpus: 0, resources: { [`n${index}`]: 0.01 } });
 
 async function untilStoresAreEmpty(): Promise<void> {
@@ -76,27 +88,29 @@ const groupsOver =
   };
 
 /** To `count` other nodes at once; the first time warms the stores. */
-const transfer: Workload = async ({ count, bytes }) => {
-  const cluster = await clusterOf(count + 1, Math.max(SMALL_STORE_BYTES, 1.4 * bytes));
-  await cluster.connect();
-  const readers = Array.from({ length: count }, (_, index) => index + 1);
-  await get(readers.map((index) => warmUp.options(at(index)).remote()));
-  const times: number[] = [];
-  for (let round = 0; round <= TRANSFERS; round += 1) {
-    const ref = put(new Uint8Array(bytes).fill(round));
-    const start = nowSeconds();
-    const lengths = await get(readers.map((index) => lengthOf.options(at(index)).remote(ref)));
-    times.push(nowSeconds() - start);
-    assert.deepEqual(
-      lengths,
-      readers.map(() => bytes),
-    );
-    release(ref);
-    await untilStoresAreEmpty();
-  }
-  const seconds = summarise(times.slice(1))?.median ?? Number.NaN;
-  return { seconds, count, bytes: bytes * count, cleanup: cluster.stop };
-};
+const transfer =
+  (options?: { readonly tls: boolean }): Workload =>
+  async ({ count, bytes }) => {
+    const cluster = await clusterOf(count + 1, Math.max(SMALL_STORE_BYTES, 1.4 * bytes), options);
+    await cluster.connect();
+    const readers = Array.from({ length: count }, (_, index) => index + 1);
+    await get(readers.map((index) => warmUp.options(at(index)).remote()));
+    const times: number[] = [];
+    for (let round = 0; round <= TRANSFERS; round += 1) {
+      const ref = put(new Uint8Array(bytes).fill(round));
+      const start = nowSeconds();
+      const lengths = await get(readers.map((index) => lengthOf.options(at(index)).remote(ref)));
+      times.push(nowSeconds() - start);
+      assert.deepEqual(
+        lengths,
+        readers.map(() => bytes),
+      );
+      release(ref);
+      await untilStoresAreEmpty();
+    }
+    const seconds = summarise(times.slice(1))?.median ?? Number.NaN;
+    return { seconds, count, bytes: bytes * count, cleanup: cluster.stop };
+  };
 
 async function untilDead(name: string): Promise<void> {
   while (!(await nodes()).some((node) => node.name === name && node.state === "dead")) await delay(5);
@@ -118,8 +132,9 @@ export const clusterWorkloads: Record<string, Workload> = {
     return { seconds: (nowSeconds() - start) / count, count, bytes: 0, cleanup: () => cluster.stop() };
   },
 
-  "cluster-transfer": transfer,
-  "cluster-transfer-4": transfer,
+  "cluster-transfer": transfer(),
+  "cluster-transfer-tls": transfer({ tls: true }),
+  "cluster-transfer-4": transfer(),
   "cluster-tasks": tasksOver(5, "default"),
   "cluster-tasks-spread": tasksOver(5, "spread"),
   "cluster-groups-many": groupsOver(1, "PACK"),
@@ -134,6 +149,21 @@ export const clusterWorkloads: Record<string, Workload> = {
     cluster.kill("n1");
     await untilDead("n1");
     return { seconds: nowSeconds() - start, count: 1, bytes: 0, cleanup: cluster.stop };
+  },
+
+  async "cluster-restart"({ count }) {
+    const cluster = await LocalCluster.start({ nodes: count, network: "direct" });
+    await cluster.connect();
+    await get(warmUp.remote());
+    await cluster.killHead();
+    const start = nowSeconds();
+    await cluster.restartHead();
+    // Only control makes an actor; it asks a node that has come back for its process.
+    const counter = newCounter.remote();
+    const value = await get(counter.add.remote());
+    const seconds = nowSeconds() - start;
+    assert.equal(value, 1);
+    return { seconds, count: 1, bytes: 0, cleanup: () => cluster.stop() };
   },
 
   async "cluster-rebuild"({ count, bytes }) {

@@ -37,6 +37,14 @@ export const clusterSessions: readonly Session[] = [
       rows: [bandwidth({ name: "512 MiB to another node, warm", limit: "tcp-copy", goals: [ratio(2), ofLimit(0.8)] })],
     },
     {
+      name: "cluster-transfer-tls",
+      full: sizes({ count: 1, bytes: OBJECT_BYTES }),
+      quick: sizes({ count: 1, bytes: QUICK_BYTES }),
+      // What encryption costs, and no comparison.
+      on: ["mobula"],
+      rows: [bandwidth({ name: "512 MiB to another node, warm, over TLS", limit: "tcp-copy", goals: [] })],
+    },
+    {
       name: "cluster-transfer-4",
       full: sizes({ count: 4, bytes: OBJECT_BYTES }),
       quick: sizes({ count: 2, bytes: QUICK_BYTES }),
@@ -104,6 +112,14 @@ export const clusterSessions: readonly Session[] = [
       quick: sizes({}),
       on: ["mobula", "ray"],
       rows: [atMostSeconds({ name: "a killed node is known dead" }, 5)],
+    },
+    {
+      name: "cluster-restart",
+      full: sizes({ count: 2 }),
+      quick: sizes({ count: 1 }),
+      // Nodes of Ray end with their head, unless it has a Redis.
+      on: ["mobula"],
+      rows: [atMostSeconds({ name: "a killed head is started again: until a new actor has answered" }, 2)],
     },
     {
       name: "cluster-rebuild",
