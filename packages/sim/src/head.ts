@@ -285,6 +285,7 @@ export class HeadLife {
       case "bundles-committed":
       case "bundles-returned":
       case "bundles-reported":
+      case "earmark-answered":
       case "answer":
         return;
       default:

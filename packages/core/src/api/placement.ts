@@ -12,7 +12,18 @@ import type { Client, Ref } from "../client/mod.ts";
 import type { BundleChoice, GroupRequest, Placement } from "../wire/mod.ts";
 import { core } from "./core-port.ts";
 import { client } from "./current.ts";
-import { amount, aText, type Check, gpus, isRecord, oneOf, readOptions, recordOf, refuse } from "./option-checks.ts";
+import {
+  amount,
+  aText,
+  type Check,
+  gpus,
+  isRecord,
+  oneOf,
+  readOptions,
+  recordOf,
+  refuse,
+  wholeNumber,
+} from "./option-checks.ts";
 import { labelSelector } from "./selector-check.ts";
 import type { ObjectRef, PlacementGroup, PlacementGroupOptions, Resources } from "./types.ts";
 
@@ -22,6 +33,7 @@ const optionTable = {
   lifetime: oneOf("owner", "detached"),
   labelSelector,
   topology: aText,
+  priority: wholeNumber(-1000, 1000),
 } as const;
 
 const bundle: Check<Resources> = (value, at) => {
@@ -97,6 +109,7 @@ export function placementGroup(bundles: readonly Resources[], options?: Placemen
     lifetime = "owner",
     name,
     topology,
+    priority,
     labelSelector: selectors = [],
   } = readOptions(call, optionTable, options);
   const group = new PlacementGroupHandle(randomBytes(16).toString("hex"), read);
@@ -110,6 +123,7 @@ export function placementGroup(bundles: readonly Resources[], options?: Placemen
     lifetime,
     ...(name !== undefined && { name }),
     ...(topology !== undefined && { topology }),
+    ...(priority !== undefined && { priority }),
   };
   created.set(group, current.expect({ method: "create-group", explain: "why-group", params: request, isOrder: true }));
   return group;

@@ -520,6 +520,11 @@ export interface PlacementGroupOptions {
   readonly labelSelector?: LabelSelector | readonly LabelSelector[];
   /** A label key, for example `"rack"`: one value if the group fits, else the fewest. */
   readonly topology?: string;
+  /**
+   * -1000..1000; higher goes first, and after `preemptAfterMs` of waiting ends tasks of lower priority of other jobs that may run again,
+   * if the whole group has room then. Default 0.
+   */
+  readonly priority?: number;
 }
 /** Resources reserved together, on one or several nodes. */
 export interface PlacementGroup {

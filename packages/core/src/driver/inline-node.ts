@@ -98,6 +98,9 @@ export class InlineNode {
       name: NAME,
       total: this.engine.pool.total,
       lasting: () => this.engine.lasting(),
+      // There is one job only.
+      preemptable: () => [],
+      preemptAfterMs: () => Number.POSITIVE_INFINITY,
       available: () => toUnits(this.available()),
       feed: (event) => this.feed(event),
       changed: () => this.groupsChanged(),
@@ -374,6 +377,7 @@ export class InlineNode {
         this.options.toDriver({ t: "lease-revoked", leaseId: command.leaseId });
         return;
       case "preempt-lease":
+      case "question-lease":
         // There is one job only.
         return;
       case "end-lease":

@@ -2,7 +2,14 @@
 import type { MobulaError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import { persistThrough, type StateStore } from "../control/mod.ts";
-import { answerGroupQuery, type ClusterView, GROUP_PREFIX, GroupHost, type GroupQuotas } from "../placement/mod.ts";
+import {
+  answerGroupQuery,
+  type ClusterView,
+  GROUP_PREFIX,
+  GroupHost,
+  type GroupPreemption,
+  type GroupQuotas,
+} from "../placement/mod.ts";
 import type { BundlesAnswer, FromControl } from "../wire/cluster-messages.ts";
 import type { Answer, Query } from "../wire/messages.ts";
 
@@ -10,6 +17,7 @@ export interface HeadGroupsOptions {
   readonly state: StateStore;
   readonly view: ClusterView;
   readonly quotas: GroupQuotas;
+  readonly preemption: GroupPreemption;
   nowMs(): number;
   send(to: NodeId, message: FromControl): void;
   changed(): void;
@@ -22,10 +30,14 @@ export class HeadGroups {
 
   constructor(options: HeadGroupsOptions) {
     this.options = options;
-    const { state, view, quotas, nowMs, send, changed, news } = options;
+    const { state, view, quotas, preemption, nowMs, send, changed, news } = options;
     // What one does not hear that was a member before, it is told when it joins again.
     const effects = { nowMs, send, persist: persistThrough(state), changed, news };
-    this.host = new GroupHost(view, state.epoch, effects, { quotas, earmarkAfterMs: earmarkAfterMs() });
+    this.host = new GroupHost(view, state.epoch, effects, {
+      quotas,
+      preemption,
+      earmarkAfterMs: earmarkAfterMs(),
+    });
   }
 
   async recover(): Promise<void> {

@@ -26,6 +26,8 @@ const HOPELESS_MS = 10_000;
 const MORE_MAX = 16;
 /** Of leases that are alike, and of one node, no more could make room for one. */
 const ALIKE_MAX = 16;
+/** More are hardly needed, and take long to look at. */
+const VICTIMS_MAX = 100_000;
 
 export class Preemptions {
   private readonly view: ClusterView;
@@ -70,7 +72,7 @@ export class Preemptions {
       open -= kept.length;
     }
     if (open <= 0) return hasChanged;
-    let victims = this.victims(urgent.job, priority);
+    let victims = this.victims(urgent.job, priority, ALIKE_MAX);
     // What was told to end is said no more to be there; so what is planned and not told yet is taken off.
     for (; open > 0; open--) {
       const found = preempt(this.view, { shape, priority, ...(only !== undefined && { only }) }, victims);
@@ -83,12 +85,14 @@ export class Preemptions {
     return hasChanged;
   }
 
-  private victims(job: JobId | undefined, priority: number): Victim[] {
+  /** @param alikeMax of leases that are alike, so many of each node. */
+  victims(job: JobId | undefined, priority: number, alikeMax: number): Victim[] {
     const victims: Victim[] = [];
     for (const [nodeId, kinds] of this.byNode) {
+      if (victims.length > VICTIMS_MAX) break;
       for (const [kind, [of, lower, units, count]] of kinds.entries()) {
         if (of === job || lower >= priority) continue;
-        for (let at = 0; at < Math.min(count, ALIKE_MAX); at++) {
+        for (let at = 0; at < Math.min(count, alikeMax); at++) {
           victims.push({
             id: `${nodeId} ${kind} ${at}`,
             nodeId,

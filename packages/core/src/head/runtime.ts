@@ -5,6 +5,7 @@
 import { monotonicMs, wallMs } from "../base/clock.ts";
 import { InvalidOptionError, isError, type MobulaError, NodeNotFoundError } from "../base/errors.ts";
 import type { JobId, NodeId } from "../base/ids.ts";
+import { PREEMPT_AFTER_MS } from "../base/limits.ts";
 import { fromUnits, type ResourceUnits, toUnits } from "../base/resources.ts";
 import { needsVersion } from "../base/wire-version.ts";
 import {
@@ -61,6 +62,7 @@ export class HeadRuntime implements Host {
   private readonly quotas = new Quotas();
   private readonly divisions = new LeaseDivisions((to, message) => this.send(to, message), monotonicMs, this.quotas);
   private limitedTold = "[]";
+  private readonly preemptAfterMs = new Map<JobId, number>();
   private quotaVersion = 0;
   private readonly actors: HeadActors;
   private readonly groups: HeadGroups;
@@ -112,6 +114,11 @@ export class HeadRuntime implements Host {
         charge: ({ jobId, bundles }, count) => this.quotas.charge(jobId, sumOf(bundles), count),
         describe: ({ jobId }) => this.quotas.describe(jobId),
       },
+      preemption: {
+        afterMs: ({ jobId }) => this.preemptAfterMs.get(jobId) ?? PREEMPT_AFTER_MS,
+        victimsFor: ({ jobId, priority }) =>
+          this.divisions.preemptions.victims(jobId, priority, Number.POSITIVE_INFINITY),
+      },
       nowMs: monotonicMs,
       send: (to, message) => this.send(to, message),
       changed: () => {
@@ -130,13 +137,15 @@ export class HeadRuntime implements Host {
       quotas: this.quotas,
       isAllowed: (waiter) => this.isAllowed(waiter),
       leftQuota: (job, id) => this.quotas.withdraw(job, id, monotonicMs()),
-      jobBegan: ({ jobId, quota }) => {
+      jobBegan: ({ jobId, quota, preemptAfterMs = PREEMPT_AFTER_MS }) => {
+        this.preemptAfterMs.set(jobId, preemptAfterMs < 0 ? Number.POSITIVE_INFINITY : preemptAfterMs);
         this.quotas.jobBegan(jobId, quota);
         this.tellLimits();
       },
       jobEnded: (jobId) => {
         this.groups.host.jobEnded(jobId);
         this.quotas.jobEnded(jobId);
+        this.preemptAfterMs.delete(jobId);
         this.persist([{ key: QUOTA_PREFIX + jobId, value: null }], () => {});
         this.tellLimits();
       },
@@ -316,6 +325,7 @@ export class HeadRuntime implements Host {
       case "bundles-committed":
       case "bundles-returned":
       case "bundles-reported":
+      case "earmark-answered":
         if (this.isMember(nodeId)) this.groups.hear(nodeId, message);
         return;
       default:

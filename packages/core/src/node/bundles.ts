@@ -45,6 +45,7 @@ const ANSWERS: ReadonlySet<string> = new Set<BundlesAnswer["t"]>([
   "bundles-committed",
   "bundles-returned",
   "bundles-reported",
+  "earmark-answered",
 ]);
 export const isAboutBundles = (command: SchedulerCommand): command is AnswerCommand => ANSWERS.has(command.kind);
 

@@ -20,6 +20,7 @@ import type {
   LeaseInfeasible,
   LeaseLost,
   LeasePreempted,
+  LeaseQuestion,
   LeaseReclaimed,
   LeaseRefused,
   LeaseRevoked,
@@ -28,7 +29,14 @@ import type {
 } from "../wire/messages.ts";
 
 /** What an engine says of leases to a client. */
-export type LeaseNotice = LeaseGranted | LeaseRevoked | LeasePreempted | LeaseLost | LeaseReclaimed | LeaseRefused;
+export type LeaseNotice =
+  | LeaseGranted
+  | LeaseRevoked
+  | LeasePreempted
+  | LeaseQuestion
+  | LeaseLost
+  | LeaseReclaimed
+  | LeaseRefused;
 
 export interface LeaseBrokerEffects {
   /** It is a node of a cluster: what must be somewhere in particular is control's to place, if this is the only node too. */
@@ -190,7 +198,7 @@ export class LeaseBroker {
         this.settle(ask);
         return;
       }
-      if (ask) this.part(ask, this.here).held.add(notice.leaseId);
+      if (ask) this.granted(ask, this.here, notice.leaseId);
     } else if (isAnEnd(notice)) {
       this.endedHere(client, notice.leaseId);
       const ask = notice.t === "lease-reclaimed" ? shapes?.get(notice.shape) : undefined;
@@ -199,6 +207,13 @@ export class LeaseBroker {
       if (ask && this.isDraining) this.settle(ask);
     }
     this.effects.tell(client, notice);
+  }
+
+  /** Control, which holds what it has asked for off its view, hears when the node has granted all of that: the node says so too. */
+  private granted(ask: Ask, node: NodeId, leaseId: LeaseId): void {
+    const { held, wanted = 0 } = this.part(ask, node);
+    held.add(leaseId);
+    if (ask.asked !== "" && held.size >= wanted && (ask.division?.get(node) ?? 0) > 0) this.askControl(ask);
   }
 
   private endedHere(client: ProcessId, leaseId: LeaseId): void {
@@ -322,7 +337,7 @@ export class LeaseBroker {
         const id = this.nextId++ as LeaseId;
         this.foreign.set(id, { ask, node, leaseId: notice.leaseId, worker: notice.worker });
         this.ids.set(foreignName(node, notice.leaseId), id);
-        this.part(ask, node).held.add(id);
+        this.granted(ask, node, id);
         this.effects.tell(client, { ...notice, leaseId: id, idThere: notice.leaseId });
         return;
       }

@@ -2,8 +2,9 @@
 import { wallMs } from "../base/clock.ts";
 import type { JobId, NodeId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
-import { answerGroupQuery, ClusterView, GroupHost } from "../placement/mod.ts";
+import { answerGroupQuery, ClusterView, GroupHost, type GroupSpec, type Victim } from "../placement/mod.ts";
 import type { SchedulerCommand, SchedulerEvent } from "../scheduler/mod.ts";
+import type { Preemptable } from "../wire/cluster-messages.ts";
 import type { Demand, LeaseRefused } from "../wire/messages.ts";
 import { answerOf, eventOf, isAboutBundles } from "./bundles.ts";
 
@@ -14,6 +15,10 @@ export interface OwnGroupsOptions {
   available(): ResourceUnits;
   /** What of it actors and groups have. */
   lasting(): ResourceUnits;
+  /** How long a group of the job waits before work of others ends for it. */
+  preemptAfterMs(job: JobId): number;
+  /** What may end for others. */
+  preemptable(): readonly Preemptable[];
   /** To the lease engine. */
   feed(event: SchedulerEvent): void;
   /** What runs in groups may be refused now. */
@@ -33,14 +38,24 @@ export class OwnGroups {
     this.options = options;
     const { nodeId, name, total, feed, changed } = options;
     this.view.apply({ kind: "node-joined", nodeId, name, total, labels: {}, store: NO_STORE });
-    this.host = new GroupHost(this.view, 1, {
-      nowMs: wallMs,
-      send: (_node, order) => feed(eventOf(order)),
-      // They end with the node.
-      persist: (_changes, done) => done(undefined),
-      changed,
-      news() {},
-    });
+    this.host = new GroupHost(
+      this.view,
+      1,
+      {
+        nowMs: wallMs,
+        send: (_node, order) => feed(eventOf(order)),
+        // They end with the node.
+        persist: (_changes, done) => done(undefined),
+        changed,
+        news() {},
+      },
+      {
+        preemption: {
+          afterMs: ({ jobId }) => options.preemptAfterMs(jobId),
+          victimsFor: (spec) => this.victimsFor(spec),
+        },
+      },
+    );
   }
 
   query(method: string, params: unknown): ReturnType<typeof answerGroupQuery> {
@@ -71,6 +86,15 @@ export class OwnGroups {
 
   close(): void {
     clearInterval(this.timer);
+  }
+
+  private victimsFor({ jobId, priority }: GroupSpec): Victim[] {
+    const { nodeId, preemptable } = this.options;
+    return preemptable().flatMap(([job, lower, units, count], kind) => {
+      const alike = { nodeId, priority: lower, isRetriable: true, startedMs: 0, units };
+      const ids = job === jobId || lower >= priority ? 0 : count;
+      return Array.from({ length: ids }, (_, at) => ({ id: `${kind} ${at}`, ...alike }));
+    });
   }
 
   private look(): void {

@@ -408,6 +408,8 @@ export class NodeRuntime {
       ...this.description,
       available: () => available(this.engine),
       lasting: () => this.engine.lasting(),
+      preemptable: () => this.engine.preemptable(wallMs()),
+      preemptAfterMs: (job) => preemptAfter(this.jobOf(job)?.preemptAfterMs) ?? Number.POSITIVE_INFINITY,
       feed: (event) => this.feed(event),
       changed: () => this.groupsChanged(),
     });
@@ -1213,6 +1215,9 @@ export class NodeRuntime {
       case "preempt-lease":
         this.tellOfLease(command.clientId, { t: "lease-preempted", leaseId: command.leaseId, by: command.by });
         return;
+      case "question-lease":
+        this.tellOfLease(command.clientId, { t: "lease-question", leaseId: command.leaseId });
+        return;
       case "end-lease":
         this.pool.get(command.workerId)?.peer?.send({ t: "lease-end", leaseId: command.leaseId });
         return;
@@ -1380,6 +1385,7 @@ const LEASE_NOTICES: ReadonlySet<string> = new Set<LeaseNotice["t"]>([
   "lease-granted",
   "lease-revoked",
   "lease-preempted",
+  "lease-question",
   "lease-lost",
   "lease-reclaimed",
   "lease-refused",

@@ -109,6 +109,9 @@ export class OwnerEngine {
       case "lease-preempted":
         this.tasks.leases.preempted(message);
         return true;
+      case "lease-question":
+        this.tasks.leases.questioned(message.leaseId);
+        return true;
       case "lease-reclaimed":
         this.tasks.leases.reclaimed(message);
         return true;

@@ -343,6 +343,13 @@ export class LeaseTable {
     lease.preemption = { by, askedAtMs: this.nowMs, isSignalled: false, isForced: false };
   }
 
+  /** See {@link LeaseQuestion}: nothing changes. */
+  questioned(leaseId: LeaseId): void {
+    const lease = this.leases.get(leaseId);
+    if (!lease || lease.preemption || this.keep(lease, (task) => this.mayRun(task, lease))) return;
+    this.effects.toNode({ t: "lease-kept", leaseId, forMs: 0 });
+  }
+
   /** True when it is kept for what runs there, as its node is told. */
   private keep(lease: Lease, mayRun: (task: TaskRecord) => boolean): boolean {
     let keptMs = 0;

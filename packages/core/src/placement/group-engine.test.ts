@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import type { JobId } from "../base/ids.ts";
 import { toUnits } from "../base/resources.ts";
-import type { GroupCommand } from "./group-protocol.ts";
+import type { GroupCommand, GroupSpec } from "./group-protocol.ts";
+import type { Victim } from "./preempt.ts";
 import { nodeId } from "./test-cluster.ts";
 import { GroupWorld, specOf } from "./test-groups.ts";
 
@@ -443,6 +444,96 @@ describe("large gangs beside small work", () => {
     world.report("n1");
     world.settle();
     expect(world.ready.has("big")).toBe(true);
+  });
+});
+
+describe("work of others that ends for a gang", () => {
+  /** Three nodes full of leases that may end, as far as control knows on those that are named. */
+  function setUp(known: readonly string[]) {
+    const victims = known.map(
+      (name): Victim => ({
+        ...{ id: name, nodeId: nodeId(name), priority: 0, isRetriable: true, startedMs: 0 },
+        units: toUnits({ cpu: 2 }),
+      }),
+    );
+    const preemption = { afterMs: () => 2_000, victimsFor: ({ priority }: GroupSpec) => (priority > 0 ? victims : []) };
+    const world = new GroupWorld([{ cpu: 2 }, { cpu: 2 }, { cpu: 2 }], { preemption });
+    for (const name of ["n1", "n2", "n3"]) {
+      world.lease(name, { cpu: 2 });
+      world.report(name);
+    }
+    return world;
+  }
+  const bundles = [{ cpu: 2 }, { cpu: 2 }, { cpu: 2 }];
+  const gang = (world: GroupWorld, name: string, priority: number) =>
+    create(world, name, bundles, { priority, strategy: "STRICT_SPREAD" });
+  const told = (commands: readonly GroupCommand[]) =>
+    commands.flatMap((one) => {
+      if (one.kind === "clear-earmark") return [`clear ${one.groupId} ${one.nodeId}`];
+      if (one.kind !== "earmark") return [];
+      return [`${one.ending?.isDecided ? "end" : one.ending ? "ask" : "keep"} ${one.groupId} ${one.nodeId}`];
+    });
+  const says = (world: GroupWorld, name: string, canEnd: boolean, groupId = "gang") =>
+    told(world.send({ kind: "earmark-answered", groupId, nodeId: nodeId(name), canEnd }));
+  const asks = (groupId: string) => ["n1", "n2", "n3"].map((name) => `ask ${groupId} ${name}`);
+  const at = (world: GroupWorld, nowMs: number) => {
+    world.nowMs = nowMs;
+    return told(world.send({ kind: "tick" }));
+  };
+
+  test("is asked for at all nodes, and ends when all have said that it may; then the gang has its room", () => {
+    const world = setUp(["n1", "n2", "n3"]);
+    gang(world, "gang", 1);
+    gang(world, "behind", 0);
+    expect(at(world, 1_900)).toEqual([]);
+    expect(at(world, 2_000)).toEqual(asks("gang"));
+    expect(world.engine.explain("gang", 2_000)?.sentences.at(-1)).toMatch(/n1, n2, n3 are asked whether what may run/);
+    expect([says(world, "n1", true), says(world, "n1", true), says(world, "n3", true)].flat()).toEqual([]);
+    expect(says(world, "n2", true)).toEqual(["end gang n1", "end gang n2", "end gang n3"]);
+    expect(world.engine.explain("gang", 2_000)?.sentences.at(-1)).toMatch(/other jobs ends for it, at n1, n2, n3\./);
+    // What is decided is seen through, whatever comes.
+    expect(says(world, "n2", false)).toEqual([]);
+    gang(world, "higher", 5);
+    expect(at(world, 4_100)).toEqual([]);
+    world.send({ kind: "group-removed", groupId: "higher" });
+    for (const name of ["n1", "n2", "n3"]) {
+      world.lease(name, {});
+      world.report(name);
+      if (name !== "n3") expect(world.ready.has("gang")).toBe(false);
+      world.settle();
+    }
+    expect(world.ready.get("gang")).toEqual(["n1", "n2", "n3"]);
+    for (const node of world.view.nodes()) expect(node.state.kept).toEqual({});
+  });
+
+  test("does not when one node has too little of it: nothing is kept any more, and it is asked for later", () => {
+    const world = setUp(["n1", "n2", "n3"]);
+    gang(world, "gang", 1);
+    expect(at(world, 2_000)).toEqual(asks("gang"));
+    expect(says(world, "n1", true)).toEqual([]);
+    expect(says(world, "n2", false)).toEqual(["clear gang n1", "clear gang n2", "clear gang n3"]);
+    expect(world.engine.explain("gang", 2_100)?.sentences.at(-1)).toMatch(/would end for it, but that is not enough/);
+    expect(says(world, "n3", true)).toEqual([]);
+    expect(at(world, 6_900)).toEqual([]);
+    expect(at(world, 7_000)).toEqual(asks("gang"));
+    // Who does not answer is as one who says no.
+    expect(at(world, 9_000)).toEqual([]);
+    for (const node of world.view.nodes()) expect(node.state.kept).toEqual({});
+    expect(world.commands.filter((one) => one.kind === "earmark" && one.ending?.isDecided)).toEqual([]);
+  });
+
+  test("is not asked for when it would not be enough, or for a gang that goes behind another for which it is", () => {
+    const few = setUp(["n1", "n2"]);
+    gang(few, "gang", 1);
+    expect(at(few, 2_000)).toEqual([]);
+    expect(few.engine.explain("gang", 2_000)?.sentences.at(-1)).toMatch(/is not enough for all of it, so nothing ends/);
+    const world = setUp(["n1", "n2", "n3"]);
+    gang(world, "gang", 1);
+    world.nowMs = 500;
+    gang(world, "higher", 5);
+    expect(at(world, 2_000)).toEqual(asks("gang"));
+    expect(at(world, 2_500)).toEqual(["clear gang n1", "clear gang n2", "clear gang n3", ...asks("higher")]);
+    expect(at(world, 3_000)).toEqual([]);
   });
 });
 

@@ -16,10 +16,18 @@ import type { ResourceUnits } from "../base/resources.ts";
 import { fits, freeOf } from "./amounts.ts";
 import type { BundleAt } from "./bundle-rooms.ts";
 import type { ClusterView } from "./cluster-view.ts";
-import { Earmark } from "./earmark.ts";
+import { Earmark, notNow } from "./earmark.ts";
 import { kindsOf } from "./gang-kinds.ts";
 import { explainGroup, type GroupExplained } from "./group-explain.ts";
-import { isLeaving, type Placing, placeNow, placeWithoutLeases, REFUSED_MS, whyInfeasible } from "./group-placing.ts";
+import {
+  isLeaving,
+  type Placing,
+  placeByEnding,
+  placeNow,
+  placeWithoutLeases,
+  REFUSED_MS,
+  whyInfeasible,
+} from "./group-placing.ts";
 import type { GroupCommand, GroupEvent, GroupId, GroupRecord, GroupSpec } from "./group-protocol.ts";
 import {
   type Attempt,
@@ -34,6 +42,7 @@ import {
   setPhase,
 } from "./group-state.ts";
 import { GroupTable } from "./group-table.ts";
+import type { Victim } from "./preempt.ts";
 
 export interface GroupEngineOptions {
   readonly infeasibleTimeoutMs: number;
@@ -43,6 +52,16 @@ export interface GroupEngineOptions {
   readonly earmarkAfterMs?: number | undefined;
   /** Left out: jobs have none. */
   readonly quotas?: GroupQuotas;
+  /** Left out: nothing ends for groups. */
+  readonly preemption?: GroupPreemption;
+}
+
+/** What ends for groups that have waited long. */
+export interface GroupPreemption {
+  /** How long that is. */
+  afterMs(spec: GroupSpec): number;
+  /** What may end for it, as far as is known. */
+  victimsFor(spec: GroupSpec): readonly Victim[];
 }
 
 /** What the job of a group may have. */
@@ -77,6 +96,10 @@ const RESUME_MS = 10;
 const LOOKS_MAX = 100_000;
 const LOOKS_PER_SECOND = 500_000;
 const EARMARK_AFTER_MS = 10_000;
+/** A group is looked at this often for whether others' work might end for it. */
+const ENDING_LOOK_MS = 1_000;
+/** So many times the nodes are looked at for that, or a few more. */
+const PLANS_OF_ENDING = 10;
 
 export class GroupEngine {
   private readonly view: ClusterView;
@@ -95,6 +118,7 @@ export class GroupEngine {
   private resumeAt = 0;
   private looks = LOOKS_MAX;
   private earmarkLookMs = 0;
+  private endingLookMs = 0;
   private lastMs = 0;
   /** Groups that are not equal to themselves a little later. */
   private readonly refused = new Set<Group>();
@@ -210,6 +234,16 @@ export class GroupEngine {
         for (const group of table.at(event.nodeId))
           if (!group.isRemoving && group.underWay === 0) this.wait(group, nowMs);
         return;
+      case "earmark-answered": {
+        const { holder } = this.earmark;
+        if (holder?.spec.groupId !== event.groupId) return;
+        if (event.canEnd) this.earmark.agreed(holder, event.nodeId, nowMs, out);
+        else if (!this.earmark.isDecided) {
+          notNow(holder, nowMs);
+          if (this.earmark.end(holder, out)) this.nextRound();
+        }
+        return;
+      }
       case "quotas-changed":
         this.nextRound();
         return;
@@ -483,6 +517,7 @@ export class GroupEngine {
     if (table.waiting.length === 0) return;
     if (this.isDirty) this.placeWaiting(nowMs, out);
     this.tellInfeasible(nowMs, out);
+    this.beginEnding(nowMs, out);
     this.beginEarmark(nowMs, out);
   }
 
@@ -541,6 +576,7 @@ export class GroupEngine {
     const { bundles } = group.spec;
     const attempt = this.nextAttempt++;
     group.infeasible = undefined;
+    group.isNotEnough = false;
     this.infeasible.delete(group);
     group.decidedAtVersion = this.view.journal.version;
     const onNode = new Map<NodeId, number[]>();
@@ -568,6 +604,35 @@ export class GroupEngine {
       if (nowMs - infeasible.sinceMs < this.options.infeasibleTimeoutMs) continue;
       group.isToldInfeasible = true;
       out.push({ kind: "group-infeasible", groupId: group.spec.groupId, message: infeasible.message });
+    }
+  }
+
+  /** For the first that has waited so long that work of lower priority in other jobs ends for it, and for which enough might. */
+  private beginEnding(nowMs: number, out: GroupCommand[]): void {
+    const { earmark, view } = this;
+    const { preemption } = this.options;
+    if (!preemption || earmark.isDecided || nowMs < this.endingLookMs) return;
+    this.endingLookMs = nowMs + REVIEW_MS;
+    for (const group of this.table.waiting) {
+      // What is kept for a group before it, or for itself, has its time.
+      if (earmark.isFor(group) || earmark.isBefore(group)) return;
+      const waitsMs = nowMs - (group.waitingSinceMs ?? nowMs);
+      if (group.infeasible || group.isOverQuota || nowMs < group.endingAgainMs) continue;
+      if (waitsMs < preemption.afterMs(group.spec) || this.looks <= 0) continue;
+      group.endingAgainMs = nowMs + ENDING_LOOK_MS;
+      const victims = preemption.victimsFor(group.spec);
+      if (victims.length === 0) continue;
+      this.looks -= PLANS_OF_ENDING * view.size;
+      const { indexes, plan } = placeByEnding(view, group, earmark, victims);
+      group.isNotEnough = !plan;
+      if (!plan) continue;
+      const { jobId, priority, bundles } = group.spec;
+      const { holder } = earmark;
+      if (holder) earmark.end(holder, out);
+      const by = `${nameOf(group.spec)} of job ${jobId}, whose priority is ${priority}`;
+      const units = indexes.map((index) => bundles[index]?.units ?? {});
+      earmark.begin(group, plan, units, nowMs, out, { job: jobId, priority, by, isDecided: false });
+      return;
     }
   }
 

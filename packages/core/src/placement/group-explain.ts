@@ -109,9 +109,26 @@ function waits(about: About): Explained {
     sentences.push(`${view.node(nodeId)?.name ?? nodeId} has just refused: ${reason}.`);
   }
   if (ahead > 0) sentences.push(`${count(ahead)} other groups go first, by priority or because they are older.`);
-  if (earmark.isFor(group)) sentences.push("Nodes keep new work away for it for a while.");
+  const ending = endingOf(about);
+  if (ending) sentences.push(ending);
+  else if (earmark.isFor(group)) sentences.push("Nodes keep new work away for it for a while.");
   else if (earmark.isActive) sentences.push("Nodes keep new work away for another group for a while.");
   return { ...nodes, sentences };
+}
+
+function endingOf({ view, group, earmark }: About): string | undefined {
+  const work = `what may run again and has a lower priority than ${group.spec.priority} in other jobs`;
+  const ending = earmark.endingFor(group);
+  if (!ending) {
+    return group.isNotEnough
+      ? `It has waited so long that ${work} would end for it, but that is not enough for all of it, so nothing ends.`
+      : undefined;
+  }
+  const names = [...ending.nodes].map((id) => view.node(id)?.name ?? id);
+  const at = names.slice(0, NAMED_MAX).join(", ") + (names.length > NAMED_MAX ? ", ..." : "");
+  return ending.isDecided
+    ? `It has waited so long that ${work} ends for it, at ${at}.`
+    : `It has waited so long that ${at} are asked whether ${work} may end for it.`;
 }
 
 const HAS_ROOM: Verdict = { kind: "room", rank: RANK.room, text: "has room for one", plural: "have room for one" };

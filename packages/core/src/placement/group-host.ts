@@ -97,7 +97,7 @@ export class GroupHost {
     view: ClusterView,
     epoch: number,
     effects: GroupHostEffects,
-    options: Pick<GroupEngineOptions, "quotas" | "earmarkAfterMs"> = {},
+    options: Omit<GroupEngineOptions, "infeasibleTimeoutMs" | "firstAttempt"> = {},
   ) {
     this.effects = effects;
     this.engine = new GroupEngine(view, {
@@ -425,11 +425,11 @@ function remember<V>(map: Map<GroupId, V>, groupId: GroupId, value: V): void {
   if (map.size > REFUSED_MAX && oldest !== undefined) map.delete(oldest);
 }
 
-function specOf({ bundles, selectors, name, topology, ...rest }: GroupRequest): GroupSpec {
+function specOf({ bundles, selectors, name, topology, priority = 0, ...rest }: GroupRequest): GroupSpec {
   const parsed = selectors.map(parseSelector);
   return {
     ...rest,
-    priority: 0,
+    priority,
     bundles: bundles.map((units) => ({ units, selectors: parsed })),
     ...(name !== undefined && { name }),
     ...(topology !== undefined && { topology }),

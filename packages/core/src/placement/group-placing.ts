@@ -7,6 +7,7 @@ import { type GangRequest, planGang, shortagesOf } from "./gang.ts";
 import { coverOf, type Group, nameOf } from "./group-state.ts";
 import type { Node } from "./node-state.ts";
 import { outcomeOf } from "./outcome.ts";
+import { preemptForGang, type Victim } from "./preempt.ts";
 
 /** A refusal says that what is known of a node is old; by then it is not. */
 export const REFUSED_MS = 500;
@@ -57,6 +58,14 @@ export function placeWithoutLeases(view: ClusterView, group: Group): Placing {
   const { indexes, placed } = missingOf(view, group);
   const freeOn = ({ state }: Node): Free => takeFrom(state.capacity, state.lasting);
   return { indexes, plan: planGang(view.nodes(), { ...requestOf(group, indexes, placed), freeOn }) };
+}
+
+/** Where it would go if work of others ended for it, on the fewest nodes. */
+export function placeByEnding(view: ClusterView, group: Group, earmark: Earmark, victims: readonly Victim[]): Placing {
+  const { indexes, placed } = missingOf(view, group);
+  const freeOn = (node: Node): Free => earmark.freeFor(group, node);
+  const { priority } = group.spec;
+  return { indexes, plan: preemptForGang(view, { ...requestOf(group, indexes, placed), freeOn, priority }, victims) };
 }
 
 /** Why it could not be placed though nothing else ran; undefined when it could. */

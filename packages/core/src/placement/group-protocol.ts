@@ -5,6 +5,7 @@
  */
 import type { JobId, NodeId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
+import type { Ending } from "../wire/cluster-messages.ts";
 import type { GangStrategy } from "./gang.ts";
 import type { Bundle } from "./gang-kinds.ts";
 
@@ -59,6 +60,8 @@ export type GroupEvent =
   | ({ readonly kind: "bundles-returned" } & AtNode)
   /** What a node holds that joins again, or that has prepared and not heard for long. */
   | ({ readonly kind: "bundles-reported"; readonly isCommitted: boolean } & AtNode)
+  /** Of an earmark with an `ending`: whether the room is free there or may be. */
+  | { readonly kind: "earmark-answered"; readonly groupId: GroupId; readonly nodeId: NodeId; readonly canEnd: boolean }
   /** It has joined, for the first time or again: what it was told last may be lost, and so may its answers. */
   | { readonly kind: "node-joined"; readonly nodeId: NodeId }
   | { readonly kind: "node-died"; readonly nodeId: NodeId }
@@ -107,5 +110,7 @@ export type GroupCommand =
       readonly groupId: GroupId;
       readonly units: ResourceUnits;
       readonly forMs: number;
+      /** What runs there ends for it, or it is asked whether it might. */
+      readonly ending?: Ending;
     }
   | { readonly kind: "clear-earmark"; readonly nodeId: NodeId; readonly groupId: GroupId };

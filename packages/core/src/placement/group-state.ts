@@ -60,6 +60,10 @@ export interface Group {
   infeasible: { readonly membersVersion: number; readonly sinceMs: number; readonly message: string } | undefined;
   feasibleVersion: number;
   isToldInfeasible: boolean;
+  /** Before that it is not looked at again for whether others' work might end for it. */
+  endingAgainMs: number;
+  /** When that was last looked at, not enough might. */
+  isNotEnough: boolean;
 }
 
 export function newGroup(spec: GroupSpec, createdMs: number, number: number): Group {
@@ -85,6 +89,8 @@ export function newGroup(spec: GroupSpec, createdMs: number, number: number): Gr
     infeasible: undefined,
     feasibleVersion: -1,
     isToldInfeasible: false,
+    endingAgainMs: 0,
+    isNotEnough: false,
   };
 }
 

@@ -4,7 +4,13 @@ export { type Explained, explainNow, explainPacked, explainShortly, sentenceOf, 
 export type { GangStrategy } from "./gang.ts";
 export type { Bundle } from "./gang-kinds.ts";
 export { GroupDivider, type GroupDivision } from "./group-divider.ts";
-export { type BundleAnswer, GroupEngine, type GroupEngineOptions, type GroupQuotas } from "./group-engine.ts";
+export {
+  type BundleAnswer,
+  GroupEngine,
+  type GroupEngineOptions,
+  type GroupPreemption,
+  type GroupQuotas,
+} from "./group-engine.ts";
 export { GroupHost, type GroupHostEffects, type GroupPlaces, type GroupRoom } from "./group-host.ts";
 export type { GroupCommand, GroupEvent, GroupId, GroupRecord, GroupSpec } from "./group-protocol.ts";
 export { answerGroupQuery, isAboutGroups } from "./group-queries.ts";
@@ -14,5 +20,5 @@ export { type Division, LeaseDivider, type LeaseRequest } from "./lease-divider.
 export type { Node, NodeState, NodeStatus, StoreUse } from "./node-state.ts";
 export { type Decision, Placer } from "./placer.ts";
 export type { LocalBytes, PlacementRequest, PlacementStrategy } from "./policy.ts";
-export { type Preemption, preempt, preemptForGang, type Victim } from "./preempt.ts";
+export { type Preemption, preempt, type Victim } from "./preempt.ts";
 export { Shape } from "./shape.ts";

@@ -70,10 +70,8 @@ describe("preemption", () => {
 });
 
 describe("preemption for a gang", () => {
-  const bundles = Array.from({ length: 2 }, () => ({ units: toUnits({ cpu: 4 }), selectors: [] }));
-  const told = (found: ReturnType<typeof preemptForGang>) => found?.map((one) => ids(one));
-
-  test("disturbs the fewest nodes, those with the lowest priorities first, and on each the fewest", () => {
+  test("disturbs the fewest nodes, those with the lowest priorities first, then with the fewest leases", () => {
+    const bundles = Array.from({ length: 2 }, () => ({ units: toUnits({ cpu: 4 }), selectors: [] }));
     const view = full({ cpu: 4 }, { cpu: 4 }, { cpu: 4 }, { cpu: 4 });
     report(view, "n4", { cpu: 4 });
     const list = [
@@ -81,17 +79,19 @@ describe("preemption for a gang", () => {
       victim("b", "n2", { cpu: 4 }),
       victim("c", "n3", { cpu: 4 }, { priority: -1 }),
     ];
-    const gang = { bundles, strategy: "STRICT_SPREAD", priority: 1 } as const;
-    expect(told(preemptForGang(view, gang, list))).toEqual([["n3", "c"]]);
+    const plan = (priority: number): readonly string[] | undefined =>
+      preemptForGang(
+        view,
+        { bundles, strategy: "STRICT_SPREAD", priority, freeOn: ({ state }) => state.free },
+        list,
+      )?.map(({ name }) => name);
+    expect(plan(1)).toEqual(["n3", "n4"]);
     report(view, "n4", { cpu: 0 });
-    expect(told(preemptForGang(view, gang, list))).toEqual([
-      ["n3", "c"],
-      ["n2", "b"],
-    ]);
-    expect(preemptForGang(view, { ...gang, priority: 0 }, list)).toBeUndefined();
+    expect(plan(1)).toEqual(["n2", "n3"]);
+    expect(plan(0)).toBeUndefined();
     report(view, "n1", { cpu: 4 });
     report(view, "n2", { cpu: 4 });
-    expect(preemptForGang(view, gang, list), "there is room").toBeUndefined();
+    expect(plan(1), "there is room").toBeUndefined();
   });
 });
 

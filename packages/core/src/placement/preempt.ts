@@ -4,10 +4,9 @@
  */
 import type { NodeId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
-import { type Free, fits, freeOf, slots, takeFrom, withMore } from "./amounts.ts";
+import { type Free, fits, freeOf, withMore } from "./amounts.ts";
 import type { ClusterView } from "./cluster-view.ts";
 import { type GangPlan, type GangRequest, planGang } from "./gang.ts";
-import { type Kind, kindsOf } from "./gang-kinds.ts";
 import { couldEverFit } from "./policy.ts";
 import type { Shape } from "./shape.ts";
 
@@ -58,23 +57,24 @@ export function preempt(
 }
 
 /**
- * The same for a gang: on as few nodes as are enough, those with the lowest priorities and the fewest leases first; on each
- * the fewest that make room for its bundles. Undefined when that makes no room, or none is needed.
+ * Where the bundles of a gang could go: work ends on as few nodes as are enough, those with the lowest priorities and the fewest
+ * leases first. Undefined when that makes no room, or none is needed. Which leases end on a node is that node's to say.
  */
 export function preemptForGang(
   view: ClusterView,
-  gang: Omit<GangRequest, "freeOn"> & { readonly priority: number },
+  gang: GangRequest & { readonly priority: number },
   victims: readonly Victim[],
-): readonly Preemption[] | undefined {
+): GangPlan {
   const byNode = mayEnd(victims, gang.priority);
   const nodes = [...byNode].flatMap(([nodeId, list]) => {
     const node = view.node(nodeId);
-    return node ? [{ node, list }] : [];
+    const free = node && gang.freeOn(node);
+    return free ? [{ node, list, freed: without(free, list) }] : [];
   });
   nodes.sort((a, b) => compareNodes(a.list, b.list));
   const planWith = (count: number): GangPlan => {
-    const freed = new Map(nodes.slice(0, count).map(({ node, list }) => [node, without(node.state.free, list)]));
-    return planGang(view.nodes(), { ...gang, freeOn: (node) => freed.get(node) ?? node.state.free });
+    const freed = new Map(nodes.slice(0, count).map((each) => [each.node, each.freed]));
+    return planGang(view.nodes(), { ...gang, freeOn: (node) => freed.get(node) ?? gang.freeOn(node) });
   };
   if (planWith(0)) return undefined;
   // What fits when some nodes are freed fits when more are.
@@ -85,13 +85,7 @@ export function preemptForGang(
     if (planWith(middle)) high = middle;
     else low = middle + 1;
   }
-  const plan = planWith(low);
-  if (!plan) return undefined;
-  return nodes.slice(0, low).flatMap(({ node, list }) => {
-    const kinds = kindsOf(gang.bundles.filter((_, index) => plan[index] === node));
-    const set = smallestSet(list, (ended) => fitsAll(without(node.state.free, ended), kinds)) ?? list;
-    return set.length > 0 ? [{ nodeId: node.id, victims: set }] : [];
-  });
+  return planWith(low);
 }
 
 function mayEnd(victims: readonly Victim[], priority: number, only?: NodeId): Map<NodeId, Victim[]> {
@@ -109,15 +103,6 @@ function mayEnd(victims: readonly Victim[], priority: number, only?: NodeId): Ma
 /** By the highest priority that would be ended, then by how many. */
 function compareNodes(a: readonly Victim[], b: readonly Victim[]): number {
   return (a.at(-1)?.priority ?? 0) - (b.at(-1)?.priority ?? 0) || a.length - b.length;
-}
-
-function fitsAll(free: Free, kinds: readonly Kind[]): boolean {
-  let left = free;
-  return kinds.every(({ units, indexes }) => {
-    if (slots(left, units) < indexes.length) return false;
-    left = takeFrom(left, units, indexes.length);
-    return true;
-  });
 }
 
 /** The lowest priority first, then the newest; ids only so that the same input gives the same answer. */

@@ -7,7 +7,7 @@
  * *returning* (what runs in it ends) → gone.
  */
 import { fromUnits, type ResourceUnits } from "../base/resources.ts";
-import type { BundleUse } from "../wire/cluster-messages.ts";
+import type { BundleUse, Ending } from "../wire/cluster-messages.ts";
 import type { SchedulerCommand, SchedulerEvent } from "./protocol.ts";
 import { type Allocation, ResourcePool } from "./resource-pool.ts";
 import { isSpare } from "./revoke-pass.ts";
@@ -33,6 +33,15 @@ interface Bundle {
   toldVersion: number;
 }
 
+export interface Earmark {
+  readonly groupId: string;
+  readonly units: ResourceUnits;
+  readonly untilMs: number;
+  readonly ending: Ending | undefined;
+  /** What control was told last. */
+  answered: boolean | undefined;
+}
+
 interface Reservation {
   readonly groupId: string;
   readonly attempt: number;
@@ -52,7 +61,7 @@ export class Bundles {
   private readonly onNode: readonly [ResourcePool];
   private readonly tables: Tables;
   private readonly reservations = new Map<string, Reservation>();
-  private readonly earmarks = new Map<string, { readonly units: ResourceUnits; readonly untilMs: number }>();
+  private readonly earmarks = new Map<string, Earmark>();
 
   constructor(node: ResourcePool, tables: Tables) {
     this.node = node;
@@ -186,8 +195,8 @@ export class Bundles {
     }
   }
 
-  setEarmark({ groupId, units, forMs }: EarmarkEvent, nowMs: number): void {
-    this.earmarks.set(groupId, { units, untilMs: nowMs + forMs });
+  setEarmark({ groupId, units, forMs, ending }: EarmarkEvent, nowMs: number): void {
+    this.earmarks.set(groupId, { groupId, units, untilMs: nowMs + forMs, ending, answered: undefined });
   }
 
   clearEarmark(groupId: string): void {
@@ -226,8 +235,14 @@ export class Bundles {
     return heldBack;
   }
 
+  /** For what leases are called back as what runs there ends by itself. */
   *earmarked(): Generator<ResourceUnits> {
-    for (const { units } of this.earmarks.values()) yield units;
+    for (const { units, ending } of this.earmarks.values()) if (!ending) yield units;
+  }
+
+  /** For what leases end, or might. */
+  *endings(): Generator<Earmark> {
+    for (const earmark of this.earmarks.values()) if (earmark.ending) yield earmark;
   }
 
   nextDeadlineMs(): number | undefined {

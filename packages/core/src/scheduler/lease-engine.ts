@@ -12,10 +12,11 @@ import type { ResourceUnits } from "../base/resources.ts";
 import type { Preemptable } from "../wire/cluster-messages.ts";
 import type { WaitingDemand } from "../wire/queries.ts";
 import { Bundles, callBack } from "./bundles.ts";
-import { describeUrgent, explainAsk, infeasibleMessage, waitingAsks } from "./explain.ts";
+import { earmarkPass } from "./earmark-pass.ts";
+import { explainAsk, infeasibleMessage, waitingAsks } from "./explain.ts";
 import { boundCredit, count, type Flow } from "./fairness.ts";
 import { grantPass } from "./grant-pass.ts";
-import { mayBePreempted, type Preempted, preemptPass } from "./preempt-pass.ts";
+import { Comings, mayBePreempted, type Preempted, preemptPass } from "./preempt-pass.ts";
 import type { SchedulerCommand, SchedulerEvent } from "./protocol.ts";
 import { type Allocation, ResourcePool } from "./resource-pool.ts";
 import { revokePass } from "./revoke-pass.ts";
@@ -33,6 +34,8 @@ export interface LeaseEngineOptions {
   /** A standing node that several drivers share keeps unused workers ready for the next one. */
   readonly isShared?: boolean;
 }
+/** An owner that does not end what runs for others is not asked again for so long. */
+const REFUSED_MS = 5_000;
 
 /** While something waits, shares are looked at this often. */
 const REVIEW_MS = 50;
@@ -203,7 +206,9 @@ export class LeaseEngine {
       case "lease-kept": {
         const lease = tables.leases.get(event.leaseId);
         if (!lease?.preemption || lease.ask.client.id !== event.clientId) return;
-        const keptUntilMs = event.forMs === undefined ? Number.POSITIVE_INFINITY : nowMs + event.forMs;
+        // Of a question the lease goes on to other tasks.
+        const forMs = event.forMs ?? (lease.preemption.isQuestion ? REFUSED_MS : Number.POSITIVE_INFINITY);
+        const keptUntilMs = nowMs + forMs;
         lease.preemption = { ...lease.preemption, keptUntilMs };
         return;
       }
@@ -503,7 +508,10 @@ export class LeaseEngine {
       this.refuse(ask, "INFEASIBLE", message, nowMs, out);
     }
     for (const lease of revokePass(tables, bundles, starved)) callBack(lease, out);
-    for (const preempted of preemptPass(tables, bundles, starved, nowMs)) this.preempt(preempted, out);
+    const comings = new Comings(tables, nowMs);
+    const preempted = earmarkPass(tables, bundles, comings, nowMs, out);
+    preempted.push(...preemptPass(tables, bundles, starved, comings, nowMs));
+    for (const one of preempted) this.preempt(one, out);
     let blocked = 0;
     for (const worker of tables.workers.values()) if (worker.lease?.isBlocked) blocked++;
     plan.start(needs, freeCpuUnits, blocked, nowMs, out);
@@ -581,7 +589,7 @@ export class LeaseEngine {
     assert(leaseId !== undefined, "only leases are preempted");
     if (id === undefined) return;
     if (!lease.isRevoked) callBack(lease, out);
-    out.push({ kind: "preempt-lease", clientId: id, leaseId, by: describeUrgent(by) });
+    out.push({ kind: "preempt-lease", clientId: id, leaseId, by });
   }
 
   /** From its first work on, a worker belongs to a job, and may submit for it. */

@@ -6,8 +6,11 @@
  * force), and anything else it keeps. Then another lease is looked for. Of a job itself nothing is ended: a task could end what has
  * submitted it, which would then submit it again, and so on.
  */
+import type { JobId } from "../base/ids.ts";
 import { PREEMPT_GRACE_MS } from "../base/limits.ts";
+import type { ResourceUnits } from "../base/resources.ts";
 import type { Bundles } from "./bundles.ts";
+import { describeUrgent } from "./explain.ts";
 import type { ResourcePool } from "./resource-pool.ts";
 import { isSpare } from "./revoke-pass.ts";
 import type { Ask, Holding } from "./state.ts";
@@ -18,36 +21,63 @@ const OVERDUE_MS = PREEMPT_GRACE_MS + 3_000;
 
 export interface Preempted {
   readonly lease: Holding;
-  readonly by: Ask;
+  /** In words. */
+  readonly by: string;
+}
+
+/** What leases end for. */
+export interface Urgency {
+  readonly resources: ResourceUnits;
+  readonly job: JobId;
+  readonly priority: number;
+}
+
+/** What each pool will have soon, less what is promised of that. */
+export class Comings {
+  private readonly tables: Tables;
+  private readonly nowMs: number;
+  private readonly pools = new Map<ResourcePool, ResourcePool>();
+
+  constructor(tables: Tables, nowMs: number) {
+    this.tables = tables;
+    this.nowMs = nowMs;
+  }
+
+  of(pool: ResourcePool): ResourcePool {
+    let coming = this.pools.get(pool);
+    if (!coming) {
+      coming = pool.clone();
+      for (const lease of this.tables.leases.values()) {
+        if (lease.pool === pool && endsSoon(lease, this.nowMs)) coming.release(lease.allocation);
+      }
+      this.pools.set(pool, coming);
+    }
+    return coming;
+  }
 }
 
 /** @param starved what waits without room, in the order in which it is to be served */
-export function preemptPass(tables: Tables, bundles: Bundles, starved: readonly Ask[], nowMs: number): Preempted[] {
+export function preemptPass(
+  tables: Tables,
+  bundles: Bundles,
+  starved: readonly Ask[],
+  comings: Comings,
+  nowMs: number,
+): Preempted[] {
   const preempted: Preempted[] = [];
-  /** What each pool will have soon. */
-  const comings = new Map<ResourcePool, ResourcePool>();
-  const comingOf = (pool: ResourcePool): ResourcePool => {
-    let coming = comings.get(pool);
-    if (!coming) {
-      coming = pool.clone();
-      for (const lease of tables.leases.values()) {
-        if (lease.pool === pool && endsSoon(lease, nowMs)) coming.release(lease.allocation);
-      }
-      comings.set(pool, coming);
-    }
-    return coming;
-  };
   const makeRoom = (ask: Ask): boolean => {
     for (const pool of bundles.poolsOf(ask)) {
       if (pool.neverFits(ask.resources).length > 0) continue;
-      const coming = comingOf(pool);
+      const coming = comings.of(pool);
       if (coming.allocate(ask.resources)) return true;
-      const victims = victimsFor(ask, pool, coming, tables, nowMs);
+      const { resources, priority, client } = ask;
+      const urgency = { resources, priority, job: client.job.id };
+      const victims = victimsFor(urgency, pool, coming, tables, (lease) => mayBePreempted(lease, nowMs));
       if (!victims) continue;
       for (const lease of victims) {
         lease.preemption = { askedAtMs: nowMs };
         coming.release(lease.allocation);
-        preempted.push({ lease, by: ask });
+        preempted.push({ lease, by: describeUrgent(ask) });
       }
       coming.allocate(ask.resources);
       return true;
@@ -62,46 +92,53 @@ export function preemptPass(tables: Tables, bundles: Bundles, starved: readonly 
   return preempted;
 }
 
-const isLower = (held: Ask, ask: Ask): boolean => held.priority < ask.priority && held.client.job !== ask.client.job;
+const isLower = (held: Ask, { priority, job }: Urgency): boolean =>
+  held.priority < priority && held.client.job.id !== job;
 
 /** Whether what runs there may be asked to end for something of another job that has this priority. */
 export function mayBePreempted({ isBlocked, preemption, leaseId }: Holding, nowMs: number): boolean {
   // Of actors there are requests, and not leases. What a waiting task keeps is not given up: it could not go on.
   if (leaseId === undefined || isBlocked) return false;
-  return preemption === undefined || (preemption.keptUntilMs !== undefined && preemption.keptUntilMs <= nowMs);
+  if (preemption === undefined) return true;
+  const { keptUntilMs, isQuestion, askedAtMs } = preemption;
+  // A question that nobody answers is over, too.
+  if (isQuestion && keptUntilMs === undefined) return nowMs - askedAtMs >= OVERDUE_MS;
+  return keptUntilMs !== undefined && keptUntilMs <= nowMs;
 }
 
 function endsSoon(lease: Holding, nowMs: number): boolean {
   const { preemption } = lease;
-  return preemption !== undefined && preemption.keptUntilMs === undefined && nowMs - preemption.askedAtMs < OVERDUE_MS;
+  if (preemption === undefined || preemption.isQuestion || preemption.keptUntilMs !== undefined) return false;
+  return nowMs - preemption.askedAtMs < OVERDUE_MS;
 }
 
 /** Those that nothing runs on first, then the lowest priorities, of equal ones the newest, which have done least; without those that turn out not to be needed. */
-function victimsFor(
-  ask: Ask,
+export function victimsFor(
+  urgency: Urgency,
   pool: ResourcePool,
   coming: ResourcePool,
   tables: Tables,
-  nowMs: number,
+  mayEnd: (lease: Holding) => boolean,
 ): readonly Holding[] | undefined {
+  const { resources } = urgency;
   const candidates: Holding[] = [];
   for (const lease of tables.leases.values()) {
-    if (lease.pool === pool && isLower(lease.ask, ask) && mayBePreempted(lease, nowMs)) candidates.push(lease);
+    if (lease.pool === pool && isLower(lease.ask, urgency) && mayEnd(lease)) candidates.push(lease);
   }
   const isIdle = (lease: Holding): number => Number(isSpare(lease));
   candidates.sort((a, b) => isIdle(b) - isIdle(a) || a.ask.priority - b.ask.priority || b.grantedAtMs - a.grantedAtMs);
   const fits = (victims: readonly Holding[]): boolean => {
     const room = coming.clone();
     for (const { allocation } of victims) room.release(allocation);
-    return room.lacks(ask.resources).length === 0;
+    return room.lacks(resources).length === 0;
   };
   const victims: Holding[] = [];
   const room = coming.clone();
   for (const lease of candidates) {
-    if (!room.lacks(ask.resources).some((name) => (lease.allocation.units[name] ?? 0) > 0)) continue;
+    if (!room.lacks(resources).some((name) => (lease.allocation.units[name] ?? 0) > 0)) continue;
     victims.push(lease);
     room.release(lease.allocation);
-    if (room.lacks(ask.resources).length > 0) continue;
+    if (room.lacks(resources).length > 0) continue;
     // The best are kept if they can be.
     for (const one of [...victims].reverse()) {
       const rest = victims.filter((other) => other !== one);

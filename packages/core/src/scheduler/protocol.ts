@@ -1,6 +1,7 @@
 /** What the lease engine is told, and what it orders. */
 import type { JobId, LeaseId, ProcessId, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
+import type { Ending } from "../wire/cluster-messages.ts";
 import type { BundleChoice, Demand, RuntimeEnv } from "../wire/messages.ts";
 
 /**
@@ -79,7 +80,14 @@ export type SchedulerEvent =
   /** What runs in them is ended, or, when they have `moved`, ends by itself; what they had is free then. */
   | ({ readonly kind: "return-bundles"; readonly moved?: true } & Reserved)
   /** For so long no lease is granted that leaves less than this free; what has it now is called back. */
-  | { readonly kind: "earmark"; readonly groupId: string; readonly units: ResourceUnits; readonly forMs: number }
+  | {
+      readonly kind: "earmark";
+      readonly groupId: string;
+      readonly units: ResourceUnits;
+      readonly forMs: number;
+      /** What runs here may end for that; see `earmark-pass.ts`. */
+      readonly ending?: Ending;
+    }
   | { readonly kind: "clear-earmark"; readonly groupId: string }
   /** Nothing is granted any more, and leases are called back; what runs goes on. */
   | { readonly kind: "drain-began" }
@@ -113,6 +121,10 @@ export type SchedulerCommand =
       readonly leaseId: LeaseId;
       readonly by: string;
     }
+  /** Whether what runs there might end; nothing is decided. Answered by `lease-kept`, for 0 ms if it may. */
+  | { readonly kind: "question-lease"; readonly clientId: ProcessId; readonly leaseId: LeaseId }
+  /** The room that is kept for a group is free, or could be; or it could not. */
+  | { readonly kind: "earmark-answered"; readonly groupId: string; readonly canEnd: boolean }
   /** Its worker, which is idle, is to end it: the owner's thread may be busy for long. */
   | { readonly kind: "end-lease"; readonly workerId: WorkerId; readonly leaseId: LeaseId }
   /** Its worker has ended it: the owner is to know. */

@@ -73,8 +73,11 @@ export interface Holding {
   allocation: Allocation;
   isBlocked: boolean;
   isRevoked: boolean;
-  /** What runs there was asked to end for an urgent demand; `keptUntilMs`: its owner has said no. */
-  preemption: { readonly askedAtMs: number; readonly keptUntilMs?: number } | undefined;
+  /**
+   * What runs there was asked to end for an urgent demand, or its owner whether it might; `keptUntilMs`: the owner has said no, or
+   * to a question when it may.
+   */
+  preemption: { readonly askedAtMs: number; readonly keptUntilMs?: number; readonly isQuestion?: true } | undefined;
   /** Its worker says that it has nothing to do. */
   isIdle: boolean;
   readonly grantedAtMs: number;

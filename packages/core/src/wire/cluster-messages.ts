@@ -183,7 +183,9 @@ export interface FindNode {
 export type BundlesAnswer =
   | ({ readonly t: "bundles-prepared" | "bundles-committed" | "bundles-returned" } & ReservedBundles)
   | ({ readonly t: "bundles-refused"; readonly reason: string } & ReservedBundles)
-  | ({ readonly t: "bundles-reported"; readonly isCommitted: boolean } & ReservedBundles);
+  | ({ readonly t: "bundles-reported"; readonly isCommitted: boolean } & ReservedBundles)
+  /** Of an earmark with an {@link Ending}: whether the room is free or may be. It may be said again, and change. */
+  | { readonly t: "earmark-answered"; readonly groupId: string; readonly canEnd: boolean };
 /** The bundles of a placement group that one attempt to reserve it puts on one node. */
 export interface ReservedBundles {
   readonly groupId: string;
@@ -346,8 +348,23 @@ export type BundlesOrder =
   | ({ readonly t: "commit-bundles" } & ReservedBundles)
   /** `moved`: they have another place, since the node is drained; what runs in them may go on until it ends. */
   | ({ readonly t: "return-bundles"; readonly moved?: true } & ReservedBundles)
-  | { readonly t: "earmark"; readonly groupId: string; readonly units: ResourceUnits; readonly forMs: number }
+  | {
+      readonly t: "earmark";
+      readonly groupId: string;
+      readonly units: ResourceUnits;
+      readonly forMs: number;
+      readonly ending?: Ending;
+    }
   | { readonly t: "clear-earmark"; readonly groupId: string };
+/** What may run again and has a lower priority in other jobs ends for a group. */
+export interface Ending {
+  readonly job: JobId;
+  readonly priority: number;
+  /** Whom it is for, in words that follow "for". */
+  readonly by: string;
+  /** False: it is only asked whether enough may end there, which "earmark-answered" says. */
+  readonly isDecided: boolean;
+}
 
 export type FromControl =
   | BundlesOrder

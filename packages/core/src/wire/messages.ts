@@ -136,7 +136,7 @@ export interface LeaseReturn {
   /** The worker must not be used again (maxCalls reached, stuck in a cancelled task). */
   readonly retire?: boolean;
 }
-/** Answers {@link LeasePreempted}: what runs there is not ended, for so long or ever. */
+/** Answers {@link LeasePreempted} and {@link LeaseQuestion}: what runs there is not ended, for so long or ever. */
 export interface LeaseKept {
   readonly t: "lease-kept";
   readonly leaseId: LeaseId;
@@ -653,6 +653,11 @@ export interface LeasePreempted {
   readonly leaseId: LeaseId;
   readonly by: string;
 }
+/** Whether what runs there might end for something of higher priority, which is not decided: {@link LeaseKept} answers, 0 ms if it may. */
+export interface LeaseQuestion {
+  readonly t: "lease-question";
+  readonly leaseId: LeaseId;
+}
 /**
  * Its worker, which had nothing to do, ended it: what was sent and not begun is given back. The node has taken one off
  * the number of leases that the owner could use, which is to be said anew.
@@ -883,6 +888,7 @@ export type FromNode =
   | LeaseGranted
   | LeaseRevoked
   | LeasePreempted
+  | LeaseQuestion
   | LeaseLost
   | LeaseReclaimed
   | LeaseRefused

@@ -65,6 +65,8 @@ export interface GroupRequest {
   /** Tried in order, for all bundles together. */
   readonly selectors: readonly Readonly<Record<string, string>>[];
   readonly topology?: string;
+  /** Left out: 0. */
+  readonly priority?: number;
   readonly jobId: JobId;
   readonly namespace: string;
   readonly name?: string;
