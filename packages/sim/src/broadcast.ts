@@ -5,10 +5,9 @@
  * A node's link takes and gives so many bytes a second, both at once, whoever they are for. A message takes `latencyMs` to another
  * node; to pass on what came takes `handlingMs`, and as much is handed on at once as one read brings.
  */
-import { setImmediate as othersTurn } from "node:timers/promises";
 import { type NodeId, nodeTag, type ProcessId, storedName } from "../../core/src/base/mod.ts";
 import { NodeObjects, type NodeObjectsStore } from "../../core/src/node/objects.ts";
-import { type Fetch, GoneError, type Reading, type Tag } from "../../core/src/pull/mod.ts";
+import { type Fetch, GoneError, type Pulled, type Reading, type Tag } from "../../core/src/pull/mod.ts";
 import type { StorePinned } from "../../core/src/wire/messages.ts";
 import { VirtualClock } from "./clock.ts";
 
@@ -20,25 +19,34 @@ export interface BroadcastOptions {
   readonly latencyMs: number;
   readonly handlingMs: number;
   readonly readBytes: number;
+  /** They ask one after the other within so long. Left out: all at the same moment. */
+  readonly withinMs?: number;
+  /** These, by the order in which they ask, have links that carry a tenth. */
+  readonly slow?: readonly number[];
 }
 
-type Link = Omit<BroadcastOptions, "nodes" | "bytes">;
+type Link = Pick<BroadcastOptions, "bytesPerSecond" | "latencyMs" | "handlingMs" | "readBytes">;
 const link = (gbitPerSecond: number, latencyMs: number): Link => ({
   bytesPerSecond: (gbitPerSecond * 1e9) / 8,
   latencyMs,
   handlingMs: 0.03,
-  readBytes: 64 * 1024,
+  readBytes: 256 * 1024,
 });
 
 /** Kinds of networks: a slow one, one of a data centre and of an availability zone, a fast one. */
-export const LINKS: readonly Link[] = [link(1, 0.1), link(10, 0.05), link(10, 0.25), link(25, 0.05)];
+export const LINKS: readonly Link[] = [link(1, 0.1), link(10, 0.05), link(10, 0.25), link(25, 0.05), link(100, 0.05)];
 
 /** Of a new connection: that of TCP, and the handshake of the nodes. */
 const DIAL_TRIPS = 4;
 const KEY = 1;
 
-/** @returns virtual milliseconds until the last node has all of it. */
-export async function broadcast(options: BroadcastOptions): Promise<number> {
+/** Resolves when all that waits for settled promises has gone on, and what waits for that. */
+const othersTurn = (): Promise<void> => new Promise((resolve) => process.nextTick(resolve));
+
+const SLOWNESS = 10;
+
+/** @returns for each node, virtual milliseconds from its question until it has all of it. */
+export async function broadcast(options: BroadcastOptions): Promise<readonly number[]> {
   const run = new Broadcast(options);
   return run.toEnd();
 }
@@ -49,7 +57,6 @@ class Broadcast {
   readonly byTag = new Map<Tag, Node>();
   /** Promises were settled: what waits for them goes on before time does. */
   isAwake = true;
-  private readonly startedMs = this.clock.nowMs;
   private left: number;
 
   constructor(options: BroadcastOptions) {
@@ -61,11 +68,12 @@ class Broadcast {
     }
   }
 
-  async toEnd(): Promise<number> {
+  async toEnd(): Promise<readonly number[]> {
+    const { nodes, bytes, withinMs = 0 } = this.options;
     const [maker, ...others] = this.byTag.values();
     if (!maker) throw new RangeError("somebody has to make it");
-    const value = { name: storedName(maker.tag, KEY), size: this.options.bytes, home: maker.tag };
-    for (const { objects, process } of others) objects.pin(process, { values: [value] });
+    const value = { name: storedName(maker.tag, KEY), size: bytes, home: maker.tag };
+    for (const [index, node] of others.entries()) this.later((index * withinMs) / nodes, () => node.ask(value));
     while (this.left > 0) {
       if (this.isAwake) {
         this.isAwake = false;
@@ -73,7 +81,7 @@ class Broadcast {
       }
       if (!this.clock.step()) throw new Error(`${this.left} nodes wait for ever`);
     }
-    return this.clock.nowMs - this.startedMs;
+    return others.map(({ tookMs }) => tookMs);
   }
 
   /** What is done may settle promises. */
@@ -84,8 +92,7 @@ class Broadcast {
     });
   }
 
-  pinned({ error }: StorePinned): void {
-    if (error) throw new Error(error.message);
+  hasOne(): void {
     this.left--;
   }
 }
@@ -98,6 +105,10 @@ class Node {
   private givesFromMs = 0;
   private takesFromMs = 0;
   private nextKey: number;
+  private askedMs = 0;
+  /** From its question until it has all of it. */
+  tookMs = 0;
+  private readonly bytesPerSecond: number;
 
   constructor(run: Broadcast, number: number) {
     this.run = run;
@@ -107,6 +118,8 @@ class Node {
     // The first one has made it.
     this.nextKey = number === 0 ? KEY + 1 : KEY;
     const { clock, options } = run;
+    const isSlow = options.slow?.includes(number - 1) ?? false;
+    this.bytesPerSecond = options.bytesPerSecond / (isSlow ? SLOWNESS : 1);
     this.objects = new NodeObjects({
       ...{
         nodeId,
@@ -114,7 +127,7 @@ class Node {
         store: this.store(),
         capacityBytes: 4 * options.bytes,
       },
-      onPinned: (_process, pinned) => run.pinned(pinned),
+      onPinned: (_process, pinned) => this.pinned(pinned),
       send: (to, message) => run.later(options.latencyMs, () => run.byTag.get(to)?.objects.hear(this.tag, message)),
       links: { fetch: (source, what) => this.fetch(source, what), forget() {}, close() {} },
       isDead: () => false,
@@ -128,9 +141,27 @@ class Node {
       onMoved() {},
       offer: () => Promise.reject(new Error("all of these can be dialled")),
       nowMs: () => clock.nowMs,
+      later: (ms, go) => {
+        let isDue = true;
+        run.later(ms, () => isDue && go());
+        return () => {
+          isDue = false;
+        };
+      },
       sleep: (ms) => new Promise((resolve) => run.later(ms, resolve)),
       log() {},
     });
+  }
+
+  ask(value: Pulled): void {
+    this.askedMs = this.run.clock.nowMs;
+    this.objects.pin(this.process, { values: [value] });
+  }
+
+  private pinned({ error }: Pick<StorePinned, "error">): void {
+    if (error) throw new Error(error.message);
+    this.tookMs = this.run.clock.nowMs - this.askedMs;
+    this.run.hasOne();
   }
 
   /** With room for everything: what is kept of an object is that it is there. */
@@ -157,6 +188,7 @@ class Node {
     const source = run.byTag.get(tag);
     if (!source) return Promise.reject(new RangeError(`no node has the tag ${tag}`));
     return new Promise((resolve, reject) => {
+      what.signal.addEventListener("abort", () => reject(what.signal.reason));
       run.later(run.options.latencyMs * (DIAL_TRIPS + 1), () => {
         void source.objects.open(what.name).then((reading) => {
           if (reading) source.give(reading, what.from, this, what, resolve);
@@ -166,26 +198,36 @@ class Node {
     });
   }
 
-  /** As much as one read brings, and the next when that has left. */
+  /** As much as one read brings, and the next when that has left and the other one is about to have it. */
   private give(reading: Reading, from: number, to: Node, what: Fetch, done: () => void): void {
     const { run } = this;
-    const { bytesPerSecond, latencyMs, handlingMs, readBytes } = run.options;
-    const bytes = Math.min(reading.available - from, readBytes);
+    const { latencyMs, handlingMs, readBytes } = run.options;
+    if (what.signal.aborted) {
+      reading.close();
+      return;
+    }
+    const bytes = Math.min(reading.availableFrom(from) - from, what.to - from, readBytes);
     if (bytes <= 0) {
       void reading.more().then(() => this.give(reading, from, to, what, done));
       return;
     }
-    const ms = (bytes / bytesPerSecond) * 1_000;
+    const givenMs = (bytes / this.bytesPerSecond) * 1_000;
+    const takenMs = (bytes / to.bytesPerSecond) * 1_000;
     const { nowMs } = run.clock;
     const beginsMs = Math.max(nowMs, this.givesFromMs);
-    this.givesFromMs = beginsMs + ms;
-    to.takesFromMs = Math.max(beginsMs + latencyMs, to.takesFromMs) + ms;
+    this.givesFromMs = beginsMs + givenMs;
+    to.takesFromMs = Math.max(beginsMs + latencyMs, to.takesFromMs) + takenMs;
+    const arrivesMs = Math.max(this.givesFromMs + latencyMs, to.takesFromMs);
     const end = from + bytes;
-    run.later(to.takesFromMs + handlingMs - nowMs, () => {
+    run.later(arrivesMs + handlingMs - nowMs, () => {
+      if (what.signal.aborted) return;
       what.onBytes(bytes);
-      if (end === reading.size) done();
+      if (end === what.to) done();
     });
-    if (end === reading.size) reading.close();
-    else run.later(this.givesFromMs - nowMs, () => this.give(reading, end, to, what, done));
+    if (end === what.to) reading.close();
+    else {
+      const nextMs = Math.max(this.givesFromMs, to.takesFromMs - latencyMs - takenMs);
+      run.later(nextMs - nowMs, () => this.give(reading, end, to, what, done));
+    }
   }
 }

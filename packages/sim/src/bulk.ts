@@ -112,7 +112,7 @@ class Transfer {
 
   private opened(reading: Reading | undefined): void {
     const { what, world } = this;
-    if (!reading || what.from > reading.size) {
+    if (!reading || what.to > reading.size) {
       reading?.close();
       this.tell(() => this.end(new GoneError(`the source has no object ${what.name}`)));
       return;
@@ -121,7 +121,7 @@ class Transfer {
       reading.close();
       return;
     }
-    world.note(this.source.place.name, `gives ${what.name} from ${what.from} on to ${this.node.place.name}`);
+    world.note(this.source.place.name, `gives ${what.name} from ${what.from} to ${what.to} to ${this.node.place.name}`);
     this.reading = reading;
     reading.whenFailed = () => this.breakOff(new Error("its copy was dropped"));
     this.give(reading, what.from);
@@ -130,12 +130,12 @@ class Transfer {
   private give(reading: Reading, at: number): void {
     const { source, world } = this;
     if (this.isClosed || source.isOver) return;
-    if (at >= reading.size) {
+    if (at >= this.what.to) {
       this.close();
       return;
     }
     world.wake();
-    const end = Math.min(reading.available, at + PAGE_BYTES * world.prng.between(1, 4));
+    const end = Math.min(reading.availableFrom(at), this.what.to, at + PAGE_BYTES * world.prng.between(1, 4));
     if (end <= at) {
       reading.more().then(
         () => this.give(reading, at),
@@ -171,13 +171,13 @@ class Transfer {
   // ── at the receiver ────────────────────────────────────────────────────────────────────────────────────────────────
 
   private arrive(bytes: Uint8Array): void {
-    const { place, size, onBytes } = this.what;
+    const { place, to, onBytes } = this.what;
     if (!("memory" in place)) throw new RangeError("this store has its objects in memory");
     place.memory.set(bytes, this.at);
     this.at += bytes.length;
     this.heardAtMs = this.world.clock.nowMs;
     onBytes(bytes.length);
     this.world.wake();
-    if (this.at >= size) this.end();
+    if (this.at >= to) this.end();
   }
 }

@@ -352,7 +352,13 @@ export class Programs {
   /** @param of what is wanted, for people. */
   private async fetch(source: Tag, what: Pick<Fetch, "name" | "size" | "place">, of: string): Promise<void> {
     try {
-      await this.options.fetch(source, { ...what, from: 0, onBytes: () => {}, signal: this.closing.signal });
+      await this.options.fetch(source, {
+        ...what,
+        from: 0,
+        to: what.size,
+        onBytes: () => {},
+        signal: this.closing.signal,
+      });
     } catch (error) {
       const why =
         error instanceof GoneError ? `it has not, or no longer, what ${of} held when the program began` : undefined;
@@ -526,11 +532,18 @@ function readIfThere(path: Path): Buffer | undefined {
 const more = (): Promise<void> => Promise.reject(new Error("all of it is there"));
 
 function reading(memory: Uint8Array): Reading {
-  return { size: memory.length, place: { memory }, available: memory.length, more, whenFailed: undefined, close() {} };
+  return {
+    size: memory.length,
+    place: { memory },
+    availableFrom: () => memory.length,
+    more,
+    whenFailed: undefined,
+    close() {},
+  };
 }
 
 function readingOfFile(path: string, size: number): Reading {
   const fd = openSync(path, "r");
   const place = { fd, position: 0 };
-  return { size, place, available: size, more, whenFailed: undefined, close: () => closeSync(fd) };
+  return { size, place, availableFrom: () => size, more, whenFailed: undefined, close: () => closeSync(fd) };
 }

@@ -3,7 +3,7 @@
  * lead again; when it has lost it is dropped.
  */
 export class Gate {
-  readonly isLeading: () => boolean;
+  private readonly isLeading: () => boolean;
   private held: (() => void)[] = [];
   private hasEnded = false;
 

@@ -5,15 +5,23 @@
  * or has given this node up), the node joins anew until control welcomes or refuses it: what runs goes on meanwhile, and control
  * has given the node up only when it says so.
  *
- * Of several heads one leads; the others say who. When the one that led is silent, or says that it cannot act, the others are asked whether another leads
+ * Of several heads one leads; the others say who. When the one that led is silent, the others are asked whether another leads
  * now, and that is joined. A head of an older epoch than one that was heard of is not: what it orders does not count.
  */
 
-import { type Clock, every, machineClock, pause } from "../base/clock.ts";
+import { setTimeout as delay } from "node:timers/promises";
+import { monotonicMs } from "../base/clock.ts";
 import { ConnectionLostError, errorFromCode, MobulaError } from "../base/errors.ts";
 import type { JobId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
-import { HeadAddresses, isTlsFailure, NotLeadingError } from "../transport/mod.ts";
+import {
+  type Access,
+  dialPeer,
+  HeadAddresses,
+  isTlsFailure,
+  NotLeadingError,
+  type ResumablePeer,
+} from "../transport/mod.ts";
 import type {
   BetweenHomes,
   BundlesOrder,
@@ -32,15 +40,11 @@ import type { Answer, Queries, Query } from "../wire/mod.ts";
 import { isBundlesOrder } from "./bundles.ts";
 import type { ActorOrder } from "./cluster-actors.ts";
 import { isOlder, newLeader } from "./head-probe.ts";
-import { type HeadSession, type HeadWays, REDIAL } from "./head-ways.ts";
 
 export interface ClusterLinkOptions {
   /** Of control, `host:port`; of all heads, where there are several. */
   readonly address: string;
-  readonly ways: HeadWays;
-  readonly clock?: Clock;
-  /** Between 0 and 1, by chance. */
-  readonly random?: () => number;
+  readonly access: Access;
   readonly node: NodeDescription;
   /** Looks for control until it is found: it was a node of the cluster before. */
   readonly isPatient: boolean;
@@ -52,11 +56,8 @@ export interface ClusterLinkOptions {
    * Control has taken the node in, for the first time or again: what either said on an earlier connection may be lost.
    *
    * Control knows this node, and nothing of it that was not said since.
-   *
-   * @param link to answer by: the first welcome comes before {@link ClusterLink.join} has resolved, and a control that has been
-   * started again may wait for what the node states then.
    */
-  onWelcomed(welcome: NodeWelcome, link: ClusterLink): void;
+  onWelcomed(welcome: NodeWelcome): void;
   onFound(message: NodeFound): void;
   onDivided(message: LeasesDivided): void;
   /** These jobs have quotas, and no others. */
@@ -82,6 +83,15 @@ const SINCE_SHORT_REPORTS = 2;
 const REPORT_MS = 1_000;
 /** What changes often is said so much later. */
 const CHANGE_MS = 50;
+/**
+ * Of 4 s of silence a cut may take all but a report's interval and this. A connection that was cut repeats itself at intervals that
+ * double: after 2 s of cut, a second one is there a second before the first.
+ */
+const STALLED = { stalledMs: 500, connectTimeoutMs: 1_200 };
+/** A new head is found within half a second; and many nodes that look for one do not keep it from beginning. */
+const REDIAL = { firstMs: 50, maxMs: 500 };
+/** One of several heads that does not greet within this time is not waited for. */
+const OTHER_MS = 2_000;
 /** While the head that led is silent, others are asked so often. */
 const PROBE_MS = 300;
 /** How long a node that begins looks for control. */
@@ -99,18 +109,14 @@ export class ClusterLink {
   private readonly options: ClusterLinkOptions;
   private readonly stopped = new AbortController();
   private readonly asked = new Map<number, Asked>();
-  private readonly clock: Clock;
-  private readonly endReports: () => void;
-  /** Takes back the report that is due soon. */
-  private soon: (() => void) | undefined;
-  private session: HeadSession | undefined;
+  private readonly reports: NodeJS.Timeout;
+  private soon: NodeJS.Timeout | undefined;
+  private peer: ResumablePeer | undefined;
   private readonly heads: HeadAddresses;
   /** That of the last welcome. */
   private head: HeadIdentity | undefined;
-  private readonly endProbes: () => void;
+  private readonly probes: NodeJS.Timeout;
   private isProbing = false;
-  /** The head that led says that it cannot act. */
-  private isSuspended = false;
   /** Of this connection, when it was last looked at. */
   private arrivedBytes = 0;
   private isLeaving = false;
@@ -144,26 +150,25 @@ export class ClusterLink {
   private constructor(options: ClusterLinkOptions) {
     this.options = options;
     this.heads = new HeadAddresses(options.address);
-    this.clock = options.clock ?? machineClock;
-    this.endReports = every(REPORT_MS, () => this.report(), this.clock);
-    this.endProbes = every(PROBE_MS, () => this.probe(), this.clock);
+    this.reports = setInterval(() => this.report(), REPORT_MS);
+    this.probes = setInterval(() => this.probe(), PROBE_MS);
   }
 
   /** Something that reports tell has changed. */
   changed(): void {
-    this.soon ??= this.clock.later(CHANGE_MS, () => this.report());
+    this.soon ??= setTimeout(() => this.report(), CHANGE_MS);
   }
 
   /** Asked again when another control takes over. @throws ConnectionLostError when nobody answers in time. */
   query<M extends keyof Queries>(method: M, params: Queries[M]["params"]): Promise<Queries[M]["result"]> {
     return new Promise((resolve, reject) => {
       const id = this.nextId++;
-      const takeBack = this.clock.later(ANSWER_MS, () => {
+      const timer = setTimeout(() => {
         this.asked.delete(id);
         reject(new ConnectionLostError(`control (${this.heads.current}) did not answer within ${ANSWER_MS} ms`));
-      });
+      }, ANSWER_MS);
       const settled = (): void => {
-        takeBack();
+        clearTimeout(timer);
         this.asked.delete(id);
       };
       const query: Query = { t: "query", id, method, params };
@@ -184,30 +189,30 @@ export class ClusterLink {
 
   /** Says that the node ends in order. */
   async leave(): Promise<void> {
-    const { session, clock } = this;
+    const { peer } = this;
     this.isLeaving = true;
     this.say({ t: "node-leave" });
-    session?.close();
-    for (const deadline = clock.nowMs() + LEAVE_MS; session && !session.isClosed && clock.nowMs() < deadline; )
-      await pause(5, undefined, clock);
+    peer?.close();
+    for (const deadline = monotonicMs() + LEAVE_MS; peer && !peer.isClosed && monotonicMs() < deadline; )
+      await delay(5);
     this.close();
   }
 
   close(): void {
     this.stopped.abort();
-    this.endReports();
-    this.endProbes();
-    this.soon?.();
-    this.session?.destroy();
+    clearInterval(this.reports);
+    clearInterval(this.probes);
+    clearTimeout(this.soon);
+    this.peer?.destroy();
     for (const { reject } of this.asked.values()) reject(new ConnectionLostError("the node ends"));
   }
 
   /** Says how things are now, before what is said next. */
   report(): void {
-    this.soon?.();
+    clearTimeout(this.soon);
     this.soon = undefined;
     // While there is no connection reports would only be kept; the first after it says how things are then.
-    if (this.head === undefined || !this.session?.isConnected) return;
+    if (this.head === undefined || !this.peer?.isConnected) return;
     this.say(this.reportOf(this.options.use(false)));
   }
 
@@ -221,13 +226,13 @@ export class ClusterLink {
 
   /** Waits for the connection while that is cut; lost when control has to be joined anew. */
   say(message: ToControl): void {
-    this.session?.send(message);
+    this.peer?.send(message);
   }
 
   private async keepConnected(): Promise<void> {
     const { signal } = this.stopped;
     const { isPatient } = this.options;
-    const startedAt = this.clock.nowMs();
+    const startedAt = monotonicMs();
     let waitMs = REDIAL.firstMs;
     while (!signal.aborted) {
       try {
@@ -243,7 +248,7 @@ export class ClusterLink {
         // Certificates that do not fit will not fit in a second.
         const isWaiting =
           (error instanceof ConnectionLostError || error instanceof NotLeadingError) &&
-          (isPatient || (!isTlsFailure(error) && this.clock.nowMs() - startedAt < JOIN_MS));
+          (isPatient || (!isTlsFailure(error) && monotonicMs() - startedAt < JOIN_MS));
         if (this.joined && !isWaiting) {
           this.joined.reject(error as Error);
           return;
@@ -252,27 +257,33 @@ export class ClusterLink {
         else this.options.onNews(`control cannot be reached: ${message}`);
       }
       // Many lose control at the same moment; they do not come back at the same one.
-      const { random = Math.random } = this.options;
-      await pause(waitMs * (0.5 + random()), signal, this.clock);
+      await delay(waitMs * (0.5 + Math.random()), undefined, { signal }).catch(() => {});
       waitMs = Math.min(2 * waitMs, REDIAL.maxMs);
     }
   }
 
   /** Resolves when connected, to what tells of the end. */
   private async connect(): Promise<Promise<Error>> {
-    const { ways, node, onNews } = this.options;
+    const { access, node, onNews } = this.options;
     const address = this.heads.current;
     const { promise, resolve } = Promise.withResolvers<Error>();
     let isAccepted = false;
-    const { session, head, version } = await ways.dial(address, {
-      isOneOfSeveral: this.heads.all.length > 1,
+    const { peer, listener } = await dialPeer({
+      address,
+      token: access.token,
+      tls: access.tls,
+      role: "node",
+      who: { nodeId: node.nodeId },
+      backoff: REDIAL,
+      ...STALLED,
+      ...(this.heads.all.length > 1 && { handshakeTimeoutMs: OTHER_MS }),
       signal: this.stopped.signal,
       handlers: {
         onMessage: (message) => {
-          if (isAccepted) this.hear(message as FromControl, head);
+          if (isAccepted) this.hear(message as FromControl, listener.who as HeadIdentity);
         },
         onClose: (error) => {
-          this.session = undefined;
+          this.peer = undefined;
           this.options.onLost();
           resolve(error ?? new ConnectionLostError("control closed it"));
         },
@@ -282,16 +293,15 @@ export class ClusterLink {
       },
       onResumed: () => this.report(),
     });
-    if (isOlder(head, this.head)) {
-      session.destroy();
+    if (isOlder(listener.who as HeadIdentity, this.head)) {
+      peer.destroy();
       throw new ConnectionLostError(`the head at ${address} is one that another has followed`);
     }
     isAccepted = true;
     this.heads.lead(address);
-    this.session = session;
-    this.version = version;
+    this.peer = peer;
+    this.version = listener.version;
     this.said = "";
-    this.isSuspended = false;
     this.arrivedBytes = 0;
     const memberSince = this.head?.epoch;
     const use = this.options.use(true);
@@ -302,20 +312,19 @@ export class ClusterLink {
 
   /** Whether another head leads, when this one is silent. */
   private probe(): void {
-    const { session, heads, head } = this;
-    if (!session || !head || heads.all.length < 2) return;
-    const isSilent =
-      this.isSuspended || !session.isConnected || (session.awaitsAck && session.arrivedBytes === this.arrivedBytes);
-    this.arrivedBytes = session.arrivedBytes;
+    const { peer, heads, head } = this;
+    if (!peer || !head || heads.all.length < 2) return;
+    const isSilent = !peer.isConnected || (peer.awaitsAck && peer.arrivedBytes === this.arrivedBytes);
+    this.arrivedBytes = peer.arrivedBytes;
     if (!isSilent || this.isProbing) return;
     this.isProbing = true;
     const { signal } = this.stopped;
     const others = heads.all.filter((address) => address !== heads.current);
-    void newLeader(others, head, (address) => this.options.ways.ask(address, signal)).then((address) => {
+    void newLeader(others, head, { access: this.options.access, signal }).then((address) => {
       this.isProbing = false;
-      if (address === undefined || this.session !== session || signal.aborted) return;
+      if (address === undefined || this.peer !== peer || signal.aborted) return;
       heads.lead(address);
-      session.destroy(new ConnectionLostError(`the head at ${address} leads now`));
+      peer.destroy(new ConnectionLostError(`the head at ${address} leads now`));
     });
   }
 
@@ -323,13 +332,12 @@ export class ClusterLink {
     switch (message.t) {
       case "node-welcome":
         this.head = head;
-        this.options.onWelcomed(message, this);
+        this.options.onWelcomed(message);
         this.joined?.resolve();
         this.joined = undefined;
         return;
       case "known-heads":
         this.heads.add(message.addresses);
-        this.isSuspended = message.isSuspended ?? false;
         return;
       case "nodes-changed":
         this.options.onNodes(message.nodes);

@@ -1,25 +1,32 @@
 /** Who leads, asked of heads whose clusters are silent. */
-import { NotLeadingError } from "../transport/mod.ts";
+import { type Access, connectTcp, introduce, NotLeadingError } from "../transport/mod.ts";
 import type { HeadIdentity } from "../wire/cluster-messages.ts";
+
+const PROBE_MS = 1_000;
 
 /**
  * The address of another head that leads, in a later epoch than `known`; undefined while there is none, as far as those can
  * tell that answer.
- *
- * @param ask who leads there; rejects when nobody does.
  */
 export async function newLeader(
   heads: readonly string[],
   known: HeadIdentity,
-  ask: (address: string) => Promise<HeadIdentity>,
+  { access, signal }: { readonly access: Access; readonly signal: AbortSignal },
 ): Promise<string | undefined> {
-  const isNew = async (address: string): Promise<string> => {
-    const head = await ask(address);
-    if (isOlder(head, known) || isSame(head, known)) throw new NotLeadingError(undefined);
-    return address;
+  const ask = async (address: string): Promise<string> => {
+    const socket = await connectTcp(address, { tls: access.tls, timeoutMs: PROBE_MS, signal });
+    try {
+      const hello = { role: "tool", who: null, token: access.token(), timeoutMs: PROBE_MS, signal };
+      const { who } = await introduce(socket, hello);
+      if (isOlder(who as HeadIdentity, known) || isSame(who as HeadIdentity, known))
+        throw new NotLeadingError(undefined);
+      return address;
+    } finally {
+      socket.destroy();
+    }
   };
   try {
-    return await Promise.any(heads.map(isNew));
+    return await Promise.any(heads.map(ask));
   } catch {
     return undefined;
   }

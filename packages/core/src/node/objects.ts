@@ -3,6 +3,7 @@
  * on what processes and other nodes say, to the store, to the pulls of this node, and to the home of what others copy.
  */
 import type { Socket } from "node:net";
+import { later as laterByClock } from "../base/clock.ts";
 import {
   type NodeId,
   nodeTag,
@@ -36,6 +37,8 @@ import type { StoreCopied, StoreCopies, StoredValue, StoreKey, StorePin, StorePi
 
 /** While no node has room for copies that are missing, it is looked again so often. */
 const ROOM_AGAIN_MS = 2_000;
+/** In which those come who want the same object at the same time: as long as it takes to send some hundred KiB of it. */
+const GATHER_MS = 1;
 
 export type NodeObjectsStore = PullStore &
   Pick<StoreServer, "processGone" | "ownedBeside" | "keysOwnedOn" | "peersHaveRoom" | "usedBytes">;
@@ -45,6 +48,7 @@ export interface NodeObjectsOptions {
   readonly self: ProcessId;
   readonly store: NodeObjectsStore;
   readonly capacityBytes: number;
+  readonly stripedBytesMin?: PullsOptions["stripedBytesMin"];
   onPinned(process: ProcessId, pinned: StorePinned): void;
   /** Of these, the ones that published values of homes here are. */
   published(names: ReadonlySet<StoredName>): Iterable<StoredName>;
@@ -89,21 +93,22 @@ export class NodeObjects {
 
   constructor(options: NodeObjectsOptions) {
     this.options = options;
-    const { nodeId, self, store, capacityBytes, isDead, resolve, links, nowMs, sleep, later, onPinned } = options;
+    const { nodeId, self, store, capacityBytes, isDead, resolve, links, nowMs, sleep, onPinned } = options;
+    const { later = laterByClock, stripedBytesMin } = options;
     const here = nodeTag(nodeId);
     this.here = here;
     const send = (to: Tag, message: AboutCopies): void => this.send(to, message);
     this.copies = new Copies({
       ...{ send, isDead, keeper: options.keeper, mayKeep: options.mayKeep },
       findRoom: (isAgain) => this.findRoom(isAgain),
+      gather: (name) => void later(GATHER_MS, () => this.copies.gathered(name)),
     });
     this.relief = new PeerRelief({
-      ...{ here, findRooms: options.findRooms, mayKeep: options.mayKeep, send, nowMs },
-      ...(later && { later }),
+      ...{ here, findRooms: options.findRooms, mayKeep: options.mayKeep, send, nowMs, later },
       found: (bytes) => store.peersHaveRoom(bytes),
     });
     this.pulls = new Pulls({
-      ...{ here, self, store, capacityBytes, send, nowMs, links },
+      ...{ here, self, store, capacityBytes, stripedBytesMin, send, nowMs, links },
       ...(sleep && { sleep }),
       isHomeDead: (home) => isDead(resolve(home)),
       onFailed: onPinned,
@@ -202,7 +207,7 @@ export class NodeObjects {
     const { copies, pulls } = this;
     switch (message.t) {
       case "copy-locate":
-        copies.locate(from, message.name, message.failed);
+        copies.locate(from, message.name, message);
         return;
       case "copy-from":
         pulls.from(message);

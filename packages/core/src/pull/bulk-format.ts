@@ -4,12 +4,15 @@
  */
 import { ConnectionLostError } from "../base/errors.ts";
 import type { StoredName } from "../base/ids.ts";
+import { WIRE_VERSION } from "../base/wire-version.ts";
 import { pack, unpack } from "../wire/mod.ts";
 
 export interface BulkRequest {
   readonly name: StoredName;
   /** The bytes before this one are there already. */
   readonly from: number;
+  /** And those from this one on are not wanted. Processes of version 1 do not say it, and send all that there is. */
+  readonly to?: number | undefined;
 }
 
 const REQUEST_BYTES_MAX = 256;
@@ -48,12 +51,14 @@ export class RequestReader {
 }
 
 function checkRequest(value: unknown): BulkRequest {
-  const { name, from } = (value ?? {}) as Partial<BulkRequest>;
+  const { name, from, to } = (value ?? {}) as Partial<BulkRequest>;
   if (typeof name !== "string" || !NAME.test(name)) {
     throw new ConnectionLostError("a request names no object");
   }
   if (!Number.isSafeInteger(from) || (from as number) < 0) throw new ConnectionLostError("a request begins nowhere");
-  return { name, from: from as number };
+  if (to === undefined || WIRE_VERSION < 2) return { name, from: from as number };
+  if (!Number.isSafeInteger(to) || to < (from as number)) throw new ConnectionLostError("a request ends nowhere");
+  return { name, from: from as number, to };
 }
 
 export function encodeHead(status: number, bytes: number): Uint8Array {

@@ -10,8 +10,10 @@ export interface Fetch {
   readonly name: StoredName;
   readonly size: number;
   readonly place: Place;
-  /** Bytes that are there already. */
+  /** The bytes from here on are wanted, */
   readonly from: number;
+  /** and those before here. */
+  readonly to: number;
   /** So many more have come. */
   onBytes(bytes: number): void;
   readonly signal: AbortSignal;
@@ -116,11 +118,20 @@ class Source {
   }
 }
 
+interface Current extends Fetch {
+  at: number;
+  bytesLeft: number;
+  /** The source is of version 1, and sends the rest of the object too. */
+  isLast: boolean;
+  resolve(): void;
+  reject(error: Error): void;
+}
+
 /** One connection. */
 class Line implements BulkReader {
   whenClosed: (() => void) | undefined;
   private readonly connection: BulkConnection;
-  private current: (Fetch & { at: number; bytesLeft: number; resolve(): void; reject(error: Error): void }) | undefined;
+  private current: Current | undefined;
   private head = new Uint8Array(HEAD_BYTES);
   private headBytes = 0;
   private fileChunk: Uint8Array | undefined;
@@ -147,17 +158,17 @@ class Line implements BulkReader {
   }
 
   async fetch(what: Fetch): Promise<void> {
-    const { signal, name, from } = what;
+    const { signal, name, size, from, to } = what;
     signal.throwIfAborted();
     clearTimeout(this.rest);
     const abort = (): void => void this.connection.socket.destroy();
     signal.addEventListener("abort", abort);
     try {
       await new Promise<void>((resolve, reject) => {
-        this.current = { ...what, at: from, bytesLeft: 0, resolve, reject };
+        this.current = { ...what, at: from, bytesLeft: 0, isLast: false, resolve, reject };
         this.headBytes = 0;
         this.stall = setTimeout(() => this.fail(`nothing came for ${STALLED_MS} ms`), STALLED_MS);
-        this.connection.socket.write(encodeRequest({ name, from }));
+        this.connection.socket.write(encodeRequest({ name, from, ...(to < size && { to }) }));
         if (!this.isOpen) this.end(new ConnectionLostError("the connection to the source was lost"));
       });
     } finally {
@@ -219,18 +230,20 @@ class Line implements BulkReader {
     }
   }
 
-  private begin(current: NonNullable<Line["current"]>): void {
+  private begin(current: Current): void {
     const { status, bytes } = decodeHead(this.head);
     if (status === STATUS.gone) {
       this.end(new GoneError(`the source has no object ${current.name}`));
       return;
     }
-    if (status !== STATUS.ok || bytes !== current.size - current.from) {
+    const { size, from, to } = current;
+    if (status !== STATUS.ok || (bytes !== to - from && bytes !== size - from)) {
       this.fail("its answer is not that of a source");
       return;
     }
-    current.bytesLeft = bytes;
-    if (bytes === 0) this.end(undefined);
+    current.bytesLeft = to - from;
+    current.isLast = bytes > to - from;
+    if (current.bytesLeft === 0) this.finish(current);
   }
 
   private writeFile({ fd, position }: Extract<Place, { fd: number }>, chunk: Uint8Array): void {
@@ -253,7 +266,13 @@ class Line implements BulkReader {
     current.bytesLeft -= bytes;
     this.stall?.refresh();
     current.onBytes(bytes);
-    if (current.bytesLeft === 0) this.end(undefined);
+    if (current.bytesLeft === 0) this.finish(current);
+  }
+
+  private finish({ isLast }: Current): void {
+    this.end(undefined);
+    // More comes than was asked for.
+    if (isLast) this.close();
   }
 
   private end(error: Error | undefined): void {

@@ -10,8 +10,8 @@ import { type BulkRequest, encodeHead, RequestReader, STATUS } from "./bulk-form
 export interface Reading {
   readonly size: number;
   readonly place: Place;
-  /** Bytes that are there. */
-  readonly available: number;
+  /** Up to where all bytes are there that follow each other from this one on. */
+  availableFrom(at: number): number;
   /** Resolves when there are more; rejects when no more will come. */
   more(): Promise<void>;
   /** Called when its memory is not the object's any more: nothing of it may leave after that. */
@@ -63,24 +63,25 @@ export function serveBulk(socket: Socket, options: BulkServerOptions): void {
   }
 }
 
-async function answer(socket: Socket, { name, from }: BulkRequest, options: BulkServerOptions): Promise<void> {
+async function answer(socket: Socket, { name, from, to }: BulkRequest, options: BulkServerOptions): Promise<void> {
   const reading = await options.open(name);
-  if (!reading || from > reading.size) {
+  if (!reading || Math.max(from, to ?? from) > reading.size) {
     reading?.close();
     socket.write(encodeHead(STATUS.gone, 0));
     return;
   }
   try {
-    const { size } = reading;
+    const { size, place } = reading;
+    const last = to ?? size;
     reading.whenFailed = () => void socket.destroy();
-    socket.write(encodeHead(STATUS.ok, size - from));
-    for (let at = from; at < size; ) {
-      const end = Math.min(reading.available, at + CHUNK_BYTES);
+    socket.write(encodeHead(STATUS.ok, last - from));
+    for (let at = from; at < last; ) {
+      const end = Math.min(reading.availableFrom(at), last, at + CHUNK_BYTES);
       if (end <= at) {
         await reading.more();
         continue;
       }
-      await send(socket, await bytesAt(reading.place, at, end));
+      await send(socket, await bytesAt(place, at, end));
       at = end;
     }
   } finally {

@@ -1,7 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { type StoredName, storedName } from "../base/ids.ts";
 import { createPrng } from "../base/prng.ts";
-import { Copies, type Tag } from "./copies.ts";
+import type { CopyFrom } from "../wire/cluster-messages.ts";
+import { Copies } from "./copies.ts";
+import type { Tag } from "./trees.ts";
 
 const A = "aaaaaaaa";
 const B = "bbbbbbbb";
@@ -9,19 +11,24 @@ const C = "cccccccc";
 const D = "dddddddd";
 const name = storedName(A, 7);
 
+function sourceIn({ source, sources, stripe, retry }: CopyFrom): string {
+  return ` ${sources ?? source}${stripe === undefined ? "" : ` #${stripe}`}${retry ? " retry" : ""}`;
+}
+
 function copiesAt(dead: Tag[] = []) {
   let said: string[] = [];
   const copies = new Copies({
     send: (to, message) => {
       const what = "names" in message ? message.names.join() : message.name;
-      const from = message.t === "copy-from" ? ` ${message.source}${message.retry ? " retry" : ""}` : "";
+      const from = message.t === "copy-from" ? sourceIn(message) : "";
       const more = message.t === "copy-moved" && message.isRefused ? " refused" : from;
-      said.push(`${to[0]} ${message.t} ${what}${more}`.replaceAll(name, "x").replace(/ ([a-d])\1{7}/, " $1"));
+      said.push(`${to[0]} ${message.t} ${what}${more}`.replaceAll(name, "x").replaceAll(/([a-e])\1{7}/g, "$1"));
     },
     isDead: (node) => dead.includes(node),
     keeper: (besides) => [B, C, D].find((node) => !besides.has(node)),
     mayKeep: (node) => !dead.includes(node),
     findRoom: (isAgain) => void said.push(isAgain ? "find room later" : "find room"),
+    gather: () => void said.push("gather"),
   });
   const take = (): string[] => {
     const taken = said;
@@ -60,16 +67,16 @@ describe("where copies are taken from", () => {
     expect(take().slice(1)).toEqual(["b copy-from x a", "c copy-from x b", "d copy-from x c"]);
     copies.held(B, name, true);
     copies.locate("eeeeeeee", name);
-    expect(take()).toEqual(["e copy-from x aaaaaaaa"].map((line) => line.replace("aaaaaaaa", "a")));
+    expect(take()).toEqual(["e copy-from x a"]);
   });
 
   test("one whose source failed gets another, and never one that gets it from itself", () => {
     const { copies, take, begun } = copiesAt();
     begun(B, C);
     take();
-    copies.locate(B, name, { source: A, isGone: false });
+    copies.locate(B, name, { failed: { source: A, isGone: false } });
     expect(take()).toEqual(["b copy-from x null retry"]);
-    copies.locate(B, name, { source: A, isGone: true });
+    copies.locate(B, name, { failed: { source: A, isGone: true } });
     expect(take()).toEqual(["b copy-from x null"]);
   });
 
@@ -80,7 +87,7 @@ describe("where copies are taken from", () => {
     take();
     copies.nodeDied(A);
     expect(take()).toEqual(["b copy-keep x"]);
-    copies.locate(C, name, { source: A, isGone: false });
+    copies.locate(C, name, { failed: { source: A, isGone: false } });
     expect(take()).toEqual(["c copy-from x b"]);
   });
 
@@ -91,6 +98,93 @@ describe("where copies are taken from", () => {
     take();
     copies.held(B, name, true);
     expect(take()).toEqual(["b copy-keep x"]);
+  });
+});
+
+describe("in stripes", () => {
+  const striped = { stripes: 2 };
+  const E = "eeeeeeee";
+  const begunWith = (asker: Tag) => {
+    const parts = copiesAt();
+    parts.copies.locate(asker, name, striped);
+    parts.copies.checked(name, true);
+    expect(parts.take().slice(1)).toEqual([`${asker[0]} copy-from x a,a`]);
+    return parts;
+  };
+
+  test("those who come within a moment are placed together, each to pass on another stripe", () => {
+    const { copies, take } = begunWith(B);
+    for (const asker of [C, D]) copies.locate(asker, name, striped);
+    expect(take()).toEqual(["gather"]);
+    copies.gathered(name);
+    expect(take()).toEqual(["c copy-from x d,b", "d copy-from x b,c"]);
+    copies.gathered(name);
+    expect(take()).toEqual([]);
+  });
+
+  test("nobody waits when one who has all of it has time, or gets it meanwhile", () => {
+    const { copies, take } = begunWith(B);
+    copies.locate(C, name, striped);
+    copies.held(B, name, true);
+    expect(take()).toEqual(["gather", "c copy-from x b,a"]);
+    copies.locate(D, name, striped);
+    expect(take()).toEqual(["d copy-from x a,b"]);
+  });
+
+  test("one whose source of a stripe is gone or cannot be reached gets another for that stripe", () => {
+    const { copies, take } = begunWith(B);
+    for (const asker of [C, D]) copies.locate(asker, name, striped);
+    copies.gathered(name);
+    take();
+    copies.locate(C, name, { ...striped, stripe: 0, failed: { source: D, isGone: false } });
+    expect(take()).toEqual(["c copy-from x a #0"]);
+    copies.locate(C, name, { ...striped, stripe: 1, failed: { source: B, isGone: true } });
+    expect(take()).toEqual(["c copy-from x a #1"]);
+  });
+
+  test("those whose source of the last stripe is slow are placed anew, and stay where there is no other", () => {
+    const { copies, take } = begunWith(B);
+    const slow = { ...striped, stripe: 1, failed: { source: A, isGone: false, isSlow: true } as const };
+    copies.locate(B, name, slow);
+    copies.gathered(name);
+    expect(take()).toEqual(["gather", "b copy-from x a #1"]);
+    for (const asker of [C, D]) copies.locate(asker, name, striped);
+    copies.gathered(name);
+    copies.held(C, name, true);
+    take();
+    copies.locate(D, name, { ...slow, stripe: 0, failed: { ...slow.failed, source: B } });
+    copies.gathered(name);
+    expect(take()).toEqual(["gather", "d copy-from x c #0"]);
+  });
+
+  test("one that has it all in the meantime is placed no more, and has it", () => {
+    const { copies, take } = begunWith(B);
+    copies.locate(B, name, { ...striped, stripe: 1, failed: { source: A, isGone: false, isSlow: true } });
+    copies.held(B, name, true);
+    copies.gathered(name);
+    expect(take()).toEqual(["gather"]);
+    expect(copies.of(name)).toEqual([
+      [A, true],
+      [B, true],
+    ]);
+  });
+
+  test("who waits is forgotten when it dies or gives up, and told when the object is freed", () => {
+    const { copies, take } = begunWith(B);
+    for (const asker of [C, D, E]) copies.locate(asker, name, striped);
+    copies.nodeDied(C);
+    copies.held(D, name, false);
+    take();
+    copies.free([name]);
+    expect(take()).toEqual(["e copy-from x null", "a copy-free x", "b copy-free x"]);
+    copies.gathered(name);
+    expect(take()).toEqual([]);
+  });
+
+  test("a node of an older release gets one source for all of it", () => {
+    const { copies, take } = begunWith(B);
+    copies.locate(C, name);
+    expect(take()).toEqual(["c copy-from x b"]);
   });
 });
 
@@ -136,6 +230,7 @@ test("over random lives of nodes, no copy is left behind and none is lost while 
       keeper: () => undefined,
       mayKeep: () => true,
       findRoom() {},
+      gather: (of) => void inbox.push(() => copies.gathered(of)),
       send: (to, message) =>
         void inbox.push(() => {
           if (dead.has(to)) return;
@@ -168,7 +263,8 @@ test("over random lives of nodes, no copy is left behind and none is lost while 
       const node = prng.pick(nodes.slice(1)) as Tag;
       const roll = prng.float();
       if (roll < 0.35) {
-        if (!dead.has(node) && !has.get(node)?.has(name) && !fetching.has(node)) copies.locate(node, name);
+        if (!dead.has(node) && !has.get(node)?.has(name) && !fetching.has(node))
+          copies.locate(node, name, prng.chance(0.5) ? { stripes: 2 } : {});
       } else if (roll < 0.7) {
         const source = fetching.get(node);
         if (source === undefined || dead.has(node)) continue;
@@ -176,7 +272,7 @@ test("over random lives of nodes, no copy is left behind and none is lost while 
         if (!dead.has(source) && has.get(source)?.has(name)) {
           has.get(node)?.add(name);
           copies.held(node, name, true);
-        } else copies.locate(node, name, { source, isGone: !dead.has(source) && !fetching.has(source) });
+        } else copies.locate(node, name, { failed: { source, isGone: !dead.has(source) && !fetching.has(source) } });
       } else if (roll < 0.85) {
         if (has.get(node)?.has(name) && !kept.get(node)?.has(name) && !dead.has(node)) {
           has.get(node)?.delete(name);

@@ -2,8 +2,8 @@
  * Where there are copies of the objects whose owners live on this node. Pure.
  *
  * 1. An object that nobody has copied is at the node that made it, and needs no record here.
- * 2. Who is to have a copy asks for a source. Each source is given to one asker at a time where that is possible, and who
- *    receives passes on what it has: many askers form a chain, through which the object flows once, however long it is.
+ * 2. Who is to have a copy asks of whom to take it, and who receives passes on what it has: see trees.ts. While others are
+ *    receiving it, those who ask are gathered for a moment, to be placed together.
  * 3. Before the first copy is made, the maker is asked whether it still has the object. It was told of a freeing on the same
  *    way, so a copy is never begun of what was freed; from then on this record knows of all that there are.
  * 4. The maker's object stays until it is freed; copies go when their memory is needed. When the maker dies, one copy is
@@ -21,9 +21,7 @@ import type {
   CopyWant,
 } from "../wire/cluster-messages.ts";
 import { type Made, Replicas, type StoreRoom } from "./replicas.ts";
-
-/** The tag of a node. */
-export type Tag = string;
+import { type Asker, type Holder, hasTime, place, STRIPES, type Tag } from "./trees.ts";
 
 export interface CopiesEffects {
   /** Also to this node itself. */
@@ -35,17 +33,16 @@ export interface CopiesEffects {
   mayKeep(node: Tag): boolean;
   /** Answered by {@link Copies.found}: at once, or, when it is asked for again, after a while. */
   findRoom(isAgain: boolean): void;
+  /** {@link Copies.gathered} is to be called in a moment. */
+  gather(name: StoredName): void;
 }
 
-interface Holder {
-  isComplete: boolean;
-  /** It stays until it is freed. */
-  isKept: boolean;
-  /** Of whom it is getting it. */
-  source: Tag | undefined;
-  /** Whom it could not reach. */
-  readonly unreachable: Set<Tag>;
+interface Waiting extends Asker {
+  /** It goes on with that one if there is nobody else. */
+  readonly slow: Tag | undefined;
 }
+
+type Asked = Omit<CopyLocate, "t" | "name">;
 
 /** A node is to be rid of an object. */
 interface Move {
@@ -61,8 +58,12 @@ interface Move {
 interface CopyRecord {
   readonly name: StoredName;
   readonly holders: Map<Tag, Holder>;
-  /** Who has asked while the maker was being asked. */
-  waiting: Tag[] | undefined;
+  /** The maker is being asked. */
+  isUnsure: boolean;
+  /** Who has asked meanwhile, or is to be placed together with those who come in the next moment. */
+  waiting: Waiting[];
+  /** That the next one who asks passes on. */
+  nextStripe: number;
 }
 
 export class Copies {
@@ -102,8 +103,7 @@ export class Copies {
   keepUp(name: StoredName, size: number, copies: number, made?: Made): void {
     const maker = storedNameTag(name);
     if (made && !this.records.has(name)) {
-      const origin: Holder = { ...newHolder(), isComplete: true, isKept: true };
-      this.records.set(name, { name, holders: new Map([[maker, origin]]), waiting: undefined });
+      this.records.set(name, newRecord(name, [[maker, newWhole(true)]]));
     }
     this.replicas.keepUp(name, size, copies, made);
   }
@@ -123,35 +123,45 @@ export class Copies {
     this.replicas.nodesChanged();
   }
 
-  locate(from: Tag, name: StoredName, failed?: CopyLocate["failed"]): void {
-    const known = this.records.get(name);
-    if (!known) {
-      this.begin(from, name);
+  locate(from: Tag, name: StoredName, { failed, stripes, stripe }: Asked = {}): void {
+    const record = this.records.get(name) ?? this.begin(name);
+    if (!record) {
+      this.effects.send(from, { t: "copy-from", name, source: null });
       return;
     }
-    if (known.waiting) {
-      known.waiting.push(from);
-      return;
-    }
-    if (failed) {
-      const asker = known.holders.get(from);
-      if (asker) asker.source = undefined;
-      if (failed.isGone) this.lost(known, failed.source);
-      else asker?.unreachable.add(failed.source);
-    }
-    this.answer(known, from);
+    const known = record.holders.get(from);
+    const isGoingOn = known?.isComplete === false && failed !== undefined;
+    const holder = isGoingOn ? known : newReader(stripes, record.nextStripe++ % STRIPES);
+    const slow = isGoingOn && failed.isSlow ? failed.source : undefined;
+    const asked = stripe === undefined ? [...holder.sources.keys()] : [stripe];
+    record.waiting.push({ tag: from, holder, stripes: asked, slow });
+    if (record.isUnsure) return;
+    if (failed?.isGone) this.lost(record, failed.source);
+    else if (failed) holder.unreachable.add(failed.source);
+    // It has the other ones. Those who take this one of it will ask in the same moment.
+    if (slow !== undefined) holder.sources.fill(undefined);
+    if (slow === undefined && (failed || !this.isToGather(record, holder))) this.answer(record);
+    else if (record.waiting.length === 1) this.effects.gather(name);
+  }
+
+  /** Others are receiving it, and those who have all of it have no time. */
+  private isToGather({ holders, waiting }: CopyRecord, { sources }: Holder): boolean {
+    if (sources.length === 1) return false;
+    return waiting.length > 1 || ([...holders.values()].some(({ isComplete }) => !isComplete) && !hasTime(holders));
+  }
+
+  /** A moment has passed. */
+  gathered(name: StoredName): void {
+    const record = this.records.get(name);
+    if (record && !record.isUnsure) this.answer(record);
   }
 
   checked(name: StoredName, exists: boolean): void {
     const record = this.records.get(name);
-    const waiting = record?.waiting;
-    if (!record || !waiting) return;
-    record.waiting = undefined;
-    if (!exists) this.records.delete(name);
-    for (const from of waiting) {
-      if (exists) this.answer(record, from);
-      else this.effects.send(from, { t: "copy-from", name, source: null });
-    }
+    if (!record?.isUnsure) return;
+    record.isUnsure = false;
+    if (!exists) this.forget(record);
+    else this.answer(record);
   }
 
   held(from: Tag, name: StoredName, isHeld: boolean): void {
@@ -161,17 +171,17 @@ export class Copies {
       return;
     }
     const wasAsked = this.replicas.answered(name, from, isHeld);
+    // It may have asked for a better source a moment ago.
+    record.waiting = record.waiting.filter(({ tag }) => tag !== from);
     if (!isHeld) {
       this.lost(record, from);
       this.moveOn(name, from);
       this.replicas.look(name);
       return;
     }
-    const holder = record.holders.get(from) ?? newHolder();
+    const holder = newWhole(record.holders.get(from)?.isKept);
     record.holders.set(from, holder);
-    holder.isComplete = true;
-    holder.source = undefined;
-    holder.unreachable.clear();
+    if (!record.isUnsure) this.answer(record);
     const move = this.moves.get(name);
     if (move && move.from !== from) this.moved(name, move, from, holder);
     else if (wasAsked) this.keepAt(name, from, holder);
@@ -233,12 +243,11 @@ export class Copies {
       this.unclaimed.add(name);
       let record = this.records.get(name);
       if (!record) {
-        record = { name, holders: new Map(), waiting: undefined };
+        record = newRecord(name, []);
         this.records.set(name, record);
       }
-      const holder = record.holders.get(from) ?? newHolder();
+      const holder = newWhole(record.holders.get(from)?.isKept);
       record.holders.set(from, holder);
-      holder.isComplete = true;
       if (storedNameTag(name) === from) holder.isKept = true;
       else if (!this.hasKept(record)) this.keepOne(record);
     }
@@ -264,7 +273,7 @@ export class Copies {
       this.unclaimed.delete(name);
       this.replicas.free(name);
       const nodes = new Set([storedNameTag(name), ...(record?.holders.keys() ?? [])]);
-      for (const from of record?.waiting ?? []) this.effects.send(from, { t: "copy-from", name, source: null });
+      for (const { tag } of record?.waiting ?? []) this.effects.send(tag, { t: "copy-from", name, source: null });
       for (const node of nodes) {
         const ofNode = byNode.get(node);
         if (ofNode) ofNode.push(name);
@@ -276,7 +285,8 @@ export class Copies {
 
   nodeDied(node: Tag): void {
     for (const record of [...this.records.values()]) {
-      if (record.waiting && storedNameTag(record.name) === node) this.checked(record.name, false);
+      record.waiting = record.waiting.filter(({ tag }) => tag !== node);
+      if (record.isUnsure && storedNameTag(record.name) === node) this.checked(record.name, false);
       else this.lost(record, node);
       this.replicas.look(record.name);
     }
@@ -287,75 +297,54 @@ export class Copies {
     }
   }
 
-  private begin(from: Tag, name: StoredName): void {
+  /** Undefined when the maker is dead. */
+  private begin(name: StoredName): CopyRecord | undefined {
     const maker = storedNameTag(name);
-    if (this.effects.isDead(maker)) {
-      this.effects.send(from, { t: "copy-from", name, source: null });
-      return;
-    }
-    const origin: Holder = { ...newHolder(), isComplete: true, isKept: true };
-    this.records.set(name, { name, holders: new Map([[maker, origin]]), waiting: [from] });
+    if (this.effects.isDead(maker)) return undefined;
+    const record: CopyRecord = { ...newRecord(name, [[maker, newWhole(true)]]), isUnsure: true };
+    this.records.set(name, record);
     this.effects.send(maker, { t: "copy-check", name });
+    return record;
   }
 
-  private answer(record: CopyRecord, from: Tag): void {
-    const { name, holders } = record;
-    const asker = holders.get(from) ?? newHolder();
-    holders.set(from, asker);
-    const source = this.sourceFor(record, from, asker);
-    asker.source = source;
-    if (source !== undefined) {
-      this.effects.send(from, { t: "copy-from", name, source });
-      return;
-    }
-    if (asker.unreachable.size > 0) {
+  /** Tells those who wait of whom to take it. */
+  private answer(record: CopyRecord): void {
+    const { name, holders, waiting } = record;
+    if (waiting.length === 0) return;
+    record.waiting = [];
+    for (const { tag, holder } of waiting) holders.set(tag, holder);
+    place(holders, waiting);
+    for (const { tag, holder, stripes, slow } of waiting) {
+      const [stripe = 0] = stripes;
+      if (slow !== undefined) holder.sources[stripe] ??= slow;
+      const sources = stripes.map((one) => holder.sources[one]);
+      const [source] = sources;
+      const one = holder.sources.length > 1 && stripes.length === 1 ? { stripe } : {};
+      if (isAllKnown(sources) && source !== undefined) {
+        this.effects.send(tag, { t: "copy-from", name, source, ...one, ...(stripes.length > 1 && { sources }) });
+        continue;
+      }
+      for (const each of stripes) holder.sources[each] = undefined;
+      const retry = holder.unreachable.size > 0;
       // Until control has given one of them up, or it is there again.
-      asker.unreachable.clear();
-      this.effects.send(from, { t: "copy-from", name, source: null, retry: true });
-      return;
+      if (retry) holder.unreachable.clear();
+      else this.lost(record, tag);
+      this.effects.send(tag, { t: "copy-from", name, source: null, ...one, ...(retry && { retry }) });
     }
-    this.lost(record, from);
-    this.effects.send(from, { t: "copy-from", name, source: null });
   }
 
-  /** Of those who have it, or are certain to get it without the asker, the one that gives it to the fewest others. */
-  private sourceFor({ holders }: CopyRecord, from: Tag, { unreachable }: Holder): Tag | undefined {
-    const takers = new Map<Tag, number>();
-    for (const { source } of holders.values())
-      if (source !== undefined) takers.set(source, (takers.get(source) ?? 0) + 1);
-    let best: Tag | undefined;
-    let bestTakers = Number.POSITIVE_INFINITY;
-    let bestIsComplete = false;
-    for (const [node, holder] of holders) {
-      if (node === from || unreachable.has(node)) continue;
-      const count = takers.get(node) ?? 0;
-      if (count > bestTakers || (count === bestTakers && (bestIsComplete || !holder.isComplete))) continue;
-      // Last of all, for a chain may be long.
-      if (!this.reaches(holders, holder, from)) continue;
-      best = node;
-      bestTakers = count;
-      bestIsComplete = holder.isComplete;
-    }
-    return best;
-  }
-
-  /** Whether somebody who has all of it is at the end of the chain, and `without` is not on it. */
-  private reaches(holders: ReadonlyMap<Tag, Holder>, holder: Holder, without: Tag): boolean {
-    for (let at: Holder | undefined = holder; at; ) {
-      if (at.isComplete) return true;
-      if (at.source === undefined || at.source === without) return false;
-      at = holders.get(at.source);
-    }
-    return false;
+  private forget({ name, waiting }: CopyRecord): void {
+    this.records.delete(name);
+    for (const { tag } of waiting.splice(0)) this.effects.send(tag, { t: "copy-from", name, source: null });
   }
 
   private lost(record: CopyRecord, node: Tag): void {
-    const { holders, name } = record;
+    const { holders } = record;
     const holder = holders.get(node);
     if (!holder) return;
     holders.delete(node);
     if (holder.isKept && !this.hasKept(record)) this.keepOne(record);
-    if (holders.size === 0) this.records.delete(name);
+    if (holders.size === 0) this.forget(record);
   }
 
   private hasKept({ holders }: CopyRecord): boolean {
@@ -379,4 +368,20 @@ export class Copies {
 
 const NOBODY: ReadonlyMap<Tag, Holder> = new Map();
 
-const newHolder = (): Holder => ({ isComplete: false, isKept: false, source: undefined, unreachable: new Set() });
+const newWhole = (isKept = false): Holder => ({
+  ...{ isComplete: true, isKept, sources: [], weight: 0, stripe: 0, unreachable: new Set() },
+});
+
+const newReader = (stripes: number | undefined, stripe: number): Holder => ({
+  ...{ isComplete: false, isKept: false, unreachable: new Set() },
+  ...(stripes === STRIPES
+    ? { sources: new Array(STRIPES).fill(undefined), weight: 1, stripe }
+    : // Processes of version 1 take large ones whole too.
+      { sources: [undefined], weight: stripes === undefined ? STRIPES : 1, stripe: 0 }),
+});
+
+const newRecord = (name: StoredName, holders: readonly [Tag, Holder][]): CopyRecord => ({
+  ...{ name, holders: new Map(holders), isUnsure: false, waiting: [], nextStripe: 0 },
+});
+
+const isAllKnown = (sources: readonly (Tag | undefined)[]): sources is readonly Tag[] => !sources.includes(undefined);

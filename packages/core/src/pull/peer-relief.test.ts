@@ -1,8 +1,8 @@
 import { expect, test, vi } from "vitest";
 import { storedName } from "../base/ids.ts";
-import type { Tag } from "./copies.ts";
 import { hasPlenty, PeerRelief } from "./peer-relief.ts";
 import type { StoreRoom } from "./replicas.ts";
+import type { Tag } from "./trees.ts";
 
 const [A, B, C, HOME] = ["a", "b", "c", "d"].map((letter) => letter.repeat(8)) as [Tag, Tag, Tag, Tag];
 const room = (node: Tag, freeBytes: number): StoreRoom => ({ node, freeBytes, capacityBytes: 1_000, labels: {} });

@@ -11,9 +11,9 @@
 import { later as laterByClock } from "../base/clock.ts";
 import type { StoredName } from "../base/ids.ts";
 import type { CopyMove } from "../wire/cluster-messages.ts";
-import type { Tag } from "./copies.ts";
 import type { Pulled } from "./pulls.ts";
 import type { StoreRoom } from "./replicas.ts";
+import type { Tag } from "./trees.ts";
 
 /** Of the store of a node, what stays free of what others move there. */
 const FREE_SHARE = 0.4;

@@ -3,20 +3,20 @@
  *
  * 1. A pull waits for its turn: those for a `get` before those for arguments, within a part of the store, so that what many
  *    tasks want does not drive out what is in use.
- * 2. It finds room, asks the home of the owner for a source, and reads from that. When the source fails it asks again, and goes
- *    on where it stopped.
+ * 2. It finds room, asks the home of the owner for sources, and reads from those (arrival.ts).
  * 3. What it has can be read by other nodes while it comes.
  * 4. The copy belongs to nobody here: it goes when the home says so, or when its memory is needed and nobody has it pinned.
  */
-import { setTimeout as delay } from "node:timers/promises";
 import { type ErrorKind, isError, MobulaError } from "../base/errors.ts";
 import { type ProcessId, type StoredName, storedName, storedNameKey, storedNameTag } from "../base/ids.ts";
-import type { OpenObject, Room, StoreServer } from "../store/mod.ts";
+import type { Room, StoreServer } from "../store/mod.ts";
 import type { AboutCopies, CopyFrom } from "../wire/cluster-messages.ts";
 import type { StoredValue, StoreKey, StorePinned } from "../wire/messages.ts";
-import { type BulkLinks, GoneError } from "./bulk-links.ts";
+import { Arrival, homeDied } from "./arrival.ts";
+import type { BulkLinks } from "./bulk-links.ts";
 import type { Reading } from "./bulk-server.ts";
-import type { Tag } from "./copies.ts";
+import { PartialReading, WholeReading } from "./readings.ts";
+import type { Tag } from "./trees.ts";
 
 export type PullStore = Pick<StoreServer, "makeRoom" | "open" | "keep" | "pin" | "free" | "exists">;
 
@@ -27,6 +27,8 @@ export interface PullsOptions {
   readonly store: PullStore;
   readonly links: Pick<BulkLinks, "fetch">;
   readonly capacityBytes: number;
+  /** Objects from this size on come in stripes. Left out: those for which it is worth it. */
+  readonly stripedBytesMin?: number | undefined;
   /** The home has died, and has no heir. */
   isHomeDead(home: Tag): boolean;
   send(to: Tag, message: AboutCopies): void;
@@ -47,24 +49,18 @@ interface Pull extends Pulled {
   readonly readers: Set<PartialReading>;
   /** It is to stay as the object itself would. */
   isKept: boolean;
-  /** Bytes that are there. */
-  received: number;
   room: Room | undefined;
-  located: ((answer: CopyFrom) => void) | undefined;
+  arrival: Arrival | undefined;
 }
 
 /** Of the store, for what is on its way. */
 const SHARE = 0.5;
-const RETRY_MS = 200;
-/** How long a source that lives and cannot be reached is tried. */
-const PATIENCE_MS = 30_000;
 const CALL_SITE = "copy from another node";
 
 export const PRIORITY = { get: 0, argument: 1, copy: 2 } as const;
 
 export class Pulls {
   private readonly options: PullsOptions;
-  private readonly sleep: NonNullable<PullsOptions["sleep"]>;
   private readonly copies = new Map<StoredName, Pulled & { readonly key: StoreKey; isKept: boolean }>();
   private readonly names = new Map<StoreKey, StoredName>();
   /** Made here, and kept by other nodes instead: what is here of them later is a copy. */
@@ -76,7 +72,6 @@ export class Pulls {
 
   constructor(options: PullsOptions) {
     this.options = options;
-    this.sleep = options.sleep ?? ((ms, signal) => delay(ms, undefined, { signal }));
   }
 
   /** Pins the object for the process, once it is here. */
@@ -128,14 +123,14 @@ export class Pulls {
     }
     const { name, size, home } = value;
     pull = {
-      ...{ name, size, home, priority, received: 0 },
+      ...{ name, size, home, priority },
       ...{
         waiting: [],
         isKept: false,
         readers: new Set(),
         ended: new AbortController(),
         room: undefined,
-        located: undefined,
+        arrival: undefined,
       },
     };
     this.pulls.set(name, pull);
@@ -167,7 +162,8 @@ export class Pulls {
     try {
       pull.ended.signal.throwIfAborted();
       pull.room = await store.makeRoom(size, CALL_SITE);
-      await this.receive(pull, pull.room);
+      pull.arrival = this.arrivalOf(pull);
+      await pull.arrival.complete(pull.room.place);
       const { isKept } = pull;
       const { key, unpin } = pull.room.seal(self, !isKept);
       this.pulls.delete(name);
@@ -198,61 +194,22 @@ export class Pulls {
     }
   }
 
-  /** @throws MobulaError when there is no source (any more); the reason of the pull's signal. */
-  private async receive(pull: Pull, { place }: Room): Promise<void> {
-    const { links, nowMs } = this.options;
-    const { name, size, ended } = pull;
-    const { signal } = ended;
-    let failed: { readonly source: Tag; readonly isGone: boolean } | undefined;
-    let unreachableSinceMs: number | undefined;
-    let why = "";
-    while (pull.received < size) {
-      const { source, retry } = await this.locate(pull, failed);
-      failed = undefined;
-      if (source === null) {
-        if (!retry) throw lost(`no node that lives has it${why}`);
-        unreachableSinceMs ??= nowMs();
-        if (nowMs() - unreachableSinceMs > PATIENCE_MS) throw unreachable(why);
-        await this.sleep(RETRY_MS, signal).catch(() => signal.throwIfAborted());
-        continue;
-      }
-      try {
-        const onBytes = (bytes: number): void => {
-          pull.received += bytes;
-          unreachableSinceMs = undefined;
-          for (const reader of pull.readers) reader.grew();
-        };
-        await links.fetch(source, { name, size, place, from: pull.received, onBytes, signal });
-      } catch (error) {
-        signal.throwIfAborted();
-        why = `: ${(error as Error).message}`;
-        failed = { source, isGone: error instanceof GoneError };
-      }
-    }
-  }
-
-  private locate(pull: Pull, failed: { source: Tag; isGone: boolean } | undefined): Promise<CopyFrom> {
-    const { isHomeDead, send } = this.options;
-    const { name, home, ended } = pull;
-    if (isHomeDead(home)) return Promise.reject(lost("the node of its owner has died"));
-    return new Promise((resolve, reject) => {
-      const { signal } = ended;
-      const abort = (): void => reject(signal.reason);
-      signal.addEventListener("abort", abort, { once: true });
-      pull.located = (answer) => {
-        signal.removeEventListener("abort", abort);
-        pull.located = undefined;
-        resolve(answer);
-      };
-      if (signal.aborted) abort();
-      else send(home, { t: "copy-locate", name, ...(failed && { failed }) });
+  private arrivalOf({ name, size, home, ended, readers }: Pull): Arrival {
+    const { links, nowMs, sleep, stripedBytesMin, isHomeDead, send } = this.options;
+    return new Arrival({
+      ...{ name, size, stripedBytesMin, links, ended, nowMs, sleep },
+      isHomeDead: () => isHomeDead(home),
+      ask: (message) => send(home, message),
+      onBytes: () => {
+        for (const reader of readers) reader.grew();
+      },
     });
   }
 
   // ── what others say ────────────────────────────────────────────────────────────────────────────────────────────────
 
   from(answer: CopyFrom): void {
-    this.pulls.get(answer.name)?.located?.(answer);
+    this.pulls.get(answer.name)?.arrival?.answered(answer);
   }
 
   /** The home has let go of them. */
@@ -356,12 +313,12 @@ export class Pulls {
       }
     }
     const pull = this.pulls.get(name);
-    const room = pull?.room;
-    if (!pull || !room) return undefined;
+    if (!pull?.room || !pull.arrival) return undefined;
+    const { size, room, arrival } = pull;
     const reader: PartialReading = new PartialReading(
-      pull.size,
+      size,
       room,
-      () => pull.received,
+      (at) => arrival.availableFrom(at),
       () => pull.readers.delete(reader),
     );
     pull.readers.add(reader);
@@ -369,91 +326,7 @@ export class Pulls {
   }
 }
 
-class WholeReading implements Reading {
-  readonly size: number;
-  readonly place: Reading["place"];
-  readonly available: number;
-  whenFailed: (() => void) | undefined;
-  private readonly object: OpenObject;
-
-  constructor(object: OpenObject) {
-    this.object = object;
-    this.size = object.size;
-    this.available = object.size;
-    this.place = object.place;
-  }
-
-  more(): Promise<void> {
-    return Promise.reject(new Error("there is no more of it"));
-  }
-
-  close(): void {
-    this.object.close();
-  }
-}
-
-/** What has come so far of an object that is on its way. */
-class PartialReading implements Reading {
-  readonly size: number;
-  readonly place: Reading["place"];
-  whenFailed: (() => void) | undefined;
-  private readonly received: () => number;
-  private readonly onClosed: () => void;
-  private waiting: { resolve(): void; reject(error: Error): void } | undefined;
-  private failure: Error | undefined;
-  private whole: Promise<OpenObject> | undefined;
-
-  constructor(size: number, { place }: Room, received: () => number, onClosed: () => void) {
-    this.size = size;
-    this.place = place;
-    this.received = received;
-    this.onClosed = onClosed;
-  }
-
-  get available(): number {
-    return this.failure ? 0 : this.received();
-  }
-
-  more(): Promise<void> {
-    if (this.failure) return Promise.reject(this.failure);
-    return new Promise((resolve, reject) => {
-      this.waiting = { resolve, reject };
-    });
-  }
-
-  grew(): void {
-    this.waiting?.resolve();
-    this.waiting = undefined;
-  }
-
-  /** All of it is there, and is read on a pin of its own from now on. */
-  sealed(object: Promise<OpenObject>): void {
-    this.whole = object;
-    object.catch((error) => this.failed(error as Error));
-    this.grew();
-  }
-
-  /** Its memory is somebody else's in a moment. */
-  failed(error: Error): void {
-    this.failure = error;
-    this.whenFailed?.();
-    this.waiting?.reject(error);
-    this.waiting = undefined;
-  }
-
-  close(): void {
-    this.onClosed();
-    void this.whole?.then(
-      (object) => object.close(),
-      () => {}, // It has failed, which was said.
-    );
-  }
-}
-
 const lost = (why: string): MobulaError => new MobulaError("OBJECT_LOST", "lost", why);
-const homeDied = (): MobulaError => lost("the node of its owner has died");
-const unreachable = (why: string): MobulaError =>
-  new MobulaError("NOT_REACHABLE", "unavailable", `who has it lives and cannot be reached${why}`);
 
 function asFailure(error: unknown): { readonly code: string; readonly kind: ErrorKind; readonly message: string } {
   if (error instanceof MobulaError) return error;

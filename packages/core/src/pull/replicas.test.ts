@@ -1,8 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { storedName } from "../base/ids.ts";
 import { createPrng } from "../base/prng.ts";
-import { Copies, type Tag } from "./copies.ts";
+import { Copies } from "./copies.ts";
 import type { StoreRoom } from "./replicas.ts";
+import type { Tag } from "./trees.ts";
 
 const [A, B, C, D, E] = ["a", "b", "c", "d", "e"].map((letter) => letter.repeat(8)) as [Tag, Tag, Tag, Tag, Tag];
 const name = storedName(A, 7);
@@ -24,6 +25,7 @@ function home() {
     keeper: () => undefined,
     mayKeep: (node) => !dead.has(node),
     findRoom: (isAgain) => void said.push(isAgain ? "find later" : "find"),
+    gather: (of) => copies.gathered(of),
   });
   return {
     ...{ copies, made },
@@ -170,6 +172,7 @@ test("over random lives of nodes, as many keep it in the end as are wanted and l
       findRoom: () => {
         isFinding = true;
       },
+      gather: (of) => copies.gathered(of),
     });
     copies.keepUp(name, 10, wanted, () => madeTimes++);
     const step = (isBad: boolean): boolean => {

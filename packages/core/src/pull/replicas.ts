@@ -6,7 +6,7 @@
  * 3. With fewer nodes than copies there are as many as there can be; it is looked again when nodes join, and now and then.
  */
 import type { StoredName } from "../base/ids.ts";
-import type { Tag } from "./copies.ts";
+import type { Tag } from "./trees.ts";
 
 /** A node that could keep something. */
 export interface StoreRoom {

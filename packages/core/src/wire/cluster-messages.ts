@@ -258,8 +258,6 @@ export interface NodeFound {
 export interface KnownHeads {
   readonly t: "known-heads";
   readonly addresses: readonly string[];
-  /** Who says it cannot act, since its state takes nothing: by now another may lead. */
-  readonly isSuspended?: true;
 }
 
 /** In all at each node, what is granted included; said anew when it changes. */
@@ -507,15 +505,24 @@ export interface HomeStated {
 export interface CopyLocate {
   readonly t: "copy-locate";
   readonly name: StoredName;
-  /** Where it was not to be had: the tag of the node that the last answer named. */
-  readonly failed?: { readonly source: string; readonly isGone: boolean };
+  /** Where it was not to be had: the tag of the node that the last answer named. `isSlow`: it is, but another would be better. */
+  readonly failed?: { readonly source: string; readonly isGone: boolean; readonly isSlow?: true };
+  /** It can be taken in so many equal parts, each of another source. One: it is small. Processes of version 1 do not say it. */
+  readonly stripes?: number;
+  /** Asked only for this one of them, whose source failed. */
+  readonly stripe?: number;
 }
 /** The tag of a node that has it, or receives it. Null: nobody has it; with `retry`, nobody who can be reached now. */
 export interface CopyFrom {
   readonly t: "copy-from";
   readonly name: StoredName;
+  /** Of all of it, where neither of the next two is said. */
   readonly source: string | null;
   readonly retry?: boolean;
+  /** Of each stripe. */
+  readonly sources?: readonly string[];
+  /** The one that was asked for. */
+  readonly stripe?: number;
 }
 /** To the home: the sender has a whole copy, or has none any more. */
 export interface CopyHeld {

@@ -47,7 +47,7 @@ const squares = remote(
   },
   { numCpus: 0.25 },
 );
-const large = remote((n: number) => new Uint8Array(2 << 20).fill(n), { schedulingStrategy: "spread", numCpus: 0.25 });
+const large = remote((n: number) => new Uint8Array(5 << 20).fill(n), { schedulingStrategy: "spread", numCpus: 0.25 });
 const at = remote((bytes: Uint8Array) => bytes[bytes.length - 1] ?? 0, { schedulingStrategy: "spread", numCpus: 0.25 });
 
 /** Nested tasks, objects that change nodes, and calls of actors, again and again; each answer is checked. */
