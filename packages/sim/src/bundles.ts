@@ -1,95 +1,49 @@
-/** What placement groups have reserved on one node: prepared, then committed, as the node's process will keep it. */
-import type { NodeId } from "../../core/src/base/mod.ts";
-import type { GroupCommand, GroupEvent, GroupId } from "../../core/src/placement/mod.ts";
-
-export type BundleOrder = Extract<GroupCommand, { readonly attempt: number }>;
-export type BundleReply = Extract<GroupEvent, { readonly attempt: number }>;
+/** What placement groups have reserved on one node, by a count of the simulation's own. */
+import type { BundlesAnswer, BundlesOrder } from "../../core/src/wire/cluster-messages.ts";
 
 /** The resource that only groups use in these runs. */
 export const BUNDLE_RESOURCE = "bundle";
 
 export interface Reserved {
-  readonly groupId: GroupId;
-  readonly attempt: number;
+  readonly groupId: string;
   readonly indexes: readonly number[];
-  readonly units: number;
   isCommitted: boolean;
-  /** Since when nothing was heard of it. */
-  heardMs: number;
 }
 
-/** A reservation that was prepared and hears nothing for so long asks. */
-const ASK_MS = 30_000;
+type Prepare = BundlesOrder & { readonly t: "prepare-bundles" };
 
 export class SimBundles {
-  readonly total: number;
   readonly reserved = new Map<string, Reserved>();
-  private readonly nodeId: NodeId;
+  private readonly wanted = new Map<string, Prepare>();
 
-  /** Refuses what would fit: something took the room that control does not know of. */
-  private readonly refuses: () => boolean;
-
-  constructor(nodeId: NodeId, total: number, refuses: () => boolean) {
-    this.nodeId = nodeId;
-    this.total = total;
-    this.refuses = refuses;
+  prepares(order: Prepare): void {
+    this.wanted.set(nameOf(order), order);
   }
 
-  get free(): number {
-    let used = 0;
-    for (const { units } of this.reserved.values()) used += units;
-    return this.total - used;
+  has(order: Prepare): boolean {
+    return this.wanted.has(nameOf(order));
   }
 
-  obey(order: BundleOrder, nowMs: number): BundleReply | undefined {
-    const { groupId, attempt } = order;
-    const { nodeId } = this;
-    const at = { groupId, attempt, nodeId };
-    const key = `${groupId} ${attempt}`;
-    const known = this.reserved.get(key);
-    switch (order.kind) {
-      case "prepare-bundles": {
-        if (!known) {
-          const units = order.bundles.reduce((sum, bundle) => sum + (bundle.units[BUNDLE_RESOURCE] ?? 0), 0);
-          if (units > this.free || this.refuses())
-            return { kind: "bundles-refused", reason: "there is too little room", ...at };
-          const indexes = order.bundles.map(({ index }) => index);
-          this.reserved.set(key, { groupId, attempt, indexes, units, isCommitted: order.commit, heardMs: nowMs });
-        }
-        return (known?.isCommitted ?? order.commit)
-          ? { kind: "bundles-committed", ...at }
-          : { kind: "bundles-prepared", ...at };
+  answered(answer: BundlesAnswer): void {
+    if (answer.t === "earmark-answered") return;
+    const name = nameOf(answer);
+    const wanted = this.wanted.get(name);
+    switch (answer.t) {
+      case "bundles-prepared":
+      case "bundles-committed": {
+        if (!wanted) return;
+        const isCommitted = answer.t === "bundles-committed";
+        const indexes = wanted.bundles.map(({ index }) => index);
+        this.reserved.set(name, { groupId: answer.groupId, indexes, isCommitted });
+        return;
       }
-      case "commit-bundles":
-        if (!known) return { kind: "bundles-refused", reason: "it is not known here", ...at };
-        known.isCommitted = true;
-        return { kind: "bundles-committed", ...at };
-      case "return-bundles":
-        this.reserved.delete(key);
-        return { kind: "bundles-returned", ...at };
-      default:
-        return undefined;
-    }
-  }
-
-  /** After joining again: all of it. */
-  *report(): Generator<BundleReply> {
-    for (const { groupId, attempt, isCommitted } of this.reserved.values()) {
-      yield { kind: "bundles-reported", groupId, attempt, nodeId: this.nodeId, isCommitted };
-    }
-  }
-
-  *asks(nowMs: number): Generator<BundleReply> {
-    for (const one of this.reserved.values()) {
-      if (one.isCommitted || nowMs - one.heardMs < ASK_MS) continue;
-      one.heardMs = nowMs;
-      yield {
-        kind: "bundles-reported",
-        groupId: one.groupId,
-        attempt: one.attempt,
-        nodeId: this.nodeId,
-        isCommitted: false,
-      };
+      case "bundles-refused":
+      case "bundles-returned":
+        this.wanted.delete(name);
+        this.reserved.delete(name);
     }
   }
 }
+
+const nameOf = ({ groupId, attempt }: { readonly groupId: string; readonly attempt: number }): string =>
+  `${groupId} ${attempt}`;

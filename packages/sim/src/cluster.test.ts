@@ -17,10 +17,13 @@ test("the same seed gives the same run of a cluster, event by event", { timeout:
 test("every invariant holds over many runs, in which everything fails that can", { timeout: 120_000 }, async () => {
   const faults = new Map<string, number>();
   let groups = 0;
+  let followed = 0;
   for (let seed = 1; seed <= 25; seed++) {
     const result = await simulate({ seed, steps, nodes });
     for (const [kind, count] of Object.entries(result.faults)) faults.set(kind, (faults.get(kind) ?? 0) + count);
     groups += result.groups;
+    // One in four has several heads.
+    if (seed % 4 === 0 && result.terms > 1) followed++;
   }
   expect([...faults.keys()].sort()).toEqual([
     "connection to control reset",
@@ -29,6 +32,7 @@ test("every invariant holds over many runs, in which everything fails that can",
     "disk of a store full",
     "disk of control full",
     "disk of control full while a node is cut off, and control crashes",
+    "head cut off from its state",
     "machine lost",
     "node added",
     "node cut off from all",
@@ -37,8 +41,11 @@ test("every invariant holds over many runs, in which everything fails that can",
     "node slow",
     "node stopped",
     "nodes cut off from each other",
+    "servers of control change their leader",
+    "servers of control down",
   ]);
   expect(groups).toBeGreaterThan(100);
+  expect(followed).toBeGreaterThan(2);
 });
 
 test(`and for seeds that are new in each run: ${freshSeed} to ${freshSeed + 9}`, { timeout: 120_000 }, async () => {
@@ -46,9 +53,9 @@ test(`and for seeds that are new in each run: ${freshSeed} to ${freshSeed + 9}`,
 });
 
 test("seeds that once found a bug find none", { timeout: 120_000 }, async () => {
-  const seeds = PLANTED.flatMap(({ foundBy }) => foundBy ?? []);
-  expect(seeds.length).toBeGreaterThan(0);
-  for (const seed of seeds) await simulate({ seed, steps, nodes });
+  const runs = PLANTED.flatMap(({ heads, foundBy = [] }) => foundBy.map((seed) => ({ seed, ...(heads && { heads }) })));
+  expect(runs.length).toBeGreaterThan(0);
+  for (const run of runs) await simulate({ ...run, steps, nodes });
 });
 
 test("a run that breaks an invariant tells who did what, last of all what broke it", async () => {
@@ -65,7 +72,7 @@ test("a run that breaks an invariant tells who did what, last of all what broke 
   const { message, trace } = error as SimulationFailure;
   expect(message).toMatch(/^seed 1, 250 steps, event \d+, [\d.]+ ms: /);
   const lines = trace.split("\n");
-  expect(lines.length).toBeGreaterThan(20);
+  expect(lines.length).toBeGreaterThan(10);
   for (const line of lines) expect(line).toMatch(/^ +\d+\.\d{3} {2}\S+ {2}/);
 });
 

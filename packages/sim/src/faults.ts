@@ -1,6 +1,9 @@
 /** What goes wrong in a cluster, at random, until it is told to stop; then everything is whole again. */
 import { type NodeId, nodeTag } from "../../core/src/base/mod.ts";
+import type { SimHead } from "./head.ts";
+import type { SimHeads } from "./heads.ts";
 import { SimNode } from "./node.ts";
+import type { SimServers } from "./servers.ts";
 import type { World } from "./world.ts";
 
 /** Between two faults, on average. */
@@ -8,6 +11,7 @@ const FAULT_MS = 400;
 /** A short one is a pause for everybody; a long one is a death. */
 const SHORT_MS = 3_000;
 const LONG_MS = 6_000;
+const UNHEARD_MS = 15_000;
 const DRAIN_MS = 20_000;
 
 export class Faults {
@@ -71,6 +75,11 @@ export class Faults {
     const { prng, network, head } = world;
     const node = prng.pick(this.living());
     if (!node || !head) return;
+    if (head.servers && prng.chance(0.3)) {
+      this.ofServers(head, head.servers);
+      return;
+    }
+    const one = this.someHead(head);
     const roll = prng.below(100);
     if (roll < 8) {
       // Some machine goes on in any case.
@@ -86,53 +95,54 @@ export class Faults {
     } else if (roll < 32) {
       const other = prng.pick(this.living());
       if (other && other !== node) this.cut("nodes cut off from each other", node.place.machine, other.place.machine);
-    } else if (roll < 45) this.cut("node cut off from control", node.place.machine, head.place.machine);
+    } else if (roll < 45) this.cut("node cut off from control", node.place.machine, one.place.machine);
     else if (roll < 50) {
       this.count("node cut off from all");
-      for (const { place } of [...this.living(), head]) {
+      for (const { place } of [...this.living(), ...head.all]) {
         if (place.machine !== node.place.machine) network.cut(node.place.machine, place.machine);
       }
       const { machine } = node.place;
       this.mendLater(() => {
-        for (const { place } of [...world.nodes.values(), head]) network.heal(machine, place.machine);
+        for (const { place } of [...world.nodes.values(), ...head.all]) network.heal(machine, place.machine);
       });
     } else if (roll < 53) {
-      if (!head.life.isAlive || head.place.isPaused || this.living().length < 3) return;
+      const { runtime } = head;
+      if (!runtime || this.living().length < 3) return;
       this.count("node drained");
-      head.life.drain(node.nodeId, prng.float() * DRAIN_MS);
+      runtime.drainNode(node.nodeId, prng.float() * DRAIN_MS);
     } else if (roll < 60) {
       this.count("connection to control reset");
       node.cluster?.reset();
     } else if (roll < 68) {
-      if (!head.life.isAlive) return;
+      if (!one.isUp) return;
       this.count("control crashed");
-      head.crash();
-      this.mendLater(() => head.restart(), SHORT_MS);
+      one.crash();
+      this.mendLater(() => one.start(), head.servers ? LONG_MS : SHORT_MS);
     } else if (roll < 74) {
-      if (head.place.isPaused) return;
+      if (one.place.isPaused) return;
       this.count("control stopped");
-      head.pause();
-      this.mendLater(() => head.resume());
+      one.pause();
+      this.mendLater(() => one.resume());
     } else if (roll < 80) {
-      if (head.disk.isFull) return;
+      if (head.isFull) return;
       this.count("disk of control full");
-      head.disk.isFull = true;
+      head.isFull = true;
       this.mendLater(() => {
-        head.disk.isFull = false;
+        head.isFull = false;
       }, SHORT_MS);
     } else if (roll < 83) {
       this.count("disk of control full while a node is cut off, and control crashes");
-      head.disk.isFull = true;
+      head.isFull = true;
       const { machine } = node.place;
-      network.cut(machine, head.place.machine);
+      network.cut(machine, one.place.machine);
       world.clock.schedule(LONG_MS, () => {
         if (this.isOver) return;
-        head.crash();
-        this.mendLater(() => head.restart(), SHORT_MS);
+        one.crash();
+        this.mendLater(() => one.start(), SHORT_MS);
       });
       this.mendAfter(LONG_MS + SHORT_MS, () => {
-        head.disk.isFull = false;
-        network.heal(machine, head.place.machine);
+        head.isFull = false;
+        network.heal(machine, one.place.machine);
       });
     } else if (roll < 86) {
       if (node.store.isDiskFull) return;
@@ -154,12 +164,43 @@ export class Faults {
     }
   }
 
-  private cut(what: string, a: string, b: string): void {
+  /** Rather the one that leads. */
+  private someHead(heads: SimHeads): SimHead {
+    const { prng } = this.world;
+    return (prng.chance(0.7) ? heads.leader : undefined) ?? prng.pick(heads.all) ?? (heads.all[0] as SimHead);
+  }
+
+  /** Of replicated state. */
+  private ofServers(heads: SimHeads, servers: SimServers): void {
+    const { prng } = this.world;
+    const roll = prng.below(10);
+    if (roll < 6) {
+      const { machine } = this.someHead(heads).place;
+      // As long as it takes to find that the one which leads does nothing, and for a new one to give up nodes that it does not hear.
+      this.cut("head cut off from its state", machine, servers.machine, prng.chance(0.3) ? UNHEARD_MS : SHORT_MS);
+    } else if (roll < 8) {
+      if (servers.areDown) return;
+      this.count("servers of control down");
+      servers.areDown = true;
+      this.mendLater(() => {
+        servers.areDown = false;
+      });
+    } else {
+      if (servers.areWeak) return;
+      this.count("servers of control change their leader");
+      servers.areWeak = true;
+      this.mendLater(() => {
+        servers.areWeak = false;
+      });
+    }
+  }
+
+  private cut(what: string, a: string, b: string, forMs?: number): void {
     const { network } = this.world;
     if (network.isCut(a, b)) return;
     this.count(what);
     network.cut(a, b);
-    this.mendLater(() => network.heal(a, b));
+    this.mendLater(() => network.heal(a, b), forMs);
   }
 
   private mendLater(repair: () => void, atMost = this.world.prng.chance(0.3) ? LONG_MS : SHORT_MS): void {

@@ -1,26 +1,37 @@
 /** Who asks for placement groups: makes them, has them for a while, and removes them; and looks whether they are whole. */
 import type { JobId } from "../../core/src/base/mod.ts";
-import type { GroupCommand, GroupId, GroupSpec } from "../../core/src/placement/mod.ts";
+import type { GroupRequest } from "../../core/src/wire/queries.ts";
 import { BUNDLE_RESOURCE } from "./bundles.ts";
+import type { HeadLife } from "./head.ts";
 import type { World } from "./world.ts";
 
 interface Wish {
-  readonly spec: GroupSpec;
+  readonly request: GroupRequest;
+  /** Of heads that it was asked of, those that are to say when it is ready. */
+  readonly awaited: Set<HeadLife>;
   isUnwanted: boolean;
   /** Told that it was removed. */
   isOver: boolean;
 }
 
 /** By then a node that is lost is known to be dead, and what that led to is done. */
-const SOON_MS = 8_000;
+const SOON_MS = 6_500;
+/** A node says of what it has prepared for so long that it hears nothing, and is told to give it back: so it is no longer. */
 const SETTLED_MS = 3_000;
+/** Asked for while nothing fails, so that a part which stays can be told from one that must. */
+const LATE = 6;
+/** Between what the engine says and who is told lies a write. */
+const LOST_LATELY_MS = 1_000;
+const LATE_MS = 3_000;
 const STRATEGIES = ["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] as const;
 
 export class SimGroups {
   private readonly world: World;
-  private readonly wishes = new Map<GroupId, Wish>();
+  private readonly wishes = new Map<string, Wish>();
   /** Groups that were ready, in the whole run. */
   ready = 0;
+  /** It is yet to be seen whether parts of groups stay. */
+  isWatching = false;
 
   constructor(world: World) {
     this.world = world;
@@ -30,37 +41,53 @@ export class SimGroups {
   create(): void {
     const { prng, clock } = this.world;
     const count = prng.between(1, 4);
-    const spec: GroupSpec = {
+    const request: GroupRequest = {
       groupId: prng.hex(16),
-      bundles: Array.from({ length: count }, () => ({
-        units: { [BUNDLE_RESOURCE]: prng.between(1, 3) * 10_000 },
-        selectors: [],
-      })),
+      bundles: Array.from({ length: count }, () => ({ [BUNDLE_RESOURCE]: prng.between(1, 3) * 10_000 })),
       strategy: prng.pick(STRATEGIES) ?? "PACK",
-      priority: prng.below(3),
+      selectors: [],
       jobId: "00000001" as JobId,
       namespace: "",
       lifetime: "detached",
     };
-    this.wishes.set(spec.groupId, { spec, isUnwanted: false, isOver: false });
-    clock.schedule(prng.float() * 8_000, () => this.remove(spec.groupId));
+    const { groupId } = request;
+    this.wishes.set(groupId, { request, awaited: new Set(), isUnwanted: false, isOver: false });
+    clock.schedule(prng.float() * 8_000, () => this.remove(groupId));
   }
 
   /** What was not acknowledged is said again, for control may have been away. */
   private ask(): void {
-    const { head, clock } = this.world;
-    const life = head?.life;
-    if (life?.isAlive && !head?.place.isPaused) {
-      for (const { spec, isUnwanted, isOver } of this.wishes.values()) {
-        if (isOver) continue;
-        if (isUnwanted) life.feed({ kind: "group-removed", groupId: spec.groupId });
-        else life.feed({ kind: "group-created", spec });
-      }
-    }
-    clock.schedule(500, () => this.ask());
+    const { world } = this;
+    const life = world.head?.life;
+    if (life) for (const wish of this.wishes.values()) if (!wish.isOver) this.askOf(life, wish);
+    world.wake();
+    world.clock.schedule(500, () => this.ask());
   }
 
-  private remove(groupId: GroupId): void {
+  private askOf(life: HeadLife, wish: Wish): void {
+    const { host } = life.runtime.groups;
+    const { request, awaited } = wish;
+    const { groupId } = request;
+    // What it says leaves it as all that a head says.
+    const said = (then: () => void) => (): void => life.gate.pass(then);
+    if (wish.isUnwanted) {
+      host.remove(
+        groupId,
+        said(() => {
+          wish.isOver = true;
+        }),
+      );
+      return;
+    }
+    host.create(request);
+    if (awaited.has(life)) return;
+    awaited.add(life);
+    host.whenReady(groupId, (refusal) => {
+      if (!refusal) said(() => this.isReady(life, request))();
+    });
+  }
+
+  private remove(groupId: string): void {
     const wish = this.wishes.get(groupId);
     if (wish) wish.isUnwanted = true;
   }
@@ -70,23 +97,23 @@ export class SimGroups {
   }
 
   /** One that is to be removed and is not. */
-  get left(): GroupId | undefined {
+  get left(): string | undefined {
     for (const [groupId, { isOver }] of this.wishes) if (!isOver) return groupId;
     return undefined;
   }
 
-  told(command: GroupCommand): void {
-    if (command.kind === "group-removed") {
-      const wish = this.wishes.get(command.groupId);
-      if (wish?.isUnwanted) wish.isOver = true;
-      return;
-    }
-    if (command.kind !== "group-ready") return;
+  private isReady(life: HeadLife, { groupId, bundles }: GroupRequest): void {
+    const { clock } = this.world;
     this.ready++;
-    const { groupId, nodes } = command;
-    this.world.note("head", "has a group ready", command);
-    nodes.forEach((nodeId, index) => {
-      const node = this.world.nodes.get(nodeId);
+    this.world.note("groups", `${groupId} is ready`);
+    bundles.forEach((units, index) => {
+      const places = life.runtime.groups.host.placesFor(groupId, index, units);
+      const nodeId = places.kind === "places" ? places.places[0]?.nodeId : undefined;
+      const node = nodeId && this.world.nodes.get(nodeId);
+      // A node may have died since, or be drained, and others have been asked for what it had.
+      const hasChanged = clock.nowMs - life.watch.lostNodesAtMs < LOST_LATELY_MS;
+      if (places.kind === "waits" && !hasChanged)
+        this.world.fail("a group is ready only when all of it is reserved", `${groupId}, bundle ${index} is nowhere`);
       if (!node || node.isOver || node.place.isLost) return;
       const isThere = [...node.bundles.reserved.values()].some(
         (one) => one.groupId === groupId && one.isCommitted && one.indexes.includes(index),
@@ -98,7 +125,7 @@ export class SimGroups {
 
   /** Attempts of groups of which nodes have a part, and not the whole. */
   private halves(): Map<string, string> {
-    const found = new Map<string, { readonly groupId: GroupId; readonly indexes: number[] }>();
+    const found = new Map<string, { readonly groupId: string; readonly indexes: number[] }>();
     for (const node of this.world.nodes.values()) {
       if (node.isOver) continue;
       for (const { groupId, indexes } of node.bundles.reserved.values()) {
@@ -110,7 +137,7 @@ export class SimGroups {
     const halves = new Map<string, string>();
     for (const { groupId, indexes } of found.values()) {
       const wish = this.wishes.get(groupId);
-      const count = wish && !wish.isOver ? wish.spec.bundles.length : 0;
+      const count = wish && !wish.isOver ? wish.request.bundles.length : 0;
       const isWhole = indexes.length === count && new Set(indexes).size === count;
       if (!isWhole)
         halves.set(`${groupId} ${indexes.join(", ")}`, `${groupId} has bundles ${indexes.join(", ")} of ${count}`);
@@ -120,10 +147,13 @@ export class SimGroups {
 
   /** Faults are over: soon no group has a part of what it needs. */
   watchHalves(): void {
-    const { clock } = this.world;
+    this.isWatching = true;
+    const { clock, prng } = this.world;
+    for (let count = 0; count < LATE; count++) clock.schedule(SOON_MS - prng.float() * LATE_MS, () => this.create());
     clock.schedule(SOON_MS, () => {
       const before = this.halves();
       clock.schedule(SETTLED_MS, () => {
+        this.isWatching = false;
         for (const [half, detail] of this.halves()) {
           if (before.has(half)) this.world.fail("a group is reserved whole or not at all", detail);
         }

@@ -1,54 +1,82 @@
-/** A node's side of its connection to control, as `node/cluster-link.ts`: joins, reports, redials. */
-import type { FromControl, ToControl } from "../../core/src/wire/cluster-messages.ts";
-import type { BundleOrder, BundleReply } from "./bundles.ts";
+/** A node's connection to control: production's, over the ways of the simulation. */
+import { ConnectionLostError, type MobulaError } from "../../core/src/base/mod.ts";
+import { ClusterLink } from "../../core/src/node/cluster-link.ts";
+import type { HeadSession, HeadWays, SessionOptions } from "../../core/src/node/head-ways.ts";
+import { NotLeadingError } from "../../core/src/transport/mod.ts";
+import type { HeadIdentity, ToControl } from "../../core/src/wire/cluster-messages.ts";
 import { Connection } from "./connection.ts";
+import type { SimHead } from "./head.ts";
 import type { SimNode } from "./node.ts";
 
-export type ToHead = ToControl | BundleReply;
-export type FromHead = FromControl | BundleOrder;
-
-const REPORT_MS = 1_000;
-const CHANGE_MS = 50;
-const REDIAL_MS_MIN = 50;
-const REDIAL_MS_MAX = 1_000;
+/** As `node/head-ways.ts` has them. */
+const CONNECT_MS = 1_200;
+const OTHER_MS = 2_000;
+const GREET_MS = 10_000;
+const PROBE_MS = 1_000;
 
 export class HeadLink {
   private readonly node: SimNode;
+  private link: ClusterLink | undefined;
   private connection: Connection | undefined;
-  private memberSince: number | undefined;
-  private isReportDue = false;
-  private waitMs = REDIAL_MS_MIN;
+  /** Of heads that have welcomed this node. */
+  private welcomedIn = 0;
+  /** Of the head that is being heard. */
+  private hearing = 0;
 
-  constructor(node: SimNode) {
+  constructor(node: SimNode, addresses: string) {
     this.node = node;
-    this.dial();
-    this.reportEachSecond();
-  }
-
-  get isMember(): boolean {
-    return this.memberSince !== undefined;
-  }
-
-  /** Nothing is read of one that has ended. */
-  isOn(connection: Connection): boolean {
-    return this.connection === connection;
+    const { world } = node;
+    const heard =
+      <A extends readonly unknown[]>(what: (...values: A) => void) =>
+      (...values: A): void => {
+        this.checkEpoch();
+        world.wake();
+        what(...values);
+      };
+    world.wake();
+    ClusterLink.join({
+      address: addresses,
+      ways: { dial: (address, options) => this.dial(address, options), ask: (address) => this.ask(address) },
+      clock: { nowMs: () => world.clock.nowMs, later: (ms, run) => node.laterAwake(ms, run) },
+      random: () => world.prng.float(),
+      node: node.description,
+      isPatient: true,
+      use: (isFirst) => node.use(isFirst),
+      onNodes: heard((nodes) => node.heardOf(nodes)),
+      onWelcomed: heard((welcome, link) => {
+        this.link = link;
+        this.welcomedIn = this.hearing;
+        node.welcomed(welcome);
+      }),
+      onFound: heard((message) => node.found(message)),
+      onDivided: heard((message) => node.broker.divided(message)),
+      onBundles: heard((order) => node.ordered(order)),
+      onDrain: heard((deadlineMs) => node.drains(deadlineMs)),
+      onActors: heard((message) => {
+        if (message.t !== "for-heir") node.fromControl(message);
+      }),
+      onLimits() {
+        // No job has a quota here.
+      },
+      onQuery() {
+        // Nobody asks.
+      },
+      onLost: () => node.controlLost(),
+      onExpelled: ({ code }) => node.expelled(code),
+      onNews: (message) => world.note(node.place.name, message),
+    }).catch(({ code }: MobulaError) => node.expelled(code));
   }
 
   changed(): void {
-    if (this.isReportDue) return;
-    this.isReportDue = true;
-    this.node.later(CHANGE_MS, () => this.report());
+    this.link?.changed();
   }
 
-  /** Nothing happens while control cannot be reached. */
-  say(message: ToHead): void {
-    const { connection, node } = this;
-    const { head } = node.world;
-    if (!connection || !head) return;
-    const life = head.life;
-    connection.sayToHead(() => {
-      if (life.isAlive) life.hear(node, connection, message);
-    });
+  report(): void {
+    this.link?.report();
+  }
+
+  say(message: ToControl): void {
+    this.link?.say(message);
   }
 
   /** The network drops the connection. */
@@ -56,106 +84,148 @@ export class HeadLink {
     this.connection?.break();
   }
 
-  private reportEachSecond(): void {
-    this.node.later(REPORT_MS, () => {
-      this.report();
-      this.reportEachSecond();
-    });
+  private checkEpoch(): void {
+    const { node, hearing, welcomedIn } = this;
+    if (hearing >= welcomedIn) return;
+    const detail = `${node.nodeId} obeys one of epoch ${hearing}, and was welcomed in epoch ${welcomedIn}`;
+    node.world.failSoon("a node obeys no head that another has followed", detail);
   }
 
-  private report(): void {
-    this.isReportDue = false;
-    if (this.memberSince === undefined) return;
-    this.say({ t: "node-report", use: this.node.use });
-    for (const ask of this.node.bundles.asks(this.node.world.clock.nowMs)) this.say(ask);
-  }
+  // ── ways ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  private dial(): void {
+  private dial(address: string, options: SessionOptions): ReturnType<HeadWays["dial"]> {
     const { node } = this;
-    const { world } = node;
-    const { prng, network, head } = world;
-    if (this.connection || node.isOver || !head) return;
-    const reached = head.life.isAlive && !network.isCut(node.place.machine, head.place.machine);
-    if (!reached) {
-      this.redial();
-      return;
-    }
-    this.waitMs = REDIAL_MS_MIN;
-    const life = head.life;
-    const connection: Connection = new Connection(world, node.place, head.place, {
-      onHeadClosed: () => life.closed(node.nodeId, connection),
-      onNodeClosed: () => {
-        if (this.connection !== connection) return;
-        this.connection = undefined;
-        node.controlLost();
-        this.redial();
-      },
+    const { world, place } = node;
+    return new Promise((resolve, reject) => {
+      this.reach(address, options.isOneOfSeveral ? OTHER_MS : GREET_MS, reject, (head) => {
+        if (!head.life || head.life.runtime.isSuspended) {
+          reject(new NotLeadingError(head.life ? undefined : head.leader));
+          return;
+        }
+        const connection = new Connection(world, place, head.place);
+        this.connection = connection;
+        const session = new Session(node, connection);
+        let hasBegun = false;
+        let who: HeadIdentity | undefined;
+        connection.onNodeClosed = () => {
+          if (node.isOver) return;
+          node.whenRunning(() => {
+            world.wake();
+            const isNews = !session.isClosed;
+            session.isClosed = true;
+            const lost = new ConnectionLostError("the session has ended");
+            if (!hasBegun) reject(lost);
+            else if (isNews) options.handlers.onClose(lost);
+          });
+        };
+        session.onDestroyed = (error) => {
+          if (hasBegun) options.handlers.onClose(error);
+        };
+        options.signal.addEventListener("abort", () => session.destroy());
+        const welcome = new Promise<void>((begun) => connection.sayToNode(begun));
+        who = head.accept(node, connection, (message) => {
+          if (node.isOver || session.isClosed || !who) return;
+          const said = message as { readonly t: string };
+          world.note(place.name, `hears ${said.t} of ${head.place.name}`, said);
+          this.hearing = who.epoch;
+          options.handlers.onMessage(said);
+        });
+        const greeted = who;
+        void welcome.then(() => {
+          if (node.isOver || session.isClosed) return;
+          hasBegun = true;
+          resolve({ session, head: greeted, version: Number.POSITIVE_INFINITY });
+        });
+      });
     });
-    this.connection = connection;
-    life.dialled.add(connection);
-    connection.sayToHead(() => {
-      if (life.isAlive) life.connected(node, connection);
+  }
+
+  private ask(address: string): Promise<HeadIdentity> {
+    return new Promise((resolve, reject) => {
+      this.reach(address, PROBE_MS, reject, (head) => {
+        const { life } = head;
+        if (life && !life.runtime.isSuspended)
+          this.node.laterAwake(this.node.world.delayMs(), () => resolve(life.runtime.who));
+        else reject(new NotLeadingError(life ? undefined : head.leader));
+      });
     });
-    const { memberSince } = this;
-    const join: ToHead = {
-      t: "node-join",
-      node: node.description,
-      use: node.use,
-      ...(memberSince !== undefined && { memberSince }),
+  }
+
+  /** A connection to the head's process, which answers. */
+  private reach(
+    address: string,
+    greetMs: number,
+    fail: (error: Error) => void,
+    greeted: (head: SimHead) => void,
+  ): void {
+    const { node } = this;
+    const { world, place } = node;
+    const head = world.head?.at(address);
+    if (!head) return;
+    const delayMs = 2 * world.delayMs();
+    const isCut = world.network.isCut(place.machine, head.place.machine);
+    let isWaiting = true;
+    const lost = (why: string): void => {
+      isWaiting = false;
+      fail(new ConnectionLostError(`${address} ${why}`));
     };
-    this.say(join);
+    node.laterAwake(isCut ? CONNECT_MS : delayMs, () => {
+      if (isCut) lost("cannot be reached");
+      else if (!head.isUp) lost("refuses connections");
+      else {
+        // One that is stopped greets when it goes on.
+        node.laterAwake(greetMs, () => isWaiting && lost("does not greet"));
+        head.whenRunning(() => {
+          if (!isWaiting) return;
+          isWaiting = false;
+          world.wake();
+          greeted(head);
+        });
+      }
+    });
+  }
+}
+
+class Session implements HeadSession {
+  isClosed = false;
+  onDestroyed: (error: Error | undefined) => void = () => {};
+  private readonly node: SimNode;
+  private readonly connection: Connection;
+
+  constructor(node: SimNode, connection: Connection) {
+    this.node = node;
+    this.connection = connection;
+  }
+
+  /** A cut is noticed by what does not arrive. */
+  get isConnected(): boolean {
+    return true;
+  }
+
+  get awaitsAck(): boolean {
+    return this.connection.hasUnderWay;
+  }
+
+  get arrivedBytes(): number {
+    return this.connection.arrived;
+  }
+
+  send(message: object): void {
+    if (this.isClosed) return;
+    const said = message as ToControl;
+    this.connection.sayToHead(said);
     // What a node says twice means the same as once.
-    if (prng.chance(0.1)) this.say(join);
-    for (const report of node.bundles.report()) this.say(report);
+    if (said.t === "node-join" && this.node.world.prng.chance(0.1)) this.connection.sayToHead(said);
   }
 
-  private redial(): void {
-    const { node } = this;
-    node.later(this.waitMs * (0.5 + node.world.prng.float()), () => this.dial());
-    this.waitMs = Math.min(2 * this.waitMs, REDIAL_MS_MAX);
+  close(): void {
+    this.destroy();
   }
 
-  hear(message: FromHead): void {
-    const { node } = this;
-    if (!("t" in message)) {
-      const reply = node.bundles.obey(message, node.world.clock.nowMs);
-      if (reply) this.say(reply);
-      this.changed();
-      return;
-    }
-    switch (message.t) {
-      case "node-welcome":
-        this.memberSince = message.epoch;
-        node.welcomed(message.nodes, message.epoch);
-        return;
-      case "nodes-changed":
-        node.heardOf(message.nodes);
-        return;
-      case "node-refused":
-        node.expelled(message.code);
-        return;
-      case "node-found":
-        node.found(message);
-        return;
-      case "leases-divided":
-        node.broker.divided(message);
-        return;
-      case "node-drain":
-        node.drains(message.deadlineMs);
-        return;
-      case "known-heads":
-      case "answer":
-      case "query":
-      case "prepare-bundles":
-      case "commit-bundles":
-      case "return-bundles":
-      case "earmark":
-      case "clear-earmark":
-      case "for-heir":
-      case "limited-jobs":
-        return;
-      default:
-        node.fromControl(message);
-    }
+  destroy(error?: Error): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    this.connection.break();
+    this.onDestroyed(error);
   }
 }

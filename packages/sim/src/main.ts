@@ -9,7 +9,10 @@ const USAGE = `Usage: npm run sim -- [options]
   --seeds N          so many runs, from a seed drawn at random on; a seed repeats a run exactly (default: 1)
   --seed N           from this one on
   --nodes N          with so many nodes at first, 4 by default; 0: one that is in no cluster
+  --heads N          of so many heads; 1, and 3 that share replicated state in each fourth run, by default
   --steps N          things that programs do in each run
+  --about WORDS      of a run that fails, prints the events in which one of these occurs, parted by commas
+  --lines N          prints so many of them
   --planted [WORD]   shows for each planted bug (whose name contains the word) how many seeds it takes to find it
   --plant NAME       puts that bug in, for this run
   --broadcast N      brings an object of 512 MiB to N nodes that ask for it at once, over links of several kinds
@@ -21,6 +24,9 @@ const { values } = parseArgs({
   options: {
     seed: { type: "string" },
     seeds: { type: "string" },
+    heads: { type: "string" },
+    about: { type: "string" },
+    lines: { type: "string" },
     steps: { type: "string" },
     nodes: { type: "string" },
     planted: { type: "boolean" },
@@ -49,12 +55,23 @@ async function runSeeds(planted: Planted | undefined): Promise<boolean> {
   const first = number("seed", values.seed, Math.floor(Math.random() * 2 ** 31));
   const nodes = number("nodes", values.nodes, planted?.nodes ?? 4);
   const steps = number("steps", values.steps, nodes === 0 ? 500 : 250);
+  const heads = number("heads", values.heads, planted?.heads ?? 0);
   const where = nodes === 0 ? "one node" : `${nodes} nodes`;
   console.log(`seeds ${first} to ${first + seeds - 1}, ${where}, ${steps} steps each`);
+  const shown = {
+    ...(values.about !== undefined && { about: values.about.split(",") }),
+    ...(values.lines !== undefined && { lines: number("lines", values.lines, 0) }),
+  };
   let failures = 0;
   for (let seed = first; seed < first + seeds; seed++) {
     try {
-      const result = await simulate({ seed, steps, ...(nodes > 0 && { nodes }) });
+      const result = await simulate({
+        seed,
+        steps,
+        ...(nodes > 0 && { nodes }),
+        ...(heads > 0 && { heads }),
+        ...shown,
+      });
       if (values.verbose || seeds === 1) console.log(JSON.stringify(result));
     } catch (error) {
       if (!(error instanceof SimulationFailure)) throw error;

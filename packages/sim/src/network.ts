@@ -26,6 +26,7 @@ export class Network {
   /** Pairs of machines that do not reach each other. */
   private readonly cuts = new Set<string>();
   private readonly heldUp = new Set<Channel>();
+  private readonly healedMs = new Map<string, number>();
   private readonly channels = new Map<string, Set<Channel>>();
 
   constructor(world: World) {
@@ -37,12 +38,17 @@ export class Network {
   }
 
   heal(a: string, b: string): void {
-    this.cuts.delete(pair(a, b));
+    if (this.cuts.delete(pair(a, b))) this.healedMs.set(pair(a, b), this.world.clock.nowMs);
     this.look();
   }
 
   isCut(a: string, b: string): boolean {
     return this.cuts.has(pair(a, b));
+  }
+
+  /** Since when they reach each other, if they do. */
+  healedAtMs(a: string, b: string): number {
+    return this.healedMs.get(pair(a, b)) ?? Number.NEGATIVE_INFINITY;
   }
 
   stop(place: Place): void {
@@ -100,6 +106,8 @@ export class Channel {
   private readonly world: World;
   /** Some ways are longer than others, so news comes late that others have had by another way. */
   private readonly slowness: number = 1;
+  /** How many have arrived. */
+  arrived = 0;
   private lastMs = 0;
   private isClosed = false;
   /** Sent, and on its way. */
@@ -114,6 +122,10 @@ export class Channel {
     if (!way || way.from.machine === way.to.machine) return;
     world.network.leaves(way.from.machine, this);
     if (world.prng.chance(SLOW_CHANCE)) this.slowness = SLOWNESS;
+  }
+
+  get hasUnderWay(): boolean {
+    return this.underWay > 0 || this.waiting.length > 0;
   }
 
   send(deliver: () => void): void {
@@ -150,6 +162,7 @@ export class Channel {
         network.holdUp(this);
         return;
       }
+      this.arrived++;
       this.waiting.shift()?.();
     }
   }
@@ -163,6 +176,7 @@ export class Channel {
       network.holdUp(this);
       return;
     }
+    this.arrived++;
     deliver();
   }
 }

@@ -23,10 +23,12 @@ import {
   type Router,
 } from "../../core/src/control/mod.ts";
 import { storeRooms } from "../../core/src/head/store-rooms.ts";
+import { answerOf, BundleAnswers, eventOf, isAboutBundles } from "../../core/src/node/bundles.ts";
 import { type ActorOrder, ClusterActors } from "../../core/src/node/cluster-actors.ts";
 import { Drain } from "../../core/src/node/drain.ts";
-import { LeaseBroker, type LeaseNotice } from "../../core/src/node/lease-broker.ts";
+import { isLeaseNotice, LeaseBroker, type LeaseNotice } from "../../core/src/node/lease-broker.ts";
 import { Neighbours } from "../../core/src/node/neighbours.ts";
+import { bundleUse } from "../../core/src/node/node-queries.ts";
 import { NodeObjects } from "../../core/src/node/objects.ts";
 import { ProcessWatch } from "../../core/src/node/process-watch.ts";
 import { adopt, Copies, cancelUnheld, saysWhoDelivers } from "../../core/src/owner/mod.ts";
@@ -37,10 +39,12 @@ import type {
   ActorWorkerRequest,
   BetweenHomes,
   BetweenNodes,
+  BundlesOrder,
   NodeDescription,
   NodeFound,
   NodeStanding,
   NodeUse,
+  NodeWelcome,
 } from "../../core/src/wire/cluster-messages.ts";
 import type {
   FromNode,
@@ -95,7 +99,7 @@ export class SimNode {
   readonly broker: LeaseBroker;
   readonly router: Router;
   readonly links: NodeLinks;
-  readonly bundles: SimBundles;
+  readonly bundles = new SimBundles();
   readonly store: SimStore;
   readonly bulk: SimBulk;
   private readonly ownObjects: NodeObjects;
@@ -106,6 +110,12 @@ export class SimNode {
   isOver = false;
   private readonly options: SimNodeOptions;
   private readonly total: ResourceUnits;
+  private readonly startedMs: number;
+  private steadySinceMs = Number.NEGATIVE_INFINITY;
+  private readonly bundleAnswers = new BundleAnswers({
+    say: (answer) => this.cluster?.say(answer),
+    report: () => this.cluster?.report(),
+  });
   private readonly leases: LeaseEngine;
   private readonly neighbours: Neighbours;
   private readonly watch = new ProcessWatch({
@@ -152,12 +162,12 @@ export class SimNode {
     this.world = world;
     this.options = options;
     this.nodeId = options.nodeId;
-    this.total = options.total ?? TOTAL;
+    this.startedMs = world.clock.nowMs;
+    this.total = { ...(options.total ?? TOTAL), ...(options.isClustered && { [BUNDLE_RESOURCE]: BUNDLES }) };
     this.place = { name: options.name, machine: options.machine, isPaused: false, isLost: false, slowness: 1 };
     world.trace.name(this.nodeId, options.name);
     world.nodes.set(this.nodeId, this);
     this.links = new NodeLinks(this);
-    this.bundles = new SimBundles(this.nodeId, BUNDLES, () => world.prng.chance(0.1));
     const { clock, prng } = world;
     this.leases = new LeaseEngine({
       total: this.total,
@@ -269,7 +279,7 @@ export class SimNode {
       sleep: (ms, signal) => this.sleep(ms, signal),
       log() {},
     });
-    if (options.isClustered) this.cluster = new HeadLink(this);
+    if (options.isClustered && world.head) this.cluster = new HeadLink(this, world.head.addresses);
     this.tick();
   }
 
@@ -278,10 +288,10 @@ export class SimNode {
     const { world, nodeId, place } = this;
     return new Promise((resolve) => {
       this.later(2 * world.delayMs(), () => {
-        const { life, place: there } = world.head ?? {};
-        const isReached = life?.isAlive && !world.network.isCut(place.machine, there?.machine ?? "");
+        const { life, place: there } = world.head?.leader ?? {};
+        const isReached = life && !world.network.isCut(place.machine, there?.machine ?? "");
         world.wake();
-        const rooms = isReached ? storeRooms(life.members.all(), nodeId, () => world.prng.float()) : [];
+        const rooms = isReached ? storeRooms(life.runtime.members.all(), nodeId, () => world.prng.float()) : [];
         resolve(rooms.map(({ nodeId: id, ...room }) => ({ node: nodeTag(id), ...room })));
       });
     });
@@ -310,6 +320,19 @@ export class SimNode {
     };
   }
 
+  /** The same, for what settles promises. */
+  laterAwake(ms: number, run: () => void): () => void {
+    return this.laterUnless(ms, () => {
+      this.world.wake();
+      run();
+    });
+  }
+
+  /** At once, or when it goes on. */
+  whenRunning(run: () => void): void {
+    this.run(run);
+  }
+
   private run(run: () => void): void {
     if (this.isOver) return;
     if (this.place.isPaused) this.resumed.push(run);
@@ -327,27 +350,51 @@ export class SimNode {
       nodeId: this.nodeId,
       name: this.options.name,
       address: this.options.name,
-      total: { ...this.total, [BUNDLE_RESOURCE]: BUNDLES },
+      total: this.total,
       labels: {},
       objectStoreBytes: (this.options.storePages ?? STORE_PAGES) * PAGE_BYTES,
     };
   }
 
-  get use(): NodeUse {
+  use(isFirst: boolean): NodeUse {
     return {
-      available: { ...this.leases.pool.available(), [BUNDLE_RESOURCE]: this.bundles.free },
+      ...bundleUse(this.leases, isFirst),
+      available: this.leases.pool.available(),
       storeUsedBytes: this.store.usedBytes(),
       storeSpilledBytes: 0,
       events: { keptBytes: 0, droppedBatches: 0 },
     };
   }
 
-  welcomed(nodes: readonly NodeStanding[], epoch: number): void {
-    this.neighbours.welcomed(nodes);
+  welcomed({ nodes, dead, epoch }: NodeWelcome): void {
+    this.neighbours.welcomed(nodes, dead);
     this.watch.nodesChanged();
     this.broker.clustered(this.neighbours.size > 0);
     this.broker.welcomed();
     this.clusterActors?.welcomed(epoch);
+    for (const held of this.leases.bundles.reserved()) this.cluster?.say({ t: "bundles-reported", ...held });
+  }
+
+  /** By the head, of placement groups. */
+  ordered(order: BundlesOrder): void {
+    if (order.t === "prepare-bundles" && !this.bundles.has(order)) {
+      // It refuses what would fit: something took the room that control does not know of.
+      if (this.world.prng.chance(0.1)) {
+        const { groupId, attempt } = order;
+        this.cluster?.say({ t: "bundles-refused", groupId, attempt, reason: "there is too little room" });
+        return;
+      }
+      this.bundles.prepares(order);
+    }
+    this.step(eventOf(order));
+  }
+
+  /** Since when nothing but the head itself has kept it from hearing this node. */
+  reachableSinceMs(machine: string): number {
+    const { clock, network } = this.world;
+    const { isPaused, slowness } = this.place;
+    if (isPaused || slowness > 1 || network.isCut(this.place.machine, machine)) return clock.nowMs;
+    return Math.max(this.startedMs, this.steadySinceMs, network.healedAtMs(this.place.machine, machine));
   }
 
   /** What is said to control from now on is said to nobody. */
@@ -547,6 +594,7 @@ export class SimNode {
 
   resume(): void {
     this.world.note(this.place.name, "goes on");
+    this.steadySinceMs = this.world.clock.nowMs;
     this.world.network.resume(this.place);
     for (const run of this.resumed.splice(0)) this.run(run);
   }
@@ -851,6 +899,13 @@ export class SimNode {
 
   private carryOut(command: SchedulerCommand): void {
     const { world } = this;
+    if (isAboutBundles(command)) {
+      const answer = answerOf(command);
+      this.bundles.answered(answer);
+      world.wake();
+      this.bundleAnswers.add(answer);
+      return;
+    }
     switch (command.kind) {
       case "grant-lease": {
         const worker = world.workers.get(command.workerId);
@@ -926,12 +981,3 @@ export class SimNode {
     }
   }
 }
-
-const LEASE_NOTICES: ReadonlySet<string> = new Set<LeaseNotice["t"]>([
-  "lease-granted",
-  "lease-revoked",
-  "lease-lost",
-  "lease-reclaimed",
-  "lease-refused",
-]);
-const isLeaseNotice = (message: FromNode): message is LeaseNotice => LEASE_NOTICES.has(message.t);

@@ -11,6 +11,7 @@ const KINDS = [
   "a reordered actor call",
   "a half-placed gang",
   "a lost ack",
+  "no fence of writes",
 ];
 
 test.each(KINDS)("%s is found", { timeout: 120_000 }, (kind) => {

@@ -11,6 +11,8 @@ export interface Planted {
   readonly broken: string;
   /** Runs of one node by itself find it, or of several. */
   readonly nodes: number;
+  /** Of so many heads; left out: as it comes. */
+  readonly heads?: number;
   /**
    * Seeds that found it in the sources as they once were, by the simulation as it was then: a change of that may draw other
    * runs from them.
@@ -19,6 +21,7 @@ export interface Planted {
 }
 
 const CLUSTER = 4;
+const HEADS = 3;
 
 export const PLANTED: readonly Planted[] = [
   {
@@ -128,6 +131,63 @@ export const PLANTED: readonly Planted[] = [
     code: "const nodes = new Set([storedNameTag(name), ...(record?.holders.keys() ?? [])]);",
     broken: "const nodes = new Set([storedNameTag(name)]);",
     nodes: CLUSTER,
+  },
+  {
+    name: "no fence of writes: a head takes a place in the log that another has taken for its own",
+    file: "control/log-append.ts",
+    code: 'Buffer.compare(next.data, data) === 0 ? "appended" : "overtaken"',
+    broken: 'Buffer.compare(next.data, data) > -2 ? "appended" : "overtaken"',
+    nodes: CLUSTER,
+    heads: HEADS,
+  },
+  {
+    name: "a lease that is believed for longer than standbys wait",
+    file: "control/leadership.ts",
+    code: "leaderMs: 2_000,",
+    broken: "leaderMs: 4_000,",
+    nodes: CLUSTER,
+    heads: HEADS,
+  },
+  {
+    name: "a lease that begins when the servers have answered",
+    file: "control/state-log.ts",
+    code: "      this.onWritten(sentMs);",
+    broken: "      this.onWritten(clock.nowMs());",
+    nodes: CLUSTER,
+    heads: HEADS,
+  },
+  {
+    name: "an answer before the write: what replicated state takes counts as written at once",
+    file: "control/state-log.ts",
+    code: "    this.queue.push({ changes, bytes, done });",
+    broken: `    done({ kind: "committed", revision: this.view.revision + 1 });
+    this.queue.push({ changes, bytes, done() {} });`,
+    nodes: CLUSTER,
+    heads: HEADS,
+  },
+  {
+    name: "no answer taken for a yes: what may have been written counts as written",
+    file: "control/log-append.ts",
+    code: '    if (!mayGoOn()) return { kind: "unknown",',
+    broken: '    if (trouble) return { kind: "appended" };\n    if (!mayGoOn()) return { kind: "unknown",',
+    nodes: CLUSTER,
+    heads: HEADS,
+  },
+  {
+    name: "a head that may lead no more goes on speaking",
+    file: "head/gate.ts",
+    code: "    if (this.isOpen) act();",
+    broken: "    if (!this.hasEnded) act();",
+    nodes: CLUSTER,
+    heads: HEADS,
+  },
+  {
+    name: "a lost fence: a node obeys a head that another has followed",
+    file: "node/head-probe.ts",
+    code: "head.state === known?.state && head.epoch < known.epoch;",
+    broken: "head.state === known?.state && head.epoch < 0;",
+    nodes: CLUSTER,
+    heads: HEADS,
   },
 
   // ── found ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -293,5 +353,30 @@ export const PLANTED: readonly Planted[] = [
     broken: "",
     nodes: CLUSTER,
     foundBy: [17],
+  },
+  {
+    name: "what a node said as it was welcomed for the first time was said to nobody: control that waits for it waited for ever",
+    file: "node/cluster-link.ts",
+    code: "    this.session?.send(message);",
+    broken: '    if (!this.joined || message.t === "node-join") this.session?.send(message);',
+    nodes: CLUSTER,
+    foundBy: [16, 50],
+  },
+  {
+    name: "a head that is cut off from its state kept its nodes: the one that led instead gave all of them up",
+    file: "head/runtime.ts",
+    code: "      this.tellSuspended();",
+    broken: "",
+    nodes: CLUSTER,
+    heads: HEADS,
+    foundBy: [1_006, 1_084, 1_136],
+  },
+  {
+    name: "a head that found its replicated state full as it began to lead ended for good",
+    file: "head/candidate.ts",
+    code: 'error.kind === "internal" || error.kind === "invalid"',
+    broken: 'error.kind !== "unavailable"',
+    nodes: CLUSTER,
+    foundBy: [204],
   },
 ];

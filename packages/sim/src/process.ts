@@ -1,5 +1,12 @@
 /** A process with an owner engine: a driver, or a worker. Its connection to the node, its turns, and its death. */
-import { type JobId, nodeTag, type ProcessId, type StoredName, type WorkerId } from "../../core/src/base/mod.ts";
+import {
+  type JobId,
+  nodeTag,
+  objectKey,
+  type ProcessId,
+  type StoredName,
+  type WorkerId,
+} from "../../core/src/base/mod.ts";
 import {
   DEPUTY_SEQS_FROM,
   type Handover,
@@ -89,8 +96,21 @@ export class SimProcess {
       handover.jobId = () => this.leasedFor ?? this.jobId;
       handover.openLog = () => new SubmissionLog(this.logWords, () => {});
     }
+    this.watchLending();
     this.program = new Program(this);
     world.processes.set(this.id, this);
+  }
+
+  /** What could not be made again may be lost when it is let go of here and others hold it. */
+  private watchLending(): void {
+    const { listener } = this.engine.objects;
+    if (!listener) return;
+    const isRemakeable = listener.isRemakeable.bind(listener);
+    listener.isRemakeable = (task) => {
+      const is = isRemakeable(task);
+      if (!is) for (const { seq } of task.returns) this.world.madeOnce.add(objectKey(this.named, seq));
+      return is;
+    };
   }
 
   private effects(): OwnerEffects {

@@ -265,7 +265,8 @@ export class Program {
       const about = /^object (\S+)/.exec(one.message)?.[1] as ObjectKey | undefined;
       // What lived on a machine that is lost may be lost.
       if (about !== undefined && isObjectKey(about) && world.lostTags.has(nodeTagOf(objectKeyOwner(about)))) return;
-      if (one.code === "OBJECT_LOST" && !this.mayBeLost(one.message))
+      const isMadeOnce = about !== undefined && world.madeOnce.has(about);
+      if (one.code === "OBJECT_LOST" && !isMadeOnce && !this.mayBeLost(one.message))
         world.fail("no object is lost that can be made again", `${this.process.id} ${seq}: ${one.message}`);
       if (one.code === "OWNER_DIED" && one.message.startsWith("object ")) {
         if (one.message.includes("the node of its owner has died"))

@@ -6,7 +6,7 @@ import { setImmediate as othersTurn } from "node:timers/promises";
 import { type NodeId, nodeTag, nodeTagOf, type ObjectKey } from "../../core/src/base/mod.ts";
 import { Faults } from "./faults.ts";
 import { SimGroups } from "./groups.ts";
-import { SimHead } from "./head.ts";
+import { SimHeads } from "./heads.ts";
 import { SimNode } from "./node.ts";
 import { SimProcess } from "./process.ts";
 import type { SimWorker } from "./worker.ts";
@@ -18,6 +18,12 @@ export interface SimulationOptions {
   readonly steps: number;
   /** Left out: one, by itself. */
   readonly nodes?: number;
+  /** Of a cluster: several share replicated state. Left out: drawn from the seed. */
+  readonly heads?: number;
+  /** What a failure shows: events in which one of these words occurs; left out, ids that have to do with it. */
+  readonly about?: readonly string[];
+  /** So many of them. */
+  readonly lines?: number;
   /** Virtual time within which every call must have ended, and then everything be gone. */
   readonly endingMs?: number;
 }
@@ -39,12 +45,19 @@ export interface SimulationResult {
   /** Of a cluster. */
   readonly nodes: number;
   readonly groups: number;
+  /** How often a head began to lead. */
+  readonly terms: number;
   readonly faults: Readonly<Record<string, number>>;
   /** Of all that happened, in order. */
   readonly trace: string;
 }
 
 const ENDING_MS = 180_000;
+/** By then actors have ended of whose last handles control knows that they are gone. */
+const LAST_HANDLES_MS = 30_000;
+/** One run in so many has replicated control, of so many heads. */
+const REPLICATED_EACH = 4;
+const HEADS = 3;
 const ALONE: Chances = { crash: 0.03, driverCrash: 0.002, handover: 0.2, taken: 0.3, delayMsMax: 40 };
 const CLUSTERED: Chances = { ...ALONE, crash: 0.04, driverCrash: 0.01, isBusy: true };
 const TRACE_LINES = 60;
@@ -66,10 +79,13 @@ export async function simulate({
   seed,
   steps,
   nodes,
+  heads = seed % REPLICATED_EACH === 0 ? HEADS : 1,
   endingMs = ENDING_MS,
+  about,
+  lines = TRACE_LINES,
 }: SimulationOptions): Promise<SimulationResult> {
   const world = new World(seed, nodes === undefined ? ALONE : CLUSTERED);
-  const run = new Run(world, { steps, nodes, endingMs });
+  const run = new Run(world, { steps, nodes, heads, endingMs });
   const onUnhandled = (error: unknown): void => {
     world.failure ??= error instanceof Error ? error : new Error(String(error));
   };
@@ -82,9 +98,8 @@ export async function simulate({
     const what = isViolation
       ? error.message
       : `an engine failed: ${error instanceof Error ? error.stack : String(error)}`;
-    const about = isViolation ? error.about : [];
-    const trace =
-      world.trace.tail(about, TRACE_LINES, run.startedMs) || world.trace.tail([], TRACE_LINES, run.startedMs);
+    const words = about ?? (isViolation ? error.about : []);
+    const trace = world.trace.tail(words, lines, run.startedMs) || world.trace.tail([], TRACE_LINES, run.startedMs);
     const invariant = isViolation ? error.invariant : "an engine failed";
     throw new SimulationFailure(`${where}: ${what}`, invariant, trace, error);
   } finally {
@@ -108,8 +123,14 @@ class Run {
     {
       steps,
       nodes,
+      heads,
       endingMs,
-    }: { readonly steps: number; readonly nodes: number | undefined; readonly endingMs: number },
+    }: {
+      readonly steps: number;
+      readonly nodes: number | undefined;
+      readonly heads: number;
+      readonly endingMs: number;
+    },
   ) {
     this.world = world;
     this.endingMs = endingMs;
@@ -128,7 +149,7 @@ class Run {
       this.addDriver(node);
       return;
     }
-    world.head = new SimHead(world);
+    world.head = new SimHeads(world, heads);
     world.groups = new SimGroups(world);
     for (let count = 0; count < nodes; count++) {
       const node = this.faults.startNode();
@@ -164,11 +185,11 @@ class Run {
       else for (const worker of world.workers.values()) if (worker.process === process) worker.collect();
     });
     world.groups?.removeAll();
-    await this.runUntil(() => this.isClean(), this.endingMs);
-    if (this.isClustered && this.livingActors() > 0) {
-      for (const driver of this.drivers) if (driver.isAlive) driver.die();
-      await this.runUntil(() => this.isClean(), this.endingMs);
+    if (this.isClustered) {
+      await this.runUntil(() => this.isClean(), Math.min(LAST_HANDLES_MS, this.endingMs));
+      if (this.livingActors() > 0) for (const driver of this.drivers) if (driver.isAlive) driver.die();
     }
+    await this.runUntil(() => this.isClean(), this.endingMs);
     this.checkClean();
     const nodes = [...world.nodes.values()];
     const sum = (of: (node: SimNode) => number): number => nodes.reduce((total, node) => total + of(node), 0);
@@ -182,9 +203,11 @@ class Run {
       inherited: sum((node) => node.inherited),
       storedObjects: world.stored.count,
       copies: sum(({ bulk }) => bulk.done),
-      deadActors: (world.head?.life.actors.stats().actors.dead ?? 0) + sum((node) => node.control.stats().actors.dead),
+      deadActors:
+        (world.head?.runtime?.actors.stats().actors.dead ?? 0) + sum((node) => node.control.stats().actors.dead),
       nodes: nodes.length,
       groups: world.groups?.ready ?? 0,
+      terms: world.head?.terms ?? 0,
       faults: this.faults.counts,
       trace: world.trace.digest(),
     };
@@ -193,8 +216,9 @@ class Run {
   private drive(driver: SimProcess): void {
     const { world } = this;
     const { prng } = world;
-    // In a cluster there has to be time for machines to fail, and for others to notice.
-    world.clock.schedule(prng.float() * (this.isClustered ? 200 : 10), () => {
+    // In a cluster there has to be time for machines to fail, and for others to notice: most for standbys.
+    const pauseMs = !this.isClustered ? 10 : world.head?.servers ? 600 : 200;
+    world.clock.schedule(prng.float() * pauseMs, () => {
       if (this.stepsLeft <= 0 || !driver.isAlive) return;
       const acts = this.isClustered ? prng.between(1, 5) : 1;
       this.stepsLeft -= acts;
@@ -268,7 +292,8 @@ class Run {
   private isSettled(): boolean {
     return (
       this.living().every(({ program, awaited }) => program.unended.size === 0 && awaited.size === 0) &&
-      this.disagreement() === undefined
+      this.disagreement() === undefined &&
+      !this.world.groups?.isWatching
     );
   }
 
@@ -287,14 +312,15 @@ class Run {
   private disagreement(): string | undefined {
     const { head } = this.world;
     if (!head) return undefined;
-    for (const { description, state } of head.life.members.all()) {
+    const { runtime } = head;
+    if (!runtime) return "no head leads";
+    for (const { description, state } of runtime.members.all()) {
       const node = this.world.nodes.get(description.nodeId);
       if (state !== "dead" && (!node || node.isOver))
         return `${description.nodeId} is over, and control believes it lives`;
     }
     for (const node of this.nodes()) {
-      if (head.life.members.get(node.nodeId)?.state !== "alive")
-        return `${node.nodeId} lives, and control does not know`;
+      if (runtime.members.get(node.nodeId)?.state !== "alive") return `${node.nodeId} lives, and control does not know`;
       const unknown = this.nodes().find((other) => other !== node && !node.knows(other.nodeId));
       if (unknown) return `${node.nodeId} does not know ${unknown.nodeId}`;
     }
@@ -306,7 +332,7 @@ class Run {
    * back by nobody: such actors end with their jobs.
    */
   private livingActors(): number {
-    const { pending, alive, restarting } = (this.world.head?.life.actors.stats() ?? NO_ACTORS).actors;
+    const { pending, alive, restarting } = (this.world.head?.runtime?.actors.stats() ?? NO_ACTORS).actors;
     return pending + alive + restarting;
   }
 
@@ -355,10 +381,10 @@ class Run {
 
   /** What control takes for used though nothing uses it. */
   private heldOff(): string | undefined {
-    const { head } = this.world;
-    if (!head) return undefined;
+    const { runtime } = this.world.head ?? {};
+    if (!runtime) return undefined;
     for (const node of this.nodes()) {
-      const { state } = head.life.divisions.view.node(node.nodeId) ?? {};
+      const { state } = runtime.divisions.view.node(node.nodeId) ?? {};
       for (const [name, total] of Object.entries(node.description.total)) {
         const free = state?.free.units[name] ?? 0;
         if (free !== total) return `${free} of ${total} ${name} of ${node.nodeId} are free for control`;
@@ -369,8 +395,11 @@ class Run {
 
   private checkClean(): void {
     const { world } = this;
-    if (this.livingActors() > 0)
-      world.fail("every actor ends with its last handle", `${this.livingActors()} live, for control`);
+    if (this.livingActors() > 0) {
+      const living = world.head?.runtime?.actors.list(null).filter(({ state }) => state !== "dead") ?? [];
+      const which = living.map(({ actorId, state }) => `${actorId} (${state})`).join(", ");
+      world.fail("every actor ends with its last handle", `for control these live: ${which}`);
+    }
     for (const node of this.nodes()) {
       const { objects, actors } = node.control.stats();
       const strays = this.strays(node);

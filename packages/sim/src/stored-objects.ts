@@ -92,11 +92,15 @@ export class StoredObjects {
     );
   }
 
-  /** Objects that are left whose owner lives on this node; those of dead owners are the node's to sweep, by owner. */
+  /**
+   * Objects that are left whose owner lives on this node; those of dead owners are the node's to sweep, by owner. Of one whose machine
+   * was lost together with the word that it was made, nobody knows, and there is nothing left.
+   */
   leaked({ nodeId }: { readonly nodeId: NodeId }): readonly StoredName[] {
-    return [...this.objects].flatMap(([name, { owner, isFreed }]) =>
-      !isFreed && !this.ambiguous.has(name) && owner.isAlive && owner.node.nodeId === nodeId ? [name] : [],
-    );
+    return [...this.objects].flatMap(([name, { owner, isFreed }]) => {
+      if (isFreed || this.ambiguous.has(name) || !owner.isAlive || owner.node.nodeId !== nodeId) return [];
+      return this.world.lostTags.has(storedNameTag(name)) && !this.holderOf(name) ? [] : [name];
+    });
   }
 
   /** It has nothing of objects whose owners have let go of them, or have gone with their node; and no other memory is taken. */

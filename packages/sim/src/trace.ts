@@ -44,9 +44,10 @@ export class Trace {
       const entry = this.entries[at];
       if (!entry) continue;
       const text = `${entry.who}  ${entry.what} ${write(entry.about)}`;
-      if (words.length > 0 && !words.some((word) => text.includes(word))) continue;
+      const readable = this.readable(text);
+      if (words.length > 0 && !words.some((word) => text.includes(word) || readable.includes(word))) continue;
       const ms = (entry.atMs - startedMs).toFixed(3).padStart(12);
-      found.push(`${ms}  ${this.readable(text).slice(0, TEXT_MAX)}`);
+      found.push(`${ms}  ${readable.slice(0, TEXT_MAX)}`);
     }
     return found.reverse().join("\n");
   }

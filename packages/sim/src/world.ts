@@ -13,7 +13,7 @@ import {
 } from "../../core/src/base/mod.ts";
 import { VirtualClock } from "./clock.ts";
 import type { SimGroups } from "./groups.ts";
-import type { SimHead } from "./head.ts";
+import type { SimHeads } from "./heads.ts";
 import { Network } from "./network.ts";
 import type { SimNode } from "./node.ts";
 import type { SimProcess } from "./process.ts";
@@ -53,6 +53,11 @@ export type Invariant =
   | "a group is reserved whole or not at all"
   | "a removed group goes"
   | "what was acknowledged is there after a restart"
+  | "what was acknowledged is there for the next leader"
+  | "one head leads at a time"
+  | "a standby leads within 5 s"
+  | "a node obeys no head that another has followed"
+  | "a node that reaches the head that leads is not declared dead"
   | "control and nodes agree in the end";
 
 export class InvariantViolation extends Error {
@@ -94,6 +99,8 @@ export class World {
   readonly crashed = new Set<ProcessId>();
   /** Escaped refs of whose tasks the node has got copies. */
   readonly copied = new Set<ObjectKey>();
+  /** Objects that their owners could not make again by the time that they let go of them. */
+  readonly madeOnce = new Set<ObjectKey>();
   /**
    * When each object and actor was made. A value only mentions what is older than itself: counting references does not
    * end cycles, and these runs are to end with nothing left. A named actor is born when the node has heard of it: until
@@ -117,7 +124,7 @@ export class World {
   private readonly held = new Set<ObjectKey>();
   private readonly mentioned = new Map<ObjectKey, readonly ObjectKey[]>();
   /** Of a cluster; set once, by the simulation. */
-  head: SimHead | undefined;
+  head: SimHeads | undefined;
   groups: SimGroups | undefined;
   private nextPid = 1_000;
   /** Promises were settled: what waits for them is to go on before time does. */

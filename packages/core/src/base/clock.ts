@@ -29,3 +29,39 @@ export function later(ms: number, run: () => void): () => void {
   const timer = setTimeout(run, ms);
   return () => clearTimeout(timer);
 }
+
+/** The time of what runs in virtual time too. */
+export interface Clock {
+  /** Milliseconds; never going back. */
+  nowMs(): number;
+  later(ms: number, run: () => void): () => void;
+}
+
+export const machineClock: Clock = { nowMs: monotonicMs, later };
+
+/** Calls it again and again, so long apart; what it returns ends that. */
+export function every(ms: number, run: () => void, clock: Clock = machineClock): () => void {
+  let takeBack = (): void => {};
+  const next = (): void => {
+    takeBack = clock.later(ms, () => {
+      next();
+      run();
+    });
+  };
+  next();
+  return () => takeBack();
+}
+
+/** Resolves after so long, or when the signal comes. */
+export function pause(ms: number, signal: AbortSignal | undefined, clock: Clock = machineClock): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      takeBack();
+      signal?.removeEventListener("abort", end);
+      resolve();
+    };
+    const takeBack = clock.later(ms, end);
+    signal?.addEventListener("abort", end);
+    if (signal?.aborted) end();
+  });
+}

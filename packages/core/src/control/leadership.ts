@@ -12,7 +12,7 @@
  * 3. From there on whatever the old leader writes is refused, or passed over by all readers. What it orders of nodes is
  *    refused by them: every order carries its epoch.
  */
-import { MobulaError, monotonicMs } from "../base/mod.ts";
+import { type Clock, every, MobulaError, machineClock, pause } from "../base/mod.ts";
 import type { StateStore } from "./kv.ts";
 import { catchUp } from "./log-append.ts";
 import { LogView } from "./log-view.ts";
@@ -35,6 +35,7 @@ export interface CampaignOptions {
   readonly leader: string;
   readonly times?: LeaseTimes;
   readonly giveUpMs?: number;
+  readonly clock?: Clock;
   /** Ends the campaign; who leads already resigns instead. */
   readonly signal?: AbortSignal;
   /** Somebody else leads now. */
@@ -68,9 +69,9 @@ export interface Leadership {
  * waiting does not help.
  */
 export async function campaign(log: ReplicatedLog, options: CampaignOptions): Promise<Leadership> {
-  const { signal, times = LEASE_TIMES } = options;
+  const { signal, times = LEASE_TIMES, clock = machineClock } = options;
   const view = new LogView();
-  let heardMs = monotonicMs();
+  let heardMs = clock.nowMs();
   let knownEpoch = 0;
   for (;;) {
     signal?.throwIfAborted();
@@ -78,23 +79,23 @@ export async function campaign(log: ReplicatedLog, options: CampaignOptions): Pr
     try {
       // Also when it fails half way: what was read by then is news.
       await catchUp(log, view).finally(() => {
-        if (view.lastSeq > before) heardMs = monotonicMs();
+        if (view.lastSeq > before) heardMs = clock.nowMs();
       });
       if (view.epoch > knownEpoch) {
         knownEpoch = view.epoch;
         options.onLeader?.({ epoch: view.epoch, leader: view.leader });
       }
-      const isVacant = view.lastSeq === 0 || view.hasResigned || monotonicMs() - heardMs >= times.standbyMs;
+      const isVacant = view.lastSeq === 0 || view.hasResigned || clock.nowMs() - heardMs >= times.standbyMs;
       if (isVacant) {
         signal?.throwIfAborted();
         const won = await begin(log, view, options);
         if (won instanceof LogState) {
           if (signal?.aborted) await won.resign();
           signal?.throwIfAborted();
-          return lead(won, times);
+          return lead(won, times, clock);
         }
         if (won.kind === "failed" || won.kind === "unknown") throw won.error;
-        heardMs = monotonicMs();
+        heardMs = clock.nowMs();
         continue;
       }
     } catch (error) {
@@ -102,37 +103,34 @@ export async function campaign(log: ReplicatedLog, options: CampaignOptions): Pr
       if (!(error instanceof MobulaError) || error.kind === "internal" || error.kind === "invalid") throw error;
       options.onTrouble?.(error);
     }
-    await pause(times.pollMs, signal);
+    await pause(times.pollMs, signal, clock);
   }
 }
 
-function lead(state: LogState, times: LeaseTimes): Leadership {
+function lead(state: LogState, times: LeaseTimes, clock: Clock): Leadership {
   let untilMs = state.begunMs + times.leaderMs;
   let status: LeaderStatus = { kind: "leading" };
   let listener: (status: LeaderStatus) => void = () => {};
   let isResigning = false;
-  const isInTime = () => !isResigning && monotonicMs() < untilMs;
+  const isInTime = () => !isResigning && clock.nowMs() < untilMs;
   const become = (next: LeaderStatus): void => {
     if (status.kind === next.kind || status.kind === "lost") return;
     status = next;
     listener(next);
   };
 
-  let expiry: NodeJS.Timeout;
+  let endExpiry = (): void => {};
   const awaitExpiry = (): void => {
-    clearTimeout(expiry);
-    expiry = setTimeout(
-      () => {
-        if (isInTime()) awaitExpiry();
-        else become({ kind: "suspended" });
-      },
-      Math.max(1, untilMs - monotonicMs()),
-    );
+    endExpiry();
+    endExpiry = clock.later(Math.max(1, untilMs - clock.nowMs()), () => {
+      if (isInTime()) awaitExpiry();
+      else become({ kind: "suspended" });
+    });
   };
-  const beats = setInterval(() => state.beat(), times.beatMs);
+  const endBeats = every(times.beatMs, () => state.beat(), clock);
   const stop = (): void => {
-    clearInterval(beats);
-    clearTimeout(expiry);
+    endBeats();
+    endExpiry();
   };
   state.onWritten = (sentMs) => {
     untilMs = Math.max(untilMs, sentMs + times.leaderMs);
@@ -161,17 +159,4 @@ function lead(state: LogState, times: LeaseTimes): Leadership {
       become({ kind: "lost", error: new MobulaError("STATE_FENCED", "unavailable", "this leader has resigned") });
     },
   };
-}
-
-/** Ends early when the signal comes. */
-function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    const end = (): void => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", end);
-      resolve();
-    };
-    const timer = setTimeout(end, ms);
-    signal?.addEventListener("abort", end);
-  });
 }

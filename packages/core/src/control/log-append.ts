@@ -1,5 +1,5 @@
 /** Reading a replicated log to its end, and appending to it until it is known what became of the record. */
-import { MobulaError } from "../base/mod.ts";
+import { type Clock, MobulaError, pause } from "../base/mod.ts";
 import type { LogView } from "./log-view.ts";
 import type { ReplicatedLog } from "./replicated-log.ts";
 
@@ -39,6 +39,7 @@ export async function appendSurely(
   data: Uint8Array,
   after: number,
   mayGoOn: () => boolean,
+  clock: Clock,
 ): Promise<SureOutcome> {
   let trouble: MobulaError | undefined;
   for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
@@ -67,7 +68,7 @@ export async function appendSurely(
         break;
     }
     if (!mayGoOn()) return { kind: "unknown", error: trouble ?? unanswered(log, "it did not answer") };
-    await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    await pause(pauseMs, undefined, clock);
   }
 }
 

@@ -7,7 +7,7 @@
  * what is committed and what goes before in the same record; that is exact, since a record only counts if nobody else
  * has written in between.
  */
-import { MobulaError, monotonicMs, randomBytes } from "../base/mod.ts";
+import { type Clock, MobulaError, machineClock, randomBytes } from "../base/mod.ts";
 import type { CommitOutcome, StateChange, StateEntry, StateStore } from "./kv.ts";
 import { conflictOf, createWatchers, inPieces } from "./kv-rules.ts";
 import { appendSurely, catchUp, type SureOutcome } from "./log-append.ts";
@@ -21,6 +21,7 @@ export interface LogStateOptions {
   readonly leader?: string;
   /** A record that gets no answer for so long ends the store. Default 30 s: servers need some to agree on a leader. */
   readonly giveUpMs?: number;
+  readonly clock?: Clock;
 }
 
 /** A commit is held in memory several times over while it is written. */
@@ -74,6 +75,7 @@ export class LogState implements StateStore {
   private readonly log: ReplicatedLog;
   private readonly view: LogView;
   private readonly giveUpMs: number;
+  private readonly clock: Clock;
   private readonly leader: string;
   private readonly writer = randomBytes(8).toString("hex");
   private readonly watchers = createWatchers();
@@ -94,12 +96,13 @@ export class LogState implements StateStore {
     this.log = log;
     this.view = view;
     this.giveUpMs = options.giveUpMs ?? 30_000;
+    this.clock = options.clock ?? machineClock;
     this.leader = (options.leader ?? "").slice(0, LEADER_LENGTH_MAX);
   }
 
   async begin(): Promise<SureOutcome> {
     this.epoch = this.view.epoch + 1;
-    this.begunMs = monotonicMs();
+    this.begunMs = this.clock.nowMs();
     return this.write({ kind: "begin" }, this.view.revision);
   }
 
@@ -223,11 +226,11 @@ export class LogState implements StateStore {
   }
 
   private async writeRecord(body: Uint8Array, revision: number, giveUpMs: number): Promise<SureOutcome> {
-    const { view, log, epoch, writer, leader } = this;
+    const { view, log, epoch, writer, leader, clock } = this;
     const after = view.lastSeq;
     const data = encodeRecord({ epoch, after, base: view.needed, revision, writer, leader }, body);
-    const sentMs = monotonicMs();
-    const outcome = await appendSurely(log, data, after, () => monotonicMs() - sentMs < giveUpMs);
+    const sentMs = clock.nowMs();
+    const outcome = await appendSurely(log, data, after, () => clock.nowMs() - sentMs < giveUpMs, clock);
     if (outcome.kind === "appended") {
       view.apply({ seq: after + 1, data });
       this.onWritten(sentMs);

@@ -63,8 +63,8 @@ export class Door {
       check: (hello) => {
         checkHello(hello);
         const { isSuspended } = door.leading();
-        // Another may lead soon, and answer. A node waits, since its session ends when it is refused.
-        if (isSuspended && hello.role !== "node") throw new NotLeadingError(undefined);
+        // Another may lead soon, and answer. A node that has a session keeps it: this one may lead again.
+        if (isSuspended && !isResumed(hello)) throw new NotLeadingError(undefined);
       },
       // A session that is cut lives until its node is given up.
       accept: (peer, { who }) => ({ handlers: door.leading().node(peer, (who as { readonly nodeId: NodeId }).nodeId) }),
@@ -109,6 +109,9 @@ export class Door {
     return this.host;
   }
 }
+
+const isResumed = ({ session }: TcpHello): boolean =>
+  (session as { readonly isNew?: unknown } | null | undefined)?.isNew === false;
 
 function checkHello({ role, who, session }: TcpHello): void {
   const { nodeId, address } = (who ?? {}) as { readonly nodeId?: unknown; readonly address?: unknown };

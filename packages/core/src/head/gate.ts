@@ -3,7 +3,7 @@
  * lead again; when it has lost it is dropped.
  */
 export class Gate {
-  private readonly isLeading: () => boolean;
+  readonly isLeading: () => boolean;
   private held: (() => void)[] = [];
   private hasEnded = false;
 

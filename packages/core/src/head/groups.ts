@@ -19,6 +19,7 @@ export interface HeadGroupsOptions {
   readonly quotas: GroupQuotas;
   readonly preemption: GroupPreemption;
   nowMs(): number;
+  later(ms: number, run: () => void): void;
   send(to: NodeId, message: FromControl): void;
   changed(): void;
   news(message: string): void;
@@ -30,9 +31,9 @@ export class HeadGroups {
 
   constructor(options: HeadGroupsOptions) {
     this.options = options;
-    const { state, view, quotas, preemption, nowMs, send, changed, news } = options;
+    const { state, view, quotas, preemption, nowMs, later, send, changed, news } = options;
     // What one does not hear that was a member before, it is told when it joins again.
-    const effects = { nowMs, send, persist: persistThrough(state), changed, news };
+    const effects = { nowMs, send, persist: persistThrough(state, later), changed, news };
     this.host = new GroupHost(view, state.epoch, effects, {
       quotas,
       preemption,

@@ -1,4 +1,4 @@
-/** How late the head's loop was at most: what it does must not hold it up, and what the disk does must not either. */
+/** How late the loop of the head's process was at most: what it does must not hold it up, and what the disk does must not either. */
 import { monitorEventLoopDelay } from "node:perf_hooks";
 
 const RESOLUTION_MS = 20;
@@ -7,26 +7,19 @@ const NS_PER_MS = 1e6;
 
 export class LoopLag {
   private readonly histogram = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
-  private readonly timer: NodeJS.Timeout;
   private before = 0;
 
   constructor() {
     this.histogram.enable();
-    this.timer = setInterval(() => {
+    setInterval(() => {
       this.before = this.now;
       this.histogram.reset();
-    }, WINDOW_MS);
-    this.timer.unref();
+    }, WINDOW_MS).unref();
   }
 
   /** In the last minute or two. */
   get maxMs(): number {
     return Math.round(Math.max(this.before, this.now) * 10) / 10;
-  }
-
-  stop(): void {
-    clearInterval(this.timer);
-    this.histogram.disable();
   }
 
   private get now(): number {

@@ -5,10 +5,15 @@ import { Access } from "../transport/mod.ts";
 import { type HeadConfig, readHeadConfig } from "./config.ts";
 import { Door, type DoorOptions } from "./door.ts";
 import { Gate } from "./gate.ts";
+import { LoopLag } from "./loop-lag.ts";
 import { Refusals } from "./refusals.ts";
 import { ReplicatedHead } from "./replicated.ts";
 import { HeadRuntime } from "./runtime.ts";
 import { rememberPort, statePathOf } from "./state-folder.ts";
+
+interface Parts extends DoorOptions {
+  readonly loopLag: LoopLag;
+}
 
 interface Running {
   readonly door: Door;
@@ -28,7 +33,7 @@ export async function runHead(): Promise<void> {
       log.write("error", `this head ends: ${error.message}`);
       ending.begin(true);
     };
-    const parts = { config, log, access, refusals: new Refusals() };
+    const parts = { config, log, access, refusals: new Refusals(), loopLag: new LoopLag() };
     const { door, stop } = await (config.replicated === undefined
       ? openAlone(parts)
       : openReplicated(parts, config.replicated, failed));
@@ -55,13 +60,13 @@ const notReady = ({ replicated }: HeadConfig, { host, leader, refusedBy }: Door)
 };
 
 /** Its state is a file of its own. */
-async function openAlone(parts: DoorOptions): Promise<Running> {
-  const { config, log, refusals } = parts;
+async function openAlone(parts: Parts): Promise<Running> {
+  const { config, log, refusals, loopLag } = parts;
   const state = await openSqliteState({ path: statePathOf(config.stateDir) });
   await prepareState(state);
   let door: Door | undefined;
   const runtime = await HeadRuntime.open(
-    { config, log, refusals, state, gate: new Gate(() => true), place: null },
+    { log, refusals, state, gate: new Gate(() => true), place: null, loopLag },
     () => door?.address ?? "",
   );
   door = await Door.open(parts, runtime);
@@ -75,11 +80,7 @@ async function openAlone(parts: DoorOptions): Promise<Running> {
   };
 }
 
-async function openReplicated(
-  parts: DoorOptions,
-  location: string,
-  onFailed: (error: Error) => void,
-): Promise<Running> {
+async function openReplicated(parts: Parts, location: string, onFailed: (error: Error) => void): Promise<Running> {
   const door = await Door.open(parts);
   const stateLog = await openReplicatedLog(location);
   const head = await new Promise<ReplicatedHead>((resolve, reject) => {

@@ -1,17 +1,17 @@
-/**
- * A head whose state is replicated: it stands by, and when it is its turn it leads, with everything read anew from the log
- * (control/leadership.ts). When it has lost, all that it knew is dropped, and it stands by again.
- */
+/** A head whose state is replicated: whoever calls is let in to what leads, or told who does; as a standby, it calls the leader. */
 import { MobulaError } from "../base/errors.ts";
-import { campaign, type Leadership, prepareState, type ReplicatedLog } from "../control/mod.ts";
+import type { ReplicatedLog, StateStore } from "../control/mod.ts";
+import { Candidate, type Leading } from "./candidate.ts";
 import type { Door, DoorOptions } from "./door.ts";
-import { Gate } from "./gate.ts";
+import type { Gate } from "./gate.ts";
+import type { LoopLag } from "./loop-lag.ts";
 import { HeadRuntime } from "./runtime.ts";
 import { standBy } from "./standing-by.ts";
 
 export interface ReplicatedHeadOptions extends DoorOptions {
   readonly door: Door;
   readonly stateLog: ReplicatedLog;
+  readonly loopLag: LoopLag;
   /** For people. */
   readonly place: string;
   /** It leads, or knows who does. */
@@ -24,50 +24,33 @@ export interface ReplicatedHeadOptions extends DoorOptions {
 
 export class ReplicatedHead {
   private readonly options: ReplicatedHeadOptions;
-  private readonly stopped = new AbortController();
-  private readonly ended: Promise<void>;
-  private leadership: Leadership | undefined;
+  private readonly candidate: Candidate;
   private standing: AbortController | undefined;
 
   constructor(options: ReplicatedHeadOptions) {
     this.options = options;
-    this.ended = this.run().catch((error: Error) => {
-      if (!this.stopped.signal.aborted) options.onFailed(error);
+    const { door, stateLog, log } = options;
+    this.candidate = new Candidate(
+      { stateLog, address: door.address },
+      {
+        onLeader: (address) => this.follow(address),
+        onTrouble: ({ message }) => log.write("warn", `replicated state cannot be reached: ${message}`),
+        lead: (state, gate) => this.lead(state, gate),
+        onSuspended: () => log.write("warn", "replicated state takes nothing: this head is suspended"),
+        onLost: ({ message }) => log.write("warn", `this head does not lead: ${message}`),
+      },
+    );
+    void this.candidate.ended.catch((error: Error) => {
+      if (!this.candidate.isStopped) options.onFailed(error);
     });
   }
 
   /** Lets another head lead at once. */
   async stop(): Promise<void> {
-    this.stopped.abort(new MobulaError("STATE_FENCED", "unavailable", "this head ends"));
     this.standing?.abort();
-    await this.leadership?.resign();
-    await this.ended;
+    await this.candidate.stop();
     await this.options.door.close();
     await this.options.stateLog.close();
-  }
-
-  private async run(): Promise<void> {
-    const { door, stateLog, log } = this.options;
-    const { signal } = this.stopped;
-    while (!signal.aborted) {
-      const leadership = await campaign(stateLog, {
-        leader: door.address,
-        signal,
-        onLeader: ({ leader }) => this.follow(leader),
-        onTrouble: ({ message }) => log.write("warn", `replicated state cannot be reached: ${message}`),
-      });
-      this.standing?.abort();
-      this.leadership = leadership;
-      try {
-        await this.lead(leadership);
-      } catch (error) {
-        if (!(error instanceof MobulaError) || error.kind !== "unavailable") throw error;
-        log.write("warn", `it could not lead: ${error.message}`);
-      } finally {
-        door.host = undefined;
-        this.leadership = undefined;
-      }
-    }
   }
 
   private follow(leader: string): void {
@@ -99,30 +82,18 @@ export class ReplicatedHead {
     });
   }
 
-  /** Until it has lost. */
-  private async lead(leadership: Leadership): Promise<void> {
-    const { config, log, refusals, door, place, onKnown } = this.options;
-    const { state, epoch } = leadership;
-    const gate = new Gate(() => leadership.isLeading());
-    const { promise: lost, resolve } = Promise.withResolvers<MobulaError>();
-    leadership.onStatus((status) => {
-      if (status.kind === "leading") gate.open();
-      else if (status.kind === "lost") resolve(status.error);
-      else log.write("warn", "replicated state takes nothing: this head is suspended");
-    });
-    let runtime: HeadRuntime | undefined;
-    try {
-      await prepareState(state);
-      runtime = await HeadRuntime.open({ config, log, refusals, state, gate, place }, () => door.address);
-      log.write("info", `this head leads, in epoch ${epoch}`);
-      door.host = runtime;
-      onKnown();
-      const { message } = await lost;
-      log.write("warn", `this head leads no more: ${message}`);
-    } finally {
-      gate.end();
-      door.host = undefined;
-      runtime?.stop();
-    }
+  private async lead(state: StateStore, gate: Gate): Promise<Leading> {
+    const { log, refusals, door, place, loopLag, onKnown } = this.options;
+    this.standing?.abort();
+    const runtime = await HeadRuntime.open({ log, refusals, state, gate, place, loopLag }, () => door.address);
+    log.write("info", `this head leads, in epoch ${state.epoch}`);
+    door.host = runtime;
+    onKnown();
+    return {
+      stop() {
+        door.host = undefined;
+        runtime.stop();
+      },
+    };
   }
 }

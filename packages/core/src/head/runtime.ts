@@ -2,7 +2,7 @@
  * The head at work: it hosts the engines that decide for all nodes, passes messages between them and the nodes, and writes
  * down what they say must last. It decides nothing itself.
  */
-import { monotonicMs, wallMs } from "../base/clock.ts";
+import { type Clock, every, machineClock, wallMs } from "../base/clock.ts";
 import { InvalidOptionError, isError, type MobulaError, NodeNotFoundError } from "../base/errors.ts";
 import type { JobId, NodeId } from "../base/ids.ts";
 import { PREEMPT_AFTER_MS } from "../base/limits.ts";
@@ -25,14 +25,13 @@ import type { FromControl, HeadIdentity, ToControl } from "../wire/cluster-messa
 import { type Answer, type HeadsInfo, pack, type Queries, type Query, unpack } from "../wire/mod.ts";
 import { HeadActors } from "./actors.ts";
 import { BackupReader } from "./backup.ts";
-import type { HeadConfig } from "./config.ts";
 import type { Host } from "./door.ts";
 import { HeadExplanations } from "./explanations.ts";
 import type { Gate } from "./gate.ts";
 import { HeadGroups, isAboutGroups } from "./groups.ts";
 import { Heads } from "./heads.ts";
 import { LeaseDivisions } from "./lease-divisions.ts";
-import { LoopLag } from "./loop-lag.ts";
+import type { LoopLag } from "./loop-lag.ts";
 import type { Waiter } from "./quota-turns.ts";
 import { Quotas } from "./quotas.ts";
 import type { Refusals } from "./refusals.ts";
@@ -40,13 +39,17 @@ import { storeRooms } from "./store-rooms.ts";
 import { sumUp } from "./waiting-demands.ts";
 
 export interface HeadRuntimeOptions {
-  readonly config: HeadConfig;
-  readonly log: NodeLog;
-  readonly refusals: Refusals;
+  readonly log: Pick<NodeLog, "write">;
+  readonly refusals: Pick<Refusals, "recent">;
   readonly state: StateStore;
   readonly gate: Gate;
   /** Where the state is, for people; null when it is in the head's own folder. */
   readonly place: string | null;
+  readonly loopLag: Pick<LoopLag, "maxMs">;
+  /** Left out: that of the machine. */
+  readonly clock?: Clock;
+  /** Left out: nodes have heirs. */
+  readonly hasHeirs?: boolean;
 }
 
 const TICK_MS = 250;
@@ -54,33 +57,36 @@ const TICK_MS = 250;
 const DIVIDE_MS = 50;
 const DRAIN_MS_MAX = 24 * 60 * 60_000;
 
+/** A connection, or a session. */
+type Way = Pick<Peer, "send" | "close" | "destroy">;
+
 export class HeadRuntime implements Host {
   readonly who: HeadIdentity;
   private readonly options: HeadRuntimeOptions;
   private readonly persist: ReturnType<typeof persistThrough>;
-  private readonly members: Members;
+  private readonly clock: Clock;
+  readonly members: Members;
   private readonly quotas = new Quotas();
-  private readonly divisions = new LeaseDivisions((to, message) => this.send(to, message), monotonicMs, this.quotas);
+  readonly divisions: LeaseDivisions;
   private limitedTold = "[]";
   private readonly preemptAfterMs = new Map<JobId, number>();
   private quotaVersion = 0;
-  private readonly actors: HeadActors;
-  private readonly groups: HeadGroups;
-  private readonly asks = new Asks((to, query) => this.send(to, query));
+  readonly actors: HeadActors;
+  readonly groups: HeadGroups;
+  private readonly asks: Asks;
   private readonly explanations: HeadExplanations;
   /** Nodes that have a session. */
-  private readonly peers = new Map<NodeId, Peer>();
-  private readonly timer: NodeJS.Timeout;
-  private readonly divideTimer: NodeJS.Timeout;
-  private readonly tools = new Set<Peer>();
+  private readonly peers = new Map<NodeId, Way>();
+  private readonly endTimers: readonly (() => void)[];
+  private readonly tools = new Set<Way>();
   private readonly heads: Heads;
-  private readonly loopLag = new LoopLag();
   private haveGroupsChanged = false;
+  private isToldSuspended = false;
 
   /** @param address where this head is reached. @throws MobulaError when the state cannot be read. */
   static async open(options: HeadRuntimeOptions, address: () => string): Promise<HeadRuntime> {
     const runtime = new HeadRuntime(options, address, await stateId(options.state));
-    runtime.members.restore(await options.state.list(NODE_PREFIX), monotonicMs());
+    runtime.members.restore(await options.state.list(NODE_PREFIX), runtime.clock.nowMs());
     const living = [...runtime.members.all()].filter(({ state }) => state !== "dead");
     // What they offer counts before they are back, or a demand would be called infeasible; none of it is free until they say so.
     for (const member of living) runtime.see(member);
@@ -99,8 +105,12 @@ export class HeadRuntime implements Host {
 
   private constructor(options: HeadRuntimeOptions, address: () => string, id: string) {
     this.options = options;
-    const { log, state, gate } = options;
-    this.persist = persistThrough(state);
+    const { log, state, gate, clock = machineClock } = options;
+    this.clock = clock;
+    const later = (ms: number, run: () => void): void => void clock.later(ms, run);
+    this.persist = persistThrough(state, later);
+    this.divisions = new LeaseDivisions((to, message) => this.send(to, message), clock.nowMs, this.quotas);
+    this.asks = new Asks((to, query) => this.send(to, query), clock);
     this.who = { epoch: state.epoch, state: id };
     this.heads = new Heads(address, () => this.tellHeads([...this.peers.keys()]));
     const { view } = this.divisions;
@@ -110,7 +120,7 @@ export class HeadRuntime implements Host {
       quotas: {
         allows: ({ groupId, jobId, bundles, priority }) =>
           this.isAllowed({ id: `group ${groupId}`, job: jobId, units: sumOf(bundles), priority }),
-        left: ({ groupId, jobId }) => this.quotas.withdraw(jobId, `group ${groupId}`, monotonicMs()),
+        left: ({ groupId, jobId }) => this.quotas.withdraw(jobId, `group ${groupId}`, clock.nowMs()),
         charge: ({ jobId, bundles }, count) => this.quotas.charge(jobId, sumOf(bundles), count),
         describe: ({ jobId }) => this.quotas.describe(jobId),
       },
@@ -119,7 +129,8 @@ export class HeadRuntime implements Host {
         victimsFor: ({ jobId, priority }) =>
           this.divisions.preemptions.victims(jobId, priority, Number.POSITIVE_INFINITY),
       },
-      nowMs: monotonicMs,
+      nowMs: clock.nowMs,
+      later,
       send: (to, message) => this.send(to, message),
       changed: () => {
         this.haveGroupsChanged = true;
@@ -132,11 +143,12 @@ export class HeadRuntime implements Host {
       state,
       view,
       groups: this.groups.host,
-      nowMs: wallMs,
+      nowMs: options.clock?.nowMs ?? wallMs,
+      later,
       send: (to, message) => this.send(to, message),
       quotas: this.quotas,
       isAllowed: (waiter) => this.isAllowed(waiter),
-      leftQuota: (job, id) => this.quotas.withdraw(job, id, monotonicMs()),
+      leftQuota: (job, id) => this.quotas.withdraw(job, id, clock.nowMs()),
       jobBegan: ({ jobId, quota, preemptAfterMs = PREEMPT_AFTER_MS }) => {
         this.preemptAfterMs.set(jobId, preemptAfterMs < 0 ? Number.POSITIVE_INFINITY : preemptAfterMs);
         this.quotas.jobBegan(jobId, quota);
@@ -158,7 +170,7 @@ export class HeadRuntime implements Host {
       actor: (actorId) => this.actors.explain(actorId),
       group: (groupId) => this.groups.host.explain(groupId),
     });
-    const memberOptions = { epoch: state.epoch, hasHeirs: true };
+    const memberOptions = { epoch: state.epoch, hasHeirs: options.hasHeirs ?? true };
     const recording = Recording.of("members", "head", memberOptions);
     const effects: MembersEffects = {
       send: (to, message) => this.send(to, message),
@@ -191,17 +203,18 @@ export class HeadRuntime implements Host {
     };
     this.members = createMembers(recording?.effects(effects) ?? effects, memberOptions);
     recording?.methods(this.members, ["join", "report", "left", "drain", "find", "tick", "restore"]);
-    this.timer = setInterval(() => {
+    const tick = (): void => {
       if (!gate.isOpen) return;
-      this.members.tick(monotonicMs());
+      this.members.tick(clock.nowMs());
       this.actors.tick();
-    }, TICK_MS);
-    this.divideTimer = setInterval(() => {
+    };
+    const divide = (): void => {
+      this.tellSuspended();
       if (!gate.isOpen) return;
       this.groups.host.tick();
       if (this.haveGroupsChanged) this.actors.groupsChanged();
       this.haveGroupsChanged = false;
-      this.quotas.tick(monotonicMs());
+      this.quotas.tick(clock.nowMs());
       this.divisions.tick();
       if (this.quotas.version !== this.quotaVersion) {
         this.quotaVersion = this.quotas.version;
@@ -209,7 +222,8 @@ export class HeadRuntime implements Host {
         this.groups.host.quotasChanged();
       }
       this.actors.place();
-    }, DIVIDE_MS);
+    };
+    this.endTimers = [every(TICK_MS, tick, clock), every(DIVIDE_MS, divide, clock)];
   }
 
   get isSuspended(): boolean {
@@ -218,16 +232,14 @@ export class HeadRuntime implements Host {
 
   /** Does nothing more; who is connected has to look for another head. */
   stop(): void {
-    clearInterval(this.timer);
-    clearInterval(this.divideTimer);
+    for (const end of this.endTimers) end();
     for (const peer of [...this.peers.values(), ...this.tools]) peer.destroy();
     this.heads.stop();
-    this.loopLag.stop();
   }
 
   // ── connections ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  node(peer: Peer, nodeId: NodeId): PeerHandlers {
+  node(peer: Way, nodeId: NodeId): PeerHandlers {
     // Of two sessions of one node the newer one counts: the older one's end has not been noticed.
     this.peers.get(nodeId)?.destroy();
     this.peers.set(nodeId, peer);
@@ -268,7 +280,7 @@ export class HeadRuntime implements Host {
   }
 
   private fromNode(nodeId: NodeId, message: ToControl): void {
-    const nowMs = monotonicMs();
+    const nowMs = this.clock.nowMs();
     switch (message.t) {
       case "node-join":
         if (message.node.nodeId !== nodeId) return;
@@ -351,13 +363,22 @@ export class HeadRuntime implements Host {
     if (peer) this.options.gate.pass(() => peer.send(message));
   }
 
+  /** Nodes look for who leads now, if another does: they are not to be waited for there in vain. It orders nothing, so no gate. */
+  private tellSuspended(): void {
+    const { isSuspended } = this;
+    if (isSuspended === this.isToldSuspended) return;
+    this.isToldSuspended = isSuspended;
+    const message: FromControl = { ...this.heads.message, ...(isSuspended && { isSuspended }) };
+    for (const peer of this.peers.values()) peer.send(message);
+  }
+
   private tellHeads(to: readonly NodeId[]): void {
     for (const nodeId of to) this.send(nodeId, this.heads.message);
   }
 
   /** By the quota of the job, beside what its tasks have. */
   private isAllowed(waiter: Waiter): boolean {
-    return this.quotas.hasRoom(waiter, this.divisions.claimsOf(waiter.job), monotonicMs());
+    return this.quotas.hasRoom(waiter, this.divisions.claimsOf(waiter.job), this.clock.nowMs());
   }
 
   private tellLimits(): void {
@@ -389,6 +410,11 @@ export class HeadRuntime implements Host {
 
   // ── questions ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
+  drainNode(nodeId: NodeId, deadlineMs: number): void {
+    this.members.drain(nodeId, deadlineMs);
+    this.actors.nodeDrains(nodeId, deadlineMs);
+  }
+
   private drain(id: number, params: unknown): Answer {
     const { node, deadlineMs } = (params ?? {}) as { readonly node?: unknown; readonly deadlineMs?: unknown };
     try {
@@ -401,8 +427,7 @@ export class HeadRuntime implements Host {
       }
       const { nodeId, name } = nodeCalled(this.members.all(), node).description;
       this.options.log.write("info", `node ${name} (${nodeId}) is drained, within ${deadlineMs} ms`);
-      this.members.drain(nodeId, deadlineMs);
-      this.actors.nodeDrains(nodeId, deadlineMs);
+      this.drainNode(nodeId, deadlineMs);
       return { t: "answer", id, result: { nodeId, name } };
     } catch (error) {
       const { code, kind, message } = error as MobulaError; // As nodeCalled throws.
@@ -462,7 +487,7 @@ export class HeadRuntime implements Host {
       const { leader, standbys } = this.heads;
       const { place, refusals } = this.options;
       const { epoch } = this.who;
-      const loopLagMs = this.loopLag.maxMs;
+      const loopLagMs = this.options.loopLag.maxMs;
       const result: HeadsInfo = { leader, epoch, standbys, state: place, refused: refusals.recent, loopLagMs };
       return { t: "answer", id, result };
     }

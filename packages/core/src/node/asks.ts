@@ -1,4 +1,5 @@
 /** Questions between nodes, and between a node and control: each is answered once, or fails within a few seconds. */
+import { type Clock, machineClock } from "../base/clock.ts";
 import { ConnectionLostError, type ErrorKind, errorFromCode, isError, type MobulaError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import type { Answer, Query } from "../wire/messages.ts";
@@ -9,19 +10,21 @@ const ANSWER_MS = 2_000;
 export class Asks {
   private readonly send: (to: NodeId, message: Query) => void;
   private readonly asked = new Map<number, { readonly to: NodeId; settle(answer: Omit<Answer, "t" | "id">): void }>();
+  private readonly clock: Clock;
   private nextId = 1;
 
-  constructor(send: (to: NodeId, message: Query) => void) {
+  constructor(send: (to: NodeId, message: Query) => void, clock: Clock = machineClock) {
     this.send = send;
+    this.clock = clock;
   }
 
   /** @throws ConnectionLostError when no answer comes; what it is answered with. */
   ask<M extends keyof Queries>(to: NodeId, method: M, params: Queries[M]["params"]): Promise<Queries[M]["result"]> {
     const id = this.nextId++;
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => settle({ error: lost(to) }), ANSWER_MS);
+      const takeBack = this.clock.later(ANSWER_MS, () => settle({ error: lost(to) }));
       const settle = ({ result, error }: Omit<Answer, "t" | "id">): void => {
-        clearTimeout(timer);
+        takeBack();
         this.asked.delete(id);
         if (error) reject(errorFromCode(error.code, error.kind as ErrorKind, error.message));
         else resolve(result as Queries[M]["result"]);

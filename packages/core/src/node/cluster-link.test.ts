@@ -6,8 +6,16 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { newNodeId } from "../base/ids.ts";
 import { WIRE_VERSION } from "../base/wire-version.ts";
 import { Access, listenPeers, NotLeadingError, type Peer, type TcpListener } from "../transport/mod.ts";
-import type { HeadIdentity, NodeDescription, NodeReport, NodeUse, ToControl } from "../wire/cluster-messages.ts";
+import type {
+  FromControl,
+  HeadIdentity,
+  NodeDescription,
+  NodeReport,
+  NodeUse,
+  ToControl,
+} from "../wire/cluster-messages.ts";
 import { ClusterLink } from "./cluster-link.ts";
+import { tcpWays } from "./head-ways.ts";
 
 const TOKEN = "a-token-of-a-test-cluster";
 
@@ -20,6 +28,7 @@ class Head {
   readonly joins: ToControl[] = [];
   readonly reports: NodeReport[] = [];
   onReport: () => void = () => {};
+  onStated: () => void = () => {};
   version = WIRE_VERSION;
   onJoin: () => void = () => {};
   private peer: Peer | undefined;
@@ -56,6 +65,10 @@ class Head {
     return this.listener?.address ?? "";
   }
 
+  say(message: FromControl): void {
+    this.peer?.send(message);
+  }
+
   /** Ends the session. */
   drop(): void {
     this.peer?.destroy();
@@ -66,9 +79,10 @@ class Head {
       this.reports.push(message);
       this.onReport();
     }
+    if (message.t === "node-statement") this.onStated();
     if (message.t !== "node-join") return;
     this.joins.push(message);
-    this.peer?.send({ t: "node-welcome", epoch: this.who.epoch, nodes: [] });
+    this.say({ t: "node-welcome", epoch: this.who.epoch, nodes: [] });
     this.onJoin();
   }
 
@@ -91,6 +105,7 @@ describe("a node's link to its heads", () => {
   let use: NodeUse;
   let orders = 0;
   let onNews: () => void = () => {};
+  let onWelcomed: (link: ClusterLink) => void = () => {};
 
   beforeEach(() => {
     news = [];
@@ -120,11 +135,11 @@ describe("a node's link to its heads", () => {
     const nothing = (): void => {};
     link = await ClusterLink.join({
       address,
-      access: await Access.open({ tokenFile }, nothing),
+      ways: tcpWays(await Access.open({ tokenFile }, nothing), node.nodeId),
       node,
       isPatient: false,
       use: () => use,
-      onWelcomed: nothing,
+      onWelcomed: (_welcome, opened) => onWelcomed(opened),
       onNodes: nothing,
       onFound: nothing,
       onDivided: nothing,
@@ -171,6 +186,26 @@ describe("a node's link to its heads", () => {
     await again;
     expect(deposed.joins).toEqual([]);
     expect(orders).toBe(0);
+  });
+
+  test("a head that says that it cannot act is left for one that leads", async () => {
+    const suspended = await begin({ epoch: 1, state: "s" });
+    const leader = await begin({ epoch: 2, state: "s" });
+    await joinBy(`${suspended.address},${leader.address}`);
+    const joined = leader.joined();
+    suspended.say({ t: "known-heads", addresses: [], isSuspended: true });
+    await joined;
+    expect([suspended.joins.length, leader.joins.length]).toEqual([1, 1]);
+  });
+
+  test("what a node says as it is welcomed for the first time is heard: control may wait for that", async () => {
+    const head = await begin({ epoch: 1, state: "s" });
+    const stated = new Promise<void>((resolve) => {
+      head.onStated = resolve;
+    });
+    onWelcomed = (opened) => opened.say({ t: "node-statement", processes: [], retired: [], jobs: [], workers: [] });
+    await joinBy(head.address);
+    await stated;
   });
 
   test("of another state any epoch counts: that one was put back from a backup", async () => {

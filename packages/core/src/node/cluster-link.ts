@@ -5,23 +5,15 @@
  * or has given this node up), the node joins anew until control welcomes or refuses it: what runs goes on meanwhile, and control
  * has given the node up only when it says so.
  *
- * Of several heads one leads; the others say who. When the one that led is silent, the others are asked whether another leads
+ * Of several heads one leads; the others say who. When the one that led is silent, or says that it cannot act, the others are asked whether another leads
  * now, and that is joined. A head of an older epoch than one that was heard of is not: what it orders does not count.
  */
 
-import { setTimeout as delay } from "node:timers/promises";
-import { monotonicMs } from "../base/clock.ts";
+import { type Clock, every, machineClock, pause } from "../base/clock.ts";
 import { ConnectionLostError, errorFromCode, MobulaError } from "../base/errors.ts";
 import type { JobId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
-import {
-  type Access,
-  dialPeer,
-  HeadAddresses,
-  isTlsFailure,
-  NotLeadingError,
-  type ResumablePeer,
-} from "../transport/mod.ts";
+import { HeadAddresses, isTlsFailure, NotLeadingError } from "../transport/mod.ts";
 import type {
   BetweenHomes,
   BundlesOrder,
@@ -40,11 +32,15 @@ import type { Answer, Queries, Query } from "../wire/mod.ts";
 import { isBundlesOrder } from "./bundles.ts";
 import type { ActorOrder } from "./cluster-actors.ts";
 import { isOlder, newLeader } from "./head-probe.ts";
+import { type HeadSession, type HeadWays, REDIAL } from "./head-ways.ts";
 
 export interface ClusterLinkOptions {
   /** Of control, `host:port`; of all heads, where there are several. */
   readonly address: string;
-  readonly access: Access;
+  readonly ways: HeadWays;
+  readonly clock?: Clock;
+  /** Between 0 and 1, by chance. */
+  readonly random?: () => number;
   readonly node: NodeDescription;
   /** Looks for control until it is found: it was a node of the cluster before. */
   readonly isPatient: boolean;
@@ -56,8 +52,11 @@ export interface ClusterLinkOptions {
    * Control has taken the node in, for the first time or again: what either said on an earlier connection may be lost.
    *
    * Control knows this node, and nothing of it that was not said since.
+   *
+   * @param link to answer by: the first welcome comes before {@link ClusterLink.join} has resolved, and a control that has been
+   * started again may wait for what the node states then.
    */
-  onWelcomed(welcome: NodeWelcome): void;
+  onWelcomed(welcome: NodeWelcome, link: ClusterLink): void;
   onFound(message: NodeFound): void;
   onDivided(message: LeasesDivided): void;
   /** These jobs have quotas, and no others. */
@@ -83,15 +82,6 @@ const SINCE_SHORT_REPORTS = 2;
 const REPORT_MS = 1_000;
 /** What changes often is said so much later. */
 const CHANGE_MS = 50;
-/**
- * Of 4 s of silence a cut may take all but a report's interval and this. A connection that was cut repeats itself at intervals that
- * double: after 2 s of cut, a second one is there a second before the first.
- */
-const STALLED = { stalledMs: 500, connectTimeoutMs: 1_200 };
-/** A new head is found within half a second; and many nodes that look for one do not keep it from beginning. */
-const REDIAL = { firstMs: 50, maxMs: 500 };
-/** One of several heads that does not greet within this time is not waited for. */
-const OTHER_MS = 2_000;
 /** While the head that led is silent, others are asked so often. */
 const PROBE_MS = 300;
 /** How long a node that begins looks for control. */
@@ -109,14 +99,18 @@ export class ClusterLink {
   private readonly options: ClusterLinkOptions;
   private readonly stopped = new AbortController();
   private readonly asked = new Map<number, Asked>();
-  private readonly reports: NodeJS.Timeout;
-  private soon: NodeJS.Timeout | undefined;
-  private peer: ResumablePeer | undefined;
+  private readonly clock: Clock;
+  private readonly endReports: () => void;
+  /** Takes back the report that is due soon. */
+  private soon: (() => void) | undefined;
+  private session: HeadSession | undefined;
   private readonly heads: HeadAddresses;
   /** That of the last welcome. */
   private head: HeadIdentity | undefined;
-  private readonly probes: NodeJS.Timeout;
+  private readonly endProbes: () => void;
   private isProbing = false;
+  /** The head that led says that it cannot act. */
+  private isSuspended = false;
   /** Of this connection, when it was last looked at. */
   private arrivedBytes = 0;
   private isLeaving = false;
@@ -150,25 +144,26 @@ export class ClusterLink {
   private constructor(options: ClusterLinkOptions) {
     this.options = options;
     this.heads = new HeadAddresses(options.address);
-    this.reports = setInterval(() => this.report(), REPORT_MS);
-    this.probes = setInterval(() => this.probe(), PROBE_MS);
+    this.clock = options.clock ?? machineClock;
+    this.endReports = every(REPORT_MS, () => this.report(), this.clock);
+    this.endProbes = every(PROBE_MS, () => this.probe(), this.clock);
   }
 
   /** Something that reports tell has changed. */
   changed(): void {
-    this.soon ??= setTimeout(() => this.report(), CHANGE_MS);
+    this.soon ??= this.clock.later(CHANGE_MS, () => this.report());
   }
 
   /** Asked again when another control takes over. @throws ConnectionLostError when nobody answers in time. */
   query<M extends keyof Queries>(method: M, params: Queries[M]["params"]): Promise<Queries[M]["result"]> {
     return new Promise((resolve, reject) => {
       const id = this.nextId++;
-      const timer = setTimeout(() => {
+      const takeBack = this.clock.later(ANSWER_MS, () => {
         this.asked.delete(id);
         reject(new ConnectionLostError(`control (${this.heads.current}) did not answer within ${ANSWER_MS} ms`));
-      }, ANSWER_MS);
+      });
       const settled = (): void => {
-        clearTimeout(timer);
+        takeBack();
         this.asked.delete(id);
       };
       const query: Query = { t: "query", id, method, params };
@@ -189,30 +184,30 @@ export class ClusterLink {
 
   /** Says that the node ends in order. */
   async leave(): Promise<void> {
-    const { peer } = this;
+    const { session, clock } = this;
     this.isLeaving = true;
     this.say({ t: "node-leave" });
-    peer?.close();
-    for (const deadline = monotonicMs() + LEAVE_MS; peer && !peer.isClosed && monotonicMs() < deadline; )
-      await delay(5);
+    session?.close();
+    for (const deadline = clock.nowMs() + LEAVE_MS; session && !session.isClosed && clock.nowMs() < deadline; )
+      await pause(5, undefined, clock);
     this.close();
   }
 
   close(): void {
     this.stopped.abort();
-    clearInterval(this.reports);
-    clearInterval(this.probes);
-    clearTimeout(this.soon);
-    this.peer?.destroy();
+    this.endReports();
+    this.endProbes();
+    this.soon?.();
+    this.session?.destroy();
     for (const { reject } of this.asked.values()) reject(new ConnectionLostError("the node ends"));
   }
 
   /** Says how things are now, before what is said next. */
   report(): void {
-    clearTimeout(this.soon);
+    this.soon?.();
     this.soon = undefined;
     // While there is no connection reports would only be kept; the first after it says how things are then.
-    if (this.head === undefined || !this.peer?.isConnected) return;
+    if (this.head === undefined || !this.session?.isConnected) return;
     this.say(this.reportOf(this.options.use(false)));
   }
 
@@ -226,13 +221,13 @@ export class ClusterLink {
 
   /** Waits for the connection while that is cut; lost when control has to be joined anew. */
   say(message: ToControl): void {
-    this.peer?.send(message);
+    this.session?.send(message);
   }
 
   private async keepConnected(): Promise<void> {
     const { signal } = this.stopped;
     const { isPatient } = this.options;
-    const startedAt = monotonicMs();
+    const startedAt = this.clock.nowMs();
     let waitMs = REDIAL.firstMs;
     while (!signal.aborted) {
       try {
@@ -248,7 +243,7 @@ export class ClusterLink {
         // Certificates that do not fit will not fit in a second.
         const isWaiting =
           (error instanceof ConnectionLostError || error instanceof NotLeadingError) &&
-          (isPatient || (!isTlsFailure(error) && monotonicMs() - startedAt < JOIN_MS));
+          (isPatient || (!isTlsFailure(error) && this.clock.nowMs() - startedAt < JOIN_MS));
         if (this.joined && !isWaiting) {
           this.joined.reject(error as Error);
           return;
@@ -257,33 +252,27 @@ export class ClusterLink {
         else this.options.onNews(`control cannot be reached: ${message}`);
       }
       // Many lose control at the same moment; they do not come back at the same one.
-      await delay(waitMs * (0.5 + Math.random()), undefined, { signal }).catch(() => {});
+      const { random = Math.random } = this.options;
+      await pause(waitMs * (0.5 + random()), signal, this.clock);
       waitMs = Math.min(2 * waitMs, REDIAL.maxMs);
     }
   }
 
   /** Resolves when connected, to what tells of the end. */
   private async connect(): Promise<Promise<Error>> {
-    const { access, node, onNews } = this.options;
+    const { ways, node, onNews } = this.options;
     const address = this.heads.current;
     const { promise, resolve } = Promise.withResolvers<Error>();
     let isAccepted = false;
-    const { peer, listener } = await dialPeer({
-      address,
-      token: access.token,
-      tls: access.tls,
-      role: "node",
-      who: { nodeId: node.nodeId },
-      backoff: REDIAL,
-      ...STALLED,
-      ...(this.heads.all.length > 1 && { handshakeTimeoutMs: OTHER_MS }),
+    const { session, head, version } = await ways.dial(address, {
+      isOneOfSeveral: this.heads.all.length > 1,
       signal: this.stopped.signal,
       handlers: {
         onMessage: (message) => {
-          if (isAccepted) this.hear(message as FromControl, listener.who as HeadIdentity);
+          if (isAccepted) this.hear(message as FromControl, head);
         },
         onClose: (error) => {
-          this.peer = undefined;
+          this.session = undefined;
           this.options.onLost();
           resolve(error ?? new ConnectionLostError("control closed it"));
         },
@@ -293,15 +282,16 @@ export class ClusterLink {
       },
       onResumed: () => this.report(),
     });
-    if (isOlder(listener.who as HeadIdentity, this.head)) {
-      peer.destroy();
+    if (isOlder(head, this.head)) {
+      session.destroy();
       throw new ConnectionLostError(`the head at ${address} is one that another has followed`);
     }
     isAccepted = true;
     this.heads.lead(address);
-    this.peer = peer;
-    this.version = listener.version;
+    this.session = session;
+    this.version = version;
     this.said = "";
+    this.isSuspended = false;
     this.arrivedBytes = 0;
     const memberSince = this.head?.epoch;
     const use = this.options.use(true);
@@ -312,19 +302,20 @@ export class ClusterLink {
 
   /** Whether another head leads, when this one is silent. */
   private probe(): void {
-    const { peer, heads, head } = this;
-    if (!peer || !head || heads.all.length < 2) return;
-    const isSilent = !peer.isConnected || (peer.awaitsAck && peer.arrivedBytes === this.arrivedBytes);
-    this.arrivedBytes = peer.arrivedBytes;
+    const { session, heads, head } = this;
+    if (!session || !head || heads.all.length < 2) return;
+    const isSilent =
+      this.isSuspended || !session.isConnected || (session.awaitsAck && session.arrivedBytes === this.arrivedBytes);
+    this.arrivedBytes = session.arrivedBytes;
     if (!isSilent || this.isProbing) return;
     this.isProbing = true;
     const { signal } = this.stopped;
     const others = heads.all.filter((address) => address !== heads.current);
-    void newLeader(others, head, { access: this.options.access, signal }).then((address) => {
+    void newLeader(others, head, (address) => this.options.ways.ask(address, signal)).then((address) => {
       this.isProbing = false;
-      if (address === undefined || this.peer !== peer || signal.aborted) return;
+      if (address === undefined || this.session !== session || signal.aborted) return;
       heads.lead(address);
-      peer.destroy(new ConnectionLostError(`the head at ${address} leads now`));
+      session.destroy(new ConnectionLostError(`the head at ${address} leads now`));
     });
   }
 
@@ -332,12 +323,13 @@ export class ClusterLink {
     switch (message.t) {
       case "node-welcome":
         this.head = head;
-        this.options.onWelcomed(message);
+        this.options.onWelcomed(message, this);
         this.joined?.resolve();
         this.joined = undefined;
         return;
       case "known-heads":
         this.heads.add(message.addresses);
+        this.isSuspended = message.isSuspended ?? false;
         return;
       case "nodes-changed":
         this.options.onNodes(message.nodes);

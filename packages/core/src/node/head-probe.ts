@@ -1,32 +1,25 @@
 /** Who leads, asked of heads whose clusters are silent. */
-import { type Access, connectTcp, introduce, NotLeadingError } from "../transport/mod.ts";
+import { NotLeadingError } from "../transport/mod.ts";
 import type { HeadIdentity } from "../wire/cluster-messages.ts";
-
-const PROBE_MS = 1_000;
 
 /**
  * The address of another head that leads, in a later epoch than `known`; undefined while there is none, as far as those can
  * tell that answer.
+ *
+ * @param ask who leads there; rejects when nobody does.
  */
 export async function newLeader(
   heads: readonly string[],
   known: HeadIdentity,
-  { access, signal }: { readonly access: Access; readonly signal: AbortSignal },
+  ask: (address: string) => Promise<HeadIdentity>,
 ): Promise<string | undefined> {
-  const ask = async (address: string): Promise<string> => {
-    const socket = await connectTcp(address, { tls: access.tls, timeoutMs: PROBE_MS, signal });
-    try {
-      const hello = { role: "tool", who: null, token: access.token(), timeoutMs: PROBE_MS, signal };
-      const { who } = await introduce(socket, hello);
-      if (isOlder(who as HeadIdentity, known) || isSame(who as HeadIdentity, known))
-        throw new NotLeadingError(undefined);
-      return address;
-    } finally {
-      socket.destroy();
-    }
+  const isNew = async (address: string): Promise<string> => {
+    const head = await ask(address);
+    if (isOlder(head, known) || isSame(head, known)) throw new NotLeadingError(undefined);
+    return address;
   };
   try {
-    return await Promise.any(heads.map(ask));
+    return await Promise.any(heads.map(isNew));
   } catch {
     return undefined;
   }

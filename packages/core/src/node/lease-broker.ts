@@ -38,6 +38,17 @@ export type LeaseNotice =
   | LeaseReclaimed
   | LeaseRefused;
 
+const LEASE_NOTICES: ReadonlySet<string> = new Set<LeaseNotice["t"]>([
+  "lease-granted",
+  "lease-revoked",
+  "lease-preempted",
+  "lease-question",
+  "lease-lost",
+  "lease-reclaimed",
+  "lease-refused",
+]);
+export const isLeaseNotice = (message: { readonly t: string }): message is LeaseNotice => LEASE_NOTICES.has(message.t);
+
 export interface LeaseBrokerEffects {
   /** It is a node of a cluster: what must be somewhere in particular is control's to place, if this is the only node too. */
   readonly hasControl: boolean;

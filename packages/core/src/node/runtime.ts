@@ -85,8 +85,9 @@ import type { EarlySocket } from "./early-socket.ts";
 import { EventRing } from "./event-ring.ts";
 import { Explanations } from "./explanations.ts";
 import { ForeignPrograms } from "./foreign-programs.ts";
+import { tcpWays } from "./head-ways.ts";
 import { trimHeapSoon, trimHeapWhenGrown } from "./heap-trim.ts";
-import { LeaseBroker, type LeaseNotice } from "./lease-broker.ts";
+import { isLeaseNotice, LeaseBroker, type LeaseNotice } from "./lease-broker.ts";
 import { LeaseLoop } from "./lease-loop.ts";
 import { Logs } from "./logs.ts";
 import { describeMachine, type Machine } from "./machine.ts";
@@ -597,9 +598,9 @@ export class NodeRuntime {
       onNews,
     });
     this.description = { ...this.description, address: this.peers.address };
-    this.cluster = await ClusterLink.join({
+    await ClusterLink.join({
       ...cluster,
-      access,
+      ways: tcpWays(access, nodeId),
       node: this.description,
       isPatient: this.config.restarts !== undefined,
       use: (isFirst) => ({
@@ -608,7 +609,10 @@ export class NodeRuntime {
         inherited: this.control.inheritedHomes(),
       }),
       onNodes: (nodes) => this.heardOf(nodes),
-      onWelcomed: (welcome) => this.welcomed(welcome),
+      onWelcomed: (welcome, link) => {
+        this.cluster = link;
+        this.welcomed(welcome);
+      },
       onFound: ({ tag, node }) => {
         this.neighbours.found(tag, node);
         this.nodesChanged();
@@ -1380,17 +1384,6 @@ const preemptAfter = (ms = PREEMPT_AFTER_MS): number | undefined => (ms < 0 ? un
 
 const isAboutCode = (message: BetweenNodes): message is AboutCode => message.t.startsWith("code-");
 const isAboutCopies = (message: BetweenNodes): message is AboutCopies => message.t.startsWith("copy-");
-
-const LEASE_NOTICES: ReadonlySet<string> = new Set<LeaseNotice["t"]>([
-  "lease-granted",
-  "lease-revoked",
-  "lease-preempted",
-  "lease-question",
-  "lease-lost",
-  "lease-reclaimed",
-  "lease-refused",
-]);
-const isLeaseNotice = (message: FromNode): message is LeaseNotice => LEASE_NOTICES.has(message.t);
 
 /** A folder that cannot be made is reported by the store too, which then does without. */
 function makeFolder(path: string, log: NodeLog): void {

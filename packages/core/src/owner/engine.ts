@@ -221,7 +221,7 @@ export class OwnerEngine {
         if (!task?.stream || task.state === TASK_STATE.done || task.stream.isAbandoned) this.tasks.discard(value);
         else {
           this.streamItem(task, index, value);
-          this.tasks.restartStalled(task);
+          this.tasks.streams.restartStalled(task);
         }
         return;
       }
@@ -294,7 +294,7 @@ export class OwnerEngine {
     }
     const item = this.objects.createUnnumbered(task);
     this.objects.setValue(item, value);
-    if (value.at === "stored") this.tasks.itemStored(task, item, index);
+    if (value.at === "stored") this.tasks.streams.itemStored(task, item, index);
     this.effects.streamItem(task.seq, item.seq);
   }
 
@@ -306,7 +306,7 @@ export class OwnerEngine {
       this.effects.streamEnd(task.seq, count);
       if (completion) this.objects.setValue(completion, { at: "inline", bytes: NOTHING, nested: [] });
     }
-    this.tasks.streamEnded(task, stream, count);
+    this.tasks.streams.ended(task, stream, count);
   }
 
   /** The program took `consumed` items of the stream in all. */

@@ -102,7 +102,7 @@ function explainRecord(view: View, record: ObjectRecord, depth: number): OwnerEx
 /** What becomes of a stored value when its last copy is lost. */
 function describeLineage({ tasks }: OwnerEngine, task: TaskRecord | undefined): string {
   if (!task) return "It is not made again when its last copy is lost: it was put, or its task may not run again.";
-  const whyNot = tasks.whyNotRebuilt(task);
+  const whyNot = tasks.lineage.whyNotRebuilt(task);
   if (whyNot !== undefined) return `It is not made again when its last copy is lost: ${whyNot}.`;
   return `When its last copy is lost, ${task.name} makes it again, from ${count(task.deps.length, "argument")}.`;
 }

@@ -2,18 +2,16 @@
  * The life of a task at its owner: submitted, waiting for arguments, queued, sent, finished; and again, when an attempt
  * was lost or its error is one to retry. Actor calls share everything here but where they are queued and sent.
  */
-import { nodeTag, type ObjectKey, type Seq, storedNameTag } from "../base/ids.ts";
+import { nodeTag, type ObjectKey, type Seq } from "../base/ids.ts";
 import {
   type FailureRecord,
   type FrameWriter,
   type LeaseRefused,
   NO_CLAIM,
   packFailure,
-  TEMPLATE_FLAGS,
   TO_WORKER,
   unpackFailure,
   type ValueRecord,
-  type WorkerDeath,
   writeKeys,
   writeValues,
 } from "../wire/mod.ts";
@@ -21,19 +19,20 @@ import type { OwnerEffects, TaskOutcome } from "./effects.ts";
 import type { Handover } from "./handover.ts";
 import { type KeptBytes, writeKept } from "./kept-bytes.ts";
 import { LeaseTable } from "./leases.ts";
-import { nearTo, nodeOfArguments } from "./locality.ts";
+import { Lineage } from "./lineage.ts";
+import { lostFailure } from "./lost-failure.ts";
 import type { ObjectTable } from "./objects.ts";
 import {
   type Lease,
   type NestedRef,
   type ObjectRecord,
-  type Registered,
-  type StreamRecord,
   TASK_STATE,
   TaskRecord,
   type Template,
   type WorkerLink,
 } from "./records.ts";
+import { Streams } from "./streams.ts";
+import { Templates } from "./templates.ts";
 
 /** A task whose worker ran out of memory waits before it is tried again: 0.5 s, then twice as long each time. */
 const MEMORY_RETRY_MS = 500;
@@ -62,8 +61,9 @@ export class TaskTable {
   readonly leases: LeaseTable;
   private readonly effects: OwnerEffects;
   private readonly objects: ObjectTable;
-  private readonly templates = new Map<number, Registered>();
-  private readonly costs = new Map<string, { micros: number; runs: number }>();
+  private readonly templates: Templates;
+  readonly lineage: Lineage;
+  readonly streams: Streams;
   /** Sent and unfinished tasks and calls. */
   readonly sent = new Map<Seq, TaskRecord>();
   private readonly delayed = new Map<TaskRecord, number>();
@@ -98,6 +98,21 @@ export class TaskTable {
       mayEnd: (task) => this.maxRetries(task) !== 0 && this.mayRetry(task),
       signal: (task, { link }) => this.tellCancelled(task, link, "TASK_PREEMPTED", true),
     });
+    const grant = (keys: readonly ObjectKey[], link: WorkerLink): void => this.grant(keys, link);
+    this.templates = new Templates({ objects, leases: this.leases, grant });
+    this.lineage = new Lineage({
+      objects,
+      maxRetries: (task) => this.maxRetries(task),
+      mayRetry: (task) => this.mayRetry(task),
+      again: (task) => {
+        this.endedCount--;
+        this.requeue(task);
+      },
+      restartStalled: (task) => this.streams.restartStalled(task),
+      forget: (task) => this.forget(task),
+    });
+    const { leases, lineage } = this;
+    this.streams = new Streams({ objects, leases, lineage, effects, end: (task, isKept) => this.end(task, isKept) });
     objects.listener = {
       dependencyReady: (task) => {
         if (--task.missing > 0) return;
@@ -109,10 +124,10 @@ export class TaskTable {
       },
       returnDropped: (task, record) => {
         task.stream?.stored.delete(record);
-        this.dropUnneededLineage(task);
+        this.lineage.dropUnneeded(task);
       },
-      isRemakeable: (task) => this.whyNever(task) === undefined,
-      rebuild: (task, record) => this.rebuild(task, record),
+      isRemakeable: (task) => this.lineage.whyNever(task) === undefined,
+      rebuild: (task, record) => this.lineage.rebuild(task, record),
     };
   }
 
@@ -122,45 +137,17 @@ export class TaskTable {
   }
 
   register(template: Template): void {
-    let cost = this.costs.get(template.name);
-    if (!cost) {
-      cost = { micros: Number.NaN, runs: 0 };
-      this.costs.set(template.name, cost);
-    }
-    const keys = this.objects.useNested(template.nested);
-    const captured = keys.length > 0 ? { keys, links: new Set<WorkerLink>(), tasks: 0, isDropped: false } : undefined;
-    const shape = this.leases.shapeOf(template.demand);
-    this.templates.set(template.id, { template, shape, cost, captured, near: new Map() });
+    this.templates.register(template);
   }
 
   isRegistered(id: number): boolean {
-    return this.templates.has(id);
+    return this.templates.get(id) !== undefined;
   }
 
-  /** No call will name it again; those under way keep what they need. */
   unregister(id: number): void {
-    const registered = this.templates.get(id);
-    if (!registered) return;
-    this.templates.delete(id);
+    if (!this.isRegistered(id)) return;
     this.handover?.unregistered(id);
-    if (!registered.captured) return;
-    registered.captured.isDropped = true;
-    this.letGoOfCaptured(registered);
-  }
-
-  private letGoOfCaptured({ template, captured }: Registered): void {
-    if (!captured?.isDropped || captured.tasks > 0) return;
-    this.objects.holds.drop(captured.keys);
-    for (const link of captured.links) {
-      if (link.isBroken) continue;
-      link.knownTemplates.delete(template.id);
-      link.out.begin();
-      link.out.array(2);
-      link.out.uint(TO_WORKER.forgetTemplate);
-      link.out.uint(template.id);
-      link.out.end();
-      link.schedule();
-    }
+    this.templates.unregister(id);
   }
 
   submit(
@@ -175,7 +162,7 @@ export class TaskTable {
     if (!registered) throw new RangeError(`template ${templateId} was not registered`);
     const { template } = registered;
     const task = new TaskRecord(seq, registered, args, this.useDeps(deps), this.objects.useNested(nested), this.nowMs);
-    if (registered.captured) registered.captured.tasks++;
+    this.templates.taken(registered);
     this.prepare(task, template.numReturns, template.isStream);
     this.handover?.submitted(task);
     if (isHeldBack) task.missing++;
@@ -253,26 +240,11 @@ export class TaskTable {
     }
     if (task.actor) this.calls?.ready(task);
     else if (task.registered) {
-      if (task.deps.length > 0) task.registered = this.nearest(task, task.registered);
+      if (task.deps.length > 0) task.registered = this.templates.nearest(task, task.registered);
       const { shape } = task.registered;
       if (shape.refused !== undefined) this.fail(task, { ...shape.refused, kind: "invalid" });
       else this.leases.enqueue(task, shape, first);
     }
-  }
-
-  /** With the queue for where its large arguments lie. */
-  private nearest(task: TaskRecord, registered: Registered): Registered {
-    const { near, template } = registered;
-    // Where it is to run is said already.
-    const tag = template.demand.placement ? undefined : nodeOfArguments(task.deps, this.objects.here);
-    if (tag === undefined) return near.get(this.objects.here) ?? registered;
-    let there = near.get(tag);
-    if (!there) {
-      if (!near.has(this.objects.here)) near.set(this.objects.here, registered);
-      there = { ...registered, shape: this.leases.shapeOf(nearTo(template.demand, tag)) };
-      near.set(tag, there);
-    }
-    return there;
   }
 
   // ── sending ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -281,7 +253,7 @@ export class TaskTable {
     const { registered } = task;
     if (!registered) return;
     const { link } = lease;
-    const { template, captured } = registered;
+    const { template } = registered;
     const { out } = link;
     if (link.namedLease !== lease.idThere) {
       link.namedLease = lease.idThere;
@@ -291,26 +263,7 @@ export class TaskTable {
       out.uint(lease.idThere);
       out.end();
     }
-    if (!link.knownTemplates.has(template.id)) {
-      link.knownTemplates.add(template.id);
-      if (captured) {
-        captured.links.add(link);
-        this.grant(captured.keys, link);
-      }
-      out.begin();
-      out.array(9);
-      out.uint(TO_WORKER.template);
-      out.uint(template.id);
-      out.string(template.name);
-      out.string(template.language);
-      out.bin(template.code);
-      out.uint(template.numReturns);
-      const isPrompt = template.timeoutMs > 0 || template.maxRetries === 0;
-      out.uint((template.isStream ? TEMPLATE_FLAGS.stream : 0) | (isPrompt ? TEMPLATE_FLAGS.prompt : 0));
-      out.uint(template.streamBufferItems);
-      writeKeys(out, captured ? captured.keys : NO_KEYS);
-      out.end();
-    }
+    this.templates.introduce(registered, link);
     this.beginSending(task, link);
     if (template.timeoutMs > 0) this.limited.add(task);
     out.begin();
@@ -432,7 +385,7 @@ export class TaskTable {
       this.enqueue(task, true);
       return;
     }
-    if (death?.lostWith !== undefined) this.loseItemsAt(nodeTag(lease.link.address.nodeId), task);
+    if (death?.lostWith !== undefined) this.streams.loseItemsAt(nodeTag(lease.link.address.nodeId), task);
     if (preemption?.isSignalled) {
       this.preempted(task, preemption.by);
       return;
@@ -538,7 +491,7 @@ export class TaskTable {
   /** Every return gets this error. */
   private settle(task: TaskRecord, error: ValueRecord & { readonly at: "error" }): void {
     if (task.state === TASK_STATE.done) return;
-    if (task.stream) this.endStream(task, error);
+    if (task.stream) this.streams.failed(task, error);
     const [first] = task.returns;
     if (first && !first.isRead && !task.returns.some(isNeeded)) this.effects.unreadFailure(task.name, error.bytes);
     for (const record of task.returns) {
@@ -550,86 +503,6 @@ export class TaskTable {
     this.end(task, false);
   }
 
-  /** A stream's error is its last item. */
-  private endStream(task: TaskRecord, error: ValueRecord): void {
-    const { stream } = task;
-    if (!stream) return;
-    for (const item of stream.lost.values()) this.setLost(item, error);
-    stream.lost.clear();
-    const completion = task.returns[0];
-    if (completion) completion.isRead = true;
-    if (stream.isEnded) return;
-    stream.isEnded = true;
-    if (!stream.isAbandoned) {
-      const item = this.objects.createUnnumbered(task);
-      item.isRead = true;
-      stream.received++;
-      for (const key of error.nested) this.objects.holds.use(key);
-      this.objects.setValue(item, error);
-      this.effects.streamItem(task.seq, item.seq);
-    }
-    this.effects.streamEnd(task.seq, stream.received);
-  }
-
-  /** Whoever wanted the item reads the error. */
-  private setLost(item: ObjectRecord, error: ValueRecord): void {
-    item.isRead = true;
-    for (const key of error.nested) this.objects.holds.use(key);
-    this.objects.setValue(item, error);
-  }
-
-  /** An item that lies in the store is kept in mind as long as it may have to be made again. */
-  itemStored(task: TaskRecord, item: ObjectRecord, index: number): void {
-    if (this.whyNever(task) === undefined) task.stream?.stored.set(item, index);
-  }
-
-  /** The attempt that follows makes the items again anyway, so it need not be found out for each that it is lost. */
-  private loseItemsAt(node: string, { name, stream }: TaskRecord): void {
-    for (const item of [...(stream?.stored.keys() ?? [])]) {
-      if (item.value?.at !== "stored" || storedNameTag(item.value.name) !== node) continue;
-      this.objects.lose(item, {
-        code: "OBJECT_LOST",
-        kind: "lost",
-        message: `an item of ${name} was on a node that died`,
-      });
-    }
-  }
-
-  /**
-   * An attempt that is past a lost item makes it no more, and when it waits for the consumer, who may be waiting for that item, it
-   * does not end either: then its worker is ended, and it begins again.
-   */
-  restartStalled(task: TaskRecord): void {
-    const { stream } = task;
-    // Asked for each item that comes, and hardly ever so.
-    if (!stream || stream.lost.size === 0 || stream.isEnded) return;
-    const { lease, registered } = task;
-    if (!lease || !registered) return;
-    if (stream.made <= stream.consumed + registered.template.streamBufferItems) return;
-    const lost = [...stream.lost.keys()].find((index) => index < stream.made);
-    if (lost === undefined) return;
-    this.leases.condemn(lease);
-    this.effects.killWorker(lease.link.address, `${task.name} begins again, since its item ${lost} is lost`);
-  }
-
-  /** The generator has made `count` items and no more. */
-  streamEnded(task: TaskRecord, stream: StreamRecord, count: number): void {
-    stream.isEnded = true;
-    this.end(task, stream.stored.size > 0);
-    for (const [index, item] of stream.lost) {
-      const whyNot =
-        index < count ? this.rebuild(task, item) : `${task.name} made only ${count} items when it ran again`;
-      if (whyNot === undefined) continue;
-      stream.lost.delete(index);
-      const message = `item ${index} of ${task.name} was lost, and was not made again: ${whyNot}`;
-      this.setLost(item, {
-        at: "error",
-        bytes: packFailure({ code: "OBJECT_LOST", kind: "lost", message }),
-        nested: [],
-      });
-    }
-  }
-
   end(task: TaskRecord, keepLineage: boolean): void {
     if (task.state === TASK_STATE.done) return;
     task.state = TASK_STATE.done;
@@ -638,13 +511,7 @@ export class TaskTable {
     if (task.actor) this.calls?.ended(task);
     for (const record of task.returns) this.objects.taskEnded(record);
     if (keepLineage && this.maxRetries(task) !== 0) {
-      task.hasLineage = true;
-      for (const dep of task.deps) {
-        this.objects.useLineage(dep);
-        this.objects.dropUse(dep);
-      }
-      // All of its returns may have been let go of before it ended.
-      this.dropUnneededLineage(task);
+      this.lineage.keep(task);
       return;
     }
     this.endedHere(task);
@@ -669,74 +536,7 @@ export class TaskTable {
     if (task.nested.length > 0) this.objects.holds.drop(task.nested);
     task.nested = NO_KEYS;
     task.dropArgs();
-    const { registered } = task;
-    if (!registered?.captured) return;
-    registered.captured.tasks--;
-    this.letGoOfCaptured(registered);
-  }
-
-  private dropUnneededLineage(task: TaskRecord): void {
-    const { deps, stream } = task;
-    if (!task.hasLineage) return;
-    if (stream ? stream.stored.size > 0 : task.returns.some((record) => this.isKept(record))) return;
-    task.hasLineage = false;
-    task.deps = NO_DEPS;
-    this.forget(task);
-    for (const dep of deps) this.objects.dropLineage(dep);
-  }
-
-  private isKept(record: ObjectRecord): boolean {
-    return record.lineageUses > 0 || this.objects.find(record.seq) === record;
-  }
-
-  /**
-   * A stored return was lost: run the task again, and before it whatever made its lost arguments. A generator makes all of
-   * its items again, of which the lost ones are kept; while it runs, the attempt may be past the lost one, so its end
-   * shows whether another one is needed.
-   */
-  private rebuild(task: TaskRecord, record: ObjectRecord): string | undefined {
-    const { stream } = task;
-    const whyNot = this.whyNever(task) ?? (task.state === TASK_STATE.done ? this.whyNotAgain(task) : undefined);
-    if (whyNot !== undefined) return whyNot;
-    const index = stream?.stored.get(record);
-    if (stream && index !== undefined) stream.lost.set(index, record);
-    if (task.state !== TASK_STATE.done) {
-      this.restartStalled(task);
-      return undefined;
-    }
-    for (const dep of task.deps) {
-      dep.uses++;
-      this.objects.dropLineage(dep);
-    }
-    task.hasLineage = false;
-    task.failures++;
-    task.attempt++;
-    this.endedCount--;
-    this.requeue(task);
-    return undefined;
-  }
-
-  /** Why a stored return of it would not be made again; undefined when it would. */
-  whyNotRebuilt(task: TaskRecord): string | undefined {
-    return (
-      this.whyNever(task) ?? (task.state === TASK_STATE.done && !task.hasLineage ? "nothing is kept of it" : undefined)
-    );
-  }
-
-  private whyNever(task: TaskRecord): string | undefined {
-    if (task.actor) return `${task.name} is a call of an actor, which is not run again for what it gave`;
-    return this.maxRetries(task) === 0 ? `${task.name} has maxRetries 0` : undefined;
-  }
-
-  private whyNotAgain(task: TaskRecord): string | undefined {
-    if (!task.hasLineage) return `${task.name} was cancelled or failed`;
-    if (!this.mayRetry(task)) return `${task.name} has used up its ${this.maxRetries(task)} retries`;
-    for (const dep of task.deps) {
-      if (dep.value || dep.isForeign) continue;
-      const whyNot = dep.task ? this.rebuild(dep.task, dep) : "it was put";
-      if (whyNot !== undefined) return `an argument of ${task.name} is gone too: ${whyNot}`;
-    }
-    return undefined;
+    if (task.registered) this.templates.left(task.registered);
   }
 
   discard(value: ValueRecord): void {
@@ -867,32 +667,6 @@ export class TaskTable {
       this.fail(task, { code, kind: "invalid", message });
     }
   }
-}
-
-function lostFailure(task: TaskRecord, lease: Lease, death: WorkerDeath | undefined): FailureRecord {
-  const where = `worker ${lease.link.address.workerId} (pid ${lease.link.address.pid})`;
-  const attempts = task.failures > 0 ? `, after ${task.failures + 1} attempts` : "";
-  if (death?.outOfMemory) {
-    return {
-      code: "OUT_OF_MEMORY",
-      kind: "exhausted",
-      message: `${task.name} was ended on ${where}${attempts}: ${death.outOfMemory}`,
-    };
-  }
-  const how = death ? describeDeath(death) : "its connection was lost";
-  return {
-    code: "WORKER_DIED",
-    kind: "lost",
-    message: `${task.name} was running on ${where} when that died${attempts}: ${how}`,
-  };
-}
-
-function describeDeath(death: WorkerDeath): string {
-  if (death.lostWith !== undefined) return `its node, ${death.lostWith}, died`;
-  const how = death.signal ? `signal ${death.signal}` : `exit code ${death.exitCode ?? "unknown"}`;
-  const why = death.intended ? ` (ended on purpose: ${death.intended})` : "";
-  const tail = death.stderrTail.trim();
-  return `${how}${why}${tail ? `\n${tail}` : ""}`;
 }
 
 /** The fields that the frames of tasks and of calls end with. */

@@ -258,6 +258,8 @@ export interface NodeFound {
 export interface KnownHeads {
   readonly t: "known-heads";
   readonly addresses: readonly string[];
+  /** Who says it cannot act, since its state takes nothing: by now another may lead. */
+  readonly isSuspended?: true;
 }
 
 /** In all at each node, what is granted included; said anew when it changes. */

@@ -10,6 +10,7 @@ import { toUnits } from "../../src/base/resources.ts";
 import { WIRE_VERSION } from "../../src/base/wire-version.ts";
 import { askHead } from "../../src/head/mod.ts";
 import { ClusterLink } from "../../src/node/cluster-link.ts";
+import { tcpWays } from "../../src/node/head-ways.ts";
 import { LocalCluster } from "../../src/testing/mod.ts";
 import { Access } from "../../src/transport/mod.ts";
 import { eventually } from "../eventually.ts";
@@ -164,8 +165,9 @@ test("nodes hear how much each quota is, for the limits that they keep", async (
   const heard = new Map<string, unknown>();
   const node = { nodeId: newNodeId(), name: "listens", address: null, total: {}, labels: {}, objectStoreBytes: 0 };
   const nothing = (): void => {};
+  const access = await Access.open({ tokenFile }, nothing);
   const link = await ClusterLink.join({
-    ...{ address: cluster.address, access: await Access.open({ tokenFile }, nothing), isPatient: false },
+    ...{ address: cluster.address, ways: tcpWays(access, node.nodeId), isPatient: false },
     node: { ...node, wireVersion: WIRE_VERSION },
     use: () => ({
       available: {},
