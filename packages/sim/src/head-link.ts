@@ -51,6 +51,12 @@ export class HeadLink {
       onFound: heard((message) => node.found(message)),
       onDivided: heard((message) => node.broker.divided(message)),
       onBundles: heard((order) => node.ordered(order)),
+      onGroupsNoted() {
+        // Nodes place no groups here.
+      },
+      onSaying() {
+        // So there is nothing of them to say.
+      },
       onDrain: heard((deadlineMs) => node.drains(deadlineMs)),
       onActors: heard((message) => {
         if (message.t !== "for-heir") node.fromControl(message);

@@ -19,6 +19,12 @@ export function toUnits(resources: Resources): ResourceUnits {
   return units;
 }
 
+export function sumOfUnits(all: readonly ResourceUnits[]): ResourceUnits {
+  const sum: Record<string, number> = {};
+  for (const units of all) for (const name in units) sum[name] = (sum[name] ?? 0) + (units[name] ?? 0);
+  return sum;
+}
+
 export function fromUnits(units: ResourceUnits): Resources {
   return Object.fromEntries(Object.entries(units).map(([name, value]) => [name, value / UNITS_PER_ONE]));
 }

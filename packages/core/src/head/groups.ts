@@ -10,7 +10,7 @@ import {
   type GroupPreemption,
   type GroupQuotas,
 } from "../placement/mod.ts";
-import type { BundlesAnswer, FromControl } from "../wire/cluster-messages.ts";
+import type { BundlesAnswer, FromControl, GroupsPlaced } from "../wire/cluster-messages.ts";
 import type { Answer, Query } from "../wire/messages.ts";
 
 export interface HeadGroupsOptions {
@@ -33,7 +33,7 @@ export class HeadGroups {
     this.options = options;
     const { state, view, quotas, preemption, nowMs, later, send, changed, news } = options;
     // What one does not hear that was a member before, it is told when it joins again.
-    const effects = { nowMs, send, persist: persistThrough(state, later), changed, news };
+    const effects = { nowMs, send, noted: send, persist: persistThrough(state, later), changed, news };
     this.host = new GroupHost(view, state.epoch, effects, {
       quotas,
       preemption,
@@ -51,6 +51,10 @@ export class HeadGroups {
 
   nodeDied(node: NodeId): void {
     this.host.nodeDied(node);
+  }
+
+  nodePlaced(node: NodeId, message: GroupsPlaced): void {
+    this.host.nodePlaced(node, message);
   }
 
   hear(node: NodeId, answer: BundlesAnswer): void {

@@ -51,6 +51,7 @@ class World {
     const groups = new GroupHost(this.view, 1, {
       nowMs: Date.now,
       send: nothing,
+      noted: nothing,
       persist: persistThrough(this.state),
       changed: nothing,
       news: nothing,

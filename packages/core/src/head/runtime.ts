@@ -6,7 +6,7 @@ import { type Clock, every, machineClock, wallMs } from "../base/clock.ts";
 import { InvalidOptionError, isError, type MobulaError, NodeNotFoundError } from "../base/errors.ts";
 import type { JobId, NodeId } from "../base/ids.ts";
 import { PREEMPT_AFTER_MS } from "../base/limits.ts";
-import { fromUnits, type ResourceUnits, toUnits } from "../base/resources.ts";
+import { fromUnits, type ResourceUnits, sumOfUnits, toUnits } from "../base/resources.ts";
 import { needsVersion } from "../base/wire-version.ts";
 import {
   createMembers,
@@ -119,9 +119,15 @@ export class HeadRuntime implements Host {
       view,
       quotas: {
         allows: ({ groupId, jobId, bundles, priority }) =>
-          this.isAllowed({ id: `group ${groupId}`, job: jobId, units: sumOf(bundles), priority }),
+          this.isAllowed({
+            id: `group ${groupId}`,
+            job: jobId,
+            units: sumOfUnits(bundles.map(({ units }) => units)),
+            priority,
+          }),
         left: ({ groupId, jobId }) => this.quotas.withdraw(jobId, `group ${groupId}`, clock.nowMs()),
-        charge: ({ jobId, bundles }, count) => this.quotas.charge(jobId, sumOf(bundles), count),
+        charge: ({ jobId, bundles }, count) =>
+          this.quotas.charge(jobId, sumOfUnits(bundles.map(({ units }) => units)), count),
         describe: ({ jobId }) => this.quotas.describe(jobId),
       },
       preemption: {
@@ -332,6 +338,10 @@ export class HeadRuntime implements Host {
       case "answer":
         this.asks.answered(nodeId, message);
         return;
+      case "groups-placed":
+        needsVersion(2, "groups that a node has placed");
+        if (this.isMember(nodeId)) this.groups.nodePlaced(nodeId, message);
+        return;
       case "bundles-prepared":
       case "bundles-refused":
       case "bundles-committed":
@@ -516,10 +526,4 @@ function nodeCalled(members: Iterable<Member>, called: string): Member {
   throw new NodeNotFoundError(
     dead ? `node "${called}" is dead already` : `no node is called "${called}"; those that live: ${names || "none"}`,
   );
-}
-
-function sumOf(bundles: readonly { readonly units: ResourceUnits }[]): ResourceUnits {
-  const sum: Record<string, number> = {};
-  for (const { units } of bundles) for (const name in units) sum[name] = (sum[name] ?? 0) + (units[name] ?? 0);
-  return sum;
 }

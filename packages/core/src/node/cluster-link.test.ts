@@ -144,6 +144,8 @@ describe("a node's link to its heads", () => {
       onFound: nothing,
       onDivided: nothing,
       onBundles: nothing,
+      onGroupsNoted: nothing,
+      onSaying: nothing,
       onDrain: () => {
         orders++;
       },

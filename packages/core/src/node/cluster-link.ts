@@ -19,6 +19,7 @@ import type {
   BundlesOrder,
   ForHeir,
   FromControl,
+  GroupsNoted,
   HeadIdentity,
   LeasesDivided,
   NodeDescription,
@@ -67,6 +68,10 @@ export interface ClusterLinkOptions {
   onLost(): void;
   /** What placement groups are to have of this node. */
   onBundles(order: BundlesOrder): void;
+  /** Of groups that this node has placed, what control has written down. */
+  onGroupsNoted(noted: GroupsNoted): void;
+  /** Before anything is said to control. */
+  onSaying(): void;
   /** What control says of actors. */
   onActors(message: ActorOrder | BetweenHomes | ForHeir): void;
   /** Control asks; it is answered by {@link ClusterLink.say}. */
@@ -79,6 +84,8 @@ export interface ClusterLinkOptions {
 
 /** A head before this version of the wire takes every report for all that there is to say. */
 const SINCE_SHORT_REPORTS = 2;
+/** One before this knows nothing of groups that nodes place. */
+const SINCE_PLACED_GROUPS = 2;
 const REPORT_MS = 1_000;
 /** What changes often is said so much later. */
 const CHANGE_MS = 50;
@@ -202,13 +209,24 @@ export class ClusterLink {
     for (const { reject } of this.asked.values()) reject(new ConnectionLostError("the node ends"));
   }
 
-  /** Says how things are now, before what is said next. */
-  report(): void {
+  get isConnected(): boolean {
+    return this.head !== undefined && this.session?.isConnected === true;
+  }
+
+  /** Control hears of groups that nodes place; that of the last session. */
+  get knowsPlacedGroups(): boolean {
+    return this.version >= SINCE_PLACED_GROUPS;
+  }
+
+  /** Says how things are now, before what is said next. @param isAll as to a control that knows nothing of it. */
+  report(isAll = false): void {
     this.soon?.();
     this.soon = undefined;
     // While there is no connection reports would only be kept; the first after it says how things are then.
-    if (this.head === undefined || !this.session?.isConnected) return;
-    this.say(this.reportOf(this.options.use(false)));
+    if (!this.isConnected) return;
+    // What it leads to is part of how things are.
+    this.options.onSaying();
+    this.say(this.reportOf(this.options.use(isAll)));
   }
 
   private reportOf(use: NodeUse): ToControl {
@@ -221,6 +239,7 @@ export class ClusterLink {
 
   /** Waits for the connection while that is cut; lost when control has to be joined anew. */
   say(message: ToControl): void {
+    this.options.onSaying();
     this.session?.send(message);
   }
 
@@ -346,6 +365,9 @@ export class ClusterLink {
         return;
       case "leases-divided":
         this.options.onDivided(message);
+        return;
+      case "groups-noted":
+        this.options.onGroupsNoted(message);
         return;
       case "limited-jobs":
         this.options.onLimits(message.jobs, message.quotas ?? []);

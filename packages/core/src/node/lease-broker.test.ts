@@ -66,6 +66,19 @@ describe("a node by itself", () => {
 });
 
 describe("in a cluster", () => {
+  test("what control refuses is asked for nowhere any more", () => {
+    const s = setUp(0);
+    s.broker.clustered(true);
+    s.broker.demand(client, job, 0, demand, 2);
+    s.divided([here, 1], [there, 1]);
+    s.take();
+    s.broker.divided({
+      ...{ t: "leases-divided", key: `${client}/0`, at: [] },
+      refused: { code: "GROUP_REMOVED", message: "it was removed" },
+    });
+    expect(s.take()).toEqual(["divide 0 of []", "here 0 0", `lease-ask ${there} 0`, "tell lease-refused"]);
+  });
+
   test("what control calls urgent is said so where it waits, and no more when it is not; a lease that is kept is, where it is", () => {
     const s = setUp(0);
     s.broker.clustered(true);

@@ -12,6 +12,7 @@ import { answerTo } from "./asks.ts";
 import { type ClusterLink, sumOf } from "./cluster-link.ts";
 import type { Explanations } from "./explanations.ts";
 import type { ForeignPrograms } from "./foreign-programs.ts";
+import type { LocalGroups } from "./local-groups.ts";
 import type { OwnGroups } from "./own-groups.ts";
 import type { Timeline } from "./timeline.ts";
 import type { WorkerPool } from "./worker-pool.ts";
@@ -29,6 +30,7 @@ export interface QueryContext {
   readonly code: ForeignPrograms | undefined;
   /** Of a node by itself. */
   readonly ownGroups: OwnGroups;
+  readonly localGroups: LocalGroups;
   /** False when the worker is not one that another node lent. */
   orderElsewhere(order: Omit<WorkerOrder, "t">, node?: NodeId): boolean;
 }
@@ -41,7 +43,7 @@ export function answerQuery(context: QueryContext, from: ProcessId, query: Query
 }
 
 async function result(context: QueryContext, from: ProcessId, query: Query): Promise<Results[keyof Results]> {
-  const { engine, pool, timeline, cluster, ownGroups, explanations } = context;
+  const { engine, pool, timeline, cluster, ownGroups, localGroups, explanations } = context;
   if (explanations.isMine(query.method)) return explanations.answer(from, query.method, query.params) as never;
   switch (query.method) {
     case "nodes":
@@ -59,6 +61,8 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
     case "create-group":
     case "await-group":
     case "remove-group":
+      if (cluster) return aboutGroup(localGroups, cluster, query);
+      return ownGroups.query(query.method, query.params);
     case "find-group":
     case "why-group":
       return cluster ? cluster.query(query.method, query.params as never) : ownGroups.query(query.method, query.params);
@@ -91,6 +95,24 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
       return timeline.collect();
     default:
       throw new Error(`this node does not know the question "${query.method}"`);
+  }
+}
+
+/** What this node can answer itself is not asked of control. */
+function aboutGroup(groups: LocalGroups, cluster: ClusterLink, { method, params }: Query): boolean | Promise<boolean> {
+  switch (method) {
+    case "create-group": {
+      const request = params as Queries["create-group"]["params"];
+      return groups.create(request, () => cluster.query("create-group", request));
+    }
+    case "remove-group": {
+      const removal = params as Queries["remove-group"]["params"];
+      return groups.remove(removal.groupId) ?? cluster.query("remove-group", removal);
+    }
+    default: {
+      const awaited = params as Queries["await-group"]["params"];
+      return groups.has(awaited.groupId) || cluster.query("await-group", awaited);
+    }
   }
 }
 

@@ -44,6 +44,8 @@ export class OwnGroups {
       {
         nowMs: wallMs,
         send: (_node, order) => feed(eventOf(order)),
+        // Nobody places groups but this host.
+        noted() {},
         // They end with the node.
         persist: (_changes, done) => done(undefined),
         changed,

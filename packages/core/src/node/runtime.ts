@@ -89,6 +89,7 @@ import { tcpWays } from "./head-ways.ts";
 import { trimHeapSoon, trimHeapWhenGrown } from "./heap-trim.ts";
 import { isLeaseNotice, LeaseBroker, type LeaseNotice } from "./lease-broker.ts";
 import { LeaseLoop } from "./lease-loop.ts";
+import { LocalGroups } from "./local-groups.ts";
 import { Logs } from "./logs.ts";
 import { describeMachine, type Machine } from "./machine.ts";
 import { MemoryMonitor } from "./memory-monitor.ts";
@@ -178,6 +179,8 @@ export class NodeRuntime {
   private readonly objects: NodeObjects;
   readonly engine: LeaseEngine;
   readonly ownGroups: OwnGroups;
+  /** In a cluster. */
+  readonly localGroups: LocalGroups;
   private readonly bundleAnswers = new BundleAnswers({
     say: (answer) => this.cluster?.say(answer),
     report: () => this.cluster?.report(),
@@ -414,6 +417,18 @@ export class NodeRuntime {
       feed: (event) => this.feed(event),
       changed: () => this.groupsChanged(),
     });
+    this.localGroups = new LocalGroups({
+      labels: this.description.labels,
+      pool: this.engine.pool,
+      mayPlace: () => this.cluster?.knowsPlacedGroups === true && !this.isStopping && !this.drain.hasBegun,
+      isLimited: (job) => this.isLimited(job),
+      feed: (event) => this.feed(event),
+      isConnected: () => this.cluster?.isConnected === true,
+      report: (isAll) => this.cluster?.report(isAll),
+      say: (message) => this.cluster?.say(message),
+      later,
+      nowMs: monotonicMs,
+    });
     this.loop = new LeaseLoop(this.engine, (command) => this.obey(command));
     this.logs = new Logs({
       sessionDir: config.sessionDir,
@@ -498,7 +513,7 @@ export class NodeRuntime {
       tell: (client, notice) => this.sendHere(client, notice),
       packable: (demand) => packable(demand.resources, this.engine.pool),
       namespaceOf: (job) => this.namespaces.get(job) ?? "",
-      isLimited: (job) => this.limited.has(job) || this.jobOf(job)?.quota !== undefined,
+      isLimited: (job) => this.isLimited(job),
       infeasibleMs: (job) => this.jobOf(job)?.infeasibleTimeoutMs ?? config.infeasibleTimeoutMs,
       preemptAfterMs: (job) => preemptAfter(this.jobOf(job)?.preemptAfterMs),
       misplaced: (demand) => this.misplaced(demand),
@@ -618,7 +633,12 @@ export class NodeRuntime {
         this.nodesChanged();
       },
       onDivided: (message) => this.broker.divided(message),
-      onBundles: (order) => this.feed(eventOf(order)),
+      onBundles: (order) => {
+        this.localGroups.order(order);
+        this.feed(eventOf(order));
+      },
+      onGroupsNoted: (noted) => this.localGroups.noted(noted),
+      onSaying: () => this.localGroups.tell(),
       onLimits: (jobs, quotas) => {
         this.limited = new Set(jobs);
         this.limits.limits?.limitJobs(new Map(jobs.map((job, at) => [job, quotas[at] ?? {}])));
@@ -627,7 +647,10 @@ export class NodeRuntime {
       onDrain: (deadlineMs) => this.drain.begin(deadlineMs, monotonicMs()),
       onActors: (message) => this.fromControl(message),
       onQuery: (query) => void this.answerAsked(query).then((answer) => this.cluster?.say(answer)),
-      onLost: () => this.clusterActors?.lost(),
+      onLost: () => {
+        this.clusterActors?.lost();
+        this.localGroups.lost();
+      },
       onExpelled: (error) => {
         this.log.write("error", `this node was given up by its cluster: ${error.message}`);
         this.isExpelled = true;
@@ -641,6 +664,8 @@ export class NodeRuntime {
   // ── other nodes ────────────────────────────────────────────────────────────────────────────────────────────────────
 
   private welcomed({ nodes, dead, epoch }: NodeWelcome): void {
+    // What it knows of groups is to be whole before it is asked about them.
+    this.localGroups.welcomed();
     this.neighbours.welcomed(nodes, dead);
     this.nodesChanged();
     this.broker.welcomed();
@@ -872,6 +897,7 @@ export class NodeRuntime {
     clearInterval(this.controlTimer);
     this.drain.close();
     this.ownGroups.close();
+    this.localGroups.close();
     this.clusterActors?.close();
     this.succession.close();
     this.stopTrimming();
@@ -1131,6 +1157,10 @@ export class NodeRuntime {
     return undefined;
   }
 
+  private isLimited(jobId: JobId): boolean {
+    return this.limited.has(jobId) || this.jobOf(jobId)?.quota !== undefined;
+  }
+
   /** A node by itself has all processes. */
   private isHere(process: ProcessId): boolean {
     return !this.config.cluster || nodeTagOf(process) === nodeTag(this.config.nodeId);
@@ -1185,7 +1215,8 @@ export class NodeRuntime {
 
   private obey(command: SchedulerCommand): void {
     if (isAboutBundles(command)) {
-      if (this.config.cluster) this.bundleAnswers.add(answerOf(command));
+      const answer = answerOf(command);
+      if (this.config.cluster) this.localGroups.take(answer) || this.bundleAnswers.add(answer);
       else this.ownGroups.take(command);
       return;
     }

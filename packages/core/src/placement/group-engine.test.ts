@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { JobId } from "../base/ids.ts";
 import { toUnits } from "../base/resources.ts";
-import type { GroupCommand, GroupSpec } from "./group-protocol.ts";
+import { type GroupCommand, type GroupSpec, OWN_ATTEMPT } from "./group-protocol.ts";
 import type { Victim } from "./preempt.ts";
 import { nodeId } from "./test-cluster.ts";
 import { GroupWorld, specOf } from "./test-groups.ts";
@@ -597,4 +597,60 @@ test("a group waits for the quota of its job, counts for it from the first order
   create(world, "h", [{ cpu: 2 }]);
   world.send({ kind: "group-removed", groupId: "h" });
   expect(charged).toEqual(["h waits no more"]);
+});
+
+describe("what a node has placed by itself", () => {
+  const adopt = (world: GroupWorld, ...of: Parameters<typeof specOf>) =>
+    world.send({ kind: "group-adopted", spec: specOf(...of), nodeId: n("n1") });
+
+  test("is ready at once and written down, charged to its job once, and used as any other", () => {
+    const charged: number[] = [];
+    const quotas = {
+      allows: () => true,
+      charge: (_spec: unknown, count: number) => charged.push(count),
+      left() {},
+      describe: () => "",
+    };
+    const world = new GroupWorld([{ cpu: 2 }, { cpu: 2 }], { quotas });
+    expect(adopt(world, "g", [{ cpu: 1 }, { cpu: 1 }])).toMatchObject([
+      { kind: "save-group", record: { reservations: [{ attempt: OWN_ATTEMPT, nodeId: "n1", indexes: [0, 1] }] } },
+      { kind: "group-ready", nodes: ["n1", "n1"] },
+    ]);
+    expect(adopt(world, "g", [{ cpu: 1 }, { cpu: 1 }])).toEqual([]);
+    expect(charged).toEqual([1]);
+    expect(world.engine.bundlesFor("g", 1, toUnits({ cpu: 1 }))).toMatchObject({
+      bundles: [{ nodeId: "n1", index: 1 }],
+    });
+    expect(world.engine.explain("g", 0)?.sentences).toEqual([
+      "placement group g is ready: its 2 bundles are on n1, as PACK.",
+      "It was asked for on n1, which had room for all of it and has placed it by itself.",
+    ]);
+  });
+
+  test("removed by that node it is gone, and nobody is told to return anything; removed by others, the node is", () => {
+    const world = new GroupWorld([{ cpu: 2 }]);
+    adopt(world, "g", [{ cpu: 1 }]);
+    expect(brief(world.send({ kind: "group-removed", groupId: "g", by: n("n1") }))).toEqual(["group-removed"]);
+    adopt(world, "h", [{ cpu: 1 }]);
+    expect(brief(world.send({ kind: "group-removed", groupId: "h", by: n("n2") }))).toEqual(["return-bundles n1"]);
+    expect(brief(world.send({ kind: "group-removed", groupId: "h", by: n("n1") }))).toEqual(["group-removed"]);
+    expect(world.records.size).toBe(0);
+  });
+
+  test("is returned when it has another place, or is being removed", () => {
+    const world = new GroupWorld([{ cpu: 1 }, { cpu: 2 }], { firstAttempt: 100 });
+    create(world, "g", [{ cpu: 2 }]);
+    expect(brief(adopt(world, "g", [{ cpu: 2 }]))).toEqual(["return-bundles n1"]);
+    answer(world, "n2");
+    expect(world.engine.bundlesFor("g", 0, {})).toMatchObject({ bundles: [{ nodeId: "n2" }] });
+    world.send({ kind: "group-removed", groupId: "g" });
+    expect(brief(adopt(world, "g", [{ cpu: 2 }]))).toEqual(["return-bundles n1"]);
+  });
+
+  test("moves at once when its node is being drained", () => {
+    const world = new GroupWorld([{ cpu: 1 }, { cpu: 1 }], { firstAttempt: 100 });
+    world.drain("n1");
+    expect(brief(adopt(world, "g", [{ cpu: 1 }]))).toEqual(["group-ready", "prepare-bundles n2"]);
+    expect(brief(answer(world, "n2"))).toEqual(["group-ready", "return-bundles n1"]);
+  });
 });

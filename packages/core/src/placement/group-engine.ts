@@ -28,7 +28,14 @@ import {
   REFUSED_MS,
   whyInfeasible,
 } from "./group-placing.ts";
-import type { GroupCommand, GroupEvent, GroupId, GroupRecord, GroupSpec } from "./group-protocol.ts";
+import {
+  type GroupCommand,
+  type GroupEvent,
+  type GroupId,
+  type GroupRecord,
+  type GroupSpec,
+  OWN_ATTEMPT,
+} from "./group-protocol.ts";
 import {
   type Attempt,
   coverNow,
@@ -87,6 +94,7 @@ export type BundleAnswer =
       readonly message: string;
     };
 
+type AdoptEvent = Extract<GroupEvent, { readonly kind: "group-adopted" }>;
 type BundleEvent = Extract<GroupEvent, { readonly attempt: number }>;
 
 /** While groups wait, they are looked at this often. */
@@ -213,9 +221,12 @@ export class GroupEngine {
       case "group-restored":
         this.restore(event.record, nowMs, out);
         return;
+      case "group-adopted":
+        this.adopt(event, nowMs, out);
+        return;
       case "group-removed": {
         const group = table.groups.get(event.groupId);
-        if (group) this.remove(group, out);
+        if (group) this.remove(group, out, event.by);
         else out.push({ kind: "group-removed", groupId: event.groupId });
         return;
       }
@@ -295,7 +306,27 @@ export class GroupEngine {
     if (group.underWay === 0) this.wait(group, nowMs);
   }
 
-  private remove(group: Group, out: GroupCommand[]): void {
+  /** It counts from now on as if it had been decided here, unless it was. */
+  private adopt({ spec, nodeId }: AdoptEvent, nowMs: number, out: GroupCommand[]): void {
+    const { groupId } = spec;
+    const attempt = OWN_ATTEMPT;
+    if (!this.table.groups.has(groupId)) {
+      const group = newGroup(spec, nowMs, this.nextNumber++);
+      this.table.add(group);
+      const of = { number: attempt, nodes: 1, unprepared: 1 };
+      // The node has said what it has left before it said this.
+      this.reserve(group, { attempt: of, nodeId, indexes: [...spec.bundles.keys()], phase: "preparing", holds: [] });
+    }
+    this.answer({ kind: "bundles-committed", groupId, nodeId, attempt }, nowMs, out);
+  }
+
+  /** @param by the node that has removed it, and has nothing any more of what it had placed itself. */
+  private remove(group: Group, out: GroupCommand[], by?: NodeId): void {
+    const returned = by && group.reservations.get(reservationKey(OWN_ATTEMPT, by));
+    if (returned) {
+      this.drop(group, returned);
+      this.endIfRemoved(group, out);
+    }
     if (group.isRemoving) return;
     group.isRemoving = true;
     this.table.dequeue(group);

@@ -7,6 +7,7 @@ import { type Explained, explainNodes } from "./explain.ts";
 import { shortagesOf } from "./gang.ts";
 import { kindsOf } from "./gang-kinds.ts";
 import { missingOf } from "./group-placing.ts";
+import { OWN_ATTEMPT } from "./group-protocol.ts";
 import { coverNow, type Group, nameOf, type Reservation } from "./group-state.ts";
 import type { Node } from "./node-state.ts";
 import { Shape } from "./shape.ts";
@@ -52,7 +53,13 @@ function placed(about: About): Explained {
     : committing
       ? `${name} waits until ${committing} have committed its bundles.`
       : `${name} is ready: its ${count(bundles.length)} bundles are on ${nodesIn(about, "committed")}, as ${strategy}.`;
-  if (group.decidedAtVersion === undefined) return { sentences: [opening], considered: [] };
+  if (group.decidedAtVersion === undefined) {
+    // What an earlier control has decided is not known any more.
+    const own = [...group.reservations.values()].find(({ attempt }) => attempt.number === OWN_ATTEMPT);
+    const node = own && (view.node(own.nodeId)?.name ?? own.nodeId);
+    const sentence = `It was asked for on ${node}, which had room for all of it and has placed it by itself.`;
+    return { sentences: own ? [opening, sentence] : [opening], considered: [] };
+  }
   const onNode = new Map<NodeId, number>();
   for (const one of coverNow(group)) if (one) onNode.set(one.nodeId, (onNode.get(one.nodeId) ?? 0) + 1);
   const kinds = shapesOf(group, [...bundles.keys()]);

@@ -6,7 +6,7 @@ import { wallMs } from "../base/clock.ts";
 import type { ErrorKind, MobulaError } from "../base/errors.ts";
 import type { JobId, NodeId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
-import type { BundlesAnswer, BundlesOrder, BundleUse } from "../wire/cluster-messages.ts";
+import type { BundlesAnswer, BundlesOrder, BundleUse, GroupsNoted, GroupsPlaced } from "../wire/cluster-messages.ts";
 import type { Explanation } from "../wire/explanation.ts";
 import type { BundleChoice } from "../wire/messages.ts";
 import { pack, unpack } from "../wire/mod.ts";
@@ -15,13 +15,22 @@ import { freeOf, slots } from "./amounts.ts";
 import { type BundleAt, BundleRooms } from "./bundle-rooms.ts";
 import type { ClusterView } from "./cluster-view.ts";
 import { GroupEngine, type GroupEngineOptions } from "./group-engine.ts";
-import type { GroupCommand, GroupEvent, GroupId, GroupRecord, GroupSpec } from "./group-protocol.ts";
+import {
+  type GroupCommand,
+  type GroupEvent,
+  type GroupId,
+  type GroupRecord,
+  type GroupSpec,
+  OWN_ATTEMPT,
+} from "./group-protocol.ts";
 import { GroupRecords } from "./group-records.ts";
 import { parseSelector } from "./labels.ts";
 
 export interface GroupHostEffects {
   nowMs(): number;
   send(node: NodeId, order: BundlesOrder): void;
+  /** What of {@link GroupHost.nodePlaced} need not be said again. */
+  noted(node: NodeId, noted: GroupsNoted): void;
   persist(
     changes: readonly { readonly key: string; readonly value: Uint8Array | null }[],
     done: (error: MobulaError | undefined) => void,
@@ -65,6 +74,8 @@ const REFUSED_MAX = 10_000;
 const ATTEMPTS_PER_EPOCH = 2 ** 30;
 /** A group without room is written down after so long, should nobody hear of it before. */
 const SAVED_AFTER_MS = 20;
+/** What comes late of jobs that have ended ends too; of so many that is known. */
+const ENDED_JOBS_MAX = 1_000;
 /** Records that could not be written are tried again so often. */
 const RETRY_MS = 1_000;
 
@@ -89,6 +100,11 @@ export class GroupHost {
   /** Those that were given up as unknown: they may be created yet. */
   private readonly tooEarly = new Map<GroupId, Refusal>();
   private readonly removals = new Map<GroupId, (() => void)[]>();
+  /** Groups that nodes have placed, and which are not written down. */
+  private readonly adopted = new Map<GroupId, NodeId>();
+  /** What nodes are told of such groups at the end of this turn. */
+  private readonly noted = new Map<NodeId, { readonly placed: GroupId[]; readonly removed: GroupId[] }>();
+  private readonly endedJobs = new Set<JobId>();
   private readonly events: GroupEvent[] = [];
   private isStepping = false;
   private retriedAtMs = 0;
@@ -109,6 +125,11 @@ export class GroupHost {
     this.records = new GroupRecords({
       persist,
       news,
+      began: (groupId) => {
+        const nodeId = this.adopted.get(groupId);
+        this.adopted.delete(groupId);
+        if (nodeId) this.note(nodeId).placed.push(groupId);
+      },
       gaveUp: (groupId, { code, kind, message }) => {
         const why = `placement group ${groupId} cannot be written down: ${message}`;
         this.refuse(groupId, { code, errorKind: kind, message: why });
@@ -131,13 +152,24 @@ export class GroupHost {
   /** Said again it changes nothing; see {@link whenReady} for what came of it. */
   create(request: GroupRequest): void {
     const { groupId } = request;
-    // What runs in it was heard of long before.
-    if (this.refused.get(groupId) === this.tooEarly.get(groupId)) this.refused.delete(groupId);
-    if (this.requests.has(groupId) || this.refused.has(groupId)) return;
+    if (this.requests.has(groupId) || this.isRefused(request)) return;
     this.requests.set(groupId, request);
     this.unknown.delete(groupId);
     this.records.begin(groupId);
     this.feed({ kind: "group-created", spec: specOf(request) });
+    this.removeUnwanted(groupId);
+  }
+
+  /** What was removed before it was heard of. */
+  private removeUnwanted(groupId: GroupId): void {
+    if (this.removals.has(groupId)) this.feed({ kind: "group-removed", groupId });
+  }
+
+  private isRefused({ groupId, jobId, lifetime }: GroupRequest): boolean {
+    // What runs in it was heard of long before.
+    if (this.refused.get(groupId) === this.tooEarly.get(groupId)) this.refused.delete(groupId);
+    if (lifetime === "owner" && this.endedJobs.has(jobId)) this.refuse(groupId, removed(groupId));
+    return this.refused.has(groupId);
   }
 
   /** `done` is called when all of it is reserved, or will never be. Returns what ends the wait. */
@@ -174,10 +206,17 @@ export class GroupHost {
 
   /** `done` is called when what it had is free. */
   remove(groupId: GroupId, done: () => void): void {
+    this.whenRemoved(groupId, done);
+    this.tooEarly.delete(groupId);
+    // A node that has placed it may be about to say so. Were that answered now, the next control would know nothing of it.
+    if (!this.requests.has(groupId) && !this.refused.has(groupId)) this.mention(groupId);
+    else this.feed({ kind: "group-removed", groupId });
+  }
+
+  private whenRemoved(groupId: GroupId, done: () => void): void {
     const waiting = this.removals.get(groupId);
     if (waiting) waiting.push(done);
     else this.removals.set(groupId, [done]);
-    this.feed({ kind: "group-removed", groupId });
   }
 
   find(namespace: string, name: string): GroupRequest | undefined {
@@ -186,6 +225,9 @@ export class GroupHost {
   }
 
   jobEnded(jobId: JobId): void {
+    this.endedJobs.add(jobId);
+    const [oldest] = this.endedJobs;
+    if (this.endedJobs.size > ENDED_JOBS_MAX && oldest !== undefined) this.endedJobs.delete(oldest);
     this.feed({ kind: "job-ended", jobId });
   }
 
@@ -271,6 +313,48 @@ export class GroupHost {
     this.feed({ kind, nodeId, ...answer } as GroupEvent); // They differ in the name of the kind only.
   }
 
+  /** What the node has placed on itself, and removed, since it last said so, or all that it was not told to be written down. */
+  nodePlaced(nodeId: NodeId, { placed, removed: gone, over }: GroupsPlaced): void {
+    for (const groupId of over) if (!this.requests.has(groupId)) this.refuse(groupId, removed(groupId));
+    for (const groupId of gone) {
+      this.whenRemoved(groupId, () => this.note(nodeId).removed.push(groupId));
+      this.feed({ kind: "group-removed", groupId, by: nodeId });
+    }
+    for (const request of placed) this.adopt(nodeId, request);
+  }
+
+  private adopt(nodeId: NodeId, request: GroupRequest): void {
+    const { groupId } = request;
+    if (!this.requests.has(groupId)) {
+      if (this.isRefused(request)) {
+        this.effects.send(nodeId, { t: "return-bundles", groupId, attempt: OWN_ATTEMPT });
+        return;
+      }
+      this.requests.set(groupId, request);
+      this.unknown.delete(groupId);
+      this.adopted.set(groupId, nodeId);
+      this.records.begin(groupId, true);
+    } else if (!this.adopted.has(groupId)) this.note(nodeId).placed.push(groupId);
+    this.feed({ kind: "group-adopted", spec: specOf(request), nodeId });
+    this.removeUnwanted(groupId);
+  }
+
+  private note(nodeId: NodeId): { readonly placed: GroupId[]; readonly removed: GroupId[] } {
+    let noted = this.noted.get(nodeId);
+    if (!noted) {
+      noted = { placed: [], removed: [] };
+      if (this.noted.size === 0) queueMicrotask(() => this.tellNoted());
+      this.noted.set(nodeId, noted);
+    }
+    return noted;
+  }
+
+  private tellNoted(): void {
+    const all = [...this.noted];
+    this.noted.clear();
+    for (const [nodeId, noted] of all) this.effects.noted(nodeId, { t: "groups-noted", ...noted });
+  }
+
   /** What is free in bundles at the node: in all of them, or in those in which that has changed. */
   nodeReported(nodeId: NodeId, uses: readonly BundleUse[], isAll: boolean): void {
     const known = uses.flatMap(({ groupId, attempt, free }) =>
@@ -312,8 +396,9 @@ export class GroupHost {
       if (nowMs - sinceMs < UNKNOWN_MS) continue;
       this.unknown.delete(groupId);
       const refusal = removed(groupId);
-      remember(this.tooEarly, groupId, refusal);
+      if (!this.removals.has(groupId)) remember(this.tooEarly, groupId, refusal);
       this.refuse(groupId, refusal);
+      this.removeUnwanted(groupId);
     }
     this.records.saveDue(nowMs);
     if (nowMs - this.retriedAtMs >= RETRY_MS) {
@@ -345,11 +430,12 @@ export class GroupHost {
         const { spec, ...rest } = command.record;
         const request = this.requests.get(spec.groupId);
         if (!request) return;
-        const record = pack({ request, ...rest } satisfies Saved);
-        // Most have their room at once, and are written down with it.
-        if (rest.reservations.length === 0)
+        const record = (): Uint8Array => pack({ request, ...rest } satisfies Saved);
+        // Most have their room at once, and are written down with it; and a node has what it has placed, and may remove it soon.
+        const isSafe = this.adopted.has(groupId) && rest.reservations.every(({ attempt }) => attempt === OWN_ATTEMPT);
+        if (rest.reservations.length === 0 || isSafe)
           this.records.saveLater(groupId, record, this.effects.nowMs() + SAVED_AFTER_MS);
-        else this.records.save(groupId, record);
+        else this.records.save(groupId, record());
         return;
       }
       case "forget-group":
@@ -391,6 +477,7 @@ export class GroupHost {
         return;
       case "group-removed":
         this.requests.delete(groupId);
+        this.adopted.delete(groupId);
         this.infeasible.delete(groupId);
         this.ready.delete(groupId);
         this.rooms.forget(groupId);

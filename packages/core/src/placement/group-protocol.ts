@@ -9,6 +9,9 @@ import type { Ending } from "../wire/cluster-messages.ts";
 import type { GangStrategy } from "./gang.ts";
 import type { Bundle } from "./gang-kinds.ts";
 
+/** The attempt of a node that places a group by itself: below all of control's, which go on from epoch to epoch. */
+export const OWN_ATTEMPT = 1;
+
 /** A name that its creator chose; 16 bytes, hex. */
 export type GroupId = string;
 
@@ -50,7 +53,10 @@ export type GroupEvent =
   | { readonly kind: "group-created"; readonly spec: GroupSpec }
   /** After a restart of control, before nodes are heard. */
   | { readonly kind: "group-restored"; readonly record: GroupRecord }
-  | { readonly kind: "group-removed"; readonly groupId: GroupId }
+  /** A node has placed it on itself, whole. */
+  | { readonly kind: "group-adopted"; readonly spec: GroupSpec; readonly nodeId: NodeId }
+  /** `by`: the node that had placed it has removed it; what it had there is free. */
+  | { readonly kind: "group-removed"; readonly groupId: GroupId; readonly by?: NodeId }
   | { readonly kind: "job-ended"; readonly jobId: JobId }
   | ({ readonly kind: "bundles-prepared" } & AtNode)
   /** The node has too little room, or did not get as far. It holds none of it. */

@@ -15,6 +15,7 @@ function setUp() {
       said.push(`gave up ${groupId}: ${error.code}`);
       records.save(groupId, null);
     },
+    began: (groupId) => said.push(`began ${groupId}`),
     news: (message) => said.push(message),
   });
   const value = (number: number): Uint8Array => Uint8Array.of(number);
@@ -53,13 +54,49 @@ test("a record that can wait is not written when another comes before its time",
   s.records.begin("a");
   s.records.begin("b");
   s.records.begin("c");
-  for (const groupId of ["a", "b", "c"]) s.records.saveLater(groupId, s.value(1), 20);
+  for (const groupId of ["a", "b", "c"]) s.records.saveLater(groupId, () => s.value(1), 20);
   s.records.save("a", s.value(2));
   s.records.save("b", null);
   s.records.saveDue(19);
   expect((await s.next()).keys).toEqual(["group/a 2"]);
   s.records.saveDue(20);
   expect((await s.next()).keys).toEqual(["group/c 1"]);
+});
+
+test("a group that lives all the same is not given up when its first record fails: that is tried again, and said when it is durable", async () => {
+  const s = setUp();
+  s.records.begin("a", true);
+  s.records.saveLater("a", () => s.value(1), 20);
+  s.records.saveDue(20);
+  (await s.next()).done(full);
+  s.records.retry();
+  const again = await s.next();
+  expect([again.keys, s.said]).toEqual([["group/a 1"], [expect.stringMatching(/cannot be written down/)]]);
+  again.done();
+  s.records.save("a", s.value(2));
+  (await s.next()).done();
+  expect(s.said.slice(1)).toEqual(["began a"]);
+});
+
+test("what is on its way to the store is taken back, also when a later record of it was still to come", async () => {
+  const s = setUp();
+  s.records.begin("a", true);
+  s.records.save("a", s.value(1));
+  s.records.saveLater("a", () => s.value(2), 20);
+  const first = await s.next();
+  s.records.save("a", null);
+  expect((await s.next()).keys).toEqual(["group/a gone"]);
+  first.done();
+});
+
+test("of what was gone before its first record was due nothing is written", async () => {
+  const s = setUp();
+  s.records.begin("a", true);
+  s.records.saveLater("a", () => s.value(1), 20);
+  s.records.save("a", null);
+  s.records.saveDue(20);
+  await Promise.resolve();
+  expect([s.writes, s.said]).toEqual([[], []]);
 });
 
 test("a group whose first record cannot be written is given up, and nothing more of it is written", async () => {

@@ -3,7 +3,7 @@
  * Records of many groups are on their way at once.
  *
  * One that cannot be written is tried again at each `retry`, and what follows it waits on; but nobody has heard of a group whose
- * first record fails, so that is given up.
+ * first record fails, so that is given up, unless a node has placed it and has it still.
  */
 import type { MobulaError } from "../base/errors.ts";
 import type { GroupId } from "./group-protocol.ts";
@@ -14,6 +14,8 @@ export interface GroupRecordsEffects {
     changes: readonly { readonly key: string; readonly value: Uint8Array | null }[],
     done: (error: MobulaError | undefined) => void,
   ): void;
+  /** The first record of the group is durable. */
+  began(groupId: GroupId): void;
   /** The first record of the group could not be written; nothing more of it will be. */
   gaveUp(groupId: GroupId, error: MobulaError): void;
   /** For the log. */
@@ -27,6 +29,8 @@ type Written = (error: MobulaError | undefined) => void;
 interface Records {
   /** Nothing of it was ever written. */
   isNew: boolean;
+  /** It lives, written down or not. */
+  isKept: boolean;
   isGivenUp: boolean;
   isFailing: boolean;
   /** Of its records, numbered from 1: the last, and the last that is durable with all before it. */
@@ -41,7 +45,7 @@ export class GroupRecords {
   /** Last records that failed. */
   private readonly failed = new Map<GroupId, Uint8Array | null>();
   /** Those that can wait, in the order in which they are due. */
-  private readonly later = new Map<GroupId, { readonly value: Uint8Array; readonly dueMs: number }>();
+  private readonly later = new Map<GroupId, { value(): Uint8Array; readonly dueMs: number }>();
   /** What is handed over at the end of this turn. */
   private changes: { readonly key: string; readonly value: Uint8Array | null }[] = [];
   private whenWritten: Written[] = [];
@@ -50,29 +54,33 @@ export class GroupRecords {
     this.effects = effects;
   }
 
-  /** A group that nobody knows yet; before its first record. */
-  begin(groupId: GroupId): void {
-    this.records(groupId).isNew = true;
+  /** A group of which nothing is written; before its first record. `isKept`: it lives all the same. */
+  begin(groupId: GroupId, isKept = false): void {
+    const records = this.records(groupId);
+    records.isNew = true;
+    records.isKept = isKept;
   }
 
   /** @param value null when there is no such group any more. */
   save(groupId: GroupId, value: Uint8Array | null): void {
     const records = this.records(groupId);
-    if (this.later.delete(groupId) && records.isNew && value === null) records.isGivenUp = true;
+    const isUnwritten = this.later.delete(groupId) && records.isNew && records.last === 0;
+    if (isUnwritten && value === null) records.isGivenUp = true;
     const number = ++records.last;
     if (records.isGivenUp) this.wrote(groupId, records, number, value);
     else this.write(groupId, records, number, value);
   }
 
   /** At the given time, unless something is saved of it before. Nothing waits for that. */
-  saveLater(groupId: GroupId, value: Uint8Array, dueMs: number): void {
+  saveLater(groupId: GroupId, value: () => Uint8Array, dueMs: number): void {
+    this.later.delete(groupId);
     this.later.set(groupId, { value, dueMs });
   }
 
   saveDue(nowMs: number): void {
     for (const [groupId, { value, dueMs }] of this.later) {
       if (dueMs > nowMs) return;
-      this.save(groupId, value);
+      this.save(groupId, value());
     }
   }
 
@@ -104,7 +112,7 @@ export class GroupRecords {
         this.wrote(groupId, records, number, value);
         return;
       }
-      if (records.isNew) {
+      if (records.isNew && !records.isKept) {
         records.isGivenUp = true;
         this.effects.gaveUp(groupId, error);
         this.wrote(groupId, records, records.last, null);
@@ -138,6 +146,7 @@ export class GroupRecords {
   }
 
   private wrote(groupId: GroupId, records: Records, number: number, value: Uint8Array | null): void {
+    if (records.isNew && value) this.effects.began(groupId);
     records.isNew = false;
     records.isFailing = false;
     records.written = Math.max(records.written, number);
@@ -149,7 +158,7 @@ export class GroupRecords {
   private records(groupId: GroupId): Records {
     let records = this.groups.get(groupId);
     if (!records) {
-      records = { isNew: false, isGivenUp: false, isFailing: false, last: 0, written: 0, waiting: [] };
+      records = { isNew: false, isKept: false, isGivenUp: false, isFailing: false, last: 0, written: 0, waiting: [] };
       this.groups.set(groupId, records);
     }
     return records;

@@ -29,6 +29,7 @@ async function setUp(bundles: readonly Resources[], nodes: readonly Resources[] 
         ]);
     },
     persist: (_changes, done) => done(undefined),
+    noted() {},
     changed: () => s.changes++,
     news() {},
   });

@@ -12,13 +12,20 @@ export {
   type GroupQuotas,
 } from "./group-engine.ts";
 export { GroupHost, type GroupHostEffects, type GroupPlaces, type GroupRoom } from "./group-host.ts";
-export type { GroupCommand, GroupEvent, GroupId, GroupRecord, GroupSpec } from "./group-protocol.ts";
+export {
+  type GroupCommand,
+  type GroupEvent,
+  type GroupId,
+  type GroupRecord,
+  type GroupSpec,
+  OWN_ATTEMPT,
+} from "./group-protocol.ts";
 export { answerGroupQuery, isAboutGroups } from "./group-queries.ts";
 export { GROUP_PREFIX } from "./group-records.ts";
 export { admits, isSelectorValue, type Labels, parseSelector, type Selector } from "./labels.ts";
 export { type Division, LeaseDivider, type LeaseRequest } from "./lease-divider.ts";
 export type { Node, NodeState, NodeStatus, StoreUse } from "./node-state.ts";
 export { type Decision, Placer } from "./placer.ts";
-export type { LocalBytes, PlacementRequest, PlacementStrategy } from "./policy.ts";
+export { type LocalBytes, PACK_BELOW, type PlacementRequest, type PlacementStrategy } from "./policy.ts";
 export { type Preemption, preempt, type Victim } from "./preempt.ts";
 export { Shape } from "./shape.ts";

@@ -18,10 +18,11 @@ function ready(engine: LeaseEngine, workers: number): void {
 function prepare(
   engine: LeaseEngine,
   bundles: readonly Record<string, number>[],
-  { groupId = "g", attempt = 1, commit = true, atMs = 0 } = {},
+  { groupId = "g", attempt = 1, commit = true, atMs = 0, isOwn = false } = {},
 ): SchedulerCommand[] {
   const list = bundles.map((of, index) => ({ index, units: toUnits(of) }));
-  return engine.step({ kind: "prepare-bundles", groupId, attempt, bundles: list, commit }, atMs);
+  const at = { groupId, attempt, commit, ...(isOwn && { isOwn }) };
+  return engine.step({ kind: "prepare-bundles", ...at, bundles: list }, atMs);
 }
 
 const ask = (
@@ -112,6 +113,24 @@ describe("reserving", () => {
     ask(engine, 1, { cpu: 1 }, 1);
     const commands = prepare(engine, [{ cpu: 1 }]);
     expect(commands.map(({ kind }) => kind)).toEqual(["bundles-refused"]);
+  });
+
+  test("what the node reserves by itself is free at once, or refused: nothing is called back for it", () => {
+    const engine = engineWith({ cpu: 4, gpu: 3 });
+    ready(engine, 2);
+    ask(engine, 1, { gpu: 1 }, 1);
+    engine.step({ kind: "lease-idle", workerId: workerId("early1"), leaseId: leaseId(1), idle: true }, 0);
+    engine.step({ kind: "lease-idle", workerId: workerId("early2"), leaseId: leaseId(1), idle: true }, 0);
+    const split = [{ gpu: 0.6 }, { gpu: 0.6 }, { gpu: 0.6 }];
+    for (const bundles of [split, [{ gpu: 3 }], [{ cpu: 5 }]]) {
+      const commands = prepare(engine, bundles, { isOwn: true });
+      expect(commands.map(({ kind }) => kind)).toEqual(["bundles-refused"]);
+    }
+    expect(bundleAnswers(prepare(engine, split.slice(1), { isOwn: true }))).toMatchObject([
+      { kind: "bundles-committed" },
+    ]);
+    // By control it is.
+    expect(prepare(engine, [{ gpu: 1 }], { groupId: "h" }).map(({ kind }) => kind)).toContain("revoke-lease");
   });
 
   test("what is prepared and hears nothing says so", () => {

@@ -6,7 +6,7 @@
  * *pending* (leases that nothing runs on are called back for it, for a moment) → *prepared* → *committed* (usable) →
  * *returning* (what runs in it ends) → gone.
  */
-import { fromUnits, type ResourceUnits } from "../base/resources.ts";
+import { fromUnits, type ResourceUnits, sumOfUnits } from "../base/resources.ts";
 import type { BundleUse, Ending } from "../wire/cluster-messages.ts";
 import type { SchedulerCommand, SchedulerEvent } from "./protocol.ts";
 import { type Allocation, ResourcePool } from "./resource-pool.ts";
@@ -24,6 +24,8 @@ type PrepareEvent = SchedulerEvent & { kind: "prepare-bundles" };
 type AtEvent = SchedulerEvent & { kind: "commit-bundles" };
 type ReturnEvent = SchedulerEvent & { kind: "return-bundles" };
 type EarmarkEvent = SchedulerEvent & { kind: "earmark" };
+
+type EngineState = Readonly<Record<"isDraining" | "isContended", boolean>>;
 
 interface Bundle {
   readonly index: number;
@@ -116,6 +118,11 @@ export class Bundles {
     return sum;
   }
 
+  /** How many bundles the reservation has here. */
+  countOf(of: { readonly groupId: string; readonly attempt: number }): number {
+    return this.reservations.get(nameOf(of))?.bundles.length ?? 0;
+  }
+
   /** What is free in bundles in which that has changed since the last time; or, for control that knows nothing, ever. */
   use(isAll: boolean): BundleUse[] {
     const uses: BundleUse[] = [];
@@ -136,8 +143,8 @@ export class Bundles {
 
   // ── events ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  prepare(event: PrepareEvent, nowMs: number, isDraining: boolean, out: SchedulerCommand[]): void {
-    const { groupId, attempt, commit } = event;
+  prepare(event: PrepareEvent, nowMs: number, engine: EngineState, out: SchedulerCommand[]): void {
+    const { groupId, attempt, commit, isOwn } = event;
     const known = this.reservations.get(nameOf(event));
     if (known) {
       // It has not heard the answer.
@@ -157,15 +164,21 @@ export class Bundles {
       bundles: [],
       dueMs,
     };
-    if (isDraining) {
-      this.refuse(reservation, out, isDraining);
+    // Control, which sees all that waits, may put others first.
+    if (engine.isDraining || (isOwn && (engine.isContended || this.isKept(event)))) {
+      this.refuse(reservation, out, engine.isDraining);
       return;
     }
     this.reservations.set(nameOf(event), reservation);
     if (this.take(reservation, nowMs, out)) return;
-    const spare = this.spareFor(reservation);
+    const spare = isOwn ? undefined : this.spareFor(reservation);
     if (spare) for (const lease of spare) callBack(lease, out);
     else this.refuse(reservation, out);
+  }
+
+  /** Not all of it is free, or some of it is for others. */
+  private isKept({ bundles }: PrepareEvent): boolean {
+    return this.node.lacks(sumOfUnits(bundles.map(({ units }) => units)), this.heldBack()).length > 0;
   }
 
   commit(event: AtEvent, out: SchedulerCommand[]): void {
@@ -285,10 +298,7 @@ export class Bundles {
   private refuse(reservation: Reservation, out: SchedulerCommand[], isDraining = false): void {
     const { groupId, attempt, wanted } = reservation;
     this.reservations.delete(nameOf(reservation));
-    const sum: Record<string, number> = {};
-    for (const { units } of wanted) {
-      for (const [name, amount] of Object.entries(units)) sum[name] = (sum[name] ?? 0) + amount;
-    }
+    const sum = sumOfUnits(wanted.map(({ units }) => units));
     const { node } = this;
     const amount = (name: string, units: number): number => fromUnits({ [name]: Math.max(0, units) })[name] ?? 0;
     const lacking = node.lacks(sum).map((name) => {

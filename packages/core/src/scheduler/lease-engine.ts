@@ -50,7 +50,10 @@ export class LeaseEngine {
   private lastMs: number | undefined;
   private nextLeaseId = 1;
   private isShuttingDown = false;
-  private isDraining = false;
+  /** Nothing new begins here. */
+  isDraining = false;
+  /** Something waits for room that no group has, or has some promised until its worker is ready. */
+  isContended = false;
   private hasWaiting = false;
 
   constructor(options: LeaseEngineOptions) {
@@ -266,7 +269,7 @@ export class LeaseEngine {
         return;
       }
       case "prepare-bundles":
-        this.bundles.prepare(event, nowMs, this.isDraining, out);
+        this.bundles.prepare(event, nowMs, this, out);
         return;
       case "commit-bundles":
         this.bundles.commit(event, out);
@@ -490,6 +493,7 @@ export class LeaseEngine {
     if (this.isDraining) {
       for (const lease of tables.leases.values()) if (!lease.isRevoked) callBack(lease, out);
       this.hasWaiting = false;
+      this.isContended = false;
       return;
     }
     this.refuseUnstartable(nowMs, out);
@@ -516,6 +520,7 @@ export class LeaseEngine {
     for (const worker of tables.workers.values()) if (worker.lease?.isBlocked) blocked++;
     plan.start(needs, freeCpuUnits, blocked, nowMs, out);
     plan.end((job) => tables.isOver(job), freeCpuUnits, blocked, nowMs, out);
+    this.isContended = starved.some(({ bundle }) => !bundle) || needs.size > 0;
     this.hasWaiting = starved.length > 0 || infeasible.some((ask) => !ask.isRefused) || needs.size > 0;
   }
 

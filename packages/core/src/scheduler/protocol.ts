@@ -69,12 +69,14 @@ export type SchedulerEvent =
   | { readonly kind: "request-released"; readonly requestId: number }
   /**
    * Control reserves bundles of a placement group: what they need is taken out of what is free here. `commit`: at once for
-   * good; otherwise nothing runs in them before `bundles-committed`.
+   * good; otherwise nothing runs in them before `bundles-committed`. `isOwn`: the node itself reserves them, and only what is
+   * free now, is kept for nobody, and that nothing else waits for.
    */
   | ({
       readonly kind: "prepare-bundles";
       readonly bundles: readonly { readonly index: number; readonly units: ResourceUnits }[];
       readonly commit: boolean;
+      readonly isOwn?: true;
     } & Reserved)
   | ({ readonly kind: "commit-bundles" } & Reserved)
   /** What runs in them is ended, or, when they have `moved`, ends by itself; what they had is free then. */

@@ -20,7 +20,7 @@ import type {
   WorkerAddress,
   WorkerDeath,
 } from "./messages.ts";
-import type { CodeWanted, NodeInfo } from "./queries.ts";
+import type { CodeWanted, GroupRequest, NodeInfo } from "./queries.ts";
 
 /** What a node is, from its joining to its end. */
 export interface NodeDescription {
@@ -192,8 +192,22 @@ export interface ReservedBundles {
   readonly attempt: number;
 }
 
+/**
+ * Placement groups that the sender has placed on itself, whole. It says so again when it joins again, until {@link GroupsNoted} says
+ * that it need not.
+ */
+export interface GroupsPlaced {
+  readonly t: "groups-placed";
+  readonly placed: readonly GroupRequest[];
+  /** Of such groups, those that it has removed. */
+  readonly removed: readonly string[];
+  /** Those that were gone before anything was said of them; what names them is refused from now on. */
+  readonly over: readonly string[];
+}
+
 export type ToControl =
   | BundlesAnswer
+  | GroupsPlaced
   | NodeJoin
   | NodeReport
   | NodeLeave
@@ -368,8 +382,16 @@ export interface Ending {
   readonly isDecided: boolean;
 }
 
+/** Of {@link GroupsPlaced}, what is written down: it need not be said again. */
+export interface GroupsNoted {
+  readonly t: "groups-noted";
+  readonly placed: readonly string[];
+  readonly removed: readonly string[];
+}
+
 export type FromControl =
   | BundlesOrder
+  | GroupsNoted
   | NodeWelcome
   | NodeRefused
   | NodesChanged

@@ -180,6 +180,7 @@ test("nodes hear how much each quota is, for the limits that they keep", async (
       for (const [at, job] of jobs.entries()) heard.set(job, quotas[at]);
     },
     ...{ onNodes: nothing, onWelcomed: nothing, onFound: nothing, onDivided: nothing, onBundles: nothing },
+    ...{ onGroupsNoted: nothing, onSaying: nothing },
     ...{ onDrain: nothing, onLost: nothing, onActors: nothing, onQuery: nothing, onExpelled: nothing, onNews: nothing },
   });
   await eventually(

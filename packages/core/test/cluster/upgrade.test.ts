@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, expect, test } from "vitest";
-import { get, nodes, remote } from "../../src/api/mod.ts";
+import { get, nodes, placementGroup, remote } from "../../src/api/mod.ts";
 import { WIRE_VERSION } from "../../src/base/wire-version.ts";
 import { LocalCluster } from "../../src/testing/mod.ts";
 import { eventually } from "../eventually.ts";
@@ -50,7 +50,7 @@ const squares = remote(
 const large = remote((n: number) => new Uint8Array(5 << 20).fill(n), { schedulingStrategy: "spread", numCpus: 0.25 });
 const at = remote((bytes: Uint8Array) => bytes[bytes.length - 1] ?? 0, { schedulingStrategy: "spread", numCpus: 0.25 });
 
-/** Nested tasks, objects that change nodes, and calls of actors, again and again; each answer is checked. */
+/** Nested tasks, objects that change nodes, placement groups, and calls of actors, again and again; each answer is checked. */
 function mainJob(): { rounds(): number; end(): Promise<void> } {
   let count = 0;
   let isOver = false;
@@ -61,6 +61,11 @@ function mainJob(): { rounds(): number; end(): Promise<void> } {
       const asked = [squares.remote(square, n), at.remote(large.remote(n)), ...actors.map((one) => one.say.remote(n))];
       const sum = n * n + (n + 1) ** 2 + (n + 2) ** 2;
       expect(await get(asked)).toEqual([sum, n, n, n]);
+      const group = placementGroup([{ cpu: 0.01 }]);
+      expect(
+        await get(square.options({ numCpus: 0.01, schedulingStrategy: { placementGroup: group } }).remote(n)),
+      ).toBe(n * n);
+      await group.remove();
     }
   })();
   running.catch(() => {});
