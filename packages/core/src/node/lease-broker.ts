@@ -296,9 +296,11 @@ export class LeaseBroker {
     const ask = this.byKey.get(key);
     if (!ask) return;
     if (refused) {
-      // Nodes that were asked before would keep room for it.
-      ask.wanted = 0;
-      this.settle(ask);
+      if (!refused.mayChange) {
+        // Nodes that were asked before would keep room for it.
+        ask.wanted = 0;
+        this.settle(ask);
+      }
       this.effects.tell(ask.client, {
         t: "lease-refused",
         shape: ask.shape,
