@@ -212,6 +212,7 @@ describe("actor options", () => {
       maxPendingCalls: -1,
       isolation: "process",
       maxActorsPerWorker: 2_000,
+      priority: 0,
       placement: undefined,
       isAnywhere: true,
       runtimeEnv: undefined,

@@ -342,6 +342,7 @@ const actorTable = {
   maxPendingCalls: wholeNumber(1, undefined, { value: -1, means: "for no limit" }),
   isolation: oneOf("process", "shared"),
   maxActorsPerWorker: wholeNumber(1),
+  priority: taskTable.priority,
 } as const satisfies CheckTable;
 
 export interface ActorSettings {
@@ -361,6 +362,7 @@ export interface ActorSettings {
   readonly maxPendingCalls: number;
   readonly isolation: "process" | "shared";
   readonly maxActorsPerWorker: number;
+  readonly priority: number;
   readonly placement: Placement | undefined;
   readonly isAnywhere: boolean;
   readonly runtimeEnv: RuntimeEnv | undefined;
@@ -401,6 +403,7 @@ export function normalizeActorOptions(options: unknown, base?: object): ActorSet
     maxPendingCalls: read.maxPendingCalls ?? -1,
     isolation: read.isolation ?? "process",
     maxActorsPerWorker: read.maxActorsPerWorker ?? SHARED_ACTORS_PER_WORKER_MAX,
+    priority: read.priority ?? 0,
     placement: placementOf(read),
     isAnywhere: isAnywhere(read),
     runtimeEnv: read.runtimeEnv,

@@ -412,6 +412,7 @@ class RemoteClassImpl {
       maxRestarts: settings.maxRestarts,
       isolation: settings.isolation,
       maxActorsPerWorker: settings.maxActorsPerWorker,
+      ...(settings.priority !== 0 && { priority: settings.priority }),
       ...(settings.name !== undefined && { name: settings.name }),
       ...(settings.namespace !== undefined && { namespace: settings.namespace }),
       ...(runtimeEnv && { runtimeEnv }),

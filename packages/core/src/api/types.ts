@@ -365,6 +365,11 @@ export interface ActorOptions<I = unknown> extends PlacementOptions {
   readonly isolation?: "process" | "shared";
   /** How many actors share a process, with `isolation: "shared"`. Default 2000. */
   readonly maxActorsPerWorker?: number;
+  /**
+   * -1000..1000; the actor waits for what it holds before those of the job that have a lower one, and after `preemptAfterMs` tasks of
+   * lower priority of other jobs that may run again end for it. Not with `isolation: "shared"`. Default 0.
+   */
+  readonly priority?: number;
 }
 
 /** Options of `init`. An unknown one is an `InvalidOptionError`. */

@@ -1078,12 +1078,12 @@ const creatorOf = ({ incarnation, creator }: ActorRecord): Pick<ActorWorkerReque
   incarnation === 0 ? { creator } : {};
 
 function demandOf(actor: ActorRecord): Demand {
-  const { resources, runtimeEnv, placement } = actor.options;
+  const { resources, runtimeEnv, placement, priority = 0 } = actor.options;
   const sorted = Object.entries(resources).sort(([a], [b]) => (a < b ? -1 : 1));
   return {
-    key: `actor/${JSON.stringify([sorted, runtimeEnv ?? null, placement ?? null])}`,
+    key: `actor/${JSON.stringify([sorted, runtimeEnv ?? null, placement ?? null, ...(priority === 0 ? [] : [priority])])}`,
     resources,
-    priority: 0,
+    priority,
     name: actor.spec.className,
     ...(runtimeEnv === undefined ? {} : { runtimeEnv }),
     ...(placement === undefined ? {} : { placement }),

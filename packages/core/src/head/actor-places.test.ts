@@ -23,6 +23,8 @@ function setUp(totals: Readonly<Record<string, Readonly<Record<string, number>>>
   const said: unknown[][] = [];
   const s = {
     isAllowed: true,
+    /** So much may end for others at B. */
+    ends: 0,
     /** CPUs that count for the quota. */
     charged: 0,
     nowMs: 1_000,
@@ -34,7 +36,7 @@ function setUp(totals: Readonly<Record<string, Readonly<Record<string, number>>>
     nowMs: () => s.nowMs,
     nodeOf: (process) => (process.startsWith("b") ? B : A),
     nodeTagged: (tag) => [A, B].find((node) => node === tag),
-    ask: (node, { requestId }) => said.push(["ask", node, requestId]),
+    ask: (node, { requestId, urgent }) => said.push([urgent ? "ask urgently" : "ask", node, requestId]),
     withdraw: (node, requestId) => said.push(["withdraw", node, requestId]),
     kill: (node, workerId, reason) => said.push(["kill", node, workerId, reason]),
     ready: (requestId, { nodeId }) => said.push(["ready", requestId, nodeId]),
@@ -42,6 +44,15 @@ function setUp(totals: Readonly<Record<string, Readonly<Record<string, number>>>
     died: ({ workerId, lostWith }) => said.push(["died", workerId, lostWith]),
     isAllowed: () => s.isAllowed,
     leftQuota: () => {},
+    mayPreempt: ({ priority }) => priority > 0,
+    planPreemption: ({ planned, priority }) => {
+      if (planned.has(B) || s.ends <= 0) return false;
+      s.ends--;
+      said.push(["ends", priority]);
+      planned.set(B, [s.nowMs]);
+      return true;
+    },
+    preemptAfterMs: () => 2_000,
     charge: (_job, { cpu = 0 }, count) => {
       s.charged += count * cpu;
     },
@@ -54,6 +65,7 @@ function setUp(totals: Readonly<Record<string, Readonly<Record<string, number>>>
     worker: "fresh" | WorkerId = "fresh",
     placement?: Placement,
     near?: string,
+    priority = 0,
   ) =>
     places.request({
       requestId,
@@ -62,7 +74,7 @@ function setUp(totals: Readonly<Record<string, Readonly<Record<string, number>>>
       demand: {
         key: "k",
         resources: toUnits(resources),
-        priority: 0,
+        priority,
         name: "Counter",
         ...(placement && { placement }),
         ...(near !== undefined && { near }),
@@ -114,6 +126,44 @@ test("what is asked for is held off the view until its node has it, also over re
   s.free(B, { cpu: 0 });
   expect(s.view.node(B)?.state.free.units.cpu ?? 0).toBe(0);
   expect(s.take()).toEqual([["ready", 1, B]]);
+});
+
+test("for what has waited long without room work of others ends, the higher priority first, where it goes urgently then", () => {
+  const s = setUp({ [A]: { cpu: 1 }, [B]: { cpu: 1 } });
+  s.free(A, {});
+  s.free(B, {});
+  for (const [id, priority] of [0, 1, 2].entries()) s.request(id, { cpu: 1 }, "fresh", undefined, undefined, priority);
+  s.take();
+  s.ends = 1;
+  s.nowMs += 1_900;
+  s.places.tick();
+  expect(s.take()).toEqual([]);
+  s.nowMs += 100;
+  s.places.tick();
+  expect(s.take()).toEqual([
+    ["ends", 2],
+    ["withdraw", B, 2],
+    ["ask urgently", B, 2],
+  ]);
+  expect(s.places.explain(2).sentences.at(-1)).toMatch(/has a lower priority than 2 in other jobs ends for it there/);
+  // Its node has lost its connection, and is asked again.
+  s.places.stated(B, []);
+  expect(s.take()).toContainEqual(["ask urgently", B, 2]);
+  s.ends = 1;
+  s.nowMs += 500;
+  s.places.tick();
+  expect(s.take()).toEqual([
+    ["ends", 1],
+    ["withdraw", B, 1],
+    ["ask urgently", B, 1],
+  ]);
+  // What comes free elsewhere is for the higher priority first, and then nothing is urgent.
+  s.free(A, { cpu: 1 });
+  s.places.tick();
+  expect(s.take()).toEqual([
+    ["withdraw", B, 2],
+    ["ask", A, 2],
+  ]);
 });
 
 test("what has room nowhere waits at a node, and is moved when there is room elsewhere; a late answer counts for nothing", () => {

@@ -28,12 +28,15 @@ import {
 } from "../wire/cluster-messages.ts";
 import type { BundleChoice, WorkerAddress, WorkerDeath } from "../wire/messages.ts";
 import { localityOf, placementOf } from "./demand.ts";
+import type { Urgent } from "./preemptions.ts";
 import type { Waiter } from "./quota-turns.ts";
 import type { Waiting } from "./waiting-demands.ts";
 
 /** How long it is waited for a node that could take what none can. */
 const INFEASIBLE_MS = 10_000;
 const DECIDED_MAX = 10_000;
+/** What has waited long is looked at this often. */
+const PREEMPT_LOOK_MS = 500;
 
 export interface ActorPlacesEffects {
   nowMs(): number;
@@ -48,6 +51,12 @@ export interface ActorPlacesEffects {
   /** The quota of its job allows one more; if not, it waits for that until it has {@link leftQuota}. */
   isAllowed(waiter: Waiter): boolean;
   leftQuota(job: JobId, id: string): void;
+  /** Whether work of others could end for it. */
+  mayPreempt(urgent: Pick<Urgent, "priority" | "job">): boolean;
+  /** Plans where that is to be; true when the plan is another now. */
+  planPreemption(urgent: Urgent): boolean;
+  /** How long an actor of the job waits before work of others ends for it. */
+  preemptAfterMs(job: JobId): number;
   /** What an actor of the job has or is to have; or has no more. */
   charge(job: JobId, units: ResourceUnits, count: 1 | -1): void;
   /** Words for one that the quota does not allow. */
@@ -67,14 +76,24 @@ interface Place {
   readonly placement: PlacementRequest;
   /** Which was asked. */
   node: NodeId | undefined;
-  /** What is held off the view for it, or off its group; none when it waits for room. */
+  /** What is held off the view for it, or off its group; when it waits for room, none, or what comes free for it. */
   hold: number | undefined;
   infeasibleSinceMs: number | undefined;
   /** It counts for the quota of its job. */
   charge: Charge | undefined;
   /** It waits for that. */
   isOverQuota: boolean;
+  /** Since when it waits for room. */
+  waitingSinceMs: number | undefined;
+  lookedAtMs: number;
+  /** Where work of lower priority ends for it. */
+  readonly planned: Map<NodeId, number[]>;
+  /** Its node knows. */
+  isUrgent: boolean;
 }
+
+const requestOf = ({ request, isUrgent }: Place): ActorWorkerRequest =>
+  isUrgent ? { ...request, urgent: true } : request;
 
 const quotaId = ({ request }: Place): string => `actor ${request.requestId}`;
 
@@ -119,6 +138,10 @@ export class ActorPlaces {
       infeasibleSinceMs: undefined,
       charge: undefined,
       isOverQuota: false,
+      waitingSinceMs: undefined,
+      lookedAtMs: Number.NEGATIVE_INFINITY,
+      planned: new Map(),
+      isUrgent: false,
     };
     this.places.set(request.requestId, place);
     this.choose(place);
@@ -165,7 +188,11 @@ export class ActorPlaces {
     // What was found for it is held off the view, so that by what is free now it would have no room.
     const isFound = place.hold !== undefined && before !== undefined;
     const why = isFound ? before : this.placer.explainNow(place.placement);
-    return name === undefined ? why : { ...why, sentences: [...why.sentences, `${name} was asked for it`] };
+    if (name === undefined) return why;
+    const { priority } = place.request.demand;
+    const ends = `what may run again and has a lower priority than ${priority} in other jobs ends for it there`;
+    const asked = `${name} was asked for it${place.isUrgent ? `, and has waited so long that ${ends}` : ""}`;
+    return { ...why, sentences: [...why.sentences, asked] };
   }
 
   /** Of what has been placed. */
@@ -227,7 +254,7 @@ export class ActorPlaces {
         this.rooms.set(requestId, { address: worker, charge: this.chargeStated(actorId) });
       }
     }
-    for (const place of this.places.values()) if (place.node === node) this.effects.ask(node, place.request);
+    for (const place of this.places.values()) if (place.node === node) this.effects.ask(node, requestOf(place));
   }
 
   /** Workers of the node that control counts on. */
@@ -289,10 +316,44 @@ export class ActorPlaces {
       const { infeasibleSinceMs } = place;
       if (infeasibleSinceMs !== undefined && nowMs - infeasibleSinceMs >= INFEASIBLE_MS) this.choose(place);
     }
+    this.preempt(nowMs);
     if (this.view.roomVersion === this.roomVersion) return;
-    for (const place of [...this.waiting]) this.choose(place);
+    for (const place of this.inOrder()) this.choose(place);
     // What was taken while choosing is no new room.
     this.roomVersion = this.view.roomVersion;
+  }
+
+  /** What waits, the higher priority first, then the older. */
+  private inOrder(): Place[] {
+    return [...this.waiting].sort((a, b) => b.request.demand.priority - a.request.demand.priority);
+  }
+
+  /** What has waited long without room anywhere, work of lower priority ends for, as it does for tasks. */
+  private preempt(nowMs: number): void {
+    for (const place of this.inOrder()) {
+      const { request, placement, planned, waitingSinceMs } = place;
+      const { jobId: job, demand, worker, room } = request;
+      // Several will share the worker, or it has its room already.
+      if (worker !== "fresh" || room || demand.placement?.bundle || place.isOverQuota) continue;
+      if (waitingSinceMs === undefined || nowMs - waitingSinceMs < this.effects.preemptAfterMs(job)) continue;
+      if (nowMs - place.lookedAtMs < PREEMPT_LOOK_MS) continue;
+      place.lookedAtMs = nowMs;
+      const { priority } = demand;
+      if (!this.effects.mayPreempt({ priority, job })) continue;
+      const { shape, strategy } = placement;
+      const only = typeof strategy === "object" && !strategy.soft ? strategy.nodeId : undefined;
+      if (!this.effects.planPreemption({ job, shape, priority, only, planned })) continue;
+      this.letGoOfHold(place);
+      const [id] = planned.keys();
+      const node = id === undefined ? undefined : this.view.node(id);
+      if (!node) continue;
+      this.withdraw(place);
+      place.isUrgent = true;
+      place.node = node.id;
+      // What comes free there is not for others.
+      place.hold = this.view.hold(node, shape.units);
+      this.effects.ask(node.id, requestOf(place));
+    }
   }
 
   // ── choosing ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -324,11 +385,13 @@ export class ActorPlaces {
     }
     place.infeasibleSinceMs = undefined;
     if (decision.kind === "placed") {
-      this.waiting.delete(place);
+      this.stopWaiting(place);
       this.remember(place.request.requestId, decision.id);
+      this.letGoOfHold(place);
       place.hold = decision.taken;
     } else {
       this.waiting.add(place);
+      place.waitingSinceMs ??= this.effects.nowMs();
       // One place in a queue is as good as another, and this one has waited in its own.
       if (place.node !== undefined) return;
       this.remember(place.request.requestId, decision.id, decision.nodeId);
@@ -446,7 +509,14 @@ export class ActorPlaces {
     if (place.node === node) return;
     this.withdraw(place);
     place.node = node;
-    this.effects.ask(node, place.request);
+    place.isUrgent = false;
+    this.effects.ask(node, requestOf(place));
+  }
+
+  private stopWaiting(place: Place): void {
+    this.waiting.delete(place);
+    place.waitingSinceMs = undefined;
+    place.planned.clear();
   }
 
   private withdraw({ node, request }: Place): void {
@@ -467,7 +537,11 @@ export class ActorPlaces {
   }
 
   private letGo(place: Place): void {
-    this.waiting.delete(place);
+    this.stopWaiting(place);
+    this.letGoOfHold(place);
+  }
+
+  private letGoOfHold(place: Place): void {
     if (place.hold !== undefined) this.holdsOf(place).release(place.hold);
     place.hold = undefined;
   }

@@ -26,7 +26,7 @@ import type {
 } from "../wire/cluster-messages.ts";
 import type { Explanation } from "../wire/explanation.ts";
 import type { ActorInfo } from "../wire/queries.ts";
-import { ActorPlaces } from "./actor-places.ts";
+import { ActorPlaces, type ActorPlacesEffects } from "./actor-places.ts";
 import type { Waiter } from "./quota-turns.ts";
 import type { Quotas } from "./quotas.ts";
 import type { Waiting } from "./waiting-demands.ts";
@@ -40,6 +40,9 @@ export interface HeadActorsOptions {
   /** The quota of its job allows it; if not, it waits. */
   isAllowed(waiter: Waiter): boolean;
   leftQuota(job: JobId, id: string): void;
+  mayPreempt: ActorPlacesEffects["mayPreempt"];
+  planPreemption: ActorPlacesEffects["planPreemption"];
+  preemptAfterMs(job: JobId): number;
   nowMs(): number;
   /** Left out: by the clock of the machine. */
   later?(ms: number, run: () => void): void;
@@ -117,6 +120,9 @@ export class HeadActors {
       died: (death) => this.control.workerDied(death),
       isAllowed: options.isAllowed,
       leftQuota: options.leftQuota,
+      mayPreempt: options.mayPreempt,
+      planPreemption: options.planPreemption,
+      preemptAfterMs: options.preemptAfterMs,
       charge: (job, units, count) => options.quotas.charge(job, units, count),
       whyNotAllowed: (job) => options.quotas.describe(job),
       unitsOf: (actorId) => this.control.resourcesOf(actorId),

@@ -26,12 +26,16 @@ const HOPELESS_MS = 10_000;
 const MORE_MAX = 16;
 /** Of leases that are alike, and of one node, no more could make room for one. */
 const ALIKE_MAX = 16;
+/** By then a node has said what it has told to end. */
+const TOLD_MS = 1_000;
 /** More are hardly needed, and take long to look at. */
 const VICTIMS_MAX = 100_000;
 
 export class Preemptions {
   private readonly view: ClusterView;
   private readonly byNode = new Map<NodeId, readonly Preemptable[]>();
+  /** By the ids of victims, since when they are to end; their nodes will say so. */
+  private readonly told = new Map<string, number>();
 
   constructor(view: ClusterView) {
     this.view = view;
@@ -72,13 +76,15 @@ export class Preemptions {
       open -= kept.length;
     }
     if (open <= 0) return hasChanged;
-    let victims = this.victims(urgent.job, priority, ALIKE_MAX);
-    // What was told to end is said no more to be there; so what is planned and not told yet is taken off.
+    // What was told to end is said no more to be there; so what is planned and not told yet is taken off, also what is for others.
+    for (const [id, sinceMs] of this.told) if (nowMs - sinceMs >= TOLD_MS) this.told.delete(id);
+    let victims = this.victims(urgent.job, priority, ALIKE_MAX).filter(({ id }) => !this.told.has(id));
     for (; open > 0; open--) {
       const found = preempt(this.view, { shape, priority, ...(only !== undefined && { only }) }, victims);
       if (!found) break;
       const ended = new Set(found.victims);
       victims = victims.filter((victim) => !ended.has(victim));
+      for (const { id } of ended) this.told.set(id, nowMs);
       planned.set(found.nodeId, [...(planned.get(found.nodeId) ?? []), nowMs]);
       hasChanged = true;
     }

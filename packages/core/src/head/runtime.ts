@@ -154,6 +154,9 @@ export class HeadRuntime implements Host {
       send: (to, message) => this.send(to, message),
       quotas: this.quotas,
       isAllowed: (waiter) => this.isAllowed(waiter),
+      mayPreempt: (urgent) => this.divisions.preemptions.mayHelp(urgent),
+      planPreemption: (urgent) => this.divisions.preemptions.plan(urgent, 1, new Map(), clock.nowMs()),
+      preemptAfterMs: (job) => this.preemptAfterMs.get(job) ?? PREEMPT_AFTER_MS,
       leftQuota: (job, id) => this.quotas.withdraw(job, id, clock.nowMs()),
       jobBegan: ({ jobId, quota, preemptAfterMs = PREEMPT_AFTER_MS }) => {
         this.preemptAfterMs.set(jobId, preemptAfterMs < 0 ? Number.POSITIVE_INFINITY : preemptAfterMs);

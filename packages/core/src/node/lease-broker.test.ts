@@ -102,23 +102,6 @@ describe("in a cluster", () => {
     expect(s.take()).toEqual(["lease-kept-there node-there 9", "kept here 3"]);
   });
 
-  test("control hears when a node has granted all that was asked for there by its word, and not of what was taken here", () => {
-    const s = setUp(1);
-    s.broker.clustered(true);
-    s.broker.demand(client, job, 0, demand, 1);
-    s.take();
-    s.broker.demand(client, job, 0, undefined, 4);
-    s.divided([there, 3]);
-    s.take();
-    s.grantThere(1);
-    s.grantThere(2);
-    expect(s.take().filter((one) => one.startsWith("divide"))).toEqual([]);
-    s.grantThere(3);
-    expect(s.take().filter((one) => one.startsWith("divide"))).toEqual(['divide 4 of [["node-there",3]]']);
-    s.grantHere(4);
-    expect(s.take()).toEqual(["tell lease-granted 4"]);
-  });
-
   test("a node that is drained asks for nothing here, and for what comes back elsewhere", () => {
     const s = setUp();
     s.broker.clustered(true);

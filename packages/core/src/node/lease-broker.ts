@@ -209,7 +209,7 @@ export class LeaseBroker {
         this.settle(ask);
         return;
       }
-      if (ask) this.granted(ask, this.here, notice.leaseId);
+      if (ask) this.part(ask, this.here).held.add(notice.leaseId);
     } else if (isAnEnd(notice)) {
       this.endedHere(client, notice.leaseId);
       const ask = notice.t === "lease-reclaimed" ? shapes?.get(notice.shape) : undefined;
@@ -218,13 +218,6 @@ export class LeaseBroker {
       if (ask && this.isDraining) this.settle(ask);
     }
     this.effects.tell(client, notice);
-  }
-
-  /** Control, which holds what it has asked for off its view, hears when the node has granted all of that: the node says so too. */
-  private granted(ask: Ask, node: NodeId, leaseId: LeaseId): void {
-    const { held, wanted = 0 } = this.part(ask, node);
-    held.add(leaseId);
-    if (ask.asked !== "" && held.size >= wanted && (ask.division?.get(node) ?? 0) > 0) this.askControl(ask);
   }
 
   private endedHere(client: ProcessId, leaseId: LeaseId): void {
@@ -353,7 +346,7 @@ export class LeaseBroker {
         const id = this.nextId++ as LeaseId;
         this.foreign.set(id, { ask, node, leaseId: notice.leaseId, worker: notice.worker });
         this.ids.set(foreignName(node, notice.leaseId), id);
-        this.granted(ask, node, id);
+        this.part(ask, node).held.add(id);
         this.effects.tell(client, { ...notice, leaseId: id, idThere: notice.leaseId });
         return;
       }

@@ -1355,7 +1355,9 @@ export class NodeRuntime {
     }
     this.requests.set(requestId, request);
     this.namespaces.set(jobId, request.namespace);
-    this.feed({ kind: "worker-requested", requestId, jobId, demand, worker });
+    const atOnce = request.urgent ? 0 : undefined;
+    const preemptAfterMs = this.config.cluster ? atOnce : preemptAfter(this.jobOf(jobId)?.preemptAfterMs);
+    this.feed({ kind: "worker-requested", requestId, jobId, demand, worker, preemptAfterMs });
   }
 
   /** The worker chosen for it died at this moment. */

@@ -89,7 +89,12 @@ describe("preemption for a gang", () => {
     report(view, "n4", { cpu: 0 });
     expect(plan(1)).toEqual(["n2", "n3"]);
     expect(plan(0)).toBeUndefined();
-    report(view, "n1", { cpu: 4 });
+    const [n1] = view.nodes();
+    if (n1) view.hold(n1, toUnits({ cpu: 4 }));
+    const holding = list.filter(({ nodeId }) => nodeId === n1?.id);
+    expect(preempt(view, { shape: shapeOf({ cpu: 4 }), priority: 1 }, holding)?.victims).toHaveLength(4);
+    expect(plan(1), "what is asked for and has no room takes none").toEqual(["n2", "n3"]);
+    report(view, "n1", { cpu: 8 });
     report(view, "n2", { cpu: 4 });
     expect(plan(1), "there is room").toBeUndefined();
   });

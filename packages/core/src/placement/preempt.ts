@@ -48,7 +48,8 @@ export function preempt(
     for (const [nodeId, list] of byNode) {
       const node = view.node(nodeId);
       if (!couldEverFit(node, shape, selector)) continue;
-      const set = smallestSet(list, (ended) => fits(without(node.state.free, ended), shape.units));
+      const free = atLeastNothing(node.state.free);
+      const set = smallestSet(list, (ended) => fits(without(free, ended), shape.units));
       if (set && set.length > 0 && (!best || compareSets(set, best.victims) < 0)) best = { nodeId, victims: set };
     }
     if (best) return best;
@@ -69,7 +70,7 @@ export function preemptForGang(
   const nodes = [...byNode].flatMap(([nodeId, list]) => {
     const node = view.node(nodeId);
     const free = node && gang.freeOn(node);
-    return free ? [{ node, list, freed: without(free, list) }] : [];
+    return free ? [{ node, list, freed: without(atLeastNothing(free), list) }] : [];
   });
   nodes.sort((a, b) => compareNodes(a.list, b.list));
   const planWith = (count: number): GangPlan => {
@@ -175,6 +176,17 @@ function greedySet(victims: readonly Victim[], makesRoom: (set: readonly Victim[
 
 const weight = ({ units }: Victim): number =>
   Object.values(units).reduce((sum, value) => sum + Math.min(value, 1e9), 0);
+
+/**
+ * What is asked for on a node beyond what is free there waits, and takes nothing of what comes free for others; or it was granted
+ * there, and control has not heard it.
+ */
+function atLeastNothing({ units, gpus }: Free): Free {
+  return {
+    units: Object.fromEntries(Object.entries(units).map(([name, amount]) => [name, Math.max(0, amount)])),
+    gpus,
+  };
+}
 
 function without(free: Free, victims: readonly Victim[]): Free {
   let left = free;

@@ -341,7 +341,10 @@ export class LeaseEngine {
       target = worker;
     }
     const job = tables.job(event.jobId);
-    const ask = tables.ask(tables.controlClient(job), `${event.worker} ${event.demand.key}`, event.demand, target);
+    // What is urgent is not so for others that are alike.
+    const shape = `${event.worker} ${event.preemptAfterMs ?? ""} ${event.demand.key}`;
+    const ask = tables.ask(tables.controlClient(job), shape, event.demand, target);
+    ask.preemptAfterMs = event.preemptAfterMs;
     const request: Request = { id: event.requestId, ask, holding: undefined };
     tables.requests.set(request.id, request);
     job.requests++;

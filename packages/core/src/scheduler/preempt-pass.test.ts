@@ -54,6 +54,24 @@ describe("work of lower priority of another job", () => {
     expect(about(commands, "grant-lease")).toMatchObject([{ clientId: A }]);
   });
 
+  test("ends for an actor of a higher priority too, once for each that is urgent", () => {
+    const { engine, ask } = setUp({ cpu: 2 });
+    ask(B, of(0), 2, 0);
+    const request = (requestId: number, nowMs: number, preemptAfterMs?: number) =>
+      engine.step(
+        { kind: "worker-requested", requestId, jobId: job("job a"), demand: of(1), worker: "fresh", preemptAfterMs },
+        nowMs,
+      );
+    expect(ended(request(1, 100))).toEqual([]);
+    expect(ended(tick(engine, 10_000))).toEqual([]);
+    expect(ended(request(2, 10_050, 0))).toEqual([1]);
+    expect(ended(tick(engine, 10_100))).toEqual([]);
+    const commands = engine.step({ kind: "lease-returned", clientId: B, leaseId: leaseId(1), retire: false }, 10_200);
+    // Of equals of one job the older goes first, and then there is something to end for the other.
+    expect(about(commands, "grant-request")).toMatchObject([{ requestId: 1 }]);
+    expect(ended(commands)).toEqual([2]);
+  });
+
   test.each([
     ["equal priority", of(0), AFTER_MS],
     ["a lower one", of(-1), AFTER_MS],

@@ -64,6 +64,8 @@ export type SchedulerEvent =
       readonly jobId: JobId;
       readonly demand: Demand;
       readonly worker: "fresh" | WorkerId;
+      /** As of `demand-changed`. */
+      readonly preemptAfterMs?: number | undefined;
     }
   /** Withdrawn, or what was granted is no longer used. The worker goes on. */
   | { readonly kind: "request-released"; readonly requestId: number }

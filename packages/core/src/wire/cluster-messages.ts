@@ -327,6 +327,8 @@ export interface ActorWorkerRequest {
   readonly actorId?: ActorId;
   /** Of a worker that several will share: what the first of them will want in it. */
   readonly room?: ResourceUnits;
+  /** It has waited so long that work of lower priority in other jobs ends for it. */
+  readonly urgent?: true;
 }
 /** Why room in a worker is refused that may be had in one of another node. */
 export const NO_ROOM_THERE = "NO_ROOM_THERE";

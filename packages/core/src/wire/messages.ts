@@ -340,6 +340,8 @@ export interface ActorOptionsRecord {
   readonly maxRestarts: number;
   readonly isolation: "process" | "shared";
   readonly maxActorsPerWorker: number;
+  /** Left out: 0. */
+  readonly priority?: number;
   readonly runtimeEnv?: RuntimeEnv;
   readonly placement?: Placement;
 }

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { explain, get, placementGroup, remote, runtimeContext } from "../../src/api/mod.ts";
+import { explain, get, kill, placementGroup, remote, runtimeContext } from "../../src/api/mod.ts";
 import { LocalCluster } from "../../src/testing/mod.ts";
 import { eventually } from "../eventually.ts";
 import { Program } from "../failures/programs.ts";
@@ -53,6 +53,38 @@ test("a group of all nodes has them within a bound, and what made room runs agai
     const [why = ""] = await program.line<string[]>("why");
     expect(why).toMatch(
       /Attempt 0 ran .* it was ended for placement group gang of job [0-9a-f]{8}, whose priority is 1\./,
+    );
+    await program.exitWithin(5_000);
+  } finally {
+    program.remove();
+  }
+}, 60_000);
+
+test("actors take part as tasks do: each of them ends one task, on whatever node", async () => {
+  const { program, files, end } = await holders("actors", [1, 1, 1]);
+  try {
+    class Urgent {
+      where(): string {
+        return runtimeContext().nodeId;
+      }
+    }
+    const make = remote(Urgent, { numCpus: 1, priority: 1 });
+    const actors = [make.remote(), make.remote()];
+    const ids = await get(
+      actors.map((actor) => actor.where.remote()),
+      { timeoutMs: WITHIN_MS },
+    );
+    expect(new Set(ids).size).toBe(2);
+    const aborted = readdirSync(files).filter((name) => name.includes("aborted"));
+    expect(aborted).toHaveLength(2);
+    for (const actor of actors) await kill(actor);
+    end();
+    const attempts = ["task 0", "task 1", "task 2"].map(
+      (task) => `${task} ${Number(aborted.includes(`${task} aborted 0`))}`,
+    );
+    expect(await program.line("results")).toEqual(attempts);
+    expect((await program.line<string[]>("why")).join(" ")).toMatch(
+      /it was ended for Urgent of job [0-9a-f]{8}, whose priority is 1\./,
     );
     await program.exitWithin(5_000);
   } finally {
