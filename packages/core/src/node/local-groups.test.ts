@@ -190,6 +190,24 @@ describe("what control hears of it", () => {
     expect(node.toHead).toEqual([]);
   });
 
+  test("a removal that control did not hear, or not write down, is said again", async () => {
+    const { world, node } = setUp();
+    await node.create(requestOf("g", [{ cpu: 1 }]));
+    world.pass(2);
+    await world.settle();
+    world.pass(20);
+    await world.settle();
+    expect(world.records.size).toBe(1);
+    await node.remove("g");
+    world.pass(2);
+    expect(node.toHead).toContainEqual({ t: "groups-placed", placed: [], removed: ["g"], over: [] });
+    world.crash();
+    world.restart();
+    await world.settle();
+    expect(world.records.size).toBe(0);
+    expect(node.engine.pool.freeOf("cpu")).toBe(40_000);
+  });
+
   test("groups of a job that has ended go, also when control hears of them later", async () => {
     const { world, node } = setUp();
     await node.create(requestOf("early", [{ cpu: 1 }]));
