@@ -77,7 +77,9 @@ class Source {
   }
 
   async fetch(what: Fetch): Promise<void> {
-    while (this.idle.length === 0 && this.open >= CONNECTIONS_MAX) {
+    // Stripes wait for those of others, and these for them if they were of another object: none may wait for a connection.
+    const isStripe = what.to - what.from < what.size;
+    while (!isStripe && this.idle.length === 0 && this.open >= CONNECTIONS_MAX) {
       await new Promise<void>((resolve) => this.waiting.push(resolve));
       what.signal.throwIfAborted();
     }

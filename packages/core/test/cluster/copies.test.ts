@@ -67,7 +67,7 @@ class TestNode {
       onCopyDropped: (key, owner) => node.objects.copyDropped(key, owner),
     });
     node.objects = new NodeObjects({
-      ...{ nodeId, self, store: node.store, capacityBytes },
+      ...{ nodeId, self, store: node.store, capacityBytes, stripedBytesMin: 4 * MIB },
       onPinned: (process, pinned) => node.waiting.get(process)?.shift()?.(pinned),
       onOrphans: () => {},
       published: () => [],
