@@ -379,4 +379,12 @@ export const PLANTED: readonly Planted[] = [
     nodes: CLUSTER,
     foundBy: [204],
   },
+  {
+    name: "what a node said of an actor's end, said twice, was settled before it was written down: the next control was not told of it",
+    file: "control/actors.ts",
+    code: "      if (unsettled?.incarnation === incarnation && unsettled.worker.workerId === worker.workerId) return true;",
+    broken: "",
+    nodes: CLUSTER,
+    foundBy: [7_263],
+  },
 ];

@@ -992,6 +992,9 @@ export function createActors(
 
     adopt({ worker, requestId }, { actorId, incarnation, gpus, requestId: ownRequest, said }) {
       const actor = records.get(actorId);
+      const { unsettled } = actor ?? {};
+      // Its end is known here and not written down: it is settled then, for the next control may have to hear of it again.
+      if (unsettled?.incarnation === incarnation && unsettled.worker.workerId === worker.workerId) return true;
       if (actor?.incarnation !== incarnation) return false;
       if (actor.phase !== "recovering") {
         if (actor.worker?.workerId !== worker.workerId) return false;

@@ -377,6 +377,27 @@ test("a restart that was told and not written down is told again as the same", (
   expect(s.takeRequests()).toHaveLength(1);
 });
 
+test("what a node states again counts until it is written down what came of it: it must be able to say it to the next control", () => {
+  const before = begin();
+  alive(before, A, 1, { maxRestarts: 1 });
+  alive(before, B, 2);
+  const writes = before.holdPersists();
+  const stated = [A, B].map((id, at) => ({ ...living(id, at + 1), death: deathOf(at + 1) }));
+  expect(before.state(stated, [D])).toEqual([]);
+  expect(before.states()).toEqual([
+    [A, "restarting", 1],
+    [B, "dead", 0],
+  ]);
+  expect(before.state(stated, [D])).toEqual([]);
+  expect([before.states(), before.settled]).toEqual([[], []]);
+  writes.finish();
+  expect(before.settled).toEqual([
+    [A, 0],
+    [B, 0],
+  ]);
+  expect(before.state(stated, [D])).toEqual([A, B]);
+});
+
 test.each(["drained", "killed to be started again"])(
   "one that ended because the control before wanted it made again is: %s",
   (reason) => {
