@@ -89,7 +89,8 @@ export class NodeObjects {
   private readonly moving = new Map<StoredName, boolean>();
   private readonly relief: PeerRelief;
   private isFindingRoom = false;
-  private roomTimer: NodeJS.Timeout | undefined;
+  /** Takes back the look for room that is due. */
+  private roomTimer: (() => void) | undefined;
 
   constructor(options: NodeObjectsOptions) {
     this.options = options;
@@ -142,10 +143,11 @@ export class NodeObjects {
 
   private findRoom(isAgain: boolean): void {
     if (this.isFindingRoom || (isAgain && this.roomTimer)) return;
-    clearTimeout(this.roomTimer);
+    this.roomTimer?.();
     this.roomTimer = undefined;
     if (isAgain) {
-      this.roomTimer = setTimeout(() => this.findRoom(false), ROOM_AGAIN_MS).unref();
+      const { later = laterByClock } = this.options;
+      this.roomTimer = later(ROOM_AGAIN_MS, () => this.findRoom(false));
       return;
     }
     this.isFindingRoom = true;
@@ -332,6 +334,7 @@ export class NodeObjects {
     links.forget(node);
     const lost = new Set(homes.filter((home) => isDead(resolve(home))));
     this.pulls.homesDied(lost);
+    this.pulls.homesInherited(new Set(homes.filter((home) => !lost.has(home))));
     for (const home of homes) {
       const made = store.keysOwnedOn(home);
       // Whoever was to free them is gone.
@@ -350,7 +353,7 @@ export class NodeObjects {
   }
 
   close(): void {
-    clearTimeout(this.roomTimer);
+    this.roomTimer?.();
     this.options.links.close();
   }
 }

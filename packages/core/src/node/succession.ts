@@ -12,6 +12,7 @@
  * A node that ends in order waits until others keep the bytes that only it has. Lost with one that does not: bytes of which there is
  * no copy, what was still to be delivered, and what had no heir, because that died at the same moment.
  */
+import { later } from "../base/clock.ts";
 import { type NodeId, nodeTag, type ObjectKey, type ProcessId, storedNameTag } from "../base/ids.ts";
 import { type Control, type Home, holderOf, type Router } from "../control/mod.ts";
 import type { Pulled } from "../pull/mod.ts";
@@ -32,6 +33,8 @@ export interface SuccessionEffects {
   /** Drivers, workers, deputies. */
   processes(): readonly ProcessId[];
   send(to: ProcessId, message: StateObjects): void;
+  /** Calls it after so long; what it returns takes that back. Left out: by the clock of the machine. */
+  readonly later?: typeof later;
 }
 
 /** What was under way when processes first said what they hold has arrived by then. */
@@ -49,7 +52,8 @@ const PARCEL_BYTES = 2 ** 20;
 interface Inheritance {
   /** How often they are still to speak. */
   readonly unheard: Map<Home, number>;
-  readonly timer: NodeJS.Timeout;
+  /** Takes back the time by which it is over for who waits. */
+  readonly endWait: () => void;
 }
 
 interface Question {
@@ -68,18 +72,20 @@ export class Succession {
   /** What is for the heir of a home of whose death this node has not heard. */
   private readonly early = new Map<Home, { readonly from: Home; readonly message: ForHeir["message"] }[]>();
   private readonly questions = new Map<number, Question>();
-  private readonly timers = new Set<NodeJS.Timeout>();
+  private readonly later: typeof later;
+  private readonly due = new Set<() => void>();
   private nextId = 1;
   private handingOn: (() => void) | undefined;
 
   constructor(here: NodeId, effects: SuccessionEffects) {
     this.here = nodeTag(here);
     this.effects = effects;
+    this.later = effects.later ?? later;
   }
 
   close(): void {
-    for (const timer of this.timers) clearTimeout(timer);
-    for (const { timer } of this.inheritances.values()) clearTimeout(timer);
+    for (const takeBack of this.due) takeBack();
+    for (const { endWait } of this.inheritances.values()) endWait();
   }
 
   // ── a home that has an heir ────────────────────────────────────────────────────────────────────────────────────────
@@ -144,16 +150,16 @@ export class Succession {
       const lent = this.lent();
       if (lent.length === 0 || (isDue && this.effects.objects.move(lent))) resolve();
     };
-    const begin = setTimeout(() => {
+    const begin = this.later(LET_GO_MS, () => {
       isDue = true;
       this.moved();
-    }, LET_GO_MS);
-    const deadline = setTimeout(resolve, HAND_ON_MS);
+    });
+    const deadline = this.later(HAND_ON_MS, resolve);
     this.handingOn();
     await promise;
     this.handingOn = undefined;
-    clearTimeout(begin);
-    clearTimeout(deadline);
+    begin();
+    deadline();
   }
 
   /** Something that was to be kept by others is. */
@@ -201,12 +207,12 @@ export class Succession {
     const { homes, timesLeft } = question;
     for (const home of homes) this.say(home, { t: "home-stated" });
     if (timesLeft <= 1) return;
-    const timer = setTimeout(() => {
-      this.timers.delete(timer);
+    const takeBack = this.later(SAID_AGAIN_MS, () => {
+      this.due.delete(takeBack);
       this.effects.router.stateMentions(this.effects.control.objectsMentioned(new Set(homes)));
       this.ask(homes, timesLeft - 1);
-    }, SAID_AGAIN_MS);
-    this.timers.add(timer);
+    });
+    this.due.add(takeBack);
   }
 
   private say(home: Home, message: HomeStated): void {
@@ -246,8 +252,8 @@ export class Succession {
 
   private inherit(home: Home): void {
     const unheard = new Map([...this.effects.living(), this.here].map((node) => [node, SAID_TIMES]));
-    const timer = setTimeout(() => this.effects.control.valuesInherited([home]), VALUES_WITHIN_MS);
-    this.inheritances.set(home, { unheard, timer });
+    const endWait = this.later(VALUES_WITHIN_MS, () => this.effects.control.valuesInherited([home]));
+    this.inheritances.set(home, { unheard, endWait });
     const early = this.early.get(home) ?? [];
     this.early.delete(home);
     for (const { from, message } of early) this.heard(from, home, message);
@@ -265,10 +271,10 @@ export class Succession {
   private look(home: Home): void {
     const inheritance = this.inheritances.get(home);
     if (!inheritance) return;
-    const { unheard, timer } = inheritance;
+    const { unheard, endWait } = inheritance;
     const { control, objects } = this.effects;
     for (const left of unheard.values()) if (left === SAID_TIMES) return;
-    clearTimeout(timer);
+    endWait();
     control.valuesInherited([home]);
     if (unheard.size > 0) return;
     this.inheritances.delete(home);

@@ -67,7 +67,11 @@ export class Arrival {
   private readonly options: ArrivalOptions;
   private readonly sleep: NonNullable<ArrivalOptions["sleep"]>;
   private stripes: readonly Stripe[] = [];
-  private readonly asked: { readonly stripe: number | undefined; resolve(answer: CopyFrom): void }[] = [];
+  private readonly asked: {
+    readonly question: CopyLocate;
+    readonly stripe: number | undefined;
+    resolve(answer: CopyFrom): void;
+  }[] = [];
 
   constructor(options: ArrivalOptions) {
     this.options = options;
@@ -195,19 +199,25 @@ export class Arrival {
       const abort = (): void => reject(signal.reason);
       if (signal.aborted) return abort();
       signal.addEventListener("abort", abort, { once: true });
+      const question: CopyLocate = {
+        ...{ t: "copy-locate", name, ...stripes },
+        ...(number !== undefined && { stripe: number }),
+      };
       this.asked.push({
+        question,
         stripe: number,
         resolve: (answer) => {
           signal.removeEventListener("abort", abort);
           resolve(answer);
         },
       });
-      ask({
-        ...{ t: "copy-locate", name, ...stripes },
-        ...(number !== undefined && { stripe: number }),
-        ...(failed && { failed }),
-      });
+      ask({ ...question, ...(failed && { failed }) });
     });
+  }
+
+  /** What the home has not answered is asked once more: another has the say now. */
+  askAgain(): void {
+    for (const { question } of this.asked) this.options.ask(question);
   }
 
   /** What the home says. Homes of version 1 do not say of which stripe. */

@@ -90,3 +90,29 @@ test("who reads a copy as it comes is told when it is gone all the same", async 
   await failed;
   reading?.close();
 });
+
+test("what a home was asked that has died is asked of its heir", async () => {
+  const asked: string[] = [];
+  const pulls = new Pulls({
+    ...({
+      here: HERE,
+      self: process(0),
+      capacityBytes: 1_000,
+      links: {},
+      onFailed() {},
+      nowMs: () => 0,
+    } as unknown as PullsOptions),
+    store: {
+      makeRoom: async () => ({ place: { fd: 0, position: 0 }, seal() {}, abandon() {} }),
+    } as unknown as PullsOptions["store"],
+    isHomeDead: () => false,
+    send: (to, message) => asked.push(`${message.t} ${to}`),
+  });
+  pulls.pin(process(1), { name, size: 8, home: THERE }, PRIORITY.get);
+  await setImmediate();
+  expect(asked).toEqual([`copy-locate ${THERE}`]);
+  pulls.homesInherited(new Set(["cccccccc"]));
+  expect(asked).toHaveLength(1);
+  pulls.homesInherited(new Set([THERE]));
+  expect(asked).toEqual([`copy-locate ${THERE}`, `copy-locate ${THERE}`]);
+});

@@ -269,6 +269,11 @@ export class Pulls {
     for (const pull of this.pulls.values()) pull.waiting = pull.waiting.filter((one) => one !== process);
   }
 
+  /** Homes are dead that have heirs: what was asked of them, and not answered, is asked of those. */
+  homesInherited(homes: ReadonlySet<Tag>): void {
+    for (const { home, arrival } of this.pulls.values()) if (homes.has(home)) arrival?.askAgain();
+  }
+
   /** Homes are dead that have no heir. */
   homesDied(homes: ReadonlySet<Tag>): void {
     for (const [name, { home }] of [...this.copies]) if (homes.has(home)) this.drop(name, homeDied());
