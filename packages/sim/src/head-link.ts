@@ -58,9 +58,7 @@ export class HeadLink {
         // So there is nothing of them to say.
       },
       onDrain: heard((deadlineMs) => node.drains(deadlineMs)),
-      onActors: heard((message) => {
-        if (message.t !== "for-heir") node.fromControl(message);
-      }),
+      onActors: heard((message) => node.fromControl(message)),
       onLimits() {
         // No job has a quota here.
       },
@@ -181,12 +179,20 @@ export class HeadLink {
       else {
         // One that is stopped greets when it goes on.
         node.laterAwake(greetMs, () => isWaiting && lost("does not greet"));
-        head.whenRunning(() => {
+        const ended = (then: () => void) => (): void => {
           if (!isWaiting) return;
           isWaiting = false;
           world.wake();
-          greeted(head);
-        });
+          then();
+        };
+        head.greet(
+          ended(() => greeted(head)),
+          () =>
+            node.laterAwake(
+              world.delayMs(),
+              ended(() => lost("has ended")),
+            ),
+        );
       }
     });
   }

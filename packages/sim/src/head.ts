@@ -41,6 +41,7 @@ export class SimHead {
   private readonly connections = new Set<Connection>();
   /** Of its process, while that is stopped. */
   private readonly due: (() => void)[] = [];
+  private readonly greeting = new Set<() => void>();
 
   constructor(heads: SimHeads, name: string) {
     this.heads = heads;
@@ -70,6 +71,8 @@ export class SimHead {
     this.isUp = false;
     this.run++;
     this.due.length = 0;
+    for (const reset of this.greeting) reset();
+    this.greeting.clear();
     this.leader = undefined;
     this.life = undefined;
     for (const connection of this.connections) connection.break();
@@ -83,10 +86,17 @@ export class SimHead {
     this.world.network.stop(this.place);
   }
 
-  /** At once, or when it goes on. */
-  whenRunning(run: () => void): void {
-    if (this.place.isPaused) this.due.push(run);
-    else run();
+  /** Somebody connects: it greets at once, or when it goes on, and resets the connection when it is killed before. */
+  greet(greeted: () => void, reset: () => void): void {
+    if (!this.place.isPaused) {
+      greeted();
+      return;
+    }
+    this.greeting.add(reset);
+    this.due.push(() => {
+      this.greeting.delete(reset);
+      greeted();
+    });
   }
 
   /** Its timers are due before it reads what has come meanwhile. */
@@ -183,7 +193,16 @@ export class SimHead {
     const { world, place, address } = this;
     const log = { write: (_level: unknown, message: string): void => world.note(place.name, message) };
     const runtime = await HeadRuntime.open(
-      { log, refusals: { recent: [] }, state, gate, place: null, loopLag: { maxMs: 0 }, clock, hasHeirs: false },
+      {
+        log,
+        refusals: { recent: [] },
+        state,
+        gate,
+        place: null,
+        loopLag: { maxMs: 0 },
+        clock,
+        hasHeirs: this.heads.haveHeirs,
+      },
       () => address,
     );
     this.heads.begins();

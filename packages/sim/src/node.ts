@@ -31,6 +31,7 @@ import { Neighbours } from "../../core/src/node/neighbours.ts";
 import { bundleUse } from "../../core/src/node/node-queries.ts";
 import { NodeObjects } from "../../core/src/node/objects.ts";
 import { ProcessWatch } from "../../core/src/node/process-watch.ts";
+import { nodeHolder, Succession } from "../../core/src/node/succession.ts";
 import { adopt, Copies, cancelUnheld, saysWhoDelivers } from "../../core/src/owner/mod.ts";
 import type { StoreRoom } from "../../core/src/pull/mod.ts";
 import { LeaseEngine, type SchedulerCommand, type SchedulerEvent } from "../../core/src/scheduler/mod.ts";
@@ -40,6 +41,7 @@ import type {
   BetweenHomes,
   BetweenNodes,
   BundlesOrder,
+  ForHeir,
   NodeDescription,
   NodeFound,
   NodeStanding,
@@ -118,6 +120,7 @@ export class SimNode {
   });
   private readonly leases: LeaseEngine;
   private readonly neighbours: Neighbours;
+  private readonly succession: Succession;
   private readonly watch = new ProcessWatch({
     isKnown: (home) => this.neighbours.get(home) !== undefined,
     watch: (process) => this.router.watch(process),
@@ -134,7 +137,7 @@ export class SimNode {
         },
         isDone: () => this.leases.isQuiet,
       },
-      { what: "objects", isDone: () => this.leases.isQuiet && this.objects.moveOff([]) },
+      { what: "objects", isDone: () => this.leases.isQuiet && this.objects.moveOff(this.succession.lent()) },
       { what: "drivers", isDone: () => !this.processesHere().some(({ isDriver }) => isDriver) },
     ],
     end: () => this.leave(),
@@ -206,18 +209,20 @@ export class SimNode {
         else this.neighbours.toHome(to, message);
       },
       isDead: (tag) => this.neighbours.isDead(tag),
+      resolve: (tag) => this.neighbours.resolve(tag),
     });
     this.neighbours = new Neighbours(this.nodeId, {
       send: (node, message) => this.links.send(node, message),
       hear: (from, message) => this.fromNode(from, message),
       find: (tag) => this.cluster?.say({ t: "find-node", tag }),
       changed: (node) => this.links.know(node),
-      died: (tag, node) => {
+      died: (tag, node, homes) => {
         if (node) this.links.know(node);
         if (node) this.broker.nodeDied(node.nodeId, node.name);
-        this.router.homeDied(tag);
-        this.objects.nodeDied(tag);
+        this.world.wake();
+        this.succession.died(tag, homes);
       },
+      heirNamed: (heir) => this.succession.heirNamed(heir),
     });
     this.broker = new LeaseBroker(this.nodeId, {
       hasControl: options.isClustered,
@@ -244,12 +249,23 @@ export class SimNode {
         releaseActorWorker: (requestId) => this.releaseActorWorker(requestId),
         killWorker: (workerId, intended) => this.kill(workerId, intended),
         freeStored: (names) => this.free(names),
+        backUp: (key, value) => {
+          world.wake();
+          this.succession.backUp(key, value);
+        },
+        keepUp: (value) => this.objects.keepUpInherited(value),
         persist: (_changes, done) => this.later(world.delayMs(), () => done(undefined)),
       },
       {
         nodeId: this.nodeId,
         epoch: 1,
-        ...(options.isClustered && { cluster: { ...home, elsewhere: this.router.holdsElsewhere } }),
+        ...(options.isClustered && {
+          cluster: {
+            ...home,
+            elsewhere: this.router.holdsElsewhere,
+            resolve: (tag: string) => this.neighbours.resolve(tag),
+          },
+        }),
       },
     );
     const self = (here + "0".repeat(16)) as ProcessId;
@@ -261,7 +277,7 @@ export class SimNode {
       // Some take nothing in stripes, as nodes of an older release.
       stripedBytesMin: world.prng.chance(0.2) ? Number.POSITIVE_INFINITY : 2 * PAGE_BYTES,
       onPinned: (process, pinned) => this.pinned(process, pinned),
-      published: () => [],
+      published: (names) => this.control.storedAmong(names),
       onOrphans: () => {
         throw new RangeError("no orphans are told of here");
       },
@@ -273,12 +289,31 @@ export class SimNode {
       findRooms: () => this.findRooms(),
       later: (ms, run) => this.laterUnless(ms, run),
       onCopied() {},
-      onMoved: () => this.drain.look(),
+      onMoved: () => {
+        this.drain.look();
+        this.succession.moved();
+      },
       offer: () => Promise.reject(new Error("all of these can be dialled")),
       nowMs: () => clock.nowMs,
       sleep: (ms, signal) => this.sleep(ms, signal),
       log() {},
     });
+    const { control, router, objects, neighbours } = this;
+    this.succession = new Succession(this.nodeId, {
+      ...{ control, router, objects },
+      resolve: (tag) => neighbours.resolve(tag),
+      isDead: (tag) => neighbours.isDead(tag),
+      living: () => [...neighbours.all()].map(([tag]) => tag),
+      toHome: (tag, message) => neighbours.toHome(tag, message),
+      toHeir: (heir, message) => {
+        const node = neighbours.get(heir);
+        if (node) this.links.send(node.nodeId, message);
+      },
+      processes: () => this.processesHere().map(({ id }) => id),
+      send: (to, message) => this.sendHere(to, message),
+      later: (ms, run) => this.laterAwake(ms, run),
+    });
+    this.control.processJoined({ processId: nodeHolder(this.nodeId), role: "worker" });
     if (options.isClustered && world.head) this.cluster = new HeadLink(this, world.head.addresses);
     this.tick();
   }
@@ -360,6 +395,7 @@ export class SimNode {
     return {
       ...bundleUse(this.leases, isFirst),
       available: this.leases.pool.available(),
+      inherited: this.control.inheritedHomes(),
       storeUsedBytes: this.store.usedBytes(),
       storeSpilledBytes: 0,
       events: { keptBytes: 0, droppedBatches: 0 },
@@ -402,7 +438,7 @@ export class SimNode {
     this.clusterActors?.lost();
   }
 
-  fromControl(message: ActorOrder | BetweenHomes): void {
+  fromControl(message: ActorOrder | BetweenHomes | ForHeir): void {
     const actors = this.clusterActors;
     if (!actors) return;
     switch (message.t) {
@@ -412,6 +448,9 @@ export class SimNode {
       case "actor-settled":
       case "worker-order":
         actors.order(message);
+        return;
+      case "for-heir":
+        this.succession.hear(CONTROL_HOME, message);
         return;
       case "deliver": {
         const delivered = actors.delivered(message.to, message.message);
@@ -477,6 +516,13 @@ export class SimNode {
         return;
       case "worker-order":
         if (message.kill !== undefined) this.kill(message.workerId, message.kill);
+        return;
+      case "heir-keeps":
+      case "heir-drops":
+      case "for-heir":
+        this.world.wake();
+        this.world.heirs.hears(this, message);
+        this.succession.hear(nodeTag(from), message);
         return;
       case "job-log":
         return;
@@ -578,6 +624,16 @@ export class SimNode {
   /** All is done, or its time is over. */
   private leave(): void {
     const isInOrder = this.world.clock.nowMs < this.drainsUntilMs;
+    if (!isInOrder) {
+      this.ends(false);
+      return;
+    }
+    this.world.wake();
+    void this.succession.handOn().then(() => this.ends(this.world.clock.nowMs < this.drainsUntilMs));
+  }
+
+  private ends(isInOrder: boolean): void {
+    if (this.isOver) return;
     if (isInOrder) this.world.stored.checkMoved(this);
     this.world.note(this.place.name, isInOrder ? "leaves" : "leaves what is here");
     this.cluster?.say({ t: "node-leave" });
@@ -736,6 +792,7 @@ export class SimNode {
     this.objects.processGone(process);
     this.broker.clientGone(process);
     this.watch.left(process);
+    this.succession.processGone(process);
   }
 
   /** What begins in a worker is of the owner that has leased it, unless that one is dead. */
@@ -797,6 +854,9 @@ export class SimNode {
         break;
       case "process-watch":
         this.watch.add(from.id, message.processId);
+        break;
+      case "objects-stated":
+        this.succession.answered(from.id, message);
         break;
       case "store-free":
         this.free(message.names);

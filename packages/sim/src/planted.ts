@@ -13,6 +13,8 @@ export interface Planted {
   readonly nodes: number;
   /** Of so many heads; left out: as it comes. */
   readonly heads?: number;
+  /** Objects of nodes that are lost have heirs. */
+  readonly heirs?: boolean;
   /**
    * Seeds that found it in the sources as they once were, by the simulation as it was then: a change of that may draw other
    * runs from them.
@@ -386,5 +388,14 @@ export const PLANTED: readonly Planted[] = [
     broken: "",
     nodes: CLUSTER,
     foundBy: [7_263],
+  },
+  {
+    name: "what a home was asked about copies, which died with the question, was not asked of its heir: a pull waited for ever",
+    file: "node/objects.ts",
+    code: "    this.pulls.homesInherited(new Set(homes.filter((home) => !lost.has(home))));",
+    broken: "",
+    nodes: CLUSTER,
+    heirs: true,
+    foundBy: [156],
   },
 ];

@@ -264,7 +264,10 @@ export class Program {
     for (let one = unpackFailure(failure), depth = 0; depth < 50; depth++) {
       const about = /^object (\S+)/.exec(one.message)?.[1] as ObjectKey | undefined;
       // What lived on a machine that is lost may be lost.
-      if (about !== undefined && isObjectKey(about) && world.lostTags.has(nodeTagOf(objectKeyOwner(about)))) return;
+      if (about !== undefined && isObjectKey(about) && world.lostTags.has(nodeTagOf(objectKeyOwner(about)))) {
+        world.heirs.isLost(about, one.message);
+        return;
+      }
       const isMadeOnce = about !== undefined && world.madeOnce.has(about);
       if (one.code === "OBJECT_LOST" && !isMadeOnce && !this.mayBeLost(one.message))
         world.fail("no object is lost that can be made again", `${this.process.id} ${seq}: ${one.message}`);

@@ -20,6 +20,8 @@ export interface SimulationOptions {
   readonly nodes?: number;
   /** Of a cluster: several share replicated state. Left out: drawn from the seed. */
   readonly heads?: number;
+  /** Objects of nodes that are lost have heirs. */
+  readonly heirs?: boolean;
   /** What a failure shows: events in which one of these words occurs; left out, ids that have to do with it. */
   readonly about?: readonly string[];
   /** So many of them. */
@@ -39,6 +41,8 @@ export interface SimulationResult {
   readonly taken: number;
   readonly inherited: number;
   readonly storedObjects: number;
+  /** Objects of nodes that were lost, which others had to keep for them. */
+  readonly inheritedObjects: number;
   /** Objects that were brought to other nodes. */
   readonly copies: number;
   readonly deadActors: number;
@@ -80,12 +84,13 @@ export async function simulate({
   steps,
   nodes,
   heads = seed % REPLICATED_EACH === 0 ? HEADS : 1,
+  heirs = false,
   endingMs = ENDING_MS,
   about,
   lines = TRACE_LINES,
 }: SimulationOptions): Promise<SimulationResult> {
   const world = new World(seed, nodes === undefined ? ALONE : CLUSTERED);
-  const run = new Run(world, { steps, nodes, heads, endingMs });
+  const run = new Run(world, { steps, nodes, heads, heirs, endingMs });
   const onUnhandled = (error: unknown): void => {
     world.failure ??= error instanceof Error ? error : new Error(String(error));
   };
@@ -124,11 +129,13 @@ class Run {
       steps,
       nodes,
       heads,
+      heirs,
       endingMs,
     }: {
       readonly steps: number;
       readonly nodes: number | undefined;
       readonly heads: number;
+      readonly heirs: boolean;
       readonly endingMs: number;
     },
   ) {
@@ -149,7 +156,7 @@ class Run {
       this.addDriver(node);
       return;
     }
-    world.head = new SimHeads(world, heads);
+    world.head = new SimHeads(world, heads, heirs);
     world.groups = new SimGroups(world);
     for (let count = 0; count < nodes; count++) {
       const node = this.faults.startNode();
@@ -202,6 +209,7 @@ class Run {
       taken: sum((node) => node.taken),
       inherited: sum((node) => node.inherited),
       storedObjects: world.stored.count,
+      inheritedObjects: world.heirs.inherited,
       copies: sum(({ bulk }) => bulk.done),
       deadActors:
         (world.head?.runtime?.actors.stats().actors.dead ?? 0) + sum((node) => node.control.stats().actors.dead),

@@ -42,7 +42,8 @@ export class StoredObjects {
       const object = this.objects.get(name);
       if (!object) throw new RangeError(`${name} was never made`);
       if (this.ambiguous.has(name)) continue;
-      if (object.isFreed) this.world.fail("an object is freed once", name);
+      // That its home had let go of it may be lost with that, and then its heir does.
+      if (object.isFreed && !this.isLost(object.owner.id)) this.world.fail("an object is freed once", name);
       object.isFreed = true;
       this.world.note(object.owner.place.name, `lets go of ${name}`);
     }
@@ -81,7 +82,7 @@ export class StoredObjects {
   }
 
   /** A node that lives and has all of it. */
-  private holderOf(name: StoredName): SimNode | undefined {
+  holderOf(name: StoredName): SimNode | undefined {
     for (const node of this.living()) if (node.has(name)) return node;
     return undefined;
   }
@@ -114,9 +115,12 @@ export class StoredObjects {
   }
 
   private overdue(node: SimNode): string | undefined {
+    // What a lost machine gave may be given back by nobody, so the heirs of its objects may have to keep some.
+    const inherited = new Set(this.living().flatMap(({ control }) => control.inheritedHomes()));
     for (const [name, { owner, isFreed }] of this.objects) {
       if (isFreed && node.copiesOf(name) > 0) return `a record of copies of ${name}`;
-      if ((isFreed || this.isLost(owner.id)) && node.has(name)) return name;
+      const isOver = isFreed || (this.isLost(owner.id) && !inherited.has(nodeTagOf(owner.id)));
+      if (isOver && node.has(name)) return name;
     }
     return node.store.lingering === 0 ? undefined : `memory of ${node.store.lingering} objects`;
   }

@@ -14,6 +14,7 @@ import {
 import { VirtualClock } from "./clock.ts";
 import type { SimGroups } from "./groups.ts";
 import type { SimHeads } from "./heads.ts";
+import { Heirs } from "./heirs.ts";
 import { Network } from "./network.ts";
 import type { SimNode } from "./node.ts";
 import type { SimProcess } from "./process.ts";
@@ -29,6 +30,7 @@ export type Invariant =
   | "every object is freed in the end"
   | "no object is lost while there is a copy"
   | "no object is lost that can be made again"
+  | "no object is lost that an heir has"
   | "a copy goes with its object"
   | "what is read is what was made"
   | "a store is never over its limit"
@@ -93,6 +95,7 @@ export class World {
   readonly network = new Network(this);
   readonly trace = new Trace();
   readonly stored = new StoredObjects(this);
+  readonly heirs = new Heirs(this);
   readonly processes = new Map<ProcessId, SimProcess>();
   readonly workers = new Map<WorkerId, SimWorker>();
   /** Those that were made to crash: only their objects may be lost. */
