@@ -110,8 +110,9 @@ export class SimGroups {
       const places = life.runtime.groups.host.placesFor(groupId, index, units);
       const nodeId = places.kind === "places" ? places.places[0]?.nodeId : undefined;
       const node = nodeId && this.world.nodes.get(nodeId);
-      // A node may have died since, or be drained, and others have been asked for what it had.
-      const hasChanged = clock.nowMs - life.watch.lostNodesAtMs < LOST_LATELY_MS;
+      // A node may have died since, and others have been asked for what it had; what is on one that is drained is moved.
+      const isDrained = [...life.runtime.members.all()].some(({ state }) => state === "draining");
+      const hasChanged = isDrained || clock.nowMs - life.watch.lostNodesAtMs < LOST_LATELY_MS;
       if (places.kind === "waits" && !hasChanged)
         this.world.fail("a group is ready only when all of it is reserved", `${groupId}, bundle ${index} is nowhere`);
       if (!node || node.isOver || node.place.isLost) return;

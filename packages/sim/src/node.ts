@@ -232,6 +232,7 @@ export class SimNode {
       returnHere: (clientId, leaseId, retire) => this.leaseReturned(clientId, leaseId, retire),
       toNode: (node, message) => this.links.send(node, message),
       divide: (message) => this.cluster?.say(message),
+      granted: (message) => this.cluster?.say(message),
       forget: (key) => this.cluster?.say({ t: "forget-leases", key }),
       tell: (client, notice) => this.sendHere(client, notice),
       packable: (demand) => this.packable(demand.resources),

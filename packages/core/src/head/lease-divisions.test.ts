@@ -163,3 +163,24 @@ test("room that has come is for what is urgent first, whoever asked first", () =
   at(200);
   expect(take().map(({ key, at: nodes }) => [key, nodes])).toEqual([["high", [["3".repeat(32), 1]]]]);
 });
+
+test("what a node has granted counts once, though its owner says nothing more", () => {
+  const { divisions, divide, take, join } = setUp();
+  join(two, "two", 0);
+  const freeOf = (): number =>
+    [one, two].reduce((sum, id) => sum + (divisions.view.node(id)?.state.free.units.cpu ?? 0), 0);
+  divide(4, demandOf(0, { resources: toUnits({ cpu: 1 }) }));
+  const at = new Map(take()[0]?.at);
+  expect([...at.values()].reduce((a, b) => a + b)).toBe(4);
+  expect(freeOf()).toBe(4 * 10_000);
+  for (const [node, count] of at) {
+    for (let granted = 1; granted <= count; granted++)
+      divisions.granted(one, { t: "leases-granted", key: "a", node, count: granted });
+    expect(freeOf()).toBe(4 * 10_000);
+    divisions.view.apply({ kind: "node-reported", nodeId: node, free: toUnits({ cpu: 4 - count }) });
+    expect(freeOf()).toBe(4 * 10_000);
+  }
+  // Nothing is divided anew for it, and what comes twice or late changes nothing.
+  divisions.granted(one, { t: "leases-granted", key: "a", node: one, count: 1 });
+  expect([take(), freeOf()]).toEqual([[], 4 * 10_000]);
+});

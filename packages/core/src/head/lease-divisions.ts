@@ -19,7 +19,7 @@ import {
   type PlacementStrategy,
   type Shape,
 } from "../placement/mod.ts";
-import type { DivideLeases, LeasesDivided } from "../wire/cluster-messages.ts";
+import type { DivideLeases, LeasesDivided, LeasesGranted } from "../wire/cluster-messages.ts";
 import type { Demand, Placement } from "../wire/messages.ts";
 import { localityOf, placementOf } from "./demand.ts";
 import { moveTo, Preemptions } from "./preemptions.ts";
@@ -124,6 +124,14 @@ export class LeaseDivisions {
     if (ask.job !== undefined && had > sum(ask.granted)) this.quotas.returned(ask.job);
     if (ask.job !== undefined && this.quotas.of(ask.job)) this.shareOut(ask.job);
     else this.tell(ask);
+  }
+
+  /** A node has granted some of what was asked for there. */
+  granted(node: NodeId, { key, node: at, count }: LeasesGranted): void {
+    const ask = this.asks.get(node)?.get(key);
+    if (!ask || ask.bundle || count <= (ask.granted.get(at) ?? 0)) return;
+    this.take(ask, new Map(ask.granted).set(at, count));
+    this.divider.granted(nameOf(node, key), at, count);
   }
 
   private take(ask: Ask, granted: ReadonlyMap<NodeId, number>): void {

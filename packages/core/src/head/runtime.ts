@@ -326,6 +326,10 @@ export class HeadRuntime implements Host {
       case "divide-leases":
         this.divisions.divide(nodeId, message);
         return;
+      case "leases-granted":
+        needsVersion(2, "leases that a node has granted");
+        this.divisions.granted(nodeId, message);
+        return;
       case "forget-leases":
         this.divisions.forget(nodeId, message.key);
         return;

@@ -84,8 +84,6 @@ export interface ClusterLinkOptions {
 
 /** A head before this version of the wire takes every report for all that there is to say. */
 const SINCE_SHORT_REPORTS = 2;
-/** One before this knows nothing of groups that nodes place. */
-const SINCE_PLACED_GROUPS = 2;
 const REPORT_MS = 1_000;
 /** What changes often is said so much later. */
 const CHANGE_MS = 50;
@@ -213,9 +211,9 @@ export class ClusterLink {
     return this.head !== undefined && this.session?.isConnected === true;
   }
 
-  /** Control hears of groups that nodes place; that of the last session. */
-  get knowsPlacedGroups(): boolean {
-    return this.version >= SINCE_PLACED_GROUPS;
+  /** Control speaks this version of the wire, or a newer one. Of the last session. */
+  isOfVersion(version: number): boolean {
+    return this.version >= version;
   }
 
   /** Says how things are now, before what is said next. @param isAll as to a control that knows nothing of it. */

@@ -30,6 +30,7 @@ function setUp(packable = 1, hasControl = false, isLimited = false) {
     },
     divide: ({ wanted, granted, demand: first }) =>
       void said.push(`divide ${wanted} of ${JSON.stringify(granted)}${first ? " (first)" : ""}`),
+    granted: ({ node, count }) => void said.push(`granted ${count} at ${node}`),
     forget: (key) => void said.push(`forget ${key}`),
     tell: (_client, notice) => {
       const there = notice.t === "lease-granted" && notice.idThere !== undefined ? ` there ${notice.idThere}` : "";
@@ -151,6 +152,24 @@ describe("in a cluster", () => {
     expect(s.take()).toEqual(["tell lease-granted 1", 'divide 2 of [["node-here",1]]', "here 0 2"]);
   });
 
+  test("control hears what is granted of what it has divided, and not what this node takes by itself", () => {
+    const s = setUp();
+    s.broker.clustered(true);
+    s.broker.demand(client, job, 0, demand, 4);
+    s.grantHere(1);
+    expect(s.take()).not.toContain(`granted 1 at ${here}`);
+    s.divided([here, 2], [there, 2]);
+    s.take();
+    s.grantHere(2);
+    s.grantThere(7);
+    expect(s.take()).toEqual([
+      ...[`granted 2 at ${here}`, "tell lease-granted 2"],
+      ...[`granted 1 at ${there}`, `tell lease-granted ${FIRST_FOREIGN} there 7`],
+    ]);
+    s.grantHere(3);
+    expect(s.take()).toEqual(["tell lease-granted 3"]);
+  });
+
   test("control that takes the node in again is asked again, with the demand, also when there is enough by now", () => {
     const s = setUp();
     s.broker.clustered(true);
@@ -192,7 +211,7 @@ describe("in a cluster", () => {
     s.divided([there, 2]);
     s.take();
     s.grantThere(1);
-    const [granted = ""] = s.take();
+    const [, granted = ""] = s.take();
     expect(granted).toMatch(/^tell lease-granted \d{13} there 1$/);
     const id = lease(Number(granted.split(" ")[2]));
     s.broker.fromNode(there, client, { t: "lease-revoked", leaseId: lease(1) });

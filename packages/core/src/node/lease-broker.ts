@@ -13,7 +13,14 @@
 
 import type { JobId, LeaseId, NodeId, ProcessId } from "../base/ids.ts";
 import { sum } from "../base/sum.ts";
-import type { DivideLeases, LeaseAsk, LeaseGiveBack, LeaseKeptThere, LeasesDivided } from "../wire/cluster-messages.ts";
+import type {
+  DivideLeases,
+  LeaseAsk,
+  LeaseGiveBack,
+  LeaseKeptThere,
+  LeasesDivided,
+  LeasesGranted,
+} from "../wire/cluster-messages.ts";
 import type {
   Demand,
   LeaseGranted,
@@ -65,6 +72,8 @@ export interface LeaseBrokerEffects {
   /** To another node. */
   toNode(node: NodeId, message: LeaseAsk | LeaseGiveBack | LeaseKeptThere): void;
   divide(message: DivideLeases): void;
+  /** Of what control has divided. */
+  granted(message: LeasesGranted): void;
   /** The owner asks for nothing under the key any more. */
   forget(key: string): void;
   tell(client: ProcessId, notice: LeaseNotice | LeaseInfeasible): void;
@@ -209,7 +218,7 @@ export class LeaseBroker {
         this.settle(ask);
         return;
       }
-      if (ask) this.part(ask, this.here).held.add(notice.leaseId);
+      if (ask) this.granted(ask, this.here, notice.leaseId);
     } else if (isAnEnd(notice)) {
       this.endedHere(client, notice.leaseId);
       const ask = notice.t === "lease-reclaimed" ? shapes?.get(notice.shape) : undefined;
@@ -218,6 +227,15 @@ export class LeaseBroker {
       if (ask && this.isDraining) this.settle(ask);
     }
     this.effects.tell(client, notice);
+  }
+
+  private granted(ask: Ask, node: NodeId, leaseId: LeaseId): void {
+    const { held } = this.part(ask, node);
+    held.add(leaseId);
+    // What this node takes by itself, control has not held for it.
+    const { key, division } = ask;
+    if (held.size <= (division?.get(node) ?? 0))
+      this.effects.granted({ t: "leases-granted", key, node, count: held.size });
   }
 
   private endedHere(client: ProcessId, leaseId: LeaseId): void {
@@ -346,7 +364,7 @@ export class LeaseBroker {
         const id = this.nextId++ as LeaseId;
         this.foreign.set(id, { ask, node, leaseId: notice.leaseId, worker: notice.worker });
         this.ids.set(foreignName(node, notice.leaseId), id);
-        this.part(ask, node).held.add(id);
+        this.granted(ask, node, id);
         this.effects.tell(client, { ...notice, leaseId: id, idThere: notice.leaseId });
         return;
       }

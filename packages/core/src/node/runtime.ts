@@ -420,7 +420,7 @@ export class NodeRuntime {
     this.localGroups = new LocalGroups({
       labels: this.description.labels,
       pool: this.engine.pool,
-      mayPlace: () => this.cluster?.knowsPlacedGroups === true && !this.isStopping && !this.drain.hasBegun,
+      mayPlace: () => this.cluster?.isOfVersion(2) === true && !this.isStopping && !this.drain.hasBegun,
       isLimited: (job) => this.isLimited(job),
       feed: (event) => this.feed(event),
       isConnected: () => this.cluster?.isConnected === true,
@@ -509,6 +509,9 @@ export class NodeRuntime {
       returnHere: (client, leaseId, retire) => this.leaseReturned(client, leaseId, retire),
       toNode: (node, message) => this.peers?.send(node, message),
       divide: (message) => this.cluster?.say(message),
+      granted: (message) => {
+        if (this.cluster?.isOfVersion(2)) this.cluster.say(message);
+      },
       forget: (key) => this.cluster?.say({ t: "forget-leases", key }),
       tell: (client, notice) => this.sendHere(client, notice),
       packable: (demand) => packable(demand.resources, this.engine.pool),

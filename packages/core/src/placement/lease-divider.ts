@@ -38,10 +38,10 @@ const NODES_TOLD_MAX = 8;
 
 /** What one owner was told last about one shape. */
 interface Ask {
-  readonly request: LeaseRequest;
+  request: LeaseRequest;
   readonly at: Map<NodeId, number>;
   /** Asked for and not granted: it is kept off the view, or all who divide would count on the same room. */
-  readonly holds: number[];
+  readonly holds: Map<NodeId, number[]>;
   /** So many of it, at nodes that have room. */
   readonly withRoom: Map<NodeId, number>;
   /** The last step of the division. */
@@ -73,13 +73,13 @@ export class LeaseDivider {
   divide(key: string, request: LeaseRequest): Division {
     const { view } = this;
     const before = this.asks.get(key);
-    for (const hold of before?.holds ?? []) view.release(hold);
+    if (before) this.letGo(before);
     // What was granted since is in use, though the node's report may not say so yet.
     if (before) this.takeNewlyGranted(before, request);
     const ask: Ask = {
       request: { ...request, granted: new Map(request.granted) },
       at: trimmed(view, request),
-      holds: [],
+      holds: new Map(),
       withRoom: new Map(),
       last: undefined,
       steps: before?.steps ?? new Map(),
@@ -137,12 +137,31 @@ export class LeaseDivider {
   forget(key: string): void {
     const ask = this.asks.get(key);
     if (!ask) return;
-    for (const hold of ask.holds) this.view.release(hold);
+    this.letGo(ask);
     this.asks.delete(key);
     if (ask.steps.size === 0) return;
     this.past.set(key, ask);
     const [oldest] = this.past.keys();
     if (this.past.size > PAST_MAX && oldest !== undefined) this.past.delete(oldest);
+  }
+
+  /** So many are granted there now, and are in use. Nothing is divided anew for that. */
+  granted(key: string, nodeId: NodeId, count: number): void {
+    const ask = this.asks.get(key);
+    const node = this.view.node(nodeId);
+    const { shape, granted } = ask?.request ?? {};
+    const since = count - (granted?.get(nodeId) ?? 0);
+    if (!ask || !node || !shape || !granted || since <= 0) return;
+    for (const hold of ask.holds.get(nodeId) ?? []) this.view.release(hold);
+    ask.holds.delete(nodeId);
+    ask.withRoom.delete(nodeId);
+    this.view.take(node, shape.units, since);
+    ask.request = { ...ask.request, granted: new Map(granted).set(nodeId, count) };
+    this.hold(ask, node, (ask.at.get(nodeId) ?? 0) - count);
+  }
+
+  private letGo(ask: Ask): void {
+    for (const holds of ask.holds.values()) for (const hold of holds) this.view.release(hold);
   }
 
   private takeNewlyGranted(before: Ask, { shape, granted }: LeaseRequest): void {
@@ -160,7 +179,7 @@ export class LeaseDivider {
       const pending = Math.min(asked - (ask.at.get(nodeId) ?? 0), missing - kept);
       if (!node || pending <= 0 || !this.mayAskAt(node, request)) continue;
       const count = Math.min(pending, slots(node.state.free, request.shape.units));
-      kept += this.ask(ask, node, request, count);
+      kept += this.ask(ask, node, count);
     }
     return kept;
   }
@@ -172,12 +191,7 @@ export class LeaseDivider {
     // One at a time when there are few. When there are many, so many at once that the number of steps stays within a few
     // times that of the nodes, and a node gets no more than its part of what is left.
     const part = why.kind === "asking-node" ? 1 : Math.ceil(missing / (4 * this.view.size));
-    return this.ask(
-      ask,
-      node,
-      request,
-      Math.min(slots(node.state.free, request.shape.units), isOneNode ? missing : part),
-    );
+    return this.ask(ask, node, Math.min(slots(node.state.free, request.shape.units), isOneNode ? missing : part));
   }
 
   /** What has room nowhere: it stays where it waited, or waits by the nodes' sizes. */
@@ -192,7 +206,7 @@ export class LeaseDivider {
     for (const [nodeId, asked] of before?.at ?? []) {
       const node = this.view.node(nodeId);
       const count = Math.min(left, asked - (ask.at.get(nodeId) ?? 0));
-      if (node && count > 0 && this.mayAskAt(node, request)) left -= this.ask(ask, node, request, count);
+      if (node && count > 0 && this.mayAskAt(node, request)) left -= this.ask(ask, node, count);
     }
     if (left === 0) return;
     const first = this.view.node(firstId);
@@ -202,7 +216,7 @@ export class LeaseDivider {
     );
     for (const [index, count] of shares(left, weights).entries()) {
       const node = nodes[index];
-      if (node) this.ask(ask, node, request, count);
+      if (node) this.ask(ask, node, count);
     }
   }
 
@@ -230,14 +244,24 @@ export class LeaseDivider {
     return shape.selectors.some((_, selector) => couldEverFit(node, shape, selector));
   }
 
-  private ask(ask: Ask, node: Node, { shape }: LeaseRequest, count: number): number {
+  private ask(ask: Ask, node: Node, count: number): number {
     if (count <= 0) return 0;
     ask.at.set(node.id, (ask.at.get(node.id) ?? 0) + count);
+    this.hold(ask, node, count);
+    return count;
+  }
+
+  private hold(ask: Ask, node: Node, count: number): void {
+    const { shape } = ask.request;
     // What waits without room takes none.
     const room = Math.min(count, slots(node.state.free, shape.units));
-    if (room > 0) ask.withRoom.set(node.id, (ask.withRoom.get(node.id) ?? 0) + room);
-    if (room > 0 && !shape.isEmpty) ask.holds.push(this.view.hold(node, shape.units, room));
-    return count;
+    if (room <= 0) return;
+    ask.withRoom.set(node.id, (ask.withRoom.get(node.id) ?? 0) + room);
+    if (shape.isEmpty) return;
+    const hold = this.view.hold(node, shape.units, room);
+    const holds = ask.holds.get(node.id);
+    if (holds) holds.push(hold);
+    else ask.holds.set(node.id, [hold]);
   }
 }
 

@@ -106,6 +106,17 @@ export interface DivideLeases {
   /** How long it waits before work of lower priority of other jobs is ended for it; left out: for ever. */
   readonly preemptAfterMs?: number;
 }
+/**
+ * A node has granted some of what control had divided. It reports them as in use: without this they would count twice, and nothing
+ * else says so as long as the owner wants the same number. No answer is wanted.
+ */
+export interface LeasesGranted {
+  readonly t: "leases-granted";
+  readonly key: string;
+  readonly node: NodeId;
+  /** In all. */
+  readonly count: number;
+}
 export interface ForgetLeases {
   readonly t: "forget-leases";
   readonly key: string;
@@ -214,6 +225,7 @@ export type ToControl =
   | NodeEnds
   | FindNode
   | DivideLeases
+  | LeasesGranted
   | ForgetLeases
   | Query
   | Answer
