@@ -246,7 +246,7 @@ describe("in a cluster", () => {
     s.broker.fromNode(there, client, { t: "lease-reclaimed", shape: 0, leaseId: lease(1) });
     expect(s.take()).toEqual([`tell lease-reclaimed ${id}`]);
     s.divided([here, 1], [there, 2]);
-    expect(s.take()).toEqual(["lease-ask node-there 2"]);
+    expect(s.take()).toEqual(["divide 3 of []", "lease-ask node-there 2"]);
     // This crosses the news that a lease has ended, so the node takes one off first and has one too many then.
     s.grantThere(2);
     s.broker.fromNode(there, client, { t: "lease-reclaimed", shape: 0, leaseId: lease(2) });
@@ -264,7 +264,20 @@ describe("in a cluster", () => {
     s.broker.giveBack(client, lease(Number(s.take().at(-1)?.split(" ")[2])), false);
     s.take();
     s.broker.fromNode(there, client, { t: "lease-reclaimed", shape: 0, leaseId: lease(1) });
-    expect(s.take()).toEqual(["lease-ask node-there 2"]);
+    expect(s.take()).toEqual(["divide 3 of []", "lease-ask node-there 2"]);
+  });
+
+  test("what control has heard to be granted, and has gone since, it is told even if as many are wanted as before", () => {
+    const s = setUp();
+    s.broker.clustered(true);
+    s.broker.demand(client, job, 0, demand, 3);
+    s.divided([here, 1], [there, 2]);
+    s.take();
+    s.grantThere(1);
+    s.broker.giveBack(client, lease(Number(s.take().at(-1)?.split(" ")[2])), false);
+    s.take();
+    s.broker.demand(client, job, 0, undefined, 3);
+    expect(s.take()).toContain("divide 3 of []");
   });
 
   test("a node that dies takes its leases with it, and control divides anew", () => {

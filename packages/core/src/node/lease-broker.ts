@@ -94,6 +94,8 @@ export interface LeaseBrokerEffects {
 const FOREIGN_IDS_FROM = 2 ** 40;
 /** Control is to be asked anew, with all that it needs, whether the answer matters here or not. */
 const AGAIN = "again";
+/** It has heard since of leases that were granted: whatever is so next is news to it. */
+const HEARD = "heard";
 
 interface Part {
   /**
@@ -233,9 +235,10 @@ export class LeaseBroker {
     const { held } = this.part(ask, node);
     held.add(leaseId);
     // What this node takes by itself, control has not held for it.
-    const { key, division } = ask;
-    if (held.size <= (division?.get(node) ?? 0))
-      this.effects.granted({ t: "leases-granted", key, node, count: held.size });
+    const { key, division, asked } = ask;
+    if (held.size > (division?.get(node) ?? 0) || asked === "" || asked === AGAIN) return;
+    ask.asked = HEARD;
+    this.effects.granted({ t: "leases-granted", key, node, count: held.size });
   }
 
   private endedHere(client: ProcessId, leaseId: LeaseId): void {
