@@ -50,7 +50,7 @@ export class ActorHost {
     process.engine.objects.holds.receive(held);
     // One of which control did not write that it had ended may be made once more, for nobody.
     for (const dep of world.isHandled(start.actorId) ? start.spec.deps : []) {
-      if (dep.at === "stored" && !world.lostTags.has(dep.home) && world.stored.isFreed(dep.name)) {
+      if (dep.at === "stored" && !world.mayBeLost(dep) && world.stored.isFreed(dep.name)) {
         world.fail("a held object is never freed", `argument ${dep.name} of actor ${start.actorId}`);
       }
     }

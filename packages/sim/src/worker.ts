@@ -318,7 +318,7 @@ export class SimWorker {
     const task = owner.engine.tasks.current(item.link, item.seq, item.attempt);
     if (!owner.isAlive || task === undefined || task.deps.length === 0) return;
     for (const dep of item.deps) {
-      if (dep.at === "stored" && !this.world.lostTags.has(dep.home) && this.world.stored.isFreed(dep.name)) {
+      if (dep.at === "stored" && !this.world.mayBeLost(dep) && this.world.stored.isFreed(dep.name)) {
         this.world.fail("a held object is never freed", `argument ${dep.name} of ${owner.id} ${item.seq}`);
       }
     }

@@ -9,8 +9,10 @@ import {
   objectKeyOwner,
   type Prng,
   type ProcessId,
+  storedNameTag,
   type WorkerId,
 } from "../../core/src/base/mod.ts";
+import type { StoredValue } from "../../core/src/wire/messages.ts";
 import { VirtualClock } from "./clock.ts";
 import type { SimGroups } from "./groups.ts";
 import type { SimHeads } from "./heads.ts";
@@ -229,6 +231,11 @@ export class World {
     let count = 0;
     for (const key of keys) if (nodeTagOf(objectKeyOwner(key)) === tag) count++;
     return count;
+  }
+
+  /** Its home is lost, or the machine that made it: an owner lets go of what it has made again. */
+  mayBeLost({ name, home }: Pick<StoredValue, "name" | "home">): boolean {
+    return this.lostTags.has(home) || this.lostTags.has(storedNameTag(name));
   }
 
   /** For the trace. */
