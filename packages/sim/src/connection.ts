@@ -14,6 +14,8 @@ export class Connection {
   private readonly toHead: Channel;
   private readonly toNode: Channel;
   private isOpen = true;
+  /** The head has heard that it has ended, which comes last. */
+  private isOver = false;
 
   constructor(world: World, node: Place, head: Place) {
     this.world = world;
@@ -31,7 +33,9 @@ export class Connection {
   }
 
   sayToHead(message: ToControl): void {
-    this.toHead.send(() => this.onHeadHears(message));
+    this.toHead.send(() => {
+      if (!this.isOver) this.onHeadHears(message);
+    });
   }
 
   sayToNode(deliver: () => void): void {
@@ -45,8 +49,13 @@ export class Connection {
     this.toHead.lose();
     this.toNode.lose();
     const { clock } = this.world;
-    clock.schedule(this.world.delayMs(), () => this.onHeadClosed());
+    clock.schedule(this.world.delayMs(), () => this.headClosed());
     clock.schedule(this.world.delayMs(), () => this.onNodeClosed());
+  }
+
+  private headClosed(): void {
+    this.isOver = true;
+    this.onHeadClosed();
   }
 
   /** Closed by control: what it said before still arrives. */
@@ -55,6 +64,6 @@ export class Connection {
     this.isOpen = false;
     this.toHead.cutOff();
     this.toNode.close(() => this.onNodeClosed());
-    this.world.clock.schedule(this.world.delayMs(), () => this.onHeadClosed());
+    this.world.clock.schedule(this.world.delayMs(), () => this.headClosed());
   }
 }

@@ -219,6 +219,8 @@ export class SimHead {
     const { runtime, watch } = life;
     const { nodeId } = node;
     this.connections.add(connection);
+    // What is on its way then is not read any more: a node that has come by another way has said it all anew.
+    let isDestroyed = false;
     const handlers = runtime.node(
       {
         send: (message) => {
@@ -226,7 +228,10 @@ export class SimHead {
           connection.sayToNode(() => deliver(message));
         },
         close: () => connection.closedByHead(),
-        destroy: () => connection.break(),
+        destroy: () => {
+          isDestroyed = true;
+          connection.break();
+        },
       },
       nodeId,
     );
@@ -236,7 +241,7 @@ export class SimHead {
       if (this.life === life) handlers.onClose(undefined);
     };
     connection.onHeadHears = (message: ToControl) => {
-      if (this.life !== life) return;
+      if (this.life !== life || isDestroyed) return;
       watch.hears(node, message);
       if (message.t !== "node-report") world.note(place.name, `hears ${message.t} of ${node.place.name}`, message);
       world.wake();

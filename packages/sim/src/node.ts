@@ -35,18 +35,19 @@ import { nodeHolder, Succession } from "../../core/src/node/succession.ts";
 import { adopt, Copies, cancelUnheld, saysWhoDelivers } from "../../core/src/owner/mod.ts";
 import type { StoreRoom } from "../../core/src/pull/mod.ts";
 import { LeaseEngine, type SchedulerCommand, type SchedulerEvent } from "../../core/src/scheduler/mod.ts";
-import type {
-  AboutCopies,
-  ActorWorkerRequest,
-  BetweenHomes,
-  BetweenNodes,
-  BundlesOrder,
-  ForHeir,
-  NodeDescription,
-  NodeFound,
-  NodeStanding,
-  NodeUse,
-  NodeWelcome,
+import {
+  type AboutCopies,
+  type ActorWorkerRequest,
+  type BetweenHomes,
+  type BetweenNodes,
+  type BundlesOrder,
+  type ForHeir,
+  NO_ROOM_NOW,
+  type NodeDescription,
+  type NodeFound,
+  type NodeStanding,
+  type NodeUse,
+  type NodeWelcome,
 } from "../../core/src/wire/cluster-messages.ts";
 import type {
   FromNode,
@@ -463,8 +464,8 @@ export class SimNode {
     }
   }
 
-  private requestActorWorker({ requestId, jobId, demand, worker }: ActorWorkerRequest): void {
-    this.step({ kind: "worker-requested", requestId, jobId, demand, worker });
+  private requestActorWorker({ requestId, jobId, demand, worker, expectsRoom }: ActorWorkerRequest): void {
+    this.step({ kind: "worker-requested", requestId, jobId, demand, worker, refusal: expectsRoom && NO_ROOM_NOW });
   }
 
   private releaseActorWorker(requestId: number): void {
@@ -1011,6 +1012,7 @@ export class SimNode {
         });
         break;
       case "refuse-request":
+        if (command.code === NO_ROOM_NOW) this.cluster?.report();
         this.actorControl.actorWorkerRefused(command.requestId, command);
         break;
       case "start-worker":

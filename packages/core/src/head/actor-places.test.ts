@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { ActorId, JobId, NodeId, ProcessId, WorkerId } from "../base/ids.ts";
 import { toUnits } from "../base/resources.ts";
 import { ClusterView } from "../placement/mod.ts";
+import { NO_ROOM_NOW } from "../wire/cluster-messages.ts";
 import type { Placement, WorkerAddress } from "../wire/messages.ts";
 import { ActorPlaces } from "./actor-places.ts";
 
@@ -23,6 +24,8 @@ function setUp(totals: Readonly<Record<string, Readonly<Record<string, number>>>
   const said: unknown[][] = [];
   const s = {
     isAllowed: true,
+    /** The last node that was asked is to have room. */
+    expecting: false,
     /** So much may end for others at B. */
     ends: 0,
     /** CPUs that count for the quota. */
@@ -36,7 +39,10 @@ function setUp(totals: Readonly<Record<string, Readonly<Record<string, number>>>
     nowMs: () => s.nowMs,
     nodeOf: (process) => (process.startsWith("b") ? B : A),
     nodeTagged: (tag) => [A, B].find((node) => node === tag),
-    ask: (node, { requestId, urgent }) => said.push([urgent ? "ask urgently" : "ask", node, requestId]),
+    ask: (node, { requestId, urgent, expectsRoom }) => {
+      said.push([urgent ? "ask urgently" : "ask", node, requestId]);
+      s.expecting = expectsRoom ?? false;
+    },
     withdraw: (node, requestId) => said.push(["withdraw", node, requestId]),
     kill: (node, workerId, reason) => said.push(["kill", node, workerId, reason]),
     ready: (requestId, { nodeId }) => said.push(["ready", requestId, nodeId]),
@@ -184,6 +190,47 @@ test("what has room nowhere waits at a node, and is moved when there is room els
   expect(s.take()).toEqual([["kill", B, "late", "it is not needed any more"]]);
   s.ready(A, 1);
   expect(s.take()).toEqual([["ready", 1, A]]);
+});
+
+test("a node that turns out to have no room is left for another; what waits in a queue may go elsewhere as long as it does", () => {
+  const s = setUp({ [A]: { cpu: 1 }, [B]: { cpu: 1 } });
+  s.request(1, { cpu: 1 });
+  const refuse = (node: NodeId) =>
+    s.places.refused(node, { t: "actor-worker-refused", requestId: 1, code: NO_ROOM_NOW, message: "it is full" });
+  expect([s.take(), s.expecting]).toEqual([[["ask", B, 1]], true]);
+  // Others wait there, and will have what it says is free.
+  refuse(B);
+  expect([s.take(), s.expecting]).toEqual([
+    [
+      ["withdraw", B, 1],
+      ["ask", A, 1],
+    ],
+    true,
+  ]);
+  refuse(A);
+  // Neither has room: it waits at one of them.
+  const [, [, node]] = s.take() as [unknown, [string, NodeId, number]];
+  expect(s.expecting).toBe(false);
+  const other = node === A ? B : A;
+  // What that says to be free may be for others before it; there is none for it to be held off.
+  s.free(node, { cpu: 1 });
+  s.places.tick();
+  expect([s.take(), s.view.node(node)?.state.free.units.cpu]).toEqual([[], 10_000]);
+  s.free(other, { cpu: 1 });
+  s.places.tick();
+  expect(s.take()).toEqual([]);
+  // Somebody else had it: that makes no new room anywhere, and there is some at the other.
+  s.free(node, { cpu: 0 });
+  s.places.tick();
+  expect([s.take(), s.expecting]).toEqual([
+    [
+      ["withdraw", node, 1],
+      ["ask", other, 1],
+    ],
+    true,
+  ]);
+  s.ready(other, 1);
+  expect(s.take()).toEqual([["ready", 1, other]]);
 });
 
 test("what no node can take is refused after a while, unless a node joins that can", () => {

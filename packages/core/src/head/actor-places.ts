@@ -2,7 +2,8 @@
  * Where actors live: for each worker that control wants a node is chosen by the placement engine and asked. Pure: what it does
  * to the world is a call of its effects.
  *
- * 1. What fits somewhere is asked for there, and held off the view until that node answers.
+ * 1. What fits somewhere is asked for there, and held off the view until that node answers. It may have given its room away
+ *    meanwhile, or have others in its queue: then it refuses, and another is chosen.
  * 2. What has room nowhere waits at a node that could take it some day, since that node is fair among all that waits there. When
  *    there is room elsewhere it is withdrawn there and asked for here; an answer that was under way counts for nothing.
  *    So it is with room in a worker that several share, but then control finds it another worker.
@@ -23,6 +24,7 @@ import {
   type ActorWorkerReady,
   type ActorWorkerRefused,
   type ActorWorkerRequest,
+  NO_ROOM_NOW,
   NO_ROOM_THERE,
   type StatedWorker,
 } from "../wire/cluster-messages.ts";
@@ -92,8 +94,12 @@ interface Place {
   isUrgent: boolean;
 }
 
-const requestOf = ({ request, isUrgent }: Place): ActorWorkerRequest =>
-  isUrgent ? { ...request, urgent: true } : request;
+const requestOf = ({ request, hold, isUrgent }: Place): ActorWorkerRequest => {
+  if (isUrgent) return { ...request, urgent: true };
+  // Groups know what is free in their bundles.
+  const isPlaced = hold !== undefined && !request.demand.placement?.bundle;
+  return isPlaced ? { ...request, expectsRoom: true } : request;
+};
 
 const quotaId = ({ request }: Place): string => `actor ${request.requestId}`;
 
@@ -111,6 +117,8 @@ export class ActorPlaces {
   private readonly effects: ActorPlacesEffects;
   private readonly places = new Map<number, Place>();
   private readonly waiting = new Set<Place>();
+  /** Of these, the ones whose node seemed to have room for them: others may be served there first, so they are looked at again. */
+  private hopeful = new Set<Place>();
   private readonly workers = new Map<WorkerId, Worker>();
   /** What is granted in workers that there were, by request. */
   private readonly rooms = new Map<number, { readonly address: WorkerAddress; readonly charge: Charge | undefined }>();
@@ -219,6 +227,7 @@ export class ActorPlaces {
       return;
     }
     if (place.hold !== undefined) this.holdsOf(place).settle(place.hold);
+    else this.tookRoom(place, node);
     place.hold = undefined;
     const { charge } = place;
     place.charge = undefined;
@@ -228,9 +237,25 @@ export class ActorPlaces {
     this.effects.ready(requestId, worker, gpus);
   }
 
+  /** Until the node says more. What runs in a group has its room from that. */
+  private tookRoom({ request, placement }: Place, nodeId: NodeId): void {
+    const node = request.demand.placement?.bundle ? undefined : this.view.node(nodeId);
+    if (node) this.view.take(node, placement.shape.units);
+  }
+
   refused(node: NodeId, { requestId, code, message }: ActorWorkerRefused): void {
     const place = this.places.get(requestId);
     if (place?.node !== node) return;
+    if (code === NO_ROOM_NOW) {
+      // It is somebody else's, who waits there, and not to be counted on before the node says more.
+      this.tookRoom(place, node);
+      // It may have been asked once more since.
+      this.withdraw(place);
+      place.node = undefined;
+      this.letGo(place);
+      this.choose(place);
+      return;
+    }
     this.forget(place);
     this.effects.refused(requestId, { code, message });
   }
@@ -317,8 +342,10 @@ export class ActorPlaces {
       if (infeasibleSinceMs !== undefined && nowMs - infeasibleSinceMs >= INFEASIBLE_MS) this.choose(place);
     }
     this.preempt(nowMs);
-    if (this.view.roomVersion === this.roomVersion) return;
-    for (const place of this.inOrder()) this.choose(place);
+    const { hopeful } = this;
+    this.hopeful = new Set();
+    const hasRoom = this.view.roomVersion !== this.roomVersion;
+    for (const place of hasRoom ? this.inOrder() : hopeful) if (this.waiting.has(place)) this.choose(place);
     // What was taken while choosing is no new room.
     this.roomVersion = this.view.roomVersion;
   }
@@ -384,6 +411,10 @@ export class ActorPlaces {
       return;
     }
     place.infeasibleSinceMs = undefined;
+    if (decision.kind === "placed" && place.node === decision.nodeId) {
+      this.hopeAt(place, decision.taken);
+      return;
+    }
     if (decision.kind === "placed") {
       this.stopWaiting(place);
       this.remember(place.request.requestId, decision.id);
@@ -411,7 +442,9 @@ export class ActorPlaces {
     // What a group has reserved is its own matter, and what has been found is held.
     if (!request.demand.placement?.bundle && place.hold === undefined) {
       const there = this.placer.decide({ ...placement, strategy: { nodeId: node, soft: false } }, "hold");
-      if (there.kind === "placed") {
+      if (there.kind === "placed" && place.node === node) {
+        this.hopeAt(place, there.taken);
+      } else if (there.kind === "placed") {
         place.hold = there.taken;
         this.remember(request.requestId, there.id);
       } else {
@@ -429,6 +462,13 @@ export class ActorPlaces {
       }
     }
     this.ask(place, node);
+  }
+
+  /** There is room where it stands in the queue. */
+  private hopeAt(place: Place, taken: number): void {
+    this.view.release(taken);
+    this.waiting.add(place);
+    this.hopeful.add(place);
   }
 
   /** False when the quota of its job does not allow it, and it waits. */
@@ -515,6 +555,7 @@ export class ActorPlaces {
 
   private stopWaiting(place: Place): void {
     this.waiting.delete(place);
+    this.hopeful.delete(place);
     place.waitingSinceMs = undefined;
     place.planned.clear();
   }

@@ -47,16 +47,17 @@ import {
 } from "../scheduler/mod.ts";
 import { type OwnedKey, type StoreServer, startStore } from "../store/mod.ts";
 import { Access, type Peer } from "../transport/mod.ts";
-import type {
-  AboutCode,
-  AboutCopies,
-  BetweenHomes,
-  BetweenNodes,
-  ForHeir,
-  NodeDescription,
-  NodeStanding,
-  NodeWelcome,
-  WorkerOrder,
+import {
+  type AboutCode,
+  type AboutCopies,
+  type BetweenHomes,
+  type BetweenNodes,
+  type ForHeir,
+  NO_ROOM_NOW,
+  type NodeDescription,
+  type NodeStanding,
+  type NodeWelcome,
+  type WorkerOrder,
 } from "../wire/cluster-messages.ts";
 import type {
   Answer,
@@ -1293,6 +1294,8 @@ export class NodeRuntime {
       }
       case "refuse-request":
         this.requests.delete(command.requestId);
+        // Or control would choose this node again.
+        if (command.code === NO_ROOM_NOW) this.cluster?.report();
         this.actorControl.actorWorkerRefused(command.requestId, { code: command.code, message: command.message });
         return;
       default:
@@ -1360,7 +1363,8 @@ export class NodeRuntime {
     this.namespaces.set(jobId, request.namespace);
     const atOnce = request.urgent ? 0 : undefined;
     const preemptAfterMs = this.config.cluster ? atOnce : preemptAfter(this.jobOf(jobId)?.preemptAfterMs);
-    this.feed({ kind: "worker-requested", requestId, jobId, demand, worker, preemptAfterMs });
+    const refusal = request.expectsRoom && NO_ROOM_NOW;
+    this.feed({ kind: "worker-requested", requestId, jobId, demand, worker, preemptAfterMs, refusal });
   }
 
   /** The worker chosen for it died at this moment. */

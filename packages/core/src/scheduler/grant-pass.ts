@@ -20,6 +20,8 @@ export interface PassResult {
   /** Waiting asks for which there is no room, in the order in which they are to be served. */
   readonly starved: readonly Ask[];
   readonly infeasible: readonly Ask[];
+  /** For so many of an ask there is room, and no process yet. */
+  readonly promised: ReadonlyMap<Ask, number>;
   readonly needs: ReadonlyMap<string, WorkerNeeds>;
   /** CPU units that are neither granted nor promised. */
   readonly freeCpuUnits: number;
@@ -83,12 +85,14 @@ export function grantPass({ tables, bundles, plan, nowMs, grant }: GrantPassOpti
   }
   let freeCpuUnits = 0;
   for (const pool of bundles.pools()) freeCpuUnits += pool.freeOf("cpu");
+  const promised = new Map<Ask, number>();
   for (const { ask, pool, allocation } of promises) {
+    if (!promised.has(ask)) promised.set(ask, ask.promised);
     pool.release(allocation);
     ask.promised = 0;
     countAhead(ask, -1);
   }
-  return { starved, infeasible, needs, freeCpuUnits };
+  return { starved, infeasible, promised, needs, freeCpuUnits };
 }
 
 /**

@@ -479,6 +479,25 @@ describe("requests of control", () => {
     expect(engine.tables.requests.size).toBe(0);
   });
 
+  test("what does not wait is refused when there is no room now, and is not when only a process is missing", () => {
+    const engine = engineWith({ cpu: 2 });
+    joined(engine, 1);
+    const request = {
+      kind: "worker-requested",
+      jobId: job("j1"),
+      demand: demandOf({ cpu: 1 }),
+      worker: "fresh",
+    } as const;
+    const impatient = { ...request, refusal: "FULL" };
+    const granted = engine.step({ ...impatient, requestId: 1 }, 0);
+    expect(granted).toContainEqual(expect.objectContaining({ kind: "grant-request", requestId: 1 }));
+    expect(engine.step({ ...impatient, requestId: 2 }, 0).map(({ kind }) => kind)).not.toContain("refuse-request");
+    engine.step({ kind: "worker-ready", workerId: workerId("late"), clientId: client("late") }, 0);
+    const refused = engine.step({ ...impatient, requestId: 3 }, 0);
+    expect(refused).toContainEqual(expect.objectContaining({ kind: "refuse-request", requestId: 3, code: "FULL" }));
+    expect([...engine.tables.requests.keys()]).toEqual([1, 2]);
+  });
+
   test("ten thousand actors that join two workers are placed in well under half a second", () => {
     const engine = engineWith({ cpu: 2 });
     joined(engine, 2);

@@ -342,10 +342,10 @@ export class LeaseEngine {
     }
     const job = tables.job(event.jobId);
     // What is urgent is not so for others that are alike.
-    const shape = `${event.worker} ${event.preemptAfterMs ?? ""} ${event.demand.key}`;
+    const shape = `${event.worker} ${event.preemptAfterMs ?? ""} ${event.refusal ?? ""} ${event.demand.key}`;
     const ask = tables.ask(tables.controlClient(job), shape, event.demand, target);
     ask.preemptAfterMs = event.preemptAfterMs;
-    const request: Request = { id: event.requestId, ask, holding: undefined };
+    const request: Request = { id: event.requestId, ask, refusal: event.refusal, holding: undefined };
     tables.requests.set(request.id, request);
     job.requests++;
     ask.queue.add(request);
@@ -501,7 +501,7 @@ export class LeaseEngine {
     }
     this.refuseUnstartable(nowMs, out);
     tables.setLevels();
-    const { starved, infeasible, needs, freeCpuUnits } = grantPass({
+    const { starved, infeasible, promised, needs, freeCpuUnits } = grantPass({
       tables,
       bundles,
       plan,
@@ -514,6 +514,7 @@ export class LeaseEngine {
       const message = infeasibleMessage(ask, bundles.poolsOf(ask), this.options.nodeName);
       this.refuse(ask, "INFEASIBLE", message, nowMs, out);
     }
+    for (const ask of starved) this.refuseImpatient(ask, promised.get(ask) ?? 0, nowMs, out);
     for (const lease of revokePass(tables, bundles, starved)) callBack(lease, out);
     const comings = new Comings(tables, nowMs);
     const preempted = earmarkPass(tables, bundles, comings, nowMs, out);
@@ -614,6 +615,19 @@ export class LeaseEngine {
       if (this.tables.missing(ask) === 0 || typeof ask.target === "object") continue;
       const problem = this.plan.startProblem(ask.envKey, nowMs);
       if (problem) this.refuse(ask, "WORKER_DIED", `${ask.name} cannot run: ${problem}`, nowMs, out);
+    }
+  }
+
+  /** What does not wait is looked for elsewhere. */
+  private refuseImpatient(ask: Ask, promised: number, nowMs: number, out: SchedulerCommand[]): void {
+    // All that are alike in this are in one queue.
+    const [{ refusal: code } = { refusal: undefined }] = ask.queue;
+    if (code === undefined) return;
+    for (const request of [...ask.queue].slice(promised)) {
+      const { id: requestId } = request;
+      const message = `${this.options.nodeName} has no room for it now`;
+      out.push({ kind: "refuse-request", requestId, code, message });
+      this.removeRequest(request, nowMs);
     }
   }
 

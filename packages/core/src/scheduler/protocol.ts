@@ -66,6 +66,8 @@ export type SchedulerEvent =
       readonly worker: "fresh" | WorkerId;
       /** As of `demand-changed`. */
       readonly preemptAfterMs?: number | undefined;
+      /** It does not wait for room: if there is none now it is refused with this. */
+      readonly refusal?: string | undefined;
     }
   /** Withdrawn, or what was granted is no longer used. The worker goes on. */
   | { readonly kind: "request-released"; readonly requestId: number }

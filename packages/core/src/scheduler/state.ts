@@ -88,6 +88,8 @@ export interface Holding {
 export interface Request {
   readonly id: number;
   readonly ask: Ask;
+  /** The code with which it is refused when there is no room for it now; undefined: it waits. */
+  readonly refusal: string | undefined;
   holding: Holding | undefined;
 }
 

@@ -341,9 +341,12 @@ export interface ActorWorkerRequest {
   readonly room?: ResourceUnits;
   /** It has waited so long that work of lower priority in other jobs ends for it. */
   readonly urgent?: true;
+  /** Control takes it that there is room for it now. If not it is refused with {@link NO_ROOM_NOW}, to be made elsewhere. */
+  readonly expectsRoom?: true;
 }
 /** Why room in a worker is refused that may be had in one of another node. */
 export const NO_ROOM_THERE = "NO_ROOM_THERE";
+export const NO_ROOM_NOW = "NO_ROOM_NOW";
 /** Answered by {@link ActorWorkerReady} or {@link ActorWorkerRefused}, once, unless it was released before. */
 export interface ActorWorkerWanted {
   readonly t: "actor-worker-wanted";
