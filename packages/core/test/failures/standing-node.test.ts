@@ -7,6 +7,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { eventually } from "../eventually.ts";
 import { Program, type ProgramOptions } from "./programs.ts";
 
 const cli = fileURLToPath(new URL("../../src/bin/mobula.ts", import.meta.url));
@@ -132,14 +133,7 @@ test("a node that is killed leaves its logs, and `mobula status` says where", as
   const { pid } = JSON.parse(readFileSync(path.join(base, "standing.json"), "utf8")) as { pid: number };
   process.kill(pid, "SIGKILL");
   const said = async (): Promise<string> => mobula("status").catch((error: { stdout: string }) => error.stdout);
-  let logs: string | undefined;
-  for (
-    const deadline = performance.now() + 5_000;
-    logs === undefined && performance.now() < deadline;
-    await delay(50)
-  ) {
-    logs = /its logs are in (.*)\.\n/.exec(await said())?.[1];
-  }
+  const logs = await eventually(async () => /its logs are in (.*)\.\n/.exec(await said())?.[1], "they are named");
   expect(readdirSync(logs ?? "")).toContain("node.stderr");
   await mobula("start", "--cpus", "1", "--object-store", "64MiB");
   expect(await mobula("stop")).toMatch(/has ended/);
