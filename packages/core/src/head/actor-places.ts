@@ -240,7 +240,7 @@ export class ActorPlaces {
   /** Until the node says more. What runs in a group has its room from that. */
   private tookRoom({ request, placement }: Place, nodeId: NodeId): void {
     const node = request.demand.placement?.bundle ? undefined : this.view.node(nodeId);
-    if (node) this.view.take(node, placement.shape.units);
+    if (node && !placement.shape.isEmpty) this.view.take(node, placement.shape.units);
   }
 
   refused(node: NodeId, { requestId, code, message }: ActorWorkerRefused): void {

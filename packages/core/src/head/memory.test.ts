@@ -16,8 +16,8 @@ import type { HomeMessage } from "../wire/messages.ts";
 import { HeadActors } from "./actors.ts";
 import { Quotas } from "./quotas.ts";
 
-/** More than any table of the head remembers. */
-const WARM_JOBS = 150;
+/** Until what decisions are explained by (placement/journal.ts) is as long as it may be. */
+const WARM_JOBS = 800;
 const JOBS = 1_000;
 const ACTORS_OF_A_JOB = 100;
 /** 40 bytes for each actor, 4 KB for each job: a table of V8 that grows takes up to 2 MiB at once. */
@@ -26,6 +26,8 @@ const GROWTH_MAX = 4 << 20;
 const hex = (n: number, digits: number): string => n.toString(16).padStart(digits, "0");
 const NODE = "a1".repeat(16) as NodeId;
 const TAG = nodeTag(NODE);
+
+const TOTAL = { cpu: 640_000 };
 
 /** A head's part that knows actors and jobs, with a node that does at once what it is told. */
 class World {
@@ -43,7 +45,7 @@ class World {
       kind: "node-joined",
       nodeId: NODE,
       name: "n",
-      total: { cpu: 640_000 },
+      total: TOTAL,
       labels: {},
       store: { usedBytes: 0, capacityBytes: 1 },
     });
@@ -112,6 +114,8 @@ class World {
     }
     this.actors.hear(NODE, { t: "processes-gone", processes: [driver] });
     this.obey();
+    // Nothing of it is in use any more, says its node.
+    this.view.apply({ kind: "node-reported", nodeId: NODE, free: TOTAL });
     this.actors.tick();
     this.actors.place();
     this.obey();
