@@ -3,6 +3,7 @@
  * is sent arrives in order and once, after a delay. A cut between two machines holds everything up until it heals; a
  * place that is stopped reads nothing until it goes on; a machine that is lost takes with it what had not arrived.
  */
+import { addTo } from "../../core/src/base/index-of-sets.ts";
 import type { World } from "./world.ts";
 
 /** A process, or the machine that it runs on: where messages come from and go to. */
@@ -69,9 +70,7 @@ export class Network {
 
   /** A way that leads off a machine. */
   leaves(machine: string, channel: Channel): void {
-    const channels = this.channels.get(machine);
-    if (channels) channels.add(channel);
-    else this.channels.set(machine, new Set([channel]));
+    addTo(this.channels, machine, channel);
   }
 
   closed(machine: string, channel: Channel): void {

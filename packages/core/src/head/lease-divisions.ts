@@ -4,6 +4,7 @@
  */
 
 import { type JobId, type NodeId, nodeTag } from "../base/ids.ts";
+import { addTo, removeFrom } from "../base/index-of-sets.ts";
 import { sum } from "../base/sum.ts";
 import {
   ClusterView,
@@ -196,9 +197,7 @@ export class LeaseDivisions {
     const ask = this.asks.get(node)?.get(key);
     if (ask) this.infeasible.delete(ask);
     this.asks.get(node)?.delete(key);
-    const ofJob = ask?.job === undefined ? undefined : this.byJob.get(ask.job);
-    if (!ask || !ofJob?.delete(ask) || ask.job === undefined) return;
-    if (ofJob.size === 0) this.byJob.delete(ask.job);
+    if (ask?.job === undefined || !removeFrom(this.byJob, ask.job, ask)) return;
     // What it had, others may have.
     this.quotaVersion = -1;
   }
@@ -361,12 +360,6 @@ const claimsOf = (asks: readonly Ask[]): Claim[] =>
     ...{ units: shape.units, priority, wanted, allowed },
     granted: sum(granted),
   }));
-
-function addTo<K, V>(index: Map<K, Set<V>>, key: K, value: V): void {
-  const values = index.get(key);
-  if (values) values.add(value);
-  else index.set(key, new Set([value]));
-}
 
 const missingOf = ({ wanted, allowed, granted }: Ask): number => Math.min(wanted, allowed) - sum(granted);
 

@@ -4,7 +4,9 @@
  * Nodes report the bundles in which something has changed. Of one that was never reported all is free. What is asked for is
  * held until it is let go, or *settled*: the node has granted it, so what it says next counts it.
  */
+
 import type { NodeId } from "../base/ids.ts";
+import { addTo } from "../base/index-of-sets.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import { type Free, freeOf, slots, takeFrom } from "./amounts.ts";
 import type { GroupId } from "./group-protocol.ts";
@@ -109,9 +111,7 @@ export class BundleRooms {
   settle(hold: number): void {
     for (const claim of this.holds.get(hold) ?? []) {
       const { nodeId } = claim.room.bundle;
-      const others = this.settled.get(nodeId);
-      if (others) others.add(claim);
-      else this.settled.set(nodeId, new Set([claim]));
+      addTo(this.settled, nodeId, claim);
     }
     this.holds.delete(hold);
   }

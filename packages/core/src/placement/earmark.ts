@@ -19,7 +19,7 @@
  */
 import type { NodeId } from "../base/ids.ts";
 import { PREEMPT_GRACE_MS, PREEMPT_NOTICE_MS } from "../base/limits.ts";
-import type { ResourceUnits } from "../base/resources.ts";
+import { type ResourceUnits, sumOfUnits } from "../base/resources.ts";
 import type { Ending } from "../wire/cluster-messages.ts";
 import type { Free } from "./amounts.ts";
 import type { ClusterView } from "./cluster-view.ts";
@@ -83,11 +83,8 @@ export class Earmark {
     const forMs = ending ? ASKING_MS : this.lengthMs;
     this.endsAtMs = nowMs + forMs;
     const amounts = new Map<Node, ResourceUnits>();
-    for (const [index, node] of plan.entries()) {
-      const sum: Record<string, number> = { ...amounts.get(node) };
-      for (const name in units[index]) sum[name] = (sum[name] ?? 0) + (units[index][name] ?? 0);
-      amounts.set(node, sum);
-    }
+    for (const [index, node] of plan.entries())
+      amounts.set(node, sumOfUnits([amounts.get(node) ?? {}, units[index] ?? {}]));
     for (const [{ id }, amount] of amounts) {
       const node = this.view.node(id);
       if (!node) continue;

@@ -2,9 +2,11 @@
  * Hosts the group engine: what programs ask for comes in, orders to nodes go out, and what must last is written down before the
  * orders that follow from it are given. Whoever has the say over nodes has one: the head of a cluster, and a node by itself.
  */
+
 import { wallMs } from "../base/clock.ts";
 import type { ErrorKind, MobulaError } from "../base/errors.ts";
 import type { JobId, NodeId } from "../base/ids.ts";
+import { addTo, removeFrom } from "../base/index-of-sets.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import type { BundlesAnswer, BundlesOrder, BundleUse, GroupsNoted, GroupsPlaced } from "../wire/cluster-messages.ts";
 import type { Explanation } from "../wire/explanation.ts";
@@ -180,14 +182,8 @@ export class GroupHost {
       return () => {};
     }
     if (!this.requests.has(groupId)) this.mention(groupId);
-    const waiting = this.awaited.get(groupId);
-    if (waiting) waiting.add(done);
-    else this.awaited.set(groupId, new Set([done]));
-    return () => {
-      const left = this.awaited.get(groupId);
-      left?.delete(done);
-      if (left?.size === 0) this.awaited.delete(groupId);
-    };
+    addTo(this.awaited, groupId, done);
+    return () => void removeFrom(this.awaited, groupId, done);
   }
 
   private refusalOf(groupId: GroupId): Refusal | undefined {

@@ -1,5 +1,7 @@
 /** The groups by id, by name and by node, and those that wait for room, in order. */
+
 import type { NodeId } from "../base/ids.ts";
+import { addTo, removeFrom } from "../base/index-of-sets.ts";
 import type { GroupId, GroupSpec } from "./group-protocol.ts";
 import { addReservation, compareGroups, type Group, type Reservation, removeReservation } from "./group-state.ts";
 
@@ -36,16 +38,12 @@ export class GroupTable {
 
   reserve(group: Group, reservation: Reservation): void {
     addReservation(group, reservation);
-    const set = this.byNode.get(reservation.nodeId);
-    if (set) set.add(group);
-    else this.byNode.set(reservation.nodeId, new Set([group]));
+    addTo(this.byNode, reservation.nodeId, group);
   }
 
   drop(group: Group, reservation: Reservation): void {
     if (!removeReservation(group, reservation)) return;
-    const set = this.byNode.get(reservation.nodeId);
-    set?.delete(group);
-    if (set?.size === 0) this.byNode.delete(reservation.nodeId);
+    removeFrom(this.byNode, reservation.nodeId, group);
   }
 
   /** True when it did not wait before. */

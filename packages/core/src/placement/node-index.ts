@@ -1,4 +1,5 @@
 /** Nodes by label and by what they offer, so that a pool of few nodes is made without looking at all. */
+import { addTo, removeFrom } from "../base/index-of-sets.ts";
 import type { Selector } from "./labels.ts";
 import type { Node, NodeState } from "./node-state.ts";
 
@@ -6,19 +7,12 @@ export class NodeIndex<N extends Node> {
   private readonly sets = new Map<string, Set<N>>();
 
   add(node: N): void {
-    for (const key of keysOf(node.state)) {
-      const set = this.sets.get(key);
-      if (set) set.add(node);
-      else this.sets.set(key, new Set([node]));
-    }
+    for (const key of keysOf(node.state)) addTo(this.sets, key, node);
   }
 
   /** @param state what it was added with */
   remove(node: N, state: NodeState): void {
-    for (const key of keysOf(state)) {
-      const set = this.sets.get(key);
-      if (set?.delete(node) && set.size === 0) this.sets.delete(key);
-    }
+    for (const key of keysOf(state)) removeFrom(this.sets, key, node);
   }
 
   /** All nodes that may be meant are among these; undefined: no less than all. */
