@@ -1,4 +1,5 @@
 /** Placement groups of the cluster: the group engine on the head's view, and the nodes that it orders about. */
+import type { Clock } from "../base/clock.ts";
 import type { MobulaError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import { persistThrough, type StateStore } from "../control/mod.ts";
@@ -19,7 +20,7 @@ export interface HeadGroupsOptions {
   readonly quotas: GroupQuotas;
   readonly preemption: GroupPreemption;
   nowMs(): number;
-  later(ms: number, run: () => void): void;
+  readonly later: Clock["later"];
   send(to: NodeId, message: FromControl): void;
   changed(): void;
   news(message: string): void;
@@ -63,7 +64,7 @@ export class HeadGroups {
 
   async answer({ id, method, params }: Query): Promise<Answer> {
     try {
-      return { t: "answer", id, result: await answerGroupQuery(this.host, method, params) };
+      return { t: "answer", id, result: await answerGroupQuery(this.host, method, params, this.options.later) };
     } catch (error) {
       const { code, kind, message } = error as MobulaError; // As the host throws.
       return { t: "answer", id, error: { code, kind, message } };

@@ -107,7 +107,7 @@ export class HeadRuntime implements Host {
     this.options = options;
     const { log, state, gate, clock = machineClock } = options;
     this.clock = clock;
-    const later = (ms: number, run: () => void): void => void clock.later(ms, run);
+    const { later } = clock;
     this.persist = persistThrough(state, later);
     this.divisions = new LeaseDivisions((to, message) => this.send(to, message), clock.nowMs, this.quotas);
     this.asks = new Asks((to, query) => this.send(to, query), clock);

@@ -1,5 +1,5 @@
 /** Answers to what programs ask of placement groups. */
-import { wallMs } from "../base/clock.ts";
+import { type Clock, later as laterByClock, wallMs } from "../base/clock.ts";
 import { errorFromCode } from "../base/errors.ts";
 import type { Queries } from "../wire/queries.ts";
 import type { GroupHost, Refusal } from "./group-host.ts";
@@ -24,24 +24,25 @@ export function answerGroupQuery(
   host: GroupHost,
   method: string,
   params: unknown,
+  later: Clock["later"] = laterByClock,
 ): Promise<Queries[GroupMethod]["result"]> {
   switch (method as GroupMethod) {
     case "create-group": {
       const request = params as Queries["create-group"]["params"];
       host.create(request);
-      return whenReady(host, request.groupId);
+      return whenReady(host, request.groupId, later);
     }
     case "await-group":
-      return whenReady(host, (params as Queries["await-group"]["params"]).groupId);
+      return whenReady(host, (params as Queries["await-group"]["params"]).groupId, later);
     case "find-group": {
       const { namespace, name } = params as Queries["find-group"]["params"];
       return Promise.resolve(host.find(namespace, name) ?? null);
     }
     case "remove-group":
       return new Promise((resolve) => {
-        const timer = setTimeout(() => resolve(false), WAIT_MS);
+        const takeBack = later(WAIT_MS, () => resolve(false));
         host.remove((params as Queries["remove-group"]["params"]).groupId, () => {
-          clearTimeout(timer);
+          takeBack();
           resolve(true);
         });
       });
@@ -54,15 +55,15 @@ export function answerGroupQuery(
   }
 }
 
-function whenReady(host: GroupHost, groupId: string): Promise<boolean> {
+function whenReady(host: GroupHost, groupId: string, later: Clock["later"]): Promise<boolean> {
   return new Promise((resolve, reject) => {
     let leave = (): void => {};
-    const timer = setTimeout(() => {
+    const takeBack = later(WAIT_MS, () => {
       leave();
       resolve(false);
-    }, WAIT_MS);
+    });
     leave = host.whenReady(groupId, (refusal) => {
-      clearTimeout(timer);
+      takeBack();
       if (refusal) reject(errorOf(refusal));
       else resolve(true);
     });
