@@ -63,6 +63,8 @@ export class Bundles {
   private readonly onNode: readonly [ResourcePool];
   private readonly tables: Tables;
   private readonly reservations = new Map<string, Reservation>();
+  /** Those that something is due of: all but the committed ones, of which a node may have thousands. */
+  private readonly unsettled = new Set<Reservation>();
   private readonly earmarks = new Map<string, Earmark>();
 
   constructor(node: ResourcePool, tables: Tables) {
@@ -170,6 +172,7 @@ export class Bundles {
       return;
     }
     this.reservations.set(nameOf(event), reservation);
+    this.unsettled.add(reservation);
     if (this.take(reservation, nowMs, out)) return;
     const spare = isOwn ? undefined : this.spareFor(reservation);
     if (spare) for (const lease of spare) callBack(lease, out);
@@ -187,6 +190,7 @@ export class Bundles {
     if (!reservation) out.push({ kind: "bundles-returned", groupId, attempt });
     else if (reservation.state === "prepared" || reservation.state === "committed") {
       reservation.state = "committed";
+      this.unsettled.delete(reservation);
       out.push({ kind: "bundles-committed", groupId, attempt });
     }
   }
@@ -201,6 +205,7 @@ export class Bundles {
     // What has moved may be removed yet.
     if (reservation.state === "returning" && (hasMoved || !reservation.hasMoved)) return;
     reservation.state = "returning";
+    this.unsettled.add(reservation);
     reservation.hasMoved = hasMoved;
     for (const holding of [...this.holdingsOf(reservation)]) {
       if (!hasMoved) stop(holding.worker, "group-removed", out);
@@ -221,7 +226,7 @@ export class Bundles {
   /** Before anything is granted: what has become possible, or is over. */
   pass(nowMs: number, isDraining: boolean, out: SchedulerCommand[]): void {
     for (const [groupId, { untilMs }] of this.earmarks) if (untilMs <= nowMs) this.earmarks.delete(groupId);
-    for (const reservation of this.reservations.values()) {
+    for (const reservation of this.unsettled) {
       const { groupId, attempt, state, dueMs } = reservation;
       if (state === "returning") this.end(reservation, out);
       else if (state === "pending") {
@@ -241,7 +246,7 @@ export class Bundles {
     const add = (units: ResourceUnits): void => {
       for (const [name, amount] of Object.entries(units)) heldBack.set(name, (heldBack.get(name) ?? 0) + amount);
     };
-    for (const { state, wanted } of this.reservations.values()) {
+    for (const { state, wanted } of this.unsettled) {
       if (state === "pending") for (const { units } of wanted) add(units);
     }
     for (const { units } of this.earmarks.values()) add(units);
@@ -260,7 +265,7 @@ export class Bundles {
 
   nextDeadlineMs(): number | undefined {
     let next: number | undefined;
-    for (const { state, dueMs } of this.reservations.values()) {
+    for (const { state, dueMs } of this.unsettled) {
       if (state === "pending" || state === "prepared") next = Math.min(next ?? dueMs, dueMs);
     }
     for (const { untilMs } of this.earmarks.values()) next = Math.min(next ?? untilMs, untilMs);
@@ -276,6 +281,7 @@ export class Bundles {
       .map(([index, allocation]) => ({ index, allocation, pool: ResourcePool.from(allocation), toldVersion: 0 }))
       .sort((a, b) => a.index - b.index);
     reservation.state = commit ? "committed" : "prepared";
+    if (commit) this.unsettled.delete(reservation);
     reservation.dueMs = nowMs + REPORT_MS;
     out.push({ kind: commit ? "bundles-committed" : "bundles-prepared", groupId, attempt });
     return true;
@@ -297,7 +303,7 @@ export class Bundles {
 
   private refuse(reservation: Reservation, out: SchedulerCommand[], isDraining = false): void {
     const { groupId, attempt, wanted } = reservation;
-    this.reservations.delete(nameOf(reservation));
+    this.drop(reservation);
     const sum = sumOfUnits(wanted.map(({ units }) => units));
     const { node } = this;
     const amount = (name: string, units: number): number => fromUnits({ [name]: Math.max(0, units) })[name] ?? 0;
@@ -313,8 +319,13 @@ export class Bundles {
     const { groupId, attempt, bundles } = reservation;
     const { node } = this;
     for (const { allocation } of bundles) node.release(allocation);
-    this.reservations.delete(nameOf(reservation));
+    this.drop(reservation);
     out.push({ kind: "bundles-returned", groupId, attempt });
+  }
+
+  private drop(reservation: Reservation): void {
+    this.reservations.delete(nameOf(reservation));
+    this.unsettled.delete(reservation);
   }
 
   private *holdingsOf({ bundles }: Reservation): Generator<Holding> {

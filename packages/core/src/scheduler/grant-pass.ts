@@ -23,8 +23,6 @@ export interface PassResult {
   /** For so many of an ask there is room, and no process yet. */
   readonly promised: ReadonlyMap<Ask, number>;
   readonly needs: ReadonlyMap<string, WorkerNeeds>;
-  /** CPU units that are neither granted nor promised. */
-  readonly freeCpuUnits: number;
 }
 
 export interface GrantPassOptions {
@@ -35,14 +33,17 @@ export interface GrantPassOptions {
   grant(ask: Ask, worker: Worker, pool: ResourcePool, allocation: Allocation): void;
 }
 
+const NOTHING: PassResult = { starved: [], infeasible: [], promised: new Map(), needs: new Map() };
+
 export function grantPass({ tables, bundles, plan, nowMs, grant }: GrantPassOptions): PassResult {
+  const waiting = new Set<Ask>();
+  for (const ask of tables.active) if (tables.missing(ask) > 0) waiting.add(ask);
+  if (waiting.size === 0) return NOTHING;
   const starved: Ask[] = [];
   const infeasible: Ask[] = [];
   const needs = new Map<string, WorkerNeeds>();
   const heldBack = new Map<ResourcePool, Map<string, number>>([[bundles.node, bundles.heldBack()]]);
   const promises: { readonly ask: Ask; readonly pool: ResourcePool; readonly allocation: Allocation }[] = [];
-  const waiting = new Set<Ask>();
-  for (const ask of tables.active) if (tables.missing(ask) > 0) waiting.add(ask);
 
   while (waiting.size > 0) {
     const ask = first(waiting);
@@ -83,8 +84,6 @@ export function grantPass({ tables, bundles, plan, nowMs, grant }: GrantPassOpti
     }
     if (tables.missing(ask) - ask.promised <= 0) waiting.delete(ask);
   }
-  let freeCpuUnits = 0;
-  for (const pool of bundles.pools()) freeCpuUnits += pool.freeOf("cpu");
   const promised = new Map<Ask, number>();
   for (const { ask, pool, allocation } of promises) {
     if (!promised.has(ask)) promised.set(ask, ask.promised);
@@ -92,7 +91,7 @@ export function grantPass({ tables, bundles, plan, nowMs, grant }: GrantPassOpti
     ask.promised = 0;
     countAhead(ask, -1);
   }
-  return { starved, infeasible, promised, needs, freeCpuUnits };
+  return { starved, infeasible, promised, needs };
 }
 
 /**

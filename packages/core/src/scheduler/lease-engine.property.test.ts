@@ -152,6 +152,8 @@ describe("random events", () => {
             holders.add(holding.worker.id);
             expect(holding.worker.requests.size).toBe(0);
           }
+          const cpus = [...held.values()].reduce((sum, { cpu = 0 }) => sum + cpu, 0);
+          expect(engine.heldCpuUnits).toBe(cpus);
           // CPUs go below zero only when a task goes on.
           const wentOn = event.kind === "worker-blocked" && !event.blocked;
           const inBundles: Record<string, number> = {};

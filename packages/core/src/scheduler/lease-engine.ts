@@ -55,6 +55,8 @@ export class LeaseEngine {
   /** Something waits for room that no group has, or has some promised until its worker is ready. */
   isContended = false;
   private hasWaiting = false;
+  /** What leases and actors have of the CPUs, in bundles or outside. */
+  heldCpuUnits = 0;
 
   constructor(options: LeaseEngineOptions) {
     this.options = options;
@@ -411,6 +413,7 @@ export class LeaseEngine {
 
   private dropHolding(holding: Holding): void {
     holding.pool.release(holding.allocation);
+    this.heldCpuUnits -= holding.allocation.units.cpu ?? 0;
     count(holding, -1);
     holding.ask.held.delete(holding);
   }
@@ -451,11 +454,20 @@ export class LeaseEngine {
     count(holding, -1);
     holding.isBlocked = blocked;
     count(holding, 1);
+    this.heldCpuUnits -= holding.allocation.units.cpu ?? 0;
     if (blocked) holding.allocation = holding.pool.releaseCpu(holding.allocation);
     else {
       holding.pool.retakeCpu(holding.ask.resources.cpu ?? 0);
       holding.allocation = { units: holding.ask.resources, gpus: holding.allocation.gpus };
+      this.heldCpuUnits += holding.ask.resources.cpu ?? 0;
     }
+  }
+
+  /** CPU units that are neither held nor promised, in bundles or outside. */
+  private freeCpuUnits(promised: ReadonlyMap<Ask, number>): number {
+    let units = (this.pool.total.cpu ?? 0) - this.heldCpuUnits;
+    for (const [{ resources }, count] of promised) units -= (resources.cpu ?? 0) * count;
+    return units;
   }
 
   // ── decisions ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -501,7 +513,7 @@ export class LeaseEngine {
     }
     this.refuseUnstartable(nowMs, out);
     tables.setLevels();
-    const { starved, infeasible, promised, needs, freeCpuUnits } = grantPass({
+    const { starved, infeasible, promised, needs } = grantPass({
       tables,
       bundles,
       plan,
@@ -522,6 +534,7 @@ export class LeaseEngine {
     for (const one of preempted) this.preempt(one, out);
     let blocked = 0;
     for (const worker of tables.workers.values()) if (worker.lease?.isBlocked) blocked++;
+    const freeCpuUnits = this.freeCpuUnits(promised);
     plan.start(needs, freeCpuUnits, blocked, nowMs, out);
     plan.end((job) => tables.isOver(job), freeCpuUnits, blocked, nowMs, out);
     this.isContended = starved.some(({ bundle }) => !bundle) || needs.size > 0;
@@ -554,6 +567,7 @@ export class LeaseEngine {
       request,
     };
     ask.held.add(holding);
+    this.heldCpuUnits += allocation.units.cpu ?? 0;
     count(holding, 1);
     ask.waitingSinceMs = nowMs;
     worker.sinceMs = nowMs;

@@ -26,7 +26,12 @@ export function revokePass(tables: Tables, bundles: Bundles, starved: readonly A
     }
     return coming;
   };
-  for (const lease of tables.leases.values()) if (lease.isRevoked) comingOf(lease.pool).release(lease.allocation);
+  // Of the node and of bundles in which something runs; the others, of which there may be thousands, have all that is theirs.
+  const used = new Set<ResourcePool>([bundles.node]);
+  for (const { isRevoked, pool, allocation } of tables.leases.values()) {
+    used.add(pool);
+    if (isRevoked) comingOf(pool).release(allocation);
+  }
   const callBack = (victim: Holding): void => {
     victim.isRevoked = true;
     revoked.push(victim);
@@ -34,7 +39,7 @@ export function revokePass(tables: Tables, bundles: Bundles, starved: readonly A
     // Looked at as if it had changed hands, so that one pass stops when shares are level.
     count(victim, -1);
   };
-  for (const pool of bundles.pools()) {
+  for (const pool of used) {
     const make = (units: ResourceUnits): void => {
       const coming = comingOf(pool);
       while (!coming.allocate(units)) {
