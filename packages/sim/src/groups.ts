@@ -111,8 +111,14 @@ export class SimGroups {
       const nodeId = places.kind === "places" ? places.places[0]?.nodeId : undefined;
       const node = nodeId && this.world.nodes.get(nodeId);
       // A node may have died since, and others have been asked for what it had; what is on one that is drained is moved.
-      const isDrained = [...life.runtime.members.all()].some(({ state }) => state === "draining");
-      const hasChanged = isDrained || clock.nowMs - life.watch.lostNodesAtMs < LOST_LATELY_MS;
+      const { members, divisions } = life.runtime;
+      const isMoving = [...members.all()].some(
+        ({ state, description }) =>
+          // Until it is written down that it has left nobody knows of that, and what it had is being moved.
+          state === "draining" ||
+          (state === "dead" && divisions.view.node(description.nodeId)?.state.status === "draining"),
+      );
+      const hasChanged = isMoving || clock.nowMs - life.watch.lostNodesAtMs < LOST_LATELY_MS;
       if (places.kind === "waits" && !hasChanged)
         this.world.fail("a group is ready only when all of it is reserved", `${groupId}, bundle ${index} is nowhere`);
       if (!node || node.isOver || node.place.isLost) return;

@@ -81,10 +81,10 @@ export const PLANTED: readonly Planted[] = [
     nodes: CLUSTER,
   },
   {
-    name: "a half-placed gang: it is ready when the first node has committed",
+    name: "a half-placed gang: it is ready when the first node has prepared",
     file: "placement/group-engine.ts",
-    code: "    if (group.underWay > 0) return;\n    const staying",
-    broken: "    const staying",
+    code: "      if (--attempt.unprepared > 0) return;\n      for (const one",
+    broken: "      for (const one",
     nodes: CLUSTER,
   },
   {

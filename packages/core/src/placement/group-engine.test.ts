@@ -24,8 +24,21 @@ const answer = (world: GroupWorld, name: string) => {
   return world.commands.slice(before);
 };
 
+/** A group that has lost two of its three nodes, and gets two others. */
+function placedAgain() {
+  const world = new GroupWorld([{ cpu: 1 }, { cpu: 1 }, { cpu: 1 }]);
+  create(world, "g", [{ cpu: 1 }, { cpu: 1 }, { cpu: 1 }], { strategy: "STRICT_SPREAD" });
+  world.settle();
+  world.kill("n1");
+  world.kill("n2");
+  world.addNode("n4", { cpu: 1 });
+  const before = world.commands.length;
+  world.addNode("n5", { cpu: 1 });
+  return { world, attempt: world.commands.slice(before) };
+}
+
 describe("reserving", () => {
-  test("nodes prepare, then what was decided is saved, then all commit, then it is ready", () => {
+  test("nodes prepare, then what was decided is saved, then it is ready", () => {
     const world = new GroupWorld([{ cpu: 2 }, { cpu: 2 }]);
     const spec = specOf("g", [{ cpu: 2 }, { cpu: 1 }, { cpu: 1 }]);
     expect(world.send({ kind: "group-created", spec })).toEqual([
@@ -36,7 +49,7 @@ describe("reserving", () => {
         attempt: 1,
         nodeId: "n1",
         bundles: [{ index: 0, units: toUnits({ cpu: 2 }) }],
-        commit: false,
+        commit: true,
       },
       {
         kind: "prepare-bundles",
@@ -47,10 +60,11 @@ describe("reserving", () => {
           { index: 1, units: toUnits({ cpu: 1 }) },
           { index: 2, units: toUnits({ cpu: 1 }) },
         ],
-        commit: false,
+        commit: true,
       },
     ]);
     expect(answer(world, "n1")).toEqual([]);
+    expect(world.engine.bundlesFor("g", 0, {}), "what n1 has of it may have to go back").toEqual({ kind: "waits" });
     expect(answer(world, "n2")).toEqual([
       {
         kind: "save-group",
@@ -64,11 +78,22 @@ describe("reserving", () => {
           ],
         },
       },
-      { kind: "commit-bundles", groupId: "g", attempt: 1, nodeId: "n1" },
-      { kind: "commit-bundles", groupId: "g", attempt: 1, nodeId: "n2" },
+      { kind: "group-ready", groupId: "g", nodes: ["n1", "n2", "n2"] },
     ]);
-    expect(answer(world, "n2")).toEqual([]);
-    expect(answer(world, "n1")).toEqual([{ kind: "group-ready", groupId: "g", nodes: ["n1", "n2", "n2"] }]);
+  });
+
+  test("where something of the group may wait already nodes are told to commit when all have prepared", () => {
+    const { world, attempt } = placedAgain();
+    expect(attempt).toMatchObject([
+      { kind: "prepare-bundles", nodeId: "n4", attempt: 2, commit: false },
+      { kind: "prepare-bundles", nodeId: "n5", attempt: 2, commit: false },
+    ]);
+    expect(answer(world, "n4")).toEqual([]);
+    const commands = answer(world, "n5");
+    expect(commands[0]).toMatchObject({ kind: "save-group", record: { reservations: { length: 3 } } });
+    expect(brief(commands)).toEqual(["commit-bundles n4", "commit-bundles n5"]);
+    expect(brief(answer(world, "n4"))).toEqual([]);
+    expect(brief(answer(world, "n5"))).toEqual(["group-ready"]);
   });
 
   test("a group on one node takes one phase", () => {
@@ -86,36 +111,39 @@ describe("reserving", () => {
     expect(brief(answer(world, "n2"))).toEqual(["return-bundles n1"]);
     expect(world.engine.explain("g", 0)?.sentences).toContain("n2 has just refused: too little room.");
     // What n1 holds is free when it has said so.
-    expect(brief(answer(world, "n1"))).toEqual(["prepare-bundles n1", "prepare-bundles n3"]);
+    world.move("n1", "toNode");
+    world.report("n1");
+    world.move("n1", "toEngine");
+    expect(brief(world.commands.slice(-2))).toEqual(["prepare-bundles n1", "prepare-bundles n3"]);
     world.settle();
     expect(world.ready.get("g")).toEqual(["n1", "n3"]);
     expect(free(world)).toEqual({ n1: 0, n2: 0, n3: 0 });
   });
 
   test("a node that joins again is told again what it has not answered, in whatever phase", () => {
-    const world = new GroupWorld([{ cpu: 2 }, { cpu: 2 }]);
-    create(world, "g", [{ cpu: 2 }, { cpu: 2 }]);
+    const { world } = placedAgain();
     const again = () => {
-      const node = world.nodes.get("n1");
+      const node = world.nodes.get("n4");
       // Its connection broke, and with it what was on the way.
       node?.toNode.splice(0);
       node?.toEngine.splice(0);
-      return brief(world.send({ kind: "node-joined", nodeId: n("n1") }));
+      return brief(world.send({ kind: "node-joined", nodeId: n("n4") }));
     };
-    expect(again()).toEqual(["prepare-bundles n1"]);
-    answer(world, "n2");
-    world.move("n1", "toNode");
-    expect(again()).toEqual(["prepare-bundles n1"]);
-    expect(brief(answer(world, "n1"))).toEqual(["commit-bundles n1", "commit-bundles n2"]);
-    expect(again()).toEqual(["commit-bundles n1"]);
-    answer(world, "n2");
-    expect(brief(answer(world, "n1"))).toEqual(["group-ready"]);
+    expect(again()).toEqual(["prepare-bundles n4"]);
+    answer(world, "n5");
+    world.move("n4", "toNode");
+    expect(again()).toEqual(["prepare-bundles n4"]);
+    expect(brief(answer(world, "n4"))).toEqual(["commit-bundles n4", "commit-bundles n5"]);
+    expect(again()).toEqual(["commit-bundles n4"]);
+    answer(world, "n5");
+    expect(brief(answer(world, "n4"))).toEqual(["group-ready"]);
     expect(again()).toEqual([]);
     world.send({ kind: "group-removed", groupId: "g" });
-    answer(world, "n2");
-    world.move("n1", "toNode");
-    expect(again()).toEqual(["return-bundles n1"]);
-    expect(brief(answer(world, "n1"))).toEqual(["group-removed"]);
+    answer(world, "n3");
+    answer(world, "n5");
+    world.move("n4", "toNode");
+    expect(again()).toEqual(["return-bundles n4"]);
+    expect(brief(answer(world, "n4"))).toEqual(["group-removed"]);
   });
 
   test("a gang that does not fit holds nothing, and others use what it waits for", () => {
@@ -304,21 +332,23 @@ describe("nodes that go", () => {
     expect(world.ready.get("g")).toEqual(["n3", "n2"]);
   });
 
-  test("a death in the first phase returns the rest, one in the second keeps it", () => {
+  test("a death before all have prepared returns the rest, one after that keeps it", () => {
     const world = new GroupWorld([{ cpu: 1 }, { cpu: 1 }, { cpu: 1 }]);
     create(world, "g", [{ cpu: 1 }, { cpu: 1 }]);
     answer(world, "n1");
     world.kill("n2");
     expect(brief(world.commands.slice(-1))).toEqual(["return-bundles n1"]);
+    world.move("n1", "toNode");
+    world.report("n1");
     world.settle();
     expect(world.ready.get("g")).toEqual(["n1", "n3"]);
-    const two = new GroupWorld([{ cpu: 1 }, { cpu: 1 }, { cpu: 1 }]);
-    create(two, "g", [{ cpu: 1 }, { cpu: 1 }]);
-    answer(two, "n1");
-    answer(two, "n2");
-    two.kill("n2");
+    const { world: two } = placedAgain();
+    answer(two, "n4");
+    answer(two, "n5");
+    two.kill("n5");
+    two.addNode("n6", { cpu: 1 });
     two.settle();
-    expect(two.ready.get("g")).toEqual(["n1", "n3"]);
+    expect(two.ready.get("g")).toEqual(["n4", "n6", "n3"]);
   });
 
   test("bundles of a draining node get another place first, and then go back", () => {

@@ -3,8 +3,9 @@
  *
  * 1. A group that is created waits for room, by priority, then age.
  * 2. When there is room for all of it, each node is asked to prepare its bundles; what is asked for is held off the view.
- * 3. When all have prepared, that is saved, and all are told to commit. When all have, the group is ready. A group on one
- *    node is prepared and committed in one step.
+ * 3. When all have prepared, that is saved, and the group is ready: what a new group has of a node is usable there at once, and
+ *    nobody is told of it before. Where something of the group may wait already, or a node that has died is made good, it would
+ *    begin in bundles that are given up again when another node refuses: there all are told to commit when all have prepared.
  * 4. A refusal or a death before that returns everything, and the group waits again. So a gang that does not fit holds
  *    nothing.
  * 5. When a node dies later, its bundles go through 1 to 3 again, and the others stay. When a node drains, its bundles get
@@ -299,7 +300,8 @@ export class GroupEngine {
     this.table.add(group);
     for (const { attempt, nodeId, indexes } of record.reservations) {
       this.nextAttempt = Math.max(this.nextAttempt, attempt + 1);
-      const of = { number: attempt, nodes: record.reservations.length, unprepared: 0 };
+      const of = { number: attempt, unprepared: 0, isOnePhase: false };
+      group.wasPlaced = true;
       this.reserve(group, { attempt: of, nodeId, indexes, phase: "committing", holds: [] });
       out.push({ kind: "commit-bundles", groupId: record.spec.groupId, attempt, nodeId });
     }
@@ -313,7 +315,7 @@ export class GroupEngine {
     if (!this.table.groups.has(groupId)) {
       const group = newGroup(spec, nowMs, this.nextNumber++);
       this.table.add(group);
-      const of = { number: attempt, nodes: 1, unprepared: 1 };
+      const of = { number: attempt, unprepared: 1, isOnePhase: true };
       // The node has said what it has left before it said this.
       this.reserve(group, { attempt: of, nodeId, indexes: [...spec.bundles.keys()], phase: "preparing", holds: [] });
     }
@@ -402,11 +404,16 @@ export class GroupEngine {
 
   private committed(group: Group, reservation: Reservation, nowMs: number, out: GroupCommand[]): void {
     const { phase, attempt } = reservation;
-    const isOnePhase = phase === "preparing" && attempt.nodes === 1;
+    const isOnePhase = phase === "preparing" && attempt.isOnePhase;
     if (phase !== "committing" && !isOnePhase) return;
-    setPhase(group, reservation, "committed");
     for (const hold of reservation.holds) this.view.settle(hold);
-    if (isOnePhase) out.push(saved(group));
+    if (isOnePhase) {
+      setPhase(group, reservation, "prepared");
+      if (--attempt.unprepared > 0) return;
+      for (const one of this.reservationsOf(group, attempt)) setPhase(group, one, "committed");
+      group.wasPlaced = true;
+      out.push(saved(group));
+    } else setPhase(group, reservation, "committed");
     if (group.underWay > 0) return;
     const staying = coverOf(group, (nodeId) => isLeaving(this.view, nodeId));
     const isSettled = staying.every((one) => one);
@@ -460,7 +467,7 @@ export class GroupEngine {
       attempt: attempt.number,
       nodeId,
       bundles: indexes.map((index) => ({ index, units: spec.bundles[index]?.units ?? {} })),
-      commit: attempt.nodes === 1,
+      commit: attempt.isOnePhase,
     };
   }
 
@@ -617,7 +624,8 @@ export class GroupEngine {
       if (list) list.push(index);
       else onNode.set(node.id, [index]);
     }
-    const of = { number: attempt, nodes: onNode.size, unprepared: onNode.size };
+    const isOnePhase = onNode.size === 1 || !group.wasPlaced;
+    const of = { number: attempt, unprepared: onNode.size, isOnePhase };
     for (const [nodeId, list] of onNode) {
       const node = this.view.node(nodeId);
       const kinds = kindsOf(list.flatMap((index) => bundles[index] ?? []));

@@ -96,6 +96,10 @@ export class GroupHost {
   private readonly refused = new Map<GroupId, Refusal>();
   /** All of its bundles are reserved, and that is written down. */
   private readonly ready = new Set<GroupId>();
+  /** All of them are, as the engine has said last, and that is being written down. */
+  private readonly becomingReady = new Map<GroupId, GroupCommand>();
+  /** A place of all of it is written down, or was. */
+  private readonly placed = new Set<GroupId>();
   private readonly awaited = new Map<GroupId, Set<Done>>();
   private readonly infeasible = new Map<GroupId, string>();
   private readonly unknown = new Map<GroupId, number>();
@@ -145,6 +149,7 @@ export class GroupHost {
     for (const { value } of entries) {
       const { request, ...rest } = unpack(value) as Saved;
       this.requests.set(request.groupId, request);
+      if (rest.reservations.length > 0) this.placed.add(request.groupId);
       this.feed({ kind: "group-restored", record: { spec: specOf(request), ...rest } });
     }
   }
@@ -247,6 +252,8 @@ export class GroupHost {
     if (answer.kind === "waits") {
       return message === undefined ? answer : { kind: "refused", code: "INFEASIBLE", message };
     }
+    // A control that knows nothing of the place would have it returned, with what runs there.
+    if (!this.placed.has(groupId)) return { kind: "waits" };
     const places = new Map<NodeId, { slots: number; room: number }>();
     for (const bundle of answer.bundles) {
       const place = places.get(bundle.nodeId) ?? { slots: 0, room: 0 };
@@ -443,9 +450,15 @@ export class GroupHost {
         if (this.records.isUpToDate(groupId)) this.carryOut(command);
         else this.records.after(groupId, () => this.carryOut(command));
         return;
-      default:
-        this.records.after(groupId, () => this.carryOut(command));
+      case "group-ready":
+        this.becomingReady.set(groupId, command);
+        break;
+      case "group-lost-bundles":
+      case "group-removed":
+        this.becomingReady.delete(groupId);
+        break;
     }
+    this.records.after(groupId, () => this.carryOut(command));
   }
 
   private carryOut(command: Exclude<GroupCommand, { readonly kind: "save-group" | "forget-group" }>): void {
@@ -453,8 +466,12 @@ export class GroupHost {
     const { groupId } = command;
     switch (command.kind) {
       case "group-ready":
+        // While it was written down bundles may have been lost.
+        if (this.becomingReady.get(groupId) !== command) return;
+        this.becomingReady.delete(groupId);
         this.infeasible.delete(groupId);
         this.ready.add(groupId);
+        this.placed.add(groupId);
         this.tellWaiting(groupId);
         effects.changed();
         return;
@@ -476,6 +493,7 @@ export class GroupHost {
         this.adopted.delete(groupId);
         this.infeasible.delete(groupId);
         this.ready.delete(groupId);
+        this.placed.delete(groupId);
         this.rooms.forget(groupId);
         if (!this.refused.has(groupId)) this.refuse(groupId, removed(groupId));
         for (const done of this.removals.get(groupId) ?? []) done();

@@ -1,7 +1,8 @@
 /**
- * What the group engine is told, and what it orders. Groups are reserved in two phases: nodes prepare, and when all have,
- * all commit; any refusal or death returns everything. A reservation is (group, attempt, node): the bundles of a group
- * that one attempt puts on one node. Attempts are numbered upwards for ever, so an answer that comes late is known as late.
+ * What the group engine is told, and what it orders. Groups are reserved on all nodes or none: nodes prepare, and where
+ * something of the group may wait already all commit when all have; any refusal or death returns everything. A reservation is
+ * (group, attempt, node): the bundles of a group that one attempt puts on one node. Attempts are numbered upwards for ever, so an
+ * answer that comes late is known as late.
  */
 import type { JobId, NodeId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
@@ -81,7 +82,7 @@ export type GroupEvent =
 
 /** Commands. Those for nodes may come twice: what a node has done it says again. */
 export type GroupCommand =
-  /** `commit`: the group is on this node alone, so one phase is enough. Otherwise the node waits for the second. */
+  /** `commit`: it is usable at once. Otherwise the node waits for the second phase. */
   | ({
       readonly kind: "prepare-bundles";
       readonly bundles: readonly { readonly index: number; readonly units: ResourceUnits }[];

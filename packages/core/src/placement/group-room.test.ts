@@ -10,7 +10,11 @@ import { clusterOf, nodeId } from "./test-cluster.ts";
 const [n1, n2] = [nodeId("n1"), nodeId("n2")];
 
 /** A group over two nodes, whose nodes do what they are told at once. */
-async function setUp(bundles: readonly Resources[], nodes: readonly Resources[] = [{ cpu: 4 }, { cpu: 4 }]) {
+async function setUp(
+  bundles: readonly Resources[],
+  nodes: readonly Resources[] = [{ cpu: 4 }, { cpu: 4 }],
+  persist: (written: () => void) => void = (written) => written(),
+) {
   const attempts = new Map<NodeId, number>();
   const s = { changes: 0 };
   const answers: [NodeId, BundlesAnswer][] = [];
@@ -28,7 +32,7 @@ async function setUp(bundles: readonly Resources[], nodes: readonly Resources[] 
           { t: order.t === "commit-bundles" ? "bundles-committed" : "bundles-returned", groupId, attempt },
         ]);
     },
-    persist: (_changes, done) => done(undefined),
+    persist: (_changes, done) => persist(() => done(undefined)),
     noted() {},
     changed: () => s.changes++,
     news() {},
@@ -84,8 +88,37 @@ async function setUp(bundles: readonly Resources[], nodes: readonly Resources[] 
     }
     return -1;
   };
-  return Object.assign(s, { host, divider, divide, report, room, at });
+  return Object.assign(s, { host, divider, divide, report, room, at, settle });
 }
+
+test("nothing is told a place in a new group before that is written down", async () => {
+  const written: (() => void)[] = [];
+  const s = await setUp([{ cpu: 1 }, { cpu: 1 }], undefined, (done) => written.push(done));
+  expect(written).toHaveLength(1);
+  expect([s.divide("a", 1), s.room()]).toEqual([[0, 0], []]);
+  const before = s.changes;
+  written[0]?.();
+  expect(s.changes).toBeGreaterThan(before);
+  expect(s.room()).toEqual([1, 1]);
+});
+
+test("a group that loses bundles while its place is written down is ready when it has another", async () => {
+  const written: (() => void)[] = [];
+  const cpus = [{ cpu: 1 }, { cpu: 1 }, { cpu: 1 }];
+  const s = await setUp([{ cpu: 1 }, { cpu: 1 }], cpus, (done) => written.push(done));
+  const told: unknown[] = [];
+  s.host.whenReady("g", (refusal) => told.push(refusal));
+  s.host.nodeDied(n1);
+  written.shift()?.();
+  expect(told).toEqual([]);
+  for (let round = 0; round < 4; round++) {
+    await Promise.resolve();
+    written.shift()?.();
+    s.settle();
+  }
+  expect(told).toEqual([undefined]);
+  expect(s.host.placesFor("g", undefined, {})).toMatchObject({ places: { length: 2 } });
+});
 
 test("what has no room in one bundle goes to another, and moves there when it comes up", async () => {
   const s = await setUp([{ cpu: 2 }, { cpu: 2 }]);

@@ -8,9 +8,10 @@ export type Phase = "preparing" | "prepared" | "committing" | "committed" | "ret
 
 export interface Attempt {
   readonly number: number;
-  /** Nodes in all, and those that have not prepared. */
-  readonly nodes: number;
+  /** How many nodes have not prepared. */
   unprepared: number;
+  /** Nodes may use what they prepare, which nobody does before control has said where something may run. */
+  readonly isOnePhase: boolean;
 }
 
 /** The bundles that one attempt puts on one node. */
@@ -40,6 +41,8 @@ export interface Group {
   /** How many are neither committed nor going back. */
   underWay: number;
   isRemoving: boolean;
+  /** It had a place at some time: what is to run in it may wait at nodes for room in its bundles. */
+  wasPlaced: boolean;
   /** It waits for the quota of its job. */
   isOverQuota: boolean;
   /** Every bundle had its place at some time since it was last told that it lost one. */
@@ -78,6 +81,7 @@ export function newGroup(spec: GroupSpec, createdMs: number, number: number): Gr
     onNode: new Map(),
     underWay: 0,
     isRemoving: false,
+    wasPlaced: false,
     isOverQuota: false,
     isReady: false,
     waitingSinceMs: undefined,
