@@ -1,6 +1,7 @@
 /** The command lines of `npm run soak` and `npm run chaos`. */
 import { parseArgs } from "node:util";
 import type { State } from "./cluster.ts";
+import { Recordings } from "./recordings.ts";
 import { pickSeed, runLoad } from "./run.ts";
 
 export async function loadCommand(options: {
@@ -8,8 +9,10 @@ export async function loadCommand(options: {
   readonly killsPerOperation: number;
   readonly seconds: number;
   readonly nodes: number;
+  /** Its engines are recorded, and replayed. */
+  readonly isRecorded?: boolean;
 }): Promise<void> {
-  const { name, killsPerOperation } = options;
+  const { name, killsPerOperation, isRecorded = false } = options;
   let seconds = options.seconds;
   let nodes = options.nodes;
   let state: State = "sqlite";
@@ -42,7 +45,11 @@ export async function loadCommand(options: {
     return;
   }
   try {
-    await runLoad({ seconds, seed, killsPerOperation, nodes, state, print: (line) => console.log(line) });
+    const print = (line: string): void => console.log(line);
+    const recordings = isRecorded ? new Recordings() : undefined;
+    recordings?.begin();
+    await runLoad({ seconds, seed, killsPerOperation, nodes, state, isRecorded, print });
+    recordings?.check(print);
   } catch (error) {
     console.error(error);
     console.error(

@@ -8,6 +8,7 @@ import {
   map,
   nodes,
   type ObjectRef,
+  placementGroup,
   put,
   putAsync,
   release,
@@ -40,6 +41,8 @@ export interface LoadContext {
 export type Operation = (context: LoadContext) => Promise<void>;
 
 const MIB = 2 ** 20;
+/** Of each: all that lanes may ask for at the same time is less than two CPUs. */
+const BUNDLE_CPU = 0.1;
 /** Tasks are run again as often as their workers are killed; actors are restarted, empty. */
 const forever = { maxRetries: -1 } as const;
 const remoteSum = remote(sum, forever);
@@ -242,6 +245,25 @@ export const operations: Readonly<Record<string, Operation>> = {
     const results: number[] = [];
     for await (const result of map(remoteSum, items, { concurrency: random.between(1, 8) })) results.push(result);
     assert.deepEqual(results, items);
+  },
+
+  async "a placement group"({ random }) {
+    const bundles = Array.from({ length: random.between(1, 3) }, () => ({ cpu: BUNDLE_CPU }));
+    const group = placementGroup(bundles, { strategy: random.pick(["PACK", "SPREAD"]) });
+    try {
+      await get(group.ready());
+      const inside = { numCpus: BUNDLE_CPU, ...forever };
+      const refs = bundles.map((_, bundleIndex) =>
+        remote(sum, { ...inside, schedulingStrategy: { placementGroup: group, bundleIndex } }).remote(bundleIndex, 1),
+      );
+      assert.deepEqual(
+        await get(refs),
+        bundles.map((_, index) => index + 1),
+      );
+      letGo(random, ...refs);
+    } finally {
+      await group.remove();
+    }
   },
 
   async "an actor of its own"(context) {

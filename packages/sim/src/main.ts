@@ -1,5 +1,7 @@
 /** `npm run sim`: runs the simulation. */
 import { spawnSync } from "node:child_process";
+import { readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { plant } from "./plant.ts";
 import { PLANTED, type Planted } from "./planted.ts";
@@ -17,7 +19,8 @@ const USAGE = `Usage: npm run sim -- [options]
   --planted [WORD]   shows for each planted bug (whose name contains the word) how many seeds it takes to find it
   --plant NAME       puts that bug in, for this run
   --broadcast N      brings an object of 512 MiB to N nodes that ask for it at once, over links of several kinds
-  --replay FILE      replays what an engine was told in a real run (MOBULA_RECORD=folder), and compares what it does
+  --replay PATH      replays what an engine was told in a real run (MOBULA_RECORD=folder), or all in that folder, and compares what
+                     they do
   --verbose          prints what each run was like
 `;
 
@@ -117,13 +120,33 @@ const words = (): string =>
 const planted = values.plant === undefined ? undefined : PLANTED.find(({ name }) => name === values.plant);
 if (values.plant !== undefined && !planted) throw new RangeError(`no planted bug is called "${values.plant}"`);
 
+/** False when one does something else. */
 async function replayAll(paths: readonly string[]): Promise<boolean> {
-  const { replay } = await import("./replay.ts");
-  for (const path of paths) {
-    const { engine, calls, answers } = replay(path);
-    console.log(`✓ ${path}: ${engine}, told ${calls} times, did the same ${answers} times`);
+  const { ReplayDiffers, replay } = await import("./replay.ts");
+  const files = paths.flatMap((path) =>
+    statSync(path).isDirectory() ? readdirSync(path).map((name) => join(path, name)) : [path],
+  );
+  const totals = new Map<string, { recordings: number; calls: number; answers: number }>();
+  let different = 0;
+  for (const file of files) {
+    try {
+      const { engine, calls, answers } = await replay(file);
+      const total = totals.get(engine) ?? { recordings: 0, calls: 0, answers: 0 };
+      totals.set(engine, {
+        recordings: total.recordings + 1,
+        calls: total.calls + calls,
+        answers: total.answers + answers,
+      });
+    } catch (error) {
+      if (!(error instanceof ReplayDiffers)) throw error;
+      different++;
+      console.error(`✗ ${error.message}`);
+    }
   }
-  return true;
+  for (const [engine, { recordings, calls, answers }] of totals)
+    console.log(`${engine}: ${recordings} recordings, told ${calls} times, did the same ${answers} times`);
+  console.log(`${different} recordings differ`);
+  return different === 0;
 }
 
 async function showBroadcast(nodes: number): Promise<void> {
@@ -138,6 +161,6 @@ async function showBroadcast(nodes: number): Promise<void> {
 }
 
 if (values.help) process.stdout.write(USAGE);
-else if (values.replay) await replayAll(values.replay);
+else if (values.replay) process.exitCode = (await replayAll(values.replay)) ? 0 : 1;
 else if (values.broadcast) await showBroadcast(number("broadcast", values.broadcast, 1));
 else process.exitCode = (values.planted ? showPlanted() : await runSeeds(planted)) ? 0 : 1;

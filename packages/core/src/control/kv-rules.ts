@@ -64,7 +64,7 @@ const FORGET_AGAIN_MS = 500;
  * made good as soon as there is room, unless the key has been written since: or what has ended would be there again after a restart.
  */
 export function persistThrough(
-  store: StateStore,
+  store: Pick<StateStore, "commit">,
   later: (ms: number, run: () => void) => void = (ms, run) => void setTimeout(run, ms).unref(),
 ): ControlEffects["persist"] {
   const late = new Set<string>();

@@ -36,7 +36,7 @@ interface Head {
 type Line = { readonly key: string; readonly value: string } | { readonly entries: number; readonly sha256: string };
 
 /** The text of a backup of what is committed now, in pieces of 1 MiB at most. Entries are not sorted. */
-export async function* backupOf(store: StateStore): AsyncGenerator<Uint8Array> {
+export async function* backupOf(store: Pick<StateStore, "get" | "snapshot">): AsyncGenerator<Uint8Array> {
   const schema = await store.get(SCHEMA_KEY);
   const head: Head = {
     format: FORMAT,

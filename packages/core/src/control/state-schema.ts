@@ -52,7 +52,7 @@ export const entriesHeld = async (store: StateStore): Promise<number> =>
   (await store.list("")).filter(({ key }) => !key.startsWith(META_PREFIX)).length;
 
 /** Names this state, among others and one that is made of its backup. */
-export async function stateId(store: StateStore): Promise<string> {
+export async function stateId(store: Pick<StateStore, "get" | "commit">): Promise<string> {
   const entry = await store.get(ID_KEY);
   if (entry) return text(entry.value);
   const id = randomBytes(8).toString("hex");
@@ -67,7 +67,10 @@ export const schemaChange = (version: number, expect: number): StateChange => ({
 });
 
 /** The revision. */
-export async function commitOrThrow(store: StateStore, changes: readonly StateChange[]): Promise<number> {
+export async function commitOrThrow(
+  store: Pick<StateStore, "commit">,
+  changes: readonly StateChange[],
+): Promise<number> {
   const outcome = await new Promise<CommitOutcome>((resolve) => store.commit(changes, resolve));
   switch (outcome.kind) {
     case "committed":

@@ -23,7 +23,15 @@ import {
   type JobInfo,
   persistThrough,
 } from "../control/mod.ts";
-import { EventRing, isAboutBundles, LeaseLoop, type Machine, misplacedOn, OwnGroups } from "../node/mod.ts";
+import {
+  EventRing,
+  isAboutBundles,
+  LeaseLoop,
+  type Machine,
+  misplacedOn,
+  OwnGroups,
+  ownGroupsClock,
+} from "../node/mod.ts";
 import { isAboutGroups } from "../placement/mod.ts";
 import { LeaseEngine, type SchedulerCommand, type SchedulerEvent, type StopReason } from "../scheduler/mod.ts";
 import {
@@ -104,6 +112,7 @@ export class InlineNode {
       available: () => toUnits(this.available()),
       feed: (event) => this.feed(event),
       changed: () => this.groupsChanged(),
+      ...ownGroupsClock,
     });
     this.loop = new LeaseLoop(this.engine, (command) => this.obey(command));
     const state = createMemoryState();

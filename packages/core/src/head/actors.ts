@@ -32,7 +32,7 @@ import type { Quotas } from "./quotas.ts";
 import type { Waiting } from "./waiting-demands.ts";
 
 export interface HeadActorsOptions {
-  readonly state: StateStore;
+  readonly state: Pick<StateStore, "epoch" | "list" | "commit">;
   readonly view: ClusterView;
   readonly groups: GroupHost;
   readonly quotas: Quotas;

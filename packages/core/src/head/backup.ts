@@ -11,10 +11,10 @@ type Piece = Queries["backup"]["result"];
 
 /** What one tool is given, as long as it is connected. */
 export class BackupReader {
-  private readonly state: StateStore;
+  private readonly state: Pick<StateStore, "get" | "snapshot">;
   private pieces: AsyncGenerator<Uint8Array> | undefined;
 
-  constructor(state: StateStore) {
+  constructor(state: Pick<StateStore, "get" | "snapshot">) {
     this.state = state;
   }
 

@@ -1,5 +1,4 @@
 /** Why things wait, or went where they did, as control knows it: of leases and actors itself, of tasks by asking their nodes. */
-import { wallMs } from "../base/clock.ts";
 import { ActorNotFoundError, InvalidOptionError } from "../base/errors.ts";
 import { type ActorId, type NodeId, nodeTag, nodeTagOf, objectKeyOwner } from "../base/ids.ts";
 import type { Member } from "../control/mod.ts";
@@ -12,6 +11,8 @@ export interface HeadExplanationsOptions {
   readonly divisions: Pick<LeaseDivisions, "explain">;
   members(): Iterable<Member>;
   readonly asks: Asks;
+  /** Since 1970. */
+  wallMs(): number;
   actor(actorId: ActorId): Explanation | undefined;
   /** Undefined when nothing is known of it. */
   group(groupId: string): Explanation | undefined;
@@ -25,14 +26,14 @@ export class HeadExplanations {
   }
 
   leases({ node, key, demand, at }: Queries["explain-leases"]["params"]): Explanation {
-    const { divisions, group } = this.options;
+    const { divisions, group, wallMs } = this.options;
     const { bundle } = demand.placement ?? {};
     const explained = (bundle && group(bundle.groupId)) ?? divisions.explain(node, key, demand, at);
     return this.withAddresses({ waitsFor: [], ...explained, state: "waiting", since: wallMs() });
   }
 
   async byId(id: string): Promise<Explanation> {
-    const { actor, group, asks } = this.options;
+    const { actor, group, asks, wallMs } = this.options;
     const key = keyOf(id);
     if (!key) {
       const ofActor = actor(id as ActorId);

@@ -15,11 +15,15 @@ import type { BundlesAnswer, FromControl, GroupsPlaced } from "../wire/cluster-m
 import type { Answer, Query } from "../wire/messages.ts";
 
 export interface HeadGroupsOptions {
-  readonly state: StateStore;
+  readonly state: Pick<StateStore, "epoch" | "list" | "commit">;
   readonly view: ClusterView;
   readonly quotas: GroupQuotas;
   readonly preemption: GroupPreemption;
   nowMs(): number;
+  /** Since 1970. */
+  wallMs(): number;
+  /** Left out: as the engine has it. */
+  readonly earmarkAfterMs: number | undefined;
   readonly later: Clock["later"];
   send(to: NodeId, message: FromControl): void;
   changed(): void;
@@ -32,13 +36,13 @@ export class HeadGroups {
 
   constructor(options: HeadGroupsOptions) {
     this.options = options;
-    const { state, view, quotas, preemption, nowMs, later, send, changed, news } = options;
+    const { state, view, quotas, preemption, nowMs, wallMs, later, send, changed, news, earmarkAfterMs } = options;
     // What one does not hear that was a member before, it is told when it joins again.
-    const effects = { nowMs, send, noted: send, persist: persistThrough(state, later), changed, news };
+    const effects = { nowMs, wallMs, send, noted: send, persist: persistThrough(state, later), changed, news };
     this.host = new GroupHost(view, state.epoch, effects, {
       quotas,
       preemption,
-      earmarkAfterMs: earmarkAfterMs(),
+      earmarkAfterMs,
     });
   }
 
@@ -63,8 +67,9 @@ export class HeadGroups {
   }
 
   async answer({ id, method, params }: Query): Promise<Answer> {
+    const { wallMs, later } = this.options;
     try {
-      return { t: "answer", id, result: await answerGroupQuery(this.host, method, params, this.options.later) };
+      return { t: "answer", id, result: await answerGroupQuery(this.host, method, params, { nowMs: wallMs, later }) };
     } catch (error) {
       const { code, kind, message } = error as MobulaError; // As the host throws.
       return { t: "answer", id, error: { code, kind, message } };
@@ -73,7 +78,7 @@ export class HeadGroups {
 }
 
 /** Tests do not wait for as long. */
-function earmarkAfterMs(): number | undefined {
+export function earmarkAfterMs(): number | undefined {
   const ms = Number(process.env.MOBULA_EARMARK_AFTER_MS);
   return ms > 0 ? ms : undefined;
 }

@@ -6,9 +6,9 @@ import { type HeadConfig, readHeadConfig } from "./config.ts";
 import { Door, type DoorOptions } from "./door.ts";
 import { Gate } from "./gate.ts";
 import { LoopLag } from "./loop-lag.ts";
+import { openHead } from "./recorded.ts";
 import { Refusals } from "./refusals.ts";
 import { ReplicatedHead } from "./replicated.ts";
-import { HeadRuntime } from "./runtime.ts";
 import { rememberPort, statePathOf } from "./state-folder.ts";
 
 interface Parts extends DoorOptions {
@@ -65,7 +65,7 @@ async function openAlone(parts: Parts): Promise<Running> {
   const state = await openSqliteState({ path: statePathOf(config.stateDir) });
   await prepareState(state);
   let door: Door | undefined;
-  const runtime = await HeadRuntime.open(
+  const runtime = await openHead(
     { log, refusals, state, gate: new Gate(() => true), place: null, loopLag },
     () => door?.address ?? "",
   );

@@ -52,6 +52,7 @@ class World {
     const nothing = (): void => {};
     const groups = new GroupHost(this.view, 1, {
       nowMs: Date.now,
+      wallMs: Date.now,
       send: nothing,
       noted: nothing,
       persist: persistThrough(this.state),

@@ -5,7 +5,7 @@ import { Candidate, type Leading } from "./candidate.ts";
 import type { Door, DoorOptions } from "./door.ts";
 import type { Gate } from "./gate.ts";
 import type { LoopLag } from "./loop-lag.ts";
-import { HeadRuntime } from "./runtime.ts";
+import { openHead } from "./recorded.ts";
 import { standBy } from "./standing-by.ts";
 
 export interface ReplicatedHeadOptions extends DoorOptions {
@@ -85,7 +85,7 @@ export class ReplicatedHead {
   private async lead(state: StateStore, gate: Gate): Promise<Leading> {
     const { log, refusals, door, place, loopLag, onKnown } = this.options;
     this.standing?.abort();
-    const runtime = await HeadRuntime.open({ log, refusals, state, gate, place, loopLag }, () => door.address);
+    const runtime = await openHead({ log, refusals, state, gate, place, loopLag }, () => door.address);
     log.write("info", `this head leads, in epoch ${state.epoch}`);
     door.host = runtime;
     onKnown();

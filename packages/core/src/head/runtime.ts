@@ -2,7 +2,7 @@
  * The head at work: it hosts the engines that decide for all nodes, passes messages between them and the nodes, and writes
  * down what they say must last. It decides nothing itself.
  */
-import { type Clock, every, machineClock, wallMs } from "../base/clock.ts";
+import { type Clock, every, machineClock, wallMs as machineWallMs } from "../base/clock.ts";
 import { InvalidOptionError, isError, type MobulaError, NodeNotFoundError } from "../base/errors.ts";
 import type { JobId, NodeId } from "../base/ids.ts";
 import { PREEMPT_AFTER_MS } from "../base/limits.ts";
@@ -19,7 +19,7 @@ import {
   type StateStore,
   stateId,
 } from "../control/mod.ts";
-import { Asks, answerTo, type NodeLog, Recording } from "../node/mod.ts";
+import { Asks, answerTo, type NodeLog } from "../node/mod.ts";
 import type { Peer, PeerHandlers } from "../transport/mod.ts";
 import type { FromControl, HeadIdentity, ToControl } from "../wire/cluster-messages.ts";
 import { type Answer, type HeadsInfo, pack, type Queries, type Query, unpack } from "../wire/mod.ts";
@@ -28,7 +28,7 @@ import { BackupReader } from "./backup.ts";
 import type { Host } from "./door.ts";
 import { HeadExplanations } from "./explanations.ts";
 import type { Gate } from "./gate.ts";
-import { HeadGroups, isAboutGroups } from "./groups.ts";
+import { earmarkAfterMs, HeadGroups, isAboutGroups } from "./groups.ts";
 import { Heads } from "./heads.ts";
 import { LeaseDivisions } from "./lease-divisions.ts";
 import type { LoopLag } from "./loop-lag.ts";
@@ -41,13 +41,19 @@ import { sumUp } from "./waiting-demands.ts";
 export interface HeadRuntimeOptions {
   readonly log: Pick<NodeLog, "write">;
   readonly refusals: Pick<Refusals, "recent">;
-  readonly state: StateStore;
-  readonly gate: Gate;
+  readonly state: Pick<StateStore, "epoch" | "get" | "list" | "commit" | "snapshot">;
+  readonly gate: Pick<Gate, "isOpen" | "pass">;
   /** Where the state is, for people; null when it is in the head's own folder. */
   readonly place: string | null;
   readonly loopLag: Pick<LoopLag, "maxMs">;
   /** Left out: that of the machine. */
   readonly clock?: Clock;
+  /** Milliseconds since 1970. Left out: by the clock, if there is one, or the machine's. */
+  readonly wallMs?: () => number;
+  /** Left out: Math.random. */
+  readonly random?: () => number;
+  /** Left out: as the environment says. */
+  readonly earmarkAfterMs?: number | undefined;
   /** Left out: nodes have heirs. */
   readonly hasHeirs?: boolean;
 }
@@ -106,6 +112,7 @@ export class HeadRuntime implements Host {
   private constructor(options: HeadRuntimeOptions, address: () => string, id: string) {
     this.options = options;
     const { log, state, gate, clock = machineClock } = options;
+    const { wallMs = options.clock?.nowMs ?? machineWallMs } = options;
     this.clock = clock;
     const { later } = clock;
     this.persist = persistThrough(state, later);
@@ -136,6 +143,8 @@ export class HeadRuntime implements Host {
           this.divisions.preemptions.victims(jobId, priority, Number.POSITIVE_INFINITY),
       },
       nowMs: clock.nowMs,
+      wallMs,
+      earmarkAfterMs: options.earmarkAfterMs ?? earmarkAfterMs(),
       later,
       send: (to, message) => this.send(to, message),
       changed: () => {
@@ -149,7 +158,7 @@ export class HeadRuntime implements Host {
       state,
       view,
       groups: this.groups.host,
-      nowMs: options.clock?.nowMs ?? wallMs,
+      nowMs: wallMs,
       later,
       send: (to, message) => this.send(to, message),
       quotas: this.quotas,
@@ -176,11 +185,11 @@ export class HeadRuntime implements Host {
       divisions: this.divisions,
       members: () => this.members.all(),
       asks: this.asks,
+      wallMs,
       actor: (actorId) => this.actors.explain(actorId),
       group: (groupId) => this.groups.host.explain(groupId),
     });
     const memberOptions = { epoch: state.epoch, hasHeirs: options.hasHeirs ?? true };
-    const recording = Recording.of("members", "head", memberOptions);
     const effects: MembersEffects = {
       send: (to, message) => this.send(to, message),
       refuse: (to, message) => {
@@ -210,8 +219,7 @@ export class HeadRuntime implements Host {
       },
       forgotten: (nodeId) => this.actors.forget(nodeId),
     };
-    this.members = createMembers(recording?.effects(effects) ?? effects, memberOptions);
-    recording?.methods(this.members, ["join", "report", "left", "drain", "find", "tick", "restore"]);
+    this.members = createMembers(effects, memberOptions);
     const tick = (): void => {
       if (!gate.isOpen) return;
       this.members.tick(clock.nowMs());
@@ -339,7 +347,11 @@ export class HeadRuntime implements Host {
         else if (isAboutQuotas(message)) void this.quota(message).then((answer) => this.send(nodeId, answer));
         else if (isAboutGroups(message)) void this.groups.answer(message).then((answer) => this.send(nodeId, answer));
         else if (message.method === "store-rooms")
-          this.send(nodeId, { t: "answer", id: message.id, result: storeRooms(this.members.all(), nodeId) });
+          this.send(nodeId, {
+            t: "answer",
+            id: message.id,
+            result: storeRooms(this.members.all(), nodeId, this.options.random),
+          });
         else this.send(nodeId, this.answer(message));
         return;
       case "answer":

@@ -13,8 +13,8 @@ export { describeMachine, type Machine } from "./machine.ts";
 export { runNode } from "./main.ts";
 export { misplacedOn } from "./misplaced.ts";
 export { NodeLog } from "./node-log.ts";
-export { OwnGroups } from "./own-groups.ts";
-export { Recording } from "./recording.ts";
+export { OwnGroups, ownGroupsClock } from "./own-groups.ts";
+export { type EngineKind, Recording } from "./recording.ts";
 export { endProcessOf, isRunning, type RunningProcess, readAddressFile, writeAddressFile } from "./running-process.ts";
 export {
   baseFolder,

@@ -1,5 +1,5 @@
 /** Placement groups of a node by itself: what the head does in a cluster, for the one node that there is. */
-import { wallMs } from "../base/clock.ts";
+import { type Clock, later, wallMs } from "../base/clock.ts";
 import type { JobId, NodeId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import { answerGroupQuery, ClusterView, GroupHost, type GroupSpec, type Victim } from "../placement/mod.ts";
@@ -8,7 +8,23 @@ import type { Preemptable } from "../wire/cluster-messages.ts";
 import type { Demand, LeaseRefused } from "../wire/messages.ts";
 import { answerOf, eventOf, isAboutBundles } from "./bundles.ts";
 
-export interface OwnGroupsOptions {
+/** Of time that counts from 1970. */
+export interface OwnGroupsClock extends Clock {
+  /** Calls it again and again, so long apart; what it returns ends that. */
+  every(ms: number, run: () => void): () => void;
+}
+
+export const ownGroupsClock: OwnGroupsClock = {
+  nowMs: wallMs,
+  later,
+  // A process need not live for that.
+  every(ms, run) {
+    const timer = setInterval(run, ms).unref();
+    return () => clearInterval(timer);
+  },
+};
+
+export interface OwnGroupsOptions extends OwnGroupsClock {
   readonly nodeId: NodeId;
   readonly name: string;
   readonly total: ResourceUnits;
@@ -32,17 +48,18 @@ export class OwnGroups {
   private readonly options: OwnGroupsOptions;
   private readonly view = new ClusterView();
   private readonly host: GroupHost;
-  private timer: NodeJS.Timeout | undefined;
+  private stopTicking: (() => void) | undefined;
 
   constructor(options: OwnGroupsOptions) {
     this.options = options;
-    const { nodeId, name, total, feed, changed } = options;
+    const { nodeId, name, total, feed, changed, nowMs } = options;
     this.view.apply({ kind: "node-joined", nodeId, name, total, labels: {}, store: NO_STORE });
     this.host = new GroupHost(
       this.view,
       1,
       {
-        nowMs: wallMs,
+        nowMs,
+        wallMs: nowMs,
         send: (_node, order) => feed(eventOf(order)),
         // Nobody places groups but this host.
         noted() {},
@@ -62,8 +79,8 @@ export class OwnGroups {
 
   query(method: string, params: unknown): ReturnType<typeof answerGroupQuery> {
     this.look();
-    this.timer ??= setInterval(() => this.tick(), TICK_MS).unref();
-    return answerGroupQuery(this.host, method, params);
+    this.startTicking();
+    return answerGroupQuery(this.host, method, params, this.options);
   }
 
   /** What the lease engine says; false when it is not about bundles. */
@@ -77,7 +94,7 @@ export class OwnGroups {
   misplaced({ placement, resources }: Demand): Pick<LeaseRefused, "code" | "message"> | undefined {
     const { bundle } = placement ?? {};
     if (!bundle) return undefined;
-    this.timer ??= setInterval(() => this.tick(), TICK_MS).unref();
+    this.startTicking();
     const places = this.host.placesFor(bundle.groupId, bundle.index, resources);
     return places.kind === "refused" ? places : undefined;
   }
@@ -87,7 +104,11 @@ export class OwnGroups {
   }
 
   close(): void {
-    clearInterval(this.timer);
+    this.stopTicking?.();
+  }
+
+  private startTicking(): void {
+    this.stopTicking ??= this.options.every(TICK_MS, () => this.tick());
   }
 
   private victimsFor({ jobId, priority }: GroupSpec): Victim[] {
@@ -108,7 +129,7 @@ export class OwnGroups {
     this.look();
     this.host.tick();
     if (!this.host.isIdle) return;
-    clearInterval(this.timer);
-    this.timer = undefined;
+    this.stopTicking?.();
+    this.stopTicking = undefined;
   }
 }

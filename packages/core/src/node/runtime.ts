@@ -38,13 +38,7 @@ import {
   type Router,
 } from "../control/mod.ts";
 import { BulkLinks, type StoreRoom } from "../pull/mod.ts";
-import {
-  LeaseEngine,
-  type ResourcePool,
-  type SchedulerCommand,
-  type SchedulerEvent,
-  type StopReason,
-} from "../scheduler/mod.ts";
+import type { LeaseEngine, ResourcePool, SchedulerCommand, SchedulerEvent, StopReason } from "../scheduler/mod.ts";
 import { type OwnedKey, type StoreServer, startStore } from "../store/mod.ts";
 import { Access, type Peer } from "../transport/mod.ts";
 import {
@@ -88,9 +82,9 @@ import { Explanations } from "./explanations.ts";
 import { ForeignPrograms } from "./foreign-programs.ts";
 import { tcpWays } from "./head-ways.ts";
 import { trimHeapSoon, trimHeapWhenGrown } from "./heap-trim.ts";
-import { isLeaseNotice, LeaseBroker, type LeaseNotice } from "./lease-broker.ts";
+import { isLeaseNotice, type LeaseBroker, type LeaseNotice } from "./lease-broker.ts";
 import { LeaseLoop } from "./lease-loop.ts";
-import { LocalGroups } from "./local-groups.ts";
+import type { LocalGroups } from "./local-groups.ts";
 import { Logs } from "./logs.ts";
 import { describeMachine, type Machine } from "./machine.ts";
 import { MemoryMonitor } from "./memory-monitor.ts";
@@ -100,10 +94,11 @@ import type { NodeLog } from "./node-log.ts";
 import { answerQuery, available, bundleUse, nodeUse } from "./node-queries.ts";
 import { NodeObjects } from "./objects.ts";
 import { Orphans } from "./orphans.ts";
-import { OwnGroups } from "./own-groups.ts";
+import { type OwnGroups, ownGroupsClock } from "./own-groups.ts";
 import { NodePeers } from "./peers.ts";
 import { ProcessWatch } from "./process-watch.ts";
-import { Recording } from "./recording.ts";
+import { BROKER, LEASES, LOCAL_GROUPS, OWN_GROUPS } from "./recorded-engines.ts";
+import { recorded } from "./recording.ts";
 import type { SpawnOptions, StartedWorker } from "./spawn.ts";
 import { findStoreRooms } from "./store-rooms.ts";
 import { SubmissionWatch } from "./submission-watch.ts";
@@ -390,16 +385,15 @@ export class NodeRuntime {
         dial: async (tag) => this.bulkDials.dial(tag),
         log: (message) => this.log.write("warn", message),
       });
+    const { name } = config;
     const leaseOptions = {
       total: machine.total,
       gpuIds: machine.gpuIds,
       infeasibleTimeoutMs: config.infeasibleTimeoutMs,
-      nodeName: config.name,
+      nodeName: name,
       isShared: config.standing,
     };
-    const recording = Recording.of("leases", config.name, leaseOptions);
-    this.engine = new LeaseEngine({ ...leaseOptions, ...(recording?.effects({ newWorkerId }) ?? { newWorkerId }) });
-    recording?.methods(this.engine, ["step"]);
+    this.engine = recorded(LEASES, name, leaseOptions, { newWorkerId });
     this.description = {
       nodeId: config.nodeId,
       name: config.name,
@@ -409,27 +403,37 @@ export class NodeRuntime {
       objectStoreBytes: machine.objectStoreBytes,
       wireVersion: WIRE_VERSION,
     };
-    this.ownGroups = new OwnGroups({
-      ...this.description,
-      available: () => available(this.engine),
-      lasting: () => this.engine.lasting(),
-      preemptable: () => this.engine.preemptable(wallMs()),
-      preemptAfterMs: (job) => preemptAfter(this.jobOf(job)?.preemptAfterMs) ?? Number.POSITIVE_INFINITY,
-      feed: (event) => this.feed(event),
-      changed: () => this.groupsChanged(),
-    });
-    this.localGroups = new LocalGroups({
-      labels: this.description.labels,
-      pool: this.engine.pool,
-      mayPlace: () => this.cluster?.isOfVersion(2) === true && !this.isStopping && !this.drain.hasBegun,
-      isLimited: (job) => this.isLimited(job),
-      feed: (event) => this.feed(event),
-      isConnected: () => this.cluster?.isConnected === true,
-      report: (isAll) => this.cluster?.report(isAll),
-      say: (message) => this.cluster?.say(message),
-      later,
-      nowMs: monotonicMs,
-    });
+    const { nodeId, labels, total } = this.description;
+    this.ownGroups = recorded(
+      OWN_GROUPS,
+      name,
+      { nodeId, name, total },
+      {
+        available: () => available(this.engine),
+        lasting: () => this.engine.lasting(),
+        preemptable: () => this.engine.preemptable(wallMs()),
+        preemptAfterMs: (job) => preemptAfter(this.jobOf(job)?.preemptAfterMs) ?? Number.POSITIVE_INFINITY,
+        feed: (event) => this.feed(event),
+        changed: () => this.groupsChanged(),
+        ...ownGroupsClock,
+      },
+    );
+    this.localGroups = recorded(
+      LOCAL_GROUPS,
+      name,
+      { labels, total },
+      {
+        freeOf: (resource) => this.engine.pool.freeOf(resource),
+        mayPlace: () => this.cluster?.isOfVersion(2) === true && !this.isStopping && !this.drain.hasBegun,
+        isLimited: (job) => this.isLimited(job),
+        feed: (event) => this.feed(event),
+        isConnected: () => this.cluster?.isConnected === true,
+        report: (isAll) => this.cluster?.report(isAll),
+        say: (message) => this.cluster?.say(message),
+        later,
+        nowMs: monotonicMs,
+      },
+    );
     this.loop = new LeaseLoop(this.engine, (command) => this.obey(command));
     this.logs = new Logs({
       sessionDir: config.sessionDir,
@@ -502,26 +506,30 @@ export class NodeRuntime {
       },
       heirNamed: (heir) => this.succession.heirNamed(heir),
     });
-    this.broker = new LeaseBroker(config.nodeId, {
-      hasControl: config.cluster !== undefined,
-      demandHere: (clientId, shape, demand, wanted, preemptAfterMs) =>
-        this.feed({ kind: "demand-changed", clientId, shape, demand, wanted, preemptAfterMs }),
-      keptHere: (clientId, leaseId, forMs) => this.feed({ kind: "lease-kept", clientId, leaseId, forMs }),
-      returnHere: (client, leaseId, retire) => this.leaseReturned(client, leaseId, retire),
-      toNode: (node, message) => this.peers?.send(node, message),
-      divide: (message) => this.cluster?.say(message),
-      granted: (message) => {
-        if (this.cluster?.isOfVersion(2)) this.cluster.say(message);
+    this.broker = recorded(
+      BROKER,
+      name,
+      { here: nodeId, hasControl: config.cluster !== undefined },
+      {
+        demandHere: (clientId, shape, demand, wanted, preemptAfterMs) =>
+          this.feed({ kind: "demand-changed", clientId, shape, demand, wanted, preemptAfterMs }),
+        keptHere: (clientId, leaseId, forMs) => this.feed({ kind: "lease-kept", clientId, leaseId, forMs }),
+        returnHere: (client, leaseId, retire) => this.leaseReturned(client, leaseId, retire),
+        toNode: (node, message) => this.peers?.send(node, message),
+        divide: (message) => this.cluster?.say(message),
+        granted: (message) => {
+          if (this.cluster?.isOfVersion(2)) this.cluster.say(message);
+        },
+        forget: (key) => this.cluster?.say({ t: "forget-leases", key }),
+        tell: (client, notice) => this.sendHere(client, notice),
+        packable: (demand) => packable(demand.resources, this.engine.pool),
+        namespaceOf: (job) => this.namespaces.get(job) ?? "",
+        isLimited: (job) => this.isLimited(job),
+        infeasibleMs: (job) => this.jobOf(job)?.infeasibleTimeoutMs ?? config.infeasibleTimeoutMs,
+        preemptAfterMs: (job) => preemptAfter(this.jobOf(job)?.preemptAfterMs),
+        misplaced: (demand) => this.misplaced(demand),
       },
-      forget: (key) => this.cluster?.say({ t: "forget-leases", key }),
-      tell: (client, notice) => this.sendHere(client, notice),
-      packable: (demand) => packable(demand.resources, this.engine.pool),
-      namespaceOf: (job) => this.namespaces.get(job) ?? "",
-      isLimited: (job) => this.isLimited(job),
-      infeasibleMs: (job) => this.jobOf(job)?.infeasibleTimeoutMs ?? config.infeasibleTimeoutMs,
-      preemptAfterMs: (job) => preemptAfter(this.jobOf(job)?.preemptAfterMs),
-      misplaced: (demand) => this.misplaced(demand),
-    });
+    );
     this.explanations = new Explanations(config, {
       control: config.cluster && ((method, params) => this.theCluster.query(method, params)),
       actor: (actorId) => this.control.explainActor(actorId),

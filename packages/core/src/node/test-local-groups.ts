@@ -198,6 +198,7 @@ export class LocalWorld {
     };
     return new GroupHost(this.view, this.epoch, {
       nowMs: () => this.nowMs,
+      wallMs: () => this.nowMs,
       send,
       noted: send,
       persist: (changes, done) =>

@@ -3,7 +3,6 @@
  * orders that follow from it are given. Whoever has the say over nodes has one: the head of a cluster, and a node by itself.
  */
 
-import { wallMs } from "../base/clock.ts";
 import type { ErrorKind, MobulaError } from "../base/errors.ts";
 import type { JobId, NodeId } from "../base/ids.ts";
 import { addTo, removeFrom } from "../base/index-of-sets.ts";
@@ -30,6 +29,8 @@ import { parseSelector } from "./labels.ts";
 
 export interface GroupHostEffects {
   nowMs(): number;
+  /** Since 1970. */
+  wallMs(): number;
   send(node: NodeId, order: BundlesOrder): void;
   /** What of {@link GroupHost.nodePlaced} need not be said again. */
   noted(node: NodeId, noted: GroupsNoted): void;
@@ -300,7 +301,7 @@ export class GroupHost {
 
   /** Undefined when nothing is known of it. */
   explain(groupId: GroupId): Explanation | undefined {
-    const now = wallMs();
+    const now = this.effects.wallMs();
     const refusal = this.refused.get(groupId);
     const explained = this.engine.explain(groupId, this.effects.nowMs());
     if (!explained) {

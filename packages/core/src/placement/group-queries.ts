@@ -1,5 +1,5 @@
 /** Answers to what programs ask of placement groups. */
-import { type Clock, later as laterByClock, wallMs } from "../base/clock.ts";
+import type { Clock } from "../base/clock.ts";
 import { errorFromCode } from "../base/errors.ts";
 import type { Queries } from "../wire/queries.ts";
 import type { GroupHost, Refusal } from "./group-host.ts";
@@ -19,13 +19,14 @@ const WAIT_MS = 2_000;
 
 export const isAboutGroups = ({ method }: { readonly method: string }): boolean => METHODS.has(method);
 
-/** Rejects with a MobulaError that says why there is no such group. */
+/** Rejects with a MobulaError that says why there is no such group. @param clock milliseconds since 1970. */
 export function answerGroupQuery(
   host: GroupHost,
   method: string,
   params: unknown,
-  later: Clock["later"] = laterByClock,
+  clock: Clock,
 ): Promise<Queries[GroupMethod]["result"]> {
+  const { later } = clock;
   switch (method as GroupMethod) {
     case "create-group": {
       const request = params as Queries["create-group"]["params"];
@@ -49,7 +50,7 @@ export function answerGroupQuery(
     case "why-group": {
       const { groupId } = params as Queries["why-group"]["params"];
       const sentences = [`No placement group ${groupId} is known.`];
-      const unknown = { state: "unknown", since: wallMs(), sentences, waitsFor: [] };
+      const unknown = { state: "unknown", since: clock.nowMs(), sentences, waitsFor: [] };
       return Promise.resolve(host.explain(groupId) ?? unknown);
     }
   }

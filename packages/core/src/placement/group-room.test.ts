@@ -20,6 +20,7 @@ async function setUp(
   const answers: [NodeId, BundlesAnswer][] = [];
   const host = new GroupHost(clusterOf(nodes), 1, {
     nowMs: () => 0,
+    wallMs: () => 0,
     send(node, order) {
       if (order.t === "earmark" || order.t === "clear-earmark") return;
       const { groupId, attempt } = order;
