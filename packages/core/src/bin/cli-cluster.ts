@@ -5,13 +5,14 @@ import { resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { hasSecrets, isReplicated } from "../control/mod.ts";
 import {
+  beginStandingHead,
   defaultStateFolder,
   type HeadOptions,
   replicatedStateFolder,
   type StandingHead,
-  startStandingHead,
 } from "../head/mod.ts";
-import { type ClusterOptions, localAddressTowards, type Started, tlsFilesFrom } from "../node/mod.ts";
+import { type ClusterOptions, localAddressOf, localAddressTowards, type Started, tlsFilesFrom } from "../node/mod.ts";
+import { machineAddress, parseAdvertised } from "../transport/mod.ts";
 import { label, port } from "./cli-options.ts";
 
 export interface ClusterChoice {
@@ -65,13 +66,16 @@ export const withClusterOptions = (command: Command): Command =>
 
 export interface ChosenCluster {
   readonly node: ClusterOptions;
-  /** With which others join, when it begins here. */
-  readonly token?: string;
-  readonly head?: Started<StandingHead>;
+  /** Of a cluster that begins here. */
+  readonly head?: {
+    /** With which others join. */
+    readonly token: string;
+    readonly begun: Promise<Started<StandingHead>>;
+  };
 }
 
 /** All addresses of this machine, of both families where it has both. */
-const everywhere = (): string => {
+const everywhere = (): "0.0.0.0" | "::" => {
   const addresses = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
   return addresses.some(({ family }) => family === "IPv6") ? "::" : "0.0.0.0";
 };
@@ -104,7 +108,11 @@ export async function clusterOf(
     const node = { address, labels, ports, host: host ?? (await localAddressTowards(address)), ...more };
     return { node: { ...node, ...credential(choice.tokenFile) } };
   }
-  const begun = await startStandingHead({
+  // Its node starts while it does.
+  const here =
+    host ??
+    (advertise === undefined ? machineAddress(everywhere()) : await localAddressOf(parseAdvertised(advertise, 0).host));
+  const { token, tokenFile, begun } = beginStandingHead({
     ...life,
     ...placeOf(state),
     ...(choice.tokenFile !== undefined && { tokenFile: choice.tokenFile }),
@@ -113,9 +121,8 @@ export async function clusterOf(
     ...(port !== undefined && { port }),
     ...more,
   });
-  const { tokenFile, token } = begun;
-  const here = host ?? (await localAddressTowards(begun.address));
-  return { node: { address: begun.address, labels, ports, host: here, tokenFile, ...more }, token, head: begun };
+  const begunAt = begun.then((one) => one.address);
+  return { node: { address: begunAt, labels, ports, host: here, tokenFile, ...more }, head: { token, begun } };
 }
 
 /** A login must not be seen in the list of processes, nor by what is started from here. */

@@ -58,17 +58,21 @@ async function start(options: StartOptions): Promise<void> {
   const standing = findStandingNode();
   if (standing && options.foreground) throw new Error(`a node is running already (pid ${standing.pid})`);
   const cluster = await clusterOf(options, lifeOf(options));
-  if (options.head && standing && standing.cluster === cluster?.node.address) {
-    say(options, standing, cluster, "The head goes on where it was, and its nodes find it by themselves.");
+  if (options.head && standing && standing.cluster === (await cluster?.node.address)) {
+    await say(options, standing, cluster, "The head goes on where it was, and its nodes find it by themselves.");
     return;
   }
   // A head that has no node yet is of no use; what it had written down stays.
   const node = await startNode(options, cluster).catch(async (error) => {
-    if (options.head) await stopStandingHead({ keepState: true });
+    const hasBegun = await cluster?.head?.begun.then(
+      () => true,
+      () => false,
+    );
+    if (hasBegun) await stopStandingHead({ keepState: true });
     throw error;
   });
-  say(options, node, cluster, "A cluster has begun.");
-  if (options.foreground) await stay(node, cluster?.head);
+  await say(options, node, cluster, "A cluster has begun.");
+  if (options.foreground) await stay(node, await cluster?.head?.begun);
 }
 
 /** What stays in the foreground ends with this process, however that ends, and writes where this one does. */
@@ -94,32 +98,32 @@ async function startNode(options: StartOptions, cluster: ChosenCluster | undefin
   });
 }
 
-function say(
-  options: StartOptions,
+async function say(
+  { json }: StartOptions,
   { pid, limits }: StandingNode,
   cluster: ChosenCluster | undefined,
   begun: string,
-): void {
-  const { head, json } = options;
+): Promise<void> {
+  const address = await cluster?.node.address;
+  const token = cluster?.head?.token;
   if (json) {
-    const { node: { address } = {}, token } = cluster ?? {};
-    print(JSON.stringify({ pid, ...(address !== undefined && { address }), ...(head && { token }), limits }));
+    print(JSON.stringify({ pid, ...(cluster && { address }), ...(token !== undefined && { token }), limits }));
     return;
   }
-  if (head) {
-    const { replicated } = cluster?.head ?? {};
-    if (replicated === undefined) print(`${begun} Its head is at ${cluster?.node.address}, with a node (pid ${pid}).`);
+  if (cluster?.head) {
+    const { replicated } = await cluster.head.begun;
+    if (replicated === undefined) print(`${begun} Its head is at ${address}, with a node (pid ${pid}).`);
     else {
-      print(`A head of the cluster in ${replicated} is at ${cluster?.node.address}, with a node (pid ${pid}).`);
+      print(`A head of the cluster in ${replicated} is at ${address}, with a node (pid ${pid}).`);
       print("`mobula status` says which of its heads leads; nodes and programs may be told any of them, or all.");
     }
     print("Other machines join it with:");
-    print(`  MOBULA_TOKEN=${cluster?.token} mobula start --address ${cluster?.node.address}`);
+    print(`  MOBULA_TOKEN=${token} mobula start --address ${address}`);
     print("Programs anywhere use it with:");
-    print(`  MOBULA_TOKEN=${cluster?.token} MOBULA_ADDRESS=${cluster?.node.address} node app.ts`);
-    if (cluster?.node.tls)
+    print(`  MOBULA_TOKEN=${token} MOBULA_ADDRESS=${address} node app.ts`);
+    if (cluster.node.tls)
       print("each with certificates of its own: --tls-cert, --tls-key, or MOBULA_TLS_CERT, MOBULA_TLS_KEY.");
-  } else if (cluster) print(`A node runs (pid ${pid}) and has joined the cluster at ${cluster.node.address}.`);
+  } else if (cluster) print(`A node runs (pid ${pid}) and has joined the cluster at ${address}.`);
   else print(`A node runs (pid ${pid}).`);
   print('Programs on this machine join it with init({ address: "auto" }) or MOBULA_ADDRESS=auto.');
   print("`mobula status` shows it, `mobula stop` ends it.");

@@ -40,6 +40,14 @@ export interface LaunchedHead extends LaunchedProcess {
   readonly tokenFile: string;
 }
 
+/** One that was started. Its token is known before it serves, so that a node of its own may start beside it. */
+export interface BeginningHead {
+  readonly token: string;
+  readonly tokenFile: string;
+  /** Resolves when nodes can join. */
+  readonly launched: Promise<LaunchedHead>;
+}
+
 /** Servers that were started at the same time need a while to find each other. */
 const REPLICATED_READY_MS = 90_000;
 const LOOPBACK = "127.0.0.1";
@@ -50,7 +58,10 @@ const LOOPBACK = "127.0.0.1";
  * @throws InvalidOptionError for a folder or token that cannot be used; ConnectionLostError when no port is free; what the
  * state store says when it cannot be opened.
  */
-export async function launchHead(options: HeadOptions): Promise<LaunchedHead> {
+export const launchHead = async (options: HeadOptions): Promise<LaunchedHead> => beginHead(options).launched;
+
+/** As {@link launchHead}. @throws InvalidOptionError at once; all else is in `launched`. */
+export function beginHead(options: HeadOptions): BeginningHead {
   const { base = baseFolder(), onStderr, env, tokenFile: givenFile, tls, ...given } = options;
   const { stateDir } = given;
   openStateFolder(stateDir);
@@ -88,12 +99,15 @@ export async function launchHead(options: HeadOptions): Promise<LaunchedHead> {
       address = news.address ?? "";
     },
   });
-  const launched = await following.catch((error) => {
-    // The next start may be given another one: this was not that of the cluster, perhaps.
-    if (isNew) rmSync(tokenFile);
-    throw error;
-  });
-  return { ...launched, address, token, tokenFile };
+  const launched = following.then(
+    (process) => ({ ...process, address, token, tokenFile }),
+    (error) => {
+      // The next start may be given another one: this was not that of the cluster, perhaps.
+      if (isNew) rmSync(tokenFile);
+      throw error;
+    },
+  );
+  return { token, tokenFile, launched };
 }
 
 /** Heads on one state are of one cluster, and each on a machine of its own. */

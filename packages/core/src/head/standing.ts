@@ -14,7 +14,7 @@ import {
   writeAddressFile,
 } from "../node/mod.ts";
 import type { TlsFiles } from "../wire/mod.ts";
-import { type HeadOptions, type LaunchedHead, launchHead } from "./launch.ts";
+import { type BeginningHead, beginHead, type HeadOptions } from "./launch.ts";
 
 export interface StandingHead extends RunningProcess {
   readonly sessionDir: string;
@@ -34,10 +34,13 @@ export function findStandingHead(base: string = baseFolder()): StandingHead | un
   return readAddressFile<StandingHead>(join(base, ADDRESS_FILE));
 }
 
-/** @throws MobulaError `ALREADY_RUNNING` when one runs already; what launchHead throws. */
-export async function startStandingHead(
-  options: HeadOptions,
-): Promise<Started<StandingHead> & Pick<LaunchedHead, "token">> {
+export interface BeginningStandingHead extends Omit<BeginningHead, "launched"> {
+  /** Resolves when nodes can join. */
+  readonly begun: Promise<Started<StandingHead>>;
+}
+
+/** @throws MobulaError `ALREADY_RUNNING` when one runs already; what beginHead throws. */
+export function beginStandingHead(options: HeadOptions): BeginningStandingHead {
   const base = options.base ?? baseFolder();
   const existing = findStandingHead(base);
   if (existing) {
@@ -47,20 +50,23 @@ export async function startStandingHead(
       `a head runs already (pid ${existing.pid}, ${existing.address}); \`mobula stop\` ends it`,
     );
   }
-  const { pid, sessionDir, address, token, tokenFile, exited } = await launchHead({ ...options, base, standing: true });
+  const { token, tokenFile, launched } = beginHead({ ...options, base, standing: true });
   const { stateDir, replicated, tls } = options;
-  const head: StandingHead = {
-    pid,
-    started: processStart(pid) ?? null,
-    sessionDir,
-    stateDir,
-    address,
-    tokenFile,
-    ...(tls && { tls }),
-    ...(replicated !== undefined && { replicated: withoutSecrets(replicated) }),
-  };
-  writeAddressFile(join(base, ADDRESS_FILE), head);
-  return { ...head, token, exited };
+  const begun = launched.then(({ pid, sessionDir, address, exited }) => {
+    const head: StandingHead = {
+      pid,
+      started: processStart(pid) ?? null,
+      sessionDir,
+      stateDir,
+      address,
+      tokenFile,
+      ...(tls && { tls }),
+      ...(replicated !== undefined && { replicated: withoutSecrets(replicated) }),
+    };
+    writeAddressFile(join(base, ADDRESS_FILE), head);
+    return { ...head, exited };
+  });
+  return { token, tokenFile, begun };
 }
 
 /**

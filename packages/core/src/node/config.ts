@@ -48,8 +48,8 @@ export interface NodeConfig {
 }
 
 export interface ClusterConfig {
-  /** Of control, `host:port`. */
-  readonly address: string;
+  /** Of control, `host:port`; left out, the launcher says it on the lifeline, for control begins at the same time. */
+  readonly address?: string;
   readonly access: AccessFiles;
   readonly labels: Readonly<Record<string, string>>;
   /** An address of this machine, on which the node and its workers listen for others; left out, they only dial out. */

@@ -5,6 +5,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync } from "node:fs";
 import { hostname } from "node:os";
+import type { Duplex } from "node:stream";
 import { newNodeId } from "../base/ids.ts";
 import { INFEASIBLE_TIMEOUT_MS, PUT_TIMEOUT_MS } from "../base/limits.ts";
 import { randomBytes } from "../base/random.ts";
@@ -21,6 +22,7 @@ import {
   outlivesLauncher,
 } from "./config.ts";
 import { follow, type LaunchedProcess } from "./launched-process.ts";
+import { type LauncherWord, LIFELINE_FD } from "./lifeline.ts";
 import { baseFolder, createSession, keepToken, openStderr, removeSession, socketPathOf } from "./session-folder.ts";
 
 /** All optional: what is left out has the default of {@link NodeConfig}. */
@@ -41,7 +43,9 @@ export interface LaunchOptions
 }
 
 /** The token of the cluster as text, or in a file that is read again when it changes. */
-export type ClusterOptions = Omit<ClusterConfig, "access"> & {
+export type ClusterOptions = Omit<ClusterConfig, "access" | "address"> & {
+  /** Of the head, `host:port`; of one that begins at the same time, when it has. The node joins then. */
+  readonly address: string | Promise<string>;
   readonly tls?: TlsFiles | undefined;
 } & ({ readonly token: string } | { readonly tokenFile: string });
 
@@ -56,7 +60,7 @@ export interface LaunchedNode extends LaunchedProcess {
  * that ends, and does not keep it alive; so does a standing one that is given this process as `driverPid`. Call it on the main thread: a thread's end would count as the process's.
  *
  * @throws InvalidOptionError when no temporary folder can be used; ConnectionLostError (`unavailable`) when the node ended
- * before it was ready, with the last lines it wrote; what the node itself reports as the reason otherwise.
+ * before it was ready, with the last lines it wrote; what the node itself reports as the reason otherwise; why the head has not begun.
  */
 export async function launchNode(options: LaunchOptions = {}): Promise<LaunchedNode> {
   const sessionDir = createSession(options.base ?? baseFolder());
@@ -71,14 +75,29 @@ export async function launchNode(options: LaunchOptions = {}): Promise<LaunchedN
   const { nodeSocket, token } = config;
   const { readyTimeoutMs, onStderr } = options;
   const outlives = outlivesLauncher(config);
+  const address = options.cluster?.address;
+  if (typeof address === "object") sayWhen(child, address);
   let limits: LimitsInfo | undefined;
-  const launched = await follow(child, {
+  const following = follow(child, {
     ...{ name: "node", sessionDir, outlives, readyTimeoutMs, onStderr },
     onReady: (news) => {
       limits = news.limits;
     },
   });
+  const launched = await following.catch(async (error) => {
+    await address; // Without a head there is no node, and why there is none says more.
+    throw error;
+  });
   return { ...launched, nodeSocket, token, limits };
+}
+
+/** A node loads its code while the head does. */
+function sayWhen(child: ChildProcess, address: Promise<string>): void {
+  const say = (word: LauncherWord) => (child.stdio[LIFELINE_FD] as Duplex).write(`${JSON.stringify(word)}\n`);
+  address.then(
+    (known) => say({ address: known }),
+    () => child.kill("SIGKILL"),
+  );
 }
 
 function configOf(options: LaunchOptions, sessionDir: string): NodeConfig {
@@ -116,7 +135,11 @@ function clusterOf({ tls, ...options }: ClusterOptions, sessionDir: string): Clu
   const { address, labels, host, ports, advertise } = options;
   const tokenFile = "token" in options ? keepToken(sessionDir, options.token) : options.tokenFile;
   const access: AccessFiles = { tokenFile, ...(tls && { tls }) };
-  return { address, access, labels, host, ports, ...(advertise !== undefined && { advertise }) };
+  return {
+    ...(typeof address === "string" && { address }),
+    ...{ access, labels, host, ports },
+    ...(advertise !== undefined && { advertise }),
+  };
 }
 
 function startProcess(config: NodeConfig, command: ProcessCommand, env: LaunchOptions["env"]): ChildProcess {

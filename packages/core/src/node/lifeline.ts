@@ -1,11 +1,14 @@
 /** The first and the last of a process that was launched: what it tells its launcher, and how it ends. */
 import { rmSync, writeSync } from "node:fs";
 import { Socket } from "node:net";
-import { MobulaError } from "../base/errors.ts";
+import { ConnectionLostError, MobulaError } from "../base/errors.ts";
 import type { LimitsInfo } from "../wire/queries.ts";
 
-/** The launcher holds the other end: a line on it says that the node is ready, its end that the launcher is gone. */
-const LIFELINE_FD = 3;
+/**
+ * The launcher holds the other end: a line on it says that the node is ready, its end that the launcher is gone. The other way
+ * goes at most one line, {@link LauncherWord}.
+ */
+export const LIFELINE_FD = 3;
 /** An end by SIGKILL follows if the orderly one hangs. */
 const HURRIED_STOP_MS = 1_500;
 const DRIVER_CHECK_MS = 500;
@@ -24,13 +27,21 @@ export type ProcessNews =
     }
   | { readonly kind: "ended" };
 
+/** What a launcher says, if the configuration left it out: a JSON line. */
+export interface LauncherWord {
+  /** Of the head that has begun, `host:port`. */
+  readonly address: string;
+}
+
 export class Lifeline {
   private readonly socket: Socket | undefined;
+  private readonly word = Promise.withResolvers<LauncherWord>();
   onGone: (() => void) | undefined;
   private isGone = false;
 
   /** @param hasLauncher otherwise the descriptor may be anything. */
   constructor(hasLauncher = true) {
+    this.word.promise.catch(() => {}); // Most have nothing to be told.
     if (!hasLauncher) return;
     try {
       this.socket = new Socket({ fd: LIFELINE_FD, readable: true, writable: true });
@@ -41,12 +52,22 @@ export class Lifeline {
     const gone = (): void => {
       if (this.isGone) return;
       this.isGone = true;
+      this.word.reject(new ConnectionLostError("its launcher ended before it had said where the head is"));
       this.onGone?.();
     };
     this.socket.on("end", gone);
     this.socket.on("close", gone);
     this.socket.on("error", gone);
-    this.socket.resume();
+    let text = "";
+    this.socket.setEncoding("utf8").on("data", (chunk: string) => {
+      text += chunk;
+      if (text.endsWith("\n")) this.word.resolve(JSON.parse(text) as LauncherWord); // Written by launch.ts.
+    });
+  }
+
+  /** @throws ConnectionLostError when the launcher is gone before. */
+  async told(): Promise<LauncherWord> {
+    return this.word.promise;
   }
 
   /** Written at once: the process may end right after. */

@@ -37,6 +37,7 @@ export async function runNode(options: { readonly command?: SpawnOptions["comman
       log,
       firstWorkers,
       command,
+      headAddress: async () => config.cluster?.address ?? (await lifeline.told()).address,
       // Its process may live (the lifeline tells when not): actors still run their shutdown hooks.
       onDriverGone: () => ending.begin(false),
       onDrained: () => {
@@ -44,7 +45,8 @@ export async function runNode(options: { readonly command?: SpawnOptions["comman
         // Actors that are still here have had their time, but for their shutdown hooks.
         setTimeout(() => ending.begin(true), DRAINED_STOP_MS);
       },
-      onExpelled: () => (config.standing ? ending.beginAnew(() => beginAnew(config)) : ending.begin(true)),
+      onExpelled: (cluster) =>
+        config.standing ? ending.beginAnew(() => beginAnew({ ...config, cluster })) : ending.begin(true),
     });
     ending.watch(runtime);
     if (config.healthPort !== undefined) {

@@ -8,7 +8,7 @@ export { type ClusterOptions, type LaunchedNode, type LaunchOptions, launchNode 
 export { follow, type LaunchedProcess } from "./launched-process.ts";
 export { LeaseLoop } from "./lease-loop.ts";
 export { Ending, endProcess, Lifeline } from "./lifeline.ts";
-export { localAddressTowards } from "./local-address.ts";
+export { localAddressOf, localAddressTowards } from "./local-address.ts";
 export { describeMachine, type Machine } from "./machine.ts";
 export { runNode } from "./main.ts";
 export { misplacedOn } from "./misplaced.ts";

@@ -71,7 +71,7 @@ import { answerOf, BundleAnswers, eventOf, isAboutBundles } from "./bundles.ts";
 import type { ClaimPages } from "./claims.ts";
 import { type ActorOrder, ClusterActors } from "./cluster-actors.ts";
 import { ClusterLink } from "./cluster-link.ts";
-import type { NodeConfig } from "./config.ts";
+import type { ClusterConfig, NodeConfig } from "./config.ts";
 import { acceptConnections } from "./connections.ts";
 import { describeExit } from "./death.ts";
 import { Deputies } from "./deputies.ts";
@@ -119,8 +119,10 @@ export interface NodeRuntimeOptions {
   onDriverGone(): void;
   /** It was drained, and is to end. */
   onDrained(): void;
+  /** Of its cluster, as soon as that has begun. */
+  headAddress(): Promise<string>;
   /** Its cluster has given it up: nothing that runs here counts any more. */
-  onExpelled(): void;
+  onExpelled(cluster: ClusterConfig): void;
 }
 
 interface Member {
@@ -609,8 +611,9 @@ export class NodeRuntime {
   }
 
   private async joinCluster(): Promise<void> {
-    const { cluster, nodeId } = this.config;
-    if (!cluster) return;
+    const { cluster: configured, nodeId } = this.config;
+    if (!configured) return;
+    const cluster = { ...configured, address: await this.options.headAddress() };
     const onNews = (message: string): void => this.log.write("warn", message);
     const access = await Access.open(cluster.access, onNews);
     this.access = access;
@@ -667,7 +670,7 @@ export class NodeRuntime {
         this.log.write("error", `this node was given up by its cluster: ${error.message}`);
         this.isExpelled = true;
         this.farewell = `its cluster has given it up: ${error.message}`;
-        this.options.onExpelled();
+        this.options.onExpelled(cluster);
       },
       onNews,
     });

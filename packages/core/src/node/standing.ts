@@ -75,7 +75,7 @@ export async function startStandingNode(options: LaunchOptions = {}): Promise<St
     token,
     sessionDir,
     startedAtMs: Date.now(),
-    ...(options.cluster && { cluster: options.cluster.address }),
+    ...(options.cluster && { cluster: await options.cluster.address }),
     ...(limits && { limits }),
   };
   writeAddressFile(join(base, ADDRESS_FILE), node);

@@ -52,11 +52,19 @@ export function parsePorts(ports: number | string): PortRange {
 
 /** Where others reach a listener: what its user says, else its host, else the machine's first address. */
 export function advertisedAddress(bound: TcpAddress, advertise: string | undefined): string {
-  if (advertise !== undefined)
-    return formatAddress(parseAddress(isIPv6(advertise) ? `[${advertise}]` : advertise, bound.port));
+  if (advertise !== undefined) return formatAddress(parseAdvertised(advertise, bound.port));
   if (bound.host !== "0.0.0.0" && bound.host !== "::") return formatAddress(bound);
+  return formatAddress({ host: machineAddress(bound.host), port: bound.port });
+}
+
+/** What its user says of where others reach a listener: as an address, or an IPv6 address without brackets. */
+export const parseAdvertised = (text: string, defaultPort: number): TcpAddress =>
+  parseAddress(isIPv6(text) ? `[${text}]` : text, defaultPort);
+
+/** The first address of this machine at which others reach what listens at all of them. */
+export function machineAddress(everywhere: "0.0.0.0" | "::"): string {
   const addresses = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
   const outer = addresses.filter(({ internal, address }) => !internal && !address.startsWith("fe80:"));
-  const best = outer.find(({ family }) => family === "IPv4") ?? (bound.host === "::" ? outer[0] : undefined);
-  return formatAddress({ host: best?.address ?? "127.0.0.1", port: bound.port });
+  const best = outer.find(({ family }) => family === "IPv4") ?? (everywhere === "::" ? outer[0] : undefined);
+  return best?.address ?? "127.0.0.1";
 }

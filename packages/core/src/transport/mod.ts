@@ -1,6 +1,6 @@
 export { listenPeers } from "./accept.ts";
 export { Access, openTls, readTokens, TOKEN_CHARS_MIN } from "./access.ts";
-export { parseAddress, parsePorts } from "./address.ts";
+export { machineAddress, parseAddress, parseAdvertised, parsePorts } from "./address.ts";
 export {
   BULK_ROLE,
   BULK_SOURCE_ROLE,

@@ -6,7 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { startStandingHead } from "../../src/head/mod.ts";
+import { beginStandingHead } from "../../src/head/mod.ts";
 import { processStart } from "../../src/node/mod.ts";
 import { eventually } from "../eventually.ts";
 import { Program } from "../failures/programs.ts";
@@ -198,7 +198,7 @@ describe("a head that is killed", () => {
   };
   const startHead = () => {
     const base = join(folders[0] ?? "", `mobula-${process.getuid?.()}`);
-    return startStandingHead({ base, stateDir: join(folders[0] ?? "", "state", "mobula", "cluster") });
+    return beginStandingHead({ base, stateDir: join(folders[0] ?? "", "state", "mobula", "cluster") }).begun;
   };
 
   test("is not noticed by actors and calls; what was asked and what happened meanwhile has its effect afterwards", async () => {

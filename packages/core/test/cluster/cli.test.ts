@@ -2,7 +2,7 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
+import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -71,6 +71,34 @@ describe("a cluster", () => {
     const { address } = JSON.parse(await mobula(0, {}, "start", "--head", "--port", "0", "--json", ...small));
     expect(address).not.toMatch(/^(0\.0\.0\.0|\[::\]):/);
     expect(await mobula(0, {}, "status")).toContain(`cluster at ${address}: 1 node alive`);
+  });
+
+  test("a head is reached where it is said to be, and its node where this machine reaches that", async () => {
+    const advertised = ["--advertise", "localhost", "--port", "0", "--json", ...small];
+    const { address } = JSON.parse(await mobula(0, {}, "start", "--head", ...advertised));
+    expect(address).toMatch(/^localhost:/);
+    expect(await mobula(0, {}, "status")).toContain(`cluster at ${address}: 1 node alive`);
+  });
+
+  test.each([
+    ["head", ["--host", "127.0.0.1", "--port"]],
+    ["node", ["--host", "127.0.0.1", "--port", "0", "--health-port"]],
+  ])("begins whole or not at all: the %s finds its port taken", async (_which, options) => {
+    const other = createServer().listen(0, "127.0.0.1");
+    await once(other, "listening");
+    const { port } = other.address() as AddressInfo; // It listens on TCP.
+    try {
+      await expect(mobula(0, {}, "start", "--head", ...small, ...options, `${port}`)).rejects.toThrow(
+        /no port is free|EADDRINUSE/,
+      );
+    } finally {
+      other.close();
+    }
+    await expect(mobula(0, {}, "status")).rejects.toMatchObject({ code: 3 });
+    const [user = ""] = readdirSync(folders[0] ?? "");
+    // The logs of what ended by itself are kept.
+    const left = readdirSync(join(folders[0] ?? "", user)).filter((name) => name !== "broken");
+    expect(left).toEqual([]);
   });
 
   test("whose head has ended cannot be asked, and that is said", async () => {
