@@ -3,7 +3,7 @@ import type { JobId, NodeId } from "../base/ids.ts";
 import { toUnits } from "../base/resources.ts";
 import type { LeasesDivided } from "../wire/cluster-messages.ts";
 import type { Demand } from "../wire/messages.ts";
-import { LeaseDivisions } from "./lease-divisions.ts";
+import { type JobPatience, LeaseDivisions } from "./lease-divisions.ts";
 import { sumUp } from "./waiting-demands.ts";
 
 const one = "1".repeat(32) as NodeId;
@@ -17,9 +17,12 @@ const demandOf = (gpu: number, more: Partial<Demand> = {}): Demand => ({
 function setUp() {
   const said: LeasesDivided[] = [];
   let nowMs = 0;
+  const patience = new Map<JobId, JobPatience>();
   const divisions = new LeaseDivisions(
     (_to, message) => void said.push(message),
     () => nowMs,
+    undefined,
+    (of) => patience.get(of),
   );
   const join = (nodeId: NodeId, name: string, gpu: number): void => {
     const total = toUnits({ cpu: 4, ...(gpu > 0 && { gpu }) });
@@ -29,6 +32,7 @@ function setUp() {
   join(one, "one", 0);
   return {
     divisions,
+    patience,
     join,
     take: () => said.splice(0),
     at: (ms: number) => {
@@ -70,6 +74,13 @@ test("what no node can take is named at once, refused later, and taken up when a
   join(two, "two", 1);
   at(600);
   expect(take()).toEqual([{ t: "leases-divided", key: "a", at: [[two, 1]] }]);
+});
+
+test("what the program of a job has said counts, not what the node believes that asks for its nested tasks", () => {
+  const { patience, divide, take } = setUp();
+  patience.set(job, { infeasibleMs: 70, preemptAfterMs: 0 });
+  divide(1, demandOf(1));
+  expect(take()).toMatchObject([{ infeasible: { refusedInMs: 70 } }]);
 });
 
 test("a node that was named and can never take it is no reason to wait", () => {

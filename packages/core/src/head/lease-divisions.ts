@@ -54,6 +54,13 @@ interface Ask {
   told: string;
 }
 
+/** What the program of a job has said of how long what it asks for waits. */
+export interface JobPatience {
+  readonly infeasibleMs?: number | undefined;
+  /** Before work of lower priority of other jobs ends for it; default for ever. */
+  readonly preemptAfterMs: number;
+}
+
 export class LeaseDivisions {
   readonly view = new ClusterView();
   /** What may end for others, as nodes say. */
@@ -63,6 +70,7 @@ export class LeaseDivisions {
   private readonly send: (to: NodeId, message: LeasesDivided) => void;
   private readonly nowMs: () => number;
   private readonly quotas: Quotas;
+  private readonly patienceOf: (job: JobId) => JobPatience | undefined;
   private quotaVersion = 0;
   /** Of what does not run in placement groups. */
   private readonly byJob = new Map<JobId, Set<Ask>>();
@@ -73,9 +81,16 @@ export class LeaseDivisions {
   /** Of what runs in placement groups. */
   private groupDivider: GroupDivider | undefined;
 
-  constructor(send: (to: NodeId, message: LeasesDivided) => void, nowMs: () => number, quotas = new Quotas()) {
+  /** @param patienceOf of jobs that are known here; where it says nothing, what the node that asks has said counts. */
+  constructor(
+    send: (to: NodeId, message: LeasesDivided) => void,
+    nowMs: () => number,
+    quotas = new Quotas(),
+    patienceOf: (job: JobId) => JobPatience | undefined = () => undefined,
+  ) {
     this.send = send;
     this.quotas = quotas;
+    this.patienceOf = patienceOf;
     this.nowMs = nowMs;
   }
 
@@ -85,8 +100,7 @@ export class LeaseDivisions {
   }
 
   divide(node: NodeId, message: DivideLeases): void {
-    const { key, wanted, granted, demand, job, infeasibleMs = INFEASIBLE_MS } = message;
-    const { preemptAfterMs = Number.POSITIVE_INFINITY } = message;
+    const { key, wanted, granted, demand, job } = message;
     let asks = this.asks.get(node);
     if (!asks) {
       asks = new Map();
@@ -95,6 +109,8 @@ export class LeaseDivisions {
     let ask = asks.get(key);
     if (!ask) {
       if (!demand) return;
+      // A task of a task may be asked for by a node that knows its job by name only.
+      const said = job === undefined ? undefined : this.patienceOf(job);
       ask = {
         node,
         key,
@@ -102,10 +118,10 @@ export class LeaseDivisions {
         locality: localityOf(demand, (tag) => this.nodeTagged(tag)),
         bundle: demand.placement?.bundle,
         job,
-        infeasibleMs,
+        infeasibleMs: said?.infeasibleMs ?? message.infeasibleMs ?? INFEASIBLE_MS,
         infeasibleSinceMs: undefined,
         priority: demand.priority,
-        preemptAfterMs,
+        preemptAfterMs: said?.preemptAfterMs ?? message.preemptAfterMs ?? Number.POSITIVE_INFINITY,
         waitingSinceMs: undefined,
         isUrgent: false,
         planned: new Map(),

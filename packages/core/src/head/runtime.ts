@@ -30,7 +30,7 @@ import { HeadExplanations } from "./explanations.ts";
 import type { Gate } from "./gate.ts";
 import { earmarkAfterMs, HeadGroups, isAboutGroups } from "./groups.ts";
 import { Heads } from "./heads.ts";
-import { LeaseDivisions } from "./lease-divisions.ts";
+import { type JobPatience, LeaseDivisions } from "./lease-divisions.ts";
 import type { LoopLag } from "./loop-lag.ts";
 import type { Waiter } from "./quota-turns.ts";
 import { Quotas } from "./quotas.ts";
@@ -61,6 +61,7 @@ export interface HeadRuntimeOptions {
 const TICK_MS = 250;
 /** Leases are divided anew so often while some are missing. */
 const DIVIDE_MS = 50;
+const NEVER = Number.POSITIVE_INFINITY;
 const DRAIN_MS_MAX = 24 * 60 * 60_000;
 
 /** A connection, or a session. */
@@ -75,7 +76,7 @@ export class HeadRuntime implements Host {
   private readonly quotas = new Quotas();
   readonly divisions: LeaseDivisions;
   private limitedTold = "[]";
-  private readonly preemptAfterMs = new Map<JobId, number>();
+  private readonly patience = new Map<JobId, JobPatience>();
   private quotaVersion = 0;
   readonly actors: HeadActors;
   readonly groups: HeadGroups;
@@ -116,7 +117,13 @@ export class HeadRuntime implements Host {
     this.clock = clock;
     const { later } = clock;
     this.persist = persistThrough(state, later);
-    this.divisions = new LeaseDivisions((to, message) => this.send(to, message), clock.nowMs, this.quotas);
+    this.divisions = new LeaseDivisions(
+      (to, message) => this.send(to, message),
+      clock.nowMs,
+      this.quotas,
+      (job) => this.patience.get(job),
+    );
+    const preemptAfterMs = (job: JobId): number => this.patience.get(job)?.preemptAfterMs ?? PREEMPT_AFTER_MS;
     this.asks = new Asks((to, query) => this.send(to, query), clock);
     this.who = { epoch: state.epoch, state: id };
     this.heads = new Heads(address, () => this.tellHeads([...this.peers.keys()]));
@@ -138,7 +145,7 @@ export class HeadRuntime implements Host {
         describe: ({ jobId }) => this.quotas.describe(jobId),
       },
       preemption: {
-        afterMs: ({ jobId }) => this.preemptAfterMs.get(jobId) ?? PREEMPT_AFTER_MS,
+        afterMs: ({ jobId }) => preemptAfterMs(jobId),
         victimsFor: ({ jobId, priority }) =>
           this.divisions.preemptions.victims(jobId, priority, Number.POSITIVE_INFINITY),
       },
@@ -165,17 +172,17 @@ export class HeadRuntime implements Host {
       isAllowed: (waiter) => this.isAllowed(waiter),
       mayPreempt: (urgent) => this.divisions.preemptions.mayHelp(urgent),
       planPreemption: (urgent) => this.divisions.preemptions.plan(urgent, 1, new Map(), clock.nowMs()),
-      preemptAfterMs: (job) => this.preemptAfterMs.get(job) ?? PREEMPT_AFTER_MS,
+      preemptAfterMs,
       leftQuota: (job, id) => this.quotas.withdraw(job, id, clock.nowMs()),
-      jobBegan: ({ jobId, quota, preemptAfterMs = PREEMPT_AFTER_MS }) => {
-        this.preemptAfterMs.set(jobId, preemptAfterMs < 0 ? Number.POSITIVE_INFINITY : preemptAfterMs);
+      jobBegan: ({ jobId, quota, infeasibleTimeoutMs: infeasibleMs, preemptAfterMs = PREEMPT_AFTER_MS }) => {
+        this.patience.set(jobId, { infeasibleMs, preemptAfterMs: preemptAfterMs < 0 ? NEVER : preemptAfterMs });
         this.quotas.jobBegan(jobId, quota);
         this.tellLimits();
       },
       jobEnded: (jobId) => {
         this.groups.host.jobEnded(jobId);
         this.quotas.jobEnded(jobId);
-        this.preemptAfterMs.delete(jobId);
+        this.patience.delete(jobId);
         this.persist([{ key: QUOTA_PREFIX + jobId, value: null }], () => {});
         this.tellLimits();
       },
