@@ -32,15 +32,17 @@ export interface Replayed {
 export class ReplayDiffers extends Error {}
 
 // biome-ignore lint/suspicious/noExplicitAny: options are as the recording process wrote them, of the same version of the sources.
-const KINDS: readonly EngineKind<any, any, any>[] = [LEASES, BROKER, LOCAL_GROUPS, OWN_GROUPS, HEAD];
+type AnyKind = EngineKind<any, any, any>;
+
+const KINDS: readonly AnyKind[] = [LEASES, BROKER, LOCAL_GROUPS, OWN_GROUPS, HEAD];
 
 /** @throws ReplayDiffers at the first thing that is not as it was recorded. */
-export async function replay(path: string): Promise<Replayed> {
+export async function replay(path: string, kinds: readonly AnyKind[] = KINDS): Promise<Replayed> {
   const entries = new Entries(path);
   const first = entries.at(0);
   if (first?.[0] !== "engine") throw new ReplayDiffers(`${path} does not begin as a recording does`);
   const [, engine, options] = first;
-  const kind = KINDS.find(({ name }) => name === engine);
+  const kind = kinds.find(({ name }) => name === engine);
   if (!kind) throw new ReplayDiffers(`${path}: nothing is known of an engine "${engine}"`);
   const player = new Player(path, entries);
   await player.play((world) => kind.make(options, world));
