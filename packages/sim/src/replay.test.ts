@@ -109,8 +109,8 @@ test("engines that are told again what they were told in a real cluster do the s
     told.set(replayed.engine, (told.get(replayed.engine) ?? 0) + replayed.calls);
     for (const [kind, count] of replayed.kinds) kinds.set(kind, (kinds.get(kind) ?? 0) + count);
   }
-  expect([...told.keys()].sort()).toEqual(["broker", "head", "leases", "local-groups", "own-groups"]);
-  for (const engine of ["broker", "head", "leases", "local-groups"])
+  expect([...told.keys()].sort()).toEqual(["broker", "control", "head", "leases", "local-groups", "own-groups"]);
+  for (const engine of ["broker", "control", "head", "leases", "local-groups"])
     expect(told.get(engine), engine).toBeGreaterThan(10);
   // All that places has had something to do.
   for (const kind of [

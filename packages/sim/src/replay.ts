@@ -7,7 +7,7 @@ import { isDeepStrictEqual } from "node:util";
 import { deserialize, serialize } from "node:v8";
 import { type ErrorKind, errorFromCode } from "../../core/src/base/mod.ts";
 import { HEAD } from "../../core/src/head/recorded.ts";
-import { BROKER, LEASES, LOCAL_GROUPS, OWN_GROUPS } from "../../core/src/node/recorded-engines.ts";
+import { BROKER, CONTROL, LEASES, LOCAL_GROUPS, OWN_GROUPS } from "../../core/src/node/recorded-engines.ts";
 import {
   type AnyFunction,
   cross,
@@ -34,7 +34,7 @@ export class ReplayDiffers extends Error {}
 // biome-ignore lint/suspicious/noExplicitAny: options are as the recording process wrote them, of the same version of the sources.
 type AnyKind = EngineKind<any, any, any>;
 
-const KINDS: readonly AnyKind[] = [LEASES, BROKER, LOCAL_GROUPS, OWN_GROUPS, HEAD];
+const KINDS: readonly AnyKind[] = [LEASES, BROKER, CONTROL, LOCAL_GROUPS, OWN_GROUPS, HEAD];
 
 /** @throws ReplayDiffers at the first thing that is not as it was recorded. */
 export async function replay(path: string, kinds: readonly AnyKind[] = KINDS): Promise<Replayed> {

@@ -6,7 +6,9 @@ export {
   CONTROL_MESSAGES,
   CONTROL_QUERIES,
   type Control,
+  type ControlEffects,
   type ControlMessage,
+  type ControlOptions,
   type JobInfo,
   type ObjectHolds,
 } from "./interface.ts";

@@ -1,4 +1,5 @@
 /** Which engines of a node are recorded (recording.ts). */
+import { type Control, type ControlEffects, type ControlOptions, createControl } from "../control/mod.ts";
 import { LeaseEngine, type LeaseEngineOptions } from "../scheduler/mod.ts";
 import { LeaseBroker, type LeaseBrokerEffects } from "./lease-broker.ts";
 import { LocalGroups, type LocalGroupsEffects } from "./local-groups.ts";
@@ -42,4 +43,35 @@ export const OWN_GROUPS: EngineKind<OwnGroupsFixed, Omit<OwnGroupsOptions, keyof
   name: "own-groups",
   make: (options, world) => new OwnGroups(withWorld(options, world)),
   told: ["query", "take", "misplaced", "jobEnded", "close"],
+};
+
+type Cluster = NonNullable<ControlOptions["cluster"]>;
+
+interface HomeOptions extends Pick<ControlOptions, "nodeId" | "epoch"> {
+  /** In a cluster. */
+  readonly home: Pick<Cluster, "here" | "actors"> | undefined;
+}
+
+/** What others are to do with actors is the head's to say. */
+type HomeWorld = Required<Omit<ControlEffects, "actorRecorded" | "actorSettled"> & Pick<Cluster, "resolve">> &
+  Cluster["elsewhere"];
+
+export const CONTROL: EngineKind<HomeOptions, HomeWorld, Control> = {
+  name: "control",
+  make: ({ nodeId, epoch, home }, world) => {
+    const { nowMs, send, requestActorWorker, releaseActorWorker, explainRequest, killWorker } = world;
+    const { backUp, keepUp, freeStored, persist, grant, release, resolve } = world;
+    return createControl(
+      {
+        ...{ nowMs, send, requestActorWorker, releaseActorWorker, explainRequest, killWorker },
+        ...{ backUp, keepUp, freeStored, persist },
+      },
+      { nodeId, epoch, ...(home && { cluster: { ...home, elsewhere: { grant, release }, resolve } }) },
+    );
+  },
+  told: [
+    ...(["processJoined", "processGone", "handle", "query", "actorWorkerReady", "actorWorkerRefused"] as const),
+    ...(["workerDied", "tick", "shutdown", "keepFor", "dropFor", "homesDied", "valuesInherited"] as const),
+    "holdsInherited",
+  ],
 };

@@ -29,7 +29,6 @@ import {
   CONTROL_QUERIES,
   type Control,
   type ControlMessage,
-  createControl,
   createMemoryState,
   createRouter,
   type Home,
@@ -97,7 +96,7 @@ import { Orphans } from "./orphans.ts";
 import { type OwnGroups, ownGroupsClock } from "./own-groups.ts";
 import { NodePeers } from "./peers.ts";
 import { ProcessWatch } from "./process-watch.ts";
-import { BROKER, LEASES, LOCAL_GROUPS, OWN_GROUPS } from "./recorded-engines.ts";
+import { BROKER, CONTROL, LEASES, LOCAL_GROUPS, OWN_GROUPS } from "./recorded-engines.ts";
 import { recorded } from "./recording.ts";
 import type { SpawnOptions, StartedWorker } from "./spawn.ts";
 import { findStoreRooms } from "./store-rooms.ts";
@@ -556,7 +555,11 @@ export class NodeRuntime {
     });
     // It ends with this process: what outlives nodes is at the head.
     const state = createMemoryState();
-    this.control = createControl(
+    const { holdsElsewhere } = this.router;
+    this.control = recorded(
+      CONTROL,
+      name,
+      { nodeId, epoch: state.epoch, home: config.cluster && home },
       {
         nowMs: wallMs,
         send: (to, message) => this.send(to, message),
@@ -568,13 +571,9 @@ export class NodeRuntime {
         keepUp: (value) => this.objects.keepUpInherited(value),
         persist: persistThrough(state),
         explainRequest: (requestId) => this.engine.explainRequest(requestId, wallMs()) ?? { sentences: [] },
-      },
-      {
-        nodeId: config.nodeId,
-        epoch: state.epoch,
-        ...(config.cluster && {
-          cluster: { ...home, elsewhere: this.router.holdsElsewhere, resolve: (tag) => this.neighbours.resolve(tag) },
-        }),
+        grant: (key, to) => holdsElsewhere.grant(key, to),
+        release: (key, count) => holdsElsewhere.release(key, count),
+        resolve: (tag) => this.neighbours.resolve(tag),
       },
     );
     const { control, router, objects, neighbours } = this;
