@@ -381,6 +381,8 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
     heldAbroad: () => directory.abroad(),
     keepFor: (home, objects) => handle(() => kept.keep(home, objects)),
     dropFor: (home, keys) => handle(() => kept.drop(home, keys)),
+    keptFor: (homes) => homes.flatMap((home) => [...kept.of(home)]),
+    handedOn: (objects) => handle(() => directory.inherit([], objects)),
     homesDied(homes, isHeir) {
       handle(() => {
         if (!isHeir) {

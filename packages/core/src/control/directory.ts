@@ -340,6 +340,9 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
       for (const [key, value] of values) {
         const record = recordOf(key);
         record.isPublished = true;
+        if (record.value !== undefined) continue;
+        // Others have had it, and say so later than the heir of this home may be needed.
+        record.isAbroad = true;
         setValue(key, record, value);
         if (value.at === "stored" && value.copies !== undefined) out.keepUp(value);
       }

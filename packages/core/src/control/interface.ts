@@ -173,6 +173,9 @@ export interface Control {
   /** This home is the heir of another one, and is to keep these values. It has been granted holds on what they mention. */
   keepFor(home: Home, objects: readonly (readonly [ObjectKey, ValueRecord])[]): void;
   dropFor(home: Home, keys: readonly ObjectKey[]): void;
+  keptFor(homes: readonly Home[]): readonly (readonly [ObjectKey, ValueRecord])[];
+  /** Another has kept these for a home whose heir this one is; what this one has of it is newer. */
+  handedOn(objects: readonly (readonly [ObjectKey, ValueRecord])[]): void;
   /** These homes are dead. @param isHeir their objects are this one's from now on; else what was kept for them goes. */
   homesDied(homes: readonly Home[], isHeir: boolean): void;
   valuesInherited(homes: readonly Home[]): void;

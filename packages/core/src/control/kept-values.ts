@@ -9,6 +9,7 @@ export interface KeptValues {
   /** Also again, with another value. */
   keep(home: Home, objects: readonly (readonly [ObjectKey, ValueRecord])[]): void;
   drop(home: Home, keys: readonly ObjectKey[]): void;
+  of(home: Home): Iterable<readonly [ObjectKey, ValueRecord]>;
   /** Nothing is kept for it any more. What the values mention is held until `use` has returned. */
   take(home: Home, use: (values: Iterable<readonly [ObjectKey, ValueRecord]>) => void): void;
 }
@@ -44,6 +45,8 @@ export function createKeptValues(holds: HoldTable, canonical: (key: HeldKey) => 
       }
       if (values?.size === 0) byHome.delete(home);
     },
+
+    of: (home) => byHome.get(home) ?? [],
 
     take(home, use) {
       const values = byHome.get(home);

@@ -194,8 +194,15 @@ describe("heirs", () => {
     };
     for (let now = 0; now <= 15 * 60_000; now += 500) report(now, [nodeId(2).slice(0, 8)]);
     expect(s.members.get(nodeId(2))?.state).toBe("dead");
+    // What is for objects of the one would go to the other.
+    const alike = joining(`${nodeId(2).slice(0, 8)}ff`.padEnd(32, "0") as NodeId);
+    s.take();
+    s.members.join(alike, 15 * 60_000);
+    expect(s.take()).toEqual(["refuse 2 NODE_TAG_TAKEN"]);
     report(15 * 60_000 + 500, []);
     expect(s.members.get(nodeId(2))).toBeUndefined();
+    s.members.join(alike, 15 * 60_000 + 500);
+    expect(s.take()).toContain("welcome 2 1:alive 2:alive");
   });
 });
 

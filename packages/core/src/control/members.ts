@@ -138,7 +138,7 @@ export interface MembersOptions {
 
 export function createMembers(effects: MembersEffects, { epoch, hasHeirs = false }: MembersOptions): Members {
   const members = new Map<NodeId, MutableMember>();
-  /** Of those that are not known to be dead. */
+  /** Of those that are not known to be dead, or have an heir: what is said to these goes there. */
   const byTag = new Map<string, NodeId>();
   /** Dead ones of which that is not written down yet: for everybody else they live. */
   const dying = new Set<MutableMember>();
@@ -245,7 +245,7 @@ export function createMembers(effects: MembersEffects, { epoch, hasHeirs = false
         return;
       }
       dying.delete(member);
-      byTag.delete(nodeTag(member.description.nodeId));
+      if (member.heir === undefined) byTag.delete(nodeTag(member.description.nodeId));
       tellOthers(member);
       effects.died(member);
       passOn(member);
@@ -361,6 +361,7 @@ export function createMembers(effects: MembersEffects, { epoch, hasHeirs = false
         if (member.state === "dead") {
           if (nowMs - member.diedAtMs < REMEMBERED_MS || dying.has(member) || isInherited(member)) continue;
           members.delete(nodeId);
+          if (byTag.get(nodeTag(nodeId)) === nodeId) byTag.delete(nodeTag(nodeId));
           effects.forgotten?.(nodeId);
           forgotten.push({ key: NODE_PREFIX + nodeId, value: null });
           continue;
@@ -392,7 +393,7 @@ export function createMembers(effects: MembersEffects, { epoch, hasHeirs = false
           diedAtMs: nowMs,
           heir,
         });
-        if (state !== "dead") byTag.set(nodeTag(description.nodeId), description.nodeId);
+        if (state !== "dead" || heir !== undefined) byTag.set(nodeTag(description.nodeId), description.nodeId);
       }
       appointHeirs();
     },

@@ -21,7 +21,10 @@ function setUp() {
     hear: (from, what) => void said.push(`hear ${Number(from.slice(0, 8))} ${about(what)}`),
     find: (of) => void said.push(`find ${Number(of)}`),
     changed: ({ name, state }) => void said.push(`${name} ${state}`),
-    died: (of, node) => void said.push(`died ${Number(of)}${node ? "" : " unknown"}`),
+    died: (of, node, homes) => {
+      const inherited = homes.length > 1 ? ` with ${homes.slice(1).map(Number).join()}` : "";
+      said.push(`died ${Number(of)}${node ? "" : " unknown"}${inherited}`);
+    },
     heirNamed: (heir) => void said.push(`heir ${Number(heir)}`),
   });
   return { neighbours, take: () => said.splice(0) };
@@ -96,7 +99,7 @@ test("what is for a home that is dead goes to its heir, and on to the heir of th
   s.neighbours.heardOf([{ ...standing(3, "dead"), ...heir(4) }]);
   s.neighbours.toHome(tag(2), message(2));
   s.neighbours.toHome(tag(4), message(3));
-  expect(s.take()).toEqual(["died 3", "send 4 for-heir", "send 4 p3"]);
+  expect(s.take()).toEqual(["died 3 with 2", "send 4 for-heir", "send 4 p3"]);
   expect([2, 3, 4].map((n) => s.neighbours.resolve(tag(n)))).toEqual([tag(4), tag(4), tag(4)]);
   // One that died with its heir has none.
   s.neighbours.heardOf([standing(4, "dead")]);
@@ -111,4 +114,36 @@ test("a node that joins hears who has inherited what of the dead", () => {
   s.take();
   s.neighbours.toHome(tag(2), message(1));
   expect(s.take()).toEqual(["send 3 for-heir"]);
+});
+
+test("one that has joined and died while control could not be heard has died for this node too, once; what it had said counts", () => {
+  const s = setUp();
+  s.neighbours.fromNode(nodeId(2), message(1));
+  const dead = [{ ...standing(2, "dead"), heir: nodeId(3) }];
+  s.neighbours.welcomed([standing(1), standing(3)], dead);
+  expect(s.take()).toEqual(["find 2", "n2 alive", "hear 2 p1", "died 2", "n3 alive"]);
+  s.neighbours.welcomed([standing(1), standing(3)], dead);
+  expect(s.take()).toEqual(["n3 alive"]);
+});
+
+test("an heir that died while control could not be heard has died with all that it had inherited", () => {
+  const s = setUp();
+  s.neighbours.welcomed([standing(1), standing(2), standing(3), standing(4)]);
+  s.neighbours.heardOf([{ ...standing(2, "dead"), heir: nodeId(3) }]);
+  s.take();
+  s.neighbours.welcomed(
+    [standing(1), standing(4)],
+    [2, 3].map((n) => ({ ...standing(n, "dead"), heir: nodeId(4) })),
+  );
+  expect(s.take()).toEqual(["died 3 with 2", "n4 alive"]);
+});
+
+test("what is for a node that has the tag of one that is long dead does not go to the heir of that", () => {
+  const s = setUp();
+  s.neighbours.heardOf([standing(2), standing(3)]);
+  s.neighbours.heardOf([{ ...standing(2, "dead"), heir: nodeId(3) }]);
+  s.neighbours.heardOf([standing(2, "alive", "f")]);
+  s.take();
+  s.neighbours.toHome(tag(2), message(1));
+  expect(s.take()).toEqual(["send 2 p1"]);
 });

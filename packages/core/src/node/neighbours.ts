@@ -90,15 +90,10 @@ export class Neighbours {
    */
   welcomed(nodes: readonly NodeStanding[], dead: readonly NodeStanding[] = []): void {
     const named = new Set(nodes.map(({ nodeId }) => nodeTag(nodeId)));
-    for (const node of dead) {
-      const tag = nodeTag(node.nodeId);
-      if (this.living.has(tag) || named.has(tag)) continue;
-      this.inherit(tag, node);
-      this.dead.add(tag);
-    }
     const ended = new Map(dead.map((node) => [nodeTag(node.nodeId), node]));
     for (const [tag, { heir: _heir, ...node }] of [...this.living])
       if (!named.has(tag)) this.end(tag, ended.get(tag) ?? { ...node, state: "dead" });
+    for (const [tag, node] of ended) if (!named.has(tag)) this.endLate(tag, node);
     // One that has spoken may have joined since control wrote this; and the question for it may have been lost.
     for (const tag of this.unknown.keys()) if (!named.has(tag)) this.effects.find(tag);
     this.heardOf(nodes);
@@ -108,7 +103,7 @@ export class Neighbours {
     for (const node of nodes) {
       const tag = nodeTag(node.nodeId);
       if (tag === this.here) {
-        const heir = node.heir && nodeTag(node.heir);
+        const heir = tagOf(node.heir);
         if (heir !== this.heir) this.effects.heirNamed?.(heir);
         this.heir = heir;
         continue;
@@ -120,6 +115,8 @@ export class Neighbours {
       }
       this.living.set(tag, node);
       this.dead.delete(tag);
+      // Of one that had the tag long ago.
+      this.heirs.delete(tag);
       this.effects.changed(node);
       this.settle(tag, node);
     }
@@ -169,9 +166,15 @@ export class Neighbours {
     for (const { from, message } of unknown.heard) if (from === node.nodeId) this.effects.hear(from, message);
   }
 
-  private inherit(tag: Home, { heir }: NodeStanding): readonly Home[] {
+  /** It may have joined and died while control could not be heard. Its heir waits for the word of this node as well. */
+  private endLate(tag: Home, node: NodeStanding): void {
+    if (this.dead.has(tag) && this.heirs.get(tag) === tagOf(node.heir)) return;
+    if (this.unknown.has(tag)) this.heardOf([{ ...node, state: "alive" }]);
+    this.end(tag, node);
+  }
+
+  private inherit(tag: Home, to: Home | undefined): readonly Home[] {
     const homes = [tag, ...[...this.heirs].flatMap(([home, had]) => (had === tag ? [home] : []))];
-    const to = heir && nodeTag(heir);
     for (const home of homes) {
       if (to === undefined || this.dead.has(to)) this.heirs.delete(home);
       else this.heirs.set(home, to);
@@ -180,7 +183,7 @@ export class Neighbours {
   }
 
   private end(tag: Home, node: NodeStanding | undefined): void {
-    const homes = node ? this.inherit(tag, node) : [tag];
+    const homes = this.inherit(tag, tagOf(node?.heir));
     this.living.delete(tag);
     this.unknown.delete(tag);
     this.dead.add(tag);
@@ -190,4 +193,5 @@ export class Neighbours {
   }
 }
 
+const tagOf = (node: NodeId | undefined): Home | undefined => node && nodeTag(node);
 const isAboutCode = (message: ToHome): message is AboutCode => message.t.startsWith("code-");

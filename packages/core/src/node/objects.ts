@@ -329,8 +329,11 @@ export class NodeObjects {
 
   /** @param homes whose objects were the node's: they are lost when nobody has inherited them. */
   nodeDied(node: Tag, homes: readonly Tag[] = [node]): void {
-    const { store, isDead, resolve, links } = this.options;
+    const { store, isDead, resolve, links, onOrphans } = this.options;
     this.copies.nodeDied(node);
+    // The word that they are made may be lost with it.
+    const moved = [...this.copies.movedFrom(node)];
+    if (moved.length > 0) onOrphans(moved, undefined);
     links.forget(node);
     const lost = new Set(homes.filter((home) => isDead(resolve(home))));
     this.pulls.homesDied(lost);
@@ -345,6 +348,16 @@ export class NodeObjects {
         this.send(home, { t: "copy-stated", names });
       }
     }
+  }
+
+  /** This node is the heir of one that is dead: what lies where is being said. */
+  inheriting(): void {
+    this.copies.inheriting();
+  }
+
+  /** It has been, as far as that is waited for. */
+  allStated(): void {
+    this.copies.allStated();
   }
 
   /** All that hold objects of homes that this one has inherited have said so. */

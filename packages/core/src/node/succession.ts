@@ -7,7 +7,8 @@
  *    them, what its processes wait for, and what of them lies in its store. It says holds once more a while later, for a ref may have
  *    been under way the first time whose grant went down with the old home; the greater number counts.
  * 3. When all have said so once, who waits for what has no value is told. When all have said so twice, what nobody holds is let go of.
- * 4. An heir that dies has an heir itself, which has been sent all of this as well.
+ * 4. An heir that dies has an heir itself, which has been sent all of this as well. Who was to be the heir before another was named, and
+ *    has not heard that it need not any more, hands on what it keeps.
  *
  * A node that ends in order waits until others keep the bytes that only it has. Lost with one that does not: bytes of which there is
  * no copy, what was still to be delivered, and what had no heir, because that died at the same moment.
@@ -52,12 +53,16 @@ const PARCEL_BYTES = 2 ** 20;
 interface Inheritance {
   /** How often they are still to speak. */
   readonly unheard: Map<Home, number>;
+  /** All have spoken once, or have had the time to. */
+  isStated: boolean;
   /** Takes back the time by which it is over for who waits. */
   readonly endWait: () => void;
 }
 
 interface Question {
   readonly homes: readonly Home[];
+  /** Of all of them. When that dies too, another question is asked for the next one. */
+  readonly heir: Home;
   readonly waitsFor: Set<ProcessId>;
   readonly timesLeft: number;
 }
@@ -113,24 +118,30 @@ export class Succession {
     this.news = new Map();
     if (heir === undefined) return;
     const keys = [...news].flatMap(([key, value]) => (value ? [] : [key]));
-    const mentioned = [...news.values()].flatMap((value) => value?.nested ?? []);
-    if (mentioned.length > 0) effects.router.grantTo(heir, mentioned);
-    let objects: { readonly key: ObjectKey; readonly value: ValueRecord }[] = [];
-    let bytes = 0;
-    const send = (): void => {
-      if (objects.length > 0) effects.toHeir(heir, { t: "heir-keeps", objects });
-      objects = [];
-      bytes = 0;
-    };
-    for (const [key, value] of news) {
-      if (!value) continue;
-      objects.push({ key, value });
-      bytes += value.at === "stored" ? 0 : value.bytes.length;
-      if (bytes > PARCEL_BYTES) send();
-    }
-    send();
+    const kept = [...news].flatMap(([key, value]) => (value ? [[key, value] as const] : []));
+    this.give(heir, kept, (message) => effects.toHeir(heir, message));
     if (keys.length > 0) effects.toHeir(heir, { t: "heir-drops", keys });
   };
+
+  /** Values, with holds on what they mention. */
+  private give(
+    heir: Home,
+    values: readonly (readonly [ObjectKey, ValueRecord])[],
+    send: (message: HeirKeeps) => void,
+  ): void {
+    const mentioned = values.flatMap(([, { nested }]) => nested);
+    if (mentioned.length > 0) this.effects.router.grantTo(heir, mentioned);
+    let objects: HeirKeeps["objects"][number][] = [];
+    let bytes = 0;
+    for (const [at, [key, value]] of values.entries()) {
+      objects.push({ key, value });
+      bytes += value.at === "stored" ? 0 : value.bytes.length;
+      if (bytes <= PARCEL_BYTES && at < values.length - 1) continue;
+      send({ t: "heir-keeps", objects });
+      objects = [];
+      bytes = 0;
+    }
+  }
 
   /** What processes of other nodes hold of this one's owners, and lies in the store here. */
   lent(): readonly Pulled[] {
@@ -174,20 +185,23 @@ export class Succession {
     const { control, router, objects, resolve, isDead } = this.effects;
     const heir = resolve(tag);
     const isHeir = heir === this.here;
+    // Control may have named another heir when the home could not hear of it any more.
+    if (!isHeir && !isDead(heir)) this.give(heir, control.keptFor(homes), (message) => this.tell(tag, message));
     control.homesDied(homes, isHeir);
     router.homeDied(tag, homes, control.objectsMentioned);
+    if (isHeir) objects.inheriting();
     objects.nodeDied(tag, homes);
     if (isHeir) for (const home of homes) this.inherit(home);
-    if (isHeir || !isDead(heir)) this.ask(homes, SAID_TIMES);
+    if (isHeir || !isDead(heir)) this.ask(homes, heir, SAID_TIMES);
+    else for (const home of homes) this.early.delete(home);
     for (const [home, { unheard }] of [...this.inheritances]) if (unheard.delete(tag)) this.look(home);
-    if (!isHeir) for (const home of homes) this.early.delete(home);
   }
 
-  private ask(homes: readonly Home[], timesLeft: number): void {
+  private ask(homes: readonly Home[], heir: Home, timesLeft: number): void {
     const { processes, send } = this.effects;
     const id = this.nextId++;
     const asked = processes();
-    this.questions.set(id, { homes, waitsFor: new Set(asked), timesLeft });
+    this.questions.set(id, { homes, heir, waitsFor: new Set(asked), timesLeft });
     for (const process of asked) send(process, { t: "state-objects", id, homes });
     this.settle(id);
   }
@@ -204,20 +218,27 @@ export class Succession {
     const question = this.questions.get(id);
     if (!question || question.waitsFor.size > 0) return;
     this.questions.delete(id);
-    const { homes, timesLeft } = question;
+    const { homes, heir, timesLeft } = question;
+    const isStillHeir = (): boolean => homes.every((home) => this.effects.resolve(home) === heir);
+    if (!isStillHeir()) return;
     for (const home of homes) this.say(home, { t: "home-stated" });
     if (timesLeft <= 1) return;
     const takeBack = this.later(SAID_AGAIN_MS, () => {
       this.due.delete(takeBack);
+      if (!isStillHeir()) return;
       this.effects.router.stateMentions(this.effects.control.objectsMentioned(new Set(homes)));
-      this.ask(homes, timesLeft - 1);
+      this.ask(homes, heir, timesLeft - 1);
     });
     this.due.add(takeBack);
   }
 
   private say(home: Home, message: HomeStated): void {
     if (this.effects.resolve(home) === this.here) this.stated(this.here, home);
-    else this.effects.toHome(home, { t: "for-heir", of: home, message });
+    else this.tell(home, message);
+  }
+
+  private tell(home: Home, message: HomeStated | HeirKeeps): void {
+    this.effects.toHome(home, { t: "for-heir", of: home, message });
   }
 
   // ── the heir ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -226,10 +247,7 @@ export class Succession {
     const { control, isDead, resolve } = this.effects;
     switch (message.t) {
       case "heir-keeps":
-        control.keepFor(
-          from,
-          message.objects.map(({ key, value }) => [key, value] as const),
-        );
+        control.keepFor(from, valuesIn(message));
         return;
       case "heir-drops":
         control.dropFor(from, message.keys);
@@ -237,23 +255,25 @@ export class Succession {
       case "for-heir": {
         const { of } = message;
         if (resolve(of) === this.here) this.heard(from, of, message.message);
-        else if (!isDead(of)) this.early.set(of, [...(this.early.get(of) ?? []), { from, message: message.message }]);
-        // Else another has inherited it from this one; whoever says this will hear so, and says it there.
+        // Of a death that this node has not heard of: of the home itself, or of one that has inherited it before.
+        else if (!isDead(resolve(of)))
+          this.early.set(of, [...(this.early.get(of) ?? []), { from, message: message.message }]);
         return;
       }
     }
   }
 
-  private heard(from: Home, of: Home, message: BetweenHomes | AboutCopies | HomeStated): void {
+  private heard(from: Home, of: Home, message: ForHeir["message"]): void {
     if (message.t === "home-stated") this.stated(from, of);
+    else if (message.t === "heir-keeps") this.effects.control.handedOn(valuesIn(message));
     else if (isAboutCopies(message)) this.effects.objects.hear(from, message);
     else this.effects.router.fromHome(from, message);
   }
 
   private inherit(home: Home): void {
     const unheard = new Map([...this.effects.living(), this.here].map((node) => [node, SAID_TIMES]));
-    const endWait = this.later(VALUES_WITHIN_MS, () => this.effects.control.valuesInherited([home]));
-    this.inheritances.set(home, { unheard, endWait });
+    const endWait = this.later(VALUES_WITHIN_MS, () => this.endWaits(home));
+    this.inheritances.set(home, { unheard, isStated: false, endWait });
     const early = this.early.get(home) ?? [];
     this.early.delete(home);
     for (const { from, message } of early) this.heard(from, home, message);
@@ -268,6 +288,17 @@ export class Succession {
     this.look(home);
   }
 
+  /** What nobody has said he has is nowhere. */
+  private endWaits(home: Home): void {
+    const { control, objects } = this.effects;
+    const inheritance = this.inheritances.get(home);
+    if (!inheritance || inheritance.isStated) return;
+    inheritance.isStated = true;
+    control.valuesInherited([home]);
+    for (const { isStated } of this.inheritances.values()) if (!isStated) return;
+    objects.allStated();
+  }
+
   private look(home: Home): void {
     const inheritance = this.inheritances.get(home);
     if (!inheritance) return;
@@ -275,13 +306,16 @@ export class Succession {
     const { control, objects } = this.effects;
     for (const left of unheard.values()) if (left === SAID_TIMES) return;
     endWait();
-    control.valuesInherited([home]);
+    this.endWaits(home);
     if (unheard.size > 0) return;
     this.inheritances.delete(home);
     control.holdsInherited([home]);
     if (this.inheritances.size === 0) objects.inherited();
   }
 }
+
+const valuesIn = ({ objects }: HeirKeeps): readonly (readonly [ObjectKey, ValueRecord])[] =>
+  objects.map(({ key, value }) => [key, value]);
 
 const isAboutCopies = (message: BetweenHomes | AboutCopies): message is AboutCopies => message.t.startsWith("copy-");
 

@@ -10,6 +10,7 @@ const B = "bbbbbbbb";
 const C = "cccccccc";
 const D = "dddddddd";
 const name = storedName(A, 7);
+const other = storedName(A, 8);
 
 function sourceIn({ source, sources, stripe, retry }: CopyFrom): string {
   return ` ${sources ?? source}${stripe === undefined ? "" : ` #${stripe}`}${retry ? " retry" : ""}`;
@@ -22,7 +23,12 @@ function copiesAt(dead: Tag[] = []) {
       const what = "names" in message ? message.names.join() : message.name;
       const from = message.t === "copy-from" ? sourceIn(message) : "";
       const more = message.t === "copy-moved" && message.isRefused ? " refused" : from;
-      said.push(`${to[0]} ${message.t} ${what}${more}`.replaceAll(name, "x").replaceAll(/([a-e])\1{7}/g, "$1"));
+      said.push(
+        `${to[0]} ${message.t} ${what}${more}`
+          .replaceAll(name, "x")
+          .replaceAll(other, "y")
+          .replaceAll(/([a-e])\1{7}/g, "$1"),
+      );
     },
     isDead: (node) => dead.includes(node),
     keeper: (besides) => [B, C, D].find((node) => !besides.has(node)),
@@ -316,13 +322,13 @@ describe("a node that ends", () => {
     take();
     copies.move(A, name, 9);
     expect(take()).toEqual(["b copy-keep x", "a copy-moved x"]);
-    const other = copiesAt([]);
-    other.copies.move(A, name, 9);
-    expect(other.take()).toEqual(["b copy-want x"]);
-    other.begun(B);
-    other.take();
-    other.copies.held(B, name, true);
-    expect(other.take()).toEqual(["b copy-keep x", "a copy-moved x"]);
+    const another = copiesAt([]);
+    another.copies.move(A, name, 9);
+    expect(another.take()).toEqual(["b copy-want x"]);
+    another.begun(B);
+    another.take();
+    another.copies.held(B, name, true);
+    expect(another.take()).toEqual(["b copy-keep x", "a copy-moved x"]);
   });
 
   test("the next is asked when one does not keep it, or dies; one that was freed is not moved", () => {
@@ -339,6 +345,37 @@ describe("a node that ends", () => {
     copies.nodeDied(D);
     expect(take()).toEqual([]);
   });
+});
+
+describe("an heir", () => {
+  test("says of nothing that it is nowhere before all have said what they have", () => {
+    const { copies, take } = copiesAt([A]);
+    copies.inheriting();
+    for (const asker of [B, C]) copies.locate(asker, name);
+    expect(take()).toEqual([]);
+    copies.stated(D, [name]);
+    expect(take()).toEqual(["d copy-keep x", "b copy-from x d", "c copy-from x b"]);
+    copies.locate(D, other);
+    copies.allStated();
+    expect(take()).toEqual(["d copy-from y null"]);
+    expect(copies.of(other)).toEqual([]);
+    copies.locate(D, other);
+    expect(take()).toEqual(["d copy-from y null"]);
+  });
+});
+
+test("what others keep for a node that dies is named: their owners may not have heard of it", () => {
+  const { copies, begun } = copiesAt();
+  copies.move(A, name, 9);
+  begun(B);
+  copies.held(B, name, true);
+  copies.locate(B, other);
+  copies.checked(other, true);
+  copies.held(B, other, true);
+  copies.nodeDied(A);
+  expect([...copies.movedFrom(A)]).toEqual([name]);
+  copies.free([name]);
+  expect([...copies.movedFrom(A)]).toEqual([]);
 });
 
 describe("a node that is short of room", () => {

@@ -20,7 +20,7 @@ import type {
   CopyMoved,
   CopyWant,
 } from "../wire/cluster-messages.ts";
-import { type Made, Replicas, type StoreRoom } from "./replicas.ts";
+import { isThere, type Made, Replicas, type StoreRoom } from "./replicas.ts";
 import { type Asker, type Holder, hasTime, place, STRIPES, type Tag } from "./trees.ts";
 
 export interface CopiesEffects {
@@ -60,6 +60,8 @@ interface CopyRecord {
   readonly holders: Map<Tag, Holder>;
   /** The maker is being asked. */
   isUnsure: boolean;
+  /** Somebody keeps it for its maker, which may not have told its owner of it. */
+  isMoved: boolean;
   /** Who has asked meanwhile, or is to be placed together with those who come in the next moment. */
   waiting: Waiting[];
   /** That the next one who asks passes on. */
@@ -73,6 +75,8 @@ export class Copies {
   /** Of homes that are dead: of which nobody has said yet that they are needed. */
   private readonly unclaimed = new Set<StoredName>();
   private readonly replicas: Replicas;
+  /** Nodes are saying what they have of dead homes: what nobody has said he has may be somewhere all the same. */
+  private isInheriting = false;
 
   constructor(effects: CopiesEffects) {
     this.effects = effects;
@@ -212,10 +216,17 @@ export class Copies {
     this.moveOn(name, undefined);
   }
 
+  /** What this node has made, others keep now. */
+  *movedFrom(node: Tag): Iterable<StoredName> {
+    for (const { name, isMoved } of this.records.values()) if (isMoved && storedNameTag(name) === node) yield name;
+  }
+
   private moved(name: StoredName, { from, to }: Move, keeper: Tag, holder: Holder): void {
     this.moves.delete(name);
     this.keepAt(name, keeper, holder);
-    const before = this.records.get(name)?.holders.get(from);
+    const record = this.records.get(name);
+    if (record) record.isMoved = true;
+    const before = record?.holders.get(from);
     // What is left there is a copy that goes when its memory is needed.
     if (to !== undefined && before) before.isKept = false;
     this.effects.send(from, { t: "copy-moved", name });
@@ -250,6 +261,20 @@ export class Copies {
       record.holders.set(from, holder);
       if (storedNameTag(name) === from) holder.isKept = true;
       else if (!this.hasKept(record)) this.keepOne(record);
+      if (!record.isUnsure) this.answer(record);
+    }
+  }
+
+  inheriting(): void {
+    this.isInheriting = true;
+  }
+
+  /** Who asked for what nobody has waits no longer. */
+  allStated(): void {
+    this.isInheriting = false;
+    for (const record of [...this.records.values()]) {
+      if (record.holders.size === 0) this.forget(record);
+      else if (!record.isUnsure) this.answer(record);
     }
   }
 
@@ -297,20 +322,23 @@ export class Copies {
     }
   }
 
-  /** Undefined when the maker is dead. */
+  /** Undefined when the maker is dead, unless somebody may still say that he has it. */
   private begin(name: StoredName): CopyRecord | undefined {
     const maker = storedNameTag(name);
-    if (this.effects.isDead(maker)) return undefined;
-    const record: CopyRecord = { ...newRecord(name, [[maker, newWhole(true)]]), isUnsure: true };
+    const isGone = this.effects.isDead(maker);
+    if (isGone && !this.isInheriting) return undefined;
+    const record: CopyRecord = isGone
+      ? newRecord(name, [])
+      : { ...newRecord(name, [[maker, newWhole(true)]]), isUnsure: true };
     this.records.set(name, record);
-    this.effects.send(maker, { t: "copy-check", name });
+    if (!isGone) this.effects.send(maker, { t: "copy-check", name });
     return record;
   }
 
   /** Tells those who wait of whom to take it. */
   private answer(record: CopyRecord): void {
     const { name, holders, waiting } = record;
-    if (waiting.length === 0) return;
+    if (waiting.length === 0 || (this.isInheriting && !isThere(holders))) return;
     record.waiting = [];
     for (const { tag, holder } of waiting) holders.set(tag, holder);
     place(holders, waiting);
@@ -344,7 +372,7 @@ export class Copies {
     if (!holder) return;
     holders.delete(node);
     if (holder.isKept && !this.hasKept(record)) this.keepOne(record);
-    if (holders.size === 0) this.forget(record);
+    if (holders.size === 0 && !this.isInheriting) this.forget(record);
   }
 
   private hasKept({ holders }: CopyRecord): boolean {
@@ -381,7 +409,7 @@ const newReader = (stripes: number | undefined, stripe: number): Holder => ({
 });
 
 const newRecord = (name: StoredName, holders: readonly [Tag, Holder][]): CopyRecord => ({
-  ...{ name, holders: new Map(holders), isUnsure: false, waiting: [], nextStripe: 0 },
+  ...{ name, holders: new Map(holders), isUnsure: false, isMoved: false, waiting: [], nextStripe: 0 },
 });
 
 const isAllKnown = (sources: readonly (Tag | undefined)[]): sources is readonly Tag[] => !sources.includes(undefined);

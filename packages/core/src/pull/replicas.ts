@@ -214,7 +214,7 @@ export class Replicas {
 }
 
 /** Else it is lost, or nobody has said yet that he has it. */
-function isThere(holders: ReadonlyMap<Tag, { readonly isComplete: boolean }>): boolean {
+export function isThere(holders: ReadonlyMap<Tag, { readonly isComplete: boolean }>): boolean {
   for (const { isComplete } of holders.values()) if (isComplete) return true;
   return false;
 }

@@ -533,7 +533,8 @@ export interface ForHeir {
   readonly t: "for-heir";
   /** Its tag. */
   readonly of: string;
-  readonly message: BetweenHomes | AboutCopies | HomeStated;
+  /** `heir-keeps`: of one that was to be its heir before. */
+  readonly message: BetweenHomes | AboutCopies | HomeStated | HeirKeeps;
 }
 /** All processes of the sender have said what they hold of the home that is dead. Said twice: some was under way the first time. */
 export interface HomeStated {
