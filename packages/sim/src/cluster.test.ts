@@ -53,9 +53,7 @@ test(`and for seeds that are new in each run: ${freshSeed} to ${freshSeed + 9}`,
 });
 
 test("seeds that once found a bug find none", { timeout: 120_000 }, async () => {
-  const runs = PLANTED.flatMap(({ heads, heirs, foundBy = [] }) =>
-    foundBy.map((seed) => ({ seed, ...(heads && { heads }), ...(heirs && { heirs }) })),
-  );
+  const runs = PLANTED.flatMap(({ heads, foundBy = [] }) => foundBy.map((seed) => ({ seed, ...(heads && { heads }) })));
   expect(runs.length).toBeGreaterThan(0);
   for (const run of runs) await simulate({ ...run, steps, nodes });
 });

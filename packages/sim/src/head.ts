@@ -201,7 +201,6 @@ export class SimHead {
         place: null,
         loopLag: { maxMs: 0 },
         clock,
-        hasHeirs: this.heads.haveHeirs,
       },
       () => address,
     );

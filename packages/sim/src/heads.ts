@@ -19,8 +19,6 @@ export class SimHeads {
   readonly all: readonly SimHead[];
   readonly disk: Disk | undefined;
   readonly servers: SimServers | undefined;
-  /** Nodes have heirs. */
-  readonly haveHeirs: boolean;
   readonly acknowledged: AcknowledgedState;
   /** Nodes of whose death somebody was told. */
   readonly declaredDead = new Set<NodeId>();
@@ -31,9 +29,8 @@ export class SimHeads {
   private ledAtMs: number;
   private ableSinceMs = Number.POSITIVE_INFINITY;
 
-  constructor(world: World, count: number, haveHeirs: boolean) {
+  constructor(world: World, count: number) {
     this.world = world;
-    this.haveHeirs = haveHeirs;
     this.acknowledged = new AcknowledgedState(world);
     this.ledAtMs = world.clock.nowMs;
     if (count > 1) this.servers = new SimServers(world);

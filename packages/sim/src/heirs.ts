@@ -21,7 +21,8 @@ export class Heirs {
   }
 
   hears(heir: SimNode, message: HeirKeeps | HeirDrops | ForHeir): void {
-    if (message.t === "heir-keeps") for (const { key, value } of message.objects) this.kept.set(key, { heir, value });
+    const keeps = message.t === "for-heir" ? message.message : message;
+    if (keeps.t === "heir-keeps") for (const { key, value } of keeps.objects) this.kept.set(key, { heir, value });
     else if (message.t === "heir-drops")
       for (const key of message.keys) if (this.kept.get(key)?.heir === heir) this.kept.delete(key);
   }

@@ -8,6 +8,7 @@ import type { SimWorker } from "./worker.ts";
 import type { World } from "./world.ts";
 
 const HEADER_BYTES = 4;
+const LAST_WORDS_MS = 1_000;
 
 export class SimLink implements WorkerLink {
   readonly address: WorkerAddress;
@@ -33,7 +34,10 @@ export class SimLink implements WorkerLink {
   private readonly toOwner: Channel;
   private readonly reader = new FrameReader();
 
+  private readonly world: World;
+
   constructor(world: World, owner: SimProcess, address: WorkerAddress) {
+    this.world = world;
     this.address = address;
     this.owner = owner;
     this.worker = world.workers.get(address.workerId);
@@ -89,6 +93,16 @@ export class SimLink implements WorkerLink {
     this.toOwner.cutOff();
     this.toWorker.cutOff();
     this.owner.engine.onLinkClosed(this);
+  }
+
+  /** The worker is gone, and its machine may be lost before it closes the session: as `transport/resumable.ts`. */
+  otherIsGone(): void {
+    const { arrived } = this.toOwner;
+    this.world.clock.schedule(LAST_WORDS_MS, () => {
+      if (this.isBroken) return;
+      if (this.toOwner.arrived === arrived) this.owner.turn(() => this.cutOff());
+      else this.otherIsGone();
+    });
   }
 
   private frames(bytes: Buffer, handle: (reader: FrameReader) => void): void {

@@ -12,7 +12,6 @@ const USAGE = `Usage: npm run sim -- [options]
   --seed N           from this one on
   --nodes N          with so many nodes at first, 4 by default; 0: one that is in no cluster
   --heads N          of so many heads; 1, and 3 that share replicated state in each fourth run, by default
-  --heirs            objects of nodes that are lost have heirs (a run in a hundred finds a copy that stays behind)
   --steps N          things that programs do in each run
   --about WORDS      of a run that fails, prints the events in which one of these occurs, parted by commas
   --lines N          prints so many of them
@@ -29,7 +28,6 @@ const { values } = parseArgs({
     seed: { type: "string" },
     seeds: { type: "string" },
     heads: { type: "string" },
-    heirs: { type: "boolean" },
     about: { type: "string" },
     lines: { type: "string" },
     steps: { type: "string" },
@@ -61,7 +59,6 @@ async function runSeeds(planted: Planted | undefined): Promise<boolean> {
   const nodes = number("nodes", values.nodes, planted?.nodes ?? 4);
   const steps = number("steps", values.steps, nodes === 0 ? 500 : 250);
   const heads = number("heads", values.heads, planted?.heads ?? 0);
-  const heirs = values.heirs ?? planted?.heirs ?? false;
   const where = nodes === 0 ? "one node" : `${nodes} nodes`;
   console.log(`seeds ${first} to ${first + seeds - 1}, ${where}, ${steps} steps each`);
   const shown = {
@@ -76,7 +73,6 @@ async function runSeeds(planted: Planted | undefined): Promise<boolean> {
         steps,
         ...(nodes > 0 && { nodes }),
         ...(heads > 0 && { heads }),
-        heirs,
         ...shown,
       });
       if (values.verbose || seeds === 1) console.log(JSON.stringify(result));

@@ -30,6 +30,7 @@ import { isLeaseNotice, LeaseBroker, type LeaseNotice } from "../../core/src/nod
 import { Neighbours } from "../../core/src/node/neighbours.ts";
 import { bundleUse } from "../../core/src/node/node-queries.ts";
 import { NodeObjects } from "../../core/src/node/objects.ts";
+import { Orphans } from "../../core/src/node/orphans.ts";
 import { ProcessWatch } from "../../core/src/node/process-watch.ts";
 import { nodeHolder, Succession } from "../../core/src/node/succession.ts";
 import { adopt, Copies, cancelUnheld, saysWhoDelivers } from "../../core/src/owner/mod.ts";
@@ -122,6 +123,13 @@ export class SimNode {
   private readonly leases: LeaseEngine;
   private readonly neighbours: Neighbours;
   private readonly succession: Succession;
+  private readonly orphans = new Orphans({
+    owners: () => this.processesHere().map(({ id }) => id),
+    send: (to, message) => this.sendHere(to, message),
+    published: (names) => this.control.storedAmong(names),
+    // They may have been let go of while owners were asked, and then it is said twice, which does nothing.
+    free: (names) => this.free(names.filter((name) => !this.world.stored.isFreed(name))),
+  });
   private readonly watch = new ProcessWatch({
     isKnown: (home) => this.neighbours.get(home) !== undefined,
     watch: (process) => this.router.watch(process),
@@ -280,9 +288,7 @@ export class SimNode {
       stripedBytesMin: world.prng.chance(0.2) ? Number.POSITIVE_INFINITY : 2 * PAGE_BYTES,
       onPinned: (process, pinned) => this.pinned(process, pinned),
       published: (names) => this.control.storedAmong(names),
-      onOrphans: () => {
-        throw new RangeError("no orphans are told of here");
-      },
+      onOrphans: (names, workerId) => this.orphans.ask(names, workerId),
       send: (to, message) => this.neighbours.toHome(to, message),
       isDead: (tag) => this.neighbours.isDead(tag),
       resolve: (home) => this.neighbours.resolve(home),
@@ -795,6 +801,7 @@ export class SimNode {
     this.broker.clientGone(process);
     this.watch.left(process);
     this.succession.processGone(process);
+    this.orphans.processGone(process);
   }
 
   /** What begins in a worker is of the owner that has leased it, unless that one is dead. */
@@ -859,6 +866,9 @@ export class SimNode {
         break;
       case "objects-stated":
         this.succession.answered(from.id, message);
+        break;
+      case "store-claims":
+        this.orphans.answered(from.id, message);
         break;
       case "store-free":
         this.free(message.names);

@@ -13,8 +13,6 @@ export interface Planted {
   readonly nodes: number;
   /** Of so many heads; left out: as it comes. */
   readonly heads?: number;
-  /** Objects of nodes that are lost have heirs. */
-  readonly heirs?: boolean;
   /**
    * Seeds that found it in the sources as they once were, by the simulation as it was then: a change of that may draw other
    * runs from them.
@@ -395,7 +393,66 @@ export const PLANTED: readonly Planted[] = [
     code: "    this.pulls.homesInherited(new Set(homes.filter((home) => !lost.has(home))));",
     broken: "",
     nodes: CLUSTER,
-    heirs: true,
     foundBy: [156],
+  },
+  {
+    name: "what was said to an heir's heir before it had heard of the first heir's death was dropped: copies stayed, or were lost",
+    file: "node/succession.ts",
+    code: "else if (!isDead(resolve(of)))",
+    broken: "else if (!isDead(of))",
+    nodes: CLUSTER,
+    foundBy: [195, 729, 1_108],
+  },
+  {
+    name: "and when it heard of the home's death before that of the first heir",
+    file: "node/succession.ts",
+    code: "    else for (const home of homes) this.early.delete(home);",
+    broken: "    if (!isHeir) for (const home of homes) this.early.delete(home);",
+    nodes: CLUSTER,
+    foundBy: [1_478, 80_168, 100_041],
+  },
+  {
+    name: "control named another heir when the home could hear of it no more: what the one before had been sent was thrown away",
+    file: "node/succession.ts",
+    code: "if (!isHeir && !isDead(heir)) this.give(",
+    broken: "if (!isHeir && isDead(heir)) this.give(",
+    nodes: CLUSTER,
+    foundBy: [721],
+  },
+  {
+    name: "a node that heard of a death only in a welcome said nothing to the heir, which let go of nothing any more",
+    file: "node/neighbours.ts",
+    code: "    for (const [tag, node] of ended) if (!named.has(tag)) this.endLate(tag, node);",
+    broken: `    for (const [tag, node] of ended) {
+      if (named.has(tag)) continue;
+      this.inherit(tag, tagOf(node.heir));
+      this.dead.add(tag);
+    }`,
+    nodes: CLUSTER,
+    foundBy: [773, 1_109],
+  },
+  {
+    name: "an heir that was asked for a copy before all had said what they have said that there is none",
+    file: "pull/copies.ts",
+    code: "    if (isGone && !this.isInheriting) return undefined;",
+    broken: "    if (isGone) return undefined;",
+    nodes: CLUSTER,
+    foundBy: [200_127],
+  },
+  {
+    name: "a node was drained whose worker's last result was still under way: what others kept of it belonged to nobody",
+    file: "node/objects.ts",
+    code: "    if (moved.length > 0) onOrphans(moved, undefined);",
+    broken: "",
+    nodes: CLUSTER,
+    foundBy: [20_015],
+  },
+  {
+    name: "a node took the tag of a dead one that has an heir: what was for it went there",
+    file: "control/members.ts",
+    code: "      if (member.heir === undefined) byTag.delete(",
+    broken: "      byTag.delete(",
+    nodes: CLUSTER,
+    foundBy: [200_016],
   },
 ];

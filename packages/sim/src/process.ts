@@ -202,8 +202,13 @@ export class SimProcess {
           this.pinned(message);
           return;
         }
+        if (message.t === "store-orphans") {
+          const names = engine.objects.storedAmong(new Set(message.names));
+          this.toNode({ t: "store-claims", id: message.id, names });
+          return;
+        }
         if (!engine.onNodeMessage(message)) this.onMessage(message);
-        if (message.t === "process-gone" && message.isLost) this.lost(message.processId);
+        if (message.t === "process-gone") this.gone(message.processId, message.isLost);
       });
     });
   }
@@ -265,9 +270,13 @@ export class SimProcess {
     this.world.fail("what is read is what was made", `${pinned.name}, read by ${this.id}`);
   }
 
-  /** Nothing more comes from there, and nothing that was on its way counts. */
-  private lost(worker: ProcessId): void {
-    for (const link of this.links.values()) if (link.address.processId === worker) link.cutOff();
+  /** @param isLost nothing more comes from there, and nothing that was on its way counts. */
+  private gone(worker: ProcessId, isLost: boolean | undefined): void {
+    for (const link of this.links.values()) {
+      if (link.address.processId !== worker) continue;
+      if (isLost) link.cutOff();
+      else link.otherIsGone();
+    }
   }
 
   private link(address: WorkerAddress): SimLink {

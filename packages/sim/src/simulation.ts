@@ -20,8 +20,6 @@ export interface SimulationOptions {
   readonly nodes?: number;
   /** Of a cluster: several share replicated state. Left out: drawn from the seed. */
   readonly heads?: number;
-  /** Objects of nodes that are lost have heirs. */
-  readonly heirs?: boolean;
   /** What a failure shows: events in which one of these words occurs; left out, ids that have to do with it. */
   readonly about?: readonly string[];
   /** So many of them. */
@@ -84,13 +82,12 @@ export async function simulate({
   steps,
   nodes,
   heads = seed % REPLICATED_EACH === 0 ? HEADS : 1,
-  heirs = false,
   endingMs = ENDING_MS,
   about,
   lines = TRACE_LINES,
 }: SimulationOptions): Promise<SimulationResult> {
   const world = new World(seed, nodes === undefined ? ALONE : CLUSTERED);
-  const run = new Run(world, { steps, nodes, heads, heirs, endingMs });
+  const run = new Run(world, { steps, nodes, heads, endingMs });
   const onUnhandled = (error: unknown): void => {
     world.failure ??= error instanceof Error ? error : new Error(String(error));
   };
@@ -129,13 +126,11 @@ class Run {
       steps,
       nodes,
       heads,
-      heirs,
       endingMs,
     }: {
       readonly steps: number;
       readonly nodes: number | undefined;
       readonly heads: number;
-      readonly heirs: boolean;
       readonly endingMs: number;
     },
   ) {
@@ -156,7 +151,7 @@ class Run {
       this.addDriver(node);
       return;
     }
-    world.head = new SimHeads(world, heads, heirs);
+    world.head = new SimHeads(world, heads);
     world.groups = new SimGroups(world);
     for (let count = 0; count < nodes; count++) {
       const node = this.faults.startNode();

@@ -13,7 +13,7 @@ import { earmarkAfterMs } from "./groups.ts";
 import { HeadRuntime, type HeadRuntimeOptions } from "./runtime.ts";
 
 /** What it is made with. */
-interface Start extends Required<Pick<HeadRuntimeOptions, "place" | "hasHeirs" | "earmarkAfterMs">> {
+interface Start extends Required<Pick<HeadRuntimeOptions, "place" | "earmarkAfterMs">> {
   readonly epoch: number;
 }
 
@@ -88,8 +88,8 @@ export async function openHead(
   options: HeadRuntimeOptions,
   address: () => string,
 ): Promise<Host & Pick<HeadRuntime, "stop">> {
-  const { state, place, hasHeirs = true } = options;
-  const start = { epoch: state.epoch, place, hasHeirs, earmarkAfterMs: options.earmarkAfterMs ?? earmarkAfterMs() };
+  const { state, place } = options;
+  const start = { epoch: state.epoch, place, earmarkAfterMs: options.earmarkAfterMs ?? earmarkAfterMs() };
   const recording = Recording.of(HEAD.name, "head", start);
   if (!recording) return HeadRuntime.open(options, address);
   // A state that has none yet is given one at random.

@@ -54,8 +54,6 @@ export interface HeadRuntimeOptions {
   readonly random?: () => number;
   /** Left out: as the environment says. */
   readonly earmarkAfterMs?: number | undefined;
-  /** Left out: nodes have heirs. */
-  readonly hasHeirs?: boolean;
 }
 
 const TICK_MS = 250;
@@ -196,7 +194,7 @@ export class HeadRuntime implements Host {
       actor: (actorId) => this.actors.explain(actorId),
       group: (groupId) => this.groups.host.explain(groupId),
     });
-    const memberOptions = { epoch: state.epoch, hasHeirs: options.hasHeirs ?? true };
+    const memberOptions = { epoch: state.epoch, hasHeirs: true };
     const effects: MembersEffects = {
       send: (to, message) => this.send(to, message),
       refuse: (to, message) => {
