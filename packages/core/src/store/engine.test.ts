@@ -195,6 +195,25 @@ describe("store engine", () => {
     expect(engine.stats().usedBytes).toBe(0);
   });
 
+  it("who has pinned what was freed is asked to collect when such objects are a quarter of the store", () => {
+    const { step, put } = engineOf({ pages: 100 });
+    const [small, large, unpinned] = [keyOf(1, 1), keyOf(1, 2), keyOf(1, 3)];
+    put(small, 10);
+    put(large, 15);
+    put(unpinned, 30);
+    step({ kind: "pin-requested", processId: A, keys: [small] });
+    step({ kind: "pin-requested", processId: B, keys: [large, large] });
+    expect(step({ kind: "freed", keys: [small] })).toEqual([]);
+    expect(step({ kind: "freed", keys: [unpinned] })).toEqual([]);
+    expect(step({ kind: "freed", keys: [large] })).toEqual([{ kind: "collect", processIds: [B] }]);
+    step({ kind: "process-gone", processId: B });
+    const next = keyOf(1, 4);
+    put(next, 15);
+    step({ kind: "pin-requested", processId: A, keys: [next] });
+    step({ kind: "unpinned", processId: A, keys: [small] });
+    expect(step({ kind: "freed", keys: [next] })).toEqual([]);
+  });
+
   it("at 80 % it asks processes to collect, and only after the time of grace spills the oldest", () => {
     const { engine, step, put } = engineOf({ pages: 100 });
     for (let count = 1; count <= 8; count++) put(keyOf(1, count), 10);

@@ -8,6 +8,7 @@
  * 4. Requests that do not fit wait in order. Relief, cheapest first: drop memory of objects that are on disk too, ask
  *    processes to collect garbage, move the oldest unpinned objects to nodes that have room, or write them to disk; after `putTimeoutMs` a request gets a
  *    range in a file on disk; when that is full too, an error that names the biggest holders.
+ * 5. Where much is freed and still pinned, those who have it pinned are asked to collect before anybody waits for room.
  */
 import { assert, type ProcessId, unreachable } from "../base/mod.ts";
 import type { StoreKey } from "../wire/messages.ts";
@@ -38,6 +39,8 @@ const RELIEF_BATCH_BYTES = 64 * 2 ** 20;
 const COLLECT_INTERVAL_MS = 1_000;
 /** How long processes have to let go before objects are written to disk. */
 const COLLECT_GRACE_MS = 50;
+/** So much of the store may be freed and still pinned before those who pin it are asked to collect. */
+const FREED_SHARE = 0.25;
 const DISK_RETRY_MS = 1_000;
 const TICK_MS = 5_000;
 /** Planning looks at every idle object: when it finds nothing, the next look waits this long. */
@@ -145,6 +148,8 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
   /** What is leaving memory, for other nodes or for the disk. */
   let batch: { readonly id: number; readonly objects: readonly StoredObject[]; readonly toPeers: boolean } | undefined;
   let nextBatchId = 1;
+  /** Of objects that are freed and still pinned. */
+  let freedBytes = 0;
   let slotBytes = 0;
   let batchBytes = 0;
   let collectedAtMs = Number.NEGATIVE_INFINITY;
@@ -305,13 +310,22 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
     queue = queue.filter((waiting) => waiting.object !== object);
     // One that waits for blocks on disk instead is looked after when they come.
     if (queue.length < before) object.moving = undefined;
+    freedBytes += object.bytes;
     forgetIfUnused(object, nowMs);
+    if (objects.has(key)) hurryReaders(object);
+  }
+
+  /** Who reads what nobody can ask for any more has most likely done so, and not collected since. */
+  function hurryReaders({ pins }: StoredObject): void {
+    if (pins.size === 0 || freedBytes < options.capacityBytes * FREED_SHARE) return;
+    commands.push({ kind: "collect", processIds: [...pins.keys()] });
   }
 
   /** A freed object's pages and disk slot go back when nobody reads or writes them any more. */
   function forgetIfUnused(object: StoredObject, nowMs: number): void {
     if (!object.freed || object.pins.size > 0 || object.moving) return;
     objects.delete(object.key);
+    freedBytes -= object.bytes;
     if (object.start !== undefined) freePages(object.start, object.pages, nowMs);
     object.start = undefined;
     dropSlot(object);
