@@ -107,9 +107,9 @@ const BUFFER_BYTES = 256 * 1024;
 const FLUSH_MS = 20;
 /** What is not written. */
 const unwritten = new Set<Recording>();
-process.on("exit", () => {
+const flushAll = (): void => {
   for (const recording of unwritten) recording.flush();
-});
+};
 
 export class Recording {
   private readonly path: string;
@@ -128,6 +128,7 @@ export class Recording {
     const folder = process.env.MOBULA_RECORD;
     if (!folder) return undefined;
     mkdirSync(folder, { recursive: true });
+    if (!process.listeners("exit").includes(flushAll)) process.on("exit", flushAll);
     // An engine may be made anew, and the id of a process given again.
     for (let count = 1; ; count++) {
       const path = join(folder, `${engine}-${name}-${process.pid}-${count}.rec`);
