@@ -56,17 +56,24 @@ export class Namespaces {
     this.traffic(this.name(at), "add", "dev", "eth0", ...queue);
   }
 
+  /** Lets netem loose on the machine's link, each way; see its manual for the rules. Until {@link widen}. */
+  impair(at: number, ...rules: string[]): void {
+    this.traffic(this.bridge, "add", "dev", `port${at}`, "root", "netem", ...rules);
+    this.traffic(this.name(at), "add", "dev", "eth0", "root", "netem", ...rules);
+  }
+
   widen(at: number): void {
     this.traffic(this.bridge, "del", "dev", `port${at}`, "root");
     this.traffic(this.name(at), "del", "dev", "eth0", "root");
   }
 
-  /** Packets that did not fit on the way to it. */
-  dropped(at: number): number {
+  /** Packets on the way to it that got through, and that were dropped or did not fit. */
+  passed(at: number): { readonly sent: number; readonly dropped: number } {
     const shown = execFileSync("tc", ["-n", this.bridge, "-s", "qdisc", "show", "dev", `port${at}`], {
       encoding: "utf8",
     });
-    return Number(/dropped (\d+)/.exec(shown)?.[1]);
+    const [, sent, dropped] = /Sent \d+ bytes (\d+) pkt \(dropped (\d+)/.exec(shown) ?? [];
+    return { sent: Number(sent), dropped: Number(dropped) };
   }
 
   remove(): void {
