@@ -2,7 +2,6 @@
 import { execFile } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
@@ -125,12 +124,12 @@ class Obedient {
 const pidOf = (at: number, file = "standing.json"): number =>
   JSON.parse(readFileSync(join(folders[at] ?? "", `mobula-${process.getuid?.()}`, file), "utf8")).pid;
 const isGone = (pid: number): boolean => processStart(pid) === undefined;
-async function goneWithin(ms: number, pids: readonly number[]): Promise<void> {
-  for (const deadline = performance.now() + ms; !pids.every(isGone); await delay(20)) {
-    if (performance.now() > deadline)
-      throw new Error(`after ${ms} ms there live ${pids.filter((one) => !isGone(one))}`);
-  }
-}
+const goneWithin = (ms: number, pids: readonly number[]): Promise<boolean> =>
+  eventually(
+    () => pids.every(isGone),
+    () => `all are gone, ${pids.filter((one) => !isGone(one))} too`,
+    ms,
+  );
 
 test("what a node took with it is made again elsewhere if it may, and is dead otherwise", async () => {
   const three = await start("three", "any=1");

@@ -2,7 +2,6 @@
 import { execFile } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -25,11 +24,13 @@ async function nodesOf(at: number): Promise<readonly NodeInfo[]> {
 
 /** Nobody tells the command line: it asks again and again. */
 async function untilNodes(at: number, isSo: (nodes: readonly NodeInfo[]) => boolean): Promise<readonly NodeInfo[]> {
-  for (const deadline = performance.now() + 15_000; ; await delay(50)) {
-    const nodes = await nodesOf(at);
-    if (isSo(nodes)) return nodes;
-    if (performance.now() > deadline) throw new Error(`not in time: ${JSON.stringify(nodes)}`);
-  }
+  let nodes: readonly NodeInfo[] = [];
+  const areThey = async () => {
+    nodes = await nodesOf(at);
+    return isSo(nodes);
+  };
+  await eventually(areThey, () => `the nodes are as they should be, and not ${JSON.stringify(nodes)}`);
+  return nodes;
 }
 
 const base = join(folders[1] ?? "", `mobula-${process.getuid?.()}`);

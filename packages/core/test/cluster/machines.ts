@@ -2,12 +2,12 @@
 import { execFile } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { findStandingHead } from "../../src/head/mod.ts";
 import { findStandingNode, type StandingNode } from "../../src/node/mod.ts";
 import type { NodeInfo } from "../../src/wire/mod.ts";
+import { eventually } from "../eventually.ts";
 
 const cli = fileURLToPath(new URL("../../src/bin/mobula.ts", import.meta.url));
 export const SMALL = ["--cpus", "1", "--object-store", "16MiB"];
@@ -98,11 +98,12 @@ export class Machines {
 
   /** Nobody tells the command line: it asks again and again. */
   async untilNodes(isSo: (nodes: Record<string, NodeInfo["state"]>) => boolean, withinMs = 15_000): Promise<void> {
-    for (const deadline = performance.now() + withinMs; ; await delay(50)) {
-      const nodes = await this.nodes();
-      if (isSo(nodes)) return;
-      if (performance.now() > deadline) throw new Error(`not in time: ${JSON.stringify(nodes)}`);
-    }
+    let nodes: Record<string, NodeInfo["state"]> = {};
+    const areThey = async () => {
+      nodes = await this.nodes();
+      return isSo(nodes);
+    };
+    await eventually(areThey, () => `the nodes are as they should be, and not ${JSON.stringify(nodes)}`, withinMs);
   }
 
   async remove(): Promise<void> {

@@ -8,6 +8,7 @@ import { askHead } from "../../src/head/mod.ts";
 import { type LaunchedNode, launchNode, processStart } from "../../src/node/mod.ts";
 import { type ClusterNode, LocalCluster, type NodeSpec } from "../../src/testing/mod.ts";
 import type { NodeInfo } from "../../src/wire/mod.ts";
+import { eventually } from "../eventually.ts";
 import { newFolder } from "../new-folder.ts";
 
 const running: { stop(): Promise<void> }[] = [];
@@ -52,13 +53,13 @@ async function nodesOf(cluster: LocalCluster): Promise<Record<string, NodeInfo>>
 /** Milliseconds until the head says so. Nobody tells a tool: it asks again and again. */
 async function until(of: LocalCluster, isSo: (nodes: Record<string, NodeInfo>) => boolean, withinMs: number) {
   const startedAt = performance.now();
-  for (;;) {
-    const nodes = await nodesOf(of);
-    const took = performance.now() - startedAt;
-    if (isSo(nodes)) return took;
-    if (took > withinMs) throw new Error(`not within ${withinMs} ms: ${JSON.stringify(nodes)}`);
-    await delay(20);
-  }
+  let nodes: Record<string, NodeInfo> = {};
+  const areThey = async () => {
+    nodes = await nodesOf(of);
+    return isSo(nodes);
+  };
+  await eventually(areThey, () => `the nodes are as they should be, and not ${JSON.stringify(nodes)}`, withinMs);
+  return performance.now() - startedAt;
 }
 
 const states = (nodes: Record<string, NodeInfo>): Record<string, string> =>

@@ -2,10 +2,10 @@
  * Worker, node, head, driver and network fail in all pairs, two of a kind too, while a load runs that checks its own answers.
  * Both faults begin in the same moment, when work of every kind is under way. Two clusters have a pair each at a time.
  */
-import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { askHead } from "../../src/head/mod.ts";
 import { type ClusterNode, LocalCluster, type NodeSpec } from "../../src/testing/mod.ts";
+import { eventually } from "../eventually.ts";
 import { Program } from "../failures/programs.ts";
 import { newFolder } from "../new-folder.ts";
 
@@ -20,16 +20,8 @@ const NODES = 3;
 const SETTLED_MS = 20_000;
 /** Of a driver that is killed nothing is left anywhere after this. */
 const CLEAN_MS = 10_000;
-const POLL_MS = 50;
-const EVENTUALLY_MS = 20_000;
 /** Most of it is waiting for a turn. */
 const TEST_MS = 240_000;
-
-/** Control is asked from outside, and tells nobody of itself. */
-async function eventually(isSo: () => Promise<boolean>, what: () => string): Promise<void> {
-  for (const deadline = performance.now() + EVENTUALLY_MS; !(await isSo()); await delay(POLL_MS))
-    if (performance.now() > deadline) throw new Error(`after ${EVENTUALLY_MS} ms: ${what()}`);
-}
 
 interface Place {
   readonly node: string;

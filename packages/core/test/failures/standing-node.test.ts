@@ -3,7 +3,6 @@ import { execFile } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { userInfo } from "node:os";
 import path from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
@@ -34,11 +33,12 @@ interface Status {
 
 /** The node settles in its own time after a driver has left. */
 async function settles(): Promise<void> {
-  for (const deadline = performance.now() + 5_000; ; await delay(50)) {
-    const { nodes } = JSON.parse(await mobula("status", "--json")) as Status;
-    if (nodes[0]?.available.cpu === 2 && nodes[0].objectStore.usedBytes === 0) return;
-    if (performance.now() > deadline) throw new Error(`the node keeps ${JSON.stringify(nodes)}`);
-  }
+  let nodes: Status["nodes"] = [];
+  const isFree = async () => {
+    ({ nodes } = JSON.parse(await mobula("status", "--json")) as Status);
+    return nodes[0]?.available.cpu === 2 && nodes[0].objectStore.usedBytes === 0;
+  };
+  await eventually(isFree, () => `the node has it all, and not only ${JSON.stringify(nodes)}`, 5_000);
 }
 
 beforeAll(async () => {

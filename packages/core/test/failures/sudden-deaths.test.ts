@@ -1,6 +1,6 @@
 /** The node killed, the driver killed, both at once: what is told, how soon, and what is left. */
-import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "vitest";
+import { eventually } from "../eventually.ts";
 import { Program, type ProgramOptions, pidsRunning } from "./programs.ts";
 
 const programs: Program[] = [];
@@ -13,11 +13,8 @@ afterEach(() => {
   for (const program of programs.splice(0)) program.remove();
 });
 
-async function gone(isThere: () => boolean, timeoutMs = 2_000): Promise<void> {
-  for (const deadline = performance.now() + timeoutMs; isThere(); await delay(20)) {
-    if (performance.now() > deadline) throw new Error(`it is still there after ${timeoutMs} ms`);
-  }
-}
+const gone = (isThere: () => boolean, withinMs = 2_000): Promise<boolean> =>
+  eventually(() => !isThere(), "it is gone", withinMs);
 
 interface Failure {
   readonly code: string;
