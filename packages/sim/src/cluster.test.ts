@@ -18,10 +18,14 @@ test("every invariant holds over many runs, in which everything fails that can",
   const faults = new Map<string, number>();
   let groups = 0;
   let followed = 0;
+  let keptCopies = 0;
+  let inherited = 0;
   for (let seed = 1; seed <= 25; seed++) {
     const result = await simulate({ seed, steps, nodes });
     for (const [kind, count] of Object.entries(result.faults)) faults.set(kind, (faults.get(kind) ?? 0) + count);
     groups += result.groups;
+    keptCopies += result.keptCopies;
+    inherited += result.inheritedObjects;
     // One in four has several heads.
     if (seed % 4 === 0 && result.terms > 1) followed++;
   }
@@ -46,6 +50,8 @@ test("every invariant holds over many runs, in which everything fails that can",
   ]);
   expect(groups).toBeGreaterThan(100);
   expect(followed).toBeGreaterThan(2);
+  expect(keptCopies).toBeGreaterThan(20);
+  expect(inherited).toBeGreaterThan(5);
 });
 
 test(`and for seeds that are new in each run: ${freshSeed} to ${freshSeed + 9}`, { timeout: 120_000 }, async () => {

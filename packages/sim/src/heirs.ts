@@ -32,7 +32,11 @@ export class Heirs {
     const { kept, world } = this;
     const { heir, value } = kept.get(key) ?? {};
     if (!heir || !value || heir.isOver || world.lostTags.has(nodeTag(heir.nodeId))) return;
-    if (value.at === "error" || (value.at === "stored" && !world.stored.holderOf(value.name))) return;
+    if (value.at === "error") return;
+    if (value.at === "stored" && !world.stored.holderOf(value.name)) {
+      world.stored.checkLosses(value.name);
+      return;
+    }
     world.fail("no object is lost that an heir has", `${key}, which ${heir.place.name} was sent: ${message}`);
   }
 }

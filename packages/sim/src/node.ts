@@ -296,7 +296,10 @@ export class SimNode {
       mayKeep: (tag) => (tag === here ? !this.drain.hasBegun : this.neighbours.get(tag)?.state === "alive"),
       findRooms: () => this.findRooms(),
       later: (ms, run) => this.laterUnless(ms, run),
-      onCopied() {},
+      onCopied: (process, copied) => {
+        world.stored.acknowledged(copied.name, this, copied.warning !== undefined);
+        this.sendHere(process, copied);
+      },
       onMoved: () => {
         this.drain.look();
         this.succession.moved();
@@ -326,7 +329,7 @@ export class SimNode {
     this.tick();
   }
 
-  /** What control answers, if it does. */
+  /** As `node/store-rooms.ts`: what control answers, if it does. */
   private findRooms(): Promise<readonly StoreRoom[]> {
     const { world, nodeId, place } = this;
     return new Promise((resolve) => {
@@ -334,8 +337,17 @@ export class SimNode {
         const { life, place: there } = world.head?.leader ?? {};
         const isReached = life && !world.network.isCut(place.machine, there?.machine ?? "");
         world.wake();
-        const rooms = isReached ? storeRooms(life.runtime.members.all(), nodeId, () => world.prng.float()) : [];
-        resolve(rooms.map(({ nodeId: id, ...room }) => ({ node: nodeTag(id), ...room })));
+        const rooms = isReached ? storeRooms(life.runtime.members.all(), nodeId, () => world.prng.float()) : undefined;
+        const others = [...this.neighbours.all()].map(([node]) => ({
+          node,
+          freeBytes: 0,
+          capacityBytes: 0,
+          labels: {},
+        }));
+        const found = rooms?.map(({ nodeId: id, ...room }) => ({ node: nodeTag(id), ...room })) ?? others;
+        const { capacityBytes } = this.store;
+        const freeBytes = capacityBytes - this.store.usedBytes();
+        resolve([...found, { node: nodeTag(nodeId), freeBytes, capacityBytes, labels: {} }]);
       });
     });
   }
@@ -685,6 +697,7 @@ export class SimNode {
   onExpelled: (code: string) => void = () => {};
 
   private vanish(): void {
+    this.world.stored.losing();
     this.isOver = true;
     // One that was refused for its tag takes nothing with it of the other that has it.
     const tag = nodeTag(this.nodeId);
@@ -704,6 +717,11 @@ export class SimNode {
 
   hasCopies({ id }: SimProcess): boolean {
     return this.copies.get(id)?.isEmpty === false;
+  }
+
+  /** Others may have it keep something. */
+  get mayKeep(): boolean {
+    return !this.isOver && !this.drain.hasBegun;
   }
 
   get isAllBack(): boolean {
@@ -869,6 +887,9 @@ export class SimNode {
         break;
       case "store-claims":
         this.orphans.answered(from.id, message);
+        break;
+      case "store-copies":
+        this.objects.keepUp(from.id, message);
         break;
       case "store-free":
         this.free(message.names);

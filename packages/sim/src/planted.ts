@@ -133,6 +133,27 @@ export const PLANTED: readonly Planted[] = [
     nodes: CLUSTER,
   },
   {
+    name: "a put with copies is said to have them when nodes have been asked to keep one",
+    file: "pull/replicas.ts",
+    code: `    if (kept.size >= copies) {
+      this.short.delete(name);
+      this.settle(name, goal, kept.size);`,
+    broken: `    if (kept.size + asked.size >= copies) {
+      this.short.delete(name);
+      this.settle(name, goal, copies);`,
+    nodes: CLUSTER,
+  },
+  {
+    name: "nobody takes the place of a dead node that kept a copy of what was put with several",
+    file: "pull/copies.ts",
+    code: `      this.replicas.look(record.name);
+    }
+    this.replicas.nodeDied(node);`,
+    broken: `    }
+    this.replicas.nodeDied(node);`,
+    nodes: CLUSTER,
+  },
+  {
     name: "no fence of writes: a head takes a place in the log that another has taken for its own",
     file: "control/log-append.ts",
     code: 'Buffer.compare(next.data, data) === 0 ? "appended" : "overtaken"',

@@ -12,9 +12,10 @@ import {
   objectKeySeq,
   type ProcessId,
   type Seq,
+  storedNameKey,
 } from "../../core/src/base/mod.ts";
 import type { NestedRef, Template } from "../../core/src/owner/mod.ts";
-import { type ActorOptionsRecord, unpackFailure, type ValueRecord } from "../../core/src/wire/mod.ts";
+import { type ActorOptionsRecord, unpackFailure } from "../../core/src/wire/mod.ts";
 import { busyPlan, encodePlan, type Plan, randomPlan, someBytes } from "./plan.ts";
 import type { SimProcess } from "./process.ts";
 
@@ -23,6 +24,7 @@ const EMPTY = new Uint8Array(0);
 const LOST_FOR_GOOD =
   /has maxRetries 0|is a call of an actor|has used up its|was cancelled or failed|its owner has let go of it|is gone too: it was put/;
 const METHOD = 1;
+const COPIES_MAX = 3;
 const NAMES = ["alpha", "beta", "gamma"];
 
 /** A ref that the program has in its hands. */
@@ -35,6 +37,8 @@ interface Held {
 export class Program {
   private readonly process: SimProcess;
   private readonly refs = new Map<Seq, Held>();
+  /** Of what was put with copies. */
+  private readonly copied = new Set<Seq>();
   private readonly handles = new Map<number, ActorId>();
   /** Refs of calls whose end has not been seen. */
   readonly unended = new Map<Seq, string>();
@@ -129,16 +133,23 @@ export class Program {
 
   private put(): void {
     const { engine, world } = this.process;
+    const { prng } = world;
     const seq = this.take(1);
-    const nested = engine.objects.useNested(this.someNested());
-    const tag = nodeTagOf(this.process.id);
-    const size = someBytes(world.prng);
-    const name = world.prng.chance(0.5) ? this.process.make(this.process, size) : undefined;
-    const value: ValueRecord =
-      name === undefined ? { at: "inline", bytes: EMPTY, nested } : { at: "stored", name, size, home: tag, nested };
-    const record = engine.objects.create(seq);
-    engine.objects.setValue(record, value);
+    const nested = this.someNested();
+    const size = someBytes(prng);
+    const name = prng.chance(0.5) ? this.process.make(this.process, size) : undefined;
+    if (name === undefined) {
+      engine.objects.put(seq, { at: "inline", bytes: EMPTY, nested });
+      this.refs.set(seq, { seq, key: undefined });
+      return;
+    }
+    const copies = prng.chance(0.3) ? prng.between(2, COPIES_MAX) : 1;
+    engine.objects.put(seq, { at: "stored", key: storedNameKey(name), size, nested, copies });
     this.refs.set(seq, { seq, key: undefined });
+    if (copies === 1) return;
+    world.stored.wanted(name, copies);
+    this.copied.add(seq);
+    this.began(seq, `put with ${copies} copies`);
   }
 
   /** Reads a value; what refs it has are kept or not. */
@@ -231,10 +242,10 @@ export class Program {
     for (const seq of [...this.refs.keys()]) this.drop(seq);
   }
 
-  /** The same, but for the refs of calls that have not ended: their ends are waited for. */
+  /** The same, but for the refs of calls that have not ended, and of what nodes keep copies of: that these do is waited for. */
   dropEnded(): void {
     for (const num of [...this.handles.keys()]) this.dropHandle(num);
-    for (const seq of [...this.refs.keys()]) if (!this.unended.has(seq)) this.drop(seq);
+    for (const seq of [...this.refs.keys()]) if (!this.unended.has(seq) && !this.copied.has(seq)) this.drop(seq);
   }
 
   // ── what it is told ────────────────────────────────────────────────────────────────────────────────────────────

@@ -43,6 +43,8 @@ export interface SimulationResult {
   readonly inheritedObjects: number;
   /** Objects that were brought to other nodes. */
   readonly copies: number;
+  /** Objects that were put with copies, and had them. */
+  readonly keptCopies: number;
   readonly deadActors: number;
   /** Of a cluster. */
   readonly nodes: number;
@@ -206,6 +208,7 @@ class Run {
       storedObjects: world.stored.count,
       inheritedObjects: world.heirs.inherited,
       copies: sum(({ bulk }) => bulk.done),
+      keptCopies: world.stored.acknowledgedCopies,
       deadActors:
         (world.head?.runtime?.actors.stats().actors.dead ?? 0) + sum((node) => node.control.stats().actors.dead),
       nodes: nodes.length,
@@ -296,6 +299,7 @@ class Run {
     return (
       this.living().every(({ program, awaited }) => program.unended.size === 0 && awaited.size === 0) &&
       this.disagreement() === undefined &&
+      this.world.stored.lacking === undefined &&
       !this.world.groups?.isWatching
     );
   }
@@ -308,6 +312,8 @@ class Run {
       const [name] = process.awaited.keys();
       if (name !== undefined) world.fail("every pull ends or fails", `${name}, which ${process.id} waits for`);
     }
+    const { lacking } = world.stored;
+    if (lacking !== undefined) world.fail("what is put with copies is at so many nodes", lacking);
     const disagreement = this.disagreement();
     if (disagreement !== undefined) world.fail("control and nodes agree in the end", disagreement);
   }

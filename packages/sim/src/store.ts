@@ -38,6 +38,10 @@ export class SimStore implements NodeObjectsStore {
   private nextFile = 1;
   private wakesAtMs = Number.POSITIVE_INFINITY;
 
+  get capacityBytes(): number {
+    return this.options.capacityBytes;
+  }
+
   constructor(node: SimNode, options: SimStoreOptions) {
     this.node = node;
     this.options = options;

@@ -16,10 +16,18 @@ interface Stored {
   isFreed: boolean;
 }
 
+/** What was put with copies. */
+interface Copied {
+  readonly copies: number;
+  /** Who had it when so many did for the last time, of those that a loss was about to follow. Undefined: it is not acknowledged. */
+  holders: readonly SimNode[] | undefined;
+}
+
 export class StoredObjects {
   private readonly world: World;
   private readonly objects = new Map<StoredName, Stored>();
   private readonly ambiguous = new Set<StoredName>();
+  private readonly copied = new Map<StoredName, Copied>();
 
   constructor(world: World) {
     this.world = world;
@@ -58,7 +66,8 @@ export class StoredObjects {
     const object = this.objects.get(name);
     if (!object || object.isFreed || this.ambiguous.has(name) || this.isLost(object.owner.id)) return;
     const holder = this.holderOf(name);
-    if (holder) {
+    if (!holder) this.checkLosses(name);
+    else {
       const detail = `${name}, which ${at.place.name} cannot get, is at ${holder.place.name}`;
       this.world.failSoon("no object is lost while there is a copy", detail);
     }
@@ -81,6 +90,69 @@ export class StoredObjects {
     }
   }
 
+  // ── put with copies ────────────────────────────────────────────────────────────────────────────────────────────────
+
+  wanted(name: StoredName, copies: number): void {
+    this.copied.set(name, { copies, holders: undefined });
+  }
+
+  /** How many were acknowledged. */
+  get acknowledgedCopies(): number {
+    let count = 0;
+    for (const { holders } of this.copied.values()) if (holders) count++;
+    return count;
+  }
+
+  /** The home says that so many nodes keep it. @param isShort not so many, as there are fewer. */
+  acknowledged(name: StoredName, home: SimNode, isShort: boolean): void {
+    const copied = this.copied.get(name);
+    if (!copied || isShort) return;
+    // Some may be lost of which the home has not heard: that is a loss since.
+    const holders = [...this.world.nodes.values()].filter(
+      (node) => node.has(name) && (node === home || home.neighbour(nodeTag(node.nodeId)) === node),
+    );
+    copied.holders = holders;
+    if (holders.length >= copied.copies || this.ambiguous.has(name)) return;
+    const detail = `${name}, of which ${copied.copies} are promised, is at ${names(holders)}`;
+    this.world.failSoon("what is put with copies is at so many nodes", detail);
+  }
+
+  /** A node is about to be lost. */
+  losing(): void {
+    for (const [name, copied] of this.copied) {
+      if (!copied.holders || this.isFreed(name)) continue;
+      const holders = this.living().filter((node) => node.has(name));
+      if (holders.length >= copied.copies) copied.holders = holders;
+    }
+  }
+
+  /** Nobody has it any more: so as many nodes are lost as were to have it, before others could take their places. */
+  checkLosses(name: StoredName): void {
+    const { copies = 0, holders } = this.copied.get(name) ?? {};
+    if (!holders || this.ambiguous.has(name)) return;
+    const lost = holders.filter((node) => this.isOver(node));
+    if (lost.length >= copies) return;
+    const detail = `${name}, of which ${copies} were promised, is nowhere, and of ${names(holders)} only ${names(lost)} are lost`;
+    this.world.failSoon("what is put with copies survives the loss of all but one", detail);
+  }
+
+  /** What fewer nodes keep than are to, though there are more. */
+  get lacking(): string | undefined {
+    const able = this.living().filter(({ mayKeep }) => mayKeep);
+    for (const [name, { copies }] of this.copied) {
+      const { owner } = this.objects.get(name) ?? {};
+      if (this.isFreed(name) || this.ambiguous.has(name) || !owner?.isAlive || this.isLost(owner.id)) continue;
+      const holders = this.living().filter((node) => node.has(name));
+      if (holders.length > 0 && holders.length < Math.min(copies, able.length))
+        return `${name}, of which ${copies} are wanted, is at ${names(holders)}`;
+    }
+    return undefined;
+  }
+
+  private isOver({ isOver, nodeId }: SimNode): boolean {
+    return isOver || this.world.lostTags.has(nodeTag(nodeId));
+  }
+
   /** A node that lives and has all of it. */
   holderOf(name: StoredName): SimNode | undefined {
     for (const node of this.living()) if (node.has(name)) return node;
@@ -88,9 +160,7 @@ export class StoredObjects {
   }
 
   private living(): SimNode[] {
-    return [...this.world.nodes.values()].filter(
-      ({ isOver, nodeId }) => !isOver && !this.world.lostTags.has(nodeTag(nodeId)),
-    );
+    return [...this.world.nodes.values()].filter((node) => !this.isOver(node));
   }
 
   /**
@@ -125,3 +195,5 @@ export class StoredObjects {
     return node.store.lingering === 0 ? undefined : `memory of ${node.store.lingering} objects`;
   }
 }
+
+const names = (nodes: readonly SimNode[]): string => nodes.map(({ place }) => place.name).join(", ") || "none";

@@ -34,6 +34,8 @@ export type Invariant =
   | "no object is lost that can be made again"
   | "no object is lost that an heir has"
   | "a copy goes with its object"
+  | "what is put with copies is at so many nodes"
+  | "what is put with copies survives the loss of all but one"
   | "what is read is what was made"
   | "a store is never over its limit"
   | "a drain in order loses nothing"
