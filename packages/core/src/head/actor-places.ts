@@ -11,6 +11,7 @@
  * 4. When the node dies that was asked, another is chosen.
  */
 import { type ActorId, actorJob, type JobId, type NodeId, type ProcessId, type WorkerId } from "../base/ids.ts";
+import { Recent } from "../base/recent.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import {
   type ClusterView,
@@ -123,7 +124,9 @@ export class ActorPlaces {
   /** What is granted in workers that there were, by request. */
   private readonly rooms = new Map<number, { readonly address: WorkerAddress; readonly charge: Charge | undefined }>();
   /** By request the decision that found its node, or where it was to wait; as many as the placer remembers. */
-  private readonly decided = new Map<number, { readonly decision: number; readonly waitedAt: NodeId | undefined }>();
+  private readonly decided = new Recent<number, { readonly decision: number; readonly waitedAt: NodeId | undefined }>(
+    DECIDED_MAX,
+  );
   private roomVersion = 0;
   groups: (GroupRoom & Pick<GroupHost, "explain">) | undefined;
 
@@ -211,10 +214,7 @@ export class ActorPlaces {
   }
 
   private remember(requestId: number, decision: number, waitedAt?: NodeId): void {
-    this.decided.delete(requestId);
     this.decided.set(requestId, { decision, waitedAt });
-    const [oldest] = this.decided.keys();
-    if (this.decided.size > DECIDED_MAX && oldest !== undefined) this.decided.delete(oldest);
   }
 
   // ── what nodes say ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -265,6 +265,7 @@ function isPacked(units: ResourceUnits, pool: LocalGroupsEffects["pool"]): boole
 
 function keep(names: Set<GroupId>, name: GroupId): void {
   names.add(name);
+  if (names.size <= NAMES_MAX) return;
   const [oldest] = names;
-  if (names.size > NAMES_MAX && oldest !== undefined) names.delete(oldest);
+  if (oldest !== undefined) names.delete(oldest);
 }

@@ -6,6 +6,7 @@
 import type { ErrorKind, MobulaError } from "../base/errors.ts";
 import type { JobId, NodeId } from "../base/ids.ts";
 import { addTo, removeFrom } from "../base/index-of-sets.ts";
+import { Recent } from "../base/recent.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import type { BundlesAnswer, BundlesOrder, BundleUse, GroupsNoted, GroupsPlaced } from "../wire/cluster-messages.ts";
 import type { Explanation } from "../wire/explanation.ts";
@@ -94,7 +95,7 @@ export class GroupHost {
   private readonly rooms = new BundleRooms();
   private readonly requests = new Map<GroupId, GroupRequest>();
   private readonly records: GroupRecords;
-  private readonly refused = new Map<GroupId, Refusal>();
+  private readonly refused = new Recent<GroupId, Refusal>(REFUSED_MAX);
   /** All of its bundles are reserved, and that is written down. */
   private readonly ready = new Set<GroupId>();
   /** All of them are, as the engine has said last, and that is being written down. */
@@ -105,13 +106,13 @@ export class GroupHost {
   private readonly infeasible = new Map<GroupId, string>();
   private readonly unknown = new Map<GroupId, number>();
   /** Those that were given up as unknown: they may be created yet. */
-  private readonly tooEarly = new Map<GroupId, Refusal>();
+  private readonly tooEarly = new Recent<GroupId, Refusal>(REFUSED_MAX);
   private readonly removals = new Map<GroupId, (() => void)[]>();
   /** Groups that nodes have placed, and which are not written down. */
   private readonly adopted = new Map<GroupId, NodeId>();
   /** What nodes are told of such groups at the end of this turn. */
   private readonly noted = new Map<NodeId, { readonly placed: GroupId[]; readonly removed: GroupId[] }>();
-  private readonly endedJobs = new Set<JobId>();
+  private readonly endedJobs = new Recent<JobId, true>(ENDED_JOBS_MAX);
   private readonly events: GroupEvent[] = [];
   private isStepping = false;
   private retriedAtMs = 0;
@@ -227,9 +228,7 @@ export class GroupHost {
   }
 
   jobEnded(jobId: JobId): void {
-    this.endedJobs.add(jobId);
-    const [oldest] = this.endedJobs;
-    if (this.endedJobs.size > ENDED_JOBS_MAX && oldest !== undefined) this.endedJobs.delete(oldest);
+    this.endedJobs.set(jobId, true);
     this.feed({ kind: "job-ended", jobId });
   }
 
@@ -400,7 +399,7 @@ export class GroupHost {
       if (nowMs - sinceMs < UNKNOWN_MS) continue;
       this.unknown.delete(groupId);
       const refusal = removed(groupId);
-      if (!this.removals.has(groupId)) remember(this.tooEarly, groupId, refusal);
+      if (!this.removals.has(groupId)) this.tooEarly.set(groupId, refusal);
       this.refuse(groupId, refusal);
       this.removeUnwanted(groupId);
     }
@@ -509,7 +508,7 @@ export class GroupHost {
   }
 
   private refuse(groupId: GroupId, refusal: Refusal): void {
-    remember(this.refused, groupId, refusal);
+    this.refused.set(groupId, refusal);
     this.tellWaiting(groupId);
     this.effects.changed();
   }
@@ -520,12 +519,6 @@ const removed = (groupId: GroupId): Refusal => ({
   errorKind: "lost",
   message: `placement group ${groupId} was removed`,
 });
-
-function remember<V>(map: Map<GroupId, V>, groupId: GroupId, value: V): void {
-  map.set(groupId, value);
-  const [oldest] = map.keys();
-  if (map.size > REFUSED_MAX && oldest !== undefined) map.delete(oldest);
-}
 
 function specOf({ bundles, selectors, name, topology, priority = 0, ...rest }: GroupRequest): GroupSpec {
   const parsed = selectors.map(parseSelector);
