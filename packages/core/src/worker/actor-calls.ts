@@ -24,7 +24,7 @@ import type { OwnerConnection, WorkerMethod } from "./connection.ts";
 import { Interrupted, isGuarded, runBreakable, runGuarded } from "./guard.ts";
 import type { CallLine, CallMessage, HostedActor, OpenCall } from "./hosted-actor.ts";
 import { type AnyGenerator, isGenerator, isThenable, Producer } from "./producer.ts";
-import { isRetryable } from "./retry-rule.ts";
+import { isRetryable, type RetryRule } from "./retry-rule.ts";
 import { Running } from "./running.ts";
 
 /** Results leave at the latest after so much running, although more calls wait. */
@@ -47,7 +47,7 @@ export class ActorCalls {
   private readonly options: ActorCallsOptions;
   /** Calls under way, by who made them. */
   private readonly open = new Map<OwnerConnection, Map<Seq, OpenCall>>();
-  private readonly rules = new WeakMap<WorkerMethod, unknown>();
+  private readonly rules = new WeakMap<WorkerMethod, RetryRule>();
   private nextNumber = 0;
   /** Lines with calls that may start now, in order. */
   private readonly due: { readonly actor: HostedActor; readonly line: CallLine }[] = [];
@@ -338,7 +338,9 @@ export class ActorCalls {
       this.finish(actor, open, () => call.connection.results.argumentsLost(call.seq, call.attempt, error.names));
       return undefined;
     }
-    if (!open.isExiting && !actor.isDropped && this.mayRetry(open, error)) {
+    const rule = this.mayRetry(actor, open, error) && this.ruleOf(method);
+    if (rule instanceof Promise) return rule.then(() => this.failed(actor, open, micros, error));
+    if (isRetryable(rule, error)) {
       open.failures++;
       open.running = new Running(running.name, call.seq, call.attempt + open.failures, call.connection, actor);
       running.ended();
@@ -351,16 +353,40 @@ export class ActorCalls {
     return undefined;
   }
 
-  private mayRetry({ call, running, failures }: OpenCall, error: unknown): boolean {
+  private mayRetry(actor: HostedActor, { call, running, failures, isExiting }: OpenCall, error: unknown): boolean {
     const { method } = call;
     if (method.retry.length === 0 || running.cancelled || error instanceof Interrupted) return false;
-    if (method.failuresMax > 0 && call.attempt + failures + 1 >= method.failuresMax) return false;
-    let rule = this.rules.get(method);
-    if (rule === undefined) {
-      rule = this.options.client.values.decode(method.retry);
+    if (isExiting || actor.isDropped) return false;
+    return method.failuresMax === 0 || call.attempt + failures + 1 < method.failuresMax;
+  }
+
+  /** A promise: it names a class whose module is not here yet. One that cannot be read has nothing tried again, and says so once. */
+  private ruleOf(method: WorkerMethod): RetryRule | Promise<void> {
+    if (this.rules.has(method)) return this.rules.get(method);
+    const { values } = this.options.client;
+    const know = (read: () => RetryRule): RetryRule => {
+      let rule: RetryRule = false;
+      try {
+        rule = read();
+      } catch (error) {
+        console.error(
+          `${method.name}: what its retryExceptions names cannot be read, so nothing is tried again:`,
+          error,
+        );
+      }
       this.rules.set(method, rule);
-    }
-    return isRetryable(rule, error);
+      return rule;
+    };
+    const read = (): RetryRule => values.decode(method.retry);
+    const coming = values.prepare(method.retry);
+    if (!coming) return know(read);
+    return coming.then(
+      () => void know(read),
+      (error) =>
+        void know(() => {
+          throw error;
+        }),
+    );
   }
 
   private finish(actor: HostedActor, open: OpenCall, report: () => void): void {

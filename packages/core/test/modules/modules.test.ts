@@ -15,6 +15,7 @@ const LARGE_BYTES = 3_000_000;
 const main = `
 import { get, init, nodes, remote, shutdown } from "mobula";
 import { fail, work, Point } from "./lib/work.ts";
+import { Passing } from "./lib/errors.ts";
 import { padded } from "@acme/pad/left";
 
 await init({ address: process.env.MOBULA_ADDRESS ?? "auto" });
@@ -28,13 +29,22 @@ const closure = remote(async (name: string) => {
 class Counter {
   #at = new Point(0, 0);
   step() { this.#at = new Point(this.#at.x + 1, 0); return this.#at; }
+  #runs = 0;
+  passing() {
+    // The module of the rule's class is not imported for this.
+    class Passing extends Error {}
+    this.#runs += 1;
+    if (this.#runs < 3) throw new Passing("it passes");
+    return this.#runs;
+  }
 }
 const counter = remote(Counter, { schedulingStrategy, numCpus: 0 }).remote();
 const [padding, late, filename, point] = await get(closure.remote("a"));
 const step = await get(counter.step.remote());
+const runs = await get(counter.passing.options({ maxTaskRetries: 5, retryExceptions: [Passing] }).remote());
 const { cause } = await get(remote(fail, { schedulingStrategy }).remote()).catch((error) => error);
 const frame = cause.stack.split("\\n")[1].trim();
-console.log(JSON.stringify({ frame, work: await get(direct.remote(3)), padding, late, filename, isPoint: point instanceof Point && step instanceof Point, x: step.x }));
+console.log(JSON.stringify({ frame, work: await get(direct.remote(3)), padding, late, filename, isPoint: point instanceof Point && step instanceof Point, x: step.x, runs }));
 await shutdown();
 `;
 
@@ -83,6 +93,7 @@ describe.skipIf(obstacle !== undefined)(
             const text = readFileSync(new URL("./prompt.txt", import.meta.url), "utf8");
             return [words[n], plain(n), deep(), text, sees, secret];
           };`,
+        "lib/errors.ts": `export class Passing extends Error {}`,
         "lib/words.json": ["zero", "one", "two", "three"],
         "lib/prompt.txt": "say it",
         "lib/deep/deep.ts": `import type { Never } from "./types-only.ts"; enum_();
@@ -158,6 +169,7 @@ describe.skipIf(obstacle !== undefined)(
       filename: expect.stringMatching(/^.*\/main\.ts$/),
       isPoint: true,
       x: 1,
+      runs: 3,
     });
 
     test("functions, classes and what they import work there as they do here; the files come once", async () => {
