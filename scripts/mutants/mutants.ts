@@ -68,7 +68,7 @@ export const mutants: readonly Mutant[] = [
     behaviour: "nobody hears of a named actor before it is recorded",
     file: `${core}/src/control/actors.ts`,
     code: 'setPhase(actor, "saving");',
-    broken: 'setPhase(actor, "saving");\n    tellAll(actor);',
+    broken: 'setPhase(actor, "saving");\n    subscribers.tellAll(actor);',
     test: `${core}/src/control/actors.test.ts`,
   },
   {

@@ -244,7 +244,7 @@ export const PLANTED: readonly Planted[] = [
     name: "an end of an actor that could not be written down was settled all the same: the next control made it again",
     file: "control/actors.ts",
     code: "if (error && overNodes) unforgotten.push(() => forget(actor, keys, forgotten));",
-    broken: "if (error && names.size < 0) unforgotten.push(() => forget(actor, keys, forgotten));",
+    broken: "if (error && living < 0) unforgotten.push(() => forget(actor, keys, forgotten));",
     nodes: CLUSTER,
     foundBy: [143],
   },

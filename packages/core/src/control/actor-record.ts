@@ -153,3 +153,84 @@ export const emptySpec = (className: string): ActorSpec => ({
 /** What must stay held while the actor may be made (again). */
 export const specKeys = ({ nested, keeps }: ActorSpec): readonly ObjectKey[] =>
   keeps === undefined || keeps.length === 0 ? (nested ?? []) : [...(nested ?? []), ...keeps];
+
+export const killedCause = (actor: ActorRecord): DeathCause => ({
+  code: "ACTOR_DIED",
+  message: `${describeActor(actor)} was killed`,
+});
+
+export const outOfScopeCause = (actor: ActorRecord): DeathCause => ({
+  code: "ACTOR_DIED",
+  message: `${describeActor(actor)} has ended: its last handle is gone`,
+});
+
+export const isEnding = (actor: ActorRecord): boolean =>
+  actor.phase === "dead" || actor.ending?.kind === "stop" || actor.ending?.kind === "kill";
+
+export const isMoving = ({ ending }: ActorRecord): boolean => ending?.kind === "restart" && ending.isMove === true;
+
+/** It was told to end because nobody is seen to hold it, and may refuse. */
+export const isRefusing = ({ ending }: ActorRecord): boolean => ending?.kind === "stop" && ending.isRefusable;
+
+/** On the wire, an option left out may come as null. */
+export function withoutNulls(options: ActorOptionsRecord): ActorOptionsRecord {
+  // Actors that came together share their options, and go on sharing them.
+  if (!Object.values(options).some((value) => value === null || value === undefined)) return options;
+  const entries = Object.entries(options).filter(([, value]) => value !== null && value !== undefined);
+  // The same record without its empty fields, which are all optional ones.
+  return Object.fromEntries(entries) as unknown as ActorOptionsRecord;
+}
+
+/** Of one that was never made. */
+export const NO_OPTIONS: ActorOptionsRecord = {
+  getIfExists: false,
+  lifetime: "owner",
+  resources: {},
+  maxRestarts: 0,
+  isolation: "process",
+  maxActorsPerWorker: 1,
+};
+
+const JOB_ID_START = 24;
+const jobOf = (actorId: ActorId): ActorRecord["jobId"] => actorId.slice(JOB_ID_START) as ActorRecord["jobId"];
+
+const NO_PAST: readonly string[] = [];
+
+/** One that has not been entered into any book. */
+export function newRecord(
+  nowMs: number,
+  creator: ProcessId,
+  made: Pick<ActorRecord, "actorId" | "namespace" | "options" | "spec" | "incarnation"> & { readonly moves?: number },
+): ActorRecord {
+  const { actorId, namespace, options, spec, incarnation, moves = 0 } = made;
+  return {
+    actorId,
+    jobId: jobOf(actorId),
+    namespace,
+    creator,
+    options,
+    spec,
+    phase: "named",
+    incarnation,
+    moves,
+    sinceMs: nowMs,
+    startedMs: nowMs,
+    requestId: undefined,
+    placedBy: undefined,
+    worker: undefined,
+    gpus: [],
+    host: undefined,
+    ending: undefined,
+    cause: undefined,
+    deadlineMs: undefined,
+    isUnsaved: false,
+    youngDeaths: 0,
+    subscribers: [],
+    onKilled: [],
+    lookups: undefined,
+    onRecovered: undefined,
+    unsettled: undefined,
+    aliases: [],
+    past: NO_PAST,
+  };
+}

@@ -19,16 +19,15 @@ import type {
   ActorCreated,
   ActorExited,
   ActorHeld,
-  ActorOptionsRecord,
   ActorSpec,
   ActorStopping,
-  Demand,
   FromNode,
   WorkerAddress,
   WorkerDeath,
 } from "../wire/messages.ts";
-import { nodeOfLarge, pack, RESTARTS } from "../wire/mod.ts";
+import { pack, RESTARTS } from "../wire/mod.ts";
 import { type ActorCodes, CODE_PREFIX, createActorCodes } from "./actor-codes.ts";
+import { ActorNames } from "./actor-names.ts";
 import {
   type ActorRecord,
   causeOfCrash,
@@ -36,10 +35,18 @@ import {
   describeActor,
   describeEnd,
   emptySpec,
-  nameKey,
+  isEnding,
+  isMoving,
+  isRefusing,
+  killedCause,
+  NO_OPTIONS,
+  newRecord,
+  outOfScopeCause,
   type Phase,
   specKeys,
+  withoutNulls,
 } from "./actor-record.ts";
+import { ActorRequests } from "./actor-requests.ts";
 import {
   ALIAS_PREFIX,
   forgettingChanges,
@@ -69,7 +76,6 @@ const RESTART_DELAY_MAX_MS = 5_000;
 const DEAD_ACTORS_MAX = 10_000;
 /** So many ends of earlier incarnations are remembered of an actor. */
 const PAST_MAX = 5;
-const NO_PAST: readonly string[] = [];
 
 export interface ActorsOut {
   nowMs(): number;
@@ -152,12 +158,9 @@ export function createActors(
 ): Actors {
   const records = new Map<ActorId, ActorRecord>();
   const aliases = new Map<ActorId, ActorRecord>();
-  const names = new Map<string, ActorRecord>();
-  /** Those that wait until a name's holder, which is ending, is dead. */
-  const nameQueues = new Map<string, ActorRecord[]>();
+  const names = new ActorNames();
   const byCreator = new Map<ProcessId, Set<ActorRecord>>();
   const byWorker = new Map<WorkerId, Set<ActorRecord>>();
-  const byRequest = new Map<number, ActorRecord>();
   const timed = new Set<ActorRecord>();
   /** Nobody is seen to hold them, and their hosts said that handles are under way: asked again at the next tick. */
   const unheldYet = new Set<ActorRecord>();
@@ -171,7 +174,7 @@ export function createActors(
   const subscribers = new ActorSubscribers(out);
   const hosts = createSharedHosts(overNodes);
   const codes = createActorCodes((codeKey) => out.persist([{ key: CODE_PREFIX + codeKey, value: null }], () => {}));
-  let nextRequestId = firstRequestId;
+  const requests = new ActorRequests(out, overNodes, firstRequestId);
   /** Control has begun anew, and has not heard yet who holds what. */
   let areHoldsKnown = true;
   let living = 0;
@@ -194,27 +197,14 @@ export function createActors(
   // ── birth ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   function claimName(actor: ActorRecord): void {
-    const { name, getIfExists } = actor.options;
-    if (name === undefined) {
-      save(actor);
-      return;
-    }
-    const key = nameKey(actor.namespace, name);
-    const holder = names.get(key);
-    if (holder === undefined) {
-      names.set(key, actor);
-      save(actor);
-    } else if (isEnding(holder)) {
-      setPhase(actor, "named");
-      const queue = nameQueues.get(key);
-      if (queue) queue.push(actor);
-      else nameQueues.set(key, [actor]);
-    } else if (getIfExists) {
-      becomeAlias(actor, holder);
-    } else {
+    const holder = names.claim(actor);
+    if (holder === actor) save(actor);
+    else if (holder === undefined) setPhase(actor, "named");
+    else if (actor.options.getIfExists) becomeAlias(actor, holder);
+    else {
       die(actor, {
         code: "NAME_TAKEN",
-        message: `the name "${name}" in namespace "${actor.namespace}" belongs to ${describeActor(holder)}; choose another, or set getIfExists to get that actor`,
+        message: `the name "${actor.options.name}" in namespace "${actor.namespace}" belongs to ${describeActor(holder)}; choose another, or set getIfExists to get that actor`,
       });
     }
   }
@@ -280,71 +270,18 @@ export function createActors(
     setPhase(actor, "placing");
     setDeadline(actor, undefined);
     if (actor.options.isolation === "process") {
-      request(actor, "fresh");
+      requests.worker(actor, "fresh");
       return;
     }
-    const host = hosts.place(actor, () => requestHost(actor));
+    const host = hosts.place(actor, () => requests.host(actor));
     actor.host = host;
     if (host.worker) join(actor, host.worker);
-  }
-
-  /** What runs in the actor belongs to its job, whatever namespace the actor's name is in. */
-  const jobNamespace = (actor: ActorRecord): string => out.namespaceOf(actor.actorId) ?? actor.namespace;
-
-  /** Over nodes, an actor goes to its large arguments, if it is not said where it is to be. */
-  function nearOf({ options, spec }: ActorRecord): Pick<Demand, "near"> {
-    const near = overNodes && options.placement === undefined ? nodeOfLarge(spec.deps) : undefined;
-    return near === undefined ? {} : { near };
-  }
-
-  function requestHost(actor: ActorRecord): number {
-    const requestId = nextRequestId++;
-    const { runtimeEnv, resources, placement } = actor.options;
-    out.requestWorker({
-      requestId,
-      jobId: actor.jobId,
-      namespace: jobNamespace(actor),
-      demand: {
-        key: `shared actors/${runtimeEnv === undefined ? "" : JSON.stringify(runtimeEnv)}`,
-        resources: {},
-        priority: 0,
-        name: "shared actors",
-        ...(runtimeEnv === undefined ? {} : { runtimeEnv }),
-        ...(placement === undefined ? {} : { placement }),
-        ...nearOf(actor),
-      },
-      worker: "fresh",
-      label: "shared actors",
-      retriable: actor.options.maxRestarts !== 0,
-      ...creatorOf(actor),
-      ...(overNodes && Object.keys(resources).length > 0 && { room: resources }),
-    });
-    return requestId;
-  }
-
-  function request(actor: ActorRecord, worker: "fresh" | WorkerId): void {
-    const requestId = nextRequestId++;
-    actor.requestId = requestId;
-    actor.placedBy = requestId;
-    byRequest.set(requestId, actor);
-    const { name, maxRestarts } = actor.options;
-    out.requestWorker({
-      requestId,
-      jobId: actor.jobId,
-      namespace: jobNamespace(actor),
-      demand: { ...demandOf(actor), ...nearOf(actor) },
-      worker,
-      label: name === undefined ? actor.spec.className : `${actor.spec.className} (${name})`,
-      retriable: maxRestarts !== 0,
-      ...creatorOf(actor),
-      ...(worker !== "fresh" && { actorId: actor.actorId }),
-    });
   }
 
   /** Goes into a shared worker that runs: at once, or when there are resources for it. */
   function join(actor: ActorRecord, worker: WorkerAddress): void {
     if (Object.keys(actor.options.resources).length === 0) start(actor, worker, []);
-    else request(actor, worker.workerId);
+    else requests.worker(actor, worker.workerId);
   }
 
   function start(actor: ActorRecord, worker: WorkerAddress, gpus: readonly string[]): void {
@@ -364,7 +301,7 @@ export function createActors(
       actorId: actor.actorId,
       incarnation: actor.incarnation,
       jobId: actor.jobId,
-      namespace: jobNamespace(actor),
+      namespace: requests.namespaceOf(actor),
       ...(name === undefined ? {} : { name }),
       resources,
       gpus: actor.gpus,
@@ -379,7 +316,7 @@ export function createActors(
   function detach(actor: ActorRecord, isWorkerGone: boolean): void {
     const { requestId, host, worker } = actor;
     if (requestId !== undefined) {
-      byRequest.delete(requestId);
+      requests.answered(actor);
       if (!isWorkerGone || worker === undefined) out.releaseWorker(requestId);
     }
     if (worker !== undefined) {
@@ -388,7 +325,6 @@ export function createActors(
     }
     if (host !== undefined) hosts.leave(host, actor, out.nowMs());
     else if (worker !== undefined && !isWorkerGone) out.killWorker(worker.workerId, "the actor has ended");
-    actor.requestId = undefined;
     actor.host = undefined;
     actor.worker = undefined;
     actor.gpus = [];
@@ -468,14 +404,9 @@ export function createActors(
   /** False when nothing of it is written down; else `forgotten` is called when nothing is any more. */
   function releaseName(actor: ActorRecord, keys: readonly HeldKey[], forgotten: () => void): boolean {
     const { name } = actor.options;
-    const key = name === undefined ? undefined : nameKey(actor.namespace, name);
-    const isHolder = key !== undefined && names.get(key) === actor;
-    const isWritten = isSaved(actor, overNodes) && (isHolder || name === undefined);
+    const isWritten = isSaved(actor, overNodes) && (name === undefined || names.holderOf(actor) === actor);
     if (isWritten) forget(actor, keys, forgotten);
-    if (isHolder && key !== undefined) {
-      names.delete(key);
-      claimQueued(key);
-    }
+    claimQueued(names.release(actor));
     return isWritten;
   }
 
@@ -484,8 +415,7 @@ export function createActors(
    * its end is written as soon as that is possible, and who waits for that waits: a full disk.
    */
   function forget(actor: ActorRecord, keys: readonly HeldKey[], forgotten: () => void): void {
-    const { name } = actor.options;
-    const holder = name === undefined ? undefined : names.get(nameKey(actor.namespace, name));
+    const holder = names.holderOf(actor);
     const changes = forgettingChanges(actor, overNodes, holder === undefined || holder === actor);
     out.persist([...changes, ...surplusChanges(keys)], (error) => {
       if (error && overNodes) unforgotten.push(() => forget(actor, keys, forgotten));
@@ -494,11 +424,8 @@ export function createActors(
   }
 
   /** It is known now who has the name. */
-  function claimQueued(key: string): void {
-    const queue = nameQueues.get(key);
-    if (queue === undefined) return;
-    nameQueues.delete(key);
-    for (const next of queue) if (next.phase === "named") claimName(next);
+  function claimQueued(waiting: readonly ActorRecord[]): void {
+    for (const next of waiting) if (next.phase === "named") claimName(next);
   }
 
   function answerLookups(actor: ActorRecord): void {
@@ -631,45 +558,6 @@ export function createActors(
 
   const lookUp = (actorId: ActorId): ActorRecord | undefined => records.get(actorId) ?? aliases.get(actorId);
 
-  function newRecord(
-    from: ProcessId,
-    actorId: ActorId,
-    namespace: string,
-    saved: Omit<SavedActor, "namespace" | "actorId" | "jobId">,
-  ): ActorRecord {
-    const nowMs = out.nowMs();
-    return {
-      actorId,
-      jobId: jobOf(actorId),
-      namespace,
-      creator: from,
-      options: saved.options,
-      spec: saved.spec,
-      phase: "named",
-      incarnation: saved.incarnation,
-      moves: saved.moves ?? 0,
-      sinceMs: nowMs,
-      startedMs: nowMs,
-      requestId: undefined,
-      placedBy: undefined,
-      worker: undefined,
-      gpus: [],
-      host: undefined,
-      ending: undefined,
-      cause: undefined,
-      deadlineMs: undefined,
-      isUnsaved: false,
-      youngDeaths: 0,
-      subscribers: [],
-      onKilled: [],
-      lookups: undefined,
-      onRecovered: undefined,
-      unsettled: undefined,
-      aliases: [],
-      past: NO_PAST,
-    };
-  }
-
   /** Enters a new actor into the books. False when it cannot be: it is dead then. */
   function enter(actor: ActorRecord, spec: ActorSpec): boolean {
     records.set(actor.actorId, actor);
@@ -686,7 +574,7 @@ export function createActors(
   }
 
   function find(namespace: string, name: string, found: (actor: ActorRecord | undefined) => void): void {
-    const actor = names.get(nameKey(namespace, name));
+    const actor = names.find(namespace, name);
     if (actor !== undefined && isRefusing(actor)) {
       actor.lookups ??= [];
       actor.lookups.push(() => find(namespace, name, found));
@@ -699,8 +587,7 @@ export function createActors(
     find,
     get: lookUp,
     all: () => records.values(),
-    holderOf: ({ namespace, options: { name } }) =>
-      name === undefined ? undefined : names.get(nameKey(namespace, name)),
+    holderOf: (actor) => names.holderOf(actor),
 
     announce(from, { actorId, className, cause }) {
       if (lookUp(actorId) !== undefined || !out.isAlive(from)) return;
@@ -708,7 +595,10 @@ export function createActors(
         subscribers.announce(actorId, from);
         return;
       }
-      const actor = newRecord(from, actorId, "", { options: NO_OPTIONS, spec: emptySpec(className), incarnation: 0 });
+      const actor = newRecord(out.nowMs(), from, {
+        ...{ actorId, namespace: "", options: NO_OPTIONS },
+        ...{ spec: emptySpec(className), incarnation: 0 },
+      });
       setPhase(actor, "dead");
       actor.cause = cause;
       records.set(actorId, actor);
@@ -723,7 +613,7 @@ export function createActors(
       if (overNodes && known && known.phase !== "named" && known.phase !== "saving") out.recorded(from, actorId);
       if (known !== undefined || !out.isAlive(from)) return;
       const namespace = options.namespace ?? out.namespaceOf(actorId) ?? "";
-      const actor = newRecord(from, actorId, namespace, { options, spec, incarnation: 0 });
+      const actor = newRecord(out.nowMs(), from, { actorId, namespace, options, spec, incarnation: 0 });
       holds.add(actorId, from, 1);
       addTo(byCreator, from, actor);
       subscribers.add(actor, from, actorId);
@@ -799,8 +689,7 @@ export function createActors(
       }
       if (isUnderWay) unheldYet.add(actor);
       if (actor.phase === "running") subscribers.tellAll(actor);
-      const { name } = actor.options;
-      if (name !== undefined) claimQueued(nameKey(actor.namespace, name));
+      claimQueued(names.takeWaiting(actor));
       answerLookups(actor);
     },
 
@@ -834,28 +723,23 @@ export function createActors(
         for (const actor of [...host.actors]) join(actor, worker);
         return;
       }
-      const actor = byRequest.get(requestId);
+      const actor = requests.get(requestId);
       if (actor === undefined || actor.phase !== "placing") return;
       // A fresh worker is given back by its death; only what a shared worker's actor was granted is released by itself.
-      if (actor.host === undefined) {
-        byRequest.delete(requestId);
-        actor.requestId = undefined;
-      }
+      if (actor.host === undefined) requests.answered(actor);
       start(actor, worker, gpus);
     },
 
     workerRefused(requestId, { code, message }) {
       const host = hosts.removeRequest(requestId);
-      const single = byRequest.get(requestId);
+      const single = requests.get(requestId);
       if (single?.host?.worker !== undefined && code === "WORKER_DIED") {
         // It waited for room in a worker that is gone; it looks for another place when that death is told.
-        byRequest.delete(requestId);
-        single.requestId = undefined;
+        requests.answered(single);
         return;
       }
       if (single?.host && code === NO_ROOM_THERE) {
-        byRequest.delete(requestId);
-        single.requestId = undefined;
+        requests.answered(single);
         const { host: full } = single;
         single.host = undefined;
         hosts.leave(full, single, out.nowMs());
@@ -865,10 +749,7 @@ export function createActors(
       }
       for (const actor of host ? [...host.actors] : single ? [single] : []) {
         // The request is answered, so there is nothing to withdraw.
-        if (actor === single) {
-          byRequest.delete(requestId);
-          actor.requestId = undefined;
-        }
+        if (actor === single) requests.answered(actor);
         die(actor, { code, message: `${describeActor(actor)} cannot be placed: ${message}` });
       }
     },
@@ -944,9 +825,9 @@ export function createActors(
 
     restore(saved) {
       // Nobody created it in this epoch, so nobody's end is its own.
-      const actor = newRecord(NOBODY, saved.actorId, saved.namespace, saved);
+      const actor = newRecord(out.nowMs(), NOBODY, saved);
       if (!enter(actor, saved.spec)) return;
-      if (actor.options.name !== undefined) names.set(nameKey(actor.namespace, actor.options.name), actor);
+      names.give(actor);
       const message = `${describeActor(actor)} died with its node, and may not restart`;
       again(actor, false, { code: "WORKER_DIED", message });
     },
@@ -970,10 +851,10 @@ export function createActors(
     },
 
     recover(saved) {
-      const actor = newRecord(saved.creator ?? NOBODY, saved.actorId, saved.namespace, saved);
+      const actor = newRecord(out.nowMs(), saved.creator ?? NOBODY, saved);
       if (!enter(actor, saved.spec)) return;
       addTo(byCreator, actor.creator, actor);
-      if (actor.options.name !== undefined) names.set(nameKey(actor.namespace, actor.options.name), actor);
+      names.give(actor);
       setPhase(actor, "recovering");
     },
 
@@ -1009,10 +890,7 @@ export function createActors(
       actor.gpus = gpus;
       addTo(byWorker, worker.workerId, actor);
       if (actor.options.isolation === "shared") actor.host = hosts.adopt(actor, requestId, worker);
-      if (ownRequest !== undefined) {
-        actor.requestId = ownRequest;
-        byRequest.set(ownRequest, actor);
-      }
+      if (ownRequest !== undefined) requests.adopt(ownRequest, actor);
       if (said?.t === "actor-created") this.created(worker.processId, said);
       else if (said) this.exited(worker.processId, said);
       recovered(actor);
@@ -1064,60 +942,3 @@ const SAVE_AGAIN_MS = 500;
 
 /** The creator of an actor that an earlier run left behind, or that does not end with it: no process has this id. */
 const NOBODY = "" as ProcessId;
-
-const JOB_ID_START = 24;
-const jobOf = (actorId: ActorId): ActorRecord["jobId"] => actorId.slice(JOB_ID_START) as ActorRecord["jobId"];
-
-const isEnding = (actor: ActorRecord): boolean =>
-  actor.phase === "dead" || actor.ending?.kind === "stop" || actor.ending?.kind === "kill";
-
-const isMoving = ({ ending }: ActorRecord): boolean => ending?.kind === "restart" && ending.isMove === true;
-
-/** It was told to end because nobody is seen to hold it, and may refuse. */
-const isRefusing = ({ ending }: ActorRecord): boolean => ending?.kind === "stop" && ending.isRefusable;
-
-/** Beside whom it is made, the first time. */
-const creatorOf = ({ incarnation, creator }: ActorRecord): Pick<ActorWorkerRequest, "creator"> =>
-  incarnation === 0 ? { creator } : {};
-
-function demandOf(actor: ActorRecord): Demand {
-  const { resources, runtimeEnv, placement, priority = 0 } = actor.options;
-  const sorted = Object.entries(resources).sort(([a], [b]) => (a < b ? -1 : 1));
-  return {
-    key: `actor/${JSON.stringify([sorted, runtimeEnv ?? null, placement ?? null, ...(priority === 0 ? [] : [priority])])}`,
-    resources,
-    priority,
-    name: actor.spec.className,
-    ...(runtimeEnv === undefined ? {} : { runtimeEnv }),
-    ...(placement === undefined ? {} : { placement }),
-  };
-}
-
-/** On the wire, an option left out may come as null. */
-function withoutNulls(options: ActorOptionsRecord): ActorOptionsRecord {
-  // Actors that came together share their options, and go on sharing them.
-  if (!Object.values(options).some((value) => value === null || value === undefined)) return options;
-  const entries = Object.entries(options).filter(([, value]) => value !== null && value !== undefined);
-  // The same record without its empty fields, which are all optional ones.
-  return Object.fromEntries(entries) as unknown as ActorOptionsRecord;
-}
-
-const killedCause = (actor: ActorRecord): DeathCause => ({
-  code: "ACTOR_DIED",
-  message: `${describeActor(actor)} was killed`,
-});
-
-const outOfScopeCause = (actor: ActorRecord): DeathCause => ({
-  code: "ACTOR_DIED",
-  message: `${describeActor(actor)} has ended: its last handle is gone`,
-});
-
-/** Of one that was never made. */
-const NO_OPTIONS: ActorOptionsRecord = {
-  getIfExists: false,
-  lifetime: "owner",
-  resources: {},
-  maxRestarts: 0,
-  isolation: "process",
-  maxActorsPerWorker: 1,
-};
