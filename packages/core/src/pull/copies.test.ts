@@ -362,6 +362,20 @@ describe("an heir", () => {
     copies.locate(D, other);
     expect(take()).toEqual(["d copy-from y null"]);
   });
+
+  test("knows who has it when the maker says that it has none any more", () => {
+    const { copies, take } = copiesAt();
+    copies.inheriting();
+    copies.locate(B, name);
+    copies.stated(D, [name]);
+    copies.checked(name, false);
+    expect(take()).toEqual(["a copy-check x", "d copy-keep x", "b copy-from x d"]);
+    copies.locate(C, other);
+    copies.checked(other, false);
+    expect(take()).toEqual(["a copy-check y"]);
+    copies.allStated();
+    expect(take()).toEqual(["c copy-from y null"]);
+  });
 });
 
 test("what others keep for a node that dies is named: their owners may not have heard of it", () => {

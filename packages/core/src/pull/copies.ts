@@ -164,8 +164,9 @@ export class Copies {
     const record = this.records.get(name);
     if (!record?.isUnsure) return;
     record.isUnsure = false;
-    if (!exists) this.forget(record);
-    else this.answer(record);
+    // Others may have it, and have said so meanwhile to the heir of its home.
+    if (!exists) this.lost(record, storedNameTag(name));
+    if (this.records.has(name)) this.answer(record);
   }
 
   held(from: Tag, name: StoredName, isHeld: boolean): void {
