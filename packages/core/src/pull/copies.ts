@@ -83,10 +83,6 @@ export class Copies {
     this.replicas = new Replicas({
       holders: (name) => (this.unclaimed.has(name) ? NOBODY : (this.records.get(name)?.holders ?? NOBODY)),
       mayKeep: effects.mayKeep,
-      keep: (node, name) => {
-        const holder = this.records.get(name)?.holders.get(node);
-        if (holder) this.keepAt(name, node, holder);
-      },
       bring: (node, name, size) => effects.send(node, { t: "copy-want", name, size }),
       letGo: (node, name) => effects.send(node, { t: "copy-moved", name }),
       findRoom: effects.findRoom,

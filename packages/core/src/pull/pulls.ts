@@ -83,8 +83,13 @@ export class Pulls {
 
   /** Brings it here though nobody here has asked for it, to stay. */
   copy(value: Pulled): void {
-    if (this.keyOf(value.name) === undefined) this.want(value, PRIORITY.copy).isKept = true;
-    else this.options.send(value.home, { t: "copy-held", name: value.name, isHeld: true });
+    const { name, home } = value;
+    if (this.keyOf(name) === undefined) {
+      this.want(value, PRIORITY.copy).isKept = true;
+      return;
+    }
+    this.keep(name);
+    this.options.send(home, { t: "copy-held", name, isHeld: true });
   }
 
   /** It was made here, and is no more. */

@@ -70,7 +70,7 @@ describe("an object that several nodes are to keep", () => {
     expect(full.take()).toEqual(["c copy-want"]);
   });
 
-  test("is kept by a node that has a copy for a reader, before one is made for it", () => {
+  test("is kept by a node that has a copy for a reader, before one is made for it, when that says that it keeps it", () => {
     const { copies, take } = home();
     copies.locate(B, name);
     copies.checked(name, true);
@@ -78,7 +78,26 @@ describe("an object that several nodes are to keep", () => {
     take();
     const made: number[] = [];
     copies.keepUp(name, 100, 2, (kept) => made.push(kept));
+    expect(take()).toEqual(["b copy-want"]);
+    expect(made).toEqual([]);
+    copies.held(B, name, true);
     expect(take()).toEqual(["b copy-keep"]);
+    expect(made).toEqual([2]);
+  });
+
+  test("is made elsewhere when the node that had a copy for a reader has just dropped it", () => {
+    const { copies, take } = home();
+    copies.locate(B, name);
+    copies.checked(name, true);
+    copies.held(B, name, true);
+    const made: number[] = [];
+    copies.keepUp(name, 100, 2, (kept) => made.push(kept));
+    take();
+    copies.held(B, name, false);
+    expect(take()).toEqual(["find"]);
+    copies.found([room(B, 900), room(C, 800)]);
+    expect(take()).toEqual(["c copy-want"]);
+    copies.held(C, name, true);
     expect(made).toEqual([2]);
   });
 

@@ -1,7 +1,7 @@
 /**
  * Objects of which several nodes are to keep one, whatever becomes of these nodes. Pure.
  *
- * 1. Copies that nodes have anyway are kept first. For what is missing then room is asked for, and nodes are told to bring one.
+ * 1. Nodes that have a copy anyway are asked first to keep it. For what is missing then room is asked for, and nodes are told to bring one.
  * 2. When a node dies that kept one, or is about to end, another takes its place.
  * 3. With fewer nodes than copies there are as many as there can be; it is looked again when nodes join, and now and then.
  */
@@ -24,8 +24,7 @@ export interface ReplicasEffects {
   holders(name: StoredName): ReadonlyMap<Tag, { readonly isComplete: boolean; readonly isKept: boolean }>;
   /** It is one that lives on: not one that ends with its driver. */
   mayKeep(node: Tag): boolean;
-  keep(node: Tag, name: StoredName): void;
-  /** It is to get one. */
+  /** It is to get one, or to keep the one that it has, and says so. */
   bring(node: Tag, name: StoredName, size: number): void;
   /** The node that ends has no part in it any more. */
   letGo(node: Tag, name: StoredName): void;
@@ -109,19 +108,21 @@ export class Replicas {
   look(name: StoredName): void {
     const goal = this.goals.get(name);
     if (!goal) return;
-    const { copies, asked } = goal;
+    const { size, copies, asked } = goal;
     const holders = this.effects.holders(name);
     if (!isThere(holders)) {
       this.short.delete(name);
       return;
     }
     const kept = this.kept(name, goal);
+    // They may have dropped theirs a moment ago: they say whether they keep it.
+    const having: Tag[] = [];
     for (const [node, { isComplete, isKept }] of holders) {
-      if (kept.size >= copies) break;
-      if (!isComplete || isKept || goal.leaving.has(node) || !this.effects.mayKeep(node)) continue;
-      this.effects.keep(node, name);
-      kept.add(node);
+      if (kept.size + having.length >= copies) break;
+      if (!isComplete || isKept || asked.has(node) || goal.leaving.has(node) || !this.effects.mayKeep(node)) continue;
+      having.push(node);
     }
+    for (const node of having) asked.add(node);
     if (kept.size >= copies) {
       this.short.delete(name);
       this.settle(name, goal, kept.size);
@@ -129,6 +130,7 @@ export class Replicas {
       this.short.add(name);
       this.find(false);
     }
+    for (const node of having) this.effects.bring(node, name, size);
   }
 
   private kept(name: StoredName, { leaving }: Goal): Set<Tag> {
