@@ -10,6 +10,7 @@ import {
   GroupHost,
   type GroupPreemption,
   type GroupQuotas,
+  REMOVED_GROUP_PREFIX,
 } from "../placement/mod.ts";
 import type { BundlesAnswer, FromControl, GroupsPlaced } from "../wire/cluster-messages.ts";
 import type { Answer, Query } from "../wire/messages.ts";
@@ -47,7 +48,8 @@ export class HeadGroups {
   }
 
   async recover(): Promise<void> {
-    this.host.restore(await this.options.state.list(GROUP_PREFIX));
+    const { state } = this.options;
+    this.host.restore(await state.list(GROUP_PREFIX), await state.list(REMOVED_GROUP_PREFIX));
   }
 
   nodeJoined(node: NodeId): void {
@@ -66,10 +68,11 @@ export class HeadGroups {
     this.host.hear(node, answer);
   }
 
-  async answer({ id, method, params }: Query): Promise<Answer> {
+  async answer(by: NodeId, { id, method, params }: Query): Promise<Answer> {
     const { wallMs, later } = this.options;
     try {
-      return { t: "answer", id, result: await answerGroupQuery(this.host, method, params, { nowMs: wallMs, later }) };
+      const result = await answerGroupQuery(this.host, method, params, { nowMs: wallMs, later }, by);
+      return { t: "answer", id, result };
     } catch (error) {
       const { code, kind, message } = error as MobulaError; // As the host throws.
       return { t: "answer", id, error: { code, kind, message } };

@@ -350,7 +350,8 @@ export class HeadRuntime implements Host {
         if (message.method === "explain-id" || message.method === "explain-leases")
           void this.explain(message).then((answer) => this.send(nodeId, answer));
         else if (isAboutQuotas(message)) void this.quota(message).then((answer) => this.send(nodeId, answer));
-        else if (isAboutGroups(message)) void this.groups.answer(message).then((answer) => this.send(nodeId, answer));
+        else if (isAboutGroups(message))
+          void this.groups.answer(nodeId, message).then((answer) => this.send(nodeId, answer));
         else if (message.method === "store-rooms")
           this.send(nodeId, {
             t: "answer",

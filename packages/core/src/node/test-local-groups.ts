@@ -6,7 +6,7 @@
 import { ConnectionLostError } from "../base/errors.ts";
 import type { JobId, NodeId, WorkerId } from "../base/ids.ts";
 import { type Resources, toUnits } from "../base/resources.ts";
-import { ClusterView, GROUP_PREFIX, GroupHost } from "../placement/mod.ts";
+import { ClusterView, GROUP_PREFIX, GroupHost, REMOVED_GROUP_PREFIX } from "../placement/mod.ts";
 import { LeaseEngine, type SchedulerEvent } from "../scheduler/mod.ts";
 import type { BundlesAnswer, BundlesOrder, BundleUse, GroupsNoted, GroupsPlaced } from "../wire/cluster-messages.ts";
 import type { GroupRequest } from "../wire/queries.ts";
@@ -96,14 +96,14 @@ export class LocalNode {
   create(request: GroupRequest): Promise<boolean> {
     return this.local.create(request, () =>
       this.ask((host, done) => {
-        host.create(request);
+        host.create(request, this.id);
         host.whenReady(request.groupId, (refusal) => done(refusal ? new Error(refusal.code) : undefined));
       }),
     );
   }
 
   remove(groupId: string): Promise<boolean> {
-    return this.local.remove(groupId) ?? this.ask((host, done) => host.remove(groupId, () => done(undefined)));
+    return this.local.remove(groupId) ?? this.ask((host, done) => host.remove(groupId, () => done(undefined), this.id));
   }
 
   private ask(what: (host: GroupHost, done: (error: Error | undefined) => void) => void): Promise<boolean> {
@@ -204,7 +204,8 @@ export class LocalWorld {
       persist: (changes, done) =>
         writes.push(() => {
           for (const { key, value } of changes) {
-            if (!key.startsWith(GROUP_PREFIX)) throw new Error(`a record of a group is ${key}`);
+            if (![GROUP_PREFIX, REMOVED_GROUP_PREFIX].some((prefix) => key.startsWith(prefix)))
+              throw new Error(`a record of a group is ${key}`);
             if (value) this.records.set(key, value);
             else this.records.delete(key);
           }
@@ -297,7 +298,9 @@ export class LocalWorld {
     this.epoch++;
     this.view = new ClusterView();
     this.host = this.newHost();
-    this.host.restore([...this.records.values()].map((value) => ({ value })));
+    const records = (prefix: string): { readonly key: string; readonly value: Uint8Array }[] =>
+      [...this.records].flatMap(([key, value]) => (key.startsWith(prefix) ? [{ key, value }] : []));
+    this.host.restore(records(GROUP_PREFIX), records(REMOVED_GROUP_PREFIX));
     for (const node of this.nodes) {
       if (node.isAlive) this.join(node);
       else this.host.nodeDied(node.id);

@@ -26,6 +26,7 @@ import {
   OWN_ATTEMPT,
 } from "./group-protocol.ts";
 import { GroupRecords } from "./group-records.ts";
+import { GroupRemovals } from "./group-removals.ts";
 import { parseSelector } from "./labels.ts";
 
 export interface GroupHostEffects {
@@ -70,6 +71,8 @@ export interface Refusal {
 /** @param refusal undefined when it is as it was asked. */
 type Done = (refusal: Refusal | undefined) => void;
 
+/** It is not control that was asked for it. */
+const PLACED = Symbol("placed by a node");
 const INFEASIBLE_MS = 10_000;
 /** What runs in a group may be heard of before the group, which another process has created. */
 const UNKNOWN_MS = 2_000;
@@ -108,6 +111,11 @@ export class GroupHost {
   /** Those that were given up as unknown: they may be created yet. */
   private readonly tooEarly = new Recent<GroupId, Refusal>(REFUSED_MAX);
   private readonly removals = new Map<GroupId, (() => void)[]>();
+  /** The node that has asked for each group, and would ask again; none of what a node has placed. */
+  private readonly askers = new Map<GroupId, NodeId | undefined | typeof PLACED>();
+  /** Removed by way of another node than that one. */
+  private readonly removedElsewhere = new Set<GroupId>();
+  private readonly removalRecords: GroupRemovals;
   /** Groups that nodes have placed, and which are not written down. */
   private readonly adopted = new Map<GroupId, NodeId>();
   /** What nodes are told of such groups at the end of this turn. */
@@ -129,7 +137,8 @@ export class GroupHost {
       firstAttempt: epoch * ATTEMPTS_PER_EPOCH + 1,
       ...options,
     });
-    const { persist, news } = effects;
+    const { nowMs, persist, news } = effects;
+    this.removalRecords = new GroupRemovals({ nowMs, persist });
     this.records = new GroupRecords({
       persist,
       news,
@@ -147,7 +156,11 @@ export class GroupHost {
   }
 
   /** What was written down, before nodes are heard. */
-  restore(entries: readonly { readonly value: Uint8Array }[]): void {
+  restore(
+    entries: readonly { readonly value: Uint8Array }[],
+    removals: readonly { readonly key: string }[] = [],
+  ): void {
+    this.removalRecords.restore(removals);
     for (const { value } of entries) {
       const { request, ...rest } = unpack(value) as Saved;
       this.requests.set(request.groupId, request);
@@ -158,10 +171,12 @@ export class GroupHost {
 
   // ── programs ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Said again it changes nothing; see {@link whenReady} for what came of it. */
-  create(request: GroupRequest): void {
+  /** Said again it changes nothing; see {@link whenReady} for what came of it. @param by the node that asks, and would again. */
+  create(request: GroupRequest, by?: NodeId): void {
     const { groupId } = request;
-    if (this.requests.has(groupId) || this.isRefused(request)) return;
+    if (!this.requests.has(groupId) && this.isRefused(request)) return;
+    this.askers.set(groupId, by);
+    if (this.requests.has(groupId)) return;
     this.requests.set(groupId, request);
     this.unknown.delete(groupId);
     this.records.begin(groupId);
@@ -177,7 +192,8 @@ export class GroupHost {
   private isRefused({ groupId, jobId, lifetime }: GroupRequest): boolean {
     // What runs in it was heard of long before.
     if (this.refused.get(groupId) === this.tooEarly.get(groupId)) this.refused.delete(groupId);
-    if (lifetime === "owner" && this.endedJobs.has(jobId)) this.refuse(groupId, removed(groupId));
+    const isOver = lifetime === "owner" && this.endedJobs.has(jobId);
+    if (isOver || this.removalRecords.has(groupId)) this.refuse(groupId, removed(groupId));
     return this.refused.has(groupId);
   }
 
@@ -207,9 +223,13 @@ export class GroupHost {
     for (const done of waiting ?? []) done(this.refusalOf(groupId));
   }
 
-  /** `done` is called when what it had is free. */
-  remove(groupId: GroupId, done: () => void): void {
+  /** `done` is called when what it had is free, and no control after this one will make it anew. */
+  remove(groupId: GroupId, done: () => void, by?: NodeId): void {
     this.whenRemoved(groupId, done);
+    const asker = this.askers.get(groupId);
+    // Who asked for it by way of the same node is answered before. What a node has placed it gives back itself.
+    const isKnown = this.askers.has(groupId) && (asker === by || asker === PLACED);
+    if (!isKnown) this.removedElsewhere.add(groupId);
     this.tooEarly.delete(groupId);
     // A node that has placed it may be about to say so. Were that answered now, the next control would know nothing of it.
     if (!this.requests.has(groupId) && !this.refused.has(groupId)) this.mention(groupId);
@@ -336,6 +356,7 @@ export class GroupHost {
       this.requests.set(groupId, request);
       this.unknown.delete(groupId);
       this.adopted.set(groupId, nodeId);
+      this.askers.set(groupId, PLACED);
       this.records.begin(groupId, true);
     } else if (!this.adopted.has(groupId)) this.note(nodeId).placed.push(groupId);
     this.feed({ kind: "group-adopted", spec: specOf(request), nodeId });
@@ -389,7 +410,7 @@ export class GroupHost {
 
   /** Nothing is known of any group, and nothing waits for one. */
   get isIdle(): boolean {
-    return this.requests.size === 0 && this.unknown.size === 0;
+    return this.requests.size === 0 && this.unknown.size === 0 && this.removalRecords.isEmpty;
   }
 
   /** Call it several times a second. */
@@ -404,9 +425,11 @@ export class GroupHost {
       this.removeUnwanted(groupId);
     }
     this.records.saveDue(nowMs);
+    this.removalRecords.forgetDue();
     if (nowMs - this.retriedAtMs >= RETRY_MS) {
       this.retriedAtMs = nowMs;
       this.records.retry();
+      this.removalRecords.retry();
     }
     if (this.engine.nextTickMs(nowMs) !== undefined) this.feed({ kind: "tick" });
   }
@@ -486,6 +509,7 @@ export class GroupHost {
         return;
       case "group-refused":
         this.requests.delete(groupId);
+        this.askers.delete(groupId);
         this.refuse(groupId, { code: command.code, errorKind: "invalid", message: command.message });
         return;
       case "group-removed":
@@ -495,9 +519,10 @@ export class GroupHost {
         this.ready.delete(groupId);
         this.placed.delete(groupId);
         this.rooms.forget(groupId);
+        this.askers.delete(groupId);
         if (!this.refused.has(groupId)) this.refuse(groupId, removed(groupId));
-        for (const done of this.removals.get(groupId) ?? []) done();
-        this.removals.delete(groupId);
+        if (!this.removedElsewhere.delete(groupId)) this.tellRemoved(groupId);
+        else this.removalRecords.note(groupId, () => this.tellRemoved(groupId));
         return;
       default: {
         const { nodeId, kind: t, ...order } = command;
@@ -505,6 +530,12 @@ export class GroupHost {
         if (t === "return-bundles") effects.changed();
       }
     }
+  }
+
+  private tellRemoved(groupId: GroupId): void {
+    const waiting = this.removals.get(groupId);
+    this.removals.delete(groupId);
+    for (const done of waiting ?? []) done();
   }
 
   private refuse(groupId: GroupId, refusal: Refusal): void {

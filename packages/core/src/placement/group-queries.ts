@@ -1,6 +1,7 @@
 /** Answers to what programs ask of placement groups. */
 import type { Clock } from "../base/clock.ts";
 import { errorFromCode } from "../base/errors.ts";
+import type { NodeId } from "../base/ids.ts";
 import type { Queries } from "../wire/queries.ts";
 import type { GroupHost, Refusal } from "./group-host.ts";
 
@@ -19,18 +20,24 @@ const WAIT_MS = 2_000;
 
 export const isAboutGroups = ({ method }: { readonly method: string }): boolean => METHODS.has(method);
 
-/** Rejects with a MobulaError that says why there is no such group. @param clock milliseconds since 1970. */
+/**
+ * Rejects with a MobulaError that says why there is no such group.
+ *
+ * @param clock milliseconds since 1970.
+ * @param by the node that asks, in a cluster.
+ */
 export function answerGroupQuery(
   host: GroupHost,
   method: string,
   params: unknown,
   clock: Clock,
+  by?: NodeId,
 ): Promise<Queries[GroupMethod]["result"]> {
   const { later } = clock;
   switch (method as GroupMethod) {
     case "create-group": {
       const request = params as Queries["create-group"]["params"];
-      host.create(request);
+      host.create(request, by);
       return whenReady(host, request.groupId, later);
     }
     case "await-group":
@@ -42,10 +49,12 @@ export function answerGroupQuery(
     case "remove-group":
       return new Promise((resolve) => {
         const takeBack = later(WAIT_MS, () => resolve(false));
-        host.remove((params as Queries["remove-group"]["params"]).groupId, () => {
+        const { groupId } = params as Queries["remove-group"]["params"];
+        const removed = (): void => {
           takeBack();
           resolve(true);
-        });
+        };
+        host.remove(groupId, removed, by);
       });
     case "why-group": {
       const { groupId } = params as Queries["why-group"]["params"];

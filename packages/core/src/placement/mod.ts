@@ -22,6 +22,7 @@ export {
 } from "./group-protocol.ts";
 export { answerGroupQuery, isAboutGroups } from "./group-queries.ts";
 export { GROUP_PREFIX } from "./group-records.ts";
+export { REMOVED_GROUP_PREFIX } from "./group-removals.ts";
 export { admits, isSelectorValue, type Labels, parseSelector, type Selector } from "./labels.ts";
 export { type Division, LeaseDivider, type LeaseRequest } from "./lease-divider.ts";
 export type { Node, NodeState, NodeStatus, StoreUse } from "./node-state.ts";
