@@ -50,13 +50,9 @@ export class HeadLink {
       }),
       onFound: heard((message) => node.found(message)),
       onDivided: heard((message) => node.broker.divided(message)),
-      onBundles: heard((order) => node.ordered(order)),
-      onGroupsNoted() {
-        // Nodes place no groups here.
-      },
-      onSaying() {
-        // So there is nothing of them to say.
-      },
+      onBundles: heard((order) => node.groups.ordered(order)),
+      onGroupsNoted: heard((noted) => node.groups.noted(noted)),
+      onSaying: () => node.groups.local.tell(),
       onDrain: heard((deadlineMs) => node.drains(deadlineMs)),
       onActors: heard((message) => node.fromControl(message)),
       onLimits() {
@@ -75,9 +71,21 @@ export class HeadLink {
     this.link?.changed();
   }
 
-  report(): void {
-    this.link?.report();
+  report(isAll?: boolean): void {
+    this.link?.report(isAll);
   }
+
+  get isConnected(): boolean {
+    return this.link?.isConnected === true;
+  }
+
+  isOfVersion(version: number): boolean {
+    return this.link?.isOfVersion(version) === true;
+  }
+
+  query: ClusterLink["query"] = (method, params) =>
+    this.link?.query(method, params) ??
+    Promise.reject(new ConnectionLostError("this node is only joining its cluster"));
 
   say(message: ToControl): void {
     this.link?.say(message);

@@ -17,8 +17,8 @@ export class HeadWatch {
   private readonly head: SimHead;
   private readonly runtime: HeadRuntime;
   private readonly gate: Gate;
-  /** When a node died last, or was to end. */
-  lostNodesAtMs = Number.NEGATIVE_INFINITY;
+  /** Groups that nodes have asked about, by who asked and the number of the question. */
+  private readonly askedGroups = new Map<string, string>();
   private readonly heardAtMs = new Map<NodeId, number>();
   private readonly beganAtMs: number;
   private resumedAtMs = Number.NEGATIVE_INFINITY;
@@ -41,15 +41,9 @@ export class HeadWatch {
     };
     const nodeDied = actors.nodeDied.bind(actors);
     actors.nodeDied = (nodeId, name, heir) => {
-      this.lostNodesAtMs = world.clock.nowMs;
       heads.declaredDead.add(nodeId);
       world.lostTags.add(nodeTag(nodeId));
       nodeDied(nodeId, name, heir);
-    };
-    const nodeDrains = actors.nodeDrains.bind(actors);
-    actors.nodeDrains = (nodeId, deadlineMs) => {
-      this.lostNodesAtMs = world.clock.nowMs;
-      nodeDrains(nodeId, deadlineMs);
     };
     const nodeJoined = actors.nodeJoined.bind(actors);
     actors.nodeJoined = (nodeId) => {
@@ -66,6 +60,10 @@ export class HeadWatch {
   hears({ nodeId }: SimNode, message: ToControl): void {
     const { world } = this.head;
     if (message.t === "node-report" || message.t === "node-join") this.heardAtMs.set(nodeId, world.clock.nowMs);
+    if (message.t === "query" && (message.method === "create-group" || message.method === "await-group")) {
+      const { groupId } = message.params as { readonly groupId: string };
+      this.askedGroups.set(`${nodeId} ${message.id}`, groupId);
+    }
     if (message.t !== "relay" || message.message.t !== "actor-create") return;
     if (!world.isBorn(message.message.actorId)) world.born(message.message.actorId as ActorId);
   }
@@ -79,6 +77,10 @@ export class HeadWatch {
     heads.checkAlone(head);
     if (!this.gate.isLeading())
       world.failSoon("one head leads at a time", `${head.place.name} speaks, and does not lead`);
+    if (said.t === "answer") {
+      const groupId = this.askedGroups.get(`${to} ${said.id}`);
+      if (groupId !== undefined && said.result === true) world.groups?.checkReady(groupId, runtime);
+    }
     if (said.t === "node-welcome" && heads.declaredDead.has(to))
       world.failSoon("a node that was declared dead is never believed again", to);
     if (said.t !== "node-refused" || said.code !== "NODE_DEAD" || heads.declaredDead.has(to)) return;

@@ -23,12 +23,12 @@ import {
   type Router,
 } from "../../core/src/control/mod.ts";
 import { storeRooms } from "../../core/src/head/store-rooms.ts";
-import { answerOf, BundleAnswers, eventOf, isAboutBundles } from "../../core/src/node/bundles.ts";
+import { isAboutBundles } from "../../core/src/node/bundles.ts";
 import { type ActorOrder, ClusterActors } from "../../core/src/node/cluster-actors.ts";
 import { Drain } from "../../core/src/node/drain.ts";
 import { isLeaseNotice, LeaseBroker, type LeaseNotice } from "../../core/src/node/lease-broker.ts";
 import { Neighbours } from "../../core/src/node/neighbours.ts";
-import { bundleUse } from "../../core/src/node/node-queries.ts";
+import { available, bundleUse } from "../../core/src/node/node-queries.ts";
 import { NodeObjects } from "../../core/src/node/objects.ts";
 import { Orphans } from "../../core/src/node/orphans.ts";
 import { ProcessWatch } from "../../core/src/node/process-watch.ts";
@@ -41,7 +41,6 @@ import {
   type ActorWorkerRequest,
   type BetweenHomes,
   type BetweenNodes,
-  type BundlesOrder,
   type ForHeir,
   NO_ROOM_NOW,
   type NodeDescription,
@@ -59,9 +58,10 @@ import type {
   WorkerDeath,
 } from "../../core/src/wire/mod.ts";
 import { SimBulk } from "./bulk.ts";
-import { BUNDLE_RESOURCE, SimBundles } from "./bundles.ts";
+import { BUNDLE_RESOURCE, BUNDLE_UNITS } from "./bundles.ts";
 import { HeadLink } from "./head-link.ts";
 import type { Place } from "./network.ts";
+import { NodeGroups } from "./node-groups.ts";
 import { NodeLinks } from "./node-links.ts";
 import { SimProcess } from "./process.ts";
 import { PAGE_BYTES, SimStore } from "./store.ts";
@@ -69,7 +69,6 @@ import { SimWorker } from "./worker.ts";
 import type { World } from "./world.ts";
 
 const TOTAL: ResourceUnits = { cpu: 40_000, slot: 20_000 };
-const BUNDLES = 60_000;
 const TICK_MS = 50;
 const PACK_BELOW = 0.5;
 /** Of demands that take nothing. */
@@ -103,7 +102,7 @@ export class SimNode {
   readonly broker: LeaseBroker;
   readonly router: Router;
   readonly links: NodeLinks;
-  readonly bundles = new SimBundles();
+  readonly groups: NodeGroups;
   readonly store: SimStore;
   readonly bulk: SimBulk;
   private readonly ownObjects: NodeObjects;
@@ -116,10 +115,6 @@ export class SimNode {
   private readonly total: ResourceUnits;
   private readonly startedMs: number;
   private steadySinceMs = Number.NEGATIVE_INFINITY;
-  private readonly bundleAnswers = new BundleAnswers({
-    say: (answer) => this.cluster?.say(answer),
-    report: () => this.cluster?.report(),
-  });
   private readonly leases: LeaseEngine;
   private readonly neighbours: Neighbours;
   private readonly succession: Succession;
@@ -175,7 +170,7 @@ export class SimNode {
     this.options = options;
     this.nodeId = options.nodeId;
     this.startedMs = world.clock.nowMs;
-    this.total = { ...(options.total ?? TOTAL), ...(options.isClustered && { [BUNDLE_RESOURCE]: BUNDLES }) };
+    this.total = { ...(options.total ?? TOTAL), ...(options.isClustered && { [BUNDLE_RESOURCE]: BUNDLE_UNITS }) };
     this.place = { name: options.name, machine: options.machine, isPaused: false, isLost: false, slowness: 1 };
     world.trace.name(this.nodeId, options.name);
     world.nodes.set(this.nodeId, this);
@@ -188,6 +183,11 @@ export class SimNode {
       newWorkerId: () => prng.hex(8) as WorkerId,
       nodeName: options.name,
       ...(options.isClustered && { isShared: true }),
+    });
+    this.groups = new NodeGroups(this, {
+      pool: this.leases.pool,
+      mayPlace: () => !this.drain.hasBegun,
+      feed: (event) => this.step(event),
     });
     const here = nodeTag(this.nodeId);
     const home = { here, actors: options.isClustered ? CONTROL_HOME : here };
@@ -414,7 +414,7 @@ export class SimNode {
   use(isFirst: boolean): NodeUse {
     return {
       ...bundleUse(this.leases, isFirst),
-      available: this.leases.pool.available(),
+      available: available(this.leases),
       inherited: this.control.inheritedHomes(),
       storeUsedBytes: this.store.usedBytes(),
       storeSpilledBytes: 0,
@@ -423,26 +423,13 @@ export class SimNode {
   }
 
   welcomed({ nodes, dead, epoch }: NodeWelcome): void {
+    this.groups.local.welcomed();
     this.neighbours.welcomed(nodes, dead);
     this.watch.nodesChanged();
     this.broker.clustered(this.neighbours.size > 0);
     this.broker.welcomed();
     this.clusterActors?.welcomed(epoch);
     for (const held of this.leases.bundles.reserved()) this.cluster?.say({ t: "bundles-reported", ...held });
-  }
-
-  /** By the head, of placement groups. */
-  ordered(order: BundlesOrder): void {
-    if (order.t === "prepare-bundles" && !this.bundles.has(order)) {
-      // It refuses what would fit: something took the room that control does not know of.
-      if (this.world.prng.chance(0.1)) {
-        const { groupId, attempt } = order;
-        this.cluster?.say({ t: "bundles-refused", groupId, attempt, reason: "there is too little room" });
-        return;
-      }
-      this.bundles.prepares(order);
-    }
-    this.step(eventOf(order));
   }
 
   /** Since when nothing but the head itself has kept it from hearing this node. */
@@ -456,6 +443,7 @@ export class SimNode {
   /** What is said to control from now on is said to nobody. */
   controlLost(): void {
     this.clusterActors?.lost();
+    this.groups.local.lost();
   }
 
   fromControl(message: ActorOrder | BetweenHomes | ForHeir): void {
@@ -699,6 +687,7 @@ export class SimNode {
   private vanish(): void {
     this.world.stored.losing();
     this.isOver = true;
+    this.groups.local.close();
     // One that was refused for its tag takes nothing with it of the other that has it.
     const tag = nodeTag(this.nodeId);
     const isTaken = [...this.world.nodes.values()].some(({ isOver, nodeId }) => !isOver && nodeTag(nodeId) === tag);
@@ -900,6 +889,10 @@ export class SimNode {
       case "store-unpin":
         this.store.unpin(from.id, message.keys);
         break;
+      case "query":
+        this.world.wake();
+        void this.groups.answer(message).then((answer) => this.sendHere(from.id, answer));
+        break;
       default:
         break;
     }
@@ -993,10 +986,7 @@ export class SimNode {
   private carryOut(command: SchedulerCommand): void {
     const { world } = this;
     if (isAboutBundles(command)) {
-      const answer = answerOf(command);
-      this.bundles.answered(answer);
-      world.wake();
-      this.bundleAnswers.add(answer);
+      this.groups.take(command);
       return;
     }
     switch (command.kind) {
@@ -1060,16 +1050,21 @@ export class SimNode {
     if (this.drain.hasBegun) this.world.fail("a node that is drained takes no new work", `${key} at ${this.nodeId}`);
     this.granted.set(key, { workerId, resources, clientId, isBlocked: false });
     this.world.note(this.place.name, `grants ${key}`, { workerId, clientId, resources });
+    this.checkRoom(key, resources);
+  }
+
+  /** After something was granted, or reserved. */
+  checkRoom(what: string, resources: ResourceUnits): void {
     for (const [name, total] of Object.entries(this.total)) {
       if ((resources[name] ?? 0) === 0) continue;
-      let used = 0;
+      let used = this.groups.bundles.unitsOf(name);
       for (const one of this.granted.values()) {
         if (!(one.isBlocked && name === "cpu")) used += one.resources[name] ?? 0;
       }
       if (used > total) {
         this.world.fail(
           "resources are never granted twice",
-          `${used} of ${total} ${name} after ${key} at ${this.nodeId}`,
+          `${used} of ${total} ${name} after ${what} at ${this.nodeId}`,
         );
       }
     }

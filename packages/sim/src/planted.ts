@@ -210,6 +210,63 @@ export const PLANTED: readonly Planted[] = [
     nodes: CLUSTER,
     heads: HEADS,
   },
+  {
+    name: "a group that its node has placed and removed: control never hears of the removal",
+    file: "node/local-groups.ts",
+    code: `      this.removed.add(groupId);
+      this.untoldRemoved.add(groupId);`,
+    broken: "",
+    nodes: CLUSTER,
+  },
+  {
+    name: "a group that its node has placed and removed: the removal is lost with the connection",
+    file: "node/local-groups.ts",
+    code: "    for (const groupId of this.removed) this.untoldRemoved.add(groupId);",
+    broken: "",
+    nodes: CLUSTER,
+  },
+  {
+    name: "a group that its node has placed: control that was started again is not told",
+    file: "node/local-groups.ts",
+    code: "if (!isNoted) this.untold.add(groupId);",
+    broken: "",
+    nodes: CLUSTER,
+  },
+  {
+    name: "a group that its node has placed: it counts as written down when it was heard of",
+    file: "placement/group-host.ts",
+    code: "      this.adopted.set(groupId, nodeId);\n",
+    broken: "      this.note(nodeId).placed.push(groupId);\n      this.adopted.set(groupId, nodeId);\n",
+    nodes: CLUSTER,
+  },
+  {
+    name: "a group that a node places, though control was asked for it and may do so too",
+    file: "node/local-groups.ts",
+    code: "    if (this.passedOn.has(groupId) || this.asked || !this.suits(request)) return false;",
+    broken: "    if (this.asked || !this.suits(request)) return false;",
+    nodes: CLUSTER,
+  },
+  {
+    name: "a group that control has moved off the node that had placed it: the node removes what is elsewhere",
+    file: "node/local-groups.ts",
+    code: "    if (!this.placed.get(groupId)?.removals) this.placed.delete(groupId);",
+    broken: "",
+    nodes: CLUSTER,
+  },
+  {
+    name: "a group of a job that has ended, of which control hears from the node that had placed it: it stays",
+    file: "placement/group-host.ts",
+    code: '    if (lifetime === "owner" && this.endedJobs.has(jobId)) this.refuse(groupId, removed(groupId));\n',
+    broken: "",
+    nodes: CLUSTER,
+  },
+  {
+    name: "a group that control has not heard of: its removal is acknowledged at once",
+    file: "placement/group-host.ts",
+    code: "if (!this.requests.has(groupId) && !this.refused.has(groupId)) this.mention(groupId);\n    else this.feed",
+    broken: "this.feed",
+    nodes: CLUSTER,
+  },
 
   // ── found ──────────────────────────────────────────────────────────────────────────────────────────────────────────
   {
@@ -475,5 +532,13 @@ export const PLANTED: readonly Planted[] = [
     broken: "      byTag.delete(",
     nodes: CLUSTER,
     foundBy: [200_016],
+  },
+  {
+    name: "a group that was removed came back: who had asked for it at another node was not answered, and asked the next control",
+    file: "placement/group-host.ts",
+    code: "    if (!isKnown) this.removedElsewhere.add(groupId);",
+    broken: "    if (!isKnown && asker === PLACED) this.removedElsewhere.add(groupId);",
+    nodes: CLUSTER,
+    foundBy: [5_185, 5_188, 5_262, 5_319, 5_733],
   },
 ];

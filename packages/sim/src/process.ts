@@ -17,7 +17,7 @@ import {
   type TakenLog,
   WatchedLog,
 } from "../../core/src/owner/mod.ts";
-import type { FromNode, StoredValue, StorePinned, ToNode, WorkerAddress } from "../../core/src/wire/mod.ts";
+import type { Answer, FromNode, StoredValue, StorePinned, ToNode, WorkerAddress } from "../../core/src/wire/mod.ts";
 import { SimLink } from "./link.ts";
 import { Channel, type Place } from "./network.ts";
 import type { SimNode } from "./node.ts";
@@ -57,6 +57,8 @@ export class SimProcess {
   /** Stored values that were asked for, and have not come. */
   readonly awaited = new Map<StoredName, number>();
   private readonly pins = new Map<StoredName, ((pinned: StorePinned) => void)[]>();
+  private readonly questions = new Map<number, (answer: Answer) => void>();
+  private asked = 0;
   private readonly logWords: Int32Array;
   private readonly watchedLog: WatchedLog;
 
@@ -207,10 +209,27 @@ export class SimProcess {
           this.toNode({ t: "store-claims", id: message.id, names });
           return;
         }
+        if (message.t === "answer") {
+          this.questions.get(message.id)?.(message);
+          this.questions.delete(message.id);
+          return;
+        }
         if (!engine.onNodeMessage(message)) this.onMessage(message);
         if (message.t === "process-gone") this.gone(message.processId, message.isLost);
       });
     });
+  }
+
+  /** Whose work it does, when it does any. */
+  get worksFor(): JobId | undefined {
+    return this.isDriver ? this.jobId : this.leasedFor;
+  }
+
+  /** Asks its node. */
+  ask(method: string, params: unknown, answered: (answer: Answer) => void): void {
+    const id = ++this.asked;
+    this.questions.set(id, answered);
+    this.toNode({ t: "query", id, method, params });
   }
 
   // ── stored values ──────────────────────────────────────────────────────────────────────────────────────────────────

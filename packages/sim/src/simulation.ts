@@ -49,6 +49,8 @@ export interface SimulationResult {
   /** Of a cluster. */
   readonly nodes: number;
   readonly groups: number;
+  /** Of those that were asked for, how many a node has placed by itself. */
+  readonly localGroups: number;
   /** How often a head began to lead. */
   readonly terms: number;
   readonly faults: Readonly<Record<string, number>>;
@@ -64,6 +66,8 @@ const REPLICATED_EACH = 4;
 const HEADS = 3;
 const ALONE: Chances = { crash: 0.03, driverCrash: 0.002, handover: 0.2, taken: 0.3, delayMsMax: 40 };
 const CLUSTERED: Chances = { ...ALONE, crash: 0.04, driverCrash: 0.01, isBusy: true };
+/** With so many of its turns a driver, or what it has started, asks for a placement group. */
+const GROUP_CHANCE = 0.25;
 const TRACE_LINES = 60;
 const NO_ACTORS = { actors: { pending: 0, alive: 0, restarting: 0 } };
 
@@ -213,6 +217,7 @@ class Run {
         (world.head?.runtime?.actors.stats().actors.dead ?? 0) + sum((node) => node.control.stats().actors.dead),
       nodes: nodes.length,
       groups: world.groups?.ready ?? 0,
+      localGroups: world.groups?.local ?? 0,
       terms: world.head?.terms ?? 0,
       faults: this.faults.counts,
       trace: world.trace.digest(),
@@ -231,7 +236,7 @@ class Run {
       if (prng.chance(world.chances.crash)) {
         this.crashOne();
       }
-      if (world.groups && prng.chance(0.1)) world.groups.create();
+      if (world.groups && prng.chance(GROUP_CHANCE)) world.groups.create();
       if (driver !== this.drivers[0] && prng.chance(world.chances.driverCrash)) {
         world.crashed.add(driver.id);
         driver.die();

@@ -61,7 +61,7 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
     case "create-group":
     case "await-group":
     case "remove-group":
-      if (cluster) return aboutGroup(localGroups, cluster, query);
+      if (cluster) return askAboutGroup(localGroups, cluster, query);
       return ownGroups.query(query.method, query.params);
     case "find-group":
     case "why-group":
@@ -98,8 +98,12 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
   }
 }
 
-/** What this node can answer itself is not asked of control. */
-function aboutGroup(groups: LocalGroups, cluster: ClusterLink, { method, params }: Query): boolean | Promise<boolean> {
+/** To create a group, await or remove it: what this node can answer itself is not asked of control. */
+export function askAboutGroup(
+  groups: LocalGroups,
+  cluster: Pick<ClusterLink, "query">,
+  { method, params }: Query,
+): boolean | Promise<boolean> {
   switch (method) {
     case "create-group": {
       const request = params as Queries["create-group"]["params"];
