@@ -256,8 +256,8 @@ export const PLANTED: readonly Planted[] = [
   {
     name: "a group of a job that has ended, of which control hears from the node that had placed it: it stays",
     file: "placement/group-host.ts",
-    code: '    if (lifetime === "owner" && this.endedJobs.has(jobId)) this.refuse(groupId, removed(groupId));\n',
-    broken: "",
+    code: '    const isOver = lifetime === "owner" && this.endedJobs.has(jobId);',
+    broken: '    const isOver = lifetime === "owner" && this.endedJobs.has(jobId) && this.requests.size < 0;',
     nodes: CLUSTER,
   },
   {
