@@ -42,26 +42,26 @@ export class HeadLink {
       node: node.description,
       isPatient: true,
       use: (isFirst) => node.use(isFirst),
-      onNodes: heard((nodes) => node.heardOf(nodes)),
+      onNodes: heard((nodes) => node.routing.heardOf(nodes)),
       onWelcomed: heard((welcome, link) => {
         this.link = link;
         this.welcomedIn = this.hearing;
-        node.welcomed(welcome);
+        node.routing.welcomed(welcome);
       }),
-      onFound: heard((message) => node.found(message)),
+      onFound: heard((message) => node.routing.found(message)),
       onDivided: heard((message) => node.broker.divided(message)),
       onBundles: heard((order) => node.groups.ordered(order)),
       onGroupsNoted: heard((noted) => node.groups.noted(noted)),
       onSaying: () => node.groups.local.tell(),
       onDrain: heard((deadlineMs) => node.drains(deadlineMs)),
-      onActors: heard((message) => node.fromControl(message)),
+      onActors: heard((message) => node.routing.fromControl(message)),
       onLimits() {
         // No job has a quota here.
       },
       onQuery() {
         // Nobody asks.
       },
-      onLost: () => node.controlLost(),
+      onLost: () => node.routing.controlLost(),
       onExpelled: ({ code }) => node.expelled(code),
       onNews: (message) => world.note(node.place.name, message),
     }).catch(({ code }: MobulaError) => node.expelled(code));

@@ -24,30 +24,25 @@ import {
 } from "../../core/src/control/mod.ts";
 import { storeRooms } from "../../core/src/head/store-rooms.ts";
 import { isAboutBundles } from "../../core/src/node/bundles.ts";
-import { type ActorOrder, ClusterActors } from "../../core/src/node/cluster-actors.ts";
+import { ClusterActors } from "../../core/src/node/cluster-actors.ts";
 import { Drain } from "../../core/src/node/drain.ts";
-import { isLeaseNotice, LeaseBroker, type LeaseNotice } from "../../core/src/node/lease-broker.ts";
+import { LeaseBroker } from "../../core/src/node/lease-broker.ts";
 import { Neighbours } from "../../core/src/node/neighbours.ts";
 import { available, bundleUse } from "../../core/src/node/node-queries.ts";
 import { NodeObjects } from "../../core/src/node/objects.ts";
 import { Orphans } from "../../core/src/node/orphans.ts";
 import { ProcessWatch } from "../../core/src/node/process-watch.ts";
+import { NodeRouting, type OtherBetweenNodes, packable } from "../../core/src/node/routing.ts";
 import { nodeHolder, Succession } from "../../core/src/node/succession.ts";
 import { adopt, Copies, cancelUnheld, saysWhoDelivers } from "../../core/src/owner/mod.ts";
 import type { StoreRoom } from "../../core/src/pull/mod.ts";
 import { LeaseEngine, type SchedulerCommand, type SchedulerEvent } from "../../core/src/scheduler/mod.ts";
 import {
-  type AboutCopies,
   type ActorWorkerRequest,
-  type BetweenHomes,
   type BetweenNodes,
-  type ForHeir,
   NO_ROOM_NOW,
   type NodeDescription,
-  type NodeFound,
-  type NodeStanding,
   type NodeUse,
-  type NodeWelcome,
 } from "../../core/src/wire/cluster-messages.ts";
 import type {
   FromNode,
@@ -70,9 +65,6 @@ import type { World } from "./world.ts";
 
 const TOTAL: ResourceUnits = { cpu: 40_000, slot: 20_000 };
 const TICK_MS = 50;
-const PACK_BELOW = 0.5;
-/** Of demands that take nothing. */
-const PACKED_MAX = 64;
 const STORE_PAGES = 200;
 
 interface Granted {
@@ -118,6 +110,7 @@ export class SimNode {
   private readonly leases: LeaseEngine;
   private readonly neighbours: Neighbours;
   private readonly succession: Succession;
+  readonly routing: NodeRouting;
   private readonly orphans = new Orphans({
     owners: () => this.processesHere().map(({ id }) => id),
     send: (to, message) => this.sendHere(to, message),
@@ -244,7 +237,7 @@ export class SimNode {
       granted: (message) => this.cluster?.say(message),
       forget: (key) => this.cluster?.say({ t: "forget-leases", key }),
       tell: (client, notice) => this.sendHere(client, notice),
-      packable: (demand) => this.packable(demand.resources),
+      packable: (demand) => packable(demand.resources, this.leases.pool),
       namespaceOf: () => "",
       infeasibleMs: () => 0,
       preemptAfterMs: () => undefined,
@@ -324,6 +317,18 @@ export class SimNode {
       send: (to, message) => this.sendHere(to, message),
       later: (ms, run) => this.laterAwake(ms, run),
     });
+    const { nodeId, leases, broker, watch, clusterActors, succession } = this;
+    const { local: localGroups } = this.groups;
+    this.routing = new NodeRouting(
+      { nodeId, leases, control, router, neighbours, broker, watch, objects, succession, localGroups, clusterActors },
+      {
+        feed: (event) => this.step(event),
+        say: (message) => this.cluster?.say(message),
+        jobAsked() {},
+        leaseReturned: (client, leaseId, retire) => this.leaseReturned(client, leaseId, retire),
+        other: (_from, message) => this.otherFromNode(message),
+      },
+    );
     this.control.processJoined({ processId: nodeHolder(this.nodeId), role: "worker" });
     if (options.isClustered && world.head) this.cluster = new HeadLink(this, world.head.addresses);
     this.tick();
@@ -422,52 +427,12 @@ export class SimNode {
     };
   }
 
-  welcomed({ nodes, dead, epoch }: NodeWelcome): void {
-    this.groups.local.welcomed();
-    this.neighbours.welcomed(nodes, dead);
-    this.watch.nodesChanged();
-    this.broker.clustered(this.neighbours.size > 0);
-    this.broker.welcomed();
-    this.clusterActors?.welcomed(epoch);
-    for (const held of this.leases.bundles.reserved()) this.cluster?.say({ t: "bundles-reported", ...held });
-  }
-
   /** Since when nothing but the head itself has kept it from hearing this node. */
   reachableSinceMs(machine: string): number {
     const { clock, network } = this.world;
     const { isPaused, slowness } = this.place;
     if (isPaused || slowness > 1 || network.isCut(this.place.machine, machine)) return clock.nowMs;
     return Math.max(this.startedMs, this.steadySinceMs, network.healedAtMs(this.place.machine, machine));
-  }
-
-  /** What is said to control from now on is said to nobody. */
-  controlLost(): void {
-    this.clusterActors?.lost();
-    this.groups.local.lost();
-  }
-
-  fromControl(message: ActorOrder | BetweenHomes | ForHeir): void {
-    const actors = this.clusterActors;
-    if (!actors) return;
-    switch (message.t) {
-      case "actor-worker-wanted":
-      case "actor-worker-released":
-      case "actor-recorded":
-      case "actor-settled":
-      case "worker-order":
-        actors.order(message);
-        return;
-      case "for-heir":
-        this.succession.hear(CONTROL_HOME, message);
-        return;
-      case "deliver": {
-        const delivered = actors.delivered(message.to, message.message);
-        if (delivered) this.router.fromHome(CONTROL_HOME, { ...message, message: delivered });
-        return;
-      }
-      default:
-        this.router.fromHome(CONTROL_HOME, message);
-    }
   }
 
   private requestActorWorker({ requestId, jobId, demand, worker, expectsRoom }: ActorWorkerRequest): void {
@@ -490,18 +455,6 @@ export class SimNode {
     );
   }
 
-  heardOf(nodes: readonly NodeStanding[]): void {
-    this.neighbours.heardOf(nodes);
-    this.watch.nodesChanged();
-    this.broker.clustered(this.neighbours.size > 0);
-  }
-
-  found({ tag, node }: NodeFound): void {
-    this.neighbours.found(tag, node);
-    this.watch.nodesChanged();
-    this.broker.clustered(this.neighbours.size > 0);
-  }
-
   hears(from: NodeId, message: BetweenNodes): void {
     this.neighbours.fromNode(from, message);
   }
@@ -511,42 +464,15 @@ export class SimNode {
   }
 
   private fromNode(from: NodeId, message: BetweenNodes): void {
-    switch (message.t) {
-      case "lease-ask": {
-        const { client, jobId, shape, demand, wanted } = message;
-        this.router.watch(client);
-        this.step({ kind: "client-joined", clientId: client, jobId });
-        this.step({ kind: "demand-changed", clientId: client, shape, demand, wanted });
-        return;
-      }
-      case "lease-give-back":
-        this.leaseReturned(message.client, message.leaseId, message.retire);
-        return;
-      case "worker-order":
-        if (message.kill !== undefined) this.kill(message.workerId, message.kill);
-        return;
-      case "heir-keeps":
-      case "heir-drops":
-      case "for-heir":
-        this.world.wake();
-        this.world.heirs.hears(this, message);
-        this.succession.hear(nodeTag(from), message);
-        return;
-      case "job-log":
-        return;
-      case "deliver":
-        if (isLeaseNotice(message.message)) this.broker.fromNode(from, message.to, message.message);
-        else this.router.fromHome(nodeTag(from), message);
-        return;
-      case "relay":
-      case "watch-processes":
-      case "processes-gone":
-        this.router.fromHome(nodeTag(from), message);
-        return;
-      default:
-        // Nothing else is said here.
-        this.objects.hear(nodeTag(from), message as AboutCopies);
-    }
+    // What they are told may settle promises.
+    this.world.wake();
+    if (message.t === "heir-keeps" || message.t === "heir-drops" || message.t === "for-heir")
+      this.world.heirs.hears(this, message);
+    this.routing.fromNode(from, message);
+  }
+
+  private otherFromNode(message: OtherBetweenNodes): void {
+    if (message.t === "worker-order" && message.kill !== undefined) this.kill(message.workerId, message.kill);
   }
 
   // ── objects ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -589,25 +515,8 @@ export class SimNode {
     this.step({ kind: "lease-returned", clientId, leaseId, retire });
   }
 
-  private tellOfLease(clientId: ProcessId, notice: LeaseNotice): void {
-    if (this.isHere(clientId)) this.broker.fromHere(clientId, notice);
-    else this.router.send(clientId, notice);
-  }
-
   private isHere(process: ProcessId): boolean {
     return nodeTagOf(process) === nodeTag(this.nodeId);
-  }
-
-  private packable(units: ResourceUnits): number {
-    const { total } = this.leases.pool;
-    const free = this.leases.pool.available();
-    let count = Number.POSITIVE_INFINITY;
-    for (const [name, needed] of Object.entries(units)) {
-      const all = total[name] ?? 0;
-      const used = all - (free[name] ?? 0);
-      count = Math.min(count, Math.floor((all - used) / needed), Math.ceil((all * PACK_BELOW - used) / needed));
-    }
-    return Math.max(0, Math.min(count, PACKED_MAX));
   }
 
   // ── drain ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -801,13 +710,8 @@ export class SimNode {
 
   /** All that it said was handled. */
   private processLeft(process: ProcessId, isRetired: boolean): void {
-    this.control.processGone(process, isRetired);
-    this.clusterActors?.processGone(process, isRetired);
-    this.router.processGone(process, isRetired);
+    this.routing.processLeft(process, isRetired);
     this.objects.processGone(process);
-    this.broker.clientGone(process);
-    this.watch.left(process);
-    this.succession.processGone(process);
     this.orphans.processGone(process);
   }
 
@@ -996,7 +900,13 @@ export class SimNode {
         this.take(`lease ${command.leaseId}`, command.workerId, command.resources, command.clientId);
         const { leaseId, shape, jobId, resources, gpus } = command;
         this.send(worker.process.id, { t: "lease-begin", leaseId, jobId, namespace: jobId, resources, gpus });
-        this.tellOfLease(command.clientId, { t: "lease-granted", shape, leaseId, worker: worker.address, gpus });
+        this.routing.tellOfLease(command.clientId, {
+          t: "lease-granted",
+          shape,
+          leaseId,
+          worker: worker.address,
+          gpus,
+        });
         break;
       }
       case "grant-request": {
@@ -1007,7 +917,7 @@ export class SimNode {
         break;
       }
       case "revoke-lease":
-        this.tellOfLease(command.clientId, { t: "lease-revoked", leaseId: command.leaseId });
+        this.routing.tellOfLease(command.clientId, { t: "lease-revoked", leaseId: command.leaseId });
         break;
       case "end-lease": {
         const worker = world.workers.get(command.workerId);
@@ -1016,16 +926,20 @@ export class SimNode {
       }
       case "reclaim-lease":
         this.granted.delete(`lease ${command.leaseId}`);
-        this.tellOfLease(command.clientId, { t: "lease-reclaimed", shape: command.shape, leaseId: command.leaseId });
+        this.routing.tellOfLease(command.clientId, {
+          t: "lease-reclaimed",
+          shape: command.shape,
+          leaseId: command.leaseId,
+        });
         break;
       case "lose-lease": {
         const worker = world.workers.get(command.workerId);
         const death = worker && this.deaths.get(worker.process.id);
-        if (death) this.tellOfLease(command.clientId, { t: "lease-lost", leaseId: command.leaseId, death });
+        if (death) this.routing.tellOfLease(command.clientId, { t: "lease-lost", leaseId: command.leaseId, death });
         break;
       }
       case "refuse-demand":
-        this.tellOfLease(command.clientId, {
+        this.routing.tellOfLease(command.clientId, {
           t: "lease-refused",
           shape: command.shape,
           code: "INFEASIBLE",

@@ -20,7 +20,6 @@ import {
   type WorkerId,
 } from "../base/ids.ts";
 import { PREEMPT_AFTER_MS } from "../base/limits.ts";
-import type { ResourceUnits } from "../base/resources.ts";
 import { needsVersion, WIRE_VERSION } from "../base/wire-version.ts";
 import {
   type ActorWorkerRequest,
@@ -37,27 +36,15 @@ import {
   type Router,
 } from "../control/mod.ts";
 import { BulkLinks, type StoreRoom } from "../pull/mod.ts";
-import type { LeaseEngine, ResourcePool, SchedulerCommand, SchedulerEvent, StopReason } from "../scheduler/mod.ts";
+import type { LeaseEngine, SchedulerCommand, SchedulerEvent, StopReason } from "../scheduler/mod.ts";
 import { type OwnedKey, type StoreServer, startStore } from "../store/mod.ts";
 import { Access, type Peer } from "../transport/mod.ts";
-import {
-  type AboutCode,
-  type AboutCopies,
-  type BetweenHomes,
-  type BetweenNodes,
-  type ForHeir,
-  NO_ROOM_NOW,
-  type NodeDescription,
-  type NodeStanding,
-  type NodeWelcome,
-  type WorkerOrder,
-} from "../wire/cluster-messages.ts";
+import { NO_ROOM_NOW, type NodeDescription, type WorkerOrder } from "../wire/cluster-messages.ts";
 import type {
   Answer,
   Demand,
   FromNode,
   Hello,
-  LeaseGranted,
   LogLines,
   Query,
   ToNode,
@@ -68,7 +55,7 @@ import { answerTo } from "./asks.ts";
 import { BulkDials } from "./bulk-dials.ts";
 import { answerOf, BundleAnswers, eventOf, isAboutBundles } from "./bundles.ts";
 import type { ClaimPages } from "./claims.ts";
-import { type ActorOrder, ClusterActors } from "./cluster-actors.ts";
+import { ClusterActors } from "./cluster-actors.ts";
 import { ClusterLink } from "./cluster-link.ts";
 import type { ClusterConfig, NodeConfig } from "./config.ts";
 import { acceptConnections } from "./connections.ts";
@@ -81,7 +68,7 @@ import { Explanations } from "./explanations.ts";
 import { ForeignPrograms } from "./foreign-programs.ts";
 import { tcpWays } from "./head-ways.ts";
 import { trimHeapSoon, trimHeapWhenGrown } from "./heap-trim.ts";
-import { isLeaseNotice, type LeaseBroker, type LeaseNotice } from "./lease-broker.ts";
+import type { LeaseBroker } from "./lease-broker.ts";
 import { LeaseLoop } from "./lease-loop.ts";
 import type { LocalGroups } from "./local-groups.ts";
 import { Logs } from "./logs.ts";
@@ -98,6 +85,7 @@ import { NodePeers } from "./peers.ts";
 import { ProcessWatch } from "./process-watch.ts";
 import { BROKER, CONTROL, LEASES, LOCAL_GROUPS, OWN_GROUPS } from "./recorded-engines.ts";
 import { recorded } from "./recording.ts";
+import { type LeaseAsk, NodeRouting, type OtherBetweenNodes, packable } from "./routing.ts";
 import type { SpawnOptions, StartedWorker } from "./spawn.ts";
 import { findStoreRooms } from "./store-rooms.ts";
 import { SubmissionWatch } from "./submission-watch.ts";
@@ -205,7 +193,7 @@ export class NodeRuntime {
     },
     left: (deputy) => {
       this.feed({ kind: "client-left", clientId: deputy });
-      this.processLeft(deputy);
+      this.routing.processLeft(deputy, false);
       this.orphans.processGone(deputy);
       this.timeline.processGone(deputy);
     },
@@ -254,6 +242,7 @@ export class NodeRuntime {
   private readonly neighbours: Neighbours;
   private readonly router: Router;
   private readonly succession: Succession;
+  private readonly routing: NodeRouting;
   private readonly broker: LeaseBroker;
   private readonly watch = new ProcessWatch({
     isKnown: (home) => this.neighbours.get(home) !== undefined,
@@ -492,7 +481,7 @@ export class NodeRuntime {
     });
     this.neighbours = new Neighbours(config.nodeId, {
       send: (node, message) => this.peers?.send(node, message),
-      hear: (from, message) => this.fromNode(from, message),
+      hear: (from, message) => this.routing.fromNode(from, message),
       find: (tag) => this.cluster?.say({ t: "find-node", tag }),
       changed: (node) => {
         this.peers?.know(node);
@@ -590,6 +579,20 @@ export class NodeRuntime {
       processes: () => this.owners(),
       send: (to, message) => this.sendHere(to, message),
     });
+    const { engine: leases, broker, watch, localGroups, clusterActors, succession } = this;
+    this.routing = new NodeRouting(
+      {
+        nodeId: config.nodeId,
+        ...{ leases, control, router, neighbours, broker, watch, objects, succession, localGroups, clusterActors },
+      },
+      {
+        feed: (event) => this.feed(event),
+        say: (message) => this.cluster?.say(message),
+        jobAsked: (from, ask) => this.jobAsked(from, ask),
+        leaseReturned: (client, leaseId, retire) => this.leaseReturned(client, leaseId, retire),
+        other: (from, message) => this.otherFromNode(from, message),
+      },
+    );
     control.processJoined({ processId: nodeHolder(config.nodeId), role: "worker" });
     for (const worker of options.firstWorkers) this.pool.adopt(worker);
     this.monitor = new MemoryMonitor({
@@ -637,15 +640,12 @@ export class NodeRuntime {
         ...bundleUse(this.engine, isFirst),
         inherited: this.control.inheritedHomes(),
       }),
-      onNodes: (nodes) => this.heardOf(nodes),
+      onNodes: (nodes) => this.routing.heardOf(nodes),
       onWelcomed: (welcome, link) => {
         this.cluster = link;
-        this.welcomed(welcome);
+        this.routing.welcomed(welcome);
       },
-      onFound: ({ tag, node }) => {
-        this.neighbours.found(tag, node);
-        this.nodesChanged();
-      },
+      onFound: (found) => this.routing.found(found),
       onDivided: (message) => this.broker.divided(message),
       onBundles: (order) => {
         this.localGroups.order(order);
@@ -659,12 +659,9 @@ export class NodeRuntime {
         this.broker.limitsChanged();
       },
       onDrain: (deadlineMs) => this.drain.begin(deadlineMs, monotonicMs()),
-      onActors: (message) => this.fromControl(message),
+      onActors: (message) => this.routing.fromControl(message),
       onQuery: (query) => void this.answerAsked(query).then((answer) => this.cluster?.say(answer)),
-      onLost: () => {
-        this.clusterActors?.lost();
-        this.localGroups.lost();
-      },
+      onLost: () => this.routing.controlLost(),
       onExpelled: (error) => {
         this.log.write("error", `this node was given up by its cluster: ${error.message}`);
         this.isExpelled = true;
@@ -677,47 +674,9 @@ export class NodeRuntime {
 
   // ── other nodes ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  private welcomed({ nodes, dead, epoch }: NodeWelcome): void {
-    // What it knows of groups is to be whole before it is asked about them.
-    this.localGroups.welcomed();
-    this.neighbours.welcomed(nodes, dead);
-    this.nodesChanged();
-    this.broker.welcomed();
-    this.clusterActors?.welcomed(epoch);
-    for (const held of this.engine.bundles.reserved()) this.cluster?.say({ t: "bundles-reported", ...held });
-  }
-
-  private heardOf(nodes: readonly NodeStanding[]): void {
-    this.neighbours.heardOf(nodes);
-    this.nodesChanged();
-  }
-
-  private nodesChanged(): void {
-    this.watch.nodesChanged();
-    this.broker.clustered(this.neighbours.size > 0);
-    this.objects.nodesChanged();
-  }
-
-  private fromNode(from: NodeId, message: BetweenNodes): void {
+  /** What other nodes say that is for no engine. */
+  private otherFromNode(from: NodeId, message: OtherBetweenNodes): void {
     switch (message.t) {
-      case "lease-ask": {
-        const { client, jobId, namespace, shape, demand, wanted, urgent } = message;
-        const preemptAfterMs = urgent ? 0 : undefined;
-        this.namespaces.set(jobId, namespace);
-        if (!this.jobsElsewhere.has(jobId)) this.jobsElsewhere.set(jobId, from);
-        this.router.watch(client);
-        this.feed({ kind: "client-joined", clientId: client, jobId });
-        this.feed({ kind: "demand-changed", clientId: client, shape, demand, wanted, preemptAfterMs });
-        return;
-      }
-      case "lease-kept-there": {
-        const { client, leaseId, forMs } = message;
-        this.feed({ kind: "lease-kept", clientId: client, leaseId, forMs });
-        return;
-      }
-      case "lease-give-back":
-        this.leaseReturned(message.client, message.leaseId, message.retire);
-        return;
       case "job-log": {
         const { jobId, hops } = message;
         const { name: node = from } = this.neighbours.get(nodeTag(from)) ?? {};
@@ -737,20 +696,14 @@ export class NodeRuntime {
         if (message.kill !== undefined) this.pool.kill(message.workerId, message.kill);
         if (message.interrupt !== undefined) this.pool.interrupt(message.workerId, message.interrupt);
         return;
-      case "heir-keeps":
-      case "heir-drops":
-      case "for-heir":
-        this.succession.hear(nodeTag(from), message);
-        return;
-      case "deliver":
-        if (isLeaseNotice(message.message)) this.broker.fromNode(from, message.to, message.message);
-        else this.router.fromHome(nodeTag(from), message);
-        return;
       default:
-        if (isAboutCopies(message)) this.objects.hear(nodeTag(from), message);
-        else if (isAboutCode(message)) this.code?.programs.hear(nodeTag(from), message);
-        else this.router.fromHome(nodeTag(from), message);
+        this.code?.programs.hear(nodeTag(from), message);
     }
+  }
+
+  private jobAsked(from: NodeId, { jobId, namespace }: LeaseAsk): void {
+    this.namespaces.set(jobId, namespace);
+    if (!this.jobsElsewhere.has(jobId)) this.jobsElsewhere.set(jobId, from);
   }
 
   /** By control, or by another node. */
@@ -812,30 +765,6 @@ export class NodeRuntime {
     ];
   }
 
-  private fromControl(message: ActorOrder | BetweenHomes | ForHeir): void {
-    const actors = this.clusterActors;
-    if (!actors) return;
-    switch (message.t) {
-      case "actor-worker-wanted":
-      case "actor-worker-released":
-      case "actor-recorded":
-      case "actor-settled":
-      case "worker-order":
-        actors.order(message);
-        return;
-      case "for-heir":
-        this.succession.hear(CONTROL_HOME, message);
-        return;
-      case "deliver": {
-        const delivered = actors.delivered(message.to, message.message);
-        if (delivered) this.router.fromHome(CONTROL_HOME, { ...message, message: delivered });
-        return;
-      }
-      default:
-        this.router.fromHome(CONTROL_HOME, message);
-    }
-  }
-
   orderElsewhere(order: Omit<WorkerOrder, "t">, at?: NodeId): boolean {
     const node = at ?? this.broker.nodeOf(order.workerId) ?? this.clusterActors?.nodeOf(order.workerId);
     if (node) this.peers?.send(node, { t: "worker-order", ...order });
@@ -846,22 +775,6 @@ export class NodeRuntime {
     const worker = this.engine.workerOf(leaseId);
     if (worker) this.duties.delete(worker);
     this.feed({ kind: "lease-returned", clientId, leaseId, retire });
-  }
-
-  /** What the lease engine says to a client, of this node or of another. */
-  private tellOfLease(clientId: ProcessId, notice: LeaseNotice): void {
-    if (this.isHere(clientId)) this.broker.fromHere(clientId, notice);
-    else this.router.send(clientId, notice.t === "lease-granted" ? fromOutside(notice) : notice);
-  }
-
-  /** A process of this node is gone, and all that it said was handled. */
-  private processLeft(processId: ProcessId, isRetired = false): void {
-    this.control.processGone(processId, isRetired);
-    this.clusterActors?.processGone(processId, isRetired);
-    this.router.processGone(processId, isRetired);
-    this.broker.clientGone(processId);
-    this.watch.left(processId);
-    this.succession.processGone(processId);
   }
 
   private accept(): void {
@@ -1017,7 +930,7 @@ export class NodeRuntime {
     }
     this.members.delete(processId);
     this.feed({ kind: "client-left", clientId: processId });
-    this.processLeft(processId);
+    this.routing.processLeft(processId, false);
     this.orphans.processGone(processId);
     this.objects.processGone(processId);
     if (member.role !== "driver") return;
@@ -1046,7 +959,7 @@ export class NodeRuntime {
       this.timeline.processGone(processId);
       const isRetired = death.intended === "idle" || death.intended === "max-calls";
       this.deputies.succeed(processId);
-      this.processLeft(processId, isRetired);
+      this.routing.processLeft(processId, isRetired);
       this.submissions.remove(processId);
       this.deputies.giverGone(processId, isRetired);
       this.orphans.processGone(processId);
@@ -1255,32 +1168,36 @@ export class NodeRuntime {
         const peer = this.pool.get(workerId)?.peer;
         peer?.send({ t: "lease-begin", leaseId, jobId, namespace, resources, gpus, ...(bundle && { bundle }) });
         peer?.flush();
-        this.tellOfLease(clientId, { t: "lease-granted", shape, leaseId, worker, gpus });
+        this.routing.tellOfLease(clientId, { t: "lease-granted", shape, leaseId, worker, gpus });
         return;
       }
       case "revoke-lease":
-        this.tellOfLease(command.clientId, { t: "lease-revoked", leaseId: command.leaseId });
+        this.routing.tellOfLease(command.clientId, { t: "lease-revoked", leaseId: command.leaseId });
         return;
       case "preempt-lease":
-        this.tellOfLease(command.clientId, { t: "lease-preempted", leaseId: command.leaseId, by: command.by });
+        this.routing.tellOfLease(command.clientId, { t: "lease-preempted", leaseId: command.leaseId, by: command.by });
         return;
       case "question-lease":
-        this.tellOfLease(command.clientId, { t: "lease-question", leaseId: command.leaseId });
+        this.routing.tellOfLease(command.clientId, { t: "lease-question", leaseId: command.leaseId });
         return;
       case "end-lease":
         this.pool.get(command.workerId)?.peer?.send({ t: "lease-end", leaseId: command.leaseId });
         return;
       case "reclaim-lease":
-        this.tellOfLease(command.clientId, { t: "lease-reclaimed", shape: command.shape, leaseId: command.leaseId });
+        this.routing.tellOfLease(command.clientId, {
+          t: "lease-reclaimed",
+          shape: command.shape,
+          leaseId: command.leaseId,
+        });
         return;
       case "lose-lease": {
         const death = this.deaths.get(command.workerId);
-        if (death) this.tellOfLease(command.clientId, { t: "lease-lost", leaseId: command.leaseId, death });
+        if (death) this.routing.tellOfLease(command.clientId, { t: "lease-lost", leaseId: command.leaseId, death });
         return;
       }
       case "refuse-demand": {
         const { clientId, shape, message } = command;
-        this.tellOfLease(clientId, { t: "lease-refused", shape, code: "INFEASIBLE", message });
+        this.routing.tellOfLease(clientId, { t: "lease-refused", shape, code: "INFEASIBLE", message });
         return;
       }
       case "grant-request": {
@@ -1406,34 +1323,8 @@ function later(ms: number, run: () => void): () => void {
   return () => clearTimeout(timer);
 }
 
-/** As owners of other machines reach the worker: its claim words are memory of this one. */
-function fromOutside({ worker, ...notice }: LeaseGranted): LeaseGranted {
-  const { claims: _claims, ...address } = worker;
-  return { ...notice, worker: address };
-}
-
-/** How many demands are taken here before the node is half in use: what is packed, and not spread. */
-function packable(units: ResourceUnits, pool: Pick<ResourcePool, "total" | "available">): number {
-  const { total } = pool;
-  const free = pool.available();
-  let count = Number.POSITIVE_INFINITY;
-  for (const [name, needed] of Object.entries(units)) {
-    const all = total[name] ?? 0;
-    const used = all - (free[name] ?? 0);
-    count = Math.min(count, Math.floor((all - used) / needed), Math.ceil((all * PACK_BELOW - used) / needed));
-  }
-  return Math.max(0, Math.min(count, PACKED_MAX));
-}
-
-const PACK_BELOW = 0.5;
-/** Of demands that take nothing. */
-const PACKED_MAX = 64;
-
 /** Of what a job says; negative: never. */
 const preemptAfter = (ms = PREEMPT_AFTER_MS): number | undefined => (ms < 0 ? undefined : ms);
-
-const isAboutCode = (message: BetweenNodes): message is AboutCode => message.t.startsWith("code-");
-const isAboutCopies = (message: BetweenNodes): message is AboutCopies => message.t.startsWith("copy-");
 
 /** A folder that cannot be made is reported by the store too, which then does without. */
 function makeFolder(path: string, log: NodeLog): void {
