@@ -8,7 +8,7 @@
  * In 2 and 3, machines with GPUs come last for demands that want none. A demand that changes no utilisation goes round, or
  * all of them would go to one node.
  */
-import { type Choice, hasRoom, isKept, PACK_BELOW, type Policy, utilisationFor } from "./policy.ts";
+import { type Choice, hasRoom, isKept, lastResort, PACK_BELOW, type Policy, utilisationFor } from "./policy.ts";
 
 export const defaultPolicy: Policy = (view, request, selector) => {
   const { shape, locality } = request;
@@ -25,7 +25,7 @@ export const defaultPolicy: Policy = (view, request, selector) => {
       : undefined;
   if (shape.wantsGpu) return asksHere ?? best("gpu");
   if (asksHere && !isKept(asksHere.node, shape)) return asksHere;
-  return best("plain") ?? asksHere ?? best("all") ?? lastResort();
+  return best("plain") ?? asksHere ?? best("all") ?? lastResort(shape, asking, selector);
 
   function best(kind: "plain" | "gpu" | "all"): Choice | undefined {
     const pool = view.pool(shape, selector, kind);
@@ -33,12 +33,6 @@ export const defaultPolicy: Policy = (view, request, selector) => {
     if (!node) return undefined;
     if (shape.isWeightless) return { node, selector, why: { kind: "round-robin" }, turnOf: pool };
     return { node, selector, why: { kind: "least-utilised", utilisation: utilisationFor(node, shape) } };
-  }
-
-  /** Nobody offers anything, and nothing is wanted. */
-  function lastResort(): Choice | undefined {
-    if (!shape.isEmpty || !hasRoom(asking, shape, selector)) return undefined;
-    return { node: asking, selector, why: { kind: "asking-node", utilisation: utilisationFor(asking, shape) } };
   }
 };
 

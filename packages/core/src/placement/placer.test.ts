@@ -85,6 +85,14 @@ describe("the default policy", () => {
 });
 
 describe("spread, affinity and labels", () => {
+  test.each(["default", "spread"] as const)(
+    "%s: where nobody offers anything, what wants nothing runs on the node that asks",
+    (strategy) => {
+      const view = clusterOf([{}, {}]);
+      expect(place(view, 2, { shape: shapeOf({}), strategy, from: n("n2") })).toEqual(["n2", "n2"]);
+    },
+  );
+
   test("spread goes round the nodes with room, beginning with the asking node", () => {
     const view = clusterOf([{ cpu: 2 }, { cpu: 1 }, { cpu: 2, gpu: 1 }, { gpu: 1 }]);
     expect(place(view, 6, { shape: oneCpu, strategy: "spread", from: n("n2") })).toEqual([

@@ -62,3 +62,9 @@ export const utilisationFor = ({ state }: Node, shape: Shape): number =>
 
 /** A machine with GPUs is kept for demands that want GPUs while anything else has room. */
 export const isKept = (node: Node, shape: Shape): boolean => !shape.wantsGpu && hasGpu(node.state);
+
+/** Where nobody offers anything, what wants nothing runs on the node that asks. */
+export function lastResort(shape: Shape, asking: Node | undefined, selector: number): Choice | undefined {
+  if (!shape.isEmpty || !hasRoom(asking, shape, selector)) return undefined;
+  return { node: asking, selector, why: { kind: "asking-node", utilisation: utilisationFor(asking, shape) } };
+}
