@@ -1,10 +1,11 @@
 /**
  * Connections that carry the bytes of objects. What arrives is read straight to where it belongs: without TLS the system
- * writes it there itself (512 MiB between two processes: 4.0 GiB/s, against 2.9 through `data` events).
+ * writes it there itself (512 MiB between two processes: 4.0 GiB/s, against 2.9 through `data` events), with TLS OpenSSL's output is
+ * copied there (512 MiB to another node: 2.1 GB/s, against 1.2 through memory of its own for each record).
  */
-import type { Socket } from "node:net";
+import type { OnReadOpts, Socket } from "node:net";
 import { introduce } from "./handshake.ts";
-import { connectTcp, dialTcp, opened, secure } from "./tcp.ts";
+import { connectTcp, dialSecure, dialTcp, opened } from "./tcp.ts";
 import type { Tls } from "./tls.ts";
 
 export const BULK_ROLE = "bulk";
@@ -45,33 +46,25 @@ const SCRATCH_BYTES = 64 * 1024;
 /** @throws AuthenticationError, VersionMismatchError, ConnectionLostError. */
 export async function dialBulk({ address, token, who, tls }: BulkDialOptions): Promise<BulkConnection> {
   let reader: BulkReader | undefined;
-  let socket: Socket;
-  if (tls) {
-    const plain = dialTcp(address);
-    await opened(plain, "connect", address);
-    socket = await secure(plain, address, tls);
-  } else {
-    const scratch = Buffer.allocUnsafe(SCRATCH_BYTES);
-    socket = dialTcp(address, {
-      onread: {
-        buffer: () => reader?.room() ?? scratch,
-        callback: (bytes, buffer) => {
-          if (!reader) socket.emit("data", Buffer.from(buffer.subarray(0, bytes)));
-          else if (buffer === scratch) reader.overflowed(buffer.subarray(0, bytes));
-          else reader.filled(bytes);
-          return true;
-        },
-      },
-    });
-    await opened(socket, "connect", address);
-  }
+  const scratch = Buffer.allocUnsafe(SCRATCH_BYTES);
+  const onread: OnReadOpts = {
+    buffer: () => reader?.room() ?? scratch,
+    callback: (bytes, buffer) => {
+      if (!reader) socket.emit("data", Buffer.from(buffer.subarray(0, bytes)));
+      else if (buffer === scratch) reader.overflowed(buffer.subarray(0, bytes));
+      else reader.filled(bytes);
+      return true;
+    },
+  };
+  const direct = tls ? dialSecure(address, tls, onread) : dialTcp(address, { onread });
+  const socket = direct ?? (await connectTcp(address, { tls }));
+  if (direct) await opened(direct, tls ? "secureConnect" : "connect", address);
   await introduce(socket, { role: BULK_ROLE, who, token });
+  if (!direct) return bulkFrom(socket);
   return {
     socket,
     read(given) {
       reader = given;
-      // By TLS everything comes through memory of its own.
-      if (tls) socket.on("data", (chunk: Buffer) => copy(chunk, given));
       socket.resume();
     },
   };

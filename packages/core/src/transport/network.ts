@@ -15,6 +15,8 @@ export function useNetwork(network: string | undefined): void {
   given = network;
 }
 
+export const isInNetwork = (): boolean => given !== undefined && given !== "";
+
 /** A connection to the network, which is on its way to `address`; undefined when there is no network. */
 export function connectToNetwork(address: string, options: { readonly onread?: OnReadOpts } = {}): Socket | undefined {
   if (!given) return undefined;

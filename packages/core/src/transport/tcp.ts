@@ -1,9 +1,17 @@
 /** TCP, with or without TLS: listening on one port of a range, and connecting. */
-import { connect, createServer, isIP, type OnReadOpts, type Server, type Socket } from "node:net";
+import {
+  connect,
+  createServer,
+  isIP,
+  type OnReadOpts,
+  type Server,
+  type Socket,
+  type TcpNetConnectOpts,
+} from "node:net";
 import { ConnectionLostError } from "../base/errors.ts";
 import { advertisedAddress, formatAddress, parseAddress, parsePorts } from "./address.ts";
 import { listenHere } from "./listen-here.ts";
-import { connectToNetwork } from "./network.ts";
+import { connectToNetwork, isInNetwork } from "./network.ts";
 import { Strangers } from "./strangers.ts";
 import type { Tls } from "./tls.ts";
 
@@ -141,9 +149,20 @@ export async function connectTcp(
 
 /** A connection to `host:port` that is being made. @throws InvalidOptionError */
 export function dialTcp(address: string, options: { readonly onread?: OnReadOpts } = {}): Socket {
-  const { host, port } = parseAddress(address);
-  const kept = { noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS };
-  return connectToNetwork(address, options) ?? connect({ host, port, ...kept, ...options });
+  return connectToNetwork(address, options) ?? connect({ ...partsOf(address), ...options });
+}
+
+/**
+ * The same with TLS, of which `secureConnect` is told; undefined where TLS has to be laid over a connection that is made otherwise.
+ *
+ * @throws InvalidOptionError
+ */
+export function dialSecure(address: string, tls: Tls, onread: OnReadOpts): Socket | undefined {
+  return isInNetwork() ? undefined : tls.dial({ ...partsOf(address), onread });
+}
+
+function partsOf(address: string): TcpNetConnectOpts {
+  return { ...parseAddress(address), noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS };
 }
 
 /** TLS over a connection to `address`. */

@@ -3,8 +3,9 @@
  * takes milliseconds: a process without TLS never imports a value of it before it needs one.
  */
 import { readFileSync } from "node:fs";
-import type { Socket } from "node:net";
+import type { NetConnectOpts, OnReadOpts, Socket } from "node:net";
 import {
+  type ConnectionOptions,
   connect,
   createSecureContext,
   createServer,
@@ -80,14 +81,22 @@ export class Tls {
 
   /** Over a connection to `host`, whose name or address the other side's certificate must carry. */
   connect(socket: Socket, host: string): Socket {
+    return connect({ ...this.demands(), socket, host });
+  }
+
+  /** Dials by itself: only then does what is decrypted go where `onread` says, and not through memory of its own. */
+  dial(to: NetConnectOpts & { readonly onread: OnReadOpts }): Socket {
+    // The options of the connection below are taken too, though Node.js's types do not say so.
+    return connect({ ...this.demands(), ...to } as ConnectionOptions);
+  }
+
+  private demands(): ConnectionOptions {
     this.refresh();
-    return connect({
+    return {
       ...this.context,
-      socket,
-      host,
       rejectUnauthorized: this.context.ca !== undefined,
       ...(this.files.serverName !== undefined && { servername: this.files.serverName }),
-    });
+    };
   }
 }
 
