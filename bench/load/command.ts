@@ -9,21 +9,24 @@ export async function loadCommand(options: {
   readonly killsPerOperation: number;
   readonly seconds: number;
   readonly nodes: number;
-  /** Its engines are recorded, and replayed. */
+  /** Its engines are recorded, and replayed, unless that is not wanted. */
   readonly isRecorded?: boolean;
 }): Promise<void> {
-  const { name, killsPerOperation, isRecorded = false } = options;
+  const { name, killsPerOperation } = options;
+  let { isRecorded = false } = options;
   let seconds = options.seconds;
   let nodes = options.nodes;
   let state: State = "sqlite";
   let seed = pickSeed();
   try {
     const { values } = parseArgs({
+      allowNegative: true,
       options: {
         seconds: { type: "string" },
         seed: { type: "string" },
         nodes: { type: "string" },
         state: { type: "string" },
+        record: { type: "boolean" },
         help: { type: "boolean", short: "h" },
       },
     });
@@ -31,13 +34,15 @@ export async function loadCommand(options: {
       console.log(
         `npm run ${name} -- [--seconds N (default ${seconds})] [--seed N (default: another each time)]\n` +
           `  [--nodes N, of a cluster on this machine; 0: without a cluster (default ${nodes})]\n` +
-          `  [--state sqlite|nats|etcd, where the cluster's control keeps it (default ${state})]`,
+          `  [--state sqlite|nats|etcd, where the cluster's control keeps it (default ${state})]\n` +
+          `  [--${isRecorded ? "no-record, which holds up what is recorded: engines are not replayed" : "record: engines are recorded, and replayed"}]`,
       );
       return;
     }
     if (values.seconds !== undefined) seconds = number("seconds", values.seconds);
     if (values.seed !== undefined) seed = number("seed", values.seed);
     if (values.nodes !== undefined) nodes = wholeNumber("nodes", values.nodes);
+    if (values.record !== undefined) isRecorded = values.record;
     if (values.state !== undefined) state = stateOf(values.state);
   } catch (error) {
     console.error(`${name}: ${(error as Error).message} (see --help)`);
