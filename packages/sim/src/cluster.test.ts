@@ -5,6 +5,8 @@ import { SimulationFailure, simulate } from "./simulation.ts";
 
 const nodes = 4;
 const steps = 250;
+/** What was wrong there was the simulation: a name that a node may yet give stood for one of another that had the same tag. */
+const ownSeeds = [40_357];
 const freshSeed = Math.floor(Math.random() * 2 ** 31);
 
 test("the same seed gives the same run of a cluster, event by event", { timeout: 60_000 }, async () => {
@@ -61,7 +63,7 @@ test(`and for seeds that are new in each run: ${freshSeed} to ${freshSeed + 9}`,
 test("seeds that once found a bug find none", { timeout: 120_000 }, async () => {
   const runs = PLANTED.flatMap(({ heads, foundBy = [] }) => foundBy.map((seed) => ({ seed, ...(heads && { heads }) })));
   expect(runs.length).toBeGreaterThan(0);
-  for (const run of runs) await simulate({ ...run, steps, nodes });
+  for (const run of [...runs, ...ownSeeds.map((seed) => ({ seed }))]) await simulate({ ...run, steps, nodes });
 });
 
 test("a run that breaks an invariant tells who did what, last of all what broke it", async () => {

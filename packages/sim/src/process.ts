@@ -245,7 +245,7 @@ export class SimProcess {
   /** An object, for an owner, in the store of this node; undefined when there is no room. */
   make(owner: SimProcess, bytes: number): StoredName | undefined {
     const name = this.node.store.make(this.id, owner.id, bytes);
-    if (name !== undefined) this.world.stored.made(name, owner);
+    if (name !== undefined) this.world.stored.made(name, owner, this.node);
     return name;
   }
 

@@ -13,6 +13,7 @@ import type { World } from "./world.ts";
 
 interface Stored {
   readonly owner: SimProcess;
+  readonly maker: SimNode;
   isFreed: boolean;
 }
 
@@ -37,10 +38,10 @@ export class StoredObjects {
     return this.objects.size;
   }
 
-  made(name: StoredName, owner: SimProcess): void {
+  made(name: StoredName, owner: SimProcess, maker: SimNode): void {
     // Of two nodes that have one tag one is refused before others hear of it, but it does not know so at first.
     if (this.objects.has(name)) this.ambiguous.add(name);
-    this.objects.set(name, { owner, isFreed: false });
+    this.objects.set(name, { owner, maker, isFreed: false });
     this.world.note(owner.place.name, `owns ${name}`);
   }
 
@@ -73,6 +74,12 @@ export class StoredObjects {
     }
   }
 
+  /** What a node has made, another that has its tag does not have: for that the name is one that it has yet to give. */
+  private isAt(node: SimNode, name: StoredName): boolean {
+    const isItsOwn = storedNameTag(name) !== nodeTag(node.nodeId) || this.objects.get(name)?.maker === node;
+    return isItsOwn && node.has(name);
+  }
+
   private isLost(id: ProcessId): boolean {
     return this.world.lostTags.has(nodeTagOf(id));
   }
@@ -84,8 +91,8 @@ export class StoredObjects {
   checkMoved(node: SimNode): void {
     for (const [name, { owner, isFreed }] of this.objects) {
       if (storedNameTag(name) !== nodeTag(node.nodeId)) continue;
-      if (isFreed || !owner.isAlive || owner.node === node || this.isLost(owner.id) || !node.has(name)) continue;
-      if (!this.living().some((other) => other !== node && other.has(name)))
+      if (isFreed || !owner.isAlive || owner.node === node || this.isLost(owner.id) || !this.isAt(node, name)) continue;
+      if (!this.living().some((other) => other !== node && this.isAt(other, name)))
         this.world.failSoon("a drain in order loses nothing", `${name}, which only ${node.place.name} had`);
     }
   }
@@ -109,7 +116,7 @@ export class StoredObjects {
     if (!copied || isShort) return;
     // Some may be lost of which the home has not heard: that is a loss since.
     const holders = [...this.world.nodes.values()].filter(
-      (node) => node.has(name) && (node === home || home.neighbour(nodeTag(node.nodeId)) === node),
+      (node) => this.isAt(node, name) && (node === home || home.neighbour(nodeTag(node.nodeId)) === node),
     );
     copied.holders = holders;
     if (holders.length >= copied.copies || this.ambiguous.has(name)) return;
@@ -121,7 +128,7 @@ export class StoredObjects {
   losing(): void {
     for (const [name, copied] of this.copied) {
       if (!copied.holders || this.isFreed(name)) continue;
-      const holders = this.living().filter((node) => node.has(name));
+      const holders = this.living().filter((node) => this.isAt(node, name));
       if (holders.length >= copied.copies) copied.holders = holders;
     }
   }
@@ -142,7 +149,7 @@ export class StoredObjects {
     for (const [name, { copies }] of this.copied) {
       const { owner } = this.objects.get(name) ?? {};
       if (this.isFreed(name) || this.ambiguous.has(name) || !owner?.isAlive || this.isLost(owner.id)) continue;
-      const holders = this.living().filter((node) => node.has(name));
+      const holders = this.living().filter((node) => this.isAt(node, name));
       if (holders.length > 0 && holders.length < Math.min(copies, able.length))
         return `${name}, of which ${copies} are wanted, is at ${names(holders)}`;
     }
@@ -155,7 +162,7 @@ export class StoredObjects {
 
   /** A node that lives and has all of it. */
   holderOf(name: StoredName): SimNode | undefined {
-    for (const node of this.living()) if (node.has(name)) return node;
+    for (const node of this.living()) if (this.isAt(node, name)) return node;
     return undefined;
   }
 
@@ -190,7 +197,7 @@ export class StoredObjects {
     for (const [name, { owner, isFreed }] of this.objects) {
       if (isFreed && node.copiesOf(name) > 0) return `a record of copies of ${name}`;
       const isOver = isFreed || (this.isLost(owner.id) && !inherited.has(nodeTagOf(owner.id)));
-      if (isOver && node.has(name)) return name;
+      if (isOver && this.isAt(node, name)) return name;
     }
     return node.store.lingering === 0 ? undefined : `memory of ${node.store.lingering} objects`;
   }
