@@ -25,6 +25,8 @@ export class SimLink implements WorkerLink {
   lease = 0;
   readonly claims: OwnerClaims | undefined;
   isBroken = false;
+  /** Called once everything that came on it has been read. */
+  readonly whenClosed: (() => void)[] = [];
   /** The worker reads nothing more of it. */
   isOwnerGone = false;
   /** What the worker's side has been told: templates' and methods' numbers of returns, and actors' ids, by number. */
@@ -70,7 +72,7 @@ export class SimLink implements WorkerLink {
   }
 
   workerGone(): void {
-    this.toOwner.close(() => this.owner.turn((engine) => engine.onLinkClosed(this)));
+    this.toOwner.close(() => this.owner.turn(() => this.closed()));
   }
 
   ownerGone(): void {
@@ -92,7 +94,12 @@ export class SimLink implements WorkerLink {
     if (this.isBroken) return;
     this.toOwner.cutOff();
     this.toWorker.cutOff();
+    this.closed();
+  }
+
+  private closed(): void {
     this.owner.engine.onLinkClosed(this);
+    for (const next of this.whenClosed.splice(0)) next();
   }
 
   /** The worker is gone, and its machine may be lost before it closes the session: as `transport/resumable.ts`. */

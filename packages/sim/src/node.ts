@@ -37,6 +37,7 @@ import { nodeHolder, Succession } from "../../core/src/node/succession.ts";
 import { adopt, Copies, cancelUnheld, saysWhoDelivers } from "../../core/src/owner/mod.ts";
 import type { StoreRoom } from "../../core/src/pull/mod.ts";
 import { LeaseEngine, type SchedulerCommand, type SchedulerEvent } from "../../core/src/scheduler/mod.ts";
+import type { OwnedKey } from "../../core/src/store/mod.ts";
 import {
   type ActorWorkerRequest,
   type BetweenNodes,
@@ -711,8 +712,13 @@ export class SimNode {
   /** All that it said was handled. */
   private processLeft(process: ProcessId, isRetired: boolean): void {
     this.routing.processLeft(process, isRetired);
-    this.objects.processGone(process);
     this.orphans.processGone(process);
+    this.objects.processGone(process);
+  }
+
+  /** What it has made may be known to nobody: some of what it has said to others may not arrive. */
+  storeLeft(process: ProcessId, keys: readonly OwnedKey[]): void {
+    this.objects.orphaned(keys, this.deaths.get(process)?.workerId);
   }
 
   /** What begins in a worker is of the owner that has leased it, unless that one is dead. */

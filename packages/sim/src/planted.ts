@@ -526,6 +526,14 @@ export const PLANTED: readonly Planted[] = [
     foundBy: [20_015],
   },
   {
+    name: "a worker died, and its last result came too late: what it had made belonged to nobody",
+    file: "node/objects.ts",
+    code: '      this.send(home, { t: "copy-orphans", names, ...(workerId !== undefined && { workerId }) });\n',
+    broken: "",
+    nodes: CLUSTER,
+    foundBy: [30_217],
+  },
+  {
     name: "a node took the tag of a dead one that has an heir: what was for it went there",
     file: "control/members.ts",
     code: "      if (member.heir === undefined) byTag.delete(",

@@ -17,7 +17,15 @@ import {
   type TakenLog,
   WatchedLog,
 } from "../../core/src/owner/mod.ts";
-import type { Answer, FromNode, StoredValue, StorePinned, ToNode, WorkerAddress } from "../../core/src/wire/mod.ts";
+import type {
+  Answer,
+  FromNode,
+  StoredValue,
+  StoreOrphans,
+  StorePinned,
+  ToNode,
+  WorkerAddress,
+} from "../../core/src/wire/mod.ts";
 import { SimLink } from "./link.ts";
 import { Channel, type Place } from "./network.ts";
 import type { SimNode } from "./node.ts";
@@ -205,8 +213,7 @@ export class SimProcess {
           return;
         }
         if (message.t === "store-orphans") {
-          const names = engine.objects.storedAmong(new Set(message.names));
-          this.toNode({ t: "store-claims", id: message.id, names });
+          this.claim(message);
           return;
         }
         if (message.t === "answer") {
@@ -218,6 +225,17 @@ export class SimProcess {
         if (message.t === "process-gone") this.gone(message.processId, message.isLost);
       });
     });
+  }
+
+  /** As `owner/runtime.ts`. */
+  private claim(message: StoreOrphans): void {
+    const { id, names, workerId } = message;
+    const link = workerId === undefined ? undefined : this.links.get(workerId);
+    if (link && !link.isBroken) {
+      link.whenClosed.push(() => this.claim(message));
+      return;
+    }
+    this.toNode({ t: "store-claims", id, names: this.engine.objects.storedAmong(new Set(names)) });
   }
 
   /** Whose work it does, when it does any. */

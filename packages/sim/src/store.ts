@@ -135,6 +135,7 @@ export class SimStore implements NodeObjectsStore {
 
   processGone(processId: ProcessId): void {
     this.step({ kind: "process-gone", processId });
+    this.node.storeLeft(processId, this.engine.keysSealedBy(processId));
   }
 
   ownedBeside(tag: string): readonly (OwnedKey & { readonly bytes: number })[] {
