@@ -492,10 +492,18 @@ export const PLANTED: readonly Planted[] = [
   {
     name: "control named another heir when the home could hear of it no more: what the one before had been sent was thrown away",
     file: "node/succession.ts",
-    code: "if (!isHeir && !isDead(heir)) this.give(",
-    broken: "if (!isHeir && isDead(heir)) this.give(",
+    code: "if (isElsewhere) this.give(",
+    broken: "if (isElsewhere && isHeir) this.give(",
     nodes: CLUSTER,
     foundBy: [721],
+  },
+  {
+    name: "and what it handed on to the other, which was lost and not known to be, went down with that one",
+    file: "node/succession.ts",
+    code: "control.homesDied(homes, isHeir, isElsewhere ? heir : undefined);",
+    broken: "control.homesDied(homes, isHeir);",
+    nodes: CLUSTER,
+    foundBy: [40_012],
   },
   {
     name: "a node that heard of a death only in a welcome said nothing to the heir, which let go of nothing any more",

@@ -383,10 +383,13 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
     dropFor: (home, keys) => handle(() => kept.drop(home, keys)),
     keptFor: (homes) => homes.flatMap((home) => [...kept.of(home)]),
     handedOn: (objects) => handle(() => directory.inherit([], objects)),
-    homesDied(homes, isHeir) {
+    homesDied(homes, isHeir, heir) {
       handle(() => {
         if (!isHeir) {
-          for (const home of homes) kept.take(home, () => {});
+          for (const home of homes) {
+            if (heir === undefined) kept.take(home, () => {});
+            else kept.move(home, heir);
+          }
           return;
         }
         atHome?.inherited(new Set(homes));

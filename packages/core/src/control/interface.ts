@@ -176,8 +176,13 @@ export interface Control {
   keptFor(homes: readonly Home[]): readonly (readonly [ObjectKey, ValueRecord])[];
   /** Another has kept these for a home whose heir this one is; what this one has of it is newer. */
   handedOn(objects: readonly (readonly [ObjectKey, ValueRecord])[]): void;
-  /** These homes are dead. @param isHeir their objects are this one's from now on; else what was kept for them goes. */
-  homesDied(homes: readonly Home[], isHeir: boolean): void;
+  /**
+   * These homes are dead.
+   *
+   * @param isHeir their objects are this one's from now on.
+   * @param heir whoever's they are else: what was kept for them is kept for it. Left out: nobody's, and it goes.
+   */
+  homesDied(homes: readonly Home[], isHeir: boolean, heir?: Home): void;
   valuesInherited(homes: readonly Home[]): void;
   holdsInherited(homes: readonly Home[]): void;
   inheritedHomes(): readonly Home[];

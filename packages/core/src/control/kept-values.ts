@@ -10,6 +10,8 @@ export interface KeptValues {
   keep(home: Home, objects: readonly (readonly [ObjectKey, ValueRecord])[]): void;
   drop(home: Home, keys: readonly ObjectKey[]): void;
   of(home: Home): Iterable<readonly [ObjectKey, ValueRecord]>;
+  /** What was kept for the one is for the other, which may have said of some of it what is newer. */
+  move(home: Home, to: Home): void;
   /** Nothing is kept for it any more. What the values mention is held until `use` has returned. */
   take(home: Home, use: (values: Iterable<readonly [ObjectKey, ValueRecord]>) => void): void;
 }
@@ -47,6 +49,18 @@ export function createKeptValues(holds: HoldTable, canonical: (key: HeldKey) => 
     },
 
     of: (home) => byHome.get(home) ?? [],
+
+    move(home, to) {
+      const values = byHome.get(home);
+      if (!values || home === to) return;
+      byHome.delete(home);
+      const newer = byHome.get(to) ?? new Map<ObjectKey, ValueRecord>();
+      byHome.set(to, newer);
+      for (const [key, value] of values) {
+        if (newer.has(key)) unmention(value);
+        else newer.set(key, value);
+      }
+    },
 
     take(home, use) {
       const values = byHome.get(home);

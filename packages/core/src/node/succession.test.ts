@@ -169,8 +169,6 @@ async function run(actions: readonly Action[]): Promise<void> {
   const heirs = new Map<ModelNode, ModelNode>();
   /** As whose they have sent what. */
   const known = new Map<ModelNode, NodeId | undefined>();
-  /** Of heirs, who has what they are to have. */
-  const givers = new Map<ModelNode, ModelNode>();
   const tell = (about: ModelNode): void => {
     for (const one of living()) one.news.push(standing(about, heirs.get(about)));
   };
@@ -284,15 +282,6 @@ async function run(actions: readonly Action[]): Promise<void> {
       const before = nodes.find(({ nodeId }) => nodeId === known.get(dying));
       hearAll(dying, ({ nodeId }) => nodeId !== dying.nodeId || !before?.isAlive);
       await settle([dying]);
-      const giver = givers.get(dying);
-      if (giver?.isAlive) {
-        hearAll(giver);
-        await settle([giver]);
-        hearAll(dying, ({ nodeId }) => nodeId !== dying.nodeId);
-        await settle([dying]);
-      }
-      const heir = heirs.get(dying);
-      if (heir && before?.isAlive && before !== heir) givers.set(heir, before);
       dying.isAlive = false;
       dying.succession.close();
       for (const process of processes) {
@@ -394,6 +383,9 @@ test("and before it has heard of any of these deaths", () =>
 test("one that was to be the heir hands on what it has, when the home has not heard of another that control has named", () =>
   inOrder(...heldByOthers, { kind: "rename", who: 0 }, { kind: "die", who: 0 }));
 
+test("and has it still when that one is lost before it is given it", () =>
+  inOrder(...heldByOthers, { kind: "rename", who: 0 }, { kind: "die", who: 0 }, { kind: "die", who: 2 }));
+
 test("who has been asked for an heir that dies too says nothing of it to the next one, which asks anew", () => {
   const [process, dead, first, next] = ["p" as ProcessId, tag(0), tag(1), tag(2)];
   const said: string[] = [];
@@ -418,6 +410,34 @@ test("who has been asked for an heir that dies too says nothing of it to the nex
   expect(said.splice(0)).toEqual(["asked 1", "asked 2"]);
   succession.answered(process, { t: "objects-stated", id: 2 });
   expect(said).toEqual(["home-stated of 1", "home-stated of 0"]);
+  succession.close();
+});
+
+test("what a node has been handed on is dropped by who did so, and kept all the same by that one when it is its heir", async () => {
+  const [dead, first, heir] = [tag(0), tag(1), tag(2)];
+  const key = objectKey(`${dead}${"1".repeat(16)}` as ProcessId, 1 as Seq);
+  const value: ValueRecord = { at: "inline", bytes: new Uint8Array(), nested: [] };
+  const said: string[] = [];
+  const succession = new Succession(idOf(3), {
+    control: { handedOn() {}, heldAbroad: () => [[key, value]] } as unknown as Control,
+    router: {} as Router,
+    objects: {} as NodeObjects,
+    resolve: (home) => (home === dead ? tag(3) : home),
+    isDead: () => false,
+    living: () => [],
+    toHome() {},
+    toHeir: (to, { t }) => void said.push(`${t} ${to.at(-1)}`),
+    processes: () => [],
+    send() {},
+  });
+  succession.heirNamed(heir);
+  await Promise.resolve();
+  expect(said.splice(0)).toEqual(["heir-keeps 2"]);
+  for (const from of [first, heir]) {
+    succession.hear(from, { t: "for-heir", of: dead, message: { t: "heir-keeps", objects: [{ key, value }] } });
+    await Promise.resolve();
+  }
+  expect(said).toEqual(["heir-drops 1", "heir-drops 2", "heir-keeps 2"]);
   succession.close();
 });
 

@@ -8,7 +8,7 @@
  *    been under way the first time whose grant went down with the old home; the greater number counts.
  * 3. When all have said so once, who waits for what has no value is told. When all have said so twice, what nobody holds is let go of.
  * 4. An heir that dies has an heir itself, which has been sent all of this as well. Who was to be the heir before another was named, and
- *    has not heard that it need not any more, hands on what it keeps.
+ *    has not heard that it need not any more, hands on what it keeps, and keeps it for that one until it is told that it has it.
  *
  * A node that ends in order waits until others keep the bytes that only it has. Lost with one that does not: bytes of which there is
  * no copy, what was still to be delivered, and what had no heir, because that died at the same moment.
@@ -185,9 +185,10 @@ export class Succession {
     const { control, router, objects, resolve, isDead } = this.effects;
     const heir = resolve(tag);
     const isHeir = heir === this.here;
+    const isElsewhere = !isHeir && !isDead(heir);
     // Control may have named another heir when the home could not hear of it any more.
-    if (!isHeir && !isDead(heir)) this.give(heir, control.keptFor(homes), (message) => this.tell(tag, message));
-    control.homesDied(homes, isHeir);
+    if (isElsewhere) this.give(heir, control.keptFor(homes), (message) => this.tell(tag, message));
+    control.homesDied(homes, isHeir, isElsewhere ? heir : undefined);
     router.homeDied(tag, homes, control.objectsMentioned);
     if (isHeir) objects.inheriting();
     objects.nodeDied(tag, homes);
@@ -265,9 +266,18 @@ export class Succession {
 
   private heard(from: Home, of: Home, message: ForHeir["message"]): void {
     if (message.t === "home-stated") this.stated(from, of);
-    else if (message.t === "heir-keeps") this.effects.control.handedOn(valuesIn(message));
+    else if (message.t === "heir-keeps") this.handedOn(from, valuesIn(message));
     else if (isAboutCopies(message)) this.effects.objects.hear(from, message);
     else this.effects.router.fromHome(from, message);
+  }
+
+  private handedOn(from: Home, values: readonly (readonly [ObjectKey, ValueRecord])[]): void {
+    const { control, toHeir } = this.effects;
+    const keys = new Set(values.map(([key]) => key));
+    control.handedOn(values);
+    toHeir(from, { t: "heir-drops", keys: [...keys] });
+    // What the heir of this node keeps for it is dropped with that.
+    if (from === this.heir) for (const [key, value] of control.heldAbroad()) if (keys.has(key)) this.backUp(key, value);
   }
 
   private inherit(home: Home): void {
