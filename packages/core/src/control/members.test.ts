@@ -184,6 +184,25 @@ describe("heirs", () => {
     expect([nodeId(3), nodeId(4)]).toContain(heirs[0]);
   });
 
+  test("one whose heir is dead before it, and not said to be yet, gets another, for who was its heir before may have something", () => {
+    const s = setUp({ hasHeirs: true });
+    for (const n of [1, 2, 3]) join(s, n);
+    const again = setUp({ hasHeirs: true, epoch: 4 });
+    again.members.restore(
+      [...s.durable].map(([key, value]) => ({ key, value })),
+      0,
+    );
+    expect(again.members.get(nodeId(3))?.heir).toBe(nodeId(1));
+    again.hold();
+    for (let now = 0; now <= 4_000; now += 250) {
+      again.members.report(nodeId(2), use, now);
+      again.members.tick(now);
+    }
+    again.take();
+    again.finish();
+    expect(again.take().filter((said) => said.includes("dead>"))).toEqual(["tell 2 1:dead>2", "tell 2 3:dead>2"]);
+  });
+
   test("one that has something of a dead node keeps it from being forgotten", () => {
     const s = setUp({ hasHeirs: true });
     for (const n of [1, 2]) join(s, n);

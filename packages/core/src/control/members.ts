@@ -231,8 +231,8 @@ export function createMembers(effects: MembersEffects, { epoch, hasHeirs = false
     member.ending = ending;
     member.diedAtMs = nowMs;
     dying.add(member);
-    // Of two that died together nobody has anything.
-    if (!canInherit(member.heir)) member.heir = undefined;
+    // Of two that died together another may have something, that was to be the heir before: it hands that on.
+    if (member.heir !== undefined && !canInherit(member.heir)) member.heir = heirFor(member);
     writeDeath(member);
   }
 
