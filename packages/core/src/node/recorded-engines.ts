@@ -72,6 +72,6 @@ export const CONTROL: EngineKind<HomeOptions, HomeWorld, Control> = {
   told: [
     ...(["processJoined", "processGone", "handle", "query", "actorWorkerReady", "actorWorkerRefused"] as const),
     ...(["workerDied", "tick", "shutdown", "keepFor", "dropFor", "homesDied", "valuesInherited"] as const),
-    "holdsInherited",
+    ...(["handedOn", "holdsInherited"] as const),
   ],
 };
