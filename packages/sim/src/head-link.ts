@@ -109,7 +109,10 @@ export class HeadLink {
     const { node } = this;
     const { world, place } = node;
     return new Promise((resolve, reject) => {
+      const { signal } = options;
+      signal.addEventListener("abort", () => reject(new ConnectionLostError("given up")));
       this.reach(address, options.isOneOfSeveral ? OTHER_MS : GREET_MS, reject, (head) => {
+        if (signal.aborted) return;
         if (!head.life || head.life.runtime.isSuspended) {
           reject(new NotLeadingError(head.life ? undefined : head.leader));
           return;
@@ -133,7 +136,7 @@ export class HeadLink {
         session.onDestroyed = (error) => {
           if (hasBegun) options.handlers.onClose(error);
         };
-        options.signal.addEventListener("abort", () => session.destroy());
+        signal.addEventListener("abort", () => session.destroy());
         const welcome = new Promise<void>((begun) => connection.sayToNode(begun));
         who = head.accept(node, connection, (message) => {
           if (node.isOver || session.isClosed || !who) return;

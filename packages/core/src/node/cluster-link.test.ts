@@ -1,5 +1,7 @@
 /** Which head a node listens to, of several: real listeners in this process. */
+import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -160,6 +162,22 @@ describe("a node's link to its heads", () => {
       },
     } as Parameters<typeof ClusterLink.join>[0]);
   }
+
+  test("two heads that hang do not hold it up while a third says that it leads", async () => {
+    const hanging = [0, 1].map(() => createServer().listen(0, "127.0.0.1"));
+    await Promise.all(hanging.map((server) => once(server, "listening")));
+    try {
+      const leader = await begin({ epoch: 1, state: "s" });
+      const addresses = hanging.map((server) => `127.0.0.1:${(server.address() as AddressInfo).port}`); // They listen on TCP.
+      const startedMs = performance.now();
+      await joinBy([...addresses, leader.address].join());
+      // One after the other they would have had two seconds each.
+      expect(performance.now() - startedMs).toBeLessThan(2_000);
+      expect(leader.joins).toHaveLength(1);
+    } finally {
+      for (const server of hanging) server.close();
+    }
+  });
 
   test("a standby sends it on to the head that leads, which need not be known", async () => {
     const leader = await begin({ epoch: 1, state: "s" });

@@ -32,8 +32,8 @@ import type {
 import type { Answer, Queries, Query } from "../wire/mod.ts";
 import { isBundlesOrder } from "./bundles.ts";
 import type { ActorOrder } from "./cluster-actors.ts";
-import { isOlder, newLeader } from "./head-probe.ts";
-import { type HeadSession, type HeadWays, REDIAL } from "./head-ways.ts";
+import { isOlder, isSame, leaderAmong } from "./head-probe.ts";
+import { type HeadSession, type HeadWays, REDIAL, type SessionOptions } from "./head-ways.ts";
 
 export interface ClusterLinkOptions {
   /** Of control, `host:port`; of all heads, where there are several. */
@@ -277,13 +277,10 @@ export class ClusterLink {
 
   /** Resolves when connected, to what tells of the end. */
   private async connect(): Promise<Promise<Error>> {
-    const { ways, node, onNews } = this.options;
-    const address = this.heads.current;
+    const { node, onNews } = this.options;
     const { promise, resolve } = Promise.withResolvers<Error>();
     let isAccepted = false;
-    const { session, head, version } = await ways.dial(address, {
-      isOneOfSeveral: this.heads.all.length > 1,
-      signal: this.stopped.signal,
+    const { session, head, version } = await this.dial({
       handlers: {
         onMessage: (message) => {
           if (isAccepted) this.hear(message as FromControl, head);
@@ -299,6 +296,7 @@ export class ClusterLink {
       },
       onResumed: () => this.report(),
     });
+    const address = this.heads.current;
     if (isOlder(head, this.head)) {
       session.destroy();
       throw new ConnectionLostError(`the head at ${address} is one that another has followed`);
@@ -317,6 +315,51 @@ export class ClusterLink {
     return promise;
   }
 
+  /**
+   * The head that is to be tried now. One that does not answer is not waited for when another says that it leads.
+   *
+   * @throws what the way throws.
+   */
+  private async dial(
+    how: Pick<SessionOptions, "handlers" | "onSuspended" | "onResumed">,
+  ): ReturnType<HeadWays["dial"]> {
+    const { heads, head, clock, stopped } = this;
+    const { ways } = this.options;
+    const { current } = heads;
+    const others = heads.all.filter((address) => address !== current);
+    if (others.length === 0) return ways.dial(current, { ...how, isOneOfSeveral: false, signal: stopped.signal });
+    const attempt = new AbortController();
+    const signal = AbortSignal.any([stopped.signal, attempt.signal]);
+    let leader: string | undefined;
+    let isOver = false;
+    let isAsking = false;
+    const endAsking = every(
+      PROBE_MS,
+      () => {
+        if (isAsking) return;
+        isAsking = true;
+        const ask = (address: string) => ways.ask(address, signal);
+        void leaderAmong(others, (other) => !isOlder(other, head), ask).then((found) => {
+          isAsking = false;
+          if (found === undefined || isOver) return;
+          leader = found;
+          attempt.abort();
+        });
+      },
+      clock,
+    );
+    try {
+      return await ways.dial(current, { ...how, isOneOfSeveral: true, signal });
+    } catch (error) {
+      if (leader === undefined) throw error;
+      heads.lead(leader);
+      return this.dial(how);
+    } finally {
+      isOver = true;
+      endAsking();
+    }
+  }
+
   /** Whether another head leads, when this one is silent. */
   private probe(): void {
     const { session, heads, head } = this;
@@ -328,7 +371,8 @@ export class ClusterLink {
     this.isProbing = true;
     const { signal } = this.stopped;
     const others = heads.all.filter((address) => address !== heads.current);
-    void newLeader(others, head, (address) => this.options.ways.ask(address, signal)).then((address) => {
+    const isNew = (other: HeadIdentity): boolean => !isOlder(other, head) && !isSame(other, head);
+    void leaderAmong(others, isNew, (address) => this.options.ways.ask(address, signal)).then((address) => {
       this.isProbing = false;
       if (address === undefined || this.session !== session || signal.aborted) return;
       heads.lead(address);

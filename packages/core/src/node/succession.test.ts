@@ -331,6 +331,9 @@ async function run(actions: readonly Action[]): Promise<void> {
     of.control.processGone(id);
     of.router.processGone(id);
   }
+  // A node that gives back what it held for a home of whose death it has not heard says so to the dead: its hold stays at the heir until
+  // it ends itself (docs/design/cluster.md, "Open").
+  for (const { control } of living()) for (const other of living()) control.processGone(nodeHolder(other.nodeId));
   await settle();
   for (const { control, nodeId } of living()) expect(control.stats().objects, `objects at ${nodeId}`).toBe(0);
   for (const [key, name] of nameOf) {
@@ -446,7 +449,7 @@ test("what somebody holds is there when the node of its owner is dead, and every
   try {
     await fc.assert(
       fc.asyncProperty(fc.array(action, { minLength: 30, maxLength: 120, size: "max" }), (actions) => run(actions)),
-      { numRuns: 150 },
+      { numRuns: 50 },
     );
   } finally {
     vi.useRealTimers();
