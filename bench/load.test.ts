@@ -19,12 +19,12 @@ test.each([
   [
     "chaos.ts",
     ["--nodes", "0"],
-    /^seed 1, 6 s, 0.2 kills of workers per operation\n.*\n\d+ operations .*, [1-9]\d* workers killed; nothing was left behind\n$/s,
+    /^seed 1, 6 s, 0.2 kills of workers per operation\n.*\n\d+ operations .*, [1-9]\d* workers killed; nothing was left behind\n\d+ recordings .*\n {2}0 recordings differ\n$/s,
   ],
   [
     "chaos.ts",
     ["--nodes", "3", "--seconds", "12"],
-    /^seed 1, 12 s, .* on 3 nodes\n.*, \d+ workers killed, [1-9]\d* other faults; nothing was left behind\n$/s,
+    /^seed 1, 12 s, .* on 3 nodes\n.*, \d+ workers killed, [1-9]\d* other faults; nothing was left behind\n\d+ recordings .*\n {2}0 recordings differ\n$/s,
   ],
 ])(
   "%s %j, shortly: every result is right, and nothing is left behind",
