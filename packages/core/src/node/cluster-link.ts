@@ -114,6 +114,8 @@ export class ClusterLink {
   private head: HeadIdentity | undefined;
   private readonly endProbes: () => void;
   private isProbing = false;
+  /** A head is being dialled. */
+  private attempt: AbortController | undefined;
   /** The head that led says that it cannot act. */
   private isSuspended = false;
   /** Of this connection, when it was last looked at. */
@@ -315,69 +317,53 @@ export class ClusterLink {
     return promise;
   }
 
-  /**
-   * The head that is to be tried now. One that does not answer is not waited for when another says that it leads.
-   *
-   * @throws what the way throws.
-   */
+  /** Tries one head after the other of those that are found to lead, while the one that is dialled does not answer. */
   private async dial(
     how: Pick<SessionOptions, "handlers" | "onSuspended" | "onResumed">,
   ): ReturnType<HeadWays["dial"]> {
-    const { heads, head, clock, stopped } = this;
-    const { ways } = this.options;
-    const { current } = heads;
-    const others = heads.all.filter((address) => address !== current);
-    if (others.length === 0) return ways.dial(current, { ...how, isOneOfSeveral: false, signal: stopped.signal });
-    const attempt = new AbortController();
-    const signal = AbortSignal.any([stopped.signal, attempt.signal]);
-    let leader: string | undefined;
-    let isOver = false;
-    let isAsking = false;
-    const endAsking = every(
-      PROBE_MS,
-      () => {
-        if (isAsking) return;
-        isAsking = true;
-        const ask = (address: string) => ways.ask(address, signal);
-        void leaderAmong(others, (other) => !isOlder(other, head), ask).then((found) => {
-          isAsking = false;
-          if (found === undefined || isOver) return;
-          leader = found;
-          attempt.abort();
+    const { heads, stopped } = this;
+    for (;;) {
+      const attempt = new AbortController();
+      this.attempt = attempt;
+      try {
+        return await this.options.ways.dial(heads.current, {
+          ...how,
+          isOneOfSeveral: heads.all.length > 1,
+          signal: AbortSignal.any([stopped.signal, attempt.signal]),
         });
-      },
-      clock,
-    );
-    try {
-      return await ways.dial(current, { ...how, isOneOfSeveral: true, signal });
-    } catch (error) {
-      if (leader === undefined) throw error;
-      heads.lead(leader);
-      return this.dial(how);
-    } finally {
-      isOver = true;
-      endAsking();
+      } catch (error) {
+        if (!attempt.signal.aborted) throw error;
+      } finally {
+        this.attempt = undefined;
+      }
     }
   }
 
-  /** Whether another head leads, when this one is silent. */
+  /** Whether another head leads, when the one that is heard, or dialled, is silent. */
   private probe(): void {
-    const { session, heads, head } = this;
-    if (!session || !head || heads.all.length < 2) return;
-    const isSilent =
-      this.isSuspended || !session.isConnected || (session.awaitsAck && session.arrivedBytes === this.arrivedBytes);
-    this.arrivedBytes = session.arrivedBytes;
+    const { session, attempt, heads, head } = this;
+    if (heads.all.length < 2) return;
+    const isSilent = attempt !== undefined || (session !== undefined && head !== undefined && this.isSilent(session));
     if (!isSilent || this.isProbing) return;
     this.isProbing = true;
     const { signal } = this.stopped;
     const others = heads.all.filter((address) => address !== heads.current);
-    const isNew = (other: HeadIdentity): boolean => !isOlder(other, head) && !isSame(other, head);
-    void leaderAmong(others, isNew, (address) => this.options.ways.ask(address, signal)).then((address) => {
+    // Without a session, the one that led last will do.
+    const mayLead = (other: HeadIdentity): boolean =>
+      !isOlder(other, head) && (attempt !== undefined || head === undefined || !isSame(other, head));
+    void leaderAmong(others, mayLead, (address) => this.options.ways.ask(address, signal)).then((address) => {
       this.isProbing = false;
-      if (address === undefined || this.session !== session || signal.aborted) return;
+      if (address === undefined || this.session !== session || this.attempt !== attempt || signal.aborted) return;
       heads.lead(address);
-      session.destroy(new ConnectionLostError(`the head at ${address} leads now`));
+      attempt?.abort();
+      session?.destroy(new ConnectionLostError(`the head at ${address} leads now`));
     });
+  }
+
+  private isSilent(session: HeadSession): boolean {
+    const hasStalled = session.awaitsAck && session.arrivedBytes === this.arrivedBytes;
+    this.arrivedBytes = session.arrivedBytes;
+    return this.isSuspended || !session.isConnected || hasStalled;
   }
 
   private hear(message: FromControl, head: HeadIdentity): void {
