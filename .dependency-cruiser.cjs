@@ -11,6 +11,7 @@ const rooms = [
   ["pull"],
   ["code"],
   ["node", "client"],
+  ["state"],
   ["worker", "driver", "head"],
   ["api"],
   ["testing", "esbuild"],
@@ -83,7 +84,7 @@ module.exports = {
       from: { path: `${root}`, pathNot: "\\.(test|bench|test-d)\\.ts$|/fixtures/" },
       to: {
         dependencyTypes: ["npm-dev", "npm-no-pkg", "npm-unknown"],
-        pathNot: "node_modules/(acorn|msgpackr|esbuild|commander|yaml|@nats-io/transport-node)/",
+        pathNot: "node_modules/(acorn|msgpackr|esbuild|commander|yaml|zod|hono|@hono|fflate|@nats-io/transport-node)/",
       },
     },
     {

@@ -1,0 +1,276 @@
+/**
+ * What the API lists, as schemas: they give the types, and the OpenAPI document. Ids are hex strings, times milliseconds since 1970,
+ * sizes bytes. `null` says that there is none, or that it is not known.
+ */
+import { z } from "zod";
+
+const id = (what: string) => z.string().meta({ description: what });
+const time = (what: string) => z.number().meta({ description: `${what}, in milliseconds since 1970` });
+const bytes = (what: string) => z.number().meta({ description: `${what}, in bytes` });
+const resources = z.record(z.string(), z.number()).meta({ description: "by name; memory in bytes" });
+
+export const nodeRow = z.object({
+  nodeId: id("of the node, 16 bytes"),
+  name: z.string(),
+  state: z.enum(["alive", "draining", "dead"]),
+  address: z.string().nullable().meta({ description: "host:port where other nodes reach it; null: it only dials out" }),
+  isHead: z.boolean().meta({ description: "control runs on its machine" }),
+  resources,
+  available: resources,
+  labels: z.record(z.string(), z.string()),
+  storeUsedBytes: bytes("objects in memory"),
+  storeSpilledBytes: bytes("objects on disk"),
+  storeCapacityBytes: bytes("what the store holds in memory at most"),
+  cpuPercent: z.number().nullable().meta({ description: "of all cores of the machine, 0 to 100" }),
+  memoryUsedBytes: bytes("used on the machine").nullable(),
+  memoryTotalBytes: bytes("of the machine").nullable(),
+  gpus: z.array(
+    z.object({
+      index: z.number(),
+      name: z.string(),
+      utilisationPercent: z.number().nullable(),
+      memoryUsedBytes: z.number().nullable(),
+      memoryTotalBytes: z.number().nullable(),
+    }),
+  ),
+  workers: z.number().meta({ description: "worker processes" }),
+  startedAtMs: time("when it was first heard of").nullable(),
+});
+
+export const workerRow = z.object({
+  workerId: id("of the process, 8 bytes; of a driver its 12"),
+  kind: z.enum(["worker", "driver"]),
+  state: z.enum(["starting", "idle", "busy", "actor", "dead"]),
+  nodeId: id("where it runs"),
+  pid: z.number(),
+  jobId: id("whose work it does now").nullable(),
+  actorId: id("of the actor that lives in it; of the first one of several").nullable(),
+  actors: z.number().meta({ description: "that live in it" }),
+  task: z.string().nullable().meta({ description: "the function that runs in it now, as far as its node knows" }),
+  taskId: id("of what runs").nullable(),
+  runningForMs: z.number().nullable(),
+  cpuPercent: z.number().nullable().meta({ description: "of one core" }),
+  memoryBytes: bytes("resident").nullable(),
+  startedAtMs: time("start of the process").nullable(),
+});
+
+/** In the order of a life; the last four are ends. */
+export const TASK_STATES = [
+  "waiting",
+  "queued",
+  "running",
+  "finished",
+  "failed",
+  "lost",
+  "preempted",
+  "cancelled",
+] as const;
+export const taskState = z.enum(TASK_STATES).meta({
+  description:
+    "waiting: for its arguments; queued: for a worker; running; finished; failed: it threw; lost: its worker died; preempted: ended for work of higher priority; cancelled",
+});
+
+/** One attempt of a task or of a call of an actor. */
+export const taskRow = z.object({
+  taskId: id("of the task, 24 bytes; all its attempts have it"),
+  attempt: z.number().meta({ description: "from 0" }),
+  name: z.string().meta({ description: "of the function, or Class.method" }),
+  kind: z.enum(["task", "actor-call", "actor-creation"]),
+  state: taskState,
+  jobId: id("4 bytes"),
+  actorId: id("of a call").nullable(),
+  nodeId: id("where it runs or ran").nullable(),
+  workerId: id("in which it runs or ran").nullable(),
+  workerPid: z.number().nullable(),
+  ownerPid: z.number().meta({ description: "of the process that submitted it" }),
+  submittedAtMs: time("submitted"),
+  readyAtMs: time("when its arguments were there").nullable(),
+  sentAtMs: time("when it was sent to a worker").nullable(),
+  startedAtMs: time("when it began to run").nullable(),
+  finishedAtMs: time("when its result was there").nullable(),
+  ranMs: z.number().nullable().meta({ description: "run time, as its worker measured it" }),
+  error: z.string().nullable().meta({ description: "of a failed one: what was thrown, at most 300 characters" }),
+});
+
+export const actorRow = z.object({
+  actorId: id("16 bytes"),
+  name: z.string().nullable(),
+  namespace: z.string(),
+  className: z.string(),
+  state: z.enum(["pending", "alive", "restarting", "dead"]),
+  jobId: id("of the job that created it"),
+  nodeId: id("where it lives").nullable(),
+  workerId: id("in which it lives").nullable(),
+  pid: z.number().nullable(),
+  restarts: z.number(),
+  maxRestarts: z.number().meta({ description: "-1: any number" }),
+  isDetached: z.boolean(),
+  isShared: z.boolean().meta({ description: "it shares its process with others" }),
+  placementGroupId: id("in which it is").nullable(),
+  resources,
+  createdAtMs: time("created").nullable(),
+  stateSinceMs: time("when it came into its state"),
+  deathCause: z.string().nullable(),
+});
+
+export const objectRow = z.object({
+  objectId: id("28 bytes"),
+  sizeBytes: bytes("as stored").nullable(),
+  state: z.enum(["pending", "inline", "memory", "spilled", "lost", "error"]),
+  ownerPid: z.number().nullable(),
+  ownerNodeId: id("whose directory knows it"),
+  jobId: id("of its owner").nullable(),
+  callSite: z.string().nullable().meta({ description: "file:line of the put or call that made it" }),
+  name: z.string().nullable().meta({ description: "of the function whose result it is; put for a value that was put" }),
+  nodes: z.array(z.string()).meta({ description: "ids of nodes with a copy" }),
+  holds: z.number().meta({ description: "how many processes and objects keep it" }),
+  holders: z.array(z.string()).meta({ description: "the first of them, in words: pid 123, actor …, object …" }),
+  createdAtMs: time("created").nullable(),
+});
+
+export const groupRow = z.object({
+  placementGroupId: id("16 bytes"),
+  name: z.string().nullable(),
+  state: z.enum(["pending", "created", "rescheduling", "removed", "infeasible"]),
+  strategy: z.enum(["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"]),
+  jobId: id("of the job that asked for it"),
+  isDetached: z.boolean(),
+  bundles: z.array(z.object({ index: z.number(), nodeId: z.string().nullable(), resources })),
+  createdAtMs: time("created").nullable(),
+});
+
+/** As Ray's jobs; a driver that joined by itself is a job too. */
+export const jobRow = z.object({
+  jobId: id("4 bytes; null while the entrypoint has not joined").nullable(),
+  submissionId: id("of one that was submitted").nullable(),
+  kind: z.enum(["submission", "driver"]),
+  status: z.enum(["pending", "running", "stopped", "succeeded", "failed"]),
+  name: z.string().nullable(),
+  entrypoint: z.string().meta({ description: "the command; of a driver its program" }),
+  message: z.string().nullable(),
+  errorType: z.string().nullable(),
+  nodeId: id("where its driver runs").nullable(),
+  driverPid: z.number().nullable(),
+  exitCode: z.number().nullable(),
+  attempt: z.number().meta({ description: "from 0; more after retries" }),
+  metadata: z.record(z.string(), z.string()),
+  namespace: z.string().nullable(),
+  startedAtMs: time("submitted or joined"),
+  endedAtMs: time("ended").nullable(),
+});
+
+/** Something that happened to the cluster, or that a detector found. */
+export const eventRow = z.object({
+  eventId: z.string(),
+  atMs: time("when"),
+  severity: z.enum(["info", "warning", "error"]),
+  kind: z
+    .string()
+    .meta({ description: "node-died, actor-died, job-submitted, job-stopped, actor-killed, deadlock, straggler, …" }),
+  message: z.string().meta({ description: "what happened, with numbers" }),
+  remedy: z.string().nullable().meta({ description: "what to do" }),
+  subjects: z.array(z.string()).meta({ description: "ids of what it is about" }),
+  by: z.string().nullable().meta({ description: "who did it, of the audit log" }),
+});
+
+export const logRow = z.object({
+  logId: z.string().meta({ description: "names the file for /api/v1/logs/{logId}" }),
+  nodeId: id("where it lies"),
+  file: z.string(),
+  sizeBytes: bytes("of the file"),
+  modifiedAtMs: time("last written"),
+});
+
+export const ROWS = {
+  nodes: nodeRow,
+  workers: workerRow,
+  tasks: taskRow,
+  actors: actorRow,
+  objects: objectRow,
+  "placement-groups": groupRow,
+  jobs: jobRow,
+  events: eventRow,
+  logs: logRow,
+} as const;
+export type RowKind = keyof typeof ROWS;
+export type Row<K extends RowKind> = z.infer<(typeof ROWS)[K]>;
+
+export type NodeRow = Row<"nodes">;
+export type WorkerRow = Row<"workers">;
+export type TaskRow = Row<"tasks">;
+export type ActorRow = Row<"actors">;
+export type ObjectRow = Row<"objects">;
+export type GroupRow = Row<"placement-groups">;
+export type JobRow = Row<"jobs">;
+export type EventRow = Row<"events">;
+export type LogRow = Row<"logs">;
+
+/** What a list was asked: all filters must hold. */
+export interface ListQuery {
+  /** `=` and `!=` compare, without regard to case for states; `~` contains; `<` and `>` compare numbers. */
+  readonly filters: readonly Filter[];
+  /** At most 10,000; default 100. */
+  readonly limit: number;
+  /** Of the page before. */
+  readonly cursor?: string | undefined;
+}
+export interface Filter {
+  readonly key: string;
+  readonly op: "=" | "!=" | "~" | "<" | ">";
+  readonly value: string;
+}
+
+export interface Listed<R> {
+  readonly rows: readonly R[];
+  /** Rows that match, those included that are not in this page. */
+  readonly total: number;
+  /** For the next page; null after the last one. */
+  readonly next: string | null;
+  /** Which sources did not answer, or were cut short, in words; empty: the answer is whole. */
+  readonly partial: readonly string[];
+  readonly asOfMs: number;
+}
+
+/** Exact counts of attempts by function, since the cluster began. */
+export const taskSummaryRow = z.object({
+  name: z.string(),
+  kind: z.enum(["task", "actor-call", "actor-creation"]),
+  counts: z.partialRecord(taskState, z.number()),
+  meanRunMs: z.number().nullable(),
+  p95RunMs: z.number().nullable().meta({ description: "of the attempts that are kept" }),
+});
+export const actorSummaryRow = z.object({ className: z.string(), counts: z.record(z.string(), z.number()) });
+export const objectSummaryRow = z.object({
+  callSite: z.string(),
+  objects: z.number(),
+  sizeBytes: z.number(),
+  spilledBytes: z.number(),
+  holders: z.number(),
+});
+
+/** The first page of the dashboard, and a line of `mobula top`. */
+export const overview = z.object({
+  asOfMs: z.number(),
+  nodes: z.object({ alive: z.number(), draining: z.number(), dead: z.number() }),
+  resources: z.record(z.string(), z.object({ total: z.number(), used: z.number() })),
+  store: z.object({ usedBytes: z.number(), spilledBytes: z.number(), capacityBytes: z.number() }),
+  tasks: z.partialRecord(taskState, z.number()),
+  actors: z.record(z.string(), z.number()),
+  /** Finished and failed attempts a second, each of the last 120 seconds, the newest last. */
+  throughput: z.array(z.object({ atMs: z.number(), finished: z.number(), failed: z.number() })),
+  waiting: z.array(
+    z.object({
+      kind: z.string(),
+      name: z.string(),
+      count: z.number(),
+      wish: z.string(),
+      isInfeasible: z.boolean(),
+      why: z.string(),
+    }),
+  ),
+  alerts: z.array(eventRow),
+});
+export type Overview = z.infer<typeof overview>;
+export type TaskSummaryRow = z.infer<typeof taskSummaryRow>;
+export type ActorSummaryRow = z.infer<typeof actorSummaryRow>;
+export type ObjectSummaryRow = z.infer<typeof objectSummaryRow>;
