@@ -4,7 +4,16 @@ import type { Plugin } from "esbuild";
 import { bundleFile, writeResolver } from "./bundle.ts";
 import { lazyModules, slowModules } from "./lazy-modules.ts";
 
-export const programNames = ["node", "head", "worker", "io-thread", "copy-thread", "network-thread", "tidy"] as const;
+export const programNames = [
+  "node",
+  "head",
+  "state",
+  "worker",
+  "io-thread",
+  "copy-thread",
+  "network-thread",
+  "tidy",
+] as const;
 export type ProgramName = (typeof programNames)[number];
 
 /** What a worker may never need: it starts more often than anything else. */

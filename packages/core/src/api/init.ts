@@ -100,6 +100,10 @@ function sessionOf(driver: Driver): Session {
   setCurrent({ client, isDriver: true });
   const context: Context = {
     address: driver.address,
+    // Made when it is asked for: it has a code that is good once.
+    get dashboardUrl() {
+      return driver.dashboardUrl;
+    },
     jobId: client.jobId,
     nodeId: client.nodeId,
     namespace: client.namespace,

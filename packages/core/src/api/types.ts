@@ -477,8 +477,11 @@ export interface PutOptions {
 export interface Context extends AsyncDisposable {
   /** Where the node is: the path of its socket, or `"inline"`. */
   readonly address: string;
-  /** None yet. */
-  readonly dashboardUrl?: string;
+  /**
+   * A link to the dashboard, good for one browser; each time that it is read another one. Undefined inline, where MOBULA_DASHBOARD is
+   * `off`, and in a cluster whose head is elsewhere (`mobula dashboard` makes one there).
+   */
+  readonly dashboardUrl: string | undefined;
   readonly jobId: JobId;
   readonly nodeId: NodeId;
   readonly namespace: string;

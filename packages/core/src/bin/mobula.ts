@@ -6,7 +6,9 @@ import { findStandingNode, stopStandingNode, whyNoNode } from "../node/mod.ts";
 import type { HeadsInfo } from "../wire/queries.ts";
 import { asksHead, asksNode, headOfEnvironment } from "./cli-ask.ts";
 import { addBackup } from "./cli-backup.ts";
+import { addDashboard } from "./cli-dashboard.ts";
 import { addDrain } from "./cli-drain.ts";
+import { addList } from "./cli-list.ts";
 import { print } from "./cli-print.ts";
 import { addQuota } from "./cli-quota.ts";
 import { addStart } from "./cli-start.ts";
@@ -59,6 +61,8 @@ program
   .addHelpText("after", "\nExamples:\n  $ mobula status\n  $ mobula status --json | jq .nodes[0].available")
   .action(status);
 
+addDashboard(program);
+addList(program);
 addDrain(program);
 addBackup(program);
 addUp(program);

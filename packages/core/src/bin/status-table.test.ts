@@ -8,6 +8,7 @@ const node = (name: string, more: Partial<NodeInfo> = {}): NodeInfo => ({
   nodeId: name.padEnd(32, "0") as NodeId,
   name,
   state: "alive",
+  address: null,
   resources: { cpu: 4, memory: 16 * GIB },
   available: { cpu: 3, memory: 12 * GIB },
   labels: {},

@@ -2,7 +2,7 @@
 import type { ActorId } from "../base/mod.ts";
 import { fromUnits } from "../base/mod.ts";
 import type { Explanation } from "../wire/explanation.ts";
-import type { ActorInfo } from "../wire/queries.ts";
+import type { ActorDetails, ActorInfo, Queries } from "../wire/queries.ts";
 import { type ActorRecord, describeActor, publicState } from "./actor-record.ts";
 import type { Actors } from "./actors.ts";
 import type { DeadlockFinder } from "./deadlock.ts";
@@ -23,6 +23,33 @@ export function listActors(actors: Actors, namespace: string | null): readonly A
   const infos: ActorInfo[] = [];
   for (const actor of actors.all()) if (namespace === null || actor.namespace === namespace) infos.push(infoOf(actor));
   return infos;
+}
+
+/** All that are remembered, or those that have changed since an earlier answer. */
+export function actorDetails(actors: Actors, since: number | null): Queries["actor-details"]["result"] {
+  const { changes } = actors;
+  const gone = since === null ? undefined : changes.goneSince(since);
+  const from = gone && since !== null ? since : -1;
+  const changed: ActorDetails[] = [];
+  for (const actor of actors.all()) if (actor.version > from) changed.push(detailsOf(actor));
+  return { version: changes.version, isAll: !gone, actors: changed, gone: gone ?? [] };
+}
+
+function detailsOf(actor: ActorRecord): ActorDetails {
+  const { options, worker } = actor;
+  return {
+    ...infoOf(actor),
+    jobId: actor.jobId,
+    nodeId: worker?.nodeId ?? null,
+    workerId: worker?.workerId ?? null,
+    maxRestarts: options.maxRestarts,
+    isDetached: options.lifetime === "detached",
+    isShared: options.isolation === "shared",
+    placementGroupId: options.placement?.bundle?.groupId ?? null,
+    resources: fromUnits(options.resources),
+    sinceMs: actor.sinceMs,
+    cause: actor.cause?.message ?? null,
+  };
 }
 
 export function explainActor(

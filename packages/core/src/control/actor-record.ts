@@ -44,6 +44,8 @@ export interface ActorRecord {
   moves: number;
   /** When it came into its phase. */
   sinceMs: number;
+  /** See actor-changes.ts. */
+  version: number;
   /** When its host was last told to make it. */
   startedMs: number;
   /** The request for its worker or its resources, as long as there is one. */
@@ -214,6 +216,7 @@ export function newRecord(
     incarnation,
     moves,
     sinceMs: nowMs,
+    version: 0,
     startedMs: nowMs,
     requestId: undefined,
     placedBy: undefined,

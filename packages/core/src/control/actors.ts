@@ -26,6 +26,7 @@ import type {
   WorkerDeath,
 } from "../wire/messages.ts";
 import { pack, RESTARTS } from "../wire/mod.ts";
+import { ActorChanges } from "./actor-changes.ts";
 import { type ActorCodes, CODE_PREFIX, createActorCodes } from "./actor-codes.ts";
 import { ActorNames } from "./actor-names.ts";
 import {
@@ -141,6 +142,7 @@ export interface Actors {
   /** Who has the name that this actor waits for. */
   holderOf(actor: ActorRecord): ActorRecord | undefined;
   all(): Iterable<ActorRecord>;
+  readonly changes: ActorChanges;
   readonly codes: ActorCodes;
 }
 
@@ -149,12 +151,14 @@ export interface ActorsOptions {
   /** Workers may be on several nodes, and outlive control. */
   readonly overNodes?: boolean;
   readonly firstRequestId?: number;
+  /** Of control. */
+  readonly epoch?: number;
 }
 
 export function createActors(
   holds: HoldTable,
   out: ActorsOut,
-  { shutdownMs = ACTOR_SHUTDOWN_MS, overNodes = false, firstRequestId = 1 }: ActorsOptions,
+  { shutdownMs = ACTOR_SHUTDOWN_MS, overNodes = false, firstRequestId = 1, epoch = 0 }: ActorsOptions,
 ): Actors {
   const records = new Map<ActorId, ActorRecord>();
   const aliases = new Map<ActorId, ActorRecord>();
@@ -173,6 +177,7 @@ export function createActors(
   const dead = new Set<ActorRecord>();
   const subscribers = new ActorSubscribers(out);
   const hosts = createSharedHosts(overNodes);
+  const changes = new ActorChanges(epoch);
   const codes = createActorCodes((codeKey) => out.persist([{ key: CODE_PREFIX + codeKey, value: null }], () => {}));
   const requests = new ActorRequests(out, overNodes, firstRequestId);
   /** Control has begun anew, and has not heard yet who holds what. */
@@ -186,6 +191,7 @@ export function createActors(
   function setPhase(actor: ActorRecord, phase: ActorRecord["phase"]): void {
     actor.phase = phase;
     actor.sinceMs = out.nowMs();
+    changes.changed(actor);
   }
 
   function setDeadline(actor: ActorRecord, deadlineMs: number | undefined): void {
@@ -212,6 +218,7 @@ export function createActors(
   function becomeAlias(actor: ActorRecord, holder: ActorRecord): void {
     living--;
     records.delete(actor.actorId);
+    changes.forget(actor);
     removeFrom(byCreator, actor.creator, actor);
     const keys = specKeys(actor.spec);
     unpinSpec(actor);
@@ -440,6 +447,7 @@ export function createActors(
     for (const oldest of dead) {
       dead.delete(oldest);
       records.delete(oldest.actorId);
+      changes.forget(oldest);
       for (const alias of oldest.aliases) aliases.delete(alias);
       break;
     }
@@ -586,6 +594,7 @@ export function createActors(
     canonical,
     find,
     get: lookUp,
+    changes,
     all: () => records.values(),
     holderOf: (actor) => names.holderOf(actor),
 

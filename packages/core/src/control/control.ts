@@ -11,7 +11,7 @@ import {
 import type { Answer, Query } from "../wire/messages.ts";
 import { pack } from "../wire/mod.ts";
 import type { Queries } from "../wire/queries.ts";
-import { explainActor, listActors } from "./actor-queries.ts";
+import { actorDetails, explainActor, listActors } from "./actor-queries.ts";
 import { ACTOR_PREFIX, JOB_PREFIX, NAME_PREFIX, readSavedActor, savedNameKey } from "./actor-state.ts";
 import { createActors } from "./actors.ts";
 import { createDeadlockFinder } from "./deadlock.ts";
@@ -62,6 +62,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
       overNodes: cluster !== undefined,
       // A node may still have requests of an earlier control.
       firstRequestId: cluster === undefined ? 1 : options.epoch * REQUESTS_OF_EPOCH + 1,
+      epoch: options.epoch,
     },
   );
   const directory = createDirectory(holds, {
@@ -241,6 +242,9 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
       case "list-actors":
         reply(listActors(actors, (query.params as Queries["list-actors"]["params"]).namespace));
         return;
+      case "actor-details":
+        reply(actorDetails(actors, (query.params as Queries["actor-details"]["params"]).since));
+        return;
       case "explain-actor": {
         const { actorId } = query.params as Queries["explain-actor"]["params"];
         const explanation = explain(actorId);
@@ -414,6 +418,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
     explainActor: explain,
     resourcesOf: (actorId) => actors.get(actorId)?.options.resources,
     listActors: (namespace) => listActors(actors, namespace),
+    actorDetails: (since) => actorDetails(actors, since),
     storedAmong: (names) => directory.storedAmong(names),
 
     stats() {

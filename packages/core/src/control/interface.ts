@@ -17,7 +17,7 @@ import type {
   WorkerAddress,
   WorkerDeath,
 } from "../wire/messages.ts";
-import type { ActorInfo } from "../wire/queries.ts";
+import type { ActorInfo, Queries } from "../wire/queries.ts";
 import type { Home, HomeOptions } from "./homes.ts";
 import type { StateChange } from "./kv.ts";
 
@@ -55,6 +55,7 @@ export const CONTROL_MESSAGES: ReadonlySet<string> = new Set<ControlMessage["t"]
 export const CONTROL_QUERIES: ReadonlySet<string> = new Set([
   "get-actor",
   "list-actors",
+  "actor-details",
   "explain-actor",
   "explain-wait",
   "kill-actor",
@@ -196,6 +197,8 @@ export interface Control {
   /** What an actor has or is to have. */
   resourcesOf(actorId: ActorId): ResourceUnits | undefined;
   listActors(namespace: string | null): readonly ActorInfo[];
+  /** @param since the version of an earlier answer, or null for all. */
+  actorDetails(since: number | null): Queries["actor-details"]["result"];
   holdsOf(key: ObjectKey): ObjectHolds;
   /** Undefined when no such actor is known. */
   explainActor(actorId: ActorId): Explanation | undefined;

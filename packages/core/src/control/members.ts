@@ -67,11 +67,12 @@ export interface MembersEffects {
 
 /** As `nodes()` lists it. */
 export function nodeInfo(description: NodeDescription, state: NodeState, use: NodeUse): NodeInfo {
-  const { nodeId, name, total, labels, objectStoreBytes: capacityBytes, wireVersion = 1 } = description;
+  const { nodeId, name, address, total, labels, objectStoreBytes: capacityBytes, wireVersion = 1 } = description;
   return {
     nodeId,
     name,
     state,
+    address,
     resources: fromUnits(total),
     available: state === "dead" ? {} : fromUnits(use.available),
     labels,

@@ -20,6 +20,7 @@ import {
   type StandingNode,
   tlsFilesFrom,
 } from "../node/mod.ts";
+import { makeCode } from "../state/mod.ts";
 import {
   createGcPressure,
   type GcPressure,
@@ -62,6 +63,8 @@ export interface DriverOptions {
 export interface Driver {
   readonly client: Client;
   readonly address: string;
+  /** Where the state service answers over HTTP, with a code that lets a browser in once. */
+  readonly dashboardUrl: string | undefined;
   /** Writes what ran when, in Chrome's trace format. */
   timeline(file: string): Promise<void>;
   /** Rejects everything that waits, ends an embedded node, resolves when nothing is left. */
@@ -271,6 +274,11 @@ async function join(
   return {
     client,
     address: at.nodeSocket,
+    get dashboardUrl() {
+      const { dashboard, token } = at;
+      const lifeMs = launched ? Number.POSITIVE_INFINITY : undefined;
+      return dashboard === undefined ? undefined : `${dashboard}/?code=${makeCode(token, Date.now(), lifeMs)}`;
+    },
     timeline: (file) => writeTimeline(client.port, file),
     stop: () => end(() => launched?.stop()),
     stopNow: () => end(() => launched?.stopNow()),

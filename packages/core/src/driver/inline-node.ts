@@ -317,6 +317,7 @@ export class InlineNode {
       nodeId: this.options.nodeId,
       name: NAME,
       state: "alive",
+      address: null,
       resources: fromUnits(this.engine.pool.total),
       available: this.available(),
       labels: {},

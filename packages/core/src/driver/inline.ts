@@ -82,6 +82,7 @@ export function startInline(options: InlineOptions): Driver {
   };
   return {
     client,
+    dashboardUrl: undefined,
     address: "inline",
     timeline: (file) => writeTimeline(client.port, file),
     async stop() {

@@ -25,7 +25,7 @@ import type {
   NodeStatement,
 } from "../wire/cluster-messages.ts";
 import type { Explanation } from "../wire/explanation.ts";
-import type { ActorInfo } from "../wire/queries.ts";
+import type { ActorInfo, Queries } from "../wire/queries.ts";
 import { ActorPlaces, type ActorPlacesEffects } from "./actor-places.ts";
 import type { Waiter } from "./quota-turns.ts";
 import type { Quotas } from "./quotas.ts";
@@ -289,6 +289,10 @@ export class HeadActors {
 
   list(namespace: string | null): readonly ActorInfo[] {
     return this.control.listActors(namespace);
+  }
+
+  details(since: number | null): Queries["actor-details"]["result"] {
+    return this.control.actorDetails(since);
   }
 
   quotasChanged(): void {

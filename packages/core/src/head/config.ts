@@ -21,6 +21,8 @@ export interface HeadConfig {
   readonly standing: boolean;
   readonly driverPid?: number;
   readonly logLevel: LogLevel;
+  /** Where the state service answers over HTTP; null: nowhere. Default 127.0.0.1, at the first free port from 8265 on. */
+  readonly dashboard?: { readonly host?: string; readonly ports?: string } | null;
   /** As a node's. */
   readonly healthPort?: number;
 }

@@ -24,6 +24,8 @@ export interface Host {
   tool(peer: Peer): PeerHandlers;
   /** A head that stands by, reached there; here as long as the connection. */
   standby(peer: Peer, address: string): PeerHandlers;
+  /** Nodes are told where the state service listens for them; undefined: nowhere. */
+  stateServiceAt(address: string | undefined, url: string): void;
 }
 
 export interface DoorOptions {
@@ -38,8 +40,8 @@ export const STANDBY_ROLE = "standby";
 const ROLES: ReadonlySet<string> = new Set(["node", "tool", STANDBY_ROLE]);
 
 export class Door {
-  /** Undefined while this head does not lead. */
-  host: Host | undefined;
+  private leadingHost: Host | undefined;
+  private stateService: readonly [address: string | undefined, url: string] | undefined;
   /** Who does then. */
   leader: string | undefined;
   /** The leader, when it does not let this one stand by. */
@@ -91,6 +93,21 @@ export class Door {
   }
 
   private constructor() {}
+
+  /** Undefined while this head does not lead. */
+  get host(): Host | undefined {
+    return this.leadingHost;
+  }
+
+  set host(host: Host | undefined) {
+    this.leadingHost = host;
+    if (this.stateService) host?.stateServiceAt(...this.stateService);
+  }
+
+  stateServiceAt(address: string | undefined, url: string): void {
+    this.stateService = [address, url];
+    this.host?.stateServiceAt(address, url);
+  }
 
   get address(): string {
     return this.listener?.address ?? "";

@@ -38,6 +38,8 @@ export interface LaunchedHead extends LaunchedProcess {
   /** The one that new nodes use now. */
   readonly token: string;
   readonly tokenFile: string;
+  /** Where its state service answers over HTTP. */
+  readonly dashboard: string | undefined;
 }
 
 /** One that was started. Its token is known before it serves, so that a node of its own may start beside it. */
@@ -77,6 +79,7 @@ export function beginHead(options: HeadOptions): BeginningHead {
     logLevel: logLevel(),
     standing,
     ...(standing ? {} : { driverPid: process.pid }),
+    ...(process.env.MOBULA_DASHBOARD === "off" && { dashboard: null }),
     ...given,
     access: { tokenFile, ...(tls && { tls }) },
     sessionDir,
@@ -89,6 +92,7 @@ export function beginHead(options: HeadOptions): BeginningHead {
     throw error;
   }
   let address = "";
+  let dashboard: string | undefined;
   const following = follow(child, {
     name: "head",
     sessionDir,
@@ -97,10 +101,11 @@ export function beginHead(options: HeadOptions): BeginningHead {
     ...(given.replicated !== undefined && { readyTimeoutMs: REPLICATED_READY_MS }),
     onReady: (news) => {
       address = news.address ?? "";
+      dashboard = news.dashboard;
     },
   });
   const launched = following.then(
-    (process) => ({ ...process, address, token, tokenFile }),
+    (process) => ({ ...process, address, token, tokenFile, dashboard }),
     (error) => {
       // The next start may be given another one: this was not that of the cluster, perhaps.
       if (isNew) rmSync(tokenFile);

@@ -10,6 +10,7 @@ import { openHead } from "./recorded.ts";
 import { Refusals } from "./refusals.ts";
 import { ReplicatedHead } from "./replicated.ts";
 import { rememberPort, statePathOf } from "./state-folder.ts";
+import { openStateService } from "./state-service.ts";
 
 interface Parts extends DoorOptions {
   readonly loopLag: LoopLag;
@@ -38,15 +39,22 @@ export async function runHead(): Promise<void> {
       ? openAlone(parts)
       : openReplicated(parts, config.replicated, failed));
     rememberPort(config.stateDir, door.port);
+    const stateService = await openStateService(config, log, door);
     // Nothing that ends here waits for anybody.
-    ending.watch({ stop, hurry() {} });
+    ending.watch({
+      async stop() {
+        stateService?.stop();
+        await stop();
+      },
+      hurry() {},
+    });
     if (config.healthPort !== undefined) {
       await startHealth({
         port: config.healthPort,
         notReady: () => (ending.hasBegun ? "this head is ending" : notReady(config, door)),
       });
     }
-    lifeline.say({ kind: "ready", address: door.address });
+    lifeline.say({ kind: "ready", address: door.address, ...(stateService && { dashboard: stateService.url }) });
   } catch (error) {
     lifeline.fail(error as Error);
     endProcess(config);

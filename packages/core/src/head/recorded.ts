@@ -71,7 +71,7 @@ export const HEAD: EngineKind<Start, World, Promise<HeadRuntime>> = {
       },
       world.address,
     ),
-  told: ["node", "tool", "standby", "stop", "isSuspended"],
+  told: ["node", "tool", "standby", "stateServiceAt", "stop", "isSuspended"],
 };
 
 async function* inPieces(world: World): ReturnType<StateStore["snapshot"]> {
@@ -104,6 +104,7 @@ export async function openHead(
     node: (peer, nodeId) => runtime.node(wayOf(peer), nodeId),
     tool: (peer) => runtime.tool(wayOf(peer)),
     standby: (peer, at) => runtime.standby(wayOf(peer), at),
+    stateServiceAt: (at, url) => runtime.stateServiceAt(at, url),
     stop: () => runtime.stop(),
   };
 }

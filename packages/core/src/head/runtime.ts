@@ -87,6 +87,10 @@ export class HeadRuntime implements Host {
   private readonly heads: Heads;
   private haveGroupsChanged = false;
   private isToldSuspended = false;
+  /** Where it listens for nodes. */
+  private stateService: string | null = null;
+  /** Where it answers over HTTP. */
+  private dashboard: string | undefined;
 
   /** @param address where this head is reached. @throws MobulaError when the state cannot be read. */
   static async open(options: HeadRuntimeOptions, address: () => string): Promise<HeadRuntime> {
@@ -301,6 +305,17 @@ export class HeadRuntime implements Host {
     return this.heads.add(peer, address);
   }
 
+  stateServiceAt(address: string | undefined, url: string): void {
+    this.dashboard = url;
+    this.stateService = address ?? null;
+    for (const nodeId of this.peers.keys()) this.tellStateServiceTo(nodeId);
+  }
+
+  private tellStateServiceTo(nodeId: NodeId): void {
+    const { wireVersion = 1 } = this.members.get(nodeId)?.description ?? {};
+    if (wireVersion >= 2) this.send(nodeId, { t: "state-service", address: this.stateService });
+  }
+
   private fromNode(nodeId: NodeId, message: ToControl): void {
     const nowMs = this.clock.nowMs();
     switch (message.t) {
@@ -315,6 +330,7 @@ export class HeadRuntime implements Host {
           this.groups.nodeJoined(nodeId);
         }
         this.tellHeads([nodeId]);
+        if (this.stateService !== null) this.tellStateServiceTo(nodeId);
         this.tellLimitsTo(nodeId, this.quotas.limited());
         return;
       case "node-report":
@@ -518,12 +534,21 @@ export class HeadRuntime implements Host {
       const { namespace = null } = (params ?? {}) as { readonly namespace?: string | null };
       return { t: "answer", id, result: this.actors.list(namespace) };
     }
+    if (method === "actor-details") {
+      const { since = null } = (params ?? {}) as { readonly since?: number | null };
+      return { t: "answer", id, result: this.actors.details(since) };
+    }
+    if (method === "group-details") return { t: "answer", id, result: this.groups.host.details() };
     if (method === "heads") {
       const { leader, standbys } = this.heads;
       const { place, refusals } = this.options;
       const { epoch } = this.who;
       const loopLagMs = this.options.loopLag.maxMs;
-      const result: HeadsInfo = { leader, epoch, standbys, state: place, refused: refusals.recent, loopLagMs };
+      const { dashboard } = this;
+      const result: HeadsInfo = {
+        ...{ leader, epoch, standbys, state: place, refused: refusals.recent, loopLagMs },
+        ...(dashboard !== undefined && { dashboard }),
+      };
       return { t: "answer", id, result };
     }
     const message = `control does not answer "${method}"`;

@@ -62,6 +62,8 @@ export interface ClusterLinkOptions {
   onDivided(message: LeasesDivided): void;
   /** These jobs have quotas, and no others. */
   onLimits(jobs: readonly JobId[], quotas: readonly ResourceUnits[]): void;
+  /** Where the state service listens for nodes now; undefined: nowhere. */
+  onStateService?(address: string | undefined): void;
   /** The node is to end when what it does has, or after so long. */
   onDrain(deadlineMs: number): void;
   /** Control is gone, or this session with it: what was said and not answered may be lost. */
@@ -399,6 +401,9 @@ export class ClusterLink {
         return;
       case "limited-jobs":
         this.options.onLimits(message.jobs, message.quotas ?? []);
+        return;
+      case "state-service":
+        this.options.onStateService?.(message.address ?? undefined);
         return;
       case "node-drain":
         this.options.onDrain(message.deadlineMs);

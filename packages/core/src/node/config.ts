@@ -37,6 +37,8 @@ export interface NodeConfig {
   readonly cgroup?: "auto" | "on" | "off";
   /** On which it says over HTTP whether it lives and is ready; default nowhere. */
   readonly healthPort?: number;
+  /** Of a node without a cluster: where the state service answers over HTTP; left out: nowhere. */
+  readonly dashboard?: { readonly host: string; readonly ports: string };
   /** Options of Node.js for every worker: export conditions and loaders of the driver. */
   readonly workerExecArgv: readonly string[];
   /** The cluster that it is a node of; left out, it is one by itself. */
@@ -68,6 +70,12 @@ export interface MemoryMonitorConfig {
   /** Counts only this node's workers against so many bytes, instead of everything against the machine's memory. */
   readonly limitBytes?: number;
 }
+
+/** Ray's port, or the next ones. */
+export const DASHBOARD_PORTS = "8265-8364";
+/** Unless MOBULA_DASHBOARD says `off`. */
+export const defaultDashboard = (): NodeConfig["dashboard"] | undefined =>
+  process.env.MOBULA_DASHBOARD === "off" ? undefined : { host: "127.0.0.1", ports: DASHBOARD_PORTS };
 
 export const NODE_VARIABLE = "MOBULA_NODE";
 export const WORKER_VARIABLE = "MOBULA_WORKER";

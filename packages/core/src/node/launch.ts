@@ -15,6 +15,7 @@ import type { AccessFiles, TlsFiles } from "../wire/mod.ts";
 import type { LimitsInfo } from "../wire/queries.ts";
 import {
   type ClusterConfig,
+  defaultDashboard,
   logLevel,
   MEMORY_MONITOR_DEFAULTS,
   NODE_VARIABLE,
@@ -50,6 +51,8 @@ export type ClusterOptions = Omit<ClusterConfig, "access" | "address"> & {
 } & ({ readonly token: string } | { readonly tokenFile: string });
 
 export interface LaunchedNode extends LaunchedProcess {
+  /** Where the state service answers over HTTP. */
+  readonly dashboard: string | undefined;
   readonly nodeSocket: string;
   readonly token: string;
   readonly limits: LimitsInfo | undefined;
@@ -78,17 +81,19 @@ export async function launchNode(options: LaunchOptions = {}): Promise<LaunchedN
   const address = options.cluster?.address;
   if (typeof address === "object") sayWhen(child, address);
   let limits: LimitsInfo | undefined;
+  let dashboard: string | undefined;
   const following = follow(child, {
     ...{ name: "node", sessionDir, outlives, readyTimeoutMs, onStderr },
     onReady: (news) => {
       limits = news.limits;
+      dashboard = news.dashboard;
     },
   });
   const launched = await following.catch(async (error) => {
     await address; // Without a head there is no node, and why there is none says more.
     throw error;
   });
-  return { ...launched, nodeSocket, token, limits };
+  return { ...launched, nodeSocket, token, limits, dashboard };
 }
 
 /** A node loads its code while the head does. */
@@ -112,6 +117,7 @@ function configOf(options: LaunchOptions, sessionDir: string): NodeConfig {
     ...rest
   } = options;
   const standing = options.standing ?? false;
+  const dashboard = defaultDashboard();
   return {
     nodeId: newNodeId(),
     name: hostname(),
@@ -123,6 +129,7 @@ function configOf(options: LaunchOptions, sessionDir: string): NodeConfig {
     logLevel: logLevel(),
     workerExecArgv: [],
     ...(standing ? {} : { driverPid: process.pid }),
+    ...(!cluster && dashboard && { dashboard }),
     ...rest,
     ...(cluster && { cluster: clusterOf(cluster, sessionDir) }),
     sessionDir,

@@ -18,7 +18,13 @@ const ORDERLY_STOP_MS = 38_000;
 /** What a process says on its lifeline, a JSON line each. */
 export type ProcessNews =
   /** `address`: where others reach it, if by TCP. `limits`: of a node's workers. */
-  | { readonly kind: "ready"; readonly address?: string; readonly limits?: LimitsInfo }
+  | {
+      readonly kind: "ready";
+      readonly address?: string;
+      readonly limits?: LimitsInfo;
+      /** Where the state service answers over HTTP, if this is its parent. */
+      readonly dashboard?: string;
+    }
   | {
       readonly kind: "failed";
       readonly code: string;

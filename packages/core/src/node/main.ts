@@ -8,8 +8,10 @@ import { openEarlySocket } from "./early-socket.ts";
 import { Ending, endProcess, Lifeline } from "./lifeline.ts";
 import { NodeLog } from "./node-log.ts";
 import { startReaper } from "./reaper.ts";
-import { claimSession, sweepSessions } from "./session-folder.ts";
+import type { NodeRuntime } from "./runtime.ts";
+import { claimSession, keepDashboard, keepToken, sweepSessions } from "./session-folder.ts";
 import { type SpawnOptions, type StartedWorker, spawnWorker } from "./spawn.ts";
+import type { StateService } from "./state-service.ts";
 
 /** Whoever drains a node counts on its end at most 5 s past the deadline. */
 const DRAINED_STOP_MS = 2_500;
@@ -48,12 +50,23 @@ export async function runNode(options: { readonly command?: SpawnOptions["comman
       onExpelled: (cluster) =>
         config.standing ? ending.beginAnew(() => beginAnew({ ...config, cluster })) : ending.begin(true),
     });
-    ending.watch(runtime);
+    const stateService = await openStateService(config, log, runtime);
+    ending.watch({
+      stop(atOnce) {
+        stateService?.stop();
+        return runtime.stop(atOnce);
+      },
+      hurry: () => runtime.hurry(),
+    });
     if (config.healthPort !== undefined) {
       const { startHealth } = await import("./health.ts");
       await startHealth({ port: config.healthPort, notReady: () => runtime.notReady });
     }
-    lifeline.say({ kind: "ready", limits: runtime.limits.info });
+    lifeline.say({
+      kind: "ready",
+      limits: runtime.limits.info,
+      ...(stateService && { dashboard: stateService.url }),
+    });
     ending.atEnd(startReaper(config.sessionDir, (message) => log.write("warn", message)));
     void sweepSessions(join(config.sessionDir, "..")).then(
       (removed) => removed.length > 0 && log.write("info", `removed what dead runs left: ${removed.join(", ")}`),
@@ -62,6 +75,37 @@ export async function runNode(options: { readonly command?: SpawnOptions["comman
   } catch (error) {
     lifeline.fail(error as Error);
     endProcess(config);
+  }
+}
+
+/** Of a node without a cluster; undefined: it is not wanted, or no port is free, and everything else goes on. */
+async function openStateService(
+  { dashboard, cluster, sessionDir, nodeSocket, token, nodeId, standing }: NodeConfig,
+  log: NodeLog,
+  runtime: NodeRuntime,
+): Promise<StateService | undefined> {
+  if (!dashboard || cluster) return undefined;
+  const { StateService: Parent } = await import("./state-service.ts");
+  try {
+    const tokenFile = keepToken(sessionDir, token);
+    const opened = await Parent.open({
+      ...dashboard,
+      isTls: false,
+      config: () => ({
+        access: { tokenFile },
+        control: { kind: "node", nodeSocket, token, nodeId },
+        link: { host: dashboard.host },
+        isEmbedded: !standing,
+        sessionDir,
+      }),
+      onLink: (address) => runtime.stateServiceAt(address),
+      onNews: (message) => log.write("warn", message),
+    });
+    keepDashboard(sessionDir, { url: opened.url, tokenFile, isEmbedded: !standing });
+    return opened;
+  } catch (error) {
+    log.write("warn", `there is no dashboard: ${(error as Error).message}`);
+    return undefined;
   }
 }
 

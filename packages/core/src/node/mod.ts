@@ -1,6 +1,6 @@
 export { Asks, answerTo } from "./asks.ts";
 export { isAboutBundles } from "./bundles.ts";
-export { type LogLevel, logLevel, outlivesLauncher } from "./config.ts";
+export { DASHBOARD_PORTS, type LogLevel, logLevel, outlivesLauncher } from "./config.ts";
 export { EventRing } from "./event-ring.ts";
 export { keyOf } from "./explanations.ts";
 export { startHealth } from "./health.ts";
@@ -20,6 +20,8 @@ export {
   baseFolder,
   claimSession,
   createSession,
+  dashboardsIn,
+  keepDashboard,
   logFolderOf,
   namesIn,
   nodeOf,
@@ -38,4 +40,6 @@ export {
   stopStandingNode,
   whyNoNode,
 } from "./standing.ts";
+export type { ControlPlace, ParentWord, ServiceWord, StateServiceConfig } from "./state-service.ts";
+export { StateService } from "./state-service.ts";
 export { tlsFilesFrom } from "./tls-options.ts";

@@ -14,6 +14,7 @@ import type { Explanations } from "./explanations.ts";
 import type { ForeignPrograms } from "./foreign-programs.ts";
 import type { LocalGroups } from "./local-groups.ts";
 import type { OwnGroups } from "./own-groups.ts";
+import type { ProcessDetails } from "./process-details.ts";
 import type { Timeline } from "./timeline.ts";
 import type { WorkerPool } from "./worker-pool.ts";
 
@@ -31,6 +32,7 @@ export interface QueryContext {
   /** Of a node by itself. */
   readonly ownGroups: OwnGroups;
   readonly localGroups: LocalGroups;
+  readonly processes: ProcessDetails;
   /** False when the worker is not one that another node lent. */
   orderElsewhere(order: Omit<WorkerOrder, "t">, node?: NodeId): boolean;
 }
@@ -70,6 +72,12 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
     case "set-quota":
       if (!cluster) throw new InvalidOptionError("this node is in no cluster, and quotas are those of a cluster");
       return cluster.query(query.method, query.params as never);
+    case "group-details":
+      return cluster ? cluster.query("group-details", null) : ownGroups.details();
+    case "worker-details":
+      return context.processes.workers();
+    case "job-details":
+      return context.processes.jobs();
     case "drain-node":
       if (!cluster)
         throw new InvalidOptionError("this node is in no cluster that could drain it; `mobula stop` ends it");

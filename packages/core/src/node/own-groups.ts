@@ -6,6 +6,7 @@ import { answerGroupQuery, ClusterView, GroupHost, type GroupSpec, type Victim }
 import type { SchedulerCommand, SchedulerEvent } from "../scheduler/mod.ts";
 import type { Preemptable } from "../wire/cluster-messages.ts";
 import type { Demand, LeaseRefused } from "../wire/messages.ts";
+import type { GroupDetails } from "../wire/queries.ts";
 import { answerOf, eventOf, isAboutBundles } from "./bundles.ts";
 
 /** Of time that counts from 1970. */
@@ -81,6 +82,10 @@ export class OwnGroups {
     this.look();
     this.startTicking();
     return answerGroupQuery(this.host, method, params, this.options);
+  }
+
+  details(): readonly GroupDetails[] {
+    return this.host.details();
   }
 
   /** What the lease engine says; false when it is not about bundles. */

@@ -82,11 +82,13 @@ import { NodeObjects } from "./objects.ts";
 import { Orphans } from "./orphans.ts";
 import { type OwnGroups, ownGroupsClock } from "./own-groups.ts";
 import { NodePeers } from "./peers.ts";
+import { type Duty, ProcessDetails } from "./process-details.ts";
 import { ProcessWatch } from "./process-watch.ts";
 import { BROKER, CONTROL, LEASES, LOCAL_GROUPS, OWN_GROUPS } from "./recorded-engines.ts";
 import { recorded } from "./recording.ts";
 import { type LeaseAsk, NodeRouting, type OtherBetweenNodes, packable } from "./routing.ts";
 import type { SpawnOptions, StartedWorker } from "./spawn.ts";
+import { StateLink } from "./state-link.ts";
 import { findStoreRooms } from "./store-rooms.ts";
 import { SubmissionWatch } from "./submission-watch.ts";
 import { nodeHolder, Succession } from "./succession.ts";
@@ -113,6 +115,7 @@ export interface NodeRuntimeOptions {
 }
 
 interface Member {
+  readonly joinedAtMs: number;
   readonly processId: ProcessId;
   readonly role: Hello["role"];
   readonly pid: number;
@@ -120,12 +123,6 @@ interface Member {
   readonly jobId: JobId | undefined;
   readonly job: Hello["job"];
   readonly workerId: WorkerId | undefined;
-}
-
-interface Duty {
-  readonly label: string;
-  readonly sinceMs: number;
-  readonly isRetriable: boolean;
 }
 
 /** For workers to end by themselves when the node does; those in an endless loop are killed then. */
@@ -236,6 +233,13 @@ export class NodeRuntime {
   private isExpelled = false;
   /** Why it ends, for those that are connected. */
   private farewell = "it was shut down";
+  /** What is said of processes to people. */
+  readonly processes = new ProcessDetails({
+    nodeId: () => this.config.nodeId,
+    workers: () => this.pool.all(),
+    dutyOf: (workerId) => this.duties.get(workerId),
+    drivers: () => [...this.members.values()].filter(({ role }) => role === "driver"),
+  });
   /** To the other nodes. */
   private access: Access | undefined;
   private peers: NodePeers | undefined;
@@ -254,6 +258,9 @@ export class NodeRuntime {
   /** Modules of programs, from other machines and for them; in a cluster. */
   readonly code: ForeignPrograms | undefined;
   cluster: ClusterLink | undefined;
+  private stateLink: StateLink | undefined;
+  /** In whose name the state service asks. */
+  private readonly stateAsker = newProcessId();
   readonly explanations: Explanations;
   private readonly drain = new Drain({
     steps: [
@@ -658,6 +665,7 @@ export class NodeRuntime {
         this.limits.limits?.limitJobs(new Map(jobs.map((job, at) => [job, quotas[at] ?? {}])));
         this.broker.limitsChanged();
       },
+      onStateService: (address) => this.stateServiceAt(address),
       onDrain: (deadlineMs) => this.drain.begin(deadlineMs, monotonicMs()),
       onActors: (message) => this.routing.fromControl(message),
       onQuery: (query) => void this.answerAsked(query).then((answer) => this.cluster?.say(answer)),
@@ -670,6 +678,21 @@ export class NodeRuntime {
       },
       onNews,
     });
+  }
+
+  /** It listens for nodes there; undefined: nowhere. */
+  stateServiceAt(address: string | undefined): void {
+    this.stateLink ??= new StateLink({
+      nodeId: this.config.nodeId,
+      name: this.config.name,
+      ring: this.events,
+      token: () => this.access?.token() ?? this.config.token,
+      tls: this.access?.tls,
+      answer: (query) => answerQuery(this, this.stateAsker, query),
+      sample: () => this.processes.sample(),
+      onNews: (message) => this.log.write("warn", message),
+    });
+    this.stateLink.to(address);
   }
 
   // ── other nodes ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -807,6 +830,7 @@ export class NodeRuntime {
       await new Promise<void>((resolve) => this.control.shutdown(resolve));
       if (this.config.cluster) await this.succession.handOn();
     }
+    this.stateLink?.close();
     await this.cluster?.leave();
     for (const { peer, role } of this.members.values()) {
       if (role === "worker") continue;
@@ -883,6 +907,7 @@ export class NodeRuntime {
       throw new ConnectionLostError(`the node has not started a worker ${String(workerId)}`);
     }
     this.members.set(processId, {
+      joinedAtMs: wallMs(),
       processId,
       role,
       pid: hello.pid,
@@ -1162,7 +1187,7 @@ export class NodeRuntime {
         if (!worker) return;
         this.logs.assign(workerId, jobId);
         this.limits.limits?.leased(workerId, jobId, resources);
-        this.duties.set(workerId, { label: "", sinceMs: wallMs(), isRetriable: true });
+        this.duties.set(workerId, { label: "", sinceMs: wallMs(), isRetriable: true, jobId, isActor: false });
         const namespace = this.namespaces.get(jobId) ?? "";
         // The worker hears of its lease before anybody can push a task to it.
         const peer = this.pool.get(workerId)?.peer;
@@ -1213,8 +1238,8 @@ export class NodeRuntime {
         this.logs.assign(workerId, request.jobId);
         this.limits.limits?.requested(requestId, workerId, request.jobId, resources);
         if (request.worker === "fresh") {
-          const { label, retriable } = request;
-          this.duties.set(workerId, { label, sinceMs: wallMs(), isRetriable: retriable });
+          const { label, retriable, jobId } = request;
+          this.duties.set(workerId, { label, sinceMs: wallMs(), isRetriable: retriable, jobId, isActor: true });
         }
         this.actorControl.actorWorkerReady(requestId, worker, gpus);
         return;

@@ -36,6 +36,7 @@ const STDERR_SUFFIX = ".stderr";
 /** The logs of so many standing processes that ended by themselves are kept. */
 const BROKEN_KEPT = 5;
 const TOKEN_FILE = "cluster-token";
+const DASHBOARD_FILE = "dashboard.json";
 const CGROUP_FILE = "cgroup";
 /** The kernel's limit for the path of a socket is 107 bytes on Linux and 103 on macOS. */
 const SOCKET_PATH_BYTES_MAX = 103;
@@ -112,6 +113,31 @@ export function claimSession(path: string, nodeId?: NodeId): void {
   // Renamed into place: whoever sweeps at this moment reads the old owner or the new one.
   writeFileSync(`${file}.new`, JSON.stringify(owner), { mode: 0o600 });
   renameSync(`${file}.new`, file);
+}
+
+/** A state service of this user on this machine. */
+export interface DashboardPlace {
+  readonly url: string;
+  readonly tokenFile: string;
+  /** Of a program's own node, which ends with the program. */
+  readonly isEmbedded: boolean;
+}
+
+/** Where the state service of this run answers over HTTP, for the command line. */
+export function keepDashboard(path: string, place: DashboardPlace): void {
+  writeFileSync(join(path, DASHBOARD_FILE), JSON.stringify(place), { mode: 0o600 });
+}
+
+/** Those of runs that live; the newest first. */
+export function dashboardsIn(base: string): readonly DashboardPlace[] {
+  const files = newestFirst(base).filter((path) => basename(path).startsWith(PREFIX));
+  return files.flatMap((path) => {
+    const [line] = readLines(join(path, DASHBOARD_FILE));
+    const owner = readOwner(path);
+    const isLiving =
+      owner !== undefined && (owner.started ?? undefined) === processStart(owner.pid) && isAlive(owner.pid);
+    return line !== undefined && isLiving ? (JSON.parse(line) as DashboardPlace) : []; // Written by keepDashboard.
+  });
 }
 
 /** Where a node that was given its cluster's token as text keeps it, for itself and its processes. */

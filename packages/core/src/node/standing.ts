@@ -20,6 +20,8 @@ export interface StandingNode extends RunningProcess {
   readonly startedAtMs: number;
   /** Of the cluster that it is a node of, `host:port`. */
   readonly cluster?: string;
+  /** Where the state service answers over HTTP, of one without a cluster. */
+  readonly dashboard?: string;
   /** Whether the kernel keeps its workers to what their leases say. */
   readonly limits?: LimitsInfo;
 }
@@ -66,7 +68,7 @@ export async function startStandingNode(options: LaunchOptions = {}): Promise<St
   }
   const nodeId = options.nodeId ?? newNodeId();
   const launched = await launchNode({ ...options, nodeId, base, standing: true });
-  const { pid, nodeSocket, token, sessionDir, limits } = launched;
+  const { pid, nodeSocket, token, sessionDir, limits, dashboard } = launched;
   const node: StandingNode = {
     nodeId,
     pid,
@@ -77,6 +79,7 @@ export async function startStandingNode(options: LaunchOptions = {}): Promise<St
     startedAtMs: Date.now(),
     ...(options.cluster && { cluster: await options.cluster.address }),
     ...(limits && { limits }),
+    ...(dashboard !== undefined && { dashboard }),
   };
   writeAddressFile(join(base, ADDRESS_FILE), node);
   return { ...node, exited: launched.exited };

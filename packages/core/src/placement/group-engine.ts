@@ -201,6 +201,15 @@ export class GroupEngine {
     return { groupId, index, attempt, nodeId, units };
   }
 
+  /** Where each bundle of a group is reserved; null: nowhere. Empty when there is no such group. */
+  nodesOf(groupId: GroupId): readonly (NodeId | null)[] {
+    const group = this.table.groups.get(groupId);
+    const nodes: (NodeId | null)[] = Array.from({ length: group?.spec.bundles.length ?? 0 }, () => null);
+    for (const { nodeId, indexes, phase } of group?.reservations.values() ?? [])
+      if (phase === "committed") for (const index of indexes) nodes[index] = nodeId;
+    return nodes;
+  }
+
   /** Why it waits, or where it is, in sentences; undefined when there is no such group. */
   explain(groupId: GroupId, nowMs: number): GroupExplained | undefined {
     const group = this.table.groups.get(groupId);

@@ -12,7 +12,7 @@ import type { BundlesAnswer, BundlesOrder, BundleUse, GroupsNoted, GroupsPlaced 
 import type { Explanation } from "../wire/explanation.ts";
 import type { BundleChoice } from "../wire/messages.ts";
 import { pack, unpack } from "../wire/mod.ts";
-import type { GroupRequest } from "../wire/queries.ts";
+import type { GroupDetails, GroupRequest } from "../wire/queries.ts";
 import { freeOf, slots } from "./amounts.ts";
 import { type BundleAt, BundleRooms } from "./bundle-rooms.ts";
 import type { ClusterView } from "./cluster-view.ts";
@@ -316,6 +316,25 @@ export class GroupHost {
     const sinceMs = this.unknown.get(groupId) ?? nowMs;
     this.unknown.set(groupId, sinceMs);
     return nowMs - sinceMs;
+  }
+
+  /** All that are known, with where their bundles are. */
+  details(): readonly GroupDetails[] {
+    return [...this.requests.values()].map((request) => {
+      const { groupId } = request;
+      const nodes = this.engine.nodesOf(groupId);
+      const isWhole = nodes.length > 0 && nodes.every((node) => node !== null);
+      const state = this.removals.has(groupId)
+        ? "removed"
+        : this.infeasible.has(groupId)
+          ? "infeasible"
+          : isWhole
+            ? "created"
+            : this.placed.has(groupId)
+              ? "rescheduling"
+              : "pending";
+      return { request, state, nodes };
+    });
   }
 
   /** Undefined when nothing is known of it. */

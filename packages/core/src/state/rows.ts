@@ -3,6 +3,9 @@
  * sizes bytes. `null` says that there is none, or that it is not known.
  */
 import { z } from "zod";
+import type { RowKind } from "./row-kinds.ts";
+
+export type { RowKind };
 
 const id = (what: string) => z.string().meta({ description: what });
 const time = (what: string) => z.number().meta({ description: `${what}, in milliseconds since 1970` });
@@ -191,8 +194,7 @@ export const ROWS = {
   jobs: jobRow,
   events: eventRow,
   logs: logRow,
-} as const;
-export type RowKind = keyof typeof ROWS;
+} as const satisfies Record<RowKind, z.ZodObject>;
 export type Row<K extends RowKind> = z.infer<(typeof ROWS)[K]>;
 
 export type NodeRow = Row<"nodes">;

@@ -67,7 +67,13 @@ export class LocalCluster implements AsyncDisposable {
    * @throws InvalidOptionError; what keeps a node or the head from starting.
    */
   static async start(options: LocalClusterOptions): Promise<LocalCluster> {
-    const { nodes, control: kindOfControl = "sqlite", head = {}, network: kind = "controlled" } = options;
+    const {
+      nodes,
+      control: kindOfControl = "sqlite",
+      head = {},
+      network: kind = "controlled",
+      dashboard = false,
+    } = options;
     if (typeof nodes === "number" && !(Number.isInteger(nodes) && nodes >= 0)) {
       throw new InvalidOptionError(
         `LocalCluster.start() option "nodes" is ${nodes}; it must be a whole number of at least 0, or a list`,
@@ -80,7 +86,7 @@ export class LocalCluster implements AsyncDisposable {
     try {
       if (kind === "controlled") network = await Network.open(folder);
       const parts = { folder: join(folder, HEAD), host: hosts.next(), network };
-      const headMember = new Member({ name: head.name ?? "head", ...parts });
+      const headMember = new Member({ name: head.name ?? "head", ...parts, hasDashboard: dashboard });
       const control = await beginHeads(kindOfControl, { folder, hosts, network, headMember });
       const cluster = new LocalCluster({ folder, hosts, network, headMember, ...control });
       try {
@@ -111,6 +117,11 @@ export class LocalCluster implements AsyncDisposable {
     this.stateServers = parts.servers;
     this.standbyMember = parts.standby;
     this.standby = parts.standby;
+  }
+
+  /** Where its state service answers over HTTP, to who has the {@link token}; undefined without the option `dashboard`. */
+  get dashboardUrl(): string | undefined {
+    return this.headMember.dashboardUrl;
   }
 
   /** In the order in which they were asked for; those that have ended are still there. */

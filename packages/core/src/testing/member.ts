@@ -30,6 +30,8 @@ export interface MemberOptions {
   readonly folder: string;
   readonly host: string;
   readonly network?: Network | undefined;
+  /** Its control has a state service. */
+  readonly hasDashboard?: boolean;
 }
 
 /** Of replicated state. */
@@ -49,12 +51,14 @@ export class Member implements ClusterNode {
   readonly host: string;
   private readonly folder: string;
   private readonly mark: string;
+  private readonly hasDashboard: boolean;
   /** By which it reaches other members, as transport/network.ts knows it. */
   readonly network: string | undefined;
   private node: { readonly launched: LaunchedNode; readonly running: RunningProcess } | undefined;
   private control: LaunchedHead | undefined;
 
-  constructor({ name, folder, host, network }: MemberOptions) {
+  constructor({ name, folder, host, network, hasDashboard = false }: MemberOptions) {
+    this.hasDashboard = hasDashboard;
     this.name = name;
     this.folder = folder;
     this.host = host;
@@ -111,6 +115,11 @@ export class Member implements ClusterNode {
     this.node = { launched, running: runningOf(launched.pid) };
   }
 
+  /** Of control that was begun here: where its state service answers over HTTP. */
+  get dashboardUrl(): string | undefined {
+    return this.control?.dashboard;
+  }
+
   /** Of control that was begun here: where others reach it. */
   get controlAddress(): string | undefined {
     return this.control?.address;
@@ -124,6 +133,7 @@ export class Member implements ClusterNode {
       base: this.base,
       env: this.env,
       host: this.host,
+      dashboard: this.hasDashboard ? { ports: "0" } : null,
       ...place,
       ...(isFirst && { port: 0 }),
     });

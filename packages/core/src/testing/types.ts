@@ -35,6 +35,8 @@ export interface LocalClusterOptions {
    * `"direct"`: it does not, for measurements; `partition` and `delay` are refused.
    */
   readonly network?: "controlled" | "direct";
+  /** Starts its state service, which answers over HTTP at `dashboardUrl`. Default: false. */
+  readonly dashboard?: boolean;
 }
 
 /** An end of a link: a machine, the head's, or that of the drivers: this process's, and of programs that join with `env`. */

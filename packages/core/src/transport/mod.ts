@@ -19,6 +19,7 @@ export {
   refusal,
 } from "./handshake.ts";
 export { HeadAddresses } from "./head-addresses.ts";
+export { listenHere } from "./listen-here.ts";
 export { MemoryPeer } from "./memory.ts";
 export { NETWORK_VARIABLE, useNetwork } from "./network.ts";
 export { NotLeadingError } from "./not-leading.ts";
@@ -26,4 +27,5 @@ export { type Peer, type PeerHandlers, SocketPeer } from "./peer.ts";
 export { ResumablePeer } from "./resumable.ts";
 export { Strangers } from "./strangers.ts";
 export { connectTcp, isTlsFailure, listenTcp, type TcpListener, type TcpListenOptions } from "./tcp.ts";
+export type { Tls } from "./tls.ts";
 export { connectUnix, listenUnix } from "./unix.ts";

@@ -311,6 +311,12 @@ export interface LimitedJobs {
   readonly quotas?: readonly ResourceUnits[];
 }
 
+/** Where the state service listens for nodes, `host:port`; null: there is none now. */
+export interface StateServiceAt {
+  readonly t: "state-service";
+  readonly address: string | null;
+}
+
 /** The node takes nothing new, and ends when nothing is left of what it does, or when so much time has gone by. */
 export interface NodeDrain {
   readonly t: "node-drain";
@@ -417,6 +423,7 @@ export type FromControl =
   | LeasesDivided
   | NodeDrain
   | LimitedJobs
+  | StateServiceAt
   | Query
   | Answer
   | ActorWorkerWanted

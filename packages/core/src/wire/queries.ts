@@ -11,6 +11,8 @@ export interface NodeInfo {
   readonly name: string;
   /** On one machine always `"alive"`. */
   readonly state: "alive" | "draining" | "dead";
+  /** Where other nodes reach it, `host:port`; null for one that only dials out, or is in no cluster. */
+  readonly address: string | null;
   /** What it has; memory in bytes. */
   readonly resources: Resources;
   /** What of it no task or actor holds now. */
@@ -37,6 +39,58 @@ export interface ActorInfo {
   readonly restarts: number;
 }
 
+/** An actor with all that control knows of it. */
+export interface ActorDetails extends ActorInfo {
+  readonly jobId: JobId;
+  readonly nodeId: NodeId | null;
+  readonly workerId: string | null;
+  /** -1: any number. */
+  readonly maxRestarts: number;
+  readonly isDetached: boolean;
+  readonly isShared: boolean;
+  readonly placementGroupId: string | null;
+  readonly resources: Resources;
+  /** When it came into its state, in milliseconds since 1970. */
+  readonly sinceMs: number;
+  readonly cause: string | null;
+}
+
+/** A placement group with where its bundles are. */
+export interface GroupDetails {
+  readonly request: GroupRequest;
+  readonly state: "pending" | "created" | "rescheduling" | "removed" | "infeasible";
+  /** Where each bundle is, in their order. */
+  readonly nodes: readonly (NodeId | null)[];
+}
+
+/** A job whose driver is connected. */
+export interface JobDetails {
+  readonly jobId: JobId;
+  readonly name: string;
+  readonly namespace: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly nodeId: NodeId;
+  readonly driverPid: number | null;
+  readonly sinceMs: number;
+}
+
+/** A process that a node looks after. */
+export interface WorkerDetails {
+  /** Of a driver, of its process. */
+  readonly workerId: string;
+  readonly kind: "worker" | "driver";
+  readonly state: "starting" | "idle" | "busy" | "actor";
+  readonly pid: number;
+  readonly jobId: JobId | null;
+  /** What it does, in words. */
+  readonly task: string | null;
+  readonly runningForMs: number | null;
+  readonly memoryBytes: number | null;
+  /** Of one core, since the last time that it was asked for. */
+  readonly cpuPercent: number | null;
+  readonly startedAtMs: number | null;
+}
+
 /** The heads of a cluster, each as `host:port`. */
 export interface HeadsInfo {
   readonly leader: string;
@@ -45,6 +99,8 @@ export interface HeadsInfo {
   readonly standbys: readonly string[];
   /** Where replicated state is, without what must be kept secret; null: in a file of the head. */
   readonly state: string | null;
+  /** Where its state service answers over HTTP, if it has one. */
+  readonly dashboard?: string;
   /** By how much the leader's loop was late at most, in the last minute or two, in milliseconds. */
   readonly loopLagMs?: number;
   /** From where connections were refused in the last minute, and why; heads before wire version 2 do not say. */
@@ -144,6 +200,16 @@ export interface Queries {
     params: { name: string; namespace: string };
     result: { actorId: ActorId; className: string; host: Uint8Array };
   };
+  /** All that are remembered; `since` is the version of an earlier answer: only those that have changed since then. */
+  "actor-details": {
+    params: { since: number | null };
+    /** `isAll`: what is not among them is gone. */
+    result: { version: number; isAll: boolean; actors: readonly ActorDetails[]; gone: readonly ActorId[] };
+  };
+  "group-details": { params: null; result: readonly GroupDetails[] };
+  /** Of a node: of the drivers and workers there. */
+  "job-details": { params: null; result: readonly JobDetails[] };
+  "worker-details": { params: null; result: readonly WorkerDetails[] };
   "list-actors": { params: { namespace: string | null }; result: readonly ActorInfo[] };
   /** Why leases of a shape are missing, or why the node `at` was chosen for one of them. */
   /** What a job may use at once in the whole cluster; null: what it says itself. Answered with what counts now. */

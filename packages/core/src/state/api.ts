@@ -1,0 +1,136 @@
+/** The routes of our own API, /api/v1, each with its schemas; /openapi.json is made of them. */
+import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+import { MobulaError } from "../base/errors.ts";
+import { parseListQuery } from "./filters.ts";
+import type { Env } from "./http.ts";
+import { ROW_KINDS, type RowKind } from "./row-kinds.ts";
+import { actorSummaryRow, overview, ROWS } from "./rows.ts";
+import type { StateService } from "./service.ts";
+import { streamTopics } from "./stream.ts";
+
+const failure = z
+  .object({ error: z.object({ code: z.string(), message: z.string() }) })
+  .openapi("Failure", { description: "what went wrong, by a code that stays and in words" });
+const failures = {
+  400: { description: "the request is wrong", content: { "application/json": { schema: failure } } },
+  401: { description: "a token is needed", content: { "application/json": { schema: failure } } },
+  503: { description: "control or a node did not answer", content: { "application/json": { schema: failure } } },
+} as const;
+const json = <T extends z.ZodType>(schema: T, description: string) => ({
+  200: { description, content: { "application/json": { schema } } },
+});
+
+const listParams = z.object({
+  filter: z
+    .union([z.string(), z.array(z.string())])
+    .optional()
+    .openapi({
+      description: "key=value, key!=value, key~part, key<number, key>number; may be repeated, and all must hold",
+    }),
+  limit: z.coerce.number().int().min(1).max(10_000).optional().openapi({ description: "default 100" }),
+  cursor: z.string().optional().openapi({ description: "`next` of the page before" }),
+});
+
+export function addApi(app: OpenAPIHono<Env>, service: StateService): void {
+  for (const kind of ROW_KINDS) addRows(app, service, kind);
+
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: "/api/v1/overview",
+      responses: { ...json(overview, "how the cluster is"), ...failures },
+    }),
+    async (context) => context.json(await service.overview(), 200),
+  );
+
+  const summaries = z.object({ rows: z.array(actorSummaryRow) });
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: "/api/v1/summary/actors",
+      responses: { ...json(summaries, "actors by class and state"), ...failures },
+    }),
+    async (context) => {
+      await service.sources.actors();
+      return context.json({ rows: service.sources.actorTable.summary() }, 200);
+    },
+  );
+
+  const explanation = z.looseObject({
+    state: z.string(),
+    since: z.number(),
+    sentences: z.array(z.string()),
+    waitsFor: z.array(z.string()),
+  });
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: "/api/v1/why/{id}",
+      request: {
+        params: z.object({
+          id: z.string().openapi({
+            description: "of a task, an object, an actor or a placement group; or an actor's name or class",
+          }),
+        }),
+      },
+      responses: { ...json(explanation, "why it waits, failed, or is where it is"), ...failures },
+    }),
+    async (context) => context.json((await service.why(context.req.valid("param").id)) as never, 200),
+  );
+
+  app.get("/api/v1/stream", (context) => streamTopics(context, service));
+
+  app.doc31("/openapi.json", {
+    openapi: "3.1.0",
+    info: {
+      title: "Mobula",
+      version: "1",
+      description: "What runs, what waits and why. Ids are hex strings, times milliseconds since 1970, sizes bytes.",
+    },
+    security: [{ bearer: [] }],
+  });
+  app.openAPIRegistry.registerComponent("securitySchemes", "bearer", { type: "http", scheme: "bearer" });
+}
+
+/** A list, and one of it. */
+function addRows(app: OpenAPIHono<Env>, service: StateService, kind: RowKind): void {
+  const row = ROWS[kind];
+  const listed = z.object({
+    rows: z.array(row),
+    total: z.number().openapi({ description: "rows that pass the filters, on all pages" }),
+    next: z.string().nullable().openapi({ description: "cursor of the next page" }),
+    partial: z.array(z.string()).openapi({ description: "who did not answer in time" }),
+    asOfMs: z.number(),
+  });
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: `/api/v1/${kind}`,
+      request: { query: listParams },
+      responses: { ...json(listed, `${kind}, a page`), ...failures },
+    }),
+    async (context) => {
+      const { filter, limit, cursor } = context.req.valid("query");
+      const query = parseListQuery({ filter: filter === undefined ? [] : [filter].flat(), limit, cursor });
+      return context.json((await service.list(kind, query)) as never, 200);
+    },
+  );
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: `/api/v1/${kind}/{id}`,
+      request: { params: z.object({ id: z.string() }) },
+      responses: {
+        ...json(row, "one of them"),
+        ...failures,
+        404: { description: "there is none", content: { "application/json": { schema: failure } } },
+      },
+    }),
+    async (context) => {
+      const { id } = context.req.valid("param");
+      const found = await service.find(kind, id);
+      if (!found) throw new MobulaError("NOT_FOUND", "invalid", `there is no ${id} among the ${kind}`);
+      return context.json(found as never, 200);
+    },
+  );
+}

@@ -1,0 +1,29 @@
+/** What happened to the cluster and what detectors found, the newest last; bounded. */
+import type { EventRow } from "./rows.ts";
+
+const EVENTS_MAX = 10_000;
+
+export class EventLog {
+  private readonly events: EventRow[] = [];
+  private nextId = 1;
+  private readonly listeners = new Set<(event: EventRow) => void>();
+
+  /** Told of each from now on; what it returns ends that. */
+  listen(listener: (event: EventRow) => void): () => void {
+    this.listeners.add(listener);
+    return () => void this.listeners.delete(listener);
+  }
+
+  add(event: Omit<EventRow, "eventId" | "remedy" | "by"> & Partial<Pick<EventRow, "remedy" | "by">>): void {
+    const row: EventRow = { eventId: String(this.nextId++), remedy: null, by: null, ...event };
+    this.events.push(row);
+    if (this.events.length > 2 * EVENTS_MAX) this.events.splice(0, this.events.length - EVENTS_MAX);
+    for (const listener of this.listeners) listener(row);
+  }
+
+  /** The newest first. */
+  *newest(): Generator<EventRow> {
+    const first = Math.max(0, this.events.length - EVENTS_MAX);
+    for (let at = this.events.length - 1; at >= first; at--) yield this.events[at] as EventRow; // It is below the length.
+  }
+}

@@ -1,0 +1,195 @@
+/** The service at work: it keeps what ran, asks for what lives, notes what happens, and answers questions about all of it. */
+import { wallMs } from "../base/clock.ts";
+import { InvalidOptionError } from "../base/errors.ts";
+import type { StateServiceConfig } from "../node/mod.ts";
+import type { Explanation } from "../wire/explanation.ts";
+import type { ActorChange } from "./actor-table.ts";
+import type { Ask } from "./control-client.ts";
+import { EventLog } from "./event-log.ts";
+import { pageOf } from "./filters.ts";
+import { JobTable } from "./job-table.ts";
+import type { Links } from "./links.ts";
+import { NodeWatch } from "./node-watch.ts";
+import { type Listed, type ListQuery, type Overview, ROWS, type Row, type RowKind } from "./rows.ts";
+import { type Gathered, Sources } from "./sources.ts";
+
+export interface StateServiceOptions {
+  readonly config: StateServiceConfig;
+  readonly links: Links;
+  readonly ask: Ask;
+  log(message: string): void;
+}
+
+/** What happens is looked for so often. */
+const LOOK_MS = 1_000;
+/** The column by which a row of each kind is found. */
+const ID_KEYS = {
+  nodes: "nodeId",
+  workers: "workerId",
+  tasks: "taskId",
+  actors: "actorId",
+  objects: "objectId",
+  "placement-groups": "placementGroupId",
+  jobs: "jobId",
+  events: "eventId",
+  logs: "logId",
+} as const satisfies { readonly [K in RowKind]: keyof Row<K> };
+
+export class StateService {
+  readonly sources: Sources;
+  readonly eventLog = new EventLog();
+  private readonly options: StateServiceOptions;
+  private readonly jobs: JobTable;
+  private readonly nodeWatch = new NodeWatch((event) => this.eventLog.add(event));
+  private hasFailedToLook = false;
+
+  constructor(options: StateServiceOptions) {
+    this.options = options;
+    const { links, ask, config } = options;
+    this.sources = new Sources({
+      links,
+      ask,
+      headAddress: config.control.kind === "head" ? config.control.address : undefined,
+      onActors: (changes) => this.actorsChanged(changes),
+    });
+    this.jobs = new JobTable((event) => this.eventLog.add(event));
+  }
+
+  start(): void {
+    const look = async (): Promise<void> => {
+      try {
+        await this.look();
+        this.hasFailedToLook = false;
+      } catch (error) {
+        if (!this.hasFailedToLook) this.options.log(`control cannot be asked: ${(error as Error).message}`);
+        this.hasFailedToLook = true;
+      }
+      setTimeout(look, LOOK_MS).unref();
+    };
+    void look();
+  }
+
+  /** Batches of events of a node. */
+  events(_nodeId: string, _batches: readonly Uint8Array[]): void {}
+
+  /** @throws InvalidOptionError; ConnectionLostError when control does not answer. */
+  async list<K extends RowKind>(kind: K, query: ListQuery): Promise<Listed<Row<K>>> {
+    const { rows, partial, asOfMs } = await this.gather(kind);
+    const page = pageOf(rows as Iterable<Row<K>>, query, Object.keys(ROWS[kind].shape));
+    return { ...page, partial, asOfMs };
+  }
+
+  /** One by its id; undefined when there is none. */
+  async find<K extends RowKind>(kind: K, id: string): Promise<Row<K> | undefined> {
+    const { rows } = await this.gather(kind);
+    for (const row of rows) if ((row as Record<string, unknown>)[ID_KEYS[kind]] === id) return row as Row<K>;
+    return undefined;
+  }
+
+  /** @throws InvalidOptionError when nothing has this id or name. */
+  async why(id: string): Promise<Explanation> {
+    if (/^[0-9a-f]{24,}$/.test(id)) return this.options.ask("explain-id", { id });
+    await this.sources.actors();
+    const found = [...this.sources.actorTable.all].filter(({ name, className }) => name === id || className === id);
+    const living = found.filter(({ state }) => state !== "dead");
+    const [first] = living.length > 0 ? living : found;
+    if (!first) throw new InvalidOptionError(`"${id}" is no id, and no actor has that name or class`);
+    if (living.length > 1) {
+      const ids = living.slice(0, 20).map(({ actorId, name }) => `${actorId}${name === null ? "" : ` "${name}"`}`);
+      throw new InvalidOptionError(
+        `${living.length} actors are called "${id}"; say which by its id: ${ids.join(", ")}`,
+      );
+    }
+    return this.options.ask("explain-id", { id: first.actorId });
+  }
+
+  async overview(): Promise<Overview> {
+    const [{ rows: nodes }, waiting] = await Promise.all([this.sources.nodes(), this.sources.waiting()]);
+    await this.sources.actors();
+    const count = (state: string): number => nodes.filter((node) => node.state === state).length;
+    const resources: Overview["resources"] = {};
+    const store = { usedBytes: 0, spilledBytes: 0, capacityBytes: 0 };
+    for (const node of nodes.filter(({ state }) => state !== "dead")) {
+      for (const [name, total] of Object.entries(node.resources)) {
+        const { total: totals = 0, used = 0 } = resources[name] ?? {};
+        resources[name] = { total: totals + total, used: used + total - (node.available[name] ?? 0) };
+      }
+      store.usedBytes += node.storeUsedBytes;
+      store.spilledBytes += node.storeSpilledBytes;
+      store.capacityBytes += node.storeCapacityBytes;
+    }
+    return {
+      asOfMs: wallMs(),
+      nodes: { alive: count("alive"), draining: count("draining"), dead: count("dead") },
+      resources,
+      store,
+      tasks: {},
+      actors: this.sources.actorTable.counts(),
+      throughput: [],
+      waiting: waiting.map(({ kind, name, count: of, wish, isInfeasible, why }) => ({
+        kind,
+        name,
+        count: of,
+        wish,
+        isInfeasible,
+        why,
+      })),
+      alerts: [...this.eventLog.newest()].filter(({ severity }) => severity !== "info").slice(0, ALERTS_SHOWN),
+    };
+  }
+
+  private async gather(kind: RowKind): Promise<Gathered<object>> {
+    switch (kind) {
+      case "nodes":
+        return this.sources.nodes();
+      case "workers":
+        return this.sources.workers();
+      case "actors":
+        return this.sources.actors();
+      case "placement-groups":
+        return this.sources.groups();
+      case "jobs":
+        return this.jobRows();
+      case "events":
+        return { rows: this.eventLog.newest() as never, partial: [], asOfMs: wallMs() };
+      default:
+        throw new InvalidOptionError(`${kind} are not listed yet`);
+    }
+  }
+
+  private async jobRows(): Promise<Gathered<Row<"jobs">>> {
+    const { answers, partial } = await this.sources.jobs();
+    this.jobs.seen(
+      answers.flatMap(([, jobs]) => jobs),
+      partial.length === 0,
+      wallMs(),
+    );
+    return { rows: this.jobs.rows(), partial, asOfMs: wallMs() };
+  }
+
+  private async look(): Promise<void> {
+    const { rows } = await this.sources.nodes();
+    this.nodeWatch.seen(rows, wallMs());
+    await Promise.all([this.sources.actors(), this.jobRows()]);
+  }
+
+  private actorsChanged(changes: readonly ActorChange[]): void {
+    for (const { before, row } of changes) {
+      const { actorId, nodeId, state, restarts, maxRestarts, stateSinceMs: atMs, deathCause } = row;
+      const called = `actor ${row.className}${row.name === null ? "" : ` "${row.name}"`} (${actorId})`;
+      const about = { atMs, subjects: [actorId, ...(nodeId === null ? [] : [nodeId])] };
+      // A restart may be over before anybody has looked.
+      if (before && restarts > before.restarts) {
+        const of = maxRestarts === -1 ? "" : ` of ${maxRestarts}`;
+        const message = `${called} was started again, for time ${restarts}${of}`;
+        this.eventLog.add({ ...about, severity: "warning", kind: "actor-restarted", message });
+      }
+      if (state === "dead" && before?.state !== "dead" && deathCause !== null && !ORDERLY.test(deathCause))
+        this.eventLog.add({ ...about, severity: "error", kind: "actor-died", message: deathCause });
+    }
+  }
+}
+
+const ALERTS_SHOWN = 20;
+/** Ends that nobody need hear of. */
+const ORDERLY = /out of scope|was killed by|exited|exitActor|its last handle|job ended|shut ?down/i;

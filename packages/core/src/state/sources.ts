@@ -1,0 +1,115 @@
+/** Where rows come from: control and the nodes are asked when somebody looks; who did not answer is named. */
+import { wallMs } from "../base/clock.ts";
+import { fromUnits } from "../base/resources.ts";
+import type { GroupDetails, NodeInfo, WaitingDemand } from "../wire/queries.ts";
+import { type ActorChange, ActorTable } from "./actor-table.ts";
+import { Cached } from "./cached.ts";
+import type { Ask } from "./control-client.ts";
+import type { Links } from "./links.ts";
+import type { ActorRow, GroupRow, NodeRow, WorkerRow } from "./rows.ts";
+
+export interface SourcesOptions {
+  readonly links: Pick<Links, "all" | "get" | "askAll">;
+  readonly ask: Ask;
+  /** `host:port` of the head; undefined: there is none. */
+  readonly headAddress: string | undefined;
+  onActors(changes: readonly ActorChange[]): void;
+}
+
+export interface Gathered<R> {
+  readonly rows: readonly R[];
+  readonly partial: readonly string[];
+  readonly asOfMs: number;
+}
+
+/** Several who look at once share an answer. */
+const FRESH_MS = 250;
+
+export class Sources {
+  readonly actorTable = new ActorTable();
+  private readonly options: SourcesOptions;
+  private readonly firstHeard = new Map<string, number>();
+  private readonly nodeInfos = new Cached(FRESH_MS, () => this.options.ask("nodes", null));
+  private readonly actorRows = new Cached(FRESH_MS, () => this.readActors());
+  private readonly groupDetails = new Cached(FRESH_MS, () => this.options.ask("group-details", null));
+  private readonly demands = new Cached(FRESH_MS, () => this.options.ask("waiting-demands", null));
+  private readonly workerDetails = new Cached(FRESH_MS, () => this.options.links.askAll("worker-details", null));
+  private readonly jobDetails = new Cached(FRESH_MS, () => this.options.links.askAll("job-details", null));
+
+  constructor(options: SourcesOptions) {
+    this.options = options;
+  }
+
+  async nodes(): Promise<Gathered<NodeRow>> {
+    const infos = await this.nodeInfos.get();
+    return { rows: infos.map((info) => this.nodeRow(info)), partial: [], asOfMs: wallMs() };
+  }
+
+  /** @throws ConnectionLostError when control does not answer. */
+  async actors(): Promise<Gathered<ActorRow> & { readonly size: number }> {
+    await this.actorRows.get();
+    const rows = { [Symbol.iterator]: () => this.actorTable.all[Symbol.iterator]() } as never;
+    return { rows, size: this.actorTable.size, partial: [], asOfMs: wallMs() };
+  }
+
+  async groups(): Promise<Gathered<GroupRow>> {
+    const groups = await this.groupDetails.get();
+    return { rows: groups.map(groupRow), partial: [], asOfMs: wallMs() };
+  }
+
+  async workers(): Promise<Gathered<WorkerRow>> {
+    const [{ answers, partial }] = await Promise.all([this.workerDetails.get(), this.actorRows.get()]);
+    const living = Map.groupBy(this.actorTable.all, ({ workerId }) => workerId ?? "");
+    const rows = answers.flatMap(([nodeId, workers]) =>
+      workers.map((worker): WorkerRow => {
+        const actors = (living.get(worker.workerId) ?? []).filter(({ state }) => state === "alive");
+        return { ...worker, nodeId, actorId: actors[0]?.actorId ?? null, actors: actors.length, taskId: null };
+      }),
+    );
+    return { rows, partial, asOfMs: wallMs() };
+  }
+
+  jobs() {
+    return this.jobDetails.get();
+  }
+
+  waiting(): Promise<readonly WaitingDemand[]> {
+    return this.demands.get();
+  }
+
+  private async readActors(): Promise<void> {
+    const answer = await this.options.ask("actor-details", { since: this.actorTable.version });
+    this.options.onActors(this.actorTable.apply(answer));
+  }
+
+  private nodeRow(info: NodeInfo): NodeRow {
+    const { nodeId, name, state, address, resources, available, labels, objectStore } = info;
+    const sample = this.options.links.get(nodeId)?.sample;
+    if (!this.firstHeard.has(nodeId)) this.firstHeard.set(nodeId, wallMs());
+    const { headAddress } = this.options;
+    const hostOf = (text: string): string => text.slice(0, text.lastIndexOf(":"));
+    return {
+      ...{ nodeId, name, state, address, resources, available, labels },
+      isHead: headAddress === undefined || (address !== null && hostOf(address) === hostOf(headAddress)),
+      storeUsedBytes: objectStore.usedBytes,
+      storeSpilledBytes: objectStore.spilledBytes,
+      storeCapacityBytes: objectStore.capacityBytes,
+      cpuPercent: sample?.cpuPercent ?? null,
+      memoryUsedBytes: sample?.memoryUsedBytes ?? null,
+      memoryTotalBytes: sample?.memoryTotalBytes ?? null,
+      gpus: [],
+      workers: sample?.workers ?? 0,
+      startedAtMs: this.firstHeard.get(nodeId) ?? null,
+    };
+  }
+}
+
+function groupRow({ request, state, nodes }: GroupDetails): GroupRow {
+  const { groupId, name, strategy, jobId, lifetime, bundles } = request;
+  return {
+    ...{ placementGroupId: groupId, name: name ?? null, state, strategy, jobId },
+    isDetached: lifetime === "detached",
+    bundles: bundles.map((units, index) => ({ index, nodeId: nodes[index] ?? null, resources: fromUnits(units) })),
+    createdAtMs: null,
+  };
+}

@@ -1,0 +1,43 @@
+/** Server-sent events: what a page shows, each second while somebody looks. */
+import type { Context } from "hono";
+import { streamSSE } from "hono/streaming";
+import { InvalidOptionError } from "../base/errors.ts";
+import type { Env } from "./http.ts";
+import type { EventRow } from "./rows.ts";
+import type { StateService } from "./service.ts";
+
+const EVERY_MS = 1_000;
+const TOPICS = ["overview", "events"] as const;
+/** Who does not read so many events behind is not told of the oldest of them; the list has them. */
+const EVENTS_UNSENT_MAX = 1_000;
+
+/** @throws InvalidOptionError for a topic that is none. */
+export function streamTopics(context: Context<Env>, service: StateService): Response {
+  const topics = (context.req.query("topics") ?? TOPICS.join(",")).split(",");
+  const unknown = topics.find((topic) => !(TOPICS as readonly string[]).includes(topic));
+  if (unknown !== undefined)
+    throw new InvalidOptionError(`there is no topic "${unknown}"; there are ${TOPICS.join(" and ")}`);
+  return streamSSE(context, async (stream) => {
+    const events: EventRow[] = [];
+    const stop = topics.includes("events")
+      ? service.eventLog.listen((event) => {
+          events.push(event);
+          if (events.length > EVENTS_UNSENT_MAX) events.shift();
+        })
+      : undefined;
+    stream.onAbort(() => stop?.());
+    while (!stream.aborted) {
+      if (topics.includes("overview")) {
+        try {
+          await stream.writeSSE({ event: "overview", data: JSON.stringify(await service.overview()) });
+        } catch (error) {
+          await stream.writeSSE({ event: "problem", data: JSON.stringify({ message: (error as Error).message }) });
+        }
+      }
+      for (const event of events.splice(0))
+        await stream.writeSSE({ event: "event", id: event.eventId, data: JSON.stringify(event) });
+      await stream.sleep(EVERY_MS);
+    }
+    stop?.();
+  });
+}
