@@ -114,7 +114,7 @@ module.exports = {
     enhancedResolveOptions: {
       exportsFields: ["exports"],
       conditionNames: ["mobula-source", "node", "import", "require", "types", "default"],
-      extensions: [".ts", ".mjs", ".cjs", ".js"],
+      extensions: [".ts", ".tsx", ".mjs", ".cjs", ".js"],
     },
   },
 };

@@ -19,6 +19,7 @@ const bin = (path: string) => join(root, "node_modules", path);
 
 const checks: ReadonlyArray<{ readonly name: string; readonly command: readonly string[] }> = [
   { name: "types", command: [bin("typescript/bin/tsc"), "-p", root] },
+  { name: "types of the dashboard", command: [bin("typescript/bin/tsc"), "-p", join(root, "packages/dashboard")] },
   { name: "lint and format", command: [bin("@biomejs/biome/bin/biome"), "check", "--error-on-warnings", root] },
   {
     name: "import rules",

@@ -4,6 +4,7 @@
  *   dist/mobula.mjs, .cjs   doors for `import` and `require`; testing and esbuild likewise
  *   dist/runtime.cjs        loads the one copy of the runtime that a process has
  *   dist/lib/*.cjs          bundles: the API, and one for each program the runtime starts
+ *   dist/dashboard/         the dashboard's files, which the state service serves
  *   dist/types/             declarations for `import`, and the same ones for `require` in dist/types-cjs/
  *
  * Both doors and every worker must see one runtime, so the runtime is CommonJS, which `import` and `require` both load
@@ -25,6 +26,7 @@ import {
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import type { Plugin } from "esbuild";
+import { buildDashboard, dashboardPackages } from "../../dashboard/scripts/build.ts";
 import { type BundleOptions, bundleFile, writeResolver } from "./bundle.ts";
 import { reachableDeclarations } from "./declarations.ts";
 import { lazyModules, looseModules, slowModules } from "./lazy-modules.ts";
@@ -59,6 +61,8 @@ async function main(): Promise<void> {
     await bundleCli();
     await bundleEsbuildPlugin();
     writeDoors();
+    cpSync(await buildDashboard(), join(out, "dashboard"), { recursive: true });
+    for (const name of dashboardPackages) bundledPackages.add(name);
     const licenses = thirdPartyNotices(join(root, "../.."), bundledPackages);
     writeFileSync(join(out, "THIRD-PARTY-LICENSES.txt"), licenses);
     writeFileSync(join(lib, "build-id"), contentHash(lib));
