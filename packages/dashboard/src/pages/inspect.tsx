@@ -1,0 +1,130 @@
+/** What a process does right now: its stack, or a profile to download, by one click. */
+import { useEffect, useRef, useState } from "react";
+import { ApiError, request } from "../api.ts";
+import { Card, Failure } from "../parts.tsx";
+
+type Shown =
+  | { readonly kind: "nothing" }
+  | { readonly kind: "asking"; readonly what: string }
+  | { readonly kind: "stack"; readonly text: string }
+  | { readonly kind: "saved"; readonly name: string; readonly url: string }
+  | { readonly kind: "failed"; readonly error: ApiError };
+
+const SECONDS = [5, 10, 30];
+
+export function Inspect({ nodeId, pid }: { nodeId: string; pid: number }) {
+  const [shown, setShown] = useState<Shown>({ kind: "nothing" });
+  const [seconds, setSeconds] = useState(5);
+  const abort = useRef<AbortController | undefined>(undefined);
+  useEffect(() => () => abort.current?.abort(), []);
+  useEffect(() => (shown.kind === "saved" ? () => URL.revokeObjectURL(shown.url) : undefined), [shown]);
+
+  const ask = async (what: string, path: string, body: unknown, show: (response: Response) => Promise<Shown>) => {
+    abort.current?.abort();
+    const mine = new AbortController();
+    abort.current = mine;
+    setShown({ kind: "asking", what });
+    try {
+      const response = await request(path, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(body),
+        signal: mine.signal,
+      });
+      setShown(await show(response));
+    } catch (error) {
+      if (mine.signal.aborted) return;
+      setShown({
+        kind: "failed",
+        error: error instanceof ApiError ? error : new ApiError(0, "INTERNAL", String(error)),
+      });
+    }
+  };
+  const stack = () =>
+    ask("Asking for the stack…", "stack", { nodeId, pid }, async (response) => ({
+      kind: "stack",
+      text: stackText(await response.text()),
+    }));
+  const profile = (kind: "cpu" | "heap") =>
+    ask(`Profiling for ${seconds} s…`, "profile", { nodeId, pid, kind, seconds }, async (response) => {
+      const name = `mobula-${pid}.${kind}profile`;
+      const url = URL.createObjectURL(await response.blob());
+      save(url, name);
+      return { kind: "saved", name, url };
+    });
+  const isAsking = shown.kind === "asking";
+  return (
+    <Card
+      title={`What process ${pid} does now`}
+      aside={
+        <span className="filters">
+          <button type="button" className="button" onClick={() => void stack()} disabled={isAsking}>
+            Stack
+          </button>
+          <button type="button" className="button" onClick={() => void profile("cpu")} disabled={isAsking}>
+            CPU profile
+          </button>
+          <button type="button" className="button" onClick={() => void profile("heap")} disabled={isAsking}>
+            Heap profile
+          </button>
+          <select
+            aria-label="Length of a profile"
+            value={seconds}
+            onChange={(event) => setSeconds(Number(event.target.value))}
+          >
+            {SECONDS.map((value) => (
+              <option key={value} value={value}>
+                {value} s
+              </option>
+            ))}
+          </select>
+        </span>
+      }
+    >
+      <div role="status">
+        {shown.kind === "nothing" && (
+          <p className="muted">
+            A stack also of code that hangs in a loop; profiles open in Chrome's DevTools and speedscope. The process
+            goes on meanwhile.
+          </p>
+        )}
+        {shown.kind === "asking" && <p className="muted">{shown.what}</p>}
+        {shown.kind === "failed" && <Failure error={shown.error} hasData={false} />}
+        {shown.kind === "saved" && (
+          <p>
+            Saved as{" "}
+            <a href={shown.url} download={shown.name}>
+              {shown.name}
+            </a>
+            . Open it in DevTools (Performance or Memory, Load profile) or speedscope.
+          </p>
+        )}
+      </div>
+      {shown.kind === "stack" && (
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable with the keyboard
+        <section className="text" tabIndex={0} aria-label="Stack">
+          <pre>{shown.text}</pre>
+        </section>
+      )}
+    </Card>
+  );
+}
+
+function save(url: string, name: string): void {
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = name;
+  link.click();
+}
+
+/** The service answers with text, or with an object that has it as `text`. */
+function stackText(body: string): string {
+  try {
+    const value: unknown = JSON.parse(body);
+    if (typeof value === "object" && value !== null && "text" in value && typeof value.text === "string")
+      return value.text;
+    return typeof value === "string" ? value : JSON.stringify(value, null, 2);
+  } catch {
+    return body;
+  }
+}
