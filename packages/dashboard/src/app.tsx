@@ -130,7 +130,7 @@ function Shell() {
         <Live state={streamState} />
         <button
           type="button"
-          className="button plain spacer-hide"
+          className="button plain desktop-only"
           onClick={() => help.current?.showModal()}
           aria-label="Keys"
           title="Keys (?)"

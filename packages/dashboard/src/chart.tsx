@@ -20,16 +20,18 @@ export interface ChartProps {
   readonly height?: number;
   /** The top of the scale at least. */
   readonly max?: number;
+  /** Marks of the scale are then powers of two. */
+  readonly isBytes?: boolean;
   format(value: number): string;
 }
 
-export function Chart({ label, timesMs, series, height = 150, max = 0, format }: ChartProps) {
+export function Chart({ label, timesMs, series, height = 150, max = 0, isBytes = false, format }: ChartProps) {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | undefined>(undefined);
   const { resolved } = useTheme();
   const shape = `${series.map(({ title, color }) => title + color).join("|")} ${resolved} ${height}`;
-  const latest = useRef({ series, max, format, height });
-  latest.current = { series, max, format, height };
+  const latest = useRef({ series, max, format, height, isBytes });
+  latest.current = { series, max, format, height, isBytes };
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: `shape` names what the plot is made of; values are set below
   useEffect(() => {
@@ -74,7 +76,7 @@ export function Chart({ label, timesMs, series, height = 150, max = 0, format }:
   );
 }
 
-type Latest = { readonly current: Required<Pick<ChartProps, "series" | "max" | "format" | "height">> };
+type Latest = { readonly current: Required<Pick<ChartProps, "series" | "max" | "format" | "height" | "isBytes">> };
 
 function makePlot(element: HTMLElement, latest: Latest): uPlot {
   const style = getComputedStyle(element);
@@ -95,10 +97,20 @@ function makePlot(element: HTMLElement, latest: Latest): uPlot {
       padding: [8, 8, 0, 0],
       cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
       legend: { show: false },
-      scales: { y: { range: (_plot, _min, top) => [0, Math.max(top * 1.1, latest.current.max, 1e-9)] } },
+      scales: {
+        // Of two values only a few pixels would be known: a minute is the least that is shown.
+        x: { range: (_plot, first, last) => [Math.min(first, last - 60), last] },
+        y: { range: (_plot, _min, top) => [0, Math.max(top * 1.1, latest.current.max, 1e-9)] },
+      },
       axes: [
         { ...axis, size: 24, space: 80, values: (_plot, ticks) => ticks.map((tick) => clock(tick * 1000)) },
-        { ...axis, size: 62, space: 34, values: (_plot, ticks) => ticks.map((tick) => latest.current.format(tick)) },
+        {
+          ...axis,
+          size: 62,
+          space: 34,
+          ...(latest.current.isBytes ? { incrs: POWERS } : {}),
+          values: (_plot, ticks) => ticks.map((tick) => latest.current.format(tick)),
+        },
       ],
       series: [
         {},
@@ -117,6 +129,8 @@ function makePlot(element: HTMLElement, latest: Latest): uPlot {
   probe.remove();
   return made;
 }
+
+const POWERS = Array.from({ length: 50 }, (_, power) => 2 ** power);
 
 function translucent(color: string): string {
   return color.replace(/^rgb\((.*)\)$/, "rgba($1, 0.12)");

@@ -8,7 +8,8 @@ export function count(value: number): string {
 
 /** For tiles: 12,345 as it is, 1.2 M above a hundred thousand. */
 export function compact(value: number): string {
-  if (Math.abs(value) < 100_000) return Number.isInteger(value) ? count(value) : digits(value);
+  if (Math.abs(value) < 100_000)
+    return Number.isInteger(value) || Math.abs(value) >= 100 ? count(value) : digits(value);
   for (const [unit, size] of [
     ["G", 1e9],
     ["M", 1e6],

@@ -11,6 +11,8 @@ const paths: Readonly<Record<string, string>> = {
   metrics: "M2 12.5l3.5-5 3 2.5L13.5 4M2 14h12",
   logs: "M3.5 2h6l3 3v9h-9zM9.5 2v3h3M5.5 8h5M5.5 11h5",
   events: "M8 2.5a3.75 3.75 0 0 1 3.75 3.75v3l1.25 2H3l1.25-2v-3A3.75 3.75 0 0 1 8 2.5zM6.75 13.25h2.5",
+  copy: "M5.5 5.5h8v8h-8zM3 10.5h-.5v-8h8V3",
+  copied: "M3 8.5l3.5 3.5L13 4.5",
   menu: "M2.5 4.5h11M2.5 8h11M2.5 11.5h11",
   light:
     "M8 5a3 3 0 1 0 0 6 3 3 0 0 0 0-6zM8 1.5v1.5M8 13v1.5M1.5 8H3M13 8h1.5M3.4 3.4l1 1M11.6 11.6l1 1M3.4 12.6l1-1M11.6 4.4l1-1",

@@ -231,18 +231,21 @@ export function Related<R>({
   filters,
   title,
   more,
+  without = [],
 }: {
   spec: ListSpec<R>;
   filters: readonly string[];
   title: string;
   more: string;
+  /** Keys of columns that would say the same in each row. */
+  without?: readonly string[];
 }) {
   const { data, error, isOld, refresh } = useQuery<List<R>>(listPath(spec.kind, filters, 200), 4000);
   return (
     <section className="card" aria-label={title}>
       <div className="card-head">
         <h2>{title}</h2>
-        {data !== undefined && (
+        {data !== undefined && data.total > 0 && (
           <a href={more} className="small">
             {count(data.total)} in all →
           </a>
@@ -257,7 +260,7 @@ export function Related<R>({
       ) : (
         <Table
           label={title}
-          columns={spec.columns}
+          columns={spec.columns.filter(({ key }) => !without.includes(key))}
           rows={data.rows}
           total={data.total}
           idOf={(row) => spec.idOf(row)}

@@ -1,8 +1,11 @@
 /** Small things that all pages are made of. */
-import { type ReactNode, useSyncExternalStore } from "react";
-import { type ApiError, serverNow } from "./api.ts";
+import { type ReactNode, useState, useSyncExternalStore } from "react";
+import { type ApiError, type List, listPath, serverNow } from "./api.ts";
 import { absolute, ago, amount, bytes, NONE, percent, shortId } from "./format.ts";
+import { Icon } from "./icons.tsx";
 import { href } from "./router.ts";
+import type { NodeRow } from "./rows.ts";
+import { useQuery } from "./use-query.ts";
 
 export type Tone = "ok" | "run" | "wait" | "bad" | "off";
 
@@ -90,20 +93,35 @@ export function IdLink({ kind, id, text }: { kind: LinkKind; id: string | null; 
   );
 }
 
+/** A node by its name, where that is known. */
+export function NodeLink({ id }: { id: string | null }) {
+  return id === null ? <span className="muted">{NONE}</span> : <KnownNodeLink id={id} />;
+}
+function KnownNodeLink({ id }: { id: string }) {
+  const { data } = useQuery<List<NodeRow>>(NODE_NAMES, 15_000);
+  const name = data?.rows.find(({ nodeId }) => nodeId === id)?.name;
+  return <IdLink kind="nodes" id={id} {...(name === undefined ? {} : { text: name })} />;
+}
+const NODE_NAMES = listPath("nodes", [], 1000);
+
 export function CopyId({ id }: { id: string }) {
+  const [isCopied, setCopied] = useState(false);
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(id);
+      setCopied(true);
+      setTimeout(() => setCopied(false), 1500);
+    } catch {
+      // Without https there may be no clipboard: the id stands there to be selected.
+    }
+  };
   return (
-    <button
-      type="button"
-      className="button plain mono small wrap"
-      title="Copy"
-      aria-label={`Copy ${id}`}
-      onClick={() => {
-        // Without https there may be no clipboard: the id stands there to be selected.
-        void navigator.clipboard?.writeText(id).catch(() => undefined);
-      }}
-    >
-      {id} ⧉
-    </button>
+    <span className="copy-id">
+      <span className="mono wrap">{id}</span>
+      <button type="button" title="Copy" aria-label={`Copy ${id}`} onClick={() => void copy()}>
+        <Icon name={isCopied ? "copied" : "copy"} />
+      </button>
+    </span>
   );
 }
 
@@ -201,14 +219,16 @@ export function Card({
   aside,
   children,
   flush = false,
+  className = "",
 }: {
   title: string;
+  className?: string;
   aside?: ReactNode;
   children: ReactNode;
   flush?: boolean;
 }) {
   return (
-    <section className="card" aria-label={title}>
+    <section className={`card ${className}`} aria-label={title}>
       <div className="card-head">
         <h2>{title}</h2>
         {aside !== undefined && <div>{aside}</div>}

@@ -106,6 +106,7 @@ export function Table<R>(props: TableProps<R>) {
   const first = Math.min(view.first, Math.max(0, sorted.length - 1));
   const shown = sorted.slice(first, view.last);
   const template = columns.map(({ width }) => width).join(" ");
+  const minWidth = isPhone ? 0 : columns.reduce((sum, { width }) => sum + leastPx(width), 0);
   const hasState = columns.some(({ phone }) => phone === "state");
   return (
     <section
@@ -119,7 +120,7 @@ export function Table<R>(props: TableProps<R>) {
       aria-label={label}
       aria-busy={isOld}
     >
-      <table className="rows" aria-rowcount={(total ?? sorted.length) + 1} aria-label={label}>
+      <table className="rows" style={{ minWidth }} aria-rowcount={(total ?? sorted.length) + 1} aria-label={label}>
         <thead>
           <tr style={{ gridTemplateColumns: template }} aria-rowindex={1}>
             {columns.map((column) => (
@@ -145,6 +146,9 @@ export function Table<R>(props: TableProps<R>) {
     </section>
   );
 }
+
+/** Of a track of the grid, `96px` or `minmax(96px, …)`. */
+const leastPx = (track: string) => Number(/(\d+)px/.exec(track)?.[1] ?? 0);
 
 function HeadCell<R>({
   column,

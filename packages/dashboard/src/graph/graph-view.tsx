@@ -19,6 +19,13 @@ const stateColors: Readonly<Record<string, string>> = {
 };
 /** More boxes than this nobody reads: the functions with the most attempts are shown. */
 const BOXES_MAX = 120;
+/** A wide graph is made smaller to fit, as long as it can be read; then it scrolls. */
+const LEAST_SCALE = 0.8;
+
+/** Those who call the others stand in the middle. */
+function centre(box: HTMLElement | null): void {
+  if (box !== null) box.scrollLeft = (box.scrollWidth - box.clientWidth) / 2;
+}
 
 const total = ({ counts }: CallGraphNode) => Object.values(counts).reduce((sum, n) => sum + n, 0);
 
@@ -76,8 +83,11 @@ export default function GraphView({ job }: { job: string }) {
         )}
       </div>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable with the keyboard */}
-      <section className="graph" tabIndex={0} aria-label="Functions and their calls">
-        <svg width={layout.width} height={layout.height} viewBox={`0 0 ${layout.width} ${layout.height}`}>
+      <section className="graph" ref={centre} tabIndex={0} aria-label="Functions and their calls">
+        <svg
+          style={{ width: layout.width, minWidth: layout.width * LEAST_SCALE }}
+          viewBox={`0 0 ${layout.width} ${layout.height}`}
+        >
           <title>Functions and their calls</title>
           <defs>
             <marker
@@ -85,8 +95,9 @@ export default function GraphView({ job }: { job: string }) {
               viewBox="0 0 8 8"
               refX="7"
               refY="4"
-              markerWidth="7"
-              markerHeight="7"
+              markerWidth="9"
+              markerHeight="9"
+              markerUnits="userSpaceOnUse"
               orient="auto-start-reverse"
             >
               <path className="arrow" d="M0 0L8 4L0 8z" />
@@ -99,7 +110,7 @@ export default function GraphView({ job }: { job: string }) {
                 key={`${from}\0${to}`}
                 className="edge"
                 d={pathOf(layout.paths[index] ?? [])}
-                strokeWidth={1 + (2.5 * Math.log10(calls + 1)) / Math.log10(most + 1)}
+                strokeWidth={1 + (1.6 * Math.log10(calls + 1)) / Math.log10(most + 1)}
                 markerEnd="url(#arrow)"
               >
                 <title>
@@ -156,11 +167,10 @@ function Box({ node, job, x, y, total }: { node: CallGraphNode; job: string; x: 
       </title>
       <rect className="box" x={x} y={y} width={BOX_WIDTH} height={BOX_HEIGHT} rx={7} />
       <text x={x + 10} y={y + 19} fontWeight={600}>
-        {name.length > 27 ? `${name.slice(0, 26)}…` : name}
+        {name.length > 25 ? `${name.slice(0, 24)}…` : name}
       </text>
       <text className="sub" x={x + 10} y={y + 34}>
-        {compact(total)}
-        {brief.length > 0 && ` · ${brief.join(" · ")}`}
+        {[compact(total), ...brief.slice(-2)].join(" · ")}
       </text>
       <rect x={x + 10} y={y + 41} width={inner} height={5} rx={2} fill="var(--off-soft)" />
       {parts.map(({ state, at: from, width }) => (

@@ -26,7 +26,7 @@ export interface Layout {
   readonly paths: readonly (readonly Point[])[];
 }
 
-export const BOX_WIDTH = 196;
+export const BOX_WIDTH = 212;
 export const BOX_HEIGHT = 54;
 const GAP_X = 28;
 const GAP_Y = 62;

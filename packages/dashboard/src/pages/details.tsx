@@ -11,6 +11,7 @@ import {
   Failure,
   IdLink,
   type LinkKind,
+  NodeLink,
   PercentMeter,
   ResourceMeter,
   State,
@@ -183,18 +184,21 @@ export function NodePage({ id }: { id: string }) {
           <Related
             spec={workersSpec}
             filters={[`nodeId=${row.nodeId}`]}
+            without={["node"]}
             title="Workers"
             more={href(["workers"], { filter: `nodeId=${row.nodeId}` })}
           />
           <Related
             spec={tasksSpec}
             filters={[`nodeId=${row.nodeId}`, "state=running"]}
+            without={["node"]}
             title="Running here"
             more={href(["tasks"], { filter: `nodeId=${row.nodeId}` })}
           />
           <Related
             spec={logsSpec}
             filters={[`nodeId=${row.nodeId}`]}
+            without={["node"]}
             title="Logs"
             more={href(["logs"], { filter: `nodeId=${row.nodeId}` })}
           />
@@ -219,7 +223,7 @@ export function WorkerPage({ id }: { id: string }) {
           <Card title="Facts">
             <Facts
               facts={[
-                { name: "Node", value: <IdLink kind="nodes" id={row.nodeId} /> },
+                { name: "Node", value: <NodeLink id={row.nodeId} /> },
                 { name: "Pid", value: row.pid },
                 {
                   name: "Runs",
@@ -254,6 +258,7 @@ export function WorkerPage({ id }: { id: string }) {
           <Related
             spec={tasksSpec}
             filters={[`workerId=${row.workerId}`]}
+            without={["node", "pid"]}
             title="What ran in it"
             more={href(["tasks"], { filter: `workerId=${row.workerId}` })}
           />
@@ -294,7 +299,7 @@ export function ActorPage({ id }: { id: string }) {
               <Card title="Facts">
                 <Facts
                   facts={[
-                    { name: "Node", value: <IdLink kind="nodes" id={row.nodeId} /> },
+                    { name: "Node", value: <NodeLink id={row.nodeId} /> },
                     {
                       name: "Process",
                       value:
@@ -333,6 +338,7 @@ export function ActorPage({ id }: { id: string }) {
           <Related
             spec={tasksSpec}
             filters={[`actorId=${row.actorId}`]}
+            without={["node", "kind"]}
             title="Calls"
             more={href(["tasks"], { filter: `actorId=${row.actorId}` })}
           />
@@ -370,7 +376,7 @@ export function TaskPage({ id }: { id: string }) {
                       { name: "Kind", value: last.kind },
                       { name: "Job", value: <IdLink kind="jobs" id={last.jobId} /> },
                       last.actorId !== null && { name: "Actor", value: <IdLink kind="actors" id={last.actorId} /> },
-                      { name: "Node", value: <IdLink kind="nodes" id={last.nodeId} /> },
+                      { name: "Node", value: <NodeLink id={last.nodeId} /> },
                       {
                         name: "Process",
                         value:
@@ -509,7 +515,7 @@ export function ObjectPage({ id }: { id: string }) {
                     { name: "Size", value: bytes(row.sizeBytes) },
                     { name: "Created", value: <Ago atMs={row.createdAtMs} /> },
                     { name: "Owner", value: row.ownerPid === null ? NONE : `pid ${row.ownerPid}` },
-                    { name: "Known to", value: <IdLink kind="nodes" id={row.ownerNodeId} /> },
+                    { name: "Known to", value: <NodeLink id={row.ownerNodeId} /> },
                     { name: "Job", value: <IdLink kind="jobs" id={row.jobId} /> },
                     { name: "Task that makes it", value: <IdLink kind="tasks" id={row.objectId.slice(0, 48)} /> },
                     { name: "Call site", value: <code className="wrap">{row.callSite ?? NONE}</code>, wide: true },
@@ -539,7 +545,7 @@ export function ObjectPage({ id }: { id: string }) {
                   <ul className="sentences">
                     {row.nodes.map((node) => (
                       <li key={node}>
-                        <IdLink kind="nodes" id={node} />
+                        <NodeLink id={node} />
                       </li>
                     ))}
                   </ul>
@@ -603,11 +609,7 @@ export function GroupPage({ id }: { id: string }) {
                         <tr key={index}>
                           <td>{index}</td>
                           <td>
-                            {nodeId === null ? (
-                              <span className="muted">not placed</span>
-                            ) : (
-                              <IdLink kind="nodes" id={nodeId} />
-                            )}
+                            {nodeId === null ? <span className="muted">not placed</span> : <NodeLink id={nodeId} />}
                           </td>
                           <td>
                             {Object.entries(resources)

@@ -4,7 +4,7 @@ import { ApiError, request } from "../api.ts";
 import { count, duration, NONE } from "../format.ts";
 import { ListView, Related } from "../list-page.tsx";
 import { LogView } from "../log-view.tsx";
-import { Ago, Card, Facts, Failure, IdLink, Tabs } from "../parts.tsx";
+import { Ago, Card, Facts, Failure, NodeLink, Tabs } from "../parts.tsx";
 import { href, navigate, useParams } from "../router.ts";
 import type { JobRow } from "../rows.ts";
 import { refreshAll } from "../use-query.ts";
@@ -22,7 +22,7 @@ export function JobPage({ id }: { id: string }) {
       {(row, refresh) => {
         const isSubmitted = row.submissionId !== null;
         const tabs: (readonly [string, string])[] = [
-          ["facts", "Facts"],
+          ["facts", "Overview"],
           ...(isSubmitted ? [["logs", "Output"] as const] : []),
           ...(row.jobId === null
             ? []
@@ -94,7 +94,7 @@ function JobFacts({ row }: { row: JobRow }) {
             { name: "Entrypoint", value: <code className="wrap">{row.entrypoint}</code>, wide: true },
             { name: "Kind", value: row.kind === "driver" ? "a driver that joined by itself" : "submitted" },
             { name: "Job id", value: jobId === null ? "it has not joined yet" : <code>{jobId}</code> },
-            { name: "Driver runs on", value: <IdLink kind="nodes" id={row.nodeId} /> },
+            { name: "Driver runs on", value: <NodeLink id={row.nodeId} /> },
             { name: "Driver's pid", value: row.driverPid ?? NONE },
             { name: "Started", value: <Ago atMs={row.startedAtMs} /> },
             { name: "Ended", value: <Ago atMs={row.endedAtMs} /> },

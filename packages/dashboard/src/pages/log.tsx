@@ -1,6 +1,6 @@
 import { type List, listPath } from "../api.ts";
 import { LogView } from "../log-view.tsx";
-import { IdLink } from "../parts.tsx";
+import { NodeLink } from "../parts.tsx";
 import { href } from "../router.ts";
 import type { LogRow } from "../rows.ts";
 import { useQuery } from "../use-query.ts";
@@ -14,7 +14,7 @@ export function LogPage({ id }: { id: string }) {
         <a href={href(["logs"])}>Logs</a>
         {row !== undefined && (
           <>
-            <span aria-hidden="true">/</span> <IdLink kind="nodes" id={row.nodeId} />
+            <span aria-hidden="true">/</span> <NodeLink id={row.nodeId} />
           </>
         )}
       </nav>

@@ -32,8 +32,7 @@ export function MetricsPage() {
         </div>
       </div>
       <p className="muted">
-        For hours and days let Prometheus ask <code>/metrics</code>; a Grafana dashboard and alert rules are in{" "}
-        <code>deploy/</code>.
+        For hours and days let Prometheus ask <code>/metrics</code>.
       </p>
       {timesMs.length === 0 ? (
         <div className="card">
@@ -44,7 +43,7 @@ export function MetricsPage() {
       ) : (
         <div className="charts">
           {chosen === "" && (
-            <Card title="Attempts a second">
+            <Card title="Attempts a second" className="wide">
               <Chart
                 label="Attempts a second"
                 timesMs={rates.map(({ atMs }) => atMs)}
@@ -81,6 +80,7 @@ export function MetricsPage() {
                     { title: "store", color: "--ok", values: store },
                     { title: "spilled", color: "--wait", values: spilled },
                   ]}
+                  isBytes
                   format={(value) => bytes(Math.round(value))}
                 />
               </Card>,

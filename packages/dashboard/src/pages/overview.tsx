@@ -185,7 +185,7 @@ function Waiting({ waiting }: { waiting: Overview["waiting"] }) {
   }
   return (
     <div className="scroll-x">
-      <table className="simple">
+      <table className="simple stacks">
         <thead>
           <tr>
             <th scope="col" className="end">
@@ -200,10 +200,13 @@ function Waiting({ waiting }: { waiting: Overview["waiting"] }) {
           {waiting.map(({ kind, name, count: waits, wish, why, isInfeasible }) => (
             <tr key={`${kind} ${name} ${wish}`}>
               <td className="end">{count(waits)}</td>
-              <td className="wrap">
-                <a href={linkOf(kind, name)}>{name}</a> <span className="muted">{kind}</span>
+              <td className="clip">
+                <a href={linkOf(kind, name)} title={name}>
+                  {name}
+                </a>
+                <div className="muted small">{kind}</div>
               </td>
-              <td>{wish}</td>
+              <td className="nowrap">{wish}</td>
               <td className="wrap">
                 {isInfeasible && <span className="pill bad">cannot be met</span>} {why}
               </td>

@@ -1,7 +1,7 @@
 /** How each kind of row is listed: columns, filters, and what an empty list says. */
 import { bytes, count, duration, NONE, resourceList, shortId } from "../format.ts";
 import type { ListSpec } from "../list-page.tsx";
-import { Ago, BytesMeter, Empty, IdLink, InlineMeter, PercentMeter, State } from "../parts.tsx";
+import { Ago, BytesMeter, Empty, IdLink, InlineMeter, NodeLink, PercentMeter, State } from "../parts.tsx";
 import { href } from "../router.ts";
 import {
   type ActorRow,
@@ -67,7 +67,7 @@ export const jobsSpec: ListSpec<JobRow> = {
       title: "Driver on",
       width: "minmax(110px, 150px)",
       phone: "hide",
-      render: (row) => <IdLink kind="nodes" id={row.nodeId} />,
+      render: (row) => <NodeLink id={row.nodeId} />,
       sort: (row) => row.nodeId,
     },
     {
@@ -121,7 +121,7 @@ export const tasksSpec: ListSpec<TaskRow> = {
     {
       key: "name",
       title: "Name",
-      width: "minmax(180px, 2fr)",
+      width: "minmax(160px, 2fr)",
       phone: "title",
       render: (row) => row.name,
       sort: (row) => row.name,
@@ -145,7 +145,7 @@ export const tasksSpec: ListSpec<TaskRow> = {
     {
       key: "attempt",
       title: "Attempt",
-      width: "76px",
+      width: "78px",
       isEnd: true,
       phone: "hide",
       render: (row) => row.attempt,
@@ -154,7 +154,7 @@ export const tasksSpec: ListSpec<TaskRow> = {
     {
       key: "kind",
       title: "Kind",
-      width: "112px",
+      width: "106px",
       phone: "hide",
       render: (row) => row.kind,
       sort: (row) => row.kind,
@@ -162,15 +162,15 @@ export const tasksSpec: ListSpec<TaskRow> = {
     {
       key: "node",
       title: "Node",
-      width: "130px",
+      width: "minmax(80px, 110px)",
       phone: "hide",
-      render: (row) => <IdLink kind="nodes" id={row.nodeId} />,
+      render: (row) => <NodeLink id={row.nodeId} />,
       sort: (row) => row.nodeId,
     },
     {
       key: "pid",
       title: "Pid",
-      width: "80px",
+      width: "72px",
       isEnd: true,
       render: (row) =>
         row.workerId === null ? (
@@ -183,7 +183,7 @@ export const tasksSpec: ListSpec<TaskRow> = {
     {
       key: "ran",
       title: "Ran",
-      width: "90px",
+      width: "82px",
       isEnd: true,
       render: (row) => duration(row.ranMs),
       sort: (row) => row.ranMs,
@@ -191,7 +191,7 @@ export const tasksSpec: ListSpec<TaskRow> = {
     {
       key: "submitted",
       title: "Submitted",
-      width: "110px",
+      width: "98px",
       isEnd: true,
       render: (row) => <Ago atMs={row.submittedAtMs} />,
       sort: (row) => row.submittedAtMs,
@@ -235,7 +235,7 @@ export const actorsSpec: ListSpec<ActorRow> = {
     {
       key: "class",
       title: "Class",
-      width: "minmax(140px, 1.4fr)",
+      width: "minmax(126px, 1.4fr)",
       phone: "title",
       render: (row) => row.className,
       sort: (row) => row.className,
@@ -243,24 +243,22 @@ export const actorsSpec: ListSpec<ActorRow> = {
     {
       key: "state",
       title: "State",
-      width: "116px",
+      width: "104px",
       phone: "state",
-      render: (row) => (
-        <State state={row.state} tone={row.state === "dead" && row.deathCause !== null ? "bad" : "off"} />
-      ),
+      render: (row) => <State state={row.state} {...(row.deathCause === null ? {} : { tone: "bad" as const })} />,
       sort: (row) => row.state,
     },
     {
       key: "name",
       title: "Name",
-      width: "minmax(100px, 1fr)",
+      width: "minmax(90px, 1fr)",
       render: (row) => row.name ?? dash,
       sort: (row) => row.name,
     },
     {
       key: "actorId",
       title: "Actor id",
-      width: "130px",
+      width: "124px",
       isMono: true,
       render: (row) => <span title={row.actorId}>{shortId(row.actorId)}</span>,
       sort: (row) => row.actorId,
@@ -268,15 +266,15 @@ export const actorsSpec: ListSpec<ActorRow> = {
     {
       key: "node",
       title: "Node",
-      width: "130px",
+      width: "minmax(80px, 120px)",
       phone: "hide",
-      render: (row) => <IdLink kind="nodes" id={row.nodeId} />,
+      render: (row) => <NodeLink id={row.nodeId} />,
       sort: (row) => row.nodeId,
     },
     {
       key: "pid",
       title: "Pid",
-      width: "80px",
+      width: "68px",
       isEnd: true,
       render: (row) =>
         row.workerId === null ? (
@@ -289,7 +287,7 @@ export const actorsSpec: ListSpec<ActorRow> = {
     {
       key: "restarts",
       title: "Restarts",
-      width: "86px",
+      width: "80px",
       isEnd: true,
       phone: "hide",
       render: (row) =>
@@ -306,7 +304,7 @@ export const actorsSpec: ListSpec<ActorRow> = {
     {
       key: "since",
       title: "Since",
-      width: "100px",
+      width: "96px",
       isEnd: true,
       render: (row) => <Ago atMs={row.stateSinceMs} />,
       sort: (row) => row.stateSinceMs,
@@ -314,7 +312,7 @@ export const actorsSpec: ListSpec<ActorRow> = {
     {
       key: "cause",
       title: "Cause of death",
-      width: "minmax(120px, 1.6fr)",
+      width: "minmax(110px, 1.6fr)",
       phone: "hide",
       render: (row) => (row.deathCause === null ? dash : <span title={row.deathCause}>{row.deathCause}</span>),
     },
@@ -339,7 +337,7 @@ export const nodesSpec: ListSpec<NodeRow> = {
     {
       key: "name",
       title: "Node",
-      width: "minmax(150px, 1.3fr)",
+      width: "minmax(130px, 1.3fr)",
       phone: "title",
       render: (row) => (
         <>
@@ -351,7 +349,7 @@ export const nodesSpec: ListSpec<NodeRow> = {
     {
       key: "state",
       title: "State",
-      width: "106px",
+      width: "98px",
       phone: "state",
       render: (row) => <State state={row.state} {...(row.state === "dead" ? { tone: "bad" as const } : {})} />,
       sort: (row) => row.state,
@@ -359,14 +357,14 @@ export const nodesSpec: ListSpec<NodeRow> = {
     {
       key: "cpu",
       title: "Cores busy",
-      width: "minmax(110px, 150px)",
+      width: "minmax(104px, 150px)",
       render: (row) => <PercentMeter value={row.cpuPercent} />,
       sort: (row) => row.cpuPercent,
     },
     {
       key: "leased",
       title: "CPU leased",
-      width: "100px",
+      width: "92px",
       isEnd: true,
       render: (row) => leased(row, "CPU"),
       sort: (row) => (row.resources.CPU ?? 0) - (row.available.CPU ?? 0),
@@ -374,21 +372,21 @@ export const nodesSpec: ListSpec<NodeRow> = {
     {
       key: "memory",
       title: "Memory",
-      width: "minmax(110px, 150px)",
+      width: "minmax(104px, 150px)",
       render: (row) => <BytesMeter used={row.memoryUsedBytes} total={row.memoryTotalBytes} />,
       sort: (row) => row.memoryUsedBytes,
     },
     {
       key: "store",
       title: "Store",
-      width: "minmax(110px, 150px)",
+      width: "minmax(104px, 150px)",
       render: (row) => <BytesMeter used={row.storeUsedBytes} total={row.storeCapacityBytes} />,
       sort: (row) => row.storeUsedBytes,
     },
     {
       key: "spilled",
       title: "Spilled",
-      width: "92px",
+      width: "78px",
       isEnd: true,
       phone: "hide",
       render: (row) => (row.storeSpilledBytes === 0 ? dash : bytes(row.storeSpilledBytes)),
@@ -397,7 +395,7 @@ export const nodesSpec: ListSpec<NodeRow> = {
     {
       key: "gpus",
       title: "GPUs",
-      width: "minmax(90px, 130px)",
+      width: "minmax(118px, 150px)",
       phone: "hide",
       render: (row) => gpus(row),
       sort: (row) => row.gpus.length,
@@ -405,7 +403,7 @@ export const nodesSpec: ListSpec<NodeRow> = {
     {
       key: "workers",
       title: "Workers",
-      width: "80px",
+      width: "72px",
       isEnd: true,
       phone: "hide",
       render: (row) => count(row.workers),
@@ -414,20 +412,11 @@ export const nodesSpec: ListSpec<NodeRow> = {
     {
       key: "address",
       title: "Address",
-      width: "minmax(130px, 170px)",
+      width: "minmax(128px, 160px)",
       isMono: true,
       phone: "hide",
       render: (row) => row.address ?? <span title="It only dials out">dials out</span>,
       sort: (row) => row.address,
-    },
-    {
-      key: "started",
-      title: "Started",
-      width: "100px",
-      isEnd: true,
-      phone: "hide",
-      render: (row) => <Ago atMs={row.startedAtMs} />,
-      sort: (row) => row.startedAtMs,
     },
   ],
   empty: (
@@ -532,8 +521,8 @@ export const workersSpec: ListSpec<WorkerRow> = {
     {
       key: "node",
       title: "Node",
-      width: "130px",
-      render: (row) => <IdLink kind="nodes" id={row.nodeId} />,
+      width: "minmax(80px, 120px)",
+      render: (row) => <NodeLink id={row.nodeId} />,
       sort: (row) => row.nodeId,
     },
     {
@@ -637,11 +626,11 @@ export const objectsSpec: ListSpec<ObjectRow> = {
     {
       key: "nodes",
       title: "Copies on",
-      width: "140px",
+      width: "minmax(90px, 130px)",
       phone: "hide",
       render: (row) => (
         <>
-          <IdLink kind="nodes" id={row.nodes[0] ?? null} />
+          <NodeLink id={row.nodes[0] ?? null} />
           {row.nodes.length > 1 && <span className="muted"> +{row.nodes.length - 1}</span>}
         </>
       ),
@@ -773,7 +762,7 @@ export const logsSpec: ListSpec<LogRow> = {
       key: "node",
       title: "Node",
       width: "minmax(130px, 1fr)",
-      render: (row) => <IdLink kind="nodes" id={row.nodeId} />,
+      render: (row) => <NodeLink id={row.nodeId} />,
       sort: (row) => row.nodeId,
     },
   ],

@@ -73,7 +73,7 @@ const functionColumns: readonly Column<TaskSummaryRow>[] = [
     render: (row) => row.name,
     sort: (row) => row.name,
   },
-  { key: "kind", title: "Kind", width: "120px", phone: "hide", render: (row) => row.kind, sort: (row) => row.kind },
+  { key: "kind", title: "Kind", width: "112px", phone: "hide", render: (row) => row.kind, sort: (row) => row.kind },
   ...taskStates
     .filter((state) => state !== "preempted")
     .map((state): Column<TaskSummaryRow> => {
@@ -82,7 +82,7 @@ const functionColumns: readonly Column<TaskSummaryRow>[] = [
       return {
         key: state,
         title: state,
-        width: "94px",
+        width: "82px",
         isEnd: true,
         ...(isRare ? { phone: "hide" as const } : {}),
         render: (row) =>
@@ -97,7 +97,7 @@ const functionColumns: readonly Column<TaskSummaryRow>[] = [
   {
     key: "mean",
     title: "Mean",
-    width: "84px",
+    width: "78px",
     isEnd: true,
     render: (row) => duration(row.meanRunMs),
     sort: (row) => row.meanRunMs,
@@ -105,7 +105,7 @@ const functionColumns: readonly Column<TaskSummaryRow>[] = [
   {
     key: "p95",
     title: "p95",
-    width: "84px",
+    width: "78px",
     isEnd: true,
     phone: "hide",
     render: (row) => duration(row.p95RunMs),

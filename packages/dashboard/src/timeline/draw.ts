@@ -25,13 +25,13 @@ export interface Size {
 }
 
 /** No red among them: that is for failures. */
-const HUES = [222, 162, 38, 272, 190, 95, 250, 60, 205, 300];
+const HUES = [222, 165, 36, 268, 192, 110, 245, 58, 205, 140];
 const SHARES = 4;
 
 export function colorOf(name: number, isDark: boolean): string {
   const hue = HUES[name % HUES.length] ?? 0;
   const ring = Math.floor(name / HUES.length) % 2;
-  return isDark ? `hsl(${hue} 45% ${ring === 0 ? 52 : 40}%)` : `hsl(${hue} 55% ${ring === 0 ? 60 : 74}%)`;
+  return isDark ? `hsl(${hue} 38% ${ring === 0 ? 54 : 42}%)` : `hsl(${hue} 46% ${ring === 0 ? 62 : 75}%)`;
 }
 
 export function draw(

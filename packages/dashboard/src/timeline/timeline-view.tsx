@@ -271,9 +271,6 @@ function Canvas({ timeline, reload }: { timeline: Timeline; reload: () => void }
             failed
           </span>
         </span>
-        <span className="total">
-          {count(timeline.spans)} spans in {count(timeline.lanes.length)} lanes
-        </span>
       </div>
       <div className="timeline">
         <div
@@ -309,8 +306,9 @@ function Canvas({ timeline, reload }: { timeline: Timeline; reload: () => void }
       <div className="small" role="status">
         {selected === undefined ? (
           <span className="muted">
-            {timeline.note === undefined ? "" : `${timeline.note}. `}Drag or arrows move, Ctrl and wheel or + − zoom, a
-            click selects.
+            {count(timeline.spans)} spans in {count(timeline.lanes.length)} lanes
+            {timeline.note === undefined ? "" : `: ${timeline.note}`}. Drag or arrows move, Ctrl and wheel or + − zoom,
+            a click selects.
           </span>
         ) : (
           <span className="filters">
