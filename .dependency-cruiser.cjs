@@ -10,6 +10,7 @@ const rooms = [
   ["scheduler", "placement", "store", "owner", "control"],
   ["pull"],
   ["code"],
+  ["environments"],
   ["node", "client"],
   ["state"],
   ["worker", "driver", "head"],

@@ -948,9 +948,16 @@ export class SimNode {
         this.routing.tellOfLease(command.clientId, {
           t: "lease-refused",
           shape: command.shape,
-          code: "INFEASIBLE",
+          code: command.code ?? "INFEASIBLE",
           message: command.message,
         });
+        break;
+      case "prepare-environment":
+        this.later(1_000 * this.place.slowness, () => {
+          this.step({ kind: "environment-ready", envKey: command.envKey });
+        });
+        break;
+      case "release-environment":
         break;
       case "refuse-request":
         if (command.code === NO_ROOM_NOW) this.cluster?.report();

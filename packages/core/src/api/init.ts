@@ -9,6 +9,7 @@ import type { LogLines } from "../wire/mod.ts";
 import { findCurrent, setCurrent } from "./current.ts";
 import { type InitSettings, normalizeInitOptions } from "./options.ts";
 import { board, takeProgressLine } from "./progress.ts";
+import { environmentFor } from "./runtime-env.ts";
 import type { Context, InitOptions } from "./types.ts";
 import { warnOnce } from "./warnings.ts";
 
@@ -91,7 +92,12 @@ async function start(settings: InitSettings, place: Place | undefined): Promise<
     ...(settings.token !== undefined && { token: settings.token }),
     ...(settings.tls && { tls: settings.tls }),
   });
-  driver.client.runtimeEnv = settings.runtimeEnv;
+  try {
+    driver.client.runtimeEnv = environmentFor(driver.client, "init()", settings.runtimeEnv);
+  } catch (error) {
+    await driver.stop();
+    throw error;
+  }
   return sessionOf(driver);
 }
 

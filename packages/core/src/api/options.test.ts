@@ -104,6 +104,24 @@ describe("task options", () => {
     [{ runtimeEnv: { workingDir: "" } }, /"runtimeEnv\.workingDir" is ""/],
     [{ runtimeEnv: { nodeOptions: "--inspect" } }, /"runtimeEnv\.nodeOptions" is "--inspect"; it must be a list/],
     [{ runtimeEnv: { nodeOptions: ["inspect"] } }, /"runtimeEnv\.nodeOptions\[0\]" is "inspect"/],
+    [{ runtimeEnv: { workingDir: { excludes: ["data"] } } }, /"runtimeEnv\.workingDir".* an object with its path/],
+    [{ runtimeEnv: { npm: ["left-pad"] } }, /"runtimeEnv\.npm" is an array of 1; it must be true, a folder/],
+    [
+      { runtimeEnv: { npm: { path: ".", dependencies: {} } } },
+      /"runtimeEnv\.npm\.dependencies".*left out beside "path"/,
+    ],
+    [
+      { runtimeEnv: { npm: { allowscripts: true } } },
+      /no option "runtimeEnv\.npm\.allowscripts"; did you mean "allowScripts"/,
+    ],
+    [{ runtimeEnv: { setup: 1 } }, /"runtimeEnv\.setup" is 1; it must be the path of a module/],
+    [{ runtimeEnv: { setup: { timeoutMs: 5 } } }, /"runtimeEnv\.setup".*an object with the module/],
+    [{ runtimeEnv: { timeoutMs: 0 } }, /"runtimeEnv\.timeoutMs" is 0/],
+    [
+      { runtimeEnv: { nodeOptions: ["--inspect=0"] } },
+      /"--inspect=0"; it must be left out: all workers would want the same port/,
+    ],
+    [{ runtimeEnv: { nodeOptions: ["--eval=1"] } }, /must be left out: a worker runs its own program/],
     [{ runtimeEnv: { workingdir: "." } }, /no option "runtimeEnv\.workingdir"; did you mean "workingDir"/],
     [5, /options are 5; they must be an object/],
     [null, /options are null/],
@@ -135,14 +153,6 @@ describe("task options", () => {
     expect(refusal(() => placed({ placementGroup: {} }))).toMatch(/"schedulingStrategy.placementGroup" is/);
     expect(refusal(() => placed({ placementGroup, bundleIndex: 1 }))).toMatch(/bundleIndex" is 1; .* from 0 to 0/);
     expect(refusal(() => placed({ placementGroup, bundle: 1 }))).toMatch(/"schedulingStrategy.bundle" is 1/);
-  });
-  test.each([
-    [{ runtimeEnv: { npm: ["left-pad"] } }, "runtimeEnv.npm"],
-    [{ runtimeEnv: { setup: "make" } }, "runtimeEnv.setup"],
-  ])("%o is refused because it needs a cluster", (options, option) => {
-    const message = refusal(() => normalizeTaskOptions(options));
-    expect(message).toContain(`"${option}"`);
-    expect(message).toContain("needs a cluster");
   });
 
   test("what selects nothing in particular is allowed", () => {

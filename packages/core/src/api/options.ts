@@ -15,7 +15,8 @@ import {
   TASK_MAX_RETRIES,
 } from "../base/limits.ts";
 import { type Resources, type ResourceUnits, toUnits } from "../base/resources.ts";
-import type { BundleChoice, Placement, RuntimeEnv } from "../wire/messages.ts";
+import { refusedNodeOption } from "../environments/mod.ts";
+import type { BundleChoice, Placement } from "../wire/messages.ts";
 import {
   aBoolean,
   amount,
@@ -30,6 +31,7 @@ import {
   listOf,
   milliseconds,
   nearest,
+  type OptionPlace,
   oneOf,
   readOptions,
   recordOf,
@@ -39,12 +41,13 @@ import {
 } from "./option-checks.ts";
 import { inGroup } from "./placement.ts";
 import { labelSelector } from "./selector-check.ts";
-import type { InitOptions, RetryExceptions } from "./types.ts";
+import type { InitOptions, NpmInstall, RetryExceptions, SetupModule, WorkingDir } from "./types.ts";
 
 /** `Infinity` too. */
 const millisecondsOrNever: Check<number> = (value, at) =>
   value === Number.POSITIVE_INFINITY ? Number.POSITIVE_INFINITY : milliseconds(0)(value, at);
 
+const SETUP_TIMEOUT_MS = 60_000;
 const FOR_EVER = { value: -1, means: "for ever" };
 const OBJECT_STORE_BYTES_MIN = 1024 * 1024;
 
@@ -94,20 +97,79 @@ const environment: Check<Readonly<Record<string, string>>> = (value, at) => {
   return read;
 };
 
+function acceptedNodeOption(option: string, at: OptionPlace): string {
+  const why = refusedNodeOption(option);
+  return why === undefined ? option : refuse(at, option, `left out: ${why}`);
+}
+
 const nodeOption: Check<string> = (value, at) =>
   typeof value === "string" && value.startsWith("-")
-    ? value
+    ? acceptedNodeOption(value, at)
     : refuse(at, value, 'an option of node, such as "--max-old-space-size=8192"');
 
-const needsCluster: (instead: string) => Check<never> = (instead) => (value, at) =>
-  refuseWithoutCluster(at, value, instead);
+const workingDirFields = fieldsOf({
+  path: aText,
+  excludes: listOf(aText, 'a list of rules as in .gitignore, such as ["data/"]'),
+  bytesMax: wholeNumber(1),
+});
 
-const runtimeEnv: Check<RuntimeEnv> = fieldsOf({
+const workingDir: Check<NonNullable<RuntimeEnvSettings["workingDir"]>> = (value, at) => {
+  if (!isRecord(value)) return { path: aText(value, at) };
+  const { path, ...more } = workingDirFields(value, at);
+  return path === undefined ? refuse(at, value, "a folder, or an object with its path") : { path, ...more };
+};
+
+const npmFields = fieldsOf({
+  path: aText,
+  dependencies: recordOf(aText, 'an object from package to exact version, such as { "left-pad": "1.3.0" }'),
+  allowScripts: aBoolean,
+  dev: aBoolean,
+});
+
+const npm: Check<NonNullable<RuntimeEnvSettings["npm"]>> = (value, at) => {
+  if (typeof value === "boolean") return value && {};
+  if (typeof value === "string") return { path: aText(value, at) };
+  if (!isRecord(value)) return refuse(at, value, "true, a folder with package.json, or an object with options");
+  const read = npmFields(value, at);
+  if (read.path !== undefined && read.dependencies) {
+    refuse(
+      { ...at, option: `${at.option}.dependencies` },
+      read.dependencies,
+      'left out beside "path", which has a package.json',
+    );
+  }
+  return read;
+};
+
+const setupFields = fieldsOf({ module: aText, timeoutMs: milliseconds(1) });
+
+const setup: Check<NonNullable<RuntimeEnvSettings["setup"]>> = (value, at) => {
+  if (!isRecord(value)) {
+    if (typeof value !== "string")
+      return refuse(at, value, 'the path of a module in the working folder, such as "./setup.mjs"');
+    return { module: aText(value, at), timeoutMs: SETUP_TIMEOUT_MS };
+  }
+  const { module, timeoutMs = SETUP_TIMEOUT_MS } = setupFields(value, at);
+  return module === undefined ? refuse(at, value, "a path, or an object with the module") : { module, timeoutMs };
+};
+
+/** As a program has written it: folders of its own machine. */
+export interface RuntimeEnvSettings {
+  readonly env?: Readonly<Record<string, string>>;
+  readonly nodeOptions?: readonly string[];
+  readonly workingDir?: WorkingDir;
+  readonly npm?: false | NpmInstall;
+  readonly setup?: Required<SetupModule>;
+  readonly timeoutMs?: number;
+}
+
+const runtimeEnv: Check<RuntimeEnvSettings> = fieldsOf({
   env: environment,
-  workingDir: aText,
+  workingDir,
   nodeOptions: listOf(nodeOption, 'a list of options of node, such as ["--max-old-space-size=8192"]'),
-  npm: needsCluster("install the packages beside the program"),
-  setup: needsCluster("prepare the machine before the program starts"),
+  npm,
+  setup,
+  timeoutMs: milliseconds(1),
 });
 
 /**
@@ -115,12 +177,12 @@ const runtimeEnv: Check<RuntimeEnv> = fieldsOf({
  *
  * @throws InvalidOptionError naming the first thing that `given` would change of it.
  */
-export function refuseInline(call: string, given: RuntimeEnv | undefined): void {
+export function refuseInline(call: string, given: RuntimeEnvSettings | undefined): void {
   for (const [field, value] of Object.entries(given ?? {})) {
     if (typeof value === "object" && Object.keys(value).length === 0) continue;
     refuse(
       { call, option: `runtimeEnv.${field}` },
-      value,
+      field === "workingDir" ? given?.workingDir?.path : value,
       'left out with address "inline": everything runs in this process, which has one environment, one working folder and the options that node was started with. Start the program itself with them, or use address "local"',
     );
   }
@@ -181,7 +243,7 @@ export interface TaskSettings {
   readonly placement: Placement | undefined;
   /** It says nothing of where it runs: a placement group may capture it. */
   readonly isAnywhere: boolean;
-  readonly runtimeEnv: RuntimeEnv | undefined;
+  readonly runtimeEnv: RuntimeEnvSettings | undefined;
   readonly streamBufferItems: number;
   readonly priority: number;
 }
@@ -365,7 +427,7 @@ export interface ActorSettings {
   readonly priority: number;
   readonly placement: Placement | undefined;
   readonly isAnywhere: boolean;
-  readonly runtimeEnv: RuntimeEnv | undefined;
+  readonly runtimeEnv: RuntimeEnvSettings | undefined;
 }
 
 export function normalizeActorOptions(options: unknown, base?: object): ActorSettings {
@@ -486,7 +548,7 @@ export interface InitSettings {
   readonly metadata: Readonly<Record<string, string>>;
   readonly quota: Resources | undefined;
   readonly logToDriver: boolean;
-  readonly runtimeEnv: RuntimeEnv | undefined;
+  readonly runtimeEnv: RuntimeEnvSettings | undefined;
   readonly infeasibleTimeoutMs: number;
   /** Infinity: never. */
   readonly preemptAfterMs: number;

@@ -33,6 +33,7 @@ import {
   type TaskSettings,
 } from "./options.ts";
 import { capturedBy } from "./placement.ts";
+import { environmentFor } from "./runtime-env.ts";
 import type { AnyClass, AnyFunction, RemoteFunctionFactory, RetryExceptions } from "./types.ts";
 import { warnOnce } from "./warnings.ts";
 
@@ -225,9 +226,7 @@ function environmentOf(
     refuseInline(call, own);
     return undefined;
   }
-  const { runtimeEnv: base } = client;
-  if (!base || !own) return own ?? base;
-  return { ...base, ...own, env: { ...base.env, ...own.env } };
+  return environmentFor(client, call, own);
 }
 
 function demandOf(

@@ -236,21 +236,59 @@ export type ActorHandle<I> = AnyActorHandle & {
 
 // ── options ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+/** A program's folder that workers start in. */
+export interface WorkingDir {
+  /** A folder, a .zip, or the address of a package that was given to the head. */
+  readonly path: string;
+  /** What to leave out, in the words of `.gitignore`; beside what `.gitignore` files there say. `!x` keeps what they leave out. */
+  readonly excludes?: readonly string[];
+  /** A folder with more bytes is refused. Default 500 MiB. */
+  readonly bytesMax?: number;
+}
+
+/** Packages that npm installs, once for each machine. */
+export interface NpmInstall {
+  /** The folder with package.json and package-lock.json. Default: the working folder. */
+  readonly path?: string;
+  /** In place of a folder: packages with exact versions. */
+  readonly dependencies?: Readonly<Record<string, string>>;
+  /** Whether packages may run their install scripts. Default false. */
+  readonly allowScripts?: boolean;
+  /** With the packages that are only needed for development. Default false. */
+  readonly dev?: boolean;
+}
+
+/** A module whose default export, a function, each worker calls once before its first task or actor. */
+export interface SetupModule {
+  /** Its path in the working folder, or a package. */
+  readonly module: string;
+  /** Default 60,000. */
+  readonly timeoutMs?: number;
+}
+
 /**
- * What a worker's process is started with. With `address: "inline"` there is none: a call that asks for any of it throws
+ * What a worker's process is started with, and what has to be on its machine first. It is made ready beside running work; what
+ * fails rejects with a `RuntimeEnvError`. A task's or an actor's own is merged over its job's: `env` variable by variable, the rest
+ * replaced. With `address: "inline"` there is none: a call that asks for any of it throws
  * an `InvalidOptionError`, and so does `init`.
  */
 export interface RuntimeEnv {
   /** Environment variables, added to those of the node. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Working folder. Default: the node's. */
-  readonly workingDir?: string;
+  /**
+   * The program's folder (or a .zip): it is packed once, without what `.gitignore` names, brought to each machine that needs it,
+   * and workers start in a copy that they share and should not write to. Modules and packages are found there first. Default: the
+   * node's folder, as it is.
+   */
+  readonly workingDir?: string | WorkingDir;
   /** Options of Node.js, for example `["--max-old-space-size=8192"]`. */
   readonly nodeOptions?: readonly string[];
-  /** Packages to install. Needs a cluster. */
-  readonly npm?: readonly string[];
-  /** A command to run once before. Needs a cluster. */
-  readonly setup?: string;
+  /** `true`: what package.json and package-lock.json in the working folder say; a string: in that folder. `false` takes the job's back. */
+  readonly npm?: boolean | string | NpmInstall;
+  /** See {@link SetupModule}. */
+  readonly setup?: string | SetupModule;
+  /** How long making it ready may take, from when it begins. Default 600,000. */
+  readonly timeoutMs?: number;
 }
 
 /** A value of a label: `"v"`, `"!v"`, `"in(a,b)"` or `"!in(a,b)"`. */

@@ -117,6 +117,11 @@ export const VersionMismatchError = define("VersionMismatchError", "VERSION_MISM
 export const AuthenticationError = define("AuthenticationError", "AUTHENTICATION", "invalid");
 /** A module of the program could not be had where it was to be imported; the message names it and where it was looked for. */
 export const ModuleUnavailableError = define("ModuleUnavailableError", "MODULE_UNAVAILABLE", "unavailable");
+/**
+ * What the program's `runtimeEnv` brings could not be made ready, or its setup module failed; the message has the command
+ * and the last lines of its output.
+ */
+export const RuntimeEnvError = define("RuntimeEnvError", "RUNTIME_ENV", "task");
 /** A `Queue` had no room, at once (`block: false`) or in time. */
 export const QueueFullError = define("QueueFullError", "QUEUE_FULL", "exhausted");
 /** A `Queue` had too few items, at once (`block: false`) or in time. */

@@ -82,6 +82,8 @@ export class Client {
   namespace: string;
   /** What tasks and actors that say nothing else are started with. */
   runtimeEnv: RuntimeEnv | undefined = undefined;
+  /** Where this process keeps the files of packages; undefined: its node cannot have any. */
+  packagesFolder: string | undefined = undefined;
   /** In a worker. */
   workerId: WorkerId | null = null;
   /** Modules of programs on other machines. */

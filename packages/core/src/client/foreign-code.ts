@@ -10,6 +10,7 @@ import { isError, ModuleUnavailableError, SerializationError } from "../base/err
 import type { JobId, NodeId } from "../base/ids.ts";
 import { type Addresses, fileAddress, useAddresses } from "../closure/mod.ts";
 import { type CodeInfo, type CodeObtained, type CodeWanted, proofOf } from "../wire/mod.ts";
+import { ModuleHome, type ModuleHomeInfo } from "./module-home.ts";
 import type { NeededCode } from "./needed-modules.ts";
 
 export interface ForeignCodeOptions {
@@ -42,6 +43,7 @@ export class ForeignCode implements Addresses {
   private readonly byRoot = new Map<string, Program>();
   /** What the value that is being read comes from. */
   private current: Program | undefined;
+  private home: ModuleHome | undefined;
   private readonly proofs = new Map<string, string>();
   private readonly found = new Map<string, string>();
 
@@ -52,7 +54,22 @@ export class ForeignCode implements Addresses {
   /** @param info what the node has said, if there are others. A process has one node at a time. */
   welcome(info: CodeInfo | undefined, node: NodeId): void {
     this.own = info && { ...info, node };
-    useAddresses(info && this);
+    if (info || this.home) useAddresses(this);
+    else useAddresses(undefined);
+  }
+
+  /** What was made ready for this process, from its start on. */
+  live(home: ModuleHomeInfo): void {
+    this.home = new ModuleHome(home);
+    useAddresses(this);
+  }
+
+  get packagesFrom(): string | undefined {
+    return this.home?.parent;
+  }
+
+  placed(url: string): string {
+    return this.home?.place(url) ?? url;
   }
 
   get isInCluster(): boolean {
@@ -63,9 +80,11 @@ export class ForeignCode implements Addresses {
 
   outgoing(url: string): string {
     if (url.startsWith(this.ownFolder)) return OWN + url.slice(this.ownFolder.length);
-    if (this.byRoot.size === 0) return url;
+    if (this.byRoot.size === 0 && !this.home) return url;
     const isPath = url.startsWith("/");
     const address = isPath ? pathToFileURL(url).href : url;
+    const inHome = this.home?.outgoing(address) ?? address;
+    if (inHome !== address) return isPath ? fileURLToPath(inHome) : inHome;
     const [root] = this.rootOf(address) ?? [];
     if (root === undefined) return url;
     const outside = `file://${address.slice(root.length)}`;
@@ -74,7 +93,7 @@ export class ForeignCode implements Addresses {
 
   /** A text in which files are named, as they are named where the program runs. */
   asWritten(text: string): string {
-    let written = text;
+    let written = this.home?.asWritten(text) ?? text;
     for (const root of this.byRoot.keys()) {
       written = written.replaceAll(`${root}/`, "file:///").replaceAll(`${fileURLToPath(root)}/`, "/");
     }
@@ -134,6 +153,8 @@ export class ForeignCode implements Addresses {
   incoming(url: string): string {
     if (url.startsWith(OWN)) return this.ownFolder + url.slice(OWN.length);
     const { current } = this;
+    const home = this.home?.place(url);
+    if (home !== undefined) return home;
     if (!current || !url.startsWith("file:")) return url;
     const root = current.roots.at(-1) ?? "";
     const key = `${root}\0${url}`;

@@ -5,5 +5,13 @@ export {
   FunctionCustomizer,
   NOTHING_CAPTURED,
 } from "./customizer.ts";
-export { type Addresses, fileAddress, moduleToImport, resolveImport, resolveRequire, useAddresses } from "./modules.ts";
+export {
+  type Addresses,
+  fileAddress,
+  importFrom,
+  moduleToImport,
+  resolveImport,
+  resolveRequire,
+  useAddresses,
+} from "./modules.ts";
 export { noteApi } from "./origins.ts";

@@ -19,8 +19,10 @@ import {
 import { type JobId, type NodeId, nodeTag } from "../base/ids.ts";
 import { type Fetch, GoneError, type Reading, type Tag } from "../pull/mod.ts";
 import type { AboutCode, CodeAnswer, CodeAsk, ManifestName } from "../wire/cluster-messages.ts";
+import type { PackageRef } from "../wire/messages.ts";
 import { type CodeObtained, type CodeWanted, isProven } from "../wire/mod.ts";
 import type { CodeCache } from "./cache.ts";
+import { isGiven } from "./given.ts";
 import { hashFile } from "./hash-file.ts";
 import { KnownFiles } from "./known-files.ts";
 import {
@@ -87,6 +89,9 @@ interface Listed {
   pathOf(entry: FileEntry): string;
 }
 
+/** A package by its list, and the node where it was packed. */
+type PackageOfNode = Extract<PackageRef, { readonly hash: string }>;
+
 interface Asked {
   readonly to: Tag;
   resolve(answer: CodeAnswer): void;
@@ -96,6 +101,10 @@ interface Asked {
 /** Programs whose files are remembered after their end: they may have left actors behind. */
 const OWN_MAX = 32;
 const FOREIGN_MAX = 64;
+/** Lists of packages that are kept in memory while others ask for their files. */
+const PACKAGES_MAX = 16;
+/** So many nodes are asked for a package when that where it was packed is gone. */
+const PACKAGE_SOURCES_MAX = 8;
 const MANIFEST_BYTES_MAX = 256 * 2 ** 20;
 const ASKED_AT_ONCE = 16;
 /** As long is waited for another node to have what it is getting itself. */
@@ -112,6 +121,7 @@ export class Programs {
   private readonly own = new Map<JobId, ProgramFiles>();
   private readonly foreign = new Map<string, Foreign>();
   private readonly listed = new Map<Hash, Listed>();
+  private readonly packages = new Map<Hash, Listed>();
   private readonly asked = new Map<number, Asked>();
   /** Files on their way. */
   private readonly coming = new Map<Hash, Promise<void>>();
@@ -276,6 +286,32 @@ export class Programs {
     if (hashOf(memory) !== hash) throw new ConnectionLostError("the list of the program's files came damaged");
     this.options.cache.write(hash, memory);
     return memory;
+  }
+
+  /**
+   * The files of a package that was packed on another machine: into the cache, from there or from who had them from there.
+   *
+   * @throws ModuleUnavailableError; OutOfDiskError.
+   */
+  async obtainPackage({ hash, bytes, node }: PackageOfNode): Promise<void> {
+    const { cache, others, nameOf, isDead } = this.options;
+    const home = nodeTag(node);
+    const problems: string[] = [];
+    for (const source of new Set([home, ...[...others()].slice(0, PACKAGE_SOURCES_MAX)])) {
+      try {
+        if (isDead(source)) throw new ConnectionLostError("it is gone, or cannot be reached from here");
+        const list = cache.read(hash) ?? (await this.manifestFrom(source, { hash, size: bytes }));
+        await this.fetchFiles(source, hash, decodeManifest(list), (entry) => !cache.has(entry.hash));
+        cache.trim();
+        return;
+      } catch (error) {
+        if (!isError(error, "CONNECTION_LOST")) throw error;
+        problems.push(`node ${nameOf(source)}: ${error.message}`);
+      }
+    }
+    throw new ModuleUnavailableError(
+      `package ${hash.slice(0, 8)} cannot be had: neither the node where it was packed nor another one gives it (${problems.join("; ")})`,
+    );
   }
 
   private async fetchFiles(
@@ -447,7 +483,8 @@ export class Programs {
   /** What another node asks for on a bulk connection; undefined when it is not of programs, or not here. */
   open(wanted: string): Reading | undefined {
     const name = readName(wanted);
-    const listed = this.listed.get(typeof name === "object" ? name.manifest : (name ?? ""));
+    const list = typeof name === "object" ? name.manifest : (name ?? "");
+    const listed = this.listed.get(list) ?? this.givenPackage(list);
     if (!name || !listed) return undefined;
     if (typeof name === "string") return reading(listed.bytes);
     const files = filesIn(listed.manifest, name.from, name.to);
@@ -457,6 +494,23 @@ export class Programs {
     if (size > PACK_BYTES) return files.length === 1 ? readingOfFile(listed.pathOf(first), size) : undefined;
     const parts = files.map((file) => listed.read(file));
     return parts.every((part) => part !== undefined) ? reading(Buffer.concat(parts)) : undefined;
+  }
+
+  /** What a process of this user has packed for others. */
+  private givenPackage(hash: Hash): Listed | undefined {
+    const { cache } = this.options;
+    const known = this.packages.get(hash);
+    if (known || hash === "" || !isGiven(cache.folder, hash)) return known;
+    const bytes = cache.read(hash);
+    if (!bytes) return undefined;
+    const listed: Listed = {
+      ...{ name: { hash, size: bytes.length }, bytes, manifest: decodeManifest(bytes) },
+      read: (entry) => cache.read(entry.hash),
+      pathOf: (entry) => cache.pathOf(entry.hash),
+    };
+    this.packages.set(hash, listed);
+    for (const oldest of [...this.packages.keys()].slice(0, -PACKAGES_MAX)) this.packages.delete(oldest);
+    return listed;
   }
 
   // ── ends ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -228,6 +228,7 @@ async function join(
     { jobId, nodeId: info.nodeId, namespace },
   );
   client.code.welcome(info.code, info.nodeId);
+  client.packagesFolder = info.packages;
 
   let isStopping = false;
   const { promise: disconnected, resolve: onDisconnected } = Promise.withResolvers<void>();

@@ -368,6 +368,10 @@ export class InlineNode {
       return;
     }
     switch (command.kind) {
+      case "prepare-environment":
+      case "release-environment":
+        // Inline there is one environment: others are refused at the call.
+        return;
       case "start-worker":
         this.startExecutor(command.workerId);
         return;

@@ -43,6 +43,8 @@ export interface NodeConfig {
   readonly workerExecArgv: readonly string[];
   /** The cluster that it is a node of; left out, it is one by itself. */
   readonly cluster?: ClusterConfig;
+  /** Of environments that are kept for later, on this machine; default MOBULA_ENV_CACHE_BYTES, or 10 GiB. */
+  readonly envCacheBytes?: number;
   /** How often its cluster has given it up and it has begun anew, see `anew.ts`. */
   readonly restarts?: number;
   /** Workers that are started before anything else; default 1. The others follow when the node is ready. */

@@ -18,25 +18,29 @@ export interface ForeignProgramsOptions extends Pick<ProgramsOptions, "send" | "
 }
 
 /** Of all programs, for all nodes of this user on this machine. */
-const CACHE_BYTES_MAX = 4 * 2 ** 30;
+export const CACHE_BYTES_MAX = 4 * 2 ** 30;
+
+export const programsFolder = (sessionDir: string): string => join(cacheDirectory() ?? sessionDir, "programs");
 
 export class ForeignPrograms {
   /** For processes of this node. */
   readonly info: CodeInfo;
   readonly programs: Programs;
+  readonly cache: CodeCache;
   private readonly links: BulkLinks;
 
   constructor(options: ForeignProgramsOptions) {
     const { nodeId: here, sessionDir, dial, log } = options;
     this.info = { files: filesSeenHere(), key: randomBytes(32).toString("hex") };
     this.links = new BulkLinks(dial);
-    const folder = join(cacheDirectory() ?? sessionDir, "programs");
+    const folder = programsFolder(sessionDir);
+    this.cache = new CodeCache(folder, CACHE_BYTES_MAX);
     const trees = join(folder, "trees");
     this.programs = new Programs({
       ...options,
       here,
       key: this.info.key,
-      cache: new CodeCache(folder, CACHE_BYTES_MAX),
+      cache: this.cache,
       trees: join(trees, `${process.pid}-${processStart(process.pid) ?? ""}-${here.slice(0, 8)}`),
       runtime: ownPackage(),
       fetch: (from, what) => this.links.fetch(from, what),

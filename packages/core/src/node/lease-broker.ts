@@ -371,9 +371,14 @@ export class LeaseBroker {
         this.effects.tell(client, { ...notice, leaseId: id, idThere: notice.leaseId });
         return;
       }
-      case "lease-refused":
-        // It cannot be there after all; control will see it another way.
+      case "lease-refused": {
+        const ask = this.asks.get(client)?.get(notice.shape);
+        // Of a demand that cannot be there after all, control will see another way. An environment fails for all.
+        if (!ask || notice.code !== "RUNTIME_ENV") return;
+        this.part(ask, node).wanted = undefined;
+        this.effects.tell(client, notice);
         return;
+      }
       default: {
         const id = this.ids.get(foreignName(node, notice.leaseId));
         const foreign = id === undefined ? undefined : this.foreign.get(id);

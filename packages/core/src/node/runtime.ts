@@ -63,6 +63,7 @@ import { describeExit } from "./death.ts";
 import { Deputies } from "./deputies.ts";
 import { Drain } from "./drain.ts";
 import type { EarlySocket } from "./early-socket.ts";
+import { NodeEnvironments } from "./environments.ts";
 import { EventRing } from "./event-ring.ts";
 import { Explanations } from "./explanations.ts";
 import { ForeignPrograms } from "./foreign-programs.ts";
@@ -257,6 +258,7 @@ export class NodeRuntime {
   private readonly bulkDials: BulkDials;
   /** Modules of programs, from other machines and for them; in a cluster. */
   readonly code: ForeignPrograms | undefined;
+  readonly environments: NodeEnvironments;
   cluster: ClusterLink | undefined;
   private stateLink: StateLink | undefined;
   /** In whose name the state service asks. */
@@ -382,6 +384,13 @@ export class NodeRuntime {
         dial: async (tag) => this.bulkDials.dial(tag),
         log: (message) => this.log.write("warn", message),
       });
+    this.environments = new NodeEnvironments({
+      ...{ config, code: this.code },
+      feed: (event) => this.feed(event),
+      jobsWaitingFor: (envKey) => this.engine.jobsWaitingFor(envKey),
+      sendLines: (jobId, message) => this.sendLines(jobId, message),
+      log: (message) => this.log.write("info", message),
+    });
     const { name } = config;
     const leaseOptions = {
       total: machine.total,
@@ -831,6 +840,7 @@ export class NodeRuntime {
       if (this.config.cluster) await this.succession.handOn();
     }
     this.stateLink?.close();
+    await this.environments.close();
     await this.cluster?.leave();
     for (const { peer, role } of this.members.values()) {
       if (role === "worker") continue;
@@ -934,6 +944,7 @@ export class NodeRuntime {
         clockOffsetMs: clockOffsetMs(),
         capacity: this.engine.pool.total,
         store: this.store.info,
+        packages: this.environments.packagesFolder,
         ...(log && { log }),
       });
     });
@@ -1177,6 +1188,10 @@ export class NodeRuntime {
         if (this.ordered) this.ordered.push(command);
         else this.startWorker(command);
         return;
+      case "prepare-environment":
+      case "release-environment":
+        this.environments.obey(command);
+        return;
       case "stop-worker":
         this.pool.stop(command.workerId, INTENDED[command.reason], GRACE_MS[command.reason]);
         return;
@@ -1221,8 +1236,10 @@ export class NodeRuntime {
         return;
       }
       case "refuse-demand": {
-        const { clientId, shape, message } = command;
-        this.routing.tellOfLease(clientId, { t: "lease-refused", shape, code: "INFEASIBLE", message });
+        const { clientId, shape, code = "INFEASIBLE", message } = command;
+        // An environment may be had later, what fits nowhere may not.
+        const mayChange = code !== "INFEASIBLE" && { mayChange: true as const };
+        this.routing.tellOfLease(clientId, { t: "lease-refused", shape, code, message, ...mayChange });
         return;
       }
       case "grant-request": {
@@ -1270,7 +1287,7 @@ export class NodeRuntime {
 
   private startWorker({ workerId, runtimeEnv }: SchedulerCommand & { kind: "start-worker" }): void {
     try {
-      this.pool.start(workerId, runtimeEnv);
+      this.pool.start(workerId, runtimeEnv, this.environments.find(runtimeEnv));
     } catch (error) {
       // Out of descriptors or processes, or options that spawn refuses: like a process that dies at its start.
       this.log.write("error", `a worker could not be started: ${(error as MobulaError).message}`);

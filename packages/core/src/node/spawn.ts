@@ -11,6 +11,7 @@ import { wallMs } from "../base/clock.ts";
 import { newProcessId, type WorkerId } from "../base/ids.ts";
 import { compileCacheEnvironment } from "../bin/cache-directory.ts";
 import { codeCacheEnvironment, codeCachePath, type ProcessCommand, processCommand } from "../bin/entries.ts";
+import type { ReadyEnvironment } from "../environments/mod.ts";
 import type { ClaimsInfo, RuntimeEnv, WorkerConfig, WorkerListens } from "../wire/messages.ts";
 import { type ClusterConfig, NODE_VARIABLE, type NodeConfig, WORKER_VARIABLE } from "./config.ts";
 import { recordWorker } from "./session-folder.ts";
@@ -42,6 +43,8 @@ export interface SpawnOptions {
   readonly claims: ClaimsInfo | undefined;
   readonly nativePath?: string | undefined;
   readonly runtimeEnv?: RuntimeEnv | undefined;
+  /** What was made ready for it. */
+  readonly environment?: ReadyEnvironment | undefined;
   /** Tests start a program of their own. */
   readonly command?: ((nodeOptions: readonly string[]) => ProcessCommand) | undefined;
 }
@@ -55,6 +58,7 @@ export function spawnWorker({
   claims,
   nativePath,
   runtimeEnv,
+  environment,
   command,
 }: SpawnOptions): StartedWorker {
   const nodeOptions = [
@@ -76,7 +80,9 @@ export function spawnWorker({
     ...(nativePath === undefined ? {} : { nativePath }),
     ...(claims ? { claims } : {}),
     ...(runtimeEnv ? { runtimeEnv } : {}),
+    ...(environment ? { environment } : {}),
   };
+  const workingDir = environment?.workingDir ?? runtimeEnv?.workingDir;
   const { [NODE_VARIABLE]: _node, NODE_OPTIONS, ...inherited } = process.env;
   const child = spawn(execPath, args, {
     stdio: ["ignore", "pipe", "pipe"],
@@ -90,7 +96,7 @@ export function spawnWorker({
       ...runtimeEnv?.env,
       [WORKER_VARIABLE]: JSON.stringify(workerConfig),
     },
-    ...(runtimeEnv?.workingDir !== undefined ? { cwd: runtimeEnv.workingDir } : {}),
+    ...(workingDir !== undefined ? { cwd: workingDir } : {}),
   });
   let failure: Error | undefined;
   child.once("error", (error) => {

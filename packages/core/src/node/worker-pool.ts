@@ -5,6 +5,7 @@
  * output has been read; the last two are waited for only a moment, since a process that it started may hold them.
  */
 import type { ProcessId, WorkerId } from "../base/ids.ts";
+import type { ReadyEnvironment } from "../environments/mod.ts";
 import { interruptTask } from "../owner/mod.ts";
 import { mapClaims, nativePath } from "../store/mod.ts";
 import type { Peer } from "../transport/mod.ts";
@@ -66,9 +67,10 @@ export class WorkerPool {
     this.options = options;
   }
 
-  start(workerId: WorkerId, runtimeEnv: RuntimeEnv | undefined): void {
+  start(workerId: WorkerId, runtimeEnv: RuntimeEnv | undefined, environment: ReadyEnvironment | undefined): void {
     const { config, claims, command } = this.options;
-    this.adopt(spawnWorker({ config, workerId, claims: claims.take(), nativePath: nativePath(), runtimeEnv, command }));
+    const about = { config, workerId, runtimeEnv, environment, command };
+    this.adopt(spawnWorker({ ...about, claims: claims.take(), nativePath: nativePath() }));
   }
 
   /** Takes a process that was just started under supervision. */

@@ -1,6 +1,7 @@
 /** Why something waits, in sentences with numbers. */
 import { fromUnits, type ResourceUnits } from "../base/resources.ts";
 import type { WaitingDemand } from "../wire/queries.ts";
+import type { Environments } from "./environments.ts";
 import { compareAsks } from "./fairness.ts";
 import type { ResourcePool } from "./resource-pool.ts";
 import type { Ask, Holding } from "./state.ts";
@@ -43,11 +44,12 @@ export const describeUrgent = ({ name, client, priority }: Ask): string =>
 export function explainAsk(about: {
   readonly ask: Ask;
   readonly tables: Tables;
+  readonly environments: Environments;
   readonly pools: readonly ResourcePool[];
   readonly nodeName: string;
   readonly nowMs: number;
 }): string[] {
-  const { ask, tables, pools, nodeName, nowMs } = about;
+  const { ask, tables, environments, pools, nodeName, nowMs } = about;
   const seconds = ((nowMs - (ask.waitingSinceMs ?? nowMs)) / 1000).toFixed(1);
   const sentences = [
     `${ask.name} waits for ${tables.missing(ask)} more of ${describeResources(ask.resources)}, ` +
@@ -58,6 +60,8 @@ export function explainAsk(about: {
     sentences.push(`${infeasibleMessage(ask, pools, nodeName)}.`);
     return sentences;
   }
+  const preparing = environments.explain(ask, nowMs);
+  if (preparing !== undefined) return [...sentences, preparing];
   const place = ask.bundle ? `in ${bundleName(ask.bundle)} on ${nodeName}` : `on ${nodeName}`;
   const lacking = pool.lacks(ask.resources);
   if (lacking.length > 0) {
@@ -90,6 +94,7 @@ export function explainAsk(about: {
 /** What waits here, of asks that are alike together. */
 export function waitingAsks(of: {
   readonly tables: Tables;
+  readonly environments: Environments;
   readonly bundles: { poolsOf(ask: Ask): readonly ResourcePool[] };
   readonly nodeName: string;
 }): WaitingDemand[] {
@@ -102,7 +107,11 @@ export function waitingAsks(of: {
     const jobId = ask.client.job.id;
     const wish = describeResources(ask.resources);
     const kind = ask.target === undefined ? "task" : "actor";
-    const why = isInfeasible ? infeasibleMessage(ask, pools, of.nodeName) : shortly(ask, pools);
+    const why = isInfeasible
+      ? infeasibleMessage(ask, pools, of.nodeName)
+      : of.environments.isReady(ask)
+        ? shortly(ask, pools)
+        : "It waits for its environment.";
     const name = JSON.stringify([kind, ask.name, ask.resources, why]);
     const { count = 0, jobs = [] } = kinds.get(name) ?? {};
     kinds.set(name, {

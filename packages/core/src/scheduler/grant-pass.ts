@@ -6,6 +6,7 @@
  * back for it, so that a stream of small tasks cannot hold off a large one for ever.
  */
 import type { Bundles } from "./bundles.ts";
+import type { Environments } from "./environments.ts";
 import { compareAsks, countAhead } from "./fairness.ts";
 import type { Allocation, ResourcePool } from "./resource-pool.ts";
 import type { Ask, Worker } from "./state.ts";
@@ -20,6 +21,8 @@ export interface PassResult {
   /** Waiting asks for which there is no room, in the order in which they are to be served. */
   readonly starved: readonly Ask[];
   readonly infeasible: readonly Ask[];
+  /** They wait for their environments, and for nothing else yet. */
+  readonly unprepared: readonly Ask[];
   /** For so many of an ask there is room, and no process yet. */
   readonly promised: ReadonlyMap<Ask, number>;
   readonly needs: ReadonlyMap<string, WorkerNeeds>;
@@ -29,18 +32,20 @@ export interface GrantPassOptions {
   readonly tables: Tables;
   readonly bundles: Bundles;
   readonly plan: WorkerPlan;
+  readonly environments: Environments;
   readonly nowMs: number;
   grant(ask: Ask, worker: Worker, pool: ResourcePool, allocation: Allocation): void;
 }
 
-const NOTHING: PassResult = { starved: [], infeasible: [], promised: new Map(), needs: new Map() };
+const NOTHING: PassResult = { starved: [], infeasible: [], unprepared: [], promised: new Map(), needs: new Map() };
 
-export function grantPass({ tables, bundles, plan, nowMs, grant }: GrantPassOptions): PassResult {
+export function grantPass({ tables, bundles, plan, environments, nowMs, grant }: GrantPassOptions): PassResult {
   const waiting = new Set<Ask>();
   for (const ask of tables.active) if (tables.missing(ask) > 0) waiting.add(ask);
   if (waiting.size === 0) return NOTHING;
   const starved: Ask[] = [];
   const infeasible: Ask[] = [];
+  const unprepared: Ask[] = [];
   const needs = new Map<string, WorkerNeeds>();
   const heldBack = new Map<ResourcePool, Map<string, number>>([[bundles.node, bundles.heldBack()]]);
   const promises: { readonly ask: Ask; readonly pool: ResourcePool; readonly allocation: Allocation }[] = [];
@@ -49,6 +54,12 @@ export function grantPass({ tables, bundles, plan, nowMs, grant }: GrantPassOpti
     const ask = first(waiting);
     const pools = bundles.poolsOf(ask);
     const able = pools.filter((one) => one.neverFits(ask.resources).length === 0);
+    // What can be nowhere is not worth a build; what has no room yet is.
+    if ((pools.length === 0 || able.length > 0) && !environments.isReady(ask)) {
+      waiting.delete(ask);
+      unprepared.push(ask);
+      continue;
+    }
     const pool = able.find((one) => one.lacks(ask.resources, heldBack.get(one)).length === 0);
     if (!pool) {
       waiting.delete(ask);
@@ -91,7 +102,7 @@ export function grantPass({ tables, bundles, plan, nowMs, grant }: GrantPassOpti
     ask.promised = 0;
     countAhead(ask, -1);
   }
-  return { starved, infeasible, promised, needs };
+  return { starved, infeasible, unprepared, promised, needs };
 }
 
 /**

@@ -1,7 +1,9 @@
 /** The engine under random events. A failing run prints its seed; `fc.assert(..., { seed })` repeats it. */
+
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { toUnits } from "../base/mod.ts";
+import type { RuntimeEnv } from "../wire/messages.ts";
 import type { SchedulerEvent } from "./protocol.ts";
 import { client, demandOf, engineWith, inBundle, job, leaseId, World, workerId } from "./test-world.ts";
 
@@ -221,7 +223,13 @@ describe("random events", () => {
         group: fc.constantFrom(undefined, undefined, "g1"),
         tasks: fc.integer({ min: 1, max: 40 }),
         taskMs: fc.integer({ min: 1, max: 200 }),
-        env: fc.boolean(),
+        env: fc.constantFrom<RuntimeEnv | undefined>(
+          undefined,
+          undefined,
+          { env: { A: "1" } },
+          { files: { uri: "mobula://a" } },
+          { files: { uri: "mobula://b" } },
+        ),
       }),
       { minLength: 1, maxLength: 8 },
     );
@@ -238,7 +246,7 @@ describe("random events", () => {
           // In the group there is one CPU, and outside two are left.
           const cpu = Math.min(of.cpu ?? 0, group === undefined ? 2 : 1);
           const demand = demandOf(group === undefined ? { ...of, cpu } : { cpu }, {
-            ...(env && { runtimeEnv: { env: { A: "1" } } }),
+            ...(env && { runtimeEnv: env }),
             ...(group !== undefined && inBundle({ groupId: group })),
           });
           world.after(at, () => all.push({ work: world.submit(owner, shape, demand, tasks, taskMs), tasks }));

@@ -13,6 +13,7 @@ import type { Preemptable } from "../wire/cluster-messages.ts";
 import type { WaitingDemand } from "../wire/queries.ts";
 import { Bundles, callBack } from "./bundles.ts";
 import { earmarkPass } from "./earmark-pass.ts";
+import { Environments } from "./environments.ts";
 import { explainAsk, infeasibleMessage, waitingAsks } from "./explain.ts";
 import { boundCredit, count, type Flow } from "./fairness.ts";
 import { grantPass } from "./grant-pass.ts";
@@ -37,6 +38,8 @@ export interface LeaseEngineOptions {
 /** An owner that does not end what runs for others is not asked again for so long. */
 const REFUSED_MS = 5_000;
 
+const RUNTIME_ENV = "RUNTIME_ENV";
+
 /** While something waits, shares are looked at this often. */
 const REVIEW_MS = 50;
 
@@ -46,6 +49,7 @@ export class LeaseEngine {
   readonly pool: ResourcePool;
   readonly bundles: Bundles;
   private readonly plan: WorkerPlan;
+  private readonly environments = new Environments();
   private readonly options: LeaseEngineOptions;
   private lastMs: number | undefined;
   private nextLeaseId = 1;
@@ -85,6 +89,7 @@ export class LeaseEngine {
     const next = Math.min(
       this.plan.nextDeadlineMs(nowMs) ?? Number.POSITIVE_INFINITY,
       this.bundles.nextDeadlineMs() ?? Number.POSITIVE_INFINITY,
+      this.environments.nextDeadlineMs() ?? Number.POSITIVE_INFINITY,
       this.hasWaiting ? nowMs + REVIEW_MS : Number.POSITIVE_INFINITY,
     );
     return next === Number.POSITIVE_INFINITY ? undefined : next;
@@ -133,7 +138,17 @@ export class LeaseEngine {
 
   /** What is asked for and not granted, by what it is; the most first. */
   waiting(): WaitingDemand[] {
-    return waitingAsks({ tables: this.tables, bundles: this.bundles, nodeName: this.options.nodeName });
+    const { tables, bundles, environments } = this;
+    return waitingAsks({ tables, bundles, environments, nodeName: this.options.nodeName });
+  }
+
+  /** Jobs of which something waits for this environment. */
+  jobsWaitingFor(envKey: string): ReadonlySet<JobId> {
+    const jobs = new Set<JobId>();
+    for (const ask of this.tables.active) {
+      if (ask.envKey === envKey && this.tables.missing(ask) > 0) jobs.add(ask.client.job.id);
+    }
+    return jobs;
   }
 
   /** Nothing runs: no worker is leased, and none hosts actors. */
@@ -168,6 +183,7 @@ export class LeaseEngine {
     const sentences = explainAsk({
       ask,
       tables: this.tables,
+      environments: this.environments,
       pools: this.bundles.poolsOf(ask),
       nodeName: this.options.nodeName,
       nowMs,
@@ -262,6 +278,15 @@ export class LeaseEngine {
         if (worker) this.setBlocked(worker, event.blocked);
         return;
       }
+      case "environment-ready":
+        this.environments.ready(event.envKey, nowMs);
+        return;
+      case "environment-failed":
+        this.environments.failed(event.envKey, event.message, nowMs);
+        return;
+      case "environment-progress":
+        this.environments.progress(event.envKey, event.words);
+        return;
       case "worker-requested":
         this.addRequest(event, nowMs, out);
         return;
@@ -513,10 +538,11 @@ export class LeaseEngine {
     }
     this.refuseUnstartable(nowMs, out);
     tables.setLevels();
-    const { starved, infeasible, promised, needs } = grantPass({
+    const { starved, infeasible, unprepared, promised, needs } = grantPass({
       tables,
       bundles,
       plan,
+      environments: this.environments,
       nowMs,
       grant: (ask, worker, pool, allocation) => this.grant(ask, worker, pool, allocation, nowMs, out),
     });
@@ -526,6 +552,8 @@ export class LeaseEngine {
       const message = infeasibleMessage(ask, bundles.poolsOf(ask), this.options.nodeName);
       this.refuse(ask, "INFEASIBLE", message, nowMs, out);
     }
+    this.environments.prepare(unprepared, nowMs, out);
+    this.environments.release(tables.active, tables.workers.values(), nowMs, out);
     for (const ask of starved) this.refuseImpatient(ask, promised.get(ask) ?? 0, nowMs, out);
     for (const lease of revokePass(tables, bundles, starved)) callBack(lease, out);
     const comings = new Comings(tables, nowMs);
@@ -627,8 +655,10 @@ export class LeaseEngine {
   private refuseUnstartable(nowMs: number, out: SchedulerCommand[]): void {
     for (const ask of [...this.tables.active]) {
       if (this.tables.missing(ask) === 0 || typeof ask.target === "object") continue;
+      const failed = this.environments.problem(ask, nowMs);
       const problem = this.plan.startProblem(ask.envKey, nowMs);
-      if (problem) this.refuse(ask, "WORKER_DIED", `${ask.name} cannot run: ${problem}`, nowMs, out);
+      if (failed !== undefined) this.refuse(ask, RUNTIME_ENV, `${ask.name} cannot run: ${failed}`, nowMs, out);
+      else if (problem) this.refuse(ask, "WORKER_DIED", `${ask.name} cannot run: ${problem}`, nowMs, out);
     }
   }
 
@@ -645,12 +675,19 @@ export class LeaseEngine {
     }
   }
 
-  private refuse(ask: Ask, code: string, message: string, nowMs: number, out: SchedulerCommand[]): void {
+  private refuse(
+    ask: Ask,
+    code: "INFEASIBLE" | "WORKER_DIED" | typeof RUNTIME_ENV,
+    message: string,
+    nowMs: number,
+    out: SchedulerCommand[],
+  ): void {
     if (ask.target === undefined) {
       ask.isRefused = true;
       const { id } = ask.client;
       if (id !== undefined) {
-        out.push({ kind: "refuse-demand", clientId: id, shape: ask.shape as number, message });
+        const about = { clientId: id, shape: ask.shape as number, ...(code === RUNTIME_ENV && { code }), message };
+        out.push({ kind: "refuse-demand", ...about });
       }
     } else {
       for (const request of [...ask.queue]) {

@@ -2,7 +2,7 @@
 import type { JobId, LeaseId, ProcessId, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import type { Ending } from "../wire/cluster-messages.ts";
-import type { BundleChoice, Demand, RuntimeEnv } from "../wire/messages.ts";
+import type { BundleChoice, Demand, PackageRef, RuntimeEnv } from "../wire/messages.ts";
 
 /**
  * Events. The same one twice, or one about something that is gone, changes nothing.
@@ -57,6 +57,12 @@ export type SchedulerEvent =
   /** The process is gone. `detail` is for people: how it ended. */
   | { readonly kind: "worker-died"; readonly workerId: WorkerId; readonly detail: string }
   | { readonly kind: "worker-blocked"; readonly workerId: WorkerId; readonly blocked: boolean }
+  /** What `prepare-environment` ordered is there. */
+  | { readonly kind: "environment-ready"; readonly envKey: string }
+  /** It cannot be had: for people, what was tried and how it failed. */
+  | { readonly kind: "environment-failed"; readonly envKey: string; readonly message: string }
+  /** For people: what is done for it now, in words that follow "waits for its environment". */
+  | { readonly kind: "environment-progress"; readonly envKey: string; readonly words: string }
   /** Control needs a worker for actors ("fresh", nobody else uses it until it dies), or more resources in one it has. */
   | {
       readonly kind: "worker-requested";
@@ -141,7 +147,14 @@ export type SchedulerCommand =
       readonly leaseId: LeaseId;
       readonly workerId: WorkerId;
     }
-  | { readonly kind: "refuse-demand"; readonly clientId: ProcessId; readonly shape: number; readonly message: string }
+  /** `code`: what is submitted later may find it otherwise; left out: it can never be. */
+  | {
+      readonly kind: "refuse-demand";
+      readonly clientId: ProcessId;
+      readonly shape: number;
+      readonly code?: "RUNTIME_ENV";
+      readonly message: string;
+    }
   | {
       readonly kind: "grant-request";
       readonly requestId: number;
@@ -163,7 +176,11 @@ export type SchedulerCommand =
   /** They were prepared long ago, and nothing was heard since. */
   | ({ readonly kind: "bundles-reported"; readonly isCommitted: boolean } & Reserved)
   | { readonly kind: "start-worker"; readonly workerId: WorkerId; readonly runtimeEnv: RuntimeEnv | undefined }
-  | { readonly kind: "stop-worker"; readonly workerId: WorkerId; readonly reason: StopReason };
+  | { readonly kind: "stop-worker"; readonly workerId: WorkerId; readonly reason: StopReason }
+  /** Make it ready on this machine: answered by `environment-ready` or `environment-failed`. */
+  | { readonly kind: "prepare-environment"; readonly envKey: string; readonly runtimeEnv: RuntimeEnv }
+  /** Nobody needs it here any more; if it is still being made ready, that may end. */
+  | { readonly kind: "release-environment"; readonly envKey: string };
 
 /** Why a worker is ended on purpose. */
 export type StopReason = "idle" | "retired" | "owner-gone" | "job-ended" | "group-removed";
@@ -173,6 +190,13 @@ export function runtimeEnvKey(env: RuntimeEnv | undefined): string {
   if (!env) return "";
   const variables = Object.entries(env.env ?? {}).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
   const options = env.nodeOptions ?? [];
-  if (variables.length === 0 && options.length === 0 && env.workingDir === undefined) return "";
-  return JSON.stringify([variables, env.workingDir ?? null, options]);
+  const { workingDir, files, npm, setup } = env;
+  const isPlain = workingDir === undefined && !files && !npm && !setup;
+  if (variables.length === 0 && options.length === 0 && isPlain) return "";
+  const named = [files && packageName(files), npm && [packageName(npm.from), npm.allowScripts, npm.dev], setup];
+  return JSON.stringify([variables, workingDir ?? null, options, ...(isPlain ? [] : named.map((one) => one ?? null))]);
 }
+
+/** Wherever it comes from: equal files are one. */
+const packageName = (files: PackageRef | "files"): readonly (string | null)[] =>
+  files === "files" ? [files] : "uri" in files ? [files.uri] : [files.hash, files.root ?? null];

@@ -41,6 +41,8 @@ export interface Ask extends Flow {
   readonly priority: number;
   readonly envKey: string;
   readonly runtimeEnv: RuntimeEnv | undefined;
+  /** Something has to be on this machine before a worker can start in its environment. */
+  readonly needsPreparation: boolean;
   readonly held: Set<Holding>;
   /** Leases in all that the client can use. Requests of control wait in `queue` instead. */
   wanted: number;

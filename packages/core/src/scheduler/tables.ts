@@ -1,6 +1,7 @@
 /** Finding, making and dropping the records of `state.ts`. */
 import type { JobId, LeaseId, ProcessId, WorkerId } from "../base/ids.ts";
 import type { Demand } from "../wire/messages.ts";
+import { needsPreparation } from "./environments.ts";
 import { demandCost, type Flow, level } from "./fairness.ts";
 import { runtimeEnvKey } from "./protocol.ts";
 import type { ResourcePool } from "./resource-pool.ts";
@@ -64,6 +65,7 @@ export class Tables {
         priority: demand.priority,
         envKey: runtimeEnvKey(demand.runtimeEnv),
         runtimeEnv: demand.runtimeEnv,
+        needsPreparation: needsPreparation(demand.runtimeEnv),
         held: new Set(),
         wanted: 0,
         queue: new Set(),

@@ -59,6 +59,8 @@ export class World {
   private readonly work = new Map<string, Work>();
   private readonly timers: { readonly atMs: number; readonly run: () => void }[] = [];
   private readonly startMs: number;
+  /** For an environment to be made ready. */
+  prepareMs = 500;
   onStep: (() => void) | undefined;
 
   constructor(engine: LeaseEngine, startMs = 40) {
@@ -119,6 +121,12 @@ export class World {
       case "stop-worker": {
         const id = command.workerId;
         this.after(1, () => this.send({ kind: "worker-died", workerId: id, detail: "stopped" }));
+        return;
+      }
+      case "prepare-environment": {
+        const { envKey } = command;
+        // One that nobody has waited for meanwhile is released: then this is old news.
+        this.after(this.prepareMs, () => this.send({ kind: "environment-ready", envKey }));
         return;
       }
       case "grant-lease": {

@@ -14,6 +14,8 @@ import type { SchedulerCommand } from "./protocol.ts";
 import type { Ask, Job, Worker } from "./state.ts";
 
 const IDLE_WORKER_MS = 10_000;
+/** One with an environment of its own is of use to few, and keeps what was made ready for it from being thrown away. */
+const IDLE_ENVIRONMENT_MS = 60_000;
 /** After so many workers in a row that died before they were ready, what waits for one is refused. */
 const START_FAILURES_MAX = 3;
 const START_BACKOFF_MS = 100;
@@ -146,6 +148,7 @@ export class WorkerPlan {
     for (const worker of this.workers.values()) {
       if (worker.state !== "idle") continue;
       if (worker.job && isOver(worker.job)) stop(worker, "job-ended", out);
+      else if (worker.envKey !== "" && nowMs - worker.sinceMs >= IDLE_ENVIRONMENT_MS) stop(worker, "idle", out);
       else idle.push(worker);
     }
     let tooMany = idle.length - Math.max(this.cpus, this.spareTarget(freeCpuUnits, blocked));
@@ -166,9 +169,10 @@ export class WorkerPlan {
     for (const worker of this.workers.values()) {
       if (worker.state !== "idle") continue;
       idle++;
+      if (worker.envKey !== "") next = Math.min(next ?? Number.POSITIVE_INFINITY, worker.sinceMs + IDLE_ENVIRONMENT_MS);
       oldest = Math.min(oldest, worker.sinceMs);
     }
-    if (idle > this.cpus) next = oldest + IDLE_WORKER_MS;
+    if (idle > this.cpus) next = Math.min(next ?? Number.POSITIVE_INFINITY, oldest + IDLE_WORKER_MS);
     for (const { notBeforeMs } of this.failures.values()) {
       if (notBeforeMs > nowMs) next = Math.min(next ?? notBeforeMs, notBeforeMs);
     }

@@ -114,10 +114,39 @@ export interface Placement {
   readonly selectors?: readonly Readonly<Record<string, string>>[];
 }
 
+/** What a worker is started with, and what has to be on its machine first. */
 export interface RuntimeEnv {
   readonly env?: Readonly<Record<string, string>>;
+  /** A folder of the worker's machine. */
   readonly workingDir?: string;
   readonly nodeOptions?: readonly string[];
+  /** A program's folder: it is brought to the worker's machine, where it is the working folder. */
+  readonly files?: PackageRef;
+  readonly npm?: NpmRef;
+  /** A module among the files, by its path, whose default export a worker calls before its first task. */
+  readonly setup?: { readonly module: string; readonly timeoutMs: number };
+  /** For making it ready. */
+  readonly timeoutMs?: number;
+}
+/**
+ * Files by what they hold: the hash and the length of their list, and the node where they are kept first; or the address of an
+ * archive that others keep.
+ */
+export type PackageRef =
+  | {
+      readonly hash: string;
+      readonly bytes: number;
+      readonly node: NodeId;
+      /** The folder that they were packed from, where the program runs: modules are named by it. */
+      readonly root?: string;
+    }
+  | { readonly uri: string };
+export interface NpmRef {
+  /** Where package.json and the lockfile are: a package of their own, or among the files of the environment. */
+  readonly from: PackageRef | "files";
+  readonly allowScripts: boolean;
+  /** With what is only needed for development. */
+  readonly dev: boolean;
 }
 
 /**
@@ -571,6 +600,8 @@ export interface Welcome {
   readonly access?: AccessFiles;
   /** Then modules that values name may have to come from another machine. */
   readonly code?: CodeInfo;
+  /** Where a process keeps the files of what it packs; a node of before has nowhere. */
+  readonly packages?: string;
 }
 /** About the files that modules are imported from. */
 export interface CodeInfo {
@@ -613,6 +644,8 @@ export interface WorkerConfig {
   readonly claims?: ClaimsInfo;
   /** What the process was started with; what it submits starts from the same. */
   readonly runtimeEnv?: RuntimeEnv;
+  /** Where it finds modules and packages, and the folder of the program that this stands for. */
+  readonly environment?: { readonly modules: string; readonly from?: string };
 }
 export interface WorkerListens {
   /** An address of this machine. */

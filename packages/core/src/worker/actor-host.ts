@@ -28,6 +28,7 @@ import {
   type HostSettings,
 } from "./hosted-actor.ts";
 import { NO_SEQ, Running, type Surroundings } from "./running.ts";
+import type { Setup } from "./setup.ts";
 
 /** Hooks of a class, under symbols that the api room exports. */
 export const HOOKS = {
@@ -50,6 +51,8 @@ export interface ActorHostOptions {
   readonly runtime: OwnerRuntime;
   readonly claims: WorkerClaims | undefined;
   readonly toNode: (message: ToNode) => void;
+  /** To be done before anything of a program is loaded. */
+  readonly setup?: Setup;
   readonly waiting: Surroundings["waiting"];
   /** Where workers share one client. */
   readonly workerId?: WorkerId;
@@ -183,9 +186,20 @@ export class ActorHost {
     return hosted;
   }
 
-  private async loadClass({ className, code }: ActorStart["spec"], { language }: HostSettings): Promise<ActorClass> {
+  private async loadClass(
+    { className, code, codeKey }: ActorStart["spec"],
+    { language }: HostSettings,
+  ): Promise<ActorClass> {
     checkLanguage(className, language);
-    const { values } = this.options.client;
+    const { setup, client } = this.options;
+    const { values } = client;
+    if (setup?.isNeeded) {
+      // The next actor of the class tries again.
+      await setup.done().catch((error) => {
+        this.classes.delete(codeKey);
+        throw error;
+      });
+    }
     await values.prepare(code);
     // Packed by api/remote.ts of the same version of this package.
     const [type, serializers] = values.decode(code) as [ActorClass, SerializerList?];

@@ -27,6 +27,7 @@ import { Orphans } from "./orphans.ts";
 import { isGenerator, isThenable, Producer } from "./producer.ts";
 import { isRetryable } from "./retry-rule.ts";
 import { Running, type Surroundings } from "./running.ts";
+import type { Setup } from "./setup.ts";
 
 export interface TaskMessage extends WithArguments {
   connection: OwnerConnection;
@@ -55,6 +56,7 @@ export class TaskRunner {
   private readonly runtime: OwnerRuntime;
   private readonly claims: WorkerClaims | undefined;
   private readonly around: () => Surroundings;
+  private readonly setup: Setup | undefined;
   private queue: TaskMessage[] = [];
   private head = 0;
   private isRunning = false;
@@ -76,7 +78,14 @@ export class TaskRunner {
   /** Called before a task runs, with its name: for the tags of its output. */
   onStart: ((name: string) => void) | undefined;
 
-  constructor(client: Client, runtime: OwnerRuntime, claims: WorkerClaims | undefined, around: () => Surroundings) {
+  constructor(
+    client: Client,
+    runtime: OwnerRuntime,
+    claims: WorkerClaims | undefined,
+    around: () => Surroundings,
+    setup?: Setup,
+  ) {
+    this.setup = setup;
     this.client = client;
     this.runtime = runtime;
     this.claims = claims;
@@ -173,7 +182,7 @@ export class TaskRunner {
     this.currentTask = task;
     this.onStart?.(running.name);
     const { fetched } = task;
-    const isReady = task.template.fn !== undefined && !(fetched instanceof Promise);
+    const isReady = task.template.fn !== undefined && !(fetched instanceof Promise) && !this.setup?.isNeeded;
     const preparing = isReady ? prepareArguments(this.client, task) : this.prepare(task);
     if (preparing) {
       return preparing.then(
@@ -185,6 +194,7 @@ export class TaskRunner {
   }
 
   private async prepare(task: TaskMessage): Promise<void> {
+    await this.setup?.done();
     await task.template.load(this.client);
     task.fetched = await task.fetched;
     await prepareArguments(this.client, task);

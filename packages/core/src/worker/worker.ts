@@ -32,6 +32,7 @@ import { shielded } from "./guard.ts";
 import { LeaseWatch } from "./lease-watch.ts";
 import { whenPrinted } from "./output.ts";
 import type { Running, Surroundings } from "./running.ts";
+import { Setup } from "./setup.ts";
 import { TaskRunner } from "./task-runner.ts";
 import { Waits } from "./waits.ts";
 
@@ -114,6 +115,8 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
   );
   client.workerId = config.workerId;
   client.runtimeEnv = config.runtimeEnv;
+  if (config.environment) client.code.live(config.environment);
+  const setup = new Setup(config.runtimeEnv?.setup);
   options.onClient(client);
 
   const waiting: Surroundings["waiting"] = (change, running, seqs) => {
@@ -141,7 +144,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     // What runs next may keep this thread for long: others are to have what this one leased and left idle.
     if (runtime.engine.tasks.leases.isActive && runtime.enter().tasks.leases.giveBackIdle()) runtime.flushNow();
   };
-  const tasks = new TaskRunner(client, runtime, claims, () => around);
+  const tasks = new TaskRunner(client, runtime, claims, () => around, setup);
   tasks.onStart = options.tagOutput;
   const shrinker = new HeapShrinker();
   const active = (): void => {
@@ -154,6 +157,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     claims,
     toNode,
     waiting,
+    setup,
     onStart: options.tagOutput,
     onEnded: (running) => {
       ended(running);
@@ -184,6 +188,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
         setClockOffset(message.clockOffsetMs);
         client.nodeId = message.nodeId;
         client.code.welcome(message.code, message.nodeId);
+        client.packagesFolder = message.packages;
         store = message.store;
         log = message.log;
         gc = createGcPressure({
