@@ -9,6 +9,7 @@ import { addBackup } from "./cli-backup.ts";
 import { addDashboard } from "./cli-dashboard.ts";
 import { addDrain } from "./cli-drain.ts";
 import { addList } from "./cli-list.ts";
+import { addLogs } from "./cli-logs.ts";
 import { print } from "./cli-print.ts";
 import { addQuota } from "./cli-quota.ts";
 import { addStart } from "./cli-start.ts";
@@ -63,6 +64,7 @@ program
 
 addDashboard(program);
 addList(program);
+addLogs(program);
 addDrain(program);
 addBackup(program);
 addUp(program);
