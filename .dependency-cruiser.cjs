@@ -24,7 +24,7 @@ const neighbours = { driver: ["worker"] };
 
 const root = "^packages/core/src/";
 /** Declarations only: what processes say to each other, and how a room adds kinds of values to the codec. */
-const contracts = `${root}(wire/(messages|cluster-messages|state-messages|explanation|queries)|codec/custom)\\.ts$`;
+const contracts = `${root}(wire/(messages|cluster-messages|state-messages|explanation|inspection|queries)|codec/custom)\\.ts$`;
 /** What a program in `bin` runs: it loads nothing before it must, so it is not behind a door. */
 const mains = `${root}[^/]+/(main|io-thread|copy-helper-thread|network-thread)\\.ts$`;
 /** How processes are started; these files import no room. */

@@ -9,9 +9,10 @@ import { addBackup } from "./cli-backup.ts";
 import { addDashboard } from "./cli-dashboard.ts";
 import { addDrain } from "./cli-drain.ts";
 import { addList } from "./cli-list.ts";
-import { addLogs } from "./cli-logs.ts";
 import { print } from "./cli-print.ts";
+import { addProfile } from "./cli-profile.ts";
 import { addQuota } from "./cli-quota.ts";
+import { addStack } from "./cli-stack.ts";
 import { addStart } from "./cli-start.ts";
 import { addUp } from "./cli-up.ts";
 import { addWhy } from "./cli-why.ts";
@@ -64,11 +65,12 @@ program
 
 addDashboard(program);
 addList(program);
-addLogs(program);
 addDrain(program);
 addBackup(program);
 addUp(program);
 addWhy(program);
+addStack(program);
+addProfile(program);
 addQuota(program);
 
 async function status({ json = false }: { readonly json?: boolean }): Promise<void> {

@@ -36,16 +36,17 @@ import { callSite } from "./call-site.ts";
 import { currentExecution } from "./execution.ts";
 import { errorFromBytes, prepareArrived } from "./failures.ts";
 import { ForeignCode } from "./foreign-code.ts";
-import { GetTable, type GetWaiter, PendingGet, RUN_LENGTH_MIN } from "./gets.ts";
+import { GetTable, type GetWaiter, PendingGet, RUN_LENGTH_MIN, WaitedGet } from "./gets.ts";
 import { type BoundMethod, Handle, type HandleMeta, handleState, type MethodMeta } from "./handles.ts";
 import { LoopWatch } from "./loop-watch.ts";
 import { bindMethod } from "./method-calls.ts";
 import type { Shippable } from "./needed-modules.ts";
+import { OpenWaits, type Waited } from "./open-waits.ts";
 import type { OwnerPort } from "./port.ts";
 import { isRef, Ref } from "./refs.ts";
 import { RefStream, StreamState } from "./streams.ts";
 import { Values } from "./values.ts";
-import { WaitTable } from "./waits.ts";
+import { WaitedItems, WaitTable } from "./waits.ts";
 
 export interface ClientOptions {
   readonly processId: ProcessId;
@@ -110,6 +111,7 @@ export class Client {
   private readonly viewed = new WeakMap<Ref, StoreKey>();
   private readonly waits = new WaitTable((seqs) => this.port.watch(seqs));
   private readonly streams = new Map<Seq, StreamState>();
+  readonly openWaits = new OpenWaits();
   private readonly releasedBefore = new Set<Seq>();
   private untoldReleases = 0;
   private storeClient: StoreClient | undefined;
@@ -436,7 +438,7 @@ export class Client {
       if (get.isSettled) return;
       if (mustWait) {
         const pending = currentExecution() ? refs.filter((ref) => this.gets.has(ref.seq)).map((ref) => ref.seq) : [];
-        ended = this.beginWait(pending, (error) => get.fail(error));
+        ended = this.beginWait(pending, (error) => get.fail(error), new WaitedGet(get, this.gets));
       }
       signal?.addEventListener("abort", abort, { once: true });
       if (options?.timeoutMs !== undefined)
@@ -448,12 +450,14 @@ export class Client {
    * Something of the program begins to wait: the process stays alive, a task that waits lends its CPU, and a cancel of
    * the task ends the wait. Returns what ends all that.
    */
-  beginWait(seqs: readonly Seq[], fail: (error: Error) => void): () => void {
+  beginWait(seqs: readonly Seq[], fail: (error: Error) => void, waited: Waited): () => void {
     const execution = currentExecution();
+    const open = this.openWaits.begin(waited, execution);
     this.port.awaiting(1);
     execution?.waiting(1, seqs);
     const forget = execution?.onCancel(fail);
     return () => {
+      this.openWaits.end(open);
       this.port.awaiting(-1);
       execution?.waiting(-1, seqs);
       forget?.();
@@ -544,7 +548,7 @@ export class Client {
         this.port.flush();
         // Only a wait for all of them is one that each of them can hold up.
         const isForAll = needed === items.length;
-        return this.beginWait(isForAll ? items.map((item) => item.seq) : [], fail);
+        return this.beginWait(isForAll ? items.map((item) => item.seq) : [], fail, new WaitedItems(items));
       }),
     );
   }

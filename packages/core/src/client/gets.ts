@@ -1,5 +1,6 @@
 /** Pending `get`s: who waits for which objects. */
 import type { Seq } from "../base/ids.ts";
+import type { Waited } from "./open-waits.ts";
 import type { Ref } from "./refs.ts";
 
 /** One `get`: fills its results as values arrive; the first error rejects it. */
@@ -131,5 +132,36 @@ export class GetTable {
     this.waiters.clear();
     this.runs = [];
     return [...gets];
+  }
+}
+
+/** So many of the refs of a wait are looked at for whoever asks what is missing. */
+export const LOOKED_AT_MAX = 10_000;
+
+export class WaitedGet implements Waited {
+  readonly call = "get";
+  private readonly get: PendingGet;
+  private readonly table: GetTable;
+
+  constructor(get: PendingGet, table: GetTable) {
+    this.get = get;
+    this.table = table;
+  }
+
+  get refs(): number {
+    return this.get.refs.length;
+  }
+
+  missing(): number {
+    return this.get.remaining;
+  }
+
+  ids(max: number): readonly string[] {
+    const ids: string[] = [];
+    for (const ref of this.get.refs.slice(0, LOOKED_AT_MAX)) {
+      if (ids.length === max) break;
+      if (this.table.has(ref.seq)) ids.push(ref.id);
+    }
+    return ids;
   }
 }

@@ -2,6 +2,7 @@
 import { InvalidOptionError } from "../base/errors.ts";
 import type { Seq } from "../base/ids.ts";
 import type { Client } from "./client.ts";
+import type { Waited } from "./open-waits.ts";
 import type { Ref } from "./refs.ts";
 
 interface Waiting {
@@ -51,6 +52,7 @@ export class RefStream implements AsyncIterable<Ref> {
   /** The last `wait` that it was part of. */
   waitMark = 0;
   private readonly completion: Ref;
+  private readonly waited: Waited = { call: "stream", refs: 1, missing: () => 1, ids: () => [this.id] };
 
   constructor(client: Client, completion: Ref, state: StreamState) {
     this.client = client;
@@ -102,7 +104,7 @@ export class RefStream implements AsyncIterable<Ref> {
         },
       };
       state.waiting.push(waiting);
-      const ended = this.client.beginWait([this.seq], waiting.fail);
+      const ended = this.client.beginWait([this.seq], waiting.fail, this.waited);
     });
   }
 

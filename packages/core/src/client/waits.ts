@@ -3,6 +3,8 @@
  * that waiting for the next of a thousand costs a scan of a list and no message.
  */
 import type { Seq } from "../base/ids.ts";
+import { LOOKED_AT_MAX } from "./gets.ts";
+import type { Waited } from "./open-waits.ts";
 import type { Ref } from "./refs.ts";
 import { RefStream } from "./streams.ts";
 
@@ -142,4 +144,32 @@ function split<W extends Ref | RefStream>(items: readonly W[], needed: number): 
     else pending.push(item);
   }
   return { ready, pending: pending.length === 0 ? items.slice(at) : pending.concat(items.slice(at)) };
+}
+
+/** What a `wait` waits for, as it is when somebody asks. */
+export class WaitedItems implements Waited {
+  readonly call = "wait";
+  private readonly items: readonly (Ref | RefStream)[];
+
+  constructor(items: readonly (Ref | RefStream)[]) {
+    this.items = items;
+  }
+
+  get refs(): number {
+    return this.items.length;
+  }
+
+  missing(): number {
+    return this.pending().length;
+  }
+
+  ids(max: number): readonly string[] {
+    return this.pending()
+      .slice(0, max)
+      .map(({ id }) => id);
+  }
+
+  private pending(): readonly (Ref | RefStream)[] {
+    return this.items.slice(0, LOOKED_AT_MAX).filter((item) => !isDone(item));
+  }
 }

@@ -81,11 +81,13 @@ export function explainActor(
     if (actor.moves > 0) sentences.push(`it was moved ${actor.moves} times off nodes that were drained`);
   }
   const { considered, verdicts } = placed ?? {};
+  const { worker } = actor;
   return {
     state: publicState(actor.phase, actor.incarnation),
     since: actor.sinceMs,
     sentences,
     waitsFor,
+    ...(worker && { process: { nodeId: worker.nodeId, pid: worker.pid } }),
     ...(considered && { considered }),
     ...(verdicts && { verdicts }),
   };

@@ -10,7 +10,7 @@ import { type NodeId, newJobId, newNodeId, newProcessId, type ProcessId } from "
 import type { ResourceUnits } from "../base/resources.ts";
 import { SPOKEN_VERSIONS } from "../base/wire-version.ts";
 import { entryPath } from "../bin/entries.ts";
-import { Client, nodeLostError } from "../client/mod.ts";
+import { answerInspection, Client, nodeLostError } from "../client/mod.ts";
 import {
   findStandingNode,
   type LaunchedNode,
@@ -229,6 +229,7 @@ async function join(
   );
   client.code.welcome(info.code, info.nodeId);
   client.packagesFolder = info.packages;
+  answerInspection({ waits: () => client.openWaits, running: () => [] });
 
   let isStopping = false;
   const { promise: disconnected, resolve: onDisconnected } = Promise.withResolvers<void>();

@@ -11,6 +11,7 @@ import { keepBytes, OwnerRuntime, type ProgramEffects } from "../owner/mod.ts";
 import { mapClaims } from "../store/mod.ts";
 import { connectUnix, type Peer, useNetwork } from "../transport/mod.ts";
 import { FrameReader, FrameWriter, type FromNode, isHotFrame, pack, type ToNode, unpack } from "../wire/mod.ts";
+import { InspectorTunnel } from "./inspector-tunnel.ts";
 import { RingConsumer, RingProducer } from "./ring.ts";
 import { type ActorKind, ASK, readNested, readSeqs, TELL } from "./ring-messages.ts";
 import { SpinRule } from "./spin.ts";
@@ -35,6 +36,10 @@ class IoThread {
   private readonly shrinker = new HeapShrinker();
   private readonly actorKinds: ActorKind[] = [];
   private node: Peer | undefined;
+  private readonly inspector = new InspectorTunnel((message) => {
+    this.node?.send(message);
+    this.node?.flush();
+  });
   /** Records that found no room, in order. */
   private readonly overflow: Buffer[] = [];
   private doze: NodeJS.Timeout | undefined;
@@ -308,6 +313,9 @@ class IoThread {
             case "collect":
               this.tell({ t: "collect" });
               return;
+            case "inspector-say":
+              this.inspector.heard(from);
+              return;
             case "goodbye":
               farewell = from.reason;
               return;
@@ -317,6 +325,7 @@ class IoThread {
         },
         onClose: (error) => {
           const why = farewell ?? error?.message ?? "its connection closed";
+          this.inspector.close();
           refuse(new ConnectionLostError(`the node closed the connection: ${why}`));
           this.runtime.nodeLost(new ConnectionLostError(why));
           this.tell({ t: "node-lost", why });

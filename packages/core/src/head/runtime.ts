@@ -32,6 +32,7 @@ import { earmarkAfterMs, HeadGroups, isAboutGroups } from "./groups.ts";
 import { Heads } from "./heads.ts";
 import { type JobPatience, LeaseDivisions } from "./lease-divisions.ts";
 import type { LoopLag } from "./loop-lag.ts";
+import { findProcesses } from "./processes.ts";
 import type { Waiter } from "./quota-turns.ts";
 import { Quotas } from "./quotas.ts";
 import type { Refusals } from "./refusals.ts";
@@ -292,6 +293,7 @@ export class HeadRuntime implements Host {
         if (query.method === "backup") void backup.answer(query).then(reply);
         else if (isAboutQuotas(query)) void this.quota(query).then(reply);
         else if (query.method === "explain-id") void this.explain(query).then(reply);
+        else if (isAboutProcesses(query)) void this.lookInto(query).then(reply);
         else reply(this.answer(query));
       },
       onClose: () => {
@@ -366,6 +368,8 @@ export class HeadRuntime implements Host {
         if (message.method === "explain-id" || message.method === "explain-leases")
           void this.explain(message).then((answer) => this.send(nodeId, answer));
         else if (isAboutQuotas(message)) void this.quota(message).then((answer) => this.send(nodeId, answer));
+        else if (message.method === "find-process")
+          void this.lookInto(message).then((answer) => this.send(nodeId, answer));
         else if (isAboutGroups(message))
           void this.groups.answer(nodeId, message).then((answer) => this.send(nodeId, answer));
         else if (message.method === "store-rooms")
@@ -510,6 +514,17 @@ export class HeadRuntime implements Host {
     });
   }
 
+  /** Nodes know their processes. */
+  private lookInto({ id, method, params }: Query): Promise<Answer> {
+    return answerTo(id, () => {
+      const { nodeId } = (params ?? {}) as { readonly nodeId?: NodeId };
+      if (nodeId !== undefined) return this.asks.ask(nodeId, method as "inspect-begin", params as never);
+      if (method !== "find-process") throw new InvalidOptionError(`"${method}" needs the nodeId of the process`);
+      const alive = [...this.members.all()].filter(({ state }) => state !== "dead");
+      return findProcesses(this.asks, alive, String((params as { id?: unknown })?.id));
+    });
+  }
+
   private explain({ id, method, params }: Query): Promise<Answer> {
     return answerTo(id, () =>
       method === "explain-id"
@@ -558,6 +573,7 @@ export class HeadRuntime implements Host {
 
 /** Quotas that an administrator has set, by job. */
 const QUOTA_PREFIX = "quota/";
+const isAboutProcesses = ({ method }: Query): boolean => method === "find-process" || method.startsWith("inspect-");
 const isAboutQuotas = ({ method }: Query): boolean => method === "quota" || method === "set-quota";
 
 /** Which of the nodes that live is meant by an id or a name. @throws MobulaError that says which there are. */

@@ -12,8 +12,8 @@ import { answerTo } from "./asks.ts";
 import { type ClusterLink, sumOf } from "./cluster-link.ts";
 import type { Explanations } from "./explanations.ts";
 import type { ForeignPrograms } from "./foreign-programs.ts";
+import type { Inspections } from "./inspections.ts";
 import type { LocalGroups } from "./local-groups.ts";
-import { logFiles, logLines } from "./log-reader.ts";
 import type { OwnGroups } from "./own-groups.ts";
 import type { ProcessDetails } from "./process-details.ts";
 import type { Timeline } from "./timeline.ts";
@@ -23,6 +23,7 @@ export interface QueryContext {
   /** Jobs with a quota. */
   readonly limited: ReadonlySet<JobId>;
   readonly explanations: Explanations;
+  readonly inspections: Inspections;
   readonly description: NodeDescription;
   readonly engine: LeaseEngine;
   readonly store: StoreServer;
@@ -34,7 +35,6 @@ export interface QueryContext {
   readonly ownGroups: OwnGroups;
   readonly localGroups: LocalGroups;
   readonly processes: ProcessDetails;
-  readonly logFolder: string;
   /** False when the worker is not one that another node lent. */
   orderElsewhere(order: Omit<WorkerOrder, "t">, node?: NodeId): boolean;
 }
@@ -49,6 +49,8 @@ export function answerQuery(context: QueryContext, from: ProcessId, query: Query
 async function result(context: QueryContext, from: ProcessId, query: Query): Promise<Results[keyof Results]> {
   const { engine, pool, timeline, cluster, ownGroups, localGroups, explanations } = context;
   if (explanations.isMine(query.method)) return explanations.answer(from, query.method, query.params) as never;
+  if (context.inspections.isMine(query.method))
+    return context.inspections.answer(query.method, query.params, true) as never;
   switch (query.method) {
     case "nodes":
       return cluster ? cluster.query("nodes", null) : [nodeInfo(context.description, "alive", nodeUse(context))];
@@ -78,10 +80,6 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
       return cluster ? cluster.query("group-details", null) : ownGroups.details();
     case "worker-details":
       return context.processes.workers();
-    case "log-files":
-      return logFiles(context.logFolder);
-    case "log-lines":
-      return logLines(context.logFolder, query.params as Queries["log-lines"]["params"]);
     case "job-details":
       return context.processes.jobs();
     case "drain-node":

@@ -62,6 +62,7 @@ import { acceptConnections } from "./connections.ts";
 import { describeExit } from "./death.ts";
 import { Deputies } from "./deputies.ts";
 import { Drain } from "./drain.ts";
+import { DriverInspectors } from "./driver-inspectors.ts";
 import type { EarlySocket } from "./early-socket.ts";
 import { NodeEnvironments } from "./environments.ts";
 import { EventRing } from "./event-ring.ts";
@@ -69,6 +70,7 @@ import { Explanations } from "./explanations.ts";
 import { ForeignPrograms } from "./foreign-programs.ts";
 import { tcpWays } from "./head-ways.ts";
 import { trimHeapSoon, trimHeapWhenGrown } from "./heap-trim.ts";
+import { type InspectedProcess, Inspections } from "./inspections.ts";
 import type { LeaseBroker } from "./lease-broker.ts";
 import { LeaseLoop } from "./lease-loop.ts";
 import type { LocalGroups } from "./local-groups.ts";
@@ -88,7 +90,6 @@ import { ProcessWatch } from "./process-watch.ts";
 import { BROKER, CONTROL, LEASES, LOCAL_GROUPS, OWN_GROUPS } from "./recorded-engines.ts";
 import { recorded } from "./recording.ts";
 import { type LeaseAsk, NodeRouting, type OtherBetweenNodes, packable } from "./routing.ts";
-import { logFolderOf } from "./session-folder.ts";
 import type { SpawnOptions, StartedWorker } from "./spawn.ts";
 import { StateLink } from "./state-link.ts";
 import { findStoreRooms } from "./store-rooms.ts";
@@ -235,10 +236,6 @@ export class NodeRuntime {
   private isExpelled = false;
   /** Why it ends, for those that are connected. */
   private farewell = "it was shut down";
-  get logFolder(): string {
-    return logFolderOf(this.config.sessionDir);
-  }
-
   /** What is said of processes to people. */
   readonly processes = new ProcessDetails({
     nodeId: () => this.config.nodeId,
@@ -269,6 +266,8 @@ export class NodeRuntime {
   /** In whose name the state service asks. */
   private readonly stateAsker = newProcessId();
   readonly explanations: Explanations;
+  private readonly driverInspectors = new DriverInspectors((to, message) => this.sendHere(to, message));
+  readonly inspections: Inspections;
   private readonly drain = new Drain({
     steps: [
       {
@@ -563,6 +562,11 @@ export class NodeRuntime {
         return member && `${member.role} ${member.pid}`;
       },
     });
+    this.inspections = new Inspections(config, {
+      processes: () => this.inspected(),
+      ask: (to, method, params) => this.explanations.asks.ask(to, method, params),
+      everywhere: config.cluster && ((params) => this.theCluster.query("find-process", params)),
+    });
     // It ends with this process: what outlives nodes is at the head.
     const state = createMemoryState();
     const { holdsElsewhere } = this.router;
@@ -747,6 +751,7 @@ export class NodeRuntime {
   private answerAsked({ id, method, params }: Query): Promise<Answer> {
     return answerTo(id, () => {
       if (this.explanations.isMine(method)) return this.explanations.answer(undefined, method, params);
+      if (this.inspections.isMine(method)) return this.inspections.answer(method, params, false);
       throw new InvalidOptionError(`a node does not answer "${method}" to others`);
     });
   }
@@ -800,6 +805,16 @@ export class NodeRuntime {
       ...[...this.members.values()].flatMap(({ role, processId }) => (role === "tool" ? [] : [processId])),
       ...this.deputies.ids(),
     ];
+  }
+
+  /** Those that may be looked into. */
+  private *inspected(): Generator<InspectedProcess> {
+    for (const { role, pid, processId, workerId } of this.members.values()) {
+      if (role === "tool") continue;
+      const open = (timeoutMs: number) =>
+        workerId ? this.pool.openInspector(workerId, timeoutMs) : this.driverInspectors.open(processId, timeoutMs);
+      yield { pid, role, processId, workerId: workerId ?? null, open };
+    }
   }
 
   orderElsewhere(order: Omit<WorkerOrder, "t">, at?: NodeId): boolean {
@@ -858,6 +873,7 @@ export class NodeRuntime {
     if (atOnce) this.logs.flush();
     else await this.logs.drain();
     for (const { peer } of this.members.values()) peer.flush();
+    this.inspections.close();
     this.submissions.close();
     this.deputies.close();
     clearInterval(this.controlTimer);
@@ -970,6 +986,7 @@ export class NodeRuntime {
       return;
     }
     this.members.delete(processId);
+    this.driverInspectors.left(processId);
     this.feed({ kind: "client-left", clientId: processId });
     this.routing.processLeft(processId, false);
     this.orphans.processGone(processId);
@@ -1094,6 +1111,9 @@ export class NodeRuntime {
         return;
       case "events":
         this.events.push(message.batch);
+        return;
+      case "inspector-said":
+        this.driverInspectors.heard(from, message);
         return;
       case "explained":
         this.explanations.explained(message.id, message.explanation);

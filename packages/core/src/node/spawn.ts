@@ -23,6 +23,8 @@ import { recordWorker } from "./session-folder.ts";
 const OLD_SPACE_MIB = 65_536;
 /** First in line for the kernel's killer, well before node and driver. */
 const OOM_SCORE_ADJUSTMENT = 800;
+/** Should somebody look into it, see worker-inspector.ts. Neither opens anything. */
+const INSPECTOR_OPTIONS = ["--inspect-port=127.0.0.1:0", "--inspect-publish-uid=stderr"];
 /** Debuggers listen on one port: what the driver was started with is not for its workers. */
 const NOT_INHERITED = /^--(inspect|cpu-prof|heap-prof|test|watch|experimental-test)/;
 
@@ -63,6 +65,7 @@ export function spawnWorker({
 }: SpawnOptions): StartedWorker {
   const nodeOptions = [
     `--max-old-space-size=${OLD_SPACE_MIB}`,
+    ...INSPECTOR_OPTIONS,
     ...config.workerExecArgv,
     ...(runtimeEnv?.nodeOptions ?? []),
   ];

@@ -4,6 +4,7 @@
  * A worker is dead when its process has ended, its connection is closed (so everything it sent was handled) and its
  * output has been read; the last two are waited for only a moment, since a process that it started may hold them.
  */
+import { ConnectionLostError } from "../base/errors.ts";
 import type { ProcessId, WorkerId } from "../base/ids.ts";
 import type { ReadyEnvironment } from "../environments/mod.ts";
 import { interruptTask } from "../owner/mod.ts";
@@ -16,6 +17,7 @@ import { describeDeath } from "./death.ts";
 import type { Logs } from "./logs.ts";
 import type { MemoryMonitor } from "./memory-monitor.ts";
 import { type SpawnOptions, type StartedWorker, spawnWorker, workerSocketOf } from "./spawn.ts";
+import { type OpenInspector, WorkerInspector } from "./worker-inspector.ts";
 import type { WorkerLimits } from "./worker-limits.ts";
 
 /** A process that has not said hello by then hangs. */
@@ -44,6 +46,7 @@ export interface WorkerPoolOptions {
 interface Supervised {
   readonly started: StartedWorker;
   readonly pid: number;
+  readonly inspector: WorkerInspector;
   processId: ProcessId | undefined;
   peer: Peer | undefined;
   tcp: string | undefined;
@@ -81,6 +84,7 @@ export class WorkerPool {
     const worker: Supervised = {
       started,
       pid: child.pid ?? 0,
+      inspector: new WorkerInspector({ pid: child.pid ?? 0, signal: () => child.kill("SIGUSR1") }),
       processId: undefined,
       peer: undefined,
       tcp: undefined,
@@ -96,7 +100,13 @@ export class WorkerPool {
     this.workers.set(workerId, worker);
     logs.add(workerId, worker.pid);
     for (const stream of ["stdout", "stderr"] as const) {
-      child[stream].on("data", (chunk: Buffer) => logs.push(workerId, stream, chunk));
+      const { inspector } = worker;
+      const push =
+        stream === "stdout"
+          ? (chunk: Buffer) => logs.push(workerId, stream, chunk)
+          : (chunk: Buffer) => logs.push(workerId, stream, inspector.filter(chunk));
+      child[stream].on("data", push);
+      if (stream === "stderr") child.stderr.once("end", () => logs.push(workerId, stream, inspector.finish()));
       // A pipe that breaks has been read as far as it can be; the process's end is seen elsewhere.
       child[stream].on("error", () => child[stream].destroy());
     }
@@ -198,6 +208,14 @@ export class WorkerPool {
     if (!worker?.started.claims || worker.exit) return;
     worker.words ??= mapClaims(worker.started.claims);
     if (worker.words) interruptTask(worker.words, key, () => worker.started.process.kill("SIGINT"));
+  }
+
+  /** @throws ConnectionLostError that says why it does not answer. */
+  async openInspector(workerId: WorkerId, timeoutMs: number): Promise<OpenInspector> {
+    const worker = this.workers.get(workerId);
+    // Until hello it may not listen to the signal that opens it, and would end by it.
+    if (!worker?.processId || worker.exit) throw new ConnectionLostError("the process has ended, or is only starting");
+    return worker.inspector.open(timeoutMs);
   }
 
   /** Resolves when the process is gone and its death was told. */

@@ -4,7 +4,7 @@
  */
 import type { NodeId, ObjectKey, Seq, StoredName } from "../base/ids.ts";
 import type { FinishedRun, RunHistory } from "../events/mod.ts";
-import type { Explanation, WorkerDeath } from "../wire/mod.ts";
+import type { Explanation, WorkerAddress, WorkerDeath } from "../wire/mod.ts";
 import { unpackFailure } from "../wire/mod.ts";
 import type { OwnerEngine } from "./engine.ts";
 import { type ActorRecord, type ObjectRecord, TASK_STATE, type TaskRecord } from "./records.ts";
@@ -233,6 +233,7 @@ function explainSent({ engine, nowMs }: View, task: TaskRecord, attempts: string
         `${task.name} was sent to ${where}${runs}, ${sent} ago, and waits there behind ${count(ahead, actor ? "call" : "task")}${oldest}.${attempts}`,
       ],
       waitsFor: [],
+      ...inProcess(address),
       ask: actor ? [...ask, { kind: "actor", actorId: actor.actorId }] : ask,
     };
   }
@@ -246,6 +247,7 @@ function explainSent({ engine, nowMs }: View, task: TaskRecord, attempts: string
     since,
     sentences: [`${task.name} was sent to ${where} ${sent} ago and has not finished.${items}${attempts}`],
     waitsFor: [],
+    ...inProcess(address),
     ask,
   };
 }
@@ -274,6 +276,10 @@ export function explainActor(actor: ActorRecord, nowMs: number): OwnerExplanatio
       `Actor ${actor.className} (${actor.actorId}) is ${actor.state}; calls of this process: ${queued} waiting here, ${running} sent to it${since}; it runs ${actor.concurrency} at a time.`,
     ],
     waitsFor: [],
+    ...inProcess(address),
     ask,
   };
 }
+
+const inProcess = (address: WorkerAddress | undefined): Pick<Explanation, "process"> =>
+  address ? { process: { nodeId: address.nodeId, pid: address.pid } } : {};

@@ -10,6 +10,8 @@ export interface Explanation {
   readonly sentences: readonly string[];
   /** Ids of the objects, tasks or actors that it waits for. */
   readonly waitsFor: readonly string[];
+  /** In which process the task runs or is queued, or the actor lives; left out when it is in none. */
+  readonly process?: { readonly nodeId: NodeId; readonly pid: number };
   /** What each node says to the demand: the chosen one first, then those that came closest; at most 64. */
   readonly considered?: readonly ConsideredNode[];
   /** Of more than 8 nodes all, by what is said of them. */

@@ -557,8 +557,16 @@ export interface ProcessWatch {
   readonly processId: ProcessId;
 }
 
+/** What the inspector of a driver's program says: answers, and what it tells by itself. */
+export interface InspectorSaid {
+  readonly t: "inspector-said";
+  readonly channel: number;
+  readonly text: string;
+}
+
 export type ToNode =
   | Hello
+  | InspectorSaid
   | ProcessWatch
   | LeaseDemand
   | LeaseReturn
@@ -916,8 +924,19 @@ export interface Explain {
   readonly seq: Seq;
 }
 
+/**
+ * To the inspector of a driver's program, which the I/O thread reaches while that computes, and without a port. A channel
+ * begins with what is first said on it, and ends with null.
+ */
+export interface InspectorSay {
+  readonly t: "inspector-say";
+  readonly channel: number;
+  readonly text: string | null;
+}
+
 export type FromNode =
   | Welcome
+  | InspectorSay
   | ProcessGone
   | Refused
   | LeaseGranted

@@ -5,6 +5,7 @@ export { isHotFrame, pack, unpack, writeCold } from "./cold.ts";
 export type { Explanation } from "./explanation.ts";
 export { type FailureRecord, packFailure, unpackFailure } from "./failure.ts";
 export * from "./hot.ts";
+export * from "./inspection.ts";
 export { checkLanguage, LANGUAGE, type Language } from "./language.ts";
 export { nodeOfLarge } from "./large-values.ts";
 export * from "./messages.ts";

@@ -2,6 +2,7 @@
 import type { ActorId, JobId, NodeId, ObjectKey, ProcessId, StoredName } from "../base/ids.ts";
 import type { Resources, ResourceUnits } from "../base/resources.ts";
 import type { Explanation } from "./explanation.ts";
+import type { FoundProcess, InspectedThing } from "./inspection.ts";
 import type { Demand } from "./messages.ts";
 
 /** A node, as `nodes()` lists it. */
@@ -209,29 +210,6 @@ export interface Queries {
   "group-details": { params: null; result: readonly GroupDetails[] };
   /** Of a node: of the drivers and workers there. */
   "job-details": { params: null; result: readonly JobDetails[] };
-  /** Of a node: files of its run, the newest first. */
-  "log-files": {
-    params: null;
-    result: readonly { readonly file: string; readonly sizeBytes: number; readonly modifiedAtMs: number }[];
-  };
-  /**
-   * Of a node: the last `lines` of a file, or of all files of workers (null), those that contain both texts; or with `after`, as an
-   * earlier answer gave it, what has come since. `isCut`: there is more than could be read.
-   */
-  "log-lines": {
-    params: {
-      readonly file: string | null;
-      readonly id: string | null;
-      readonly search: string | null;
-      readonly lines: number;
-      readonly after: Readonly<Record<string, number>> | null;
-    };
-    result: {
-      readonly lines: readonly string[];
-      readonly after: Readonly<Record<string, number>>;
-      readonly isCut: boolean;
-    };
-  };
   "worker-details": { params: null; result: readonly WorkerDetails[] };
   "list-actors": { params: { namespace: string | null }; result: readonly ActorInfo[] };
   /** Why leases of a shape are missing, or why the node `at` was chosen for one of them. */
@@ -254,6 +232,21 @@ export interface Queries {
   "node-names": { params: { ids: readonly NodeId[] }; result: readonly (readonly [NodeId, string])[] };
   /** What the system says of a process of a node. */
   "explain-process": { params: { pid: number; nodeId: NodeId }; result: string | null };
+  /** Workers and drivers with this pid or worker id: those of the node that is asked, or else of all nodes of its cluster. */
+  "find-process": { params: { id: string; nodeId?: NodeId }; result: readonly FoundProcess[] };
+  /**
+   * Looks into a worker or driver: its stack, or a profile of `seconds` (1 to 300, default 10). What it gives is read by
+   * "inspect-read" with the same `nodeId`: a stack as JSON (`InspectedStack`), a profile as the file that it is.
+   */
+  "inspect-begin": {
+    params: { pid: number; what: InspectedThing; seconds?: number; nodeId?: NodeId };
+    result: { inspection: string };
+  };
+  /** Answered within a second; not done: ask again within 10 s, or it is ended. At most 512 KiB from `offset` on. */
+  "inspect-read": {
+    params: { inspection: string; offset: number; nodeId?: NodeId };
+    result: { isDone: false } | { isDone: true; totalBytes: number; bytes: Uint8Array };
+  };
   "explain-actor": { params: { actorId: ActorId }; result: Explanation };
   /** What `task:<key>` or `actor:<id>` waits for itself, when that has lasted a second. */
   "explain-wait": { params: { by: string }; result: Explanation };

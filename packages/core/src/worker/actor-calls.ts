@@ -217,6 +217,7 @@ export class ActorCalls {
     const { call, running } = open;
     const startedAt = monotonicMs();
     this.at = startedAt;
+    running.startedAt = startedAt;
     const micros = (): number => Math.max(0, Math.round((monotonicMs() - startedAt) * 1000));
     let value: unknown;
     try {

@@ -67,6 +67,8 @@ export class ActorHost {
   /** They come with the first actor of a class only. */
   private readonly classes = new Map<string, HostedClass>();
   private readonly calls: ActorCalls;
+  /** Constructors and hooks under way. */
+  private readonly hooks = new Set<Running>();
   private readonly environment: ActorEnvironment;
 
   constructor(options: ActorHostOptions) {
@@ -98,6 +100,12 @@ export class ActorHost {
     return this.actors.size;
   }
 
+  /** Calls under way. */
+  running(): Running[] {
+    const calls = [...this.actors.values()].flatMap(({ open }) => open.map(({ running }) => running));
+    return [...this.hooks, ...calls];
+  }
+
   /** A call that waits for its turn in an actor here; by the key of one of its returns. */
   isQueued(key: ObjectKey): boolean {
     const [owner, seq] = [objectKeyOwner(key), objectKeySeq(key)];
@@ -120,13 +128,13 @@ export class ActorHost {
     const nested = spec.nested ?? [];
     holds.receive(nested);
     const remade: ValueRecord[] = [];
+    const running = this.hookRunning(actor, "constructor");
     try {
       const type = await hosted.loaded;
       const message = { ...spec, nested, fetched: await this.fetchArguments(spec, remade) };
       await prepareArguments(client, message);
       const deps = (await message.fetched).map((dep) => decodeValue(client, dep));
       const args = client.values.decodeArgs(spec.args, deps);
-      const running = this.hookRunning(actor, "constructor");
       const instance = runAs(running, () => new type(...args));
       const { onStart, onRestart } = HOOKS;
       const hook = (incarnation > 0 ? hookOf(instance, onRestart) : undefined) ?? hookOf(instance, onStart);
@@ -144,6 +152,7 @@ export class ActorHost {
       const { bytes } = failureOf(error, `the constructor of ${spec.className}`, where, client.values);
       toNode({ t: "actor-created", actorId, incarnation, error: bytes });
     } finally {
+      this.hooks.delete(running);
       holds.drop(nested);
       for (const value of remade) holds.drop(value.nested);
       runtime.schedule();
@@ -210,7 +219,10 @@ export class ActorHost {
   private hookRunning(actor: HostedActor, name: string): Running {
     // Hooks belong to no owner's call; the connection is only asked for ids.
     const connection = { ownerId: this.options.client.processId } as OwnerConnection;
-    return new Running(`${actor.className}.${name}`, NO_SEQ, 0, connection, actor);
+    const running = new Running(`${actor.className}.${name}`, NO_SEQ, 0, connection, actor);
+    running.startedAt = monotonicMs();
+    this.hooks.add(running);
+    return running;
   }
 
   // ── ends ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -277,15 +289,17 @@ export class ActorHost {
     const hook = instance && hookOf(instance, HOOKS.onShutdown);
     if (hook) {
       const timer = new AbortController();
+      const running = this.hookRunning(actor, "onShutdown");
       try {
         const late = delay(hookMs, true, { signal: timer.signal, ref: false }).catch(() => false);
-        const done = Promise.resolve(runAs(this.hookRunning(actor, "onShutdown"), () => hook.call(instance)));
+        const done = Promise.resolve(runAs(running, () => hook.call(instance)));
         if (await Promise.race([done.then(() => false), late])) {
           console.error(`the onShutdown hook of actor ${className} (${actorId}) took more than ${hookMs} ms`);
         }
       } catch (error) {
         console.error(`the onShutdown hook of actor ${className} (${actorId}) failed:`, error);
       }
+      this.hooks.delete(running);
       timer.abort();
     }
     this.remove(actor);

@@ -47,6 +47,8 @@ export class Running implements Execution {
   abandon?: (error: unknown) => void;
   /** Waits under way. */
   waits = 0;
+  /** By the monotonic clock; 0 while its arguments are fetched. */
+  startedAt = 0;
 
   constructor(name: string, seq: Seq, attempt: number, connection: OwnerConnection, around: Surroundings) {
     this.name = name;

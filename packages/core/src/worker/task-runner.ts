@@ -204,6 +204,7 @@ export class TaskRunner {
     const startedAt = monotonicMs();
     this.called = task;
     this.calledAt = startedAt;
+    running.startedAt = startedAt;
     let value: unknown;
     try {
       if (running.cancelled) throw running.cancelled;

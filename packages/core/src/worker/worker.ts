@@ -4,7 +4,7 @@ import { AuthenticationError, ConnectionLostError } from "../base/errors.ts";
 import { HeapShrinker } from "../base/heap-shrinker.ts";
 import type { JobId, NodeId, ProcessId } from "../base/ids.ts";
 import { SPOKEN_VERSIONS } from "../base/wire-version.ts";
-import { Client } from "../client/mod.ts";
+import { answerInspection, Client } from "../client/mod.ts";
 import { OwnerRuntime, SubmissionLog, WorkerClaims } from "../owner/mod.ts";
 import { createGcPressure, createViewCharge, type GcPressure, mapClaims, openStoreClient } from "../store/mod.ts";
 import {
@@ -163,6 +163,10 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
       ended(running);
       active();
     },
+  });
+  answerInspection({
+    waits: () => client.openWaits,
+    running: () => [...(tasks.running ? [tasks.running] : []), ...actors.running()],
   });
   const leaseWatch = new LeaseWatch(
     toNode,

@@ -1,0 +1,82 @@
+/** What `mobula stack` and `mobula profile` have in common: which process is meant, and how an inspection is read. */
+import { setTimeout as delay } from "node:timers/promises";
+import { ConnectionLostError } from "../base/errors.ts";
+import type { FoundProcess, InspectedThing } from "../wire/inspection.ts";
+import type { Asks } from "./cli-ask.ts";
+
+export const WHICH_IDS = `The id is a pid; or that of a worker, of a task (runtimeContext().taskId), of a ref (ref.id) whose task runs, or of an
+actor, which may also be named by its name or its class.`;
+
+const LISTED_MAX = 20;
+/** A read is answered within a second; of one that was lost on the way the answer is asked for again. */
+const READS_LOST_MAX = 5;
+const READ_AGAIN_MS = 200;
+
+/** @param node the name or id of one, for a pid that several have. @throws when there is not exactly one. */
+export async function processCalled(ask: Asks, id: string, node: string | undefined): Promise<FoundProcess> {
+  const found = (await candidates(ask, id)).filter(
+    ({ nodeId, nodeName }) => node === undefined || nodeId === node || nodeName === node,
+  );
+  const [first] = found;
+  if (!first) {
+    const where = node === undefined ? "" : ` on node ${node}`;
+    throw new Error(`${id} is no worker and no driver${where}; \`mobula stack --all\` shows which there are`);
+  }
+  if (found.length === 1) return first;
+  const named = found.map(({ pid, nodeName, nodeId }) => `  ${pid} on ${nodeName} (${nodeId})`);
+  throw new Error(
+    `${found.length} processes are called ${id}; say which with --node:\n${named.slice(0, LISTED_MAX).join("\n")}`,
+  );
+}
+
+async function candidates(ask: Asks, id: string): Promise<readonly FoundProcess[]> {
+  if (/^\d{1,10}$/.test(id) || /^[0-9a-f]{16}$/.test(id)) return ask("find-process", { id });
+  const what = /^[0-9a-f]{24,}(\.[0-9a-z]+)?$/.test(id) ? id : await actorCalled(ask, id);
+  const { process, state, sentences } = await ask("explain-id", { id: what });
+  if (!process) throw new Error(`${id} is in no process now: ${state}. ${sentences[0] ?? ""}`.trimEnd());
+  const { pid, nodeId } = process;
+  const found = await ask("find-process", { id: String(pid), nodeId });
+  if (found.length === 0) throw new Error(`${id} was in process ${pid}, which has just ended`);
+  return found;
+}
+
+async function actorCalled(ask: Asks, name: string): Promise<string> {
+  const actors = await ask("list-actors", { namespace: null });
+  const living = actors.filter((one) => one.state !== "dead" && (one.name === name || one.className === name));
+  const [first] = living;
+  if (!first) {
+    throw new Error(`"${name}" is no pid and no id, and no actor that lives has that name or class`);
+  }
+  if (living.length === 1) return first.actorId;
+  const ids = living.map((one) => `  ${one.actorId}${one.name === null ? "" : ` "${one.name}"`}`);
+  throw new Error(
+    `${living.length} actors are called "${name}"; say which by its id:\n${ids.slice(0, LISTED_MAX).join("\n")}`,
+  );
+}
+
+/** Resolves to what it gives: JSON, or a profile. @throws what the node says of it. */
+export async function inspect(
+  ask: Asks,
+  { pid, nodeId }: Pick<FoundProcess, "pid" | "nodeId">,
+  what: InspectedThing,
+  seconds?: number,
+): Promise<Buffer> {
+  const asked = { pid, nodeId, what, ...(seconds !== undefined && { seconds }) };
+  const { inspection } = await ask("inspect-begin", asked);
+  const slices: Buffer[] = [];
+  let offset = 0;
+  for (let lost = 0; ; ) {
+    try {
+      const read = await ask("inspect-read", { inspection, nodeId, offset });
+      lost = 0;
+      if (!read.isDone) continue;
+      slices.push(Buffer.from(read.bytes));
+      offset += read.bytes.length;
+      if (offset >= read.totalBytes) return Buffer.concat(slices);
+    } catch (error) {
+      // The machine may be busy, or a connection be made anew.
+      if (!(error instanceof ConnectionLostError) || ++lost > READS_LOST_MAX) throw error;
+      await delay(READ_AGAIN_MS);
+    }
+  }
+}

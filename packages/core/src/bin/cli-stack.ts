@@ -1,0 +1,90 @@
+/** `mobula stack`: what a worker or driver does now, or what it waits for. */
+import { writeFileSync } from "node:fs";
+import type { Command } from "commander";
+import { ALL_PROCESSES, type FoundProcess, type InspectedStack } from "../wire/inspection.ts";
+import { type Asks, whom } from "./cli-ask.ts";
+import { inspect, processCalled, WHICH_IDS } from "./cli-inspect.ts";
+import { print } from "./cli-print.ts";
+import { stackLines } from "./stack-text.ts";
+
+interface StackOptions {
+  readonly all?: boolean;
+  readonly full?: boolean;
+  readonly node?: string;
+  readonly json?: boolean;
+  readonly output?: string;
+  readonly address?: string;
+}
+
+/** Of a process so many of the refs that it waits for are explained. */
+const EXPLAINED_MAX = 3;
+
+export function addStack(program: Command): void {
+  program
+    .command("stack [id]")
+    .description("show what a worker or driver does now: its stack, what runs in it, and what that waits for")
+    .option("--all", "of every worker and driver")
+    .option("--full", "with the frames of Node.js and Mobula")
+    .option("--node <name>", "on this node, if several have a process with the pid")
+    .option("--json", "as JSON, for programs")
+    .option("-o, --output <file>", "write to a file")
+    .option("--address <host:port>", "ask the head of this cluster (default: this machine's node, or MOBULA_ADDRESS)")
+    .addHelpText(
+      "after",
+      `
+${WHICH_IDS}
+The process stands still for a millisecond or two. One whose program does not answer, because it is stopped or in native
+code, is shown as the kernel sees it.
+
+Examples:
+  $ mobula stack 4711
+  $ mobula stack counter
+  $ mobula stack --all
+  $ mobula stack 5f2c81c0a7be3d41c09f6ab10000000000000017f3a10c52 --full`,
+    )
+    .action(stack);
+}
+
+async function stack(id: string | undefined, options: StackOptions): Promise<void> {
+  const { all = false, full = false, node, json = false, output, address } = options;
+  if (all === (id !== undefined)) throw new Error("say which process by a pid or an id, or --all for every one");
+  const ask = whom(address);
+  const targets = id === undefined ? await everyProcess(ask, node) : [await processCalled(ask, id.trim(), node)];
+  const stacks: InspectedStack[] = [];
+  // One after the other: the machine that hangs may be short of processors.
+  for (const target of targets) stacks.push(await stackOf(ask, target));
+  const lines = json ? [JSON.stringify(id === undefined ? stacks : stacks[0])] : await shown(ask, stacks, full);
+  if (output === undefined) for (const line of lines) print(line);
+  else writeFileSync(output, `${lines.join("\n")}\n`);
+}
+
+async function everyProcess(ask: Asks, node: string | undefined): Promise<readonly FoundProcess[]> {
+  const found = await ask("find-process", { id: ALL_PROCESSES });
+  const meant = found.filter(({ nodeId, nodeName }) => node === undefined || nodeId === node || nodeName === node);
+  if (meant.length === 0) throw new Error(node === undefined ? "no worker and no driver runs" : `none runs on ${node}`);
+  return meant;
+}
+
+async function stackOf(ask: Asks, target: FoundProcess): Promise<InspectedStack> {
+  const bytes = await inspect(ask, target, "stack");
+  return JSON.parse(bytes.toString()) as InspectedStack; // As the node gives it, see node/inspections.ts.
+}
+
+async function shown(ask: Asks, stacks: readonly InspectedStack[], isFull: boolean): Promise<readonly string[]> {
+  const columns = process.stdout.columns ?? 80;
+  const lines: string[] = [];
+  for (const [index, one] of stacks.entries()) {
+    const ids = (one.program?.waits ?? []).flatMap((wait) => wait.ids).slice(0, EXPLAINED_MAX);
+    const why = new Map<string, string>();
+    for (const id of ids) {
+      // What is said of it beside is a help; the stack counts.
+      const sentence = await ask("explain-id", { id }).then(({ sentences }) => sentences[0], reason);
+      if (sentence !== undefined) why.set(id, sentence);
+    }
+    if (index > 0) lines.push("");
+    lines.push(...stackLines(one, { why, isFull, columns, cwd: process.cwd() }));
+  }
+  return lines;
+}
+
+const reason = ({ message }: Error): string => message;

@@ -1,0 +1,267 @@
+/** `mobula stack` and `mobula profile`: looking into workers and drivers that hang or compute, on this node and others. */
+import { execFile, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { cancel, get, kill, type ObjectRef, remote, runtimeContext } from "../../src/api/mod.ts";
+import { inspect, processCalled } from "../../src/bin/cli-inspect.ts";
+import { askHead } from "../../src/head/mod.ts";
+import { type ClusterNode, LocalCluster } from "../../src/testing/mod.ts";
+import type { InspectedStack, StackFrame } from "../../src/wire/inspection.ts";
+import { eventually } from "../eventually.ts";
+import { newFolder } from "../new-folder.ts";
+import { Hanging, reads, sleeps, spins, waits } from "./fixtures/hangs.ts";
+
+const cli = fileURLToPath(new URL("../../src/bin/mobula.ts", import.meta.url));
+const fixture = join(import.meta.dirname, "fixtures/hangs.ts");
+let cluster: LocalCluster;
+const ask = <M extends Parameters<typeof askHead>[1]>(method: M, params: never) => askHead(cluster, method, params);
+const asks = ask as Parameters<typeof inspect>[0];
+
+beforeAll(async () => {
+  const node = (name: string) => ({ name, resources: { cpu: 4 }, labels: { name } });
+  cluster = await LocalCluster.start({ nodes: [node("one"), node("two")] });
+  await cluster.connect({ node: nodeCalled("one") });
+});
+afterAll(() => cluster.stop());
+
+const hanging: ObjectRef[] = [];
+afterEach(async () => {
+  // A worker that is used again should be the one that was left.
+  for (const ref of hanging.splice(0)) {
+    await cancel(ref);
+    await get(ref).catch(() => {});
+  }
+});
+const hangs = <R extends ObjectRef>(ref: R): R => {
+  hanging.push(ref);
+  return ref;
+};
+
+function nodeCalled(name: string): ClusterNode {
+  const node = cluster.nodes.find((one) => one.name === name);
+  if (!node) throw new Error(`no node is called ${name}`);
+  return node;
+}
+
+async function stackOf(id: string): Promise<InspectedStack> {
+  const target = await processCalled(asks, id, undefined);
+  return JSON.parse((await inspect(asks, target, "stack")).toString()) as InspectedStack;
+}
+
+/** Looks until the process is seen to be at it. */
+const seen = (id: string, isAtIt: (stack: InspectedStack) => unknown): Promise<InspectedStack> =>
+  eventually(async () => {
+    const stack = await stackOf(id).catch(({ message }: Error) => {
+      // It is not with a worker yet.
+      if (/is in no process now/.test(message)) return undefined;
+      throw new Error(message);
+    });
+    return stack && isAtIt(stack) ? stack : undefined;
+  }, `${id} is at it`) as Promise<InspectedStack>;
+
+const at = ({ name, file, line }: StackFrame): string => `${name} ${file}:${line}`;
+const own = (stack: InspectedStack): string[] =>
+  (stack.program?.stack ?? []).filter(({ of }) => of === "program").map(at);
+const lineOf = (text: string): number =>
+  readFileSync(fixture, "utf8")
+    .split("\n")
+    .findIndex((line) => line.includes(text)) + 1;
+
+/** Ports of 127.0.0.1 on which the process listens; those of Mobula have other addresses of this machine, or none. */
+function inspectorPorts(pid: number): number[] {
+  const inodes = new Set(
+    readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+      try {
+        return /socket:\[(\d+)\]/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1] ?? [];
+      } catch {
+        return []; // It was closed in the meantime.
+      }
+    }),
+  );
+  return readFileSync(`/proc/${pid}/net/tcp`, "utf8")
+    .split("\n")
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([, local = "", , state, , , , , , inode = ""]) => {
+      return state === "0A" && local.startsWith("0100007F:") && inodes.has(inode);
+    })
+    .map(([, local = ""]) => Number.parseInt(local.slice(9), 16));
+}
+
+const isClosed = (pid: number): Promise<unknown> =>
+  eventually(() => inspectorPorts(pid).length === 0, `the inspector of ${pid} is closed`);
+
+const onTwo = { labelSelector: { name: "two" } };
+
+test("a synchronous loop: functions and lines of the program, and which task runs, on another node too", async () => {
+  const ref = hangs(spins.options(onTwo).remote(3));
+  const stack = await seen(ref.id, ({ program }) => program?.current);
+  // The innermost are of a module that the worker imports; the function of the task itself was sent as vitest has made it.
+  const loop = `descend ${fixture}:${lineOf("for (;;);")}`;
+  const recursion = `descend ${fixture}:${lineOf("return descend(depth - 1)")}`;
+  expect(own(stack).slice(0, 4)).toEqual([loop, recursion, recursion, recursion]);
+  expect(own(stack)[4]).toMatch(`spins ${fixture}:`);
+  expect(stack).toMatchObject({ nodeName: "two", role: "worker", kernel: null });
+  expect(stack.program?.current).toEqual({ name: "spins", taskId: ref.id.slice(0, 48), actorId: null });
+  expect(stack.program?.running).toMatchObject([{ name: "spins", waits: 0 }]);
+  await isClosed(stack.pid);
+});
+
+test("a task that awaits a get: which ref is missing, since when, and where it waits", async () => {
+  const never = hangs(sleeps.remote());
+  const ref = hangs(waits.remote([never]));
+  const { program } = await seen(ref.id, (stack) => stack.program?.waits.length);
+  expect(program?.stack).toEqual([]);
+  const [wait] = program?.waits ?? [];
+  expect(wait).toMatchObject({ call: "get", refs: 1, missing: 1, ids: [never.id], taskId: ref.id.slice(0, 48) });
+  expect(wait?.at.map(at)[0]).toMatch(`first ${fixture}:`);
+  const asleep = await stackOf(never.id);
+  expect(asleep.program).toMatchObject({ stack: [], waits: [], running: [{ name: "sleeps" }] });
+  expect(asleep.program?.handles.Timeout).toBeGreaterThan(0);
+});
+
+test("an actor by its class: the call on its stack, and those that await", async () => {
+  const actor = Hanging.options(onTwo).remote();
+  const pid = await get(actor.pid.remote());
+  void actor.wait.remote();
+  await seen("Hanging", ({ program }) => program?.running.length === 1);
+  void actor.spin.remote();
+  const stack = await seen("Hanging", ({ program }) => program?.current);
+  expect(stack.pid).toBe(pid);
+  expect(stack.program?.current?.name).toBe("Hanging.spin");
+  expect(stack.program?.running.map(({ name }) => name).sort()).toEqual(["Hanging.spin", "Hanging.wait"]);
+  expect(own(stack)[0]).toMatch(/^Hanging\.spin /);
+  await kill(actor);
+});
+
+test("one that is stopped, or in native code, is shown as the kernel sees it, and stays as it was", async () => {
+  const pipe = join(newFolder(), "pipe");
+  execFileSync("mkfifo", [pipe]);
+  const ref = hangs(reads.remote(pipe));
+  const stack = await seen(ref.id, ({ kernel }) => kernel?.sentences.some((one) => one.includes("cat (pid")));
+  expect(stack.kernel?.why).toMatch(
+    /did not come to a point where its inspector could be opened|did not answer within/,
+  );
+  expect(stack.kernel?.sentences[0]).toMatch(/within a call, most likely for a program that it has started/);
+  expect(stack.kernel?.threads[0]).toMatchObject({ id: stack.pid, state: "S" });
+  process.kill(stack.pid, "SIGSTOP");
+  const stopped = await seen(String(stack.pid), ({ kernel }) => kernel?.why === "it is stopped");
+  expect(stopped.kernel?.sentences[0]).toMatch(/is stopped by a signal \(SIGSTOP\)/);
+  process.kill(stack.pid, "SIGCONT");
+  writeFileSync(pipe, "through");
+  expect(await get(ref)).toBe("through");
+  // What was opened late is closed at once.
+  await isClosed(stack.pid);
+  expect((await stackOf(String(stack.pid))).program?.running).toEqual([]);
+});
+
+test("several ask at once, for stacks and profiles; then nothing listens any more", async () => {
+  const ref = hangs(spins.remote(0));
+  const { pid } = await seen(ref.id, ({ program }) => program?.current);
+  const target = await processCalled(asks, String(pid), undefined);
+  const profile = inspect(asks, target, "cpu", 1);
+  const [port = 0] = (await eventually(() => {
+    const ports = inspectorPorts(pid);
+    return ports.length > 0 ? ports : undefined;
+  }, "the inspector is open")) as number[];
+  const stacks = await Promise.all([1, 2, 3].map(() => stackOf(String(pid))));
+  for (const stack of stacks) expect(own(stack)[0]).toMatch(/^descend /);
+  const { nodes, samples } = JSON.parse((await profile).toString());
+  expect(
+    nodes.some((node: { callFrame: { functionName: string } }) =>
+      /^(descend|spins)$/.test(node.callFrame.functionName),
+    ),
+  ).toBe(true);
+  expect(samples.length).toBeGreaterThan(10);
+  await isClosed(pid);
+  const refused = connect(port, "127.0.0.1");
+  expect((await once(refused, "error"))[0]).toMatchObject({ code: "ECONNREFUSED" });
+});
+
+test("a heap profile says which functions allocated what is kept", async () => {
+  const grows = remote(async function grows() {
+    const kept: unknown[] = [];
+    while (!runtimeContext().signal.aborted) {
+      kept.push(new Array(1_000).fill(kept.length));
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  });
+  const ref = hangs(grows.remote());
+  const { pid } = await seen(ref.id, ({ program }) => program?.running.length);
+  const target = await processCalled(asks, String(pid), undefined);
+  expect((await inspect(asks, target, "heap", 1)).toString()).toContain('"functionName":"grows"');
+});
+
+test("a worker that ends while it is profiled is an error that says so", async () => {
+  const ref = hangs(spins.options({ maxRetries: 0 }).remote(0));
+  const { pid } = await seen(ref.id, ({ program }) => program?.current);
+  const target = await processCalled(asks, String(pid), undefined);
+  const profile = inspect(asks, target, "cpu", 300).catch((error: Error) => error);
+  await eventually(() => inspectorPorts(pid).length > 0, "the inspector is open");
+  process.kill(pid, "SIGKILL");
+  expect(await profile).toMatchObject({
+    code: "WORKER_DIED",
+    message: expect.stringMatching(new RegExp(`process ${pid} ended before its profile was done|${pid} cannot be`)),
+  });
+});
+
+test("a driver that computes, without a port and without a word on its terminal", async () => {
+  const driver = spawn(process.execPath, ["--conditions=mobula-source", fixture, "driver"], {
+    env: { ...process.env, ...cluster.env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let printed = "";
+  driver.stderr.setEncoding("utf8").on("data", (text: string) => {
+    printed += text;
+  });
+  try {
+    await once(driver.stdout, "data");
+    const stack = await seen(String(driver.pid), ({ program }) => program?.stack.length);
+    expect(stack.role).toBe("driver");
+    expect(own(stack)[0]).toBe(`descend ${fixture}:${lineOf("for (;;);")}`);
+    expect(inspectorPorts(driver.pid ?? 0)).toEqual([]);
+    expect(printed).toBe("");
+  } finally {
+    driver.kill("SIGKILL");
+    await once(driver, "exit");
+  }
+});
+
+test("what is no worker and no driver is refused, and so is a name that nothing has", async () => {
+  await expect(stackOf("1")).rejects.toThrow(/^1 is no worker and no driver; `mobula stack --all`/);
+  await expect(stackOf("nobody")).rejects.toThrow(/no pid and no id, and no actor that lives/);
+  const begin = { pid: 1, what: "stack", nodeId: nodeCalled("one").id } as const;
+  await expect(askHead(cluster, "inspect-begin", begin)).rejects.toMatchObject({ code: "INVALID_OPTION" });
+});
+
+test("the commands, as a person uses them", async () => {
+  const run = (...args: string[]): Promise<{ code: number; out: string; err: string }> =>
+    new Promise((resolve) => {
+      const env = { ...process.env, ...cluster.env, MOBULA_ADDRESS: "", TMPDIR: newFolder(), COLUMNS: "80" };
+      const all = [cli, ...args, "--address", cluster.address];
+      execFile(process.execPath, all, { env }, (error, out, err) =>
+        resolve({ code: error ? Number(error.code) : 0, out, err }),
+      );
+    });
+  const ref = hangs(spins.options(onTwo).remote(1));
+  const { pid } = await seen(ref.id, ({ program }) => program?.current);
+  const { out } = await run("stack", ref.id);
+  expect(out).toMatch(new RegExp(`^worker ${pid} on two runs spins for \\d+\\.\\d s\n  task ${ref.id.slice(0, 48)}\n`));
+  expect(out).toContain(`hangs.ts:${lineOf("for (;;);")}`);
+  expect(out).toMatch(/\d+ frames of Node.js and Mobula \(--full\)\n$/);
+  for (const line of out.split("\n")) expect(line.length).toBeLessThanOrEqual(80);
+  const file = join(newFolder(), "of.cpuprofile");
+  const profile = await run("profile", String(pid), "--seconds", "1", "-o", file);
+  expect(profile.out).toContain(`${file}: 1 s of process ${pid} on two`);
+  expect(JSON.parse(readFileSync(file, "utf8"))).toHaveProperty("nodes");
+  const all = JSON.parse((await run("stack", "--all", "--node", "two", "--json")).out) as InspectedStack[];
+  expect(all.map((one) => one.pid)).toContain(pid);
+  expect(await run("stack")).toMatchObject({ code: 1, err: expect.stringContaining("or --all for every one") });
+  expect(await run("profile", "1", "--seconds", "0")).toMatchObject({
+    code: 1,
+    err: expect.stringContaining("1 to 300"),
+  });
+});
