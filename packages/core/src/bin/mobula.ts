@@ -9,6 +9,7 @@ import { addBackup } from "./cli-backup.ts";
 import { addDashboard } from "./cli-dashboard.ts";
 import { addDrain } from "./cli-drain.ts";
 import { addList } from "./cli-list.ts";
+import { addLogs } from "./cli-logs.ts";
 import { print } from "./cli-print.ts";
 import { addProfile } from "./cli-profile.ts";
 import { addQuota } from "./cli-quota.ts";
@@ -65,6 +66,7 @@ program
 
 addDashboard(program);
 addList(program);
+addLogs(program);
 addDrain(program);
 addBackup(program);
 addUp(program);

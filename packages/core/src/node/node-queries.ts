@@ -14,6 +14,7 @@ import type { Explanations } from "./explanations.ts";
 import type { ForeignPrograms } from "./foreign-programs.ts";
 import type { Inspections } from "./inspections.ts";
 import type { LocalGroups } from "./local-groups.ts";
+import { logFiles, logLines } from "./log-reader.ts";
 import type { OwnGroups } from "./own-groups.ts";
 import type { ProcessDetails } from "./process-details.ts";
 import type { Timeline } from "./timeline.ts";
@@ -35,6 +36,7 @@ export interface QueryContext {
   readonly ownGroups: OwnGroups;
   readonly localGroups: LocalGroups;
   readonly processes: ProcessDetails;
+  readonly logFolder: string;
   /** False when the worker is not one that another node lent. */
   orderElsewhere(order: Omit<WorkerOrder, "t">, node?: NodeId): boolean;
 }
@@ -80,6 +82,10 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
       return cluster ? cluster.query("group-details", null) : ownGroups.details();
     case "worker-details":
       return context.processes.workers();
+    case "log-files":
+      return logFiles(context.logFolder);
+    case "log-lines":
+      return logLines(context.logFolder, query.params as Queries["log-lines"]["params"]);
     case "job-details":
       return context.processes.jobs();
     case "drain-node":

@@ -90,6 +90,7 @@ import { ProcessWatch } from "./process-watch.ts";
 import { BROKER, CONTROL, LEASES, LOCAL_GROUPS, OWN_GROUPS } from "./recorded-engines.ts";
 import { recorded } from "./recording.ts";
 import { type LeaseAsk, NodeRouting, type OtherBetweenNodes, packable } from "./routing.ts";
+import { logFolderOf } from "./session-folder.ts";
 import type { SpawnOptions, StartedWorker } from "./spawn.ts";
 import { StateLink } from "./state-link.ts";
 import { findStoreRooms } from "./store-rooms.ts";
@@ -236,6 +237,10 @@ export class NodeRuntime {
   private isExpelled = false;
   /** Why it ends, for those that are connected. */
   private farewell = "it was shut down";
+  get logFolder(): string {
+    return logFolderOf(this.config.sessionDir);
+  }
+
   /** What is said of processes to people. */
   readonly processes = new ProcessDetails({
     nodeId: () => this.config.nodeId,

@@ -10,6 +10,7 @@ import type { StateServiceConfig } from "../node/mod.ts";
 import type { Access } from "../transport/mod.ts";
 import { ApiAccess, type Role } from "./access.ts";
 import { addApi } from "./api.ts";
+import { addLogs } from "./log-routes.ts";
 import { refusalPage } from "./pages.ts";
 import type { StateService } from "./service.ts";
 import { addFiles } from "./static-files.ts";
@@ -78,6 +79,7 @@ export class HttpServer {
       context.json(refusal("NOT_FOUND", `there is no ${context.req.path}; /openapi.json says what there is`), 404),
     );
     addApi(app, service);
+    addLogs(app, service.links);
     addFiles(app);
     const listener = getRequestListener(app.fetch);
     this.server = createServer({ requestTimeout: REQUEST_MS, headersTimeout: REQUEST_MS }, listener);

@@ -1,4 +1,6 @@
 /** The nodes that are connected to the service: what they send, and what they are asked. */
+import { setTimeout as delay } from "node:timers/promises";
+import { monotonicMs } from "../base/clock.ts";
 import { AuthenticationError, ConnectionLostError } from "../base/errors.ts";
 import { listenPeers, type Peer, SocketPeer, type TcpListener, type Tls } from "../transport/mod.ts";
 import type { Queries } from "../wire/queries.ts";
@@ -15,6 +17,9 @@ export interface LinksOptions {
 }
 
 const ANSWER_MS = 2_000;
+/** Nodes are told of a service, and dial it, within this time. */
+const FIRST_MS = 2_000;
+const WAIT_MS = 10;
 const NODE_ID = /^[0-9a-f]{32}$/;
 /** What is remembered of nodes that are gone: up to where their events were taken. */
 const RUNS_MAX = 20_000;
@@ -25,6 +30,11 @@ interface Linked {
   run: string;
   sample: NodeSample | undefined;
   readonly questions: Questions;
+}
+
+export interface ExpectedNode {
+  readonly nodeId: string;
+  readonly name: string;
 }
 
 export interface LinkedNode {
@@ -39,6 +49,9 @@ export class Links {
   /** Which batch of each run comes next. */
   private readonly taken = new Map<string, number>();
   private listener: TcpListener | undefined;
+  private readonly sinceMs = monotonicMs();
+  /** Those that control counts on. */
+  expected: (() => Promise<readonly ExpectedNode[]>) | undefined;
 
   static async open(options: LinksOptions): Promise<Links> {
     const links = new Links(options);
@@ -72,6 +85,12 @@ export class Links {
     return [...this.nodes].map(([nodeId, { name, sample }]) => ({ nodeId, name, sample }));
   }
 
+  /** Ids of those that are here, when those that are on their way have come. */
+  async known(): Promise<readonly string[]> {
+    await this.missing();
+    return [...this.nodes.keys()];
+  }
+
   get(nodeId: string): LinkedNode | undefined {
     const node = this.nodes.get(nodeId);
     return node && { nodeId, name: node.name, sample: node.sample };
@@ -96,7 +115,7 @@ export class Links {
     timeoutMs?: number,
   ): Promise<{ readonly answers: (readonly [nodeId: string, Queries[M]["result"]])[]; readonly partial: string[] }> {
     const answers: (readonly [string, Queries[M]["result"]])[] = [];
-    const partial: string[] = [];
+    const partial = (await this.missing()).map(({ name }) => `node ${name} is not connected to the state service`);
     await Promise.all(
       [...this.nodes].map(async ([nodeId, { name }]) => {
         try {
@@ -107,6 +126,14 @@ export class Links {
       }),
     );
     return { answers, partial };
+  }
+
+  /** Nodes that should be here and are not; those that a service which has just begun waits for are on their way. */
+  private async missing(): Promise<readonly ExpectedNode[]> {
+    const expected = (await this.expected?.()) ?? [];
+    const missing = (): readonly ExpectedNode[] => expected.filter(({ nodeId }) => !this.nodes.has(nodeId));
+    while (missing().length > 0 && monotonicMs() - this.sinceMs < FIRST_MS) await delay(WAIT_MS);
+    return missing();
   }
 
   private accept(nodeId: string, open: (handlers: SocketPeer["handlers"]) => SocketPeer): void {

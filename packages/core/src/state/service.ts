@@ -9,6 +9,7 @@ import { EventLog } from "./event-log.ts";
 import { pageOf } from "./filters.ts";
 import { JobTable } from "./job-table.ts";
 import type { Links } from "./links.ts";
+import { logRows } from "./log-routes.ts";
 import { NodeWatch } from "./node-watch.ts";
 import { type Listed, type ListQuery, type Overview, ROWS, type Row, type RowKind } from "./rows.ts";
 import { type Gathered, Sources } from "./sources.ts";
@@ -52,7 +53,12 @@ export class StateService {
       headAddress: config.control.kind === "head" ? config.control.address : undefined,
       onActors: (changes) => this.actorsChanged(changes),
     });
+    links.expected = async () => (await this.sources.nodes()).rows.filter(({ state }) => state === "alive");
     this.jobs = new JobTable((event) => this.eventLog.add(event));
+  }
+
+  get links(): Links {
+    return this.options.links;
   }
 
   start(): void {
@@ -150,6 +156,8 @@ export class StateService {
         return this.sources.groups();
       case "jobs":
         return this.jobRows();
+      case "logs":
+        return logRows(this.links);
       case "events":
         return { rows: this.eventLog.newest() as never, partial: [], asOfMs: wallMs() };
       default:

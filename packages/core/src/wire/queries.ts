@@ -210,6 +210,29 @@ export interface Queries {
   "group-details": { params: null; result: readonly GroupDetails[] };
   /** Of a node: of the drivers and workers there. */
   "job-details": { params: null; result: readonly JobDetails[] };
+  /** Of a node: files of its run, the newest first. */
+  "log-files": {
+    params: null;
+    result: readonly { readonly file: string; readonly sizeBytes: number; readonly modifiedAtMs: number }[];
+  };
+  /**
+   * Of a node: the last `lines` of a file, or of all files of workers (null), those that contain both texts; or with `after`, as an
+   * earlier answer gave it, what has come since. `isCut`: there is more than could be read.
+   */
+  "log-lines": {
+    params: {
+      readonly file: string | null;
+      readonly id: string | null;
+      readonly search: string | null;
+      readonly lines: number;
+      readonly after: Readonly<Record<string, number>> | null;
+    };
+    result: {
+      readonly lines: readonly string[];
+      readonly after: Readonly<Record<string, number>>;
+      readonly isCut: boolean;
+    };
+  };
   "worker-details": { params: null; result: readonly WorkerDetails[] };
   "list-actors": { params: { namespace: string | null }; result: readonly ActorInfo[] };
   /** Why leases of a shape are missing, or why the node `at` was chosen for one of them. */

@@ -40,12 +40,18 @@ async function list<K extends RowKind>({ url, headers }: Api, kind: K, params = 
   return (await response.json()) as Listed<Row<K>>;
 }
 
+const parentOf = (pid: number | string): number => {
+  const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+  return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
+};
+
 /** Children of this process's nodes that run the service. */
 const servicePids = (): number[] =>
   readdirSync("/proc").flatMap((name) => {
     if (!/^\d+$/.test(name)) return [];
     try {
-      return /bin\/state\.ts\0?$/.test(readFileSync(`/proc/${name}/cmdline`, "latin1")) ? Number(name) : [];
+      const isService = /bin\/state\.ts\0?$/.test(readFileSync(`/proc/${name}/cmdline`, "latin1"));
+      return isService && parentOf(parentOf(name)) === process.pid ? Number(name) : [];
     } catch {
       return []; // It has ended meanwhile.
     }
