@@ -67,7 +67,7 @@ async function idOf(place: ApiPlace, id: string): Promise<string> {
 }
 
 /** `time name pid: text` of what node/logs.ts writes. */
-export function shortLine(line: string): string {
+function shortLine(line: string): string {
   const match = /^(\S+T(\d\d:\d\d:\d\d\.\d{3})Z) \S+ (\d+) (stdout|stderr) (?:[0-9a-f]{32,} )*(.*?): (.*)$/.exec(line);
   if (!match) return line;
   const [, , time, pid, , name, text] = match;

@@ -15,6 +15,7 @@ import { addProfile } from "./cli-profile.ts";
 import { addQuota } from "./cli-quota.ts";
 import { addStack } from "./cli-stack.ts";
 import { addStart } from "./cli-start.ts";
+import { addSummary } from "./cli-summary.ts";
 import { addUp } from "./cli-up.ts";
 import { addWhy } from "./cli-why.ts";
 import { actorLines, limitsLines, nodeLines, nodeTable, olderNodes, waitingLines } from "./status-table.ts";
@@ -67,6 +68,7 @@ program
 addDashboard(program);
 addList(program);
 addLogs(program);
+addSummary(program);
 addDrain(program);
 addBackup(program);
 addUp(program);

@@ -14,7 +14,7 @@ const KIB = 1024;
 /** The most telling end of an id is enough to tell rows apart; `--format json` has all of it. */
 const shortId = (id: string | null): string => (id === null ? "" : id.slice(0, ID_CHARS));
 
-function bytesText(bytes: number | null): string {
+export function bytesText(bytes: number | null): string {
   if (bytes === null) return "";
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   const power = Math.min(units.length - 1, bytes < 1 ? 0 : Math.floor(Math.log(bytes) / Math.log(KIB)));
@@ -22,7 +22,7 @@ function bytesText(bytes: number | null): string {
   return `${power === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[power]}`;
 }
 
-function durationText(ms: number | null): string {
+export function durationText(ms: number | null): string {
   if (ms === null) return "";
   if (ms < 1) return `${Math.round(ms * 1_000)} us`;
   if (ms < 1_000) return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;

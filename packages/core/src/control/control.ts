@@ -415,6 +415,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
     actorsMentioned: () => atHome?.actorsMentioned() ?? [],
     isHeldBeside: directory.isHeldBeside,
     holdsOf: (key) => ({ isPublished: directory.isPublished(key), ...holds.holdersOf(key) }),
+    objects: directory.all,
     explainActor: explain,
     resourcesOf: (actorId) => actors.get(actorId)?.options.resources,
     listActors: (namespace) => listActors(actors, namespace),

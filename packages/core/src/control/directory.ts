@@ -100,6 +100,8 @@ export interface Directory {
   holdsInherited(homes: Iterable<Home>): void;
   /** Homes of which objects are left that were inherited. */
   inheritedHomes(): readonly Home[];
+  /** All that are published, with their values if those have come. */
+  all(): Iterable<readonly [ObjectKey, ValueRecord | undefined]>;
   stats(): { readonly objects: number; readonly parkedObjects: number };
 }
 
@@ -385,6 +387,10 @@ export function createDirectory(holds: HoldTable, out: DirectoryOut): Directory 
       for (const { value } of records.values())
         if (value?.at === "stored" && names.has(value.name)) found.push(value.name);
       return found;
+    },
+
+    *all() {
+      for (const [key, { isPublished, value }] of records) if (isPublished) yield [key, value];
     },
 
     stats() {

@@ -200,6 +200,8 @@ export interface Control {
   /** @param since the version of an earlier answer, or null for all. */
   actorDetails(since: number | null): Queries["actor-details"]["result"];
   holdsOf(key: ObjectKey): ObjectHolds;
+  /** Published ones whose home is here, with their values if those have come. */
+  objects(): Iterable<readonly [ObjectKey, ValueRecord | undefined]>;
   /** Undefined when no such actor is known. */
   explainActor(actorId: ActorId): Explanation | undefined;
   /** Of these places in the store, the ones that hold published values. */

@@ -37,6 +37,7 @@ export interface QueryContext {
   readonly localGroups: LocalGroups;
   readonly processes: ProcessDetails;
   readonly logFolder: string;
+  objectDetails(params: Queries["object-details"]["params"]): Queries["object-details"]["result"];
   /** False when the worker is not one that another node lent. */
   orderElsewhere(order: Omit<WorkerOrder, "t">, node?: NodeId): boolean;
 }
@@ -82,6 +83,8 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
       return cluster ? cluster.query("group-details", null) : ownGroups.details();
     case "worker-details":
       return context.processes.workers();
+    case "object-details":
+      return context.objectDetails(query.params as Queries["object-details"]["params"]);
     case "log-files":
       return logFiles(context.logFolder);
     case "log-lines":

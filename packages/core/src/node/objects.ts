@@ -122,6 +122,11 @@ export class NodeObjects {
     else this.options.send(to, message);
   }
 
+  /** Of a copy of what was made on another node: its name there. */
+  nameOf(key: number): StoredName | undefined {
+    return this.pulls.nameOf(key);
+  }
+
   // ── copies that are to be kept ─────────────────────────────────────────────────────────────────────────────────────
 
   /** A process of this node has put it, and so many nodes are to keep it. */

@@ -51,6 +51,7 @@ import type {
   Welcome,
   WorkerDeath,
 } from "../wire/messages.ts";
+import type { Queries } from "../wire/queries.ts";
 import { answerTo } from "./asks.ts";
 import { BulkDials } from "./bulk-dials.ts";
 import { answerOf, BundleAnswers, eventOf, isAboutBundles } from "./bundles.ts";
@@ -81,6 +82,7 @@ import { misplacedOn } from "./misplaced.ts";
 import { Neighbours } from "./neighbours.ts";
 import type { NodeLog } from "./node-log.ts";
 import { answerQuery, available, bundleUse, nodeUse } from "./node-queries.ts";
+import { type ObjectProcess, objectDetails } from "./object-details.ts";
 import { NodeObjects } from "./objects.ts";
 import { Orphans } from "./orphans.ts";
 import { type OwnGroups, ownGroupsClock } from "./own-groups.ts";
@@ -237,6 +239,18 @@ export class NodeRuntime {
   private isExpelled = false;
   /** Why it ends, for those that are connected. */
   private farewell = "it was shut down";
+  objectDetails(params: Queries["object-details"]["params"]): Queries["object-details"]["result"] {
+    const { store, control, config } = this;
+    const processOf = (process: ProcessId): ObjectProcess | undefined => {
+      const member = this.members.get(process);
+      if (!member) return undefined;
+      const { role, pid, jobId, workerId } = member;
+      return { role, pid, jobId: jobId ?? (workerId && this.duties.get(workerId)?.jobId) };
+    };
+    const nameOf = (key: number) => this.objects.nameOf(key);
+    return objectDetails({ nodeId: config.nodeId, store, control, nameOf, processOf }, params);
+  }
+
   get logFolder(): string {
     return logFolderOf(this.config.sessionDir);
   }

@@ -4,7 +4,7 @@ import { MobulaError } from "../base/errors.ts";
 import { parseListQuery } from "./filters.ts";
 import type { Env } from "./http.ts";
 import { ROW_KINDS, type RowKind } from "./row-kinds.ts";
-import { actorSummaryRow, overview, ROWS } from "./rows.ts";
+import { actorSummaryRow, objectSummaryRow, overview, ROWS } from "./rows.ts";
 import type { StateService } from "./service.ts";
 import { streamTopics } from "./stream.ts";
 
@@ -54,6 +54,16 @@ export function addApi(app: OpenAPIHono<Env>, service: StateService): void {
       await service.sources.actors();
       return context.json({ rows: service.sources.actorTable.summary() }, 200);
     },
+  );
+
+  const sites = z.object({ rows: z.array(objectSummaryRow), partial: z.array(z.string()) });
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: "/api/v1/summary/objects",
+      responses: { ...json(sites, "stored objects by the place in the program that made them"), ...failures },
+    }),
+    async (context) => context.json((await service.objects.summary()) as never, 200),
   );
 
   const explanation = z.looseObject({

@@ -11,6 +11,7 @@ import { JobTable } from "./job-table.ts";
 import type { Links } from "./links.ts";
 import { logRows } from "./log-routes.ts";
 import { NodeWatch } from "./node-watch.ts";
+import { ObjectRows } from "./object-rows.ts";
 import { type Listed, type ListQuery, type Overview, ROWS, type Row, type RowKind } from "./rows.ts";
 import { type Gathered, Sources } from "./sources.ts";
 
@@ -41,6 +42,7 @@ export class StateService {
   readonly eventLog = new EventLog();
   private readonly options: StateServiceOptions;
   private readonly jobs: JobTable;
+  readonly objects: ObjectRows;
   private readonly nodeWatch = new NodeWatch((event) => this.eventLog.add(event));
   private hasFailedToLook = false;
 
@@ -54,6 +56,7 @@ export class StateService {
       onActors: (changes) => this.actorsChanged(changes),
     });
     links.expected = async () => (await this.sources.nodes()).rows.filter(({ state }) => state === "alive");
+    this.objects = new ObjectRows(links);
     this.jobs = new JobTable((event) => this.eventLog.add(event));
   }
 
@@ -156,6 +159,8 @@ export class StateService {
         return this.sources.groups();
       case "jobs":
         return this.jobRows();
+      case "objects":
+        return this.objects.rows();
       case "logs":
         return logRows(this.links);
       case "events":

@@ -70,6 +70,17 @@ export interface OwnedKey {
   readonly owner: ProcessId;
 }
 
+/** An object, as it is listed for people. */
+export interface StoredDetails extends OwnedKey {
+  readonly bytes: number;
+  /** In the program that made it; empty when that is not known. */
+  readonly callSite: string;
+  readonly place: "memory" | "disk";
+  readonly isCopy: boolean;
+  /** Processes that read it. */
+  readonly pins: number;
+}
+
 export interface StoreEngine {
   /** An event about what is already gone, late or repeated, changes nothing. */
   step(event: StoreEvent, nowMs: number): readonly StoreCommand[];
@@ -80,6 +91,8 @@ export interface StoreEngine {
   keysSealedBy(processId: ProcessId): readonly OwnedKey[];
   /** Objects that processes of other nodes than the one with this tag are to free, without copies. */
   ownedBeside(tag: string): readonly (OwnedKey & { readonly bytes: number })[];
+  /** All that are there, for people. */
+  list(): Iterable<StoredDetails>;
   /** In memory, as {@link stats} has it. */
   usedBytes(): number;
   /** False when it was freed, or will never be. */
@@ -965,6 +978,12 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
       [...objects.values()]
         .filter(({ owner, freed, isCopy, isAway }) => !freed && !isCopy && !isAway && !owner.startsWith(tag))
         .map(({ key, owner, bytes }) => ({ key, owner, bytes })),
+    *list() {
+      for (const { key, owner, bytes, callSite, start, isCopy, isAway, pins, freed } of objects.values()) {
+        if (freed || isAway) continue;
+        yield { key, owner, bytes, callSite, place: start === undefined ? "disk" : "memory", isCopy, pins: pins.size };
+      }
+    },
     exists(key) {
       const object = objects.get(key);
       return object ? !object.freed : isYetToCome(key) && !earlyFrees.has(key);

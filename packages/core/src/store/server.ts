@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { InvalidOptionError, type ProcessId, unreachable } from "../base/mod.ts";
 import type { StoreInfo, StoreKey, StorePinned } from "../wire/messages.ts";
 import { type ArenaOptions, type Backing, createUnlinked, openArena, type SharedFile, sweepFiles } from "./arena.ts";
-import { createStoreEngine, KEYS_PER_CLIENT, type OwnedKey } from "./engine.ts";
+import { createStoreEngine, KEYS_PER_CLIENT, type OwnedKey, type StoredDetails } from "./engine.ts";
 import type { RequestId, StoreCommand, StoreEvent, StoreStats } from "./engine-events.ts";
 import { type Address, mapShared, punchHole, reserveRange, roundUpToPages } from "./memory.ts";
 import { type GrantAnswer, NodeAccess, type OpenObject, type Room } from "./node-access.ts";
@@ -78,6 +78,8 @@ export interface StoreServer {
   open(key: StoreKey): Promise<OpenObject>;
   /** Objects that processes of other nodes than the one with this tag are to free, without copies. */
   ownedBeside(tag: string): readonly (OwnedKey & { readonly bytes: number })[];
+  /** All that are there, for people. */
+  list(): Iterable<StoredDetails>;
   /** Whether it is there, and not freed. */
   exists(key: StoreKey): boolean;
   /** The copy is not to go for the sake of its memory any more. */
@@ -524,6 +526,7 @@ export async function startStore(options: StoreServerOptions): Promise<StoreServ
     makeRoom: (bytes, callSite) => access.makeRoom(bytes, callSite),
     open: (key) => access.open(key),
     ownedBeside: (tag) => engine.ownedBeside(tag),
+    list: () => engine.list(),
     exists: (key) => engine.exists(key),
     keep: (key) => step({ kind: "kept", key }),
     stats: () => engine.stats(),

@@ -75,6 +75,27 @@ export interface JobDetails {
   readonly sinceMs: number;
 }
 
+/** An object that lies in the store of a node, or whose refs have left an owner there. */
+export interface ObjectDetails {
+  /** Null while its refs have not left its owner. */
+  readonly key: ObjectKey | null;
+  /** Null of what no store has. */
+  readonly stored: StoredName | null;
+  readonly owner: ProcessId;
+  readonly ownerPid: number | null;
+  /** Of its owner; null when that is not known. */
+  readonly jobId: JobId | null;
+  readonly sizeBytes: number | null;
+  /** `owner`: with its owner, or on the way. */
+  readonly place: "memory" | "disk" | "owner";
+  readonly isCopy: boolean;
+  readonly isOwnedHere: boolean;
+  readonly callSite: string | null;
+  /** Processes, and values that mention it. */
+  readonly holds: number;
+  readonly holders: readonly string[];
+}
+
 /** A process that a node looks after. */
 export interface WorkerDetails {
   /** Of a driver, of its process. */
@@ -231,6 +252,21 @@ export interface Queries {
       readonly lines: readonly string[];
       readonly after: Readonly<Record<string, number>>;
       readonly isCut: boolean;
+    };
+  };
+  /** Of a node: the largest objects, and all of them by call site. */
+  "object-details": {
+    params: { limit: number };
+    result: {
+      objects: readonly ObjectDetails[];
+      total: number;
+      sites: readonly {
+        readonly callSite: string;
+        readonly objects: number;
+        readonly sizeBytes: number;
+        readonly spilledBytes: number;
+        readonly holders: number;
+      }[];
     };
   };
   "worker-details": { params: null; result: readonly WorkerDetails[] };
