@@ -61,6 +61,8 @@ export class SimProcess {
   private readonly toNodeChannel: Channel;
   private readonly fromNodeChannel: Channel;
   private readonly links = new Map<WorkerId, SimLink>();
+  /** `seq.attempt` of what the engine has told of. */
+  private readonly endedAttempts = new Set<string>();
   private isTicking = false;
   /** Stored values that were asked for, and have not come. */
   readonly awaited = new Map<StoredName, number>();
@@ -132,7 +134,7 @@ export class SimProcess {
       },
       pin: (value) => this.askFor(value, false),
       killWorker: (address) => void this.toNodeChannel.send(() => this.node.killAnywhere(address, "cancelled")),
-      taskEvent() {},
+      taskEvent: (task) => this.attemptEnded(task),
       value: (seq, value) => this.program.received(seq, value.at === "error" ? value.bytes : undefined, value.nested),
       pinned: (seq, pinned, nested) => {
         this.program.received(seq, undefined, nested);
@@ -146,6 +148,12 @@ export class SimProcess {
       kept() {},
       warn() {},
     };
+  }
+
+  private attemptEnded({ seq, attempt, name }: Parameters<OwnerEffects["taskEvent"]>[0]): void {
+    const key = `${seq}.${attempt}`;
+    if (this.endedAttempts.has(key)) this.world.fail("an attempt ends once", `${this.id} ${name} ${key}`);
+    this.endedAttempts.add(key);
   }
 
   /** Runs something as one turn of the process: at one time, and with one flush at its end. */

@@ -27,6 +27,7 @@ import type { SimWorker } from "./worker.ts";
 /** The sentences that hold after every step; a run that breaks one ends with its name. */
 export type Invariant =
   | "resources are never granted twice"
+  | "an attempt ends once"
   | "a held object is never freed"
   | "an object is freed once"
   | "every object is freed in the end"

@@ -11,6 +11,7 @@ import type {
   Template,
 } from "../owner/mod.ts";
 import type { Explanation, ToNode } from "../wire/mod.ts";
+import { currentExecution } from "./execution.ts";
 import type { OwnerPort } from "./port.ts";
 
 export class DirectPort implements OwnerPort {
@@ -45,7 +46,7 @@ export class DirectPort implements OwnerPort {
   }
 
   submit(seq: Seq, template: number, args: Uint8Array, deps: readonly Seq[], nested: readonly NestedRef[]): void {
-    this.runtime.enter().tasks.submit(seq, template, args, deps, nested);
+    this.runtime.enter().tasks.submit(seq, template, args, deps, nested, currentExecution()?.name);
     this.runtime.schedule();
   }
 
@@ -57,7 +58,7 @@ export class DirectPort implements OwnerPort {
     deps: readonly Seq[],
     nested: readonly NestedRef[],
   ): void {
-    this.runtime.enter().actors.call(seq, actor, method, args, deps, nested);
+    this.runtime.enter().actors.call(seq, actor, method, args, deps, nested, currentExecution()?.name);
     this.runtime.schedule();
   }
 

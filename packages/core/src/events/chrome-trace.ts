@@ -8,7 +8,8 @@
  *
  * @source "Trace Event Format", Google: events X (complete), s/f (flow), b/e (asynchronous), M (metadata).
  */
-import { type EventBatchContent, type RecordedAttempt, readBatch } from "./event-batch.ts";
+import { type Seq, taskIdHex } from "../base/ids.ts";
+import { attemptsOf, type EventBatch, type RecordedAttempt, readBatch, seenIn } from "./event-batch.ts";
 
 export interface TimelineSource {
   readonly batches: readonly Uint8Array[];
@@ -25,8 +26,19 @@ const FIRST_RUN_ROW = 1;
 /** Characters gathered before they are handed out. */
 const CHUNK_CHARS = 64 * 1024;
 
+/** An attempt with what its batch says of it. */
+interface Run extends Omit<RecordedAttempt, "name" | "parent" | "worker" | "actor" | "error"> {
+  readonly name: string;
+  readonly parent: string | undefined;
+  readonly error: string | undefined;
+  readonly taskId: string;
+  readonly ownerPid: number;
+  readonly workerId: string;
+  readonly workerPid: number;
+}
+
 interface Placed {
-  readonly attempt: RecordedAttempt;
+  readonly attempt: Run;
   startMs: number;
   endMs: number;
   row: number;
@@ -35,9 +47,9 @@ interface Placed {
 /** The file, in pieces. */
 export function* timelineChunks(source: TimelineSource): Generator<string> {
   const contents = source.batches.map(readBatch);
-  const placed = place(contents.flatMap(({ attempts }) => attempts));
+  const placed = place(contents.flatMap((content) => [...runsOf(content)]));
   const originMs = placed.reduce((least, { attempt }) => Math.min(least, attempt.submittedAtMs), Number.MAX_VALUE);
-  let text = `{"displayTimeUnit":"ms","otherData":${JSON.stringify(describe(source, contents, originMs))},"traceEvents":[\n`;
+  let text = `{"displayTimeUnit":"ms","otherData":${JSON.stringify(describe(source, contents, placed, originMs))},"traceEvents":[\n`;
   let separator = "";
   for (const event of events(placed, source.driverPid, originMs)) {
     text += separator + JSON.stringify(event);
@@ -51,19 +63,16 @@ export function* timelineChunks(source: TimelineSource): Generator<string> {
 
 function describe(
   { droppedBatches }: TimelineSource,
-  contents: readonly EventBatchContent[],
+  contents: readonly EventBatch[],
+  placed: readonly Placed[],
   originMs: number,
 ): Record<string, unknown> {
-  let seen = 0;
-  let recorded = 0;
-  for (const content of contents) {
-    seen += content.seen;
-    recorded += content.attempts.length;
-  }
+  const seen = contents.reduce((sum, content) => sum + seenIn(content), 0);
+  const recorded = placed.length;
   const sampling =
     recorded === seen
       ? `all ${seen} attempts are in this file`
-      : `${recorded} of ${seen} attempts are in this file: above 2,000 a second in one process only a sample is kept, with all that failed or took 50 ms`;
+      : `${recorded} of ${seen} attempts are in this file: above 2,000 a second in one process only a sample is kept, with all that failed or took 50 ms, of the newest ones, and without those that never ran`;
   return {
     startedAt: contents.length > 0 && originMs < Number.MAX_VALUE ? new Date(originMs).toISOString() : null,
     attempts: seen,
@@ -73,8 +82,27 @@ function describe(
   };
 }
 
+/** Those that ran: the others were in no worker. */
+function* runsOf(batch: EventBatch): Generator<Run> {
+  const { owner, pid, job, names, workers, errors } = batch;
+  for (const attempt of attemptsOf(batch)) {
+    const worker = workers[attempt.worker];
+    if (!worker) continue;
+    yield {
+      ...attempt,
+      name: names[attempt.name] ?? "",
+      parent: names[attempt.parent],
+      error: errors[attempt.error],
+      taskId: taskIdHex(owner, attempt.seq as Seq, job),
+      ownerPid: pid,
+      workerId: worker.workerId,
+      workerPid: worker.pid,
+    };
+  }
+}
+
 /** Gives every attempt its start and its row. */
-function place(attempts: readonly RecordedAttempt[]): Placed[] {
+function place(attempts: readonly Run[]): Placed[] {
   const byWorker = new Map<string, Placed[]>();
   for (const attempt of attempts) {
     const endMs = attempt.finishedAtMs;
@@ -138,7 +166,7 @@ function* events(placed: readonly Placed[], driverPid: number, originMs: number)
   for (const { attempt, startMs, endMs, row } of placed) {
     id++;
     const { name, ownerPid, workerPid, submittedAtMs, readyAtMs, sentAtMs, outcome } = attempt;
-    const cat = attempt.isCall ? "call" : "task";
+    const cat = attempt.kind === "task" ? "task" : "call";
     const submitted = micros(submittedAtMs);
     const start = micros(startMs);
     yield { ph: "X", pid: ownerPid, tid: SUBMIT_ROW, ts: submitted, dur: 1, cat: "submit", name };
@@ -156,8 +184,10 @@ function* events(placed: readonly Placed[], driverPid: number, originMs: number)
       args: {
         outcome,
         attempt: attempt.attempt,
-        task: attempt.seq,
+        task: attempt.taskId,
         submittedBy: ownerPid,
+        ...(attempt.parent !== undefined && { submittedIn: attempt.parent }),
+        ...(attempt.error !== undefined && { error: attempt.error }),
         waitedForArgumentsMs: rounded(readyAtMs - submittedAtMs),
         queuedMs: rounded(sentAtMs - readyAtMs),
         sentBeforeRunMs: rounded(startMs - sentAtMs),

@@ -1,99 +1,198 @@
 /**
- * A batch of events, as its process sends it: MessagePack { v, pid, seen, names, workers, columns }, where `columns` is
- * little-endian doubles, {@link FIELDS} for each event.
+ * A batch of events, as its owner sends it: MessagePack of {@link EventBatch} with its version. The attempts are
+ * `columns`, little-endian doubles, {@link FIELDS} for each; strings that repeat are in tables, and named by their index.
+ *
+ * `tallies` count every attempt that ended while the batch was gathered, also those that sampling left out.
  */
+import type { ActorId, JobId, NodeId, ProcessId } from "../base/ids.ts";
 import { pack, unpack } from "../wire/mod.ts";
 
-export type AttemptOutcome = "ok" | "error" | "lost" | "preempted";
-const OUTCOMES: readonly AttemptOutcome[] = ["ok", "error", "lost", "preempted"];
+export const ATTEMPT_OUTCOMES = ["ok", "error", "lost", "preempted", "cancelled"] as const;
+export type AttemptOutcome = (typeof ATTEMPT_OUTCOMES)[number];
+export const ATTEMPT_KINDS = ["task", "actor-call", "actor-creation"] as const;
+export type AttemptKind = (typeof ATTEMPT_KINDS)[number];
+
+/** How many attempts of a function ended in each way, and how long those together ran. */
+export interface Tally {
+  readonly name: string;
+  /** The function in which they were submitted; null: in the program itself, or it is not known. */
+  readonly parent: string | null;
+  readonly kind: AttemptKind;
+  /** In the order of {@link ATTEMPT_OUTCOMES}. */
+  readonly counts: readonly number[];
+  readonly runMicros: number;
+}
+
+export interface BatchWorker {
+  readonly workerId: string;
+  readonly nodeId: NodeId;
+  readonly pid: number;
+}
+
+/** The attempts of a batch are read by {@link attemptsOf}. */
+export interface EventBatch {
+  /** The process that submitted them; empty for counts of attempts that are not kept any more. */
+  readonly owner: ProcessId;
+  readonly pid: number;
+  readonly job: JobId;
+  readonly names: readonly string[];
+  readonly workers: readonly BatchWorker[];
+  readonly actors: readonly ActorId[];
+  /** What was thrown, or how it ended otherwise. */
+  readonly errors: readonly string[];
+  readonly tallies: readonly Tally[];
+  readonly columns: Float64Array;
+}
 
 /** One attempt of a task or call. Times are milliseconds since the epoch. */
 export interface RecordedAttempt {
-  readonly name: string;
-  /** The process that submitted it. */
-  readonly ownerPid: number;
-  readonly seq: number;
-  readonly attempt: number;
+  /** These name entries of the batch's tables; -1: none. */
+  readonly name: number;
+  readonly parent: number;
+  /** None for an attempt that never ran. */
+  readonly worker: number;
+  readonly actor: number;
+  readonly error: number;
+  readonly kind: AttemptKind;
   readonly outcome: AttemptOutcome;
-  readonly isCall: boolean;
   /** Nothing else of its kind ran in its worker at the same time. */
   readonly isSerial: boolean;
-  readonly workerId: string;
-  readonly workerPid: number;
+  readonly seq: number;
+  readonly attempt: number;
   readonly submittedAtMs: number;
+  /** NaN when it ended before that. */
   readonly readyAtMs: number;
   readonly sentAtMs: number;
   readonly finishedAtMs: number;
   readonly runMicros: number;
 }
 
-export interface EventBatchContent {
-  readonly ownerPid: number;
-  /** Attempts that ended while the batch was gathered; those not among `attempts` were left out by sampling. */
-  readonly seen: number;
-  readonly attempts: readonly RecordedAttempt[];
-}
-
-/** Order of an event's numbers in `columns`. */
+/** Order of an event's numbers in `columns`. A table has less than 2^16 entries: the recorder sees to that. */
 export const FIELD = {
-  name: 0,
-  worker: 1,
-  /** outcome + 4 · isCall + 8 · isSerial + 16 · attempt */
-  kind: 2,
-  seq: 3,
-  submittedAtMs: 4,
-  readyAtMs: 5,
-  sentAtMs: 6,
-  finishedAtMs: 7,
-  runMicros: 8,
+  /** name + 2^16 · (parent + 1) + 2^32 · (outcome + 8 · kind + 32 · isSerial + 64 · attempt) */
+  what: 0,
+  /** worker + 1 + 2^16 · (actor + 1) + 2^32 · (error + 1) */
+  where: 1,
+  seq: 2,
+  submittedAtMs: 3,
+  readyAtMs: 4,
+  sentAtMs: 5,
+  finishedAtMs: 6,
+  runMicros: 7,
 } as const;
-export const FIELDS = 9;
+export const FIELDS = 8;
+const ATTEMPT_MAX = 2 ** 14 - 1;
 
-export function kindOf(outcome: AttemptOutcome, isCall: boolean, isSerial: boolean, attempt: number): number {
-  return OUTCOMES.indexOf(outcome) + (isCall ? 4 : 0) + (isSerial ? 8 : 0) + 16 * attempt;
-}
+export const packWhat = (
+  name: number,
+  parent: number,
+  outcome: AttemptOutcome,
+  kind: AttemptKind,
+  isSerial: boolean,
+  attempt: number,
+): number =>
+  name +
+  2 ** 16 * (parent + 1) +
+  2 ** 32 *
+    (ATTEMPT_OUTCOMES.indexOf(outcome) +
+      8 * ATTEMPT_KINDS.indexOf(kind) +
+      (isSerial ? 32 : 0) +
+      64 * Math.min(attempt, ATTEMPT_MAX));
+
+export const packWhere = (worker: number, actor: number, error: number): number =>
+  worker + 1 + 2 ** 16 * (actor + 1) + 2 ** 32 * (error + 1);
+
+const VERSION = 2;
 
 interface PackedBatch {
-  readonly v: 1;
+  readonly v: typeof VERSION;
+  readonly owner: ProcessId;
   readonly pid: number;
-  readonly seen: number;
+  readonly job: JobId;
   readonly names: readonly string[];
-  readonly workers: readonly (readonly [id: string, pid: number])[];
+  readonly workers: readonly (readonly [workerId: string, nodeId: NodeId, pid: number])[];
+  readonly actors: readonly ActorId[];
+  readonly errors: readonly string[];
+  /** Of each: name, parent + 1 (both of `names`), kind, microseconds, then the counts. */
+  readonly tallies: readonly (readonly number[])[];
   readonly columns: Uint8Array;
 }
 
-export function packBatch(batch: Omit<PackedBatch, "v" | "columns">, numbers: Float64Array): Uint8Array {
-  const columns = new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength);
-  return pack({ v: 1, ...batch, columns } satisfies PackedBatch);
+/** @param names those that the columns name by index; more are added for tallies. */
+export function packBatch(batch: EventBatch): Uint8Array {
+  const { owner, pid, job, actors, errors, columns } = batch;
+  const indices = new Map(batch.names.map((name, index) => [name, index]));
+  const indexOf = (name: string): number => {
+    let index = indices.get(name);
+    if (index === undefined) {
+      index = indices.size;
+      indices.set(name, index);
+    }
+    return index;
+  };
+  const tallies = batch.tallies.map(({ name, parent, kind, counts, runMicros }) => [
+    indexOf(name),
+    parent === null ? 0 : indexOf(parent) + 1,
+    ATTEMPT_KINDS.indexOf(kind),
+    runMicros,
+    ...counts,
+  ]);
+  return pack({
+    ...{ v: VERSION, owner, pid, job, actors, errors, tallies },
+    names: [...indices.keys()],
+    workers: batch.workers.map(({ workerId, nodeId, pid }) => [workerId, nodeId, pid]),
+    columns: new Uint8Array(columns.buffer, columns.byteOffset, columns.byteLength),
+  } satisfies PackedBatch);
 }
 
 /** @throws RangeError for bytes of another version. */
-export function readBatch(bytes: Uint8Array): EventBatchContent {
-  const { v, pid, seen, names, workers, columns } = unpack(bytes) as PackedBatch; // Checked by its version.
-  if (v !== 1) throw new RangeError(`an event batch of version ${String(v)} cannot be read`);
-  // A copy of their own, so that they begin at a multiple of eight.
-  const numbers = new Float64Array(Uint8Array.from(columns).buffer);
-  const attempts: RecordedAttempt[] = [];
-  for (let at = 0; at + FIELDS <= numbers.length; at += FIELDS) {
-    const field = (index: number): number => numbers[at + index] ?? 0;
-    const kind = field(FIELD.kind);
-    const [workerId, workerPid] = workers[field(FIELD.worker)] ?? ["", 0];
-    attempts.push({
-      name: names[field(FIELD.name)] ?? "",
-      ownerPid: pid,
+export function readBatch(bytes: Uint8Array): EventBatch {
+  const packed = unpack(bytes) as PackedBatch; // Checked by its version.
+  if (packed?.v !== VERSION) throw new RangeError(`an event batch of version ${String(packed?.v)} cannot be read`);
+  const { owner, pid, job, names, actors, errors } = packed;
+  return {
+    ...{ owner, pid, job, names, actors, errors },
+    workers: packed.workers.map(([workerId, nodeId, pid]) => ({ workerId, nodeId, pid })),
+    tallies: packed.tallies.map(([name = 0, parent = 0, kind = 0, runMicros = 0, ...counts]) => ({
+      name: names[name] ?? "",
+      parent: names[parent - 1] ?? null,
+      kind: ATTEMPT_KINDS[kind] ?? "task",
+      counts,
+      runMicros,
+    })),
+    // A copy of their own, so that they begin at a multiple of eight.
+    columns: new Float64Array(Uint8Array.from(packed.columns).buffer),
+  };
+}
+
+export function* attemptsOf({ columns }: EventBatch): Generator<RecordedAttempt> {
+  for (let at = 0; at + FIELDS <= columns.length; at += FIELDS) {
+    const field = (index: number): number => columns[at + index] ?? 0;
+    const what = field(FIELD.what);
+    const where = field(FIELD.where);
+    const names = what % 2 ** 32;
+    const flags = Math.floor(what / 2 ** 32);
+    const places = where % 2 ** 32;
+    yield {
+      name: names % 2 ** 16,
+      parent: Math.floor(names / 2 ** 16) - 1,
+      worker: (places % 2 ** 16) - 1,
+      actor: Math.floor(places / 2 ** 16) - 1,
+      error: Math.floor(where / 2 ** 32) - 1,
+      outcome: ATTEMPT_OUTCOMES[flags & 7] ?? "lost",
+      kind: ATTEMPT_KINDS[(flags >> 3) & 3] ?? "task",
+      isSerial: (flags & 32) !== 0,
+      attempt: flags >> 6,
       seq: field(FIELD.seq),
-      attempt: Math.floor(kind / 16),
-      outcome: OUTCOMES[kind & 3] ?? "lost",
-      isCall: (kind & 4) !== 0,
-      isSerial: (kind & 8) !== 0,
-      workerId,
-      workerPid,
       submittedAtMs: field(FIELD.submittedAtMs),
       readyAtMs: field(FIELD.readyAtMs),
       sentAtMs: field(FIELD.sentAtMs),
       finishedAtMs: field(FIELD.finishedAtMs),
       runMicros: field(FIELD.runMicros),
-    });
+    };
   }
-  return { ownerPid: pid, seen, attempts };
 }
+
+/** Attempts that ended, also those that are not in the batch. */
+export const seenIn = ({ tallies }: EventBatch): number =>
+  tallies.reduce((sum, { counts }) => sum + counts.reduce((a, b) => a + b, 0), 0);

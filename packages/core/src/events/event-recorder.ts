@@ -1,11 +1,24 @@
 /**
  * Records the attempts of one owner, pure but for what it calls back.
  *
- * 1. Up to {@link EVENTS_PER_SECOND} every attempt is recorded. Above, every n-th, with n taken from the rate of the last
- *    tenth of a second; failed and slow ones are recorded whatever the rate.
- * 2. Numbers go into one typed array; when it is full, or the owner's runtime says so, they leave as a batch.
+ * 1. Every attempt is counted, by function, where it was submitted, and outcome.
+ * 2. Up to {@link EVENTS_PER_SECOND} every attempt is recorded. Above, every n-th, with n taken from the rate of the last
+ *    tenth of a second; those that did not end well and slow ones are recorded whatever the rate.
+ * 3. Numbers go into one typed array; when it is full, or the owner's runtime says so, they leave as a batch.
  */
-import { type AttemptOutcome, FIELD, FIELDS, kindOf, packBatch } from "./event-batch.ts";
+import type { ActorId, JobId, NodeId, ProcessId } from "../base/ids.ts";
+import {
+  ATTEMPT_OUTCOMES,
+  type AttemptKind,
+  type AttemptOutcome,
+  FIELD,
+  FIELDS,
+  packBatch,
+  packWhat,
+  packWhere,
+  type Tally,
+} from "./event-batch.ts";
+import { StringTable } from "./string-table.ts";
 
 export const EVENTS_PER_SECOND = 2_000;
 const WINDOW_MS = 100;
@@ -14,38 +27,65 @@ const EVENTS_PER_WINDOW = (EVENTS_PER_SECOND * WINDOW_MS) / 1000;
 const ALWAYS_PER_WINDOW = EVENTS_PER_WINDOW;
 export const SLOW_MICROS = 50_000;
 const EVENTS_PER_BATCH = 2_048;
+/** A batch leaves when it counts so many functions: with them its tables have room for all names. */
+const TALLIES_PER_BATCH = 4_096;
+const ERROR_CHARS_MAX = 300;
 
 /** What the owner knows of the attempt that ended. */
 export interface FinishedAttempt {
   readonly name: string;
+  /** The function or method, of which `name` is made together with `className`. */
+  readonly code: object | undefined;
+  readonly className: string | undefined;
+  /** The function in which it was submitted. */
+  readonly parent: string | undefined;
   readonly seq: number;
   readonly attempt: number;
-  readonly isCall: boolean;
+  readonly kind: AttemptKind;
   readonly isSerial: boolean;
+  readonly actorId: ActorId | undefined;
   readonly submittedAtMs: number;
-  /** From submission until the arguments were there. */
-  readonly readyAfterMicros: number;
+  /** From submission until the arguments were there; undefined when they were not. */
+  readonly readyAfterMicros: number | undefined;
+  /** What counts is that of an attempt with a worker. */
   readonly sentAtMs: number;
 }
 
 export interface AttemptWorker {
   readonly workerId: string;
+  readonly nodeId: NodeId;
   readonly pid: number;
 }
 
 export interface EventRecorderOptions {
+  readonly owner: ProcessId;
   /** Of this process. */
   readonly pid: number;
+  readonly job: () => JobId | undefined;
   readonly send: (batch: Uint8Array) => void;
+}
+
+interface Counter extends Tally {
+  readonly counts: number[];
+  runMicros: number;
+  readonly code: object | undefined;
+  readonly className: string | undefined;
 }
 
 export class EventRecorder {
   private readonly options: EventRecorderOptions;
   private numbers: Float64Array | undefined;
   private count = 0;
-  private seen = 0;
-  private readonly names = new Map<string, number>();
-  private readonly workers = new Map<string, { readonly index: number; readonly pid: number }>();
+  private job: JobId | undefined;
+  private readonly names = new StringTable();
+  private readonly actors = new StringTable<ActorId>();
+  private readonly errors = new StringTable();
+  private readonly workerIds = new StringTable();
+  private workers: AttemptWorker[] = [];
+  private counters: Counter[] = [];
+  private readonly byCode = new Map<object | undefined, Counter[]>();
+  /** Neighbours are mostly of one function. */
+  private last: Counter | undefined;
   private windowEndsAtMs = 0;
   private seenInWindow = 0;
   private keptInWindow = 0;
@@ -58,24 +98,59 @@ export class EventRecorder {
 
   /** Something has not left yet. */
   get hasUnsent(): boolean {
-    return this.seen > 0;
+    return this.counters.length > 0;
   }
 
+  /**
+   * @param worker undefined for an attempt that never ran.
+   * @param error says why it did not end well; asked only when that is kept.
+   */
   record(
     task: FinishedAttempt,
-    worker: AttemptWorker,
+    worker: AttemptWorker | undefined,
     runMicros: number,
     finishedAtMs: number,
     outcome: AttemptOutcome,
+    error?: () => string,
   ): void {
+    const job = this.options.job();
+    if (job !== this.job) {
+      this.flush();
+      this.job = job;
+    }
+    const counter = this.counterOf(task);
+    const outcomeIndex = outcome === "ok" ? 0 : ATTEMPT_OUTCOMES.indexOf(outcome);
+    counter.counts[outcomeIndex] = (counter.counts[outcomeIndex] ?? 0) + 1;
+    counter.runMicros += runMicros;
     if (finishedAtMs >= this.windowEndsAtMs) this.nextWindow(finishedAtMs);
-    this.seen++;
     const turn = this.seenInWindow++;
     if (turn % this.stride === 0 && this.keptInWindow < EVENTS_PER_WINDOW) this.keptInWindow++;
     else if ((outcome !== "ok" || runMicros >= SLOW_MICROS) && this.alwaysInWindow < ALWAYS_PER_WINDOW) {
       this.alwaysInWindow++;
     } else return;
-    this.write(task, worker, runMicros, finishedAtMs, outcome);
+    this.write(task, counter, worker, runMicros, finishedAtMs, outcome, error);
+  }
+
+  private counterOf(task: FinishedAttempt): Counter {
+    const { code, className, parent = null } = task;
+    const { last } = this;
+    if (last && last.code === code && last.className === className && last.parent === parent) return last;
+    let counters = this.byCode.get(code);
+    if (!counters) {
+      // Full tables leave before anything of this attempt is in them.
+      if (this.counters.length >= TALLIES_PER_BATCH) this.flush();
+      counters = [];
+      this.byCode.set(code, counters);
+    }
+    let counter = counters.find((known) => known.className === className && known.parent === parent);
+    if (!counter) {
+      const counts = ATTEMPT_OUTCOMES.map(() => 0);
+      counter = { name: task.name, kind: task.kind, parent, counts, runMicros: 0, code, className };
+      counters.push(counter);
+      this.counters.push(counter);
+    }
+    this.last = counter;
+    return counter;
   }
 
   private nextWindow(nowMs: number): void {
@@ -90,61 +165,65 @@ export class EventRecorder {
 
   private write(
     task: FinishedAttempt,
-    worker: AttemptWorker,
+    { name, parent, kind }: Counter,
+    worker: AttemptWorker | undefined,
     runMicros: number,
     finishedAtMs: number,
     outcome: AttemptOutcome,
+    error: (() => string) | undefined,
   ): void {
     this.numbers ??= new Float64Array(EVENTS_PER_BATCH * FIELDS);
-    const { numbers } = this;
+    const { numbers, names } = this;
+    const { actorId, submittedAtMs, readyAfterMicros } = task;
     const at = this.count * FIELDS;
-    numbers[at + FIELD.name] = this.nameIndex(task.name);
-    numbers[at + FIELD.worker] = this.workerIndex(worker);
-    numbers[at + FIELD.kind] = kindOf(outcome, task.isCall, task.isSerial, task.attempt);
+    const parentIndex = parent === null ? -1 : names.indexOf(parent);
+    const actorIndex = actorId === undefined ? -1 : this.actors.indexOf(actorId);
+    const errorIndex = error === undefined ? -1 : this.errors.indexOf(firstLine(error()));
+    numbers[at + FIELD.what] = packWhat(names.indexOf(name), parentIndex, outcome, kind, task.isSerial, task.attempt);
+    numbers[at + FIELD.where] = packWhere(worker ? this.workerIndex(worker) : -1, actorIndex, errorIndex);
     numbers[at + FIELD.seq] = task.seq;
-    numbers[at + FIELD.submittedAtMs] = task.submittedAtMs;
-    numbers[at + FIELD.readyAtMs] = task.submittedAtMs + task.readyAfterMicros / 1000;
-    numbers[at + FIELD.sentAtMs] = task.sentAtMs;
+    numbers[at + FIELD.submittedAtMs] = submittedAtMs;
+    numbers[at + FIELD.readyAtMs] =
+      readyAfterMicros === undefined ? Number.NaN : submittedAtMs + readyAfterMicros / 1000;
+    numbers[at + FIELD.sentAtMs] = worker ? task.sentAtMs : Number.NaN;
     numbers[at + FIELD.finishedAtMs] = finishedAtMs;
     numbers[at + FIELD.runMicros] = runMicros;
     if (++this.count === EVENTS_PER_BATCH) this.flush();
   }
 
-  private nameIndex(name: string): number {
-    let index = this.names.get(name);
-    if (index === undefined) {
-      index = this.names.size;
-      this.names.set(name, index);
-    }
+  private workerIndex({ workerId, nodeId, pid }: AttemptWorker): number {
+    const index = this.workerIds.indexOf(workerId);
+    if (index === this.workers.length) this.workers.push({ workerId, nodeId, pid });
     return index;
   }
 
-  private workerIndex({ workerId, pid }: AttemptWorker): number {
-    let known = this.workers.get(workerId);
-    if (!known) {
-      known = { index: this.workers.size, pid };
-      this.workers.set(workerId, known);
-    }
-    return known.index;
-  }
-
-  /** Sends what is there, also when all of it was left out by sampling: the count of it matters. */
+  /** Sends what is there, also when all of it was left out by sampling: the counts of it matter. */
   flush(): void {
     if (!this.hasUnsent) return;
-    const { numbers = new Float64Array(0), count, seen } = this;
-    const batch = packBatch(
-      {
-        pid: this.options.pid,
-        seen,
-        names: [...this.names.keys()],
-        workers: [...this.workers].map(([id, { pid }]) => [id, pid] as const),
-      },
-      numbers.subarray(0, count * FIELDS),
-    );
+    const { numbers = new Float64Array(0), count, counters, workers, options } = this;
+    const batch = packBatch({
+      owner: options.owner,
+      pid: options.pid,
+      job: this.job ?? ("" as JobId),
+      names: this.names.take(),
+      workers,
+      actors: this.actors.take(),
+      errors: this.errors.take(),
+      tallies: counters,
+      columns: numbers.subarray(0, count * FIELDS),
+    });
     this.count = 0;
-    this.seen = 0;
-    this.names.clear();
-    this.workers.clear();
-    this.options.send(batch);
+    this.workerIds.take();
+    this.workers = [];
+    this.counters = [];
+    this.byCode.clear();
+    this.last = undefined;
+    options.send(batch);
   }
+}
+
+function firstLine(text: string): string {
+  const end = text.indexOf("\n");
+  const line = end < 0 ? text : text.slice(0, end);
+  return line.length > ERROR_CHARS_MAX ? `${line.slice(0, ERROR_CHARS_MAX - 1)}…` : line;
 }

@@ -1,26 +1,38 @@
 import { describe, expect, test } from "vitest";
+import type { ActorId, JobId, NodeId, ProcessId } from "../base/ids.ts";
 import { createPrng } from "../base/mod.ts";
 import { timelineChunks } from "./chrome-trace.ts";
-import { readBatch } from "./event-batch.ts";
+import { attemptsOf, type EventBatch, readBatch, seenIn } from "./event-batch.ts";
 import { EVENTS_PER_SECOND, EventRecorder, type FinishedAttempt, SLOW_MICROS } from "./event-recorder.ts";
 
+const square = { of: "square" };
 const task = (change: Partial<FinishedAttempt> = {}): FinishedAttempt => ({
   name: "square",
+  code: square,
+  className: undefined,
+  parent: undefined,
   seq: 1,
   attempt: 0,
-  isCall: false,
+  kind: "task",
   isSerial: true,
+  actorId: undefined,
   submittedAtMs: 1_000,
   readyAfterMicros: 250,
   sentAtMs: 1_002,
   ...change,
 });
-const worker = { workerId: "w1", pid: 77 };
+const nodeId = "n1" as NodeId;
+const worker = { workerId: "w1", nodeId, pid: 77 };
+const owner = "0123456789abcdef01234567" as ProcessId;
+const job = "0a0b0c0d" as JobId;
 
-function recorder(pid = 10): { recorder: EventRecorder; batches: Uint8Array[] } {
+function recorder(pid = 10, jobs: () => JobId = () => job): { recorder: EventRecorder; batches: Uint8Array[] } {
   const batches: Uint8Array[] = [];
-  return { recorder: new EventRecorder({ pid, send: (batch) => batches.push(batch) }), batches };
+  return { recorder: new EventRecorder({ owner, pid, job: jobs, send: (batch) => batches.push(batch) }), batches };
 }
+
+const read = (batches: readonly Uint8Array[]): EventBatch[] => batches.map(readBatch);
+const recordedIn = (batches: readonly Uint8Array[]) => read(batches).flatMap((batch) => [...attemptsOf(batch)]);
 
 interface TraceEvent {
   readonly ph: string;
@@ -44,39 +56,67 @@ function trace(batches: readonly Uint8Array[], droppedBatches = 0) {
 }
 
 describe("the recorder", () => {
-  test("what was recorded is read back, names and workers included", () => {
+  test("what was recorded is read back, with its ids, where it was submitted, and its error", () => {
     const { recorder: events, batches } = recorder();
     events.record(task(), worker, 500, 1_003, "ok");
-    events.record(
-      task({ name: "A.add", seq: 9, attempt: 3, isCall: true, isSerial: false }),
-      { workerId: "w2", pid: 78 },
-      2,
-      1_004,
-      "error",
-    );
+    const actorId = "a1" as ActorId;
+    const call = { name: "A.add", code: {}, className: "A", parent: "main", actorId, kind: "actor-call" } as const;
+    const other = { workerId: "w2", nodeId, pid: 78 };
+    const words = `add threw: ${"x".repeat(400)}\nat line 1`;
+    events.record(task({ ...call, seq: 9, attempt: 3, isSerial: false }), other, 2, 1_004, "error", () => words);
+    events.record(task({ seq: 10, readyAfterMicros: undefined }), undefined, 0, 1_005, "cancelled");
     events.flush();
-    expect(batches).toHaveLength(1);
-    const batch = readBatch(batches[0] ?? new Uint8Array());
-    expect(batch).toMatchObject({ ownerPid: 10, seen: 2 });
-    expect(batch.attempts).toEqual([
+    const [batch] = read(batches);
+    expect(batch).toMatchObject({ owner, pid: 10, job, names: ["square", "main", "A.add"], actors: [actorId] });
+    expect(batch?.workers).toEqual([worker, other]);
+    expect(batch?.errors).toEqual([`${words.slice(0, 299)}…`]);
+    expect(recordedIn(batches)).toEqual([
       {
-        name: "square",
-        ownerPid: 10,
-        seq: 1,
-        attempt: 0,
-        outcome: "ok",
-        isCall: false,
-        isSerial: true,
-        workerId: "w1",
-        workerPid: 77,
-        submittedAtMs: 1_000,
-        readyAtMs: 1_000.25,
-        sentAtMs: 1_002,
-        finishedAtMs: 1_003,
-        runMicros: 500,
+        ...{ name: 0, parent: -1, worker: 0, actor: -1, error: -1 },
+        ...{ kind: "task", outcome: "ok", isSerial: true, seq: 1, attempt: 0 },
+        ...{ submittedAtMs: 1_000, readyAtMs: 1_000.25, sentAtMs: 1_002, finishedAtMs: 1_003, runMicros: 500 },
       },
-      expect.objectContaining({ name: "A.add", attempt: 3, outcome: "error", isCall: true, workerPid: 78 }),
+      expect.objectContaining({
+        ...{ name: 2, parent: 1, worker: 1, actor: 0, error: 0, kind: "actor-call", outcome: "error" },
+        ...{ isSerial: false, seq: 9, attempt: 3 },
+      }),
+      expect.objectContaining({
+        outcome: "cancelled",
+        worker: -1,
+        seq: 10,
+        readyAtMs: Number.NaN,
+        sentAtMs: Number.NaN,
+      }),
     ]);
+  });
+
+  test("every attempt is counted, by function, where it was submitted and outcome", () => {
+    const { recorder: events, batches } = recorder();
+    for (let index = 0; index < 10_000; index++) {
+      const inMain = { parent: index % 2 === 0 ? "main" : undefined };
+      events.record(task(inMain), worker, 3, 1_000 + index / 100, index % 10 === 0 ? "error" : "ok");
+    }
+    events.flush();
+    const tallies = read(batches).flatMap((batch) => batch.tallies);
+    expect(recordedIn(batches).length).toBeLessThan(2_000);
+    expect(tallies).toEqual([
+      { name: "square", parent: "main", kind: "task", counts: [4_000, 1_000, 0, 0, 0], runMicros: 15_000 },
+      { name: "square", parent: null, kind: "task", counts: [5_000, 0, 0, 0, 0], runMicros: 15_000 },
+    ]);
+  });
+
+  test("a batch is of one job, and of no more functions than its tables have room for", () => {
+    let current = job;
+    const { recorder: events, batches } = recorder(10, () => current);
+    events.record(task(), worker, 1, 1_000, "ok");
+    current = "11111111" as JobId;
+    events.record(task(), worker, 1, 1_000, "ok");
+    for (let index = 0; index < 10_000; index++) {
+      events.record(task({ name: `f${index}`, code: {}, parent: `p${index}` }), worker, 1, 1_001, "ok");
+    }
+    events.flush();
+    expect(read(batches).map((batch) => batch.job)).toEqual([job, ...Array(3).fill(current)]);
+    expect(read(batches).reduce((sum, batch) => sum + seenIn(batch), 0)).toBe(10_002);
   });
 
   test("nothing is sent when nothing was seen, and a full array leaves by itself", () => {
@@ -87,7 +127,7 @@ describe("the recorder", () => {
     for (let index = 0; index < 3_000; index++) events.record(task(), worker, 1, 1_000 + index * 5, "ok");
     expect(batches).toHaveLength(1);
     events.flush();
-    expect(batches.map((batch) => readBatch(batch).attempts.length)).toEqual([2_048, 952]);
+    expect(read(batches).map((batch) => [...attemptsOf(batch)].length)).toEqual([2_048, 952]);
   });
 
   test("up to the stated rate all are kept; above, a sample of about that rate, and everything is counted", () => {
@@ -100,9 +140,8 @@ describe("the recorder", () => {
         events.record(task(), worker, 10, 1_000 + (index * 1000) / perSecond, "ok");
       }
       events.flush();
-      const contents = batches.map(readBatch);
-      const recorded = contents.reduce((sum, { attempts }) => sum + attempts.length, 0);
-      expect(contents.reduce((sum, { seen }) => sum + seen, 0)).toBe(perSecond * 2);
+      const recorded = recordedIn(batches).length;
+      expect(read(batches).reduce((sum, batch) => sum + seenIn(batch), 0)).toBe(perSecond * 2);
       expect(recorded / (perSecond * 2)).toBeGreaterThan(kept * 0.9);
       expect(recorded / (perSecond * 2)).toBeLessThanOrEqual(kept * 1.05);
     }
@@ -119,7 +158,7 @@ describe("the recorder", () => {
       events.record(task(), worker, slow ? SLOW_MICROS : 10, 1_000 + index / 100, isRare && !slow ? "error" : "ok");
     }
     events.flush();
-    const attempts = batches.flatMap((batch) => readBatch(batch).attempts);
+    const attempts = recordedIn(batches);
     expect(attempts.filter(({ outcome, runMicros }) => outcome !== "ok" || runMicros >= SLOW_MICROS)).toHaveLength(
       rare,
     );
@@ -173,7 +212,7 @@ describe("the trace", () => {
   test("calls that ran at the same time have rows of their own", () => {
     const { recorder: events, batches } = recorder();
     for (let seq = 0; seq < 3; seq++) {
-      events.record(task({ seq, isCall: true, isSerial: false }), worker, 1_000, 1_004 + seq / 10, "ok");
+      events.record(task({ seq, kind: "actor-call", isSerial: false }), worker, 1_000, 1_004 + seq / 10, "ok");
     }
     events.flush();
     expect(trace(batches).runs.map(({ tid }) => tid)).toEqual([1, 2, 3]);
@@ -197,7 +236,7 @@ describe("the trace", () => {
     driver.recorder.record(task({ name: "outer" }), worker, 5_000, 1_010, "ok");
     nested.recorder.record(
       task({ name: "inner", submittedAtMs: 1_006 }),
-      { workerId: "w2", pid: 78 },
+      { workerId: "w2", nodeId, pid: 78 },
       1_000,
       1_009,
       "ok",

@@ -56,7 +56,7 @@ class RunRing {
   ): void {
     const { numbers, next } = this;
     const at = next * FIELDS;
-    const readyMs = task.readyAfterMicros / 1000;
+    const readyMs = (task.readyAfterMicros ?? 0) / 1000;
     numbers[at] = task.seq;
     numbers[at + 1] = task.attempt;
     numbers[at + 2] = pid;

@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
-import type { WorkerId } from "../base/ids.ts";
+import type { JobId, ProcessId, WorkerId } from "../base/ids.ts";
+import { EventRecorder, readBatch } from "../events/mod.ts";
 import { describeDeath } from "./death.ts";
 import { EventRing } from "./event-ring.ts";
 import { findGpus } from "./gpu.ts";
@@ -242,6 +243,34 @@ describe("events", () => {
     expect(ring.droppedBatches).toBe(3);
     ring.push(new Uint8Array(11));
     expect([ring.all().length, ring.droppedBatches]).toEqual([2, 4]);
+  });
+
+  test("of the batches that made room their counts stay", () => {
+    const batches: Uint8Array[] = [];
+    const [owner, job] = ["0".repeat(24) as ProcessId, "0a0b0c0d" as JobId];
+    const recorder = new EventRecorder({ owner, pid: 1, job: () => job, send: (batch) => batches.push(batch) });
+    const task = {
+      name: "f",
+      code: {},
+      className: undefined,
+      parent: "main",
+      seq: 1,
+      attempt: 0,
+      kind: "task",
+    } as const;
+    const times = { isSerial: true, actorId: undefined, submittedAtMs: 0, readyAfterMicros: 0, sentAtMs: 1 };
+    for (let index = 0; index < 3; index++) {
+      recorder.record({ ...task, ...times }, undefined, 5, 2, "ok");
+      recorder.flush();
+    }
+    const ring = new EventRing((batches[0]?.length ?? 0) + 1);
+    for (const batch of batches) ring.push(batch);
+    const [counts, ...kept] = ring.all();
+    expect(kept.map((batch) => Buffer.from(batch))).toEqual([Buffer.from(batches[2] ?? [])]);
+    expect(readBatch(counts ?? new Uint8Array())).toMatchObject({
+      job,
+      tallies: [{ name: "f", parent: "main", kind: "task", counts: [2, 0, 0, 0, 0], runMicros: 10 }],
+    });
   });
 
   test("a batch in the ring keeps nothing beside it alive", () => {

@@ -259,6 +259,7 @@ export class ActorTable {
     args: Uint8Array | KeptBytes,
     deps: readonly Seq[],
     nested: readonly NestedRef[],
+    parent?: string,
   ): void {
     const actor = this.byNum.get(num);
     const method = this.methods.get(methodId);
@@ -271,6 +272,7 @@ export class ActorTable {
       this.objects.useNested(nested),
       this.tasks.nowMs,
     );
+    task.parent = parent;
     this.objects.holds.use(actorKey(actor.actorId));
     this.tasks.prepare(task, method.numReturns, method.isStream);
     task.state = TASK_STATE.queued;
@@ -487,7 +489,7 @@ export class ActorTable {
     for (const task of [...actor.inFlight.values()].reverse()) {
       const { claimSlot, claimSequence } = task;
       const isUnstarted = claimSlot > 0 && (link?.claims?.takeBack(claimSlot, claimSequence) ?? false);
-      this.tasks.leave(task, 0, "lost", !isUnstarted);
+      this.tasks.leave(task, 0, "lost", undefined, !isUnstarted);
       if (task.state === TASK_STATE.done) continue;
       if (isUnstarted && message.state !== "dead") this.requeue(task);
       else if (message.state !== "dead" && this.tasks.mayRetry(task)) {

@@ -1,5 +1,6 @@
 /** What the engine asks of the world. The runtime carries it out; the simulator and the tests write it down. */
 import type { ObjectKey, Seq } from "../base/ids.ts";
+import type { AttemptOutcome } from "../events/mod.ts";
 import type { StoredValue, StorePinned, ToNode, ValueRecord, WorkerAddress } from "../wire/mod.ts";
 import type { TaskRecord, WorkerLink } from "./records.ts";
 
@@ -42,14 +43,18 @@ export interface OwnerEffects extends ProgramEffects {
   killWorker(address: WorkerAddress, reason: string): void;
   /** Breaks what a worker runs, if it is this task: for one whose claim words are not to be had here. */
   interrupt?(address: WorkerAddress, seq: Seq): void;
-  /** An attempt ended: for the timeline. Times are milliseconds of the engine's clock. */
+  /**
+   * An attempt ended: told once of each. Times are milliseconds of the engine's clock.
+   *
+   * @param worker undefined when it never ran.
+   * @param failure packed, of one that failed or was cancelled.
+   */
   taskEvent(
     task: TaskRecord,
-    worker: WorkerAddress,
+    worker: WorkerAddress | undefined,
     runMicros: number,
     finishedAtMs: number,
-    outcome: TaskOutcome,
+    outcome: AttemptOutcome,
+    failure?: Uint8Array,
   ): void;
 }
-
-export type TaskOutcome = "ok" | "error" | "lost" | "preempted";

@@ -317,6 +317,7 @@ export class Handover {
       args: bytesOf(task.args),
       deps: task.deps.map((dep) => this.argument(dep)),
       nested: task.nested,
+      ...(task.parent !== undefined && { parent: task.parent }),
     };
   }
 
@@ -403,7 +404,7 @@ export function adopt(
         borrowed.push(at);
         return at;
       });
-      engine.tasks.submit(seq, task.template, args, seqs, nested, isHeldBack);
+      engine.tasks.submit(seq, task.template, args, seqs, nested, task.parent, isHeldBack);
       const submitted = objects.get(seq).task;
       assert(submitted, "a record that was made for a task has it");
       submitted.attempt = attempt;

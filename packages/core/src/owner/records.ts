@@ -1,6 +1,7 @@
 /** What an owner knows of its objects, tasks, actors and leases. Plain records; the rules are in the files beside it. */
 
 import type { ActorId, LeaseId, ObjectKey, ProcessId, Seq } from "../base/ids.ts";
+import type { AttemptKind } from "../events/mod.ts";
 import type {
   ActorState,
   Demand,
@@ -201,6 +202,8 @@ interface TaskRarities {
   readyAfterMicros: number;
   hasLineage: boolean;
   stream: StreamRecord | undefined;
+  parent: string | undefined;
+  settledBy: Uint8Array | undefined;
 }
 
 /** A task or an actor call, from submission until nothing of it is needed any more. */
@@ -259,6 +262,8 @@ export class TaskRecord {
       readyAfterMicros: 0,
       hasLineage: false,
       stream: undefined,
+      parent: undefined,
+      settledBy: undefined,
     };
     return this.rarities;
   }
@@ -335,12 +340,30 @@ export class TaskRecord {
     this.rare().missing = missing;
   }
 
-  /** From submission until the arguments were there. */
-  get readyAfterMicros(): number {
-    return this.rarities?.readyAfterMicros ?? 0;
+  /** From submission until the arguments were there; undefined while they are not. */
+  get readyAfterMicros(): number | undefined {
+    const { rarities } = this;
+    if (rarities === undefined) return 0;
+    return rarities.missing > 0 ? undefined : rarities.readyAfterMicros;
   }
   set readyAfterMicros(micros: number) {
     this.rare().readyAfterMicros = micros;
+  }
+
+  /** The function in which it was submitted, where one was. */
+  get parent(): string | undefined {
+    return this.rarities?.parent;
+  }
+  set parent(name: string | undefined) {
+    if (name !== undefined) this.rare().parent = name;
+  }
+
+  /** The failure that it got for the program while its worker had it. */
+  get settledBy(): Uint8Array | undefined {
+    return this.rarities?.settledBy;
+  }
+  set settledBy(failure: Uint8Array) {
+    this.rare().settledBy = failure;
   }
 
   /** Kept after its end, to make a lost return again. */
@@ -379,8 +402,21 @@ export class TaskRecord {
     this.made = records.length === 1 ? records[0] : records;
   }
 
-  get isCall(): boolean {
-    return this.actor !== undefined;
+  get kind(): AttemptKind {
+    return this.actor === undefined ? "task" : "actor-call";
+  }
+
+  get actorId(): ActorId | undefined {
+    return this.actor?.actorId;
+  }
+
+  /** With `className` it is what the name is made of. */
+  get code(): object | undefined {
+    return this.what;
+  }
+
+  get className(): string | undefined {
+    return this.actor?.className;
   }
 
   /** Nothing else of its actor, or of the tasks in its worker, runs at the same time. */

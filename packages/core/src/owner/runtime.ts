@@ -7,7 +7,7 @@ import { wallMs } from "../base/clock.ts";
 import { type ErrorKind, errorFromCode, type MobulaError, VersionMismatchError } from "../base/errors.ts";
 import type { JobId, NodeId, ObjectKey, ProcessId, Seq, StoredName, WorkerId } from "../base/ids.ts";
 import { SPOKEN_VERSIONS } from "../base/wire-version.ts";
-import { EventRecorder, RunHistory } from "../events/mod.ts";
+import { type AttemptOutcome, EventRecorder, RunHistory } from "../events/mod.ts";
 import { Access, connectUnix, type Peer, type PeerHandlers } from "../transport/mod.ts";
 import {
   type AccessFiles,
@@ -21,6 +21,7 @@ import {
   type StoredValue,
   type StoreOrphans,
   type ToNode,
+  unpackFailure,
   type ValueRecord,
   type Welcome,
   type WorkerAddress,
@@ -39,7 +40,7 @@ import {
 } from "./explain.ts";
 import type { ExpectedValue } from "./objects.ts";
 import { describeProcess } from "./process-state.ts";
-import type { ClaimTable, ObjectRecord, WorkerLink } from "./records.ts";
+import type { ClaimTable, ObjectRecord, TaskRecord, WorkerLink } from "./records.ts";
 import { WorkerSession } from "./worker-session.ts";
 
 const TICK_MS = 10;
@@ -180,16 +181,17 @@ export class OwnerRuntime {
           // The worker is gone, and the task with it.
         });
       },
-      taskEvent: (task, worker, runMicros, at, outcome) => {
-        const { lease } = task;
-        const shape = lease?.shape.id;
-        if (outcome === "ok") this.history.add(task, worker, shape, runMicros, at);
-        else {
-          const by = outcome === "preempted" && lease?.preemption?.by;
-          const failure = by ? `was ended for ${by}` : outcome === "error" ? "threw" : describeLoss(lease?.death);
-          this.history.add(task, worker, shape, runMicros, at, failure);
+      taskEvent: (task, worker, runMicros, at, outcome, failure) => {
+        const shape = task.lease?.shape.id;
+        if (outcome === "ok") {
+          if (worker) this.history.add(task, worker, shape, runMicros, at);
+          this.events.record(task, worker, runMicros, at, outcome);
+        } else {
+          const words = describeEnd(task, outcome);
+          if (worker) this.history.add(task, worker, shape, runMicros, at, words);
+          const error = (): string => (failure ? unpackFailure(failure).message : `it ${words}`);
+          this.events.record(task, worker, runMicros, at, outcome, error);
         }
-        this.events.record(task, worker, runMicros, at, outcome);
         this.eventTimer ??= setTimeout(this.sendEvents, EVENTS_SENT_EVERY_MS).unref();
       },
     };
@@ -197,7 +199,9 @@ export class OwnerRuntime {
     const { handover } = this.engine;
     if (handover) handover.jobId = () => options.jobId() ?? ("" as JobId);
     this.events = new EventRecorder({
+      owner: options.self,
       pid: options.pid ?? process.pid,
+      job: options.jobId,
       send: (batch) => this.toNode({ t: "events", batch }),
     });
   }
@@ -576,6 +580,14 @@ export class OwnerRuntime {
     for (const next of link.whenClosed.splice(0)) next();
     this.schedule();
   }
+}
+
+/** Of an attempt that did not end well; follows "it". */
+function describeEnd({ lease }: TaskRecord, outcome: AttemptOutcome): string {
+  if (outcome === "error") return "threw";
+  if (outcome === "cancelled") return "was cancelled";
+  const by = outcome === "preempted" && lease?.preemption?.by;
+  return by ? `was ended for ${by}` : describeLoss(lease?.death);
 }
 
 function omitKind<T extends { readonly kind: string }>({ kind: _kind, ...rest }: T): Omit<T, "kind"> {

@@ -91,7 +91,8 @@ export class SubmissionLog {
   add(task: TaskRecord, template: number, jobId: JobId, deps: readonly LoggedArgument[]): boolean {
     const { writer } = this;
     const { args, nested } = task;
-    let bytes = lengthOf(args) + (nested.length + deps.length) * FIELD_BYTES_MAX;
+    const { parent = "" } = task;
+    let bytes = lengthOf(args) + (nested.length + deps.length) * FIELD_BYTES_MAX + parent.length * 3;
     for (const dep of deps) if (typeof dep === "object" && dep.at !== "stored") bytes += dep.bytes.length;
     if (!this.begin(bytes)) return false;
     if (jobId !== this.jobId) {
@@ -107,6 +108,7 @@ export class SubmissionLog {
     writeKeys(writer, nested);
     writer.array(deps.length);
     for (const dep of deps) writeArgument(writer, dep);
+    writer.string(parent);
     task.loggedAt = this.finish(TASK);
     this.size++;
     return true;
@@ -267,7 +269,8 @@ export function readLog(log: Buffer, owner: ProcessId): TakenLog {
         deps.push(key);
       }
     }
-    tasks.push({ seq, template, attempt, failures, args, deps, nested });
+    const parent = reader.string();
+    tasks.push({ seq, template, attempt, failures, args, deps, nested, ...(parent !== "" && { parent }) });
   }
   tasks.sort((a, b) => a.seq - b.seq);
   const unpublished = [...own].filter((key) => !made.has(key));

@@ -3,6 +3,7 @@
  * was lost or its error is one to retry. Actor calls share everything here but where they are queued and sent.
  */
 import { nodeTag, type ObjectKey, type Seq } from "../base/ids.ts";
+import type { AttemptOutcome } from "../events/mod.ts";
 import {
   type FailureRecord,
   type FrameWriter,
@@ -12,10 +13,11 @@ import {
   TO_WORKER,
   unpackFailure,
   type ValueRecord,
+  type WorkerAddress,
   writeKeys,
   writeValues,
 } from "../wire/mod.ts";
-import type { OwnerEffects, TaskOutcome } from "./effects.ts";
+import type { OwnerEffects } from "./effects.ts";
 import type { Handover } from "./handover.ts";
 import { type KeptBytes, writeKept } from "./kept-bytes.ts";
 import { LeaseTable } from "./leases.ts";
@@ -156,12 +158,14 @@ export class TaskTable {
     args: Uint8Array | KeptBytes,
     deps: readonly Seq[],
     nested: readonly NestedRef[],
+    parent?: string,
     isHeldBack = false,
   ): void {
     const registered = this.templates.get(templateId);
     if (!registered) throw new RangeError(`template ${templateId} was not registered`);
     const { template } = registered;
     const task = new TaskRecord(seq, registered, args, this.useDeps(deps), this.objects.useNested(nested), this.nowMs);
+    task.parent = parent;
     this.templates.taken(registered);
     this.prepare(task, template.numReturns, template.isStream);
     this.handover?.submitted(task);
@@ -306,17 +310,13 @@ export class TaskTable {
   }
 
   succeeded(task: TaskRecord, runMicros: number, values: readonly ValueRecord[]): void {
-    const wasCancelled = !this.leave(task, runMicros, "ok");
+    const isWrong = values.length !== task.returns.length;
+    const failure = isWrong ? packFailure(wrongCount(task, values.length)) : undefined;
+    const wasCancelled = !this.leave(task, runMicros, failure ? "error" : "ok", failure);
     for (const value of values) if (value.nested.length > 0) this.objects.holds.receive(value.nested);
-    if (wasCancelled || values.length !== task.returns.length) {
+    if (wasCancelled || failure) {
       for (const value of values) this.discard(value);
-      if (!wasCancelled) {
-        this.fail(task, {
-          code: "TASK_FAILED",
-          kind: "task",
-          message: `${task.name} gave ${values.length} values, but numReturns is ${task.returns.length}`,
-        });
-      }
+      if (failure) this.settle(task, { at: "error", bytes: failure, nested: [] });
       return;
     }
     let isStored = false;
@@ -346,7 +346,7 @@ export class TaskTable {
     isRetryable: boolean,
   ): void {
     const preemption = task.lease?.preemption;
-    const wasCancelled = !this.leave(task, runMicros, preemption?.isSignalled ? "preempted" : "error");
+    const wasCancelled = !this.leave(task, runMicros, preemption?.isSignalled ? "preempted" : "error", bytes);
     if (nested.length > 0) this.objects.holds.receive(nested);
     if (wasCancelled) {
       this.objects.holds.drop(nested);
@@ -368,7 +368,7 @@ export class TaskTable {
 
   /** A worker could not begin it, because stored arguments are not to be had: it waits until they are made again. */
   argumentsLost(task: TaskRecord, names: ReadonlySet<string>): void {
-    if (!this.leave(task, 0, "lost", false)) return;
+    if (!this.leave(task, 0, "lost", undefined, false)) return;
     for (const dep of task.deps) {
       const { value } = dep;
       if (value?.at !== "stored" || !names.has(value.name)) continue;
@@ -380,7 +380,7 @@ export class TaskTable {
 
   attemptLost(task: TaskRecord, lease: Lease, started: boolean): void {
     const { death, preemption } = lease;
-    if (!this.leave(task, 0, preemption?.isSignalled ? "preempted" : "lost", started)) return;
+    if (!this.leave(task, 0, preemption?.isSignalled ? "preempted" : "lost", undefined, started)) return;
     if (!started) {
       this.enqueue(task, true);
       return;
@@ -412,11 +412,14 @@ export class TaskTable {
   }
 
   /** Takes the task off its worker; false when it was settled before (cancelled, timed out). */
-  leave(task: TaskRecord, runMicros: number, outcome: TaskOutcome, started = true): boolean {
+  leave(task: TaskRecord, runMicros: number, outcome: AttemptOutcome, failure?: Uint8Array, started = true): boolean {
     this.forgetSent(task);
     const { lease } = task;
     const worker = (lease?.link ?? task.actor?.link)?.address;
-    if (worker && started) this.effects.taskEvent(task, worker, runMicros, this.nowMs, outcome);
+    if (task.state === TASK_STATE.done) this.tellSettled(task, started ? worker : undefined, runMicros);
+    else if (started && worker) this.effects.taskEvent(task, worker, runMicros, this.nowMs, outcome, failure);
+    // This attempt goes on.
+    else task.state = TASK_STATE.waiting;
     if (lease) {
       if (outcome === "lost" || outcome === "preempted") this.leases.detach(task, lease);
       else this.leases.finished(task, lease, runMicros);
@@ -427,7 +430,23 @@ export class TaskTable {
   /** Its worker gave it back, or dropped it because it was cancelled. */
   unsent(task: TaskRecord): void {
     this.forgetSent(task);
+    if (task.state === TASK_STATE.done) this.tellSettled(task, undefined, 0);
     if (task.actor) this.calls?.left(task);
+  }
+
+  /** The attempt is over that had ended for the program before its worker let go of it. */
+  private tellSettled(task: TaskRecord, worker: WorkerAddress | undefined, runMicros: number): void {
+    if (task.settledBy) this.tellFailed(task, task.settledBy, worker, runMicros);
+  }
+
+  private tellFailed(
+    task: TaskRecord,
+    failure: Uint8Array,
+    worker: WorkerAddress | undefined = undefined,
+    runMicros = 0,
+  ): void {
+    const outcome = unpackFailure(failure).kind === "cancelled" ? "cancelled" : "error";
+    this.effects.taskEvent(task, worker, runMicros, this.nowMs, outcome, failure);
   }
 
   private forgetSent(task: TaskRecord): void {
@@ -491,6 +510,9 @@ export class TaskTable {
   /** Every return gets this error. */
   private settle(task: TaskRecord, error: ValueRecord & { readonly at: "error" }): void {
     if (task.state === TASK_STATE.done) return;
+    // What was sent has been told of, or its worker still has it.
+    if (task.state !== TASK_STATE.sent) this.tellFailed(task, error.bytes);
+    else if (this.sent.has(task.seq)) task.settledBy = error.bytes;
     if (task.stream) this.streams.failed(task, error);
     const [first] = task.returns;
     if (first && !first.isRead && !task.returns.some(isNeeded)) this.effects.unreadFailure(task.name, error.bytes);
@@ -667,6 +689,11 @@ export class TaskTable {
       this.fail(task, { code, kind: "invalid", message });
     }
   }
+}
+
+function wrongCount({ name, returns }: TaskRecord, count: number): FailureRecord {
+  const message = `${name} gave ${count} values, but numReturns is ${returns.length}`;
+  return { code: "TASK_FAILED", kind: "task", message };
 }
 
 /** The fields that the frames of tasks and of calls end with. */

@@ -140,6 +140,8 @@ export class TestOwner {
   readonly workers: TestWorker[] = [];
   /** What the program was told, as short words. */
   readonly told: string[] = [];
+  /** Attempts that ended, as short words. */
+  readonly attempts: string[] = [];
   readonly killed: string[] = [];
   readonly pinned: number[] = [];
   /** Numbers of the items of streams that the owner keeps. */
@@ -173,7 +175,10 @@ export class TestOwner {
         unlink() {},
         pin: ({ name }) => void this.pinned.push(storedNameKey(name)),
         killWorker: (address) => void this.killed.push(address.workerId),
-        taskEvent() {},
+        taskEvent: ({ seq, attempt }, worker, _runMicros, _finishedAtMs, outcome, failure) => {
+          const why = failure ? `: ${unpackFailure(failure).message}` : "";
+          this.attempts.push(`${seq}.${attempt} ${outcome} ${worker ? `at ${worker.workerId}` : "nowhere"}${why}`);
+        },
       },
       options,
     );

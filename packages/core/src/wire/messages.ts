@@ -285,6 +285,8 @@ export interface HandedTask {
   /** Small values as they are; everything else is published, or was handed over before. */
   readonly deps: readonly (ObjectKey | ValueRecord)[];
   readonly nested: readonly ObjectKey[];
+  /** The function in which it was submitted. */
+  readonly parent?: string;
 }
 /**
  * "These tasks of mine are yours." Their returns keep their names; the sender is granted a hold on each. It holds all

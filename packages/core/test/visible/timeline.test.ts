@@ -40,6 +40,7 @@ test.each(["local", "inline"])("%s: stages of every task and call, and the arrow
   ]);
   expect(otherData).toMatchObject({ attempts: 8, recorded: 8, sampling: "all 8 attempts are in this file" });
   expect(runs.find(({ name }) => name === "failing")?.args.outcome).toBe("error");
+  expect(runs.find(({ name }) => name === "failing")?.args.error).toMatch(/^failing failed \(.*\): /);
   const spins = runs.filter(({ name }) => name === "spinning");
   for (const { args, dur } of spins) {
     expect(args.ranMs).toBeGreaterThanOrEqual(3);
@@ -57,7 +58,8 @@ test.each(["local", "inline"])("%s: stages of every task and call, and the arrow
     expect(from?.ts).toBeLessThanOrEqual(run.ts);
   }
   const outer = runs.find(({ name }) => name === "outer");
-  for (const spin of spins) expect(spin.args.submittedBy).toBe(outer?.pid);
+  for (const { args } of spins) expect(args).toMatchObject({ submittedBy: outer?.pid, submittedIn: "outer" });
+  expect(outer?.args.submittedIn).toBeUndefined();
   // No two runs of one row overlap.
   const rows = new Map<string, TraceEvent[]>();
   for (const run of runs) rows.set(`${run.pid}.${run.tid}`, [...(rows.get(`${run.pid}.${run.tid}`) ?? []), run]);
