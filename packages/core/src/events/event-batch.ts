@@ -12,7 +12,7 @@ export type AttemptOutcome = (typeof ATTEMPT_OUTCOMES)[number];
 export const ATTEMPT_KINDS = ["task", "actor-call", "actor-creation"] as const;
 export type AttemptKind = (typeof ATTEMPT_KINDS)[number];
 
-/** How many attempts of a function ended in each way, and how long those together ran. */
+/** How many attempts of a function ended in each way, and how long those ran together that gave a result or an error. */
 export interface Tally {
   readonly name: string;
   /** The function in which they were submitted; null: in the program itself, or it is not known. */

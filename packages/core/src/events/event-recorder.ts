@@ -121,7 +121,7 @@ export class EventRecorder {
     const counter = this.counterOf(task);
     const outcomeIndex = outcome === "ok" ? 0 : ATTEMPT_OUTCOMES.indexOf(outcome);
     counter.counts[outcomeIndex] = (counter.counts[outcomeIndex] ?? 0) + 1;
-    counter.runMicros += runMicros;
+    if (outcomeIndex <= 1) counter.runMicros += runMicros;
     if (finishedAtMs >= this.windowEndsAtMs) this.nextWindow(finishedAtMs);
     const turn = this.seenInWindow++;
     if (turn % this.stride === 0 && this.keptInWindow < EVENTS_PER_WINDOW) this.keptInWindow++;

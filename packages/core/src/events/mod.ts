@@ -1,5 +1,17 @@
 export { timelineChunks } from "./chrome-trace.ts";
-export { type AttemptKind, type AttemptOutcome, type EventBatch, packBatch, readBatch } from "./event-batch.ts";
+export {
+  ATTEMPT_KINDS,
+  ATTEMPT_OUTCOMES,
+  type AttemptKind,
+  type AttemptOutcome,
+  attemptsOf,
+  type BatchWorker,
+  type EventBatch,
+  packBatch,
+  type RecordedAttempt,
+  readBatch,
+  type Tally,
+} from "./event-batch.ts";
 export { EventRecorder } from "./event-recorder.ts";
 export { type FinishedRun, RunHistory } from "./run-history.ts";
 export { TallyBook } from "./tally-book.ts";

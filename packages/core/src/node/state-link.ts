@@ -110,6 +110,9 @@ export class StateLink {
 
   private hear(message: FromStateService): void {
     if (message.t === "events-taken") {
+      const { ring } = this.options;
+      // It has never heard of this run.
+      if (message.next === 0 && ring.oldest > 0) this.say({ t: "counts", next: ring.oldest, batches: ring.counts() });
       this.next = Math.max(this.next, message.next);
       this.isTold = true;
       this.sendEvents();

@@ -4,7 +4,7 @@ import { MobulaError } from "../base/errors.ts";
 import { parseListQuery } from "./filters.ts";
 import type { Env } from "./http.ts";
 import { ROW_KINDS, type RowKind } from "./row-kinds.ts";
-import { actorSummaryRow, objectSummaryRow, overview, ROWS } from "./rows.ts";
+import { actorSummaryRow, objectSummaryRow, overview, ROWS, taskGraph, taskSummaryRow } from "./rows.ts";
 import type { StateService } from "./service.ts";
 import { streamTopics } from "./stream.ts";
 
@@ -64,6 +64,25 @@ export function addApi(app: OpenAPIHono<Env>, service: StateService): void {
       responses: { ...json(sites, "stored objects by the place in the program that made them"), ...failures },
     }),
     async (context) => context.json((await service.objects.summary()) as never, 200),
+  );
+
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: "/api/v1/summary/tasks",
+      responses: { ...json(z.object({ rows: z.array(taskSummaryRow) }), "tasks by function, exactly"), ...failures },
+    }),
+    (context) => context.json({ rows: [...service.tasks.summary()] }, 200),
+  );
+
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: "/api/v1/graph",
+      request: { query: z.object({ job: z.string().openapi({ description: "id of the job" }) }) },
+      responses: { ...json(taskGraph, "the functions of a job, and who called whom"), ...failures },
+    }),
+    (context) => context.json(service.tasks.graph(context.req.valid("query").job), 200),
   );
 
   const explanation = z.looseObject({

@@ -169,6 +169,11 @@ export class Links {
         }
         return;
       }
+      case "counts":
+        if (this.taken.has(node.run)) return;
+        this.options.onEvents(nodeId, message.batches);
+        this.taken.set(node.run, message.next);
+        return;
       case "sample":
         node.sample = message;
         return;

@@ -33,7 +33,7 @@ async function begin(config: StateServiceConfig): Promise<HttpServer> {
     ...config.link,
     tokens: access.tokens,
     tls: access.tls,
-    onEvents: (nodeId, batches) => service.events(nodeId, batches),
+    onEvents: (nodeId, batches) => service.tasks.add(nodeId, batches),
   });
   const service = new StateService({ config, links, ask: control.ask, log: warn });
   service.start();

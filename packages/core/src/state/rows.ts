@@ -241,6 +241,14 @@ export const taskSummaryRow = z.object({
   meanRunMs: z.number().nullable(),
   p95RunMs: z.number().nullable().meta({ description: "of the attempts that are kept" }),
 });
+/** The functions of a job, and how many of their attempts were submitted in which others. */
+export const taskGraph = z.object({
+  nodes: z.array(taskSummaryRow.pick({ name: true, kind: true, counts: true })),
+  edges: z
+    .array(z.object({ from: z.string(), to: z.string(), count: z.number() }))
+    .meta({ description: "of attempts that were submitted in another; not of those of the job's program itself" }),
+});
+export type TaskGraph = z.infer<typeof taskGraph>;
 export const actorSummaryRow = z.object({ className: z.string(), counts: z.record(z.string(), z.number()) });
 export const objectSummaryRow = z.object({
   callSite: z.string(),

@@ -14,6 +14,7 @@ import { NodeWatch } from "./node-watch.ts";
 import { ObjectRows } from "./object-rows.ts";
 import { type Listed, type ListQuery, type Overview, ROWS, type Row, type RowKind } from "./rows.ts";
 import { type Gathered, Sources } from "./sources.ts";
+import { Tasks } from "./tasks.ts";
 
 export interface StateServiceOptions {
   readonly config: StateServiceConfig;
@@ -40,6 +41,7 @@ const ID_KEYS = {
 export class StateService {
   readonly sources: Sources;
   readonly eventLog = new EventLog();
+  readonly tasks = new Tasks();
   private readonly options: StateServiceOptions;
   private readonly jobs: JobTable;
   readonly objects: ObjectRows;
@@ -78,18 +80,17 @@ export class StateService {
     void look();
   }
 
-  /** Batches of events of a node. */
-  events(_nodeId: string, _batches: readonly Uint8Array[]): void {}
-
   /** @throws InvalidOptionError; ConnectionLostError when control does not answer. */
   async list<K extends RowKind>(kind: K, query: ListQuery): Promise<Listed<Row<K>>> {
+    if (kind === "tasks") return this.tasks.list(query) as Listed<object> as Listed<Row<K>>;
     const { rows, partial, asOfMs } = await this.gather(kind);
     const page = pageOf(rows as Iterable<Row<K>>, query, Object.keys(ROWS[kind].shape));
     return { ...page, partial, asOfMs };
   }
 
-  /** One by its id; undefined when there is none. */
+  /** One by its id, of a task the last attempt; undefined when there is none. */
   async find<K extends RowKind>(kind: K, id: string): Promise<Row<K> | undefined> {
+    if (kind === "tasks") return this.tasks.find(id).at(-1) as object | undefined as Row<K> | undefined;
     const { rows } = await this.gather(kind);
     for (const row of rows) if ((row as Record<string, unknown>)[ID_KEYS[kind]] === id) return row as Row<K>;
     return undefined;
@@ -132,9 +133,8 @@ export class StateService {
       nodes: { alive: count("alive"), draining: count("draining"), dead: count("dead") },
       resources,
       store,
-      tasks: {},
+      ...this.tasks.totals(),
       actors: this.sources.actorTable.counts(),
-      throughput: [],
       waiting: waiting.map(({ kind, name, count: of, wish, isInfeasible, why }) => ({
         kind,
         name,

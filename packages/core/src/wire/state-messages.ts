@@ -20,6 +20,13 @@ export interface EventsReported {
   readonly batches: readonly Uint8Array[];
 }
 
+/** What became of the attempts in batches that the node does not have any more, those before `next`; before all others. */
+export interface CountsReported {
+  readonly t: "counts";
+  readonly next: number;
+  readonly batches: readonly Uint8Array[];
+}
+
 /** What is measured of a node and its machine, each second. */
 export interface NodeSample {
   readonly t: "sample";
@@ -31,7 +38,7 @@ export interface NodeSample {
   readonly workers: number;
 }
 
-export type ToStateService = NodeLinked | EventsReported | NodeSample | Answer;
+export type ToStateService = NodeLinked | EventsReported | CountsReported | NodeSample | Answer;
 
 /** It has them up to the number before `next`: of these the node is not asked again. */
 export interface EventsTaken {

@@ -1,0 +1,261 @@
+/**
+ * The attempts that ended, newest first, and what became of all.
+ *
+ * 1. Attempts lie in chunks of columns; when there are too many, the oldest chunk is dropped and its arrays used again.
+ * 2. Strings are in dictionaries, so a filter on one is decided once for each distinct string (task-filters.ts).
+ * 3. A row is named by how many were added before it. That is what a cursor says, so pages stay as they are while rows come.
+ * 4. Counts are exact, also of attempts that sampling left out and of rows that were dropped (events/tally-book.ts).
+ */
+import { InvalidOptionError } from "../base/errors.ts";
+import { type JobId, OWNER_HEX, type ProcessId, type Seq, taskIdHex } from "../base/ids.ts";
+import { attemptsOf, type BatchWorker, type EventBatch, readBatch, TallyBook } from "../events/mod.ts";
+import { AttemptChunk, ENTRY_COLUMNS, kindOf, outcomeOf, STATE_OF } from "./attempt-chunk.ts";
+import { Dictionary } from "./dictionary.ts";
+import type { Listed, ListQuery, TaskGraph, TaskRow, TaskSummaryRow } from "./rows.ts";
+import { compileFilters } from "./task-filters.ts";
+import { graphOf, RunTimes, summaryOf, totalsOf } from "./task-summary.ts";
+import { Throughput } from "./throughput.ts";
+
+export interface Owner {
+  readonly processId: ProcessId;
+  readonly pid: number;
+  readonly job: JobId;
+}
+
+/** What the columns name by index. */
+export interface Dictionaries {
+  readonly name: Dictionary<string>;
+  readonly worker: Dictionary<BatchWorker>;
+  readonly owner: Dictionary<Owner>;
+  readonly actor: Dictionary<string>;
+  readonly error: Dictionary<string>;
+}
+
+export interface AttemptStoreLimits {
+  readonly rowsMax?: number;
+  readonly chunkRows?: number;
+}
+
+const ROWS_MAX = 1_000_000;
+const CHUNK_ROWS = 50_000;
+
+export class AttemptStore {
+  readonly dictionaries: Dictionaries = {
+    name: new Dictionary(),
+    worker: new Dictionary(),
+    owner: new Dictionary(),
+    actor: new Dictionary(),
+    error: new Dictionary(),
+  };
+  private readonly rowsMax: number;
+  private readonly chunkRows: number;
+  /** Oldest first; all but the last one full. */
+  private readonly chunks: AttemptChunk[] = [];
+  private nextChunk = 0;
+  /** Of rows, before the oldest that there is. */
+  private dropped = 0;
+  private readonly book = new TallyBook();
+  private readonly rates = new Throughput();
+  private readonly runTimes = new RunTimes();
+  /** Rows of a chunk that pass. */
+  private readonly selected: Uint32Array;
+
+  constructor({ rowsMax = ROWS_MAX, chunkRows = CHUNK_ROWS }: AttemptStoreLimits = {}) {
+    this.rowsMax = rowsMax;
+    this.chunkRows = chunkRows;
+    this.selected = new Uint32Array(chunkRows);
+  }
+
+  get size(): number {
+    const last = this.chunks.at(-1);
+    return last ? (this.chunks.length - 1) * this.chunkRows + last.size : 0;
+  }
+
+  /** @throws RangeError for bytes that are no batch of this version. */
+  add(bytes: Uint8Array, nowMs: number): void {
+    const batch = readBatch(bytes);
+    this.book.add(batch.job, batch.tallies);
+    // Without an owner they are counts of batches that a node dropped long ago.
+    if (batch.owner !== "") this.rates.add(batch.tallies, this.addRows(batch) ?? nowMs);
+  }
+
+  /** @returns when the last of them finished. */
+  private addRows(batch: EventBatch): number | undefined {
+    const { dictionaries } = this;
+    const { owner, pid, job } = batch;
+    let [chunk, at] = [this.chunks.at(-1), indexTables(batch)];
+    let finishedAtMs: number | undefined;
+    for (const attempt of attemptsOf(batch)) {
+      if (!chunk || chunk.size === this.chunkRows) [chunk, at] = [this.newChunk(), indexTables(batch)];
+      const { number } = chunk;
+      const row = chunk.add(attempt);
+      finishedAtMs = attempt.finishedAtMs;
+      at.owner ||= dictionaries.owner.intern(`${owner} ${job} ${pid}`, { processId: owner, pid, job }, number);
+      chunk.owner[row] = at.owner;
+      for (const column of ["name", "actor", "error"] as const) {
+        const index = attempt[column];
+        const text = batch[TABLES[column]][index];
+        if (text !== undefined) at[column][index] ||= dictionaries[column].intern(text, text, number);
+        chunk[column][row] = at[column][index] ?? 0;
+      }
+      const worker = batch.workers[attempt.worker];
+      if (worker) at.worker[attempt.worker] ||= dictionaries.worker.intern(worker.workerId, worker, number);
+      chunk.worker[row] = at.worker[attempt.worker] ?? 0;
+    }
+    return finishedAtMs;
+  }
+
+  private newChunk(): AttemptChunk {
+    const oldest = this.size + this.chunkRows > this.rowsMax ? this.chunks.shift() : undefined;
+    if (oldest) {
+      for (const column of ENTRY_COLUMNS) this.dictionaries[column].dropped(oldest[column], oldest.number);
+      this.dropped += oldest.size;
+      oldest.size = 0;
+    }
+    const chunk = oldest ?? new AttemptChunk(this.chunkRows);
+    chunk.number = this.nextChunk++;
+    this.chunks.push(chunk);
+    return chunk;
+  }
+
+  /** @throws InvalidOptionError for a key that rows do not have, a number that is none, or a cursor that is none. */
+  list(query: ListQuery, nowMs: number): Listed<TaskRow> {
+    const before = readCursor(query.cursor);
+    const filters = compileFilters(query.filters, this.dictionaries);
+    const rows: TaskRow[] = [];
+    let [total, eligible] = [0, 0];
+    let last = 0;
+    for (let index = this.chunks.length - 1; index >= 0; index--) {
+      const chunk = this.chunks[index];
+      if (!chunk) continue;
+      const first = this.dropped + index * this.chunkRows;
+      const count = filters.select(chunk, this.selected);
+      total += count;
+      for (let at = count - 1; at >= 0; at--) {
+        const row = this.selected[at] ?? 0;
+        if (first + row >= before) continue;
+        // All below are before the cursor too.
+        if (rows.length === query.limit) {
+          eligible += at + 1;
+          break;
+        }
+        eligible++;
+        rows.push(this.rowOf(chunk, row));
+        last = first + row;
+      }
+    }
+    const next = eligible > rows.length ? last.toString(36) : null;
+    return { rows, total, next, partial: [], asOfMs: nowMs };
+  }
+
+  /** The attempts of a task that are kept, the first one first; the job in the id is not looked at. */
+  find(taskId: string): TaskRow[] {
+    const found: TaskRow[] = [];
+    if (!/^[0-9a-f]{48}$/.test(taskId)) return found;
+    const processId = taskId.slice(0, OWNER_HEX);
+    const seq = Number.parseInt(taskId.slice(OWNER_HEX, OWNER_HEX + 16), 16);
+    const { owner } = this.dictionaries;
+    for (const chunk of this.chunks) {
+      const { seq: seqs, size } = chunk;
+      for (let row = 0; row < size; row++) {
+        if (seqs[row] !== seq || owner.get(chunk.owner[row] ?? 0)?.processId !== processId) continue;
+        found.push(this.rowOf(chunk, row));
+      }
+    }
+    return found.sort((a, b) => a.attempt - b.attempt);
+  }
+
+  /** Which of these attempts, by `taskId attempt`, have ended since then: they are rows here. */
+  endedSince(sinceMs: number): Set<string> {
+    const ended = new Set<string>();
+    for (let index = this.chunks.length - 1; index >= 0; index--) {
+      const chunk = this.chunks[index];
+      if (!chunk) continue;
+      let isNewer = false;
+      for (let row = chunk.size - 1; row >= 0; row--) {
+        if (chunk.finishedAt(row) < sinceMs) continue;
+        isNewer = true;
+        ended.add(attemptKey(this.taskIdOf(chunk, row), chunk.attemptOf(row)));
+      }
+      // Owners report within a second of each other, so one chunk does not lie among newer ones.
+      if (!isNewer && chunk.size > 0) break;
+    }
+    return ended;
+  }
+
+  /** Exact counts by function; p95 is of the rows that are kept. */
+  summary(): TaskSummaryRow[] {
+    return summaryOf(this.book, this.runTimes.p95s(this.chunks, this.dictionaries.name, this.dropped + this.size));
+  }
+
+  /** Exact counts of all attempts. */
+  totals(): Partial<Record<TaskRow["state"], number>> {
+    return totalsOf(this.book);
+  }
+
+  /** Of attempts that ended in each of the last 120 whole seconds, exactly; the newest last. */
+  throughput(nowMs: number): readonly { atMs: number; finished: number; failed: number }[] {
+    return this.rates.read(nowMs);
+  }
+
+  /** Undefined when nothing is known of the job, or not by itself any more. */
+  graph(job: JobId): TaskGraph | undefined {
+    return graphOf(this.book, job);
+  }
+
+  private taskIdOf(chunk: AttemptChunk, row: number): string {
+    const owner = this.dictionaries.owner.get(chunk.owner[row] ?? 0);
+    return owner ? taskIdHex(owner.processId, chunk.seq[row] as Seq, owner.job) : "";
+  }
+
+  private rowOf(chunk: AttemptChunk, row: number): TaskRow {
+    const { dictionaries } = this;
+    const owner = dictionaries.owner.get(chunk.owner[row] ?? 0);
+    const worker = dictionaries.worker.get(chunk.worker[row] ?? 0);
+    const flags = chunk.flags[row] ?? 0;
+    return {
+      taskId: this.taskIdOf(chunk, row),
+      attempt: chunk.attemptOf(row),
+      name: dictionaries.name.get(chunk.name[row] ?? 0) ?? "",
+      kind: kindOf(flags),
+      state: STATE_OF[outcomeOf(flags)],
+      jobId: owner?.job ?? "",
+      actorId: dictionaries.actor.get(chunk.actor[row] ?? 0) ?? null,
+      nodeId: worker?.nodeId ?? null,
+      workerId: worker?.workerId ?? null,
+      workerPid: worker?.pid ?? null,
+      ownerPid: owner?.pid ?? 0,
+      submittedAtMs: chunk.submittedAt(row),
+      readyAtMs: known(chunk.readyAt(row)),
+      sentAtMs: known(chunk.sentAt(row)),
+      startedAtMs: known(chunk.startedAt(row)),
+      finishedAtMs: known(chunk.finishedAt(row)),
+      ranMs: known(chunk.ranMs(row)),
+      error: dictionaries.error.get(chunk.error[row] ?? 0) ?? null,
+    };
+  }
+}
+
+const attemptKey = (taskId: string, attempt: number): string => `${taskId} ${attempt}`;
+
+const known = (value: number): number | null => (Number.isNaN(value) ? null : value);
+
+const TABLES = { name: "names", actor: "actors", error: "errors" } as const;
+
+/** Where the entries of a batch's tables are in the dictionaries, as far as rows have named them. */
+function indexTables(batch: EventBatch) {
+  return {
+    owner: 0,
+    name: new Uint32Array(batch.names.length),
+    actor: new Uint32Array(batch.actors.length),
+    error: new Uint32Array(batch.errors.length),
+    worker: new Uint32Array(batch.workers.length),
+  };
+}
+
+function readCursor(cursor: string | undefined): number {
+  if (cursor === undefined) return Number.POSITIVE_INFINITY;
+  const row = /^[0-9a-z]{1,10}$/.test(cursor) ? Number.parseInt(cursor, 36) : Number.NaN;
+  if (Number.isNaN(row)) throw new InvalidOptionError(`"${cursor}" is no cursor of an earlier page`);
+  return row;
+}

@@ -1,0 +1,106 @@
+/** What ran, as the state service tells it, with real processes. */
+import { afterEach, expect, test } from "vitest";
+import { cancel, get, init, isInitialized, remote, shutdown } from "../../src/api/mod.ts";
+import type { Row } from "../../src/state/mod.ts";
+import { eventually } from "../eventually.ts";
+import { openStateApi } from "./state-api.ts";
+
+afterEach(async () => {
+  if (isInitialized()) await shutdown();
+});
+
+type TaskRow = Row<"tasks">;
+
+class Adder {
+  add(a: number, b: number): number {
+    return a + b;
+  }
+}
+
+test("tasks and calls that have ended are listed, with their ids, times and errors, and counted", async () => {
+  const context = await init({ resources: { cpu: 2 } });
+  const square = remote(function square(n: number) {
+    return n * n;
+  });
+  const failing = remote(
+    function failing() {
+      throw new Error("no such row\nand more");
+    },
+    { maxRetries: 0 },
+  );
+  const outer = remote(async function outer() {
+    return (await get([1, 2].map((n) => square.remote(n)))).length;
+  });
+  const adder = remote(Adder).remote();
+  expect(await get([square.remote(2), outer.remote(), adder.add.remote(1, 2)])).toEqual([4, 2, 3]);
+  await expect(get(failing.remote())).rejects.toThrow("no such row");
+  const late = square.remote(adder.add.remote(1, 2));
+  await get(late);
+  const api = await openStateApi(context);
+  await eventually(async () => (await api.list("tasks")).total === 8, "not all have been reported");
+
+  const { rows } = await api.list("tasks");
+  const of = (name: string): TaskRow[] => rows.filter((row) => row.name === name);
+  expect(rows.map(({ name }) => name).sort()).toEqual([
+    "Adder.add",
+    "Adder.add",
+    "failing",
+    "outer",
+    "square",
+    "square",
+    "square",
+    "square",
+  ]);
+  for (const row of rows) {
+    expect(row).toMatchObject({ attempt: 0, jobId: context.jobId, nodeId: context.nodeId });
+    expect(row.taskId).toMatch(/^[0-9a-f]{48}$/);
+    expect(row.workerId).toMatch(/^[0-9a-f]{16}$/);
+    const { submittedAtMs, readyAtMs, sentAtMs, startedAtMs, finishedAtMs } = row;
+    const times = [submittedAtMs, readyAtMs, sentAtMs, startedAtMs, finishedAtMs].map((time) => time ?? Number.NaN);
+    expect(times).toEqual([...times].sort((a, b) => a - b));
+    expect(Math.abs(Date.now() - submittedAtMs)).toBeLessThan(60_000);
+  }
+  expect(of("failing")).toMatchObject([{ state: "failed", error: expect.stringMatching(/no such row$/) }]);
+  const [call] = of("Adder.add");
+  expect(call).toMatchObject({
+    kind: "actor-call",
+    state: "finished",
+    actorId: expect.stringMatching(/^[0-9a-f]{32}$/),
+  });
+  expect(new Set(of("square").map(({ ownerPid }) => ownerPid))).toEqual(
+    new Set([process.pid, of("outer")[0]?.workerPid]),
+  );
+
+  expect((await api.list("tasks", "state=failed", `jobId=${context.jobId}`)).rows).toEqual(of("failing"));
+  const { taskId = "" } = of("failing")[0] ?? {};
+  expect(await api.get(`tasks/${taskId}`)).toEqual(of("failing")[0]);
+  const { rows: summary } = await api.get<{ rows: { name: string; counts: object }[] }>("summary/tasks");
+  expect(summary.find(({ name }) => name === "square")).toMatchObject({ kind: "task", counts: { finished: 4 } });
+  const graph = await api.get<{ edges: readonly object[] }>(`graph?job=${context.jobId}`);
+  expect(graph.edges).toEqual([{ from: "outer", to: "square", count: 2 }]);
+  const overview = await api.get<{ tasks: object; throughput: readonly { finished: number; failed: number }[] }>(
+    "overview",
+  );
+  expect(overview.tasks).toEqual({ finished: 7, failed: 1 });
+});
+
+test("what was cancelled is so, whether it ran or waited", async () => {
+  const context = await init({ resources: { cpu: 1 } });
+  const forEver = remote(async function forEver() {
+    await new Promise(() => {});
+  });
+  const after = remote(function after(_: unknown) {});
+  const running = forEver.remote();
+  const waiting = after.remote(running);
+  const api = await openStateApi(context);
+  cancel(waiting);
+  cancel(running);
+  await expect(get(running)).rejects.toThrow();
+  await eventually(async () => (await api.list("tasks", "state=cancelled")).total === 2, "they are not told of");
+  const { rows } = await api.list("tasks");
+  expect(rows.find(({ name }) => name === "after")).toMatchObject({
+    state: "cancelled",
+    workerId: null,
+    startedAtMs: null,
+  });
+});
