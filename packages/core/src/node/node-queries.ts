@@ -13,6 +13,7 @@ import { type ClusterLink, sumOf } from "./cluster-link.ts";
 import type { Explanations } from "./explanations.ts";
 import type { ForeignPrograms } from "./foreign-programs.ts";
 import type { Inspections } from "./inspections.ts";
+import type { LiveTasks } from "./live-tasks.ts";
 import type { LocalGroups } from "./local-groups.ts";
 import { logFiles, logLines } from "./log-reader.ts";
 import type { OwnGroups } from "./own-groups.ts";
@@ -30,6 +31,7 @@ export interface QueryContext {
   readonly store: StoreServer;
   readonly pool: WorkerPool;
   readonly timeline: Timeline;
+  readonly liveTasks: LiveTasks;
   readonly cluster: ClusterLink | undefined;
   readonly code: ForeignPrograms | undefined;
   /** Of a node by itself. */
@@ -112,6 +114,8 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
     case "obtain-code":
       if (!context.code) throw new InvalidOptionError("this node is in no cluster that modules could come from");
       return context.code.programs.obtain(query.params as Queries["obtain-code"]["params"]);
+    case "live-tasks":
+      return context.liveTasks.list(query.params as Queries["live-tasks"]["params"]);
     case "timeline":
       return timeline.collect();
     default:

@@ -74,6 +74,7 @@ import { trimHeapSoon, trimHeapWhenGrown } from "./heap-trim.ts";
 import { type InspectedProcess, Inspections } from "./inspections.ts";
 import type { LeaseBroker } from "./lease-broker.ts";
 import { LeaseLoop } from "./lease-loop.ts";
+import { LiveTasks } from "./live-tasks.ts";
 import type { LocalGroups } from "./local-groups.ts";
 import { Logs } from "./logs.ts";
 import { describeMachine, type Machine } from "./machine.ts";
@@ -181,6 +182,7 @@ export class NodeRuntime {
   private readonly events = new EventRing();
   private readonly shrinker = new HeapShrinker({ trim: trimHeapSoon });
   readonly timeline: Timeline;
+  readonly liveTasks: LiveTasks;
   private readonly monitor: MemoryMonitor;
   private readonly members = new Map<ProcessId, Member>();
   private readonly requests = new Map<number, ActorWorkerRequest>();
@@ -199,6 +201,7 @@ export class NodeRuntime {
       this.routing.processLeft(deputy, false);
       this.orphans.processGone(deputy);
       this.timeline.processGone(deputy);
+      this.liveTasks.processGone(deputy);
     },
     handle: (from, message) => this.handle(from, message as Exclude<ToNode, Hello>), // An owner never says hello.
     send: (to, message) => this.send(to, message),
@@ -483,6 +486,15 @@ export class NodeRuntime {
       workers: () => [
         ...[...this.members.values()].filter(({ role }) => role === "worker").map(({ processId }) => processId),
         ...this.deputies.ids(),
+      ],
+      send: (to, message) => this.send(to, message),
+    });
+    this.liveTasks = new LiveTasks({
+      owners: () => [
+        ...[...this.members.values()].flatMap(({ role, pid, processId }) =>
+          role === "tool" ? [] : [[processId, `${role} ${pid}`] as const],
+        ),
+        ...[...this.deputies.ids()].map((id) => [id, "what is looked after for a worker"] as const),
       ],
       send: (to, message) => this.send(to, message),
     });
@@ -1010,6 +1022,7 @@ export class NodeRuntime {
     this.routing.processLeft(processId, false);
     this.orphans.processGone(processId);
     this.objects.processGone(processId);
+    this.liveTasks.processGone(processId);
     if (member.role !== "driver") return;
     if (member.jobId) this.ownGroups.jobEnded(member.jobId);
     if (member.jobId) {
@@ -1034,6 +1047,7 @@ export class NodeRuntime {
     if (processId !== undefined) {
       this.members.delete(processId);
       this.timeline.processGone(processId);
+      this.liveTasks.processGone(processId);
       const isRetired = death.intended === "idle" || death.intended === "max-calls";
       this.deputies.succeed(processId);
       this.routing.processLeft(processId, isRetired);
@@ -1139,6 +1153,9 @@ export class NodeRuntime {
         return;
       case "events-reported":
         this.timeline.reported(from, message.id);
+        return;
+      case "tasks-listed":
+        this.liveTasks.listed(from, message);
         return;
       case "process-watch":
         this.watch.add(from, message.processId);

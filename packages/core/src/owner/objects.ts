@@ -364,6 +364,14 @@ export class ObjectTable {
     }
   }
 
+  /** Tasks and calls that have not ended, each once, in the order in which they were submitted. */
+  *unended(): Generator<TaskRecord> {
+    for (const record of this.records.values()) {
+      const { task } = record;
+      if (task && task.state !== TASK_STATE.done && task.returns[0] === record) yield task;
+    }
+  }
+
   /** Tasks and calls that have not ended, of the returns that somebody needs. */
   pendingTasks(): ReadonlySet<TaskRecord> {
     const pending = new Set<TaskRecord>();

@@ -402,7 +402,7 @@ export class TaskRecord {
     this.made = records.length === 1 ? records[0] : records;
   }
 
-  get kind(): AttemptKind {
+  get kind(): Exclude<AttemptKind, "actor-creation"> {
     return this.actor === undefined ? "task" : "actor-call";
   }
 

@@ -3,7 +3,7 @@
  */
 
 import { unreachable } from "../base/assert.ts";
-import { wallMs } from "../base/clock.ts";
+import { monotonicMs, wallMs } from "../base/clock.ts";
 import { type ErrorKind, errorFromCode, type MobulaError, VersionMismatchError } from "../base/errors.ts";
 import type { JobId, NodeId, ObjectKey, ProcessId, Seq, StoredName, WorkerId } from "../base/ids.ts";
 import { SPOKEN_VERSIONS } from "../base/wire-version.ts";
@@ -16,6 +16,7 @@ import {
   FrameReader,
   FrameWriter,
   type FromNode,
+  type ListTasks,
   packFailure,
   type Queries,
   type StoredValue,
@@ -38,6 +39,7 @@ import {
   type Question,
   withoutNodes,
 } from "./explain.ts";
+import { liveTasks, type OwnedTasks } from "./live-tasks.ts";
 import type { ExpectedValue } from "./objects.ts";
 import { describeProcess } from "./process-state.ts";
 import type { ClaimTable, ObjectRecord, TaskRecord, WorkerLink } from "./records.ts";
@@ -49,6 +51,9 @@ const NODE_QUERY = "query";
 const SINCE_COPIES = 2;
 /** Events of a process that goes on working are at the node so much later. */
 const EVENTS_SENT_EVERY_MS = 250;
+
+/** The list of what has not ended serves so many times as long as it took to make. */
+const LISTED_KEPT_TIMES = 20;
 
 /** Its node; with what it gives access by, workers of other nodes are reached. */
 type Place = Pick<Welcome, "nodeId" | "access">;
@@ -145,6 +150,8 @@ export class OwnerRuntime {
   private readonly history = new RunHistory();
   private eventTimer: NodeJS.Timeout | undefined;
   private nextQuery = 1;
+  /** What was said last of what has not ended. */
+  private listed: { readonly made: OwnedTasks; readonly limit: number; readonly untilMs: number } | undefined;
   /** Objects that have their value when the node says so. */
   private readonly expected = new Map<ObjectRecord, ExpectedValue>();
   private nodeLostBy: Error | undefined;
@@ -460,6 +467,10 @@ export class OwnerRuntime {
       this.toNode({ t: "events-reported", id: message.id });
       return true;
     }
+    if (message.t === "list-tasks") {
+      this.listTasks(message);
+      return true;
+    }
     if (message.t === "explain") {
       const { id } = message;
       const said = (explanation: Explanation): void => {
@@ -486,6 +497,21 @@ export class OwnerRuntime {
     if (!this.engine.onNodeMessage(message)) return false;
     this.schedule();
     return true;
+  }
+
+  /** Looking at a million tasks takes tens of milliseconds, so those who ask often are told the same for some time. */
+  private listTasks({ id, limit }: ListTasks): void {
+    const { self, pid = process.pid, jobId } = this.options;
+    const nowMs = monotonicMs();
+    if (!this.listed || nowMs >= this.listed.untilMs || limit > this.listed.limit) {
+      const made = liveTasks(this.engine, limit);
+      const tookMs = monotonicMs() - nowMs;
+      this.listed = { made, limit, untilMs: nowMs + tookMs * LISTED_KEPT_TIMES };
+    }
+    const { tasks, counts } = this.listed.made;
+    const job = jobId() ?? ("" as JobId);
+    this.toNode({ t: "tasks-listed", id, owner: self, pid, jobId: job, tasks: tasks.slice(0, limit), counts });
+    this.flushNode();
   }
 
   /** Everything that waits for the node ends with this error. */

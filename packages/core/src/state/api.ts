@@ -72,7 +72,7 @@ export function addApi(app: OpenAPIHono<Env>, service: StateService): void {
       path: "/api/v1/summary/tasks",
       responses: { ...json(z.object({ rows: z.array(taskSummaryRow) }), "tasks by function, exactly"), ...failures },
     }),
-    (context) => context.json({ rows: [...service.tasks.summary()] }, 200),
+    async (context) => context.json({ rows: [...(await service.tasks.summary())] }, 200),
   );
 
   app.openapi(
@@ -82,7 +82,7 @@ export function addApi(app: OpenAPIHono<Env>, service: StateService): void {
       request: { query: z.object({ job: z.string().openapi({ description: "id of the job" }) }) },
       responses: { ...json(taskGraph, "the functions of a job, and who called whom"), ...failures },
     }),
-    (context) => context.json(service.tasks.graph(context.req.valid("query").job), 200),
+    async (context) => context.json(await service.tasks.graph(context.req.valid("query").job), 200),
   );
 
   const explanation = z.looseObject({

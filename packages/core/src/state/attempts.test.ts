@@ -257,14 +257,14 @@ describe("counts", () => {
   });
 });
 
-test("what has ended since some time is told, for those who saw it run", () => {
+test("of what was seen to live, what has ended meanwhile is left out", () => {
+  const attempt = (seq: number): TestAttempt => ({ name: "f", seq, worker: 1, finishedAtMs: START_MS + seq * 10 });
   const store = storeOf(
-    Array.from(
-      { length: 30 },
-      (_, seq): TestAttempt => ({ name: "f", seq, worker: 1, finishedAtMs: START_MS + seq * 10 }),
-    ),
+    Array.from({ length: 30 }, (_, seq) => attempt(seq)),
     { chunkRows: 4 },
   );
-  const ended = store.endedSince(START_MS + 270);
-  expect([...ended]).toEqual([29, 28, 27].map((seq) => `${taskIdHex(ownerId(1), seq as never, jobId(1))} 0`));
+  const live = [27, 28, 30].map((seq) => rowOf(attempt(seq)));
+  const retried = { ...rowOf(attempt(29)), attempt: 1 };
+  expect(store.withoutEnded([...live, retried], START_MS)).toEqual([live[2], retried]);
+  expect(store.withoutEnded(live, START_MS + 280)).toEqual([live[0], live[2]]);
 });

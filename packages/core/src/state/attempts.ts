@@ -153,7 +153,7 @@ export class AttemptStore {
     const found: TaskRow[] = [];
     if (!/^[0-9a-f]{48}$/.test(taskId)) return found;
     const processId = taskId.slice(0, OWNER_HEX);
-    const seq = Number.parseInt(taskId.slice(OWNER_HEX, OWNER_HEX + 16), 16);
+    const seq = seqOf(taskId);
     const { owner } = this.dictionaries;
     for (const chunk of this.chunks) {
       const { seq: seqs, size } = chunk;
@@ -165,22 +165,26 @@ export class AttemptStore {
     return found.sort((a, b) => a.attempt - b.attempt);
   }
 
-  /** Which of these attempts, by `taskId attempt`, have ended since then: they are rows here. */
-  endedSince(sinceMs: number): Set<string> {
+  /** These attempts but for those that are rows here: they have ended since then. */
+  withoutEnded(live: readonly TaskRow[], sinceMs: number): readonly TaskRow[] {
+    // Numbers first: an id is made only of what may be one of them.
+    const seqs = new Set(live.map(({ taskId }) => seqOf(taskId)));
     const ended = new Set<string>();
-    for (let index = this.chunks.length - 1; index >= 0; index--) {
+    for (let index = this.chunks.length - 1; index >= 0 && seqs.size > 0; index--) {
       const chunk = this.chunks[index];
       if (!chunk) continue;
       let isNewer = false;
       for (let row = chunk.size - 1; row >= 0; row--) {
         if (chunk.finishedAt(row) < sinceMs) continue;
         isNewer = true;
+        if (!seqs.has(chunk.seq[row] ?? 0)) continue;
         ended.add(attemptKey(this.taskIdOf(chunk, row), chunk.attemptOf(row)));
       }
       // Owners report within a second of each other, so one chunk does not lie among newer ones.
       if (!isNewer && chunk.size > 0) break;
     }
-    return ended;
+    if (ended.size === 0) return live;
+    return live.filter(({ taskId, attempt }) => !ended.has(attemptKey(taskId, attempt)));
   }
 
   /** Exact counts by function; p95 is of the rows that are kept. */
@@ -236,6 +240,7 @@ export class AttemptStore {
   }
 }
 
+const seqOf = (taskId: string): number => Number.parseInt(taskId.slice(OWNER_HEX, OWNER_HEX + 16), 16);
 const attemptKey = (taskId: string, attempt: number): string => `${taskId} ${attempt}`;
 
 const known = (value: number): number | null => (Number.isNaN(value) ? null : value);

@@ -41,7 +41,7 @@ const ID_KEYS = {
 export class StateService {
   readonly sources: Sources;
   readonly eventLog = new EventLog();
-  readonly tasks = new Tasks();
+  readonly tasks: Tasks;
   private readonly options: StateServiceOptions;
   private readonly jobs: JobTable;
   readonly objects: ObjectRows;
@@ -59,6 +59,7 @@ export class StateService {
     });
     links.expected = async () => (await this.sources.nodes()).rows.filter(({ state }) => state === "alive");
     this.objects = new ObjectRows(links);
+    this.tasks = new Tasks(links);
     this.jobs = new JobTable((event) => this.eventLog.add(event));
   }
 
@@ -82,7 +83,7 @@ export class StateService {
 
   /** @throws InvalidOptionError; ConnectionLostError when control does not answer. */
   async list<K extends RowKind>(kind: K, query: ListQuery): Promise<Listed<Row<K>>> {
-    if (kind === "tasks") return this.tasks.list(query) as Listed<object> as Listed<Row<K>>;
+    if (kind === "tasks") return (await this.tasks.list(query)) as Listed<object> as Listed<Row<K>>;
     const { rows, partial, asOfMs } = await this.gather(kind);
     const page = pageOf(rows as Iterable<Row<K>>, query, Object.keys(ROWS[kind].shape));
     return { ...page, partial, asOfMs };
@@ -90,7 +91,7 @@ export class StateService {
 
   /** One by its id, of a task the last attempt; undefined when there is none. */
   async find<K extends RowKind>(kind: K, id: string): Promise<Row<K> | undefined> {
-    if (kind === "tasks") return this.tasks.find(id).at(-1) as object | undefined as Row<K> | undefined;
+    if (kind === "tasks") return (await this.tasks.find(id)).at(-1) as object | undefined as Row<K> | undefined;
     const { rows } = await this.gather(kind);
     for (const row of rows) if ((row as Record<string, unknown>)[ID_KEYS[kind]] === id) return row as Row<K>;
     return undefined;
@@ -133,7 +134,7 @@ export class StateService {
       nodes: { alive: count("alive"), draining: count("draining"), dead: count("dead") },
       resources,
       store,
-      ...this.tasks.totals(),
+      ...(await this.tasks.totals()),
       actors: this.sources.actorTable.counts(),
       waiting: waiting.map(({ kind, name, count: of, wish, isInfeasible, why }) => ({
         kind,

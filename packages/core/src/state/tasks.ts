@@ -1,13 +1,44 @@
-/** Tasks and calls: those that have ended, from what nodes have sent. */
+/** Tasks and calls: those that live, asked of the nodes when somebody looks, and those that have ended, which nodes have sent. */
 import { wallMs } from "../base/clock.ts";
 import type { JobId } from "../base/ids.ts";
 import { AttemptStore } from "./attempts.ts";
-import type { Listed, ListQuery, Overview, TaskGraph, TaskRow, TaskSummaryRow } from "./rows.ts";
+import { Fresh } from "./cached.ts";
+import { pageOf } from "./filters.ts";
+import type { Links } from "./links.ts";
+import { type LiveTasks, liveTasks } from "./live-tasks.ts";
+import {
+  type Filter,
+  type Listed,
+  type ListQuery,
+  type Overview,
+  type TaskGraph,
+  type TaskRow,
+  type TaskSummaryRow,
+  taskRow,
+} from "./rows.ts";
+
+/** Of one node. */
+const LIVE_ROWS_MAX = 10_000;
+const LIVE_FRESH_MS = 250;
+const LIVE_MAX_AGE_MS = 1_000;
+/** What has ended is told to this service later than it is no more among what lives, by less than so much. */
+const REPORTED_WITHIN_MS = 5_000;
+const KEYS = Object.keys(taskRow.shape);
+const LIVE_STATES: ReadonlySet<string> = new Set(["waiting", "queued", "running"] satisfies TaskRow["state"][]);
 
 export class Tasks {
   private readonly ended = new AttemptStore();
+  private readonly live: Fresh<LiveTasks>;
   /** Nodes whose batches cannot be read. */
   private readonly unreadable = new Map<string, string>();
+
+  constructor(links: Pick<Links, "askAll" | "get">) {
+    this.live = new Fresh({ freshMs: LIVE_FRESH_MS, maxAgeMs: LIVE_MAX_AGE_MS }, async () => {
+      const { answers, partial } = await links.askAll("live-tasks", { limit: LIVE_ROWS_MAX });
+      const live = liveTasks(answers.map(([nodeId, answer]) => [links.get(nodeId)?.name ?? nodeId, answer]));
+      return { ...live, partial: [...live.partial, ...partial] };
+    });
+  }
 
   /** Batches of events of a node. */
   add(nodeId: string, batches: readonly Uint8Array[]): void {
@@ -20,26 +51,71 @@ export class Tasks {
     }
   }
 
-  /** @throws InvalidOptionError */
-  list(query: ListQuery): Listed<TaskRow> {
-    return { ...this.ended.list(query, wallMs()), partial: [...this.unreadable.values()] };
+  /** Those that live first. @throws InvalidOptionError */
+  async list(query: ListQuery): Promise<Listed<TaskRow>> {
+    const { limit, cursor } = query;
+    const wanted = query.filters.some(excludesLive) ? undefined : await this.live.get();
+    const nowMs = wallMs();
+    const asOfMs = wanted?.madeAtMs ?? nowMs;
+    const rows = wanted ? this.ended.withoutEnded(wanted.value.rows, asOfMs - REPORTED_WITHIN_MS) : [];
+    const isAmongLive = cursor === undefined || cursor.startsWith(LIVE_CURSOR);
+    const place = isAmongLive ? (cursor ?? LIVE_CURSOR).slice(LIVE_CURSOR.length) || "0" : String(rows.length);
+    const living = pageOf(rows, { ...query, cursor: place }, KEYS);
+    const left = limit - living.rows.length;
+    const ended = this.ended.list({ ...query, limit: left, cursor: isAmongLive ? undefined : cursor }, nowMs);
+    const next = living.next !== null ? LIVE_CURSOR + living.next : left > 0 || ended.total === 0 ? ended.next : NEWEST;
+    return {
+      rows: [...living.rows, ...ended.rows],
+      total: living.total + ended.total,
+      next,
+      partial: [...(wanted?.value.partial ?? []), ...this.unreadable.values()],
+      asOfMs,
+    };
   }
 
   /** All attempts of a task, the first one first. */
-  find(taskId: string): readonly TaskRow[] {
-    return this.ended.find(taskId);
+  async find(taskId: string): Promise<readonly TaskRow[]> {
+    const { value } = await this.live.get();
+    const ended = this.ended.find(taskId);
+    const known = new Set(ended.map(({ attempt }) => attempt));
+    return [...ended, ...value.rows.filter((row) => row.taskId === taskId && !known.has(row.attempt))];
   }
 
-  summary(): readonly TaskSummaryRow[] {
-    return this.ended.summary();
+  async summary(): Promise<readonly TaskSummaryRow[]> {
+    const rows = new Map(this.ended.summary().map((row) => [`${row.kind} ${row.name}`, row]));
+    for (const [name, kind, state, count] of (await this.live.get()).value.counts) {
+      const row = rows.get(`${kind} ${name}`) ?? { name, kind, counts: {}, meanRunMs: null, p95RunMs: null };
+      rows.set(`${kind} ${name}`, { ...row, counts: { ...row.counts, [state]: (row.counts[state] ?? 0) + count } });
+    }
+    return [...rows.values()];
   }
 
-  graph(job: string): TaskGraph {
-    return this.ended.graph(job as JobId) ?? { nodes: [], edges: [] };
+  async graph(job: string): Promise<TaskGraph> {
+    const { nodes, edges } = this.ended.graph(job as JobId) ?? { nodes: [], edges: [] };
+    const byName = new Map(nodes.map((node) => [`${node.kind} ${node.name}`, node]));
+    for (const [name, kind, state, count, jobId] of (await this.live.get()).value.counts) {
+      if (jobId !== job) continue;
+      const node = byName.get(`${kind} ${name}`) ?? { name, kind, counts: {} };
+      byName.set(`${kind} ${name}`, {
+        ...node,
+        counts: { ...node.counts, [state]: (node.counts[state] ?? 0) + count },
+      });
+    }
+    return { nodes: [...byName.values()], edges };
   }
 
   /** For the overview. */
-  totals(): Pick<Overview, "tasks" | "throughput"> {
-    return { tasks: this.ended.totals(), throughput: [...this.ended.throughput(wallMs())] };
+  async totals(): Promise<Pick<Overview, "tasks" | "throughput">> {
+    const tasks = this.ended.totals();
+    for (const [, , state, count] of (await this.live.get()).value.counts) tasks[state] = (tasks[state] ?? 0) + count;
+    return { tasks, throughput: [...this.ended.throughput(wallMs())] };
   }
 }
+
+const LIVE_CURSOR = "live-";
+/** Before the newest of those that have ended. */
+const NEWEST = "zzzzzzzzzz";
+
+/** Nodes need not be asked. */
+const excludesLive = ({ key, op, value }: Filter): boolean =>
+  key === "state" && op === "=" && !LIVE_STATES.has(value.toLowerCase());

@@ -517,6 +517,36 @@ export interface EventBatch {
   readonly batch: Uint8Array;
 }
 
+/** A task or call that has not ended, as its owner knows it. Times are milliseconds since 1970. */
+export interface OwnedTask {
+  readonly seq: Seq;
+  readonly attempt: number;
+  readonly name: string;
+  readonly kind: "task" | "actor-call";
+  readonly state: "waiting" | "queued" | "running";
+  readonly actorId?: ActorId;
+  readonly submittedAtMs: number;
+  /** Left out while an argument is missing. */
+  readonly readyAtMs?: number;
+  /** Left out while it is with no worker. */
+  readonly sentAtMs?: number;
+  readonly worker?: readonly [workerId: WorkerId, nodeId: NodeId, pid: number];
+}
+export type LiveCount = readonly [name: string, kind: OwnedTask["kind"], state: OwnedTask["state"], count: number];
+/** What the sender has submitted that has not ended; answers {@link ListTasks}. */
+export interface TasksListed {
+  readonly t: "tasks-listed";
+  readonly id: number;
+  /** By which its tasks are named: of a deputy that of the process that it stands for, as `pid` is. */
+  readonly owner: ProcessId;
+  readonly pid: number;
+  readonly jobId: JobId;
+  /** At most as many as were asked for. */
+  readonly tasks: readonly OwnedTask[];
+  /** Of all. */
+  readonly counts: readonly LiveCount[];
+}
+
 /** All events before this were sent; answers {@link ReportEvents}. */
 export interface EventsReported {
   readonly t: "events-reported";
@@ -590,7 +620,8 @@ export type ToNode =
   | Query
   | Explained
   | EventBatch
-  | EventsReported;
+  | EventsReported
+  | TasksListed;
 
 // ── node → process ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -919,6 +950,13 @@ export interface ProcessGone {
   readonly isLost: boolean;
 }
 
+/** Somebody wants to know what the receiver has submitted that has not ended: it answers {@link TasksListed}. */
+export interface ListTasks {
+  readonly t: "list-tasks";
+  readonly id: number;
+  readonly limit: number;
+}
+
 /** Why an object of the receiver waits, failed or was slow: somebody asks who is not its owner. */
 export interface Explain {
   readonly t: "explain";
@@ -939,6 +977,7 @@ export interface InspectorSay {
 export type FromNode =
   | Welcome
   | InspectorSay
+  | ListTasks
   | ProcessGone
   | Refused
   | LeaseGranted

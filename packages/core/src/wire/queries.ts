@@ -3,7 +3,7 @@ import type { ActorId, JobId, NodeId, ObjectKey, ProcessId, StoredName } from ".
 import type { Resources, ResourceUnits } from "../base/resources.ts";
 import type { Explanation } from "./explanation.ts";
 import type { FoundProcess, InspectedThing } from "./inspection.ts";
-import type { Demand } from "./messages.ts";
+import type { Demand, LiveCount, OwnedTask } from "./messages.ts";
 
 /** A node, as `nodes()` lists it. */
 export interface NodeInfo {
@@ -193,6 +193,13 @@ export interface StoreRoomInfo {
   readonly labels: Readonly<Record<string, string>>;
 }
 
+/** A task or call that has not ended, and whose it is. */
+export interface LiveTask extends OwnedTask {
+  readonly owner: ProcessId;
+  readonly ownerPid: number;
+  readonly jobId: JobId;
+}
+
 export interface Queries {
   /** Answered when they can be imported. */
   "obtain-code": { params: CodeWanted; result: CodeObtained };
@@ -317,6 +324,18 @@ export interface Queries {
   "interrupt-worker": { params: { workerId: string; key: number }; result: null };
   /** Answered by the owner itself: failed tasks whose refs are held and were never asked for. */
   "unread-failures": { params: null; result: readonly { readonly name: string; readonly bytes: Uint8Array }[] };
+  /**
+   * Of a node: what its processes have submitted that has not ended, at most `limit` of it, and the counts of all; of one job
+   * or of all. Who did not answer is named.
+   */
+  "live-tasks": {
+    params: { limit: number; job?: string };
+    result: {
+      rows: readonly LiveTask[];
+      counts: readonly (readonly [...LiveCount, jobId: JobId])[];
+      partial: readonly string[];
+    };
+  };
   /** The newest events of all processes, see events/event-batch.ts; `droppedBatches` made room for them. */
   timeline: { params: null; result: { batches: readonly Uint8Array[]; droppedBatches: number } };
 }

@@ -1,7 +1,7 @@
 /** What ran, as the state service tells it, with real processes. */
-import { afterEach, expect, test } from "vitest";
+import { afterEach, describe, expect, test } from "vitest";
 import { cancel, get, init, isInitialized, remote, shutdown } from "../../src/api/mod.ts";
-import type { Row } from "../../src/state/mod.ts";
+import type { Listed, Row } from "../../src/state/mod.ts";
 import { eventually } from "../eventually.ts";
 import { openStateApi } from "./state-api.ts";
 
@@ -102,5 +102,68 @@ test("what was cancelled is so, whether it ran or waited", async () => {
     state: "cancelled",
     workerId: null,
     startedAtMs: null,
+  });
+});
+
+describe("what has not ended", () => {
+  const nap = remote(async function nap(ms: number) {
+    await new Promise((resolve) => setTimeout(resolve, ms));
+  });
+  const after = remote(function after(..._: unknown[]) {});
+
+  test("runs, is queued or waits for an argument; then it has ended, once", async () => {
+    const context = await init({ resources: { cpu: 1 } });
+    const running = nap.remote(60_000);
+    const queued = nap.remote(0);
+    const waiting = after.remote(queued);
+    const api = await openStateApi(context);
+    const states = async () =>
+      Object.fromEntries(
+        (await api.list("tasks")).rows.map(({ name, state, submittedAtMs }) => [`${name} ${submittedAtMs}`, state]),
+      );
+    await eventually(async () => Object.values(await states()).includes("running"), "nothing runs");
+    const { rows, total, partial } = await api.list("tasks");
+    expect([total, partial]).toEqual([3, []]);
+    expect(rows.map(({ name, state }) => `${name} ${state}`)).toEqual(["after waiting", "nap queued", "nap running"]);
+    const [last, , first] = rows;
+    expect(last).toMatchObject({ readyAtMs: null, sentAtMs: null, workerId: null, ownerPid: process.pid });
+    expect(first).toMatchObject({ jobId: context.jobId, nodeId: context.nodeId, finishedAtMs: null });
+    expect(first?.workerId).toMatch(/^[0-9a-f]{16}$/);
+    expect((await api.list("tasks", "state=waiting")).rows).toEqual([last]);
+    expect(await api.get(`tasks/${first?.taskId}`)).toEqual(first);
+    const { tasks } = await api.get<{ tasks: object }>("overview");
+    expect(tasks).toEqual({ waiting: 1, queued: 1, running: 1 });
+    const page = await api.get<Listed<TaskRow>>("tasks?limit=2");
+    const rest = await api.get<Listed<TaskRow>>(`tasks?limit=2&cursor=${page.next}`);
+    expect([...page.rows, ...rest.rows]).toEqual(rows);
+    expect(rest.next).toBeNull();
+    cancel(running, { force: true });
+    await get(waiting);
+    await eventually(async () => (await api.list("tasks", "state=finished")).total === 2, "they have not ended");
+    await eventually(async () => (await api.list("tasks")).total === 3, "something is told of twice");
+  });
+
+  test("and was submitted by a worker that computes is told of by those who see it through", async () => {
+    const context = await init({ resources: { cpu: 2 } });
+    const outer = remote(function outer(ms: number) {
+      const refs = [nap.remote(60_000), after.remote(nap.remote(60_000))];
+      const end = performance.now() + ms;
+      while (performance.now() < end);
+      return refs.length;
+    });
+    const ref = outer.remote(20_000);
+    const api = await openStateApi(context);
+    const nested = (): Promise<Listed<TaskRow>> => api.list("tasks", "name!=outer");
+    await eventually(async () => (await nested()).rows.some(({ state }) => state === "running"), "none of them runs");
+    const { rows, partial } = await nested();
+    const [{ workerPid = null } = {}] = (await api.list("tasks", "name=outer")).rows;
+    expect(rows.map(({ name, state }) => `${name} ${state}`).sort()).toEqual([
+      "after waiting",
+      "nap queued",
+      "nap running",
+    ]);
+    expect(rows.map(({ ownerPid }) => ownerPid)).toEqual([workerPid, workerPid, workerPid]);
+    expect(partial).toEqual([expect.stringContaining(`worker ${workerPid} did not answer, its thread is busy`)]);
+    cancel(ref, { force: true });
   });
 });

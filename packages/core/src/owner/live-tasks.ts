@@ -1,0 +1,97 @@
+/** What an owner has submitted that has not ended: exact counts, and some of it. */
+import type { LiveCount, OwnedTask } from "../wire/mod.ts";
+import type { OwnerEngine } from "./engine.ts";
+import { TASK_STATE, type TaskRecord } from "./records.ts";
+
+export interface OwnedTasks {
+  /** What runs first, then the oldest. */
+  readonly tasks: readonly OwnedTask[];
+  readonly counts: readonly LiveCount[];
+}
+
+/** Functions beyond are counted together. */
+const COUNTS_MAX = 10_000;
+
+type States = Record<OwnedTask["state"], number>;
+
+/** Counts by function. Names are made once for each, not for each task: there may be a million of one. */
+class Counter {
+  private readonly byName = new Map<string, { readonly kind: OwnedTask["kind"]; readonly states: States }>();
+  private code: object | undefined;
+  private className: string | undefined;
+  private states: States | undefined;
+
+  add(task: TaskRecord, state: OwnedTask["state"]): void {
+    if (!this.states || this.code !== task.code || this.className !== task.className) this.states = this.statesOf(task);
+    this.code = task.code;
+    this.className = task.className;
+    this.states[state]++;
+  }
+
+  private statesOf({ name, kind }: TaskRecord): States {
+    const key = this.byName.has(name) || this.byName.size < COUNTS_MAX ? name : OTHER;
+    let known = this.byName.get(key);
+    if (!known) {
+      known = { kind, states: { waiting: 0, queued: 0, running: 0 } };
+      this.byName.set(key, known);
+    }
+    return known.states;
+  }
+
+  *counts(): Generator<LiveCount> {
+    for (const [name, { kind, states }] of this.byName)
+      for (const state of STATES) if (states[state] > 0) yield [name, kind, state, states[state]];
+  }
+}
+
+const STATES = ["waiting", "queued", "running"] as const;
+const OTHER = "other";
+
+export function liveTasks({ objects, tasks: table }: OwnerEngine, limit: number): OwnedTasks {
+  const tasks: OwnedTask[] = [];
+  const counter = new Counter();
+  const sent = new Set<TaskRecord>();
+  for (const task of table.sent.values()) {
+    sent.add(task);
+    const state = isRunning(table, task) ? "running" : "queued";
+    // One that was cancelled and had not begun has ended.
+    if (state === "queued" && task.state === TASK_STATE.done) continue;
+    counter.add(task, state);
+    if (state === "running" && tasks.length < limit) tasks.push(describe(task, state));
+  }
+  for (const task of objects.unended()) {
+    const isSent = sent.has(task);
+    const state = task.missing > 0 ? "waiting" : "queued";
+    if (!isSent) counter.add(task, state);
+    if (tasks.length < limit && (!isSent || !isRunning(table, task))) tasks.push(describe(task, state));
+  }
+  return { tasks, counts: [...counter.counts()] };
+}
+
+/** What was sent may still stand in the queue of its worker: its claim word says so, or, without one, its place. */
+function isRunning({ leases }: OwnerEngine["tasks"], task: TaskRecord): boolean {
+  const { lease, actor } = task;
+  if (lease) return leases.mayRun(task, lease);
+  if (!actor) return false;
+  const claims = actor.link?.claims;
+  if (claims && task.claimSlot > 0) return claims.wasStarted(task.claimSlot, task.claimSequence);
+  let before = 0;
+  for (const other of actor.inFlight.values()) {
+    if (other === task) return true;
+    if (++before >= actor.concurrency) return false;
+  }
+  return false;
+}
+
+function describe(task: TaskRecord, state: OwnedTask["state"]): OwnedTask {
+  const worker = (task.lease?.link ?? task.actor?.link)?.address;
+  const { seq, attempt, name, kind, actorId, submittedAtMs, readyAfterMicros } = task;
+  const isSent = task.state === TASK_STATE.sent || state === "running";
+  return {
+    ...{ seq, attempt, name, kind, state, submittedAtMs },
+    ...(actorId !== undefined && { actorId }),
+    ...(readyAfterMicros !== undefined && { readyAtMs: submittedAtMs + readyAfterMicros / 1000 }),
+    ...(isSent && { sentAtMs: task.sentAtMs }),
+    ...(isSent && worker && { worker: [worker.workerId, worker.nodeId, worker.pid] as const }),
+  };
+}

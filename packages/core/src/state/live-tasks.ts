@@ -1,0 +1,52 @@
+/** Tasks that have not ended, as nodes tell of them, made into rows. */
+import { taskIdHex } from "../base/ids.ts";
+import type { LiveTask, Queries } from "../wire/queries.ts";
+import type { TaskRow } from "./rows.ts";
+
+export interface LiveTasks {
+  /** The newest first. */
+  readonly rows: readonly TaskRow[];
+  readonly counts: Queries["live-tasks"]["result"]["counts"];
+  readonly partial: readonly string[];
+}
+
+/** @param answers by the nodes' names. */
+export function liveTasks(answers: readonly (readonly [name: string, Queries["live-tasks"]["result"]])[]): LiveTasks {
+  const partial = answers.flatMap(([name, answer]) => {
+    const all = answer.counts.reduce((sum, [, , , count]) => sum + count, 0);
+    const isCut = all > answer.rows.length;
+    return [
+      ...answer.partial.map((words) => `node ${name}: ${words}`),
+      ...(isCut ? [`node ${name}: ${answer.rows.length} of ${all} tasks that have not ended are listed`] : []),
+    ];
+  });
+  const rows = answers.flatMap(([, answer]) => answer.rows.map(liveRow));
+  rows.sort((a, b) => b.submittedAtMs - a.submittedAtMs);
+  return { rows, counts: answers.flatMap(([, { counts }]) => counts), partial };
+}
+
+function liveRow(task: LiveTask): TaskRow {
+  const { owner, ownerPid, jobId, seq, attempt, name, kind, state, submittedAtMs } = task;
+  const [workerId = null, nodeId = null, workerPid = null] = task.worker ?? [];
+  return {
+    ...{
+      taskId: taskIdHex(owner, seq, jobId),
+      attempt,
+      name,
+      kind,
+      state,
+      jobId,
+      nodeId,
+      workerId,
+      workerPid,
+      ownerPid,
+    },
+    ...{
+      actorId: task.actorId ?? null,
+      submittedAtMs,
+      readyAtMs: task.readyAtMs ?? null,
+      sentAtMs: task.sentAtMs ?? null,
+    },
+    ...{ startedAtMs: null, finishedAtMs: null, ranMs: null, error: null },
+  };
+}
