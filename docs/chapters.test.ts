@@ -20,10 +20,10 @@ const programs = mkdtempSync(join(root, ".cache/chapters-"));
 afterAll(() => rmSync(programs, { recursive: true, force: true }));
 
 test("programs compile and print what is said", async () => {
-  const chaptersWithOne = ["clusters.md", "failures.md"];
+  const chaptersWithOne = ["clusters.md", "environments.md", "failures.md"];
   for (const name of chaptersWithOne) {
     // The others are parts of programs.
-    const program = blocks(name, "ts").find((block) => block.includes("mobula/testing")) ?? "";
+    const program = blocks(name, "ts").find((block) => /"mobula\/testing"|await shutdown\(\)/.test(block)) ?? "";
     writeFileSync(join(programs, name.replace(".md", ".ts")), program);
   }
   const config = join(programs, "tsconfig.json");

@@ -15,6 +15,7 @@ interface StartOptions extends ClusterChoice {
   readonly objectStore?: number;
   readonly spillDirectory?: string;
   readonly resource?: Readonly<Record<string, number>>;
+  readonly envCache?: number;
   readonly healthPort?: number;
   readonly cgroup: "auto" | "on" | "off";
   readonly foreground?: true;
@@ -31,6 +32,7 @@ export function addStart(program: Command): void {
     .option("--object-store <bytes>", "size of the object store, e.g. 4GiB (default: 30 % of the memory)", bytes)
     .option("--spill-directory <folder>", "where objects go that do not fit (default: the session's folder)")
     .option("--resource <name=amount>", "a resource of your own; may be repeated", resource)
+    .option("--env-cache <bytes>", "what to keep of runtime environments, e.g. 20GiB (default: 10GiB)", bytes)
     .option("--health-port <n>", "answer /healthz and /readyz of the node there over HTTP (default: nowhere)", port)
     .addOption(
       new Option(
@@ -80,7 +82,7 @@ const lifeOf = ({ foreground }: StartOptions) =>
   foreground ? { driverPid: process.pid, onStderr: (text: string) => void process.stderr.write(text) } : {};
 
 async function startNode(options: StartOptions, cluster: ChosenCluster | undefined): Promise<Started<StandingNode>> {
-  const { cpus, gpus, memory, objectStore, spillDirectory, name, healthPort, cgroup } = options;
+  const { cpus, gpus, memory, objectStore, spillDirectory, name, envCache, healthPort, cgroup } = options;
   return startStandingNode({
     ...lifeOf(options),
     cgroup,
@@ -93,6 +95,7 @@ async function startNode(options: StartOptions, cluster: ChosenCluster | undefin
     ...(name !== undefined ? { name } : {}),
     ...(objectStore !== undefined ? { objectStoreBytes: objectStore } : {}),
     ...(spillDirectory !== undefined ? { spillDirectory } : {}),
+    ...(envCache !== undefined ? { envCacheBytes: envCache } : {}),
     ...(healthPort !== undefined ? { healthPort } : {}),
     ...(cluster && { cluster: cluster.node }),
   });

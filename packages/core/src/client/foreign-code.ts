@@ -60,16 +60,9 @@ export class ForeignCode implements Addresses {
 
   /** What was made ready for this process, from its start on. */
   live(home: ModuleHomeInfo): void {
-    this.home = new ModuleHome(home);
+    this.home = new ModuleHome(home, this.ownFolder);
+    this.home.resolveFirst();
     useAddresses(this);
-  }
-
-  get packagesFrom(): string | undefined {
-    return this.home?.parent;
-  }
-
-  placed(url: string): string {
-    return this.home?.place(url) ?? url;
   }
 
   get isInCluster(): boolean {

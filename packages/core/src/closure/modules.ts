@@ -86,10 +86,6 @@ export interface Addresses {
   outgoing(url: string): string;
   /** Where this process has a module that the value which is being unpacked names. */
   incoming(url: string): string;
-  /** What specifiers of packages are resolved from before the file that has them; undefined: that file alone counts. */
-  readonly packagesFrom: string | undefined;
-  /** Where this process has a module that was found by a specifier. */
-  placed(url: string): string;
 }
 
 let addresses: Addresses | undefined;
@@ -111,46 +107,9 @@ export function resolveImport(specifier: string, parent: string): string {
   const key = `${parent}\0${specifier}`;
   const known = importResolutions.get(key);
   if (known !== undefined) return known;
-  const resolved = fromHome(specifier) ?? placed(viteAddress(specifier) ?? withParent(specifier, parent));
+  const resolved = viteAddress(specifier) ?? withParent(specifier, parent);
   importResolutions.set(key, resolved);
   return resolved;
-}
-
-const isBare = (specifier: string): boolean => !/^(?:\.{0,2}\/|\.{1,2}$|#|[a-z][\w+.-]*:)/i.test(specifier);
-const placed = (url: string): string => addresses?.placed(url) ?? url;
-
-/** A package that was installed for this process goes before one that its files have beside them. */
-function fromHome(specifier: string): string | undefined {
-  const from = addresses?.packagesFrom;
-  if (from === undefined || !isBare(specifier)) return undefined;
-  try {
-    return withParent(specifier, from);
-  } catch {
-    return undefined; // It was not installed for it: then the file's own counts.
-  }
-}
-
-/** `require` as the file at the address has it. */
-function requireAt(url: string): NodeJS.Require {
-  const own = createRequire(url);
-  const from = addresses?.packagesFrom;
-  if (from === undefined) return own;
-  const first = createRequire(from);
-  const of = (specifier: string): NodeJS.Require => {
-    if (!isBare(specifier) || isBuiltin(specifier)) return own;
-    try {
-      first.resolve(specifier);
-      return first;
-    } catch {
-      return own; // As with `import`.
-    }
-  };
-  const resolve = (specifier: string, options?: Parameters<NodeJS.RequireResolve>[1]): string =>
-    of(specifier).resolve(specifier, options);
-  const { cache, extensions, main } = own;
-  return Object.assign((specifier: string): unknown => of(specifier)(specifier), {
-    ...{ cache, extensions, main, resolve: Object.assign(resolve, { paths: own.resolve.paths }) },
-  });
 }
 
 /** `import.meta.resolve` resolves from this file only; a hook for the moment puts the right parent in its place. */
@@ -271,7 +230,7 @@ export class ModuleReader {
         return name === "" ? exports : Reflect.get(Object(exports), name);
       }
       case "createRequire":
-        return requireAt(url);
+        return createRequire(url);
       case "import":
         return importFrom(url);
       case "meta":

@@ -1,7 +1,7 @@
 /** Folders of programs for tests, with packages that need no registry: archives beside package.json. */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { newFolder } from "../new-folder.ts";
 
@@ -47,3 +47,21 @@ export function withPackages(folder: string, packages: readonly LocalPackage[], 
   writeFileSync(join(folder, "package-lock.json"), JSON.stringify({ ...lock, packages: { "": program, ...locked } }));
   return folder;
 }
+
+/** A package whose installation takes long. @returns the folder of a program that needs it. */
+export function sleepy(name: string, seconds: number): string {
+  const more = { scripts: { install: `sleep ${seconds}` }, hasInstallScript: true };
+  return withPackages(newFolder(), [{ name, version: "1.0.0", more }]);
+}
+
+const inCache = (cache: string): string[] => {
+  const folder = join(cache, "environments");
+  return existsSync(folder) ? readdirSync(folder) : [];
+};
+
+/** Units of an environment that a cache holds, whole. */
+export const kept = (cache: string, kind: "files" | "npm"): string[] =>
+  inCache(cache).filter((name) => new RegExp(`^${kind}-[0-9a-f]{32}$`).test(name));
+
+/** What was begun and not finished. */
+export const leftovers = (cache: string): string[] => inCache(cache).filter((name) => /\.(tmp|lock)$/.test(name));
