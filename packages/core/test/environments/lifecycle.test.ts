@@ -41,7 +41,7 @@ test("a node that is killed while it installs: npm ends with it, and the next on
   const { npm, told, go } = waiting("half");
   await init({ resources: { cpu: 1 } });
   const lost = get(importOf.options({ runtimeEnv: { npm } }).remote("half")).catch((error) => error);
-  const [script = 0] = await eventually(() => (pidsIn(told).length > 0 ? pidsIn(told) : undefined), "npm runs");
+  const script = await eventually(() => pidsIn(told)[0] ?? 0, "npm runs");
   const node = Number(execFileSync("pgrep", ["-P", String(process.pid), "-f", "bin/node"], { encoding: "utf8" }));
   process.kill(node, "SIGKILL");
   expect(await lost).toMatchObject({ code: "CONNECTION_LOST" });
@@ -60,7 +60,7 @@ test("a program that ends while npm runs leaves nothing of it", async () => {
   const { npm, told } = waiting("ended");
   await init({ resources: { cpu: 1 } });
   void get(importOf.options({ runtimeEnv: { npm } }).remote("ended")).catch(() => {});
-  const [script = 0] = await eventually(() => (pidsIn(told).length > 0 ? pidsIn(told) : undefined), "npm runs");
+  const script = await eventually(() => pidsIn(told)[0] ?? 0, "npm runs");
   await shutdown();
   await eventually(() => !isAlive(script), "what npm had started has ended");
   await eventually(() => leftovers(cache).length === 0, "nothing is left half made");
