@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { setPriority } from "node:os";
 import { delimiter, dirname } from "node:path";
-import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
 import { RuntimeEnvError } from "../base/errors.ts";
 
 export interface NpmRun {
@@ -48,7 +48,7 @@ export async function runNpm({ folder, args, signal, onFetched, onStarted }: Npm
   const tail: string[] = [];
   let fetched = 0;
   for (const stream of [child.stdout, child.stderr]) {
-    createInterface({ input: stream }).on("line", (line) => {
+    byLine(stream, (line) => {
       if (FETCHED.test(line)) {
         onFetched(++fetched);
         return;
@@ -86,6 +86,20 @@ export async function runNpm({ folder, args, signal, onFetched, onStarted }: Npm
     // What it started may outlive it.
     killGroup(child);
   }
+}
+
+/** `node:readline` would be loaded by every node at its start. */
+function byLine(stream: Readable, take: (line: string) => void): void {
+  let begun = "";
+  stream.setEncoding("utf8");
+  stream.on("data", (text: string) => {
+    const lines = (begun + text).split("\n");
+    begun = lines.pop()?.slice(0, LINE_CHARS_MAX) ?? "";
+    for (const line of lines) take(line);
+  });
+  stream.on("end", () => {
+    if (begun !== "") take(begun);
+  });
 }
 
 function lowerPriority(pid: number): void {
