@@ -41,6 +41,7 @@ describe("task options", () => {
       maxCalls: 0,
       placement: undefined,
       runtimeEnv: undefined,
+      inspect: false,
       streamBufferItems: 16,
       priority: 0,
       isAnywhere: true,
@@ -118,9 +119,11 @@ describe("task options", () => {
     [{ runtimeEnv: { setup: { timeoutMs: 5 } } }, /"runtimeEnv\.setup".*an object with the module/],
     [{ runtimeEnv: { timeoutMs: 0 } }, /"runtimeEnv\.timeoutMs" is 0/],
     [
-      { runtimeEnv: { nodeOptions: ["--inspect=0"] } },
-      /"--inspect=0"; it must be left out: all workers would want the same port/,
+      { runtimeEnv: { nodeOptions: ["--inspect=9229"] } },
+      /"--inspect=9229"; it must be left out: all workers would want the same port; --inspect alone/,
     ],
+    [{ runtimeEnv: { nodeOptions: ["--inspect-port=0"] } }, /must be left out: all workers would want/],
+    [{ inspect: "break" }, /"inspect" is "break"; it must be true, false or "brk"/],
     [{ runtimeEnv: { nodeOptions: ["--eval=1"] } }, /must be left out: a worker runs its own program/],
     [{ runtimeEnv: { workingdir: "." } }, /no option "runtimeEnv\.workingdir"; did you mean "workingDir"/],
     [5, /options are 5; they must be an object/],
@@ -226,6 +229,7 @@ describe("actor options", () => {
       placement: undefined,
       isAnywhere: true,
       runtimeEnv: undefined,
+      inspect: false,
     });
   });
 

@@ -177,7 +177,16 @@ const runtimeEnv: Check<RuntimeEnvSettings> = fieldsOf({
  *
  * @throws InvalidOptionError naming the first thing that `given` would change of it.
  */
-export function refuseInline(call: string, given: RuntimeEnvSettings | undefined): void {
+export function refuseInline(
+  call: string,
+  given: RuntimeEnvSettings | undefined,
+  inspect: boolean | "brk" = false,
+): void {
+  if (inspect !== false) {
+    const allowed =
+      'left out with address "inline": everything runs in this process. Start the program itself with node --inspect, or use address "local"';
+    refuse({ call, option: "inspect" }, inspect, allowed);
+  }
   for (const [field, value] of Object.entries(given ?? {})) {
     if (typeof value === "object" && Object.keys(value).length === 0) continue;
     refuse(
@@ -203,6 +212,9 @@ export function refuseStreamReturns(call: string, given: number): void {
 
 // ── tasks ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+const inspect: Check<boolean | "brk"> = (value, at) =>
+  value === "brk" || typeof value === "boolean" ? value : refuse(at, value, 'true, false or "brk"');
+
 const placementTable = {
   numCpus: amount,
   numGpus: gpus,
@@ -211,6 +223,7 @@ const placementTable = {
   schedulingStrategy,
   labelSelector,
   runtimeEnv,
+  inspect,
 } as const satisfies CheckTable;
 
 const taskTable = {
@@ -244,6 +257,7 @@ export interface TaskSettings {
   /** It says nothing of where it runs: a placement group may capture it. */
   readonly isAnywhere: boolean;
   readonly runtimeEnv: RuntimeEnvSettings | undefined;
+  readonly inspect: boolean | "brk";
   readonly streamBufferItems: number;
   readonly priority: number;
 }
@@ -273,6 +287,7 @@ export function normalizeTaskOptions(options: unknown, base?: object): TaskSetti
     placement: placementOf(read),
     isAnywhere: isAnywhere(read),
     runtimeEnv: read.runtimeEnv,
+    inspect: read.inspect ?? false,
     streamBufferItems: read.streamBufferItems ?? STREAM_BUFFER_ITEMS,
     priority: read.priority ?? 0,
   };
@@ -428,6 +443,7 @@ export interface ActorSettings {
   readonly placement: Placement | undefined;
   readonly isAnywhere: boolean;
   readonly runtimeEnv: RuntimeEnvSettings | undefined;
+  readonly inspect: boolean | "brk";
 }
 
 export function normalizeActorOptions(options: unknown, base?: object): ActorSettings {
@@ -469,6 +485,7 @@ export function normalizeActorOptions(options: unknown, base?: object): ActorSet
     placement: placementOf(read),
     isAnywhere: isAnywhere(read),
     runtimeEnv: read.runtimeEnv,
+    inspect: read.inspect ?? false,
   };
 }
 

@@ -220,13 +220,17 @@ const templateRegistry = new FinalizationRegistry<{ client: Client; id: number }
 function environmentOf(
   client: Client,
   call: string,
-  { runtimeEnv: own }: TaskSettings | ActorSettings,
+  { runtimeEnv: own, inspect }: TaskSettings | ActorSettings,
 ): RuntimeEnv | undefined {
   if (client.isInline) {
-    refuseInline(call, own);
+    refuseInline(call, own, inspect);
     return undefined;
   }
-  return environmentFor(client, call, own);
+  const environment = environmentFor(client, call, own);
+  if (inspect === false) return environment;
+  // Its node gives it a port, see node/debug-options.ts; and what differs by this has workers of its own.
+  const option = inspect === "brk" ? "--inspect-brk" : "--inspect";
+  return { ...environment, nodeOptions: [...(environment?.nodeOptions ?? []), option] };
 }
 
 function demandOf(

@@ -321,6 +321,12 @@ export interface PlacementOptions {
   readonly labelSelector?: LabelSelector | readonly LabelSelector[];
   /** Added to that of `init`, or of the task that submits. */
   readonly runtimeEnv?: RuntimeEnv;
+  /**
+   * Opens a debugger in its worker, which only what has this option shares. It listens on 127.0.0.1 of its machine; a line on the
+   * program's stderr says where to attach. With `"brk"` the worker waits for one, and pauses before it calls the function, or makes the
+   * actor. What it submits itself does not inherit it. Default false.
+   */
+  readonly inspect?: boolean | "brk";
 }
 
 /** Options of a task, for `remote(fn, options)` and `.options(overrides)`. */

@@ -21,12 +21,14 @@ const REFUSED: readonly (readonly [names: readonly string[], why: string])[] = [
   [["--abort-on-uncaught-exception"], "an error of a task would end the process"],
   [["--env-file", "--env-file-if-exists"], "its variables would hide those that the worker is started with: use env"],
 ];
-/** They open a port for one process, and all workers would want it. */
-const DEBUGGERS = /^--inspect/;
+/** Each worker has its debugger at a port of its own. */
+const DEBUGGERS = /^--inspect(-brk|-wait)?(=0|=127\.0\.0\.1:0)?$/;
+const DEBUGGER_SETTINGS = /^--inspect/;
 
 /** Why the option, as given (`--name` or `--name=value`), is refused; undefined when it is not. */
 export function refusedNodeOption(option: string): string | undefined {
   const [name = ""] = option.split("=", 1);
-  if (DEBUGGERS.test(name)) return "all workers would want the same port";
+  if (DEBUGGER_SETTINGS.test(name) && !DEBUGGERS.test(option))
+    return "all workers would want the same port; --inspect alone gives each one of its own";
   return REFUSED.find(([names]) => names.includes(name))?.[1];
 }

@@ -19,6 +19,8 @@ interface Source {
   readonly splitters: Readonly<Record<Stream, LineSplitter>>;
   readonly tail: Tail;
   jobId: JobId | undefined;
+  /** For the drivers of each job that it works for. */
+  words: string | undefined;
 }
 
 interface Sink {
@@ -62,12 +64,28 @@ export class Logs {
       splitters: { stdout: new LineSplitter(), stderr: new LineSplitter() },
       tail: new Tail(),
       jobId: undefined,
+      words: undefined,
     });
   }
 
   assign(workerId: WorkerId, jobId: JobId): void {
     const source = this.sources.get(workerId);
-    if (source) source.jobId = jobId;
+    if (!source) return;
+    const isNew = source.jobId !== jobId;
+    source.jobId = jobId;
+    if (isNew && source.words !== undefined) this.say(source, source.words);
+  }
+
+  /** What the node itself has to say of it: to the drivers of the job that it works for, and of each that follows. */
+  tell(workerId: WorkerId, words: string): void {
+    const source = this.sources.get(workerId);
+    if (!source) return;
+    source.words = words;
+    this.say(source, words);
+  }
+
+  private say({ jobId, pid }: Source, text: string): void {
+    if (jobId !== undefined) this.keep(jobId, { stream: "stderr", name: "mobula", pid, text, repeated: 0 });
   }
 
   push(workerId: WorkerId, stream: Stream, chunk: Buffer): void {

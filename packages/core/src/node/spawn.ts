@@ -14,6 +14,7 @@ import { codeCacheEnvironment, codeCachePath, type ProcessCommand, processComman
 import type { ReadyEnvironment } from "../environments/mod.ts";
 import type { ClaimsInfo, RuntimeEnv, WorkerConfig, WorkerListens } from "../wire/messages.ts";
 import { type ClusterConfig, NODE_VARIABLE, type NodeConfig, WORKER_VARIABLE } from "./config.ts";
+import { type Debugging, debuggingOf } from "./debug-options.ts";
 import { recordWorker } from "./session-folder.ts";
 
 /**
@@ -35,6 +36,8 @@ export interface StartedWorker {
   readonly process: WorkerProcess;
   readonly claims: ClaimsInfo | undefined;
   readonly startedAtMs: number;
+  /** The program wants to debug it. */
+  readonly debugging: Debugging | undefined;
   /** Why there is no process, once that is known. */
   failure(): Error | undefined;
 }
@@ -59,13 +62,14 @@ export function spawnWorker({
   workerId,
   claims,
   nativePath,
-  runtimeEnv,
+  runtimeEnv: given,
   environment,
   command,
 }: SpawnOptions): StartedWorker {
+  const { debugging, runtimeEnv } = debuggingOf(given);
   const nodeOptions = [
     `--max-old-space-size=${OLD_SPACE_MIB}`,
-    ...INSPECTOR_OPTIONS,
+    ...(debugging ? [`--inspect=${debugging.listens}`] : INSPECTOR_OPTIONS),
     ...config.workerExecArgv,
     ...(runtimeEnv?.nodeOptions ?? []),
   ];
@@ -84,6 +88,7 @@ export function spawnWorker({
     ...(claims ? { claims } : {}),
     ...(runtimeEnv ? { runtimeEnv } : {}),
     ...(environment ? { environment } : {}),
+    ...(debugging?.breaks ? { breaks: true as const } : {}),
   };
   const workingDir = environment?.workingDir ?? runtimeEnv?.workingDir;
   const { [NODE_VARIABLE]: _node, NODE_OPTIONS, ...inherited } = process.env;
@@ -109,7 +114,7 @@ export function spawnWorker({
     recordWorker(config.sessionDir, child.pid);
     adjustOomScore(child.pid);
   }
-  return { workerId, process: child, claims, startedAtMs: wallMs(), failure: () => failure };
+  return { workerId, process: child, claims, startedAtMs: wallMs(), debugging, failure: () => failure };
 }
 
 const listens = ({ ports, advertise, access }: ClusterConfig, host: string): WorkerListens => ({

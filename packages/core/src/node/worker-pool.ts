@@ -14,6 +14,7 @@ import type { RuntimeEnv, WorkerAddress, WorkerDeath } from "../wire/messages.ts
 import type { ClaimPages } from "./claims.ts";
 import type { NodeConfig } from "./config.ts";
 import { describeDeath } from "./death.ts";
+import { attachWords } from "./debug-options.ts";
 import type { Logs } from "./logs.ts";
 import type { MemoryMonitor } from "./memory-monitor.ts";
 import { type SpawnOptions, type StartedWorker, spawnWorker, workerSocketOf } from "./spawn.ts";
@@ -84,7 +85,7 @@ export class WorkerPool {
     const worker: Supervised = {
       started,
       pid: child.pid ?? 0,
-      inspector: new WorkerInspector({ pid: child.pid ?? 0, signal: () => child.kill("SIGUSR1") }),
+      inspector: this.inspectorOf(started),
       processId: undefined,
       peer: undefined,
       tcp: undefined,
@@ -129,6 +130,13 @@ export class WorkerPool {
     else if (child.exitCode !== null || child.signalCode !== null) {
       setImmediate(() => this.ended(worker, child.exitCode, child.signalCode));
     }
+  }
+
+  private inspectorOf({ workerId, process: child, debugging }: StartedWorker): WorkerInspector {
+    const options = { pid: child.pid ?? 0, signal: () => child.kill("SIGUSR1") };
+    const inspector = new WorkerInspector(options, debugging !== undefined);
+    if (debugging) inspector.onListening = (url) => this.options.logs.tell(workerId, attachWords(url, debugging));
+    return inspector;
   }
 
   get(workerId: WorkerId): WorkerRecord | undefined {

@@ -685,6 +685,8 @@ export interface WorkerConfig {
   readonly claims?: ClaimsInfo;
   /** What the process was started with; what it submits starts from the same. */
   readonly runtimeEnv?: RuntimeEnv;
+  /** It waits for a debugger, and pauses, before it runs a task or makes an actor. */
+  readonly breaks?: true;
   /** Where it finds modules and packages, and the folder of the program that this stands for. */
   readonly environment?: { readonly modules: string; readonly from?: string };
 }

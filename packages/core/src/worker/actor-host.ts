@@ -18,6 +18,7 @@ import {
 } from "../wire/mod.ts";
 import { ActorCalls } from "./actor-calls.ts";
 import { decodeValue, fetchValues, prepareArguments, unpin } from "./arguments.ts";
+import { pausing } from "./breakpoint.ts";
 import type { OwnerConnection } from "./connection.ts";
 import {
   type ActorClass,
@@ -56,6 +57,8 @@ export interface ActorHostOptions {
   readonly waiting: Surroundings["waiting"];
   /** Where workers share one client. */
   readonly workerId?: WorkerId;
+  /** Actors are made when a debugger is there. */
+  readonly breaks?: boolean;
   readonly onStart?: (name: string) => void;
   /** Called when a call has ended. */
   readonly onEnded?: (running: Running) => void;
@@ -135,7 +138,8 @@ export class ActorHost {
       await prepareArguments(client, message);
       const deps = (await message.fetched).map((dep) => decodeValue(client, dep));
       const args = client.values.decodeArgs(spec.args, deps);
-      const instance = runAs(running, () => new type(...args));
+      const make = () => new type(...args);
+      const instance = runAs(running, this.options.breaks ? pausing(make) : make);
       const { onStart, onRestart } = HOOKS;
       const hook = (incarnation > 0 ? hookOf(instance, onRestart) : undefined) ?? hookOf(instance, onStart);
       if (hook) await runAs(running, () => hook.call(instance, { incarnation, attempt: incarnation }));

@@ -21,6 +21,7 @@ import {
   unpin,
   type WithArguments,
 } from "./arguments.ts";
+import { pausing } from "./breakpoint.ts";
 import { codeFrom, type OwnerConnection, type TaskCode, type WorkerTemplate } from "./connection.ts";
 import { Interrupted, isGuarded, runBreakable, runGuarded } from "./guard.ts";
 import { Orphans } from "./orphans.ts";
@@ -68,6 +69,8 @@ export class TaskRunner {
   private currentTask: TaskMessage | undefined;
   private readonly orphans = new Orphans();
   private producer: Producer | undefined;
+  /** Tasks run when a debugger is there. */
+  breaks = false;
   /** Called when something is there to run, and when nothing is left. */
   onBusy: (() => void) | undefined;
   onIdle: (() => void) | undefined;
@@ -233,8 +236,9 @@ export class TaskRunner {
     const { template } = task;
     const args = Array.isArray(decoded) ? decoded : decoded.args;
     if (!Array.isArray(decoded)) task.code = codeFrom(decoded.code);
-    const { fn } = task.code ?? template;
-    if (!fn) throw new WorkerDiedError("the task's function was not loaded");
+    const { fn: given } = task.code ?? template;
+    if (!given) throw new WorkerDiedError("the task's function was not loaded");
+    const fn = this.breaks ? pausing(given) : given;
     if (this.claims && isGuarded(template.runs, template.runMicros)) {
       return runGuarded(this.claims, task.connection.guardKey(task.seq), () => runAs(running, () => fn(...args)));
     }

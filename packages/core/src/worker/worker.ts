@@ -145,6 +145,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     if (runtime.engine.tasks.leases.isActive && runtime.enter().tasks.leases.giveBackIdle()) runtime.flushNow();
   };
   const tasks = new TaskRunner(client, runtime, claims, () => around, setup);
+  tasks.breaks = config.breaks === true;
   tasks.onStart = options.tagOutput;
   const shrinker = new HeapShrinker();
   const active = (): void => {
@@ -158,6 +159,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     toNode,
     waiting,
     setup,
+    breaks: config.breaks === true,
     onStart: options.tagOutput,
     onEnded: (running) => {
       ended(running);

@@ -230,6 +230,14 @@ test("a driver that computes, without a port and without a word on its terminal"
   }
 });
 
+test("a debugger that the program has opened itself stays open", async () => {
+  const ref = hangs(spins.options({ inspect: true }).remote(0));
+  const { pid } = await seen(ref.id, ({ program }) => program?.current);
+  const [port] = inspectorPorts(pid);
+  expect(own(await stackOf(String(pid)))[0]).toMatch(/^(descend|spins) /);
+  expect(inspectorPorts(pid)).toEqual([port]);
+});
+
 test("what is no worker and no driver is refused, and so is a name that nothing has", async () => {
   await expect(stackOf("1")).rejects.toThrow(/^1 is no worker and no driver; `mobula stack --all`/);
   await expect(stackOf("nobody")).rejects.toThrow(/no pid and no id, and no actor that lives/);
