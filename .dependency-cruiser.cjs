@@ -85,7 +85,8 @@ module.exports = {
       from: { path: `${root}`, pathNot: "\\.(test|bench|test-d)\\.ts$|/fixtures/" },
       to: {
         dependencyTypes: ["npm-dev", "npm-no-pkg", "npm-unknown"],
-        pathNot: "node_modules/(acorn|msgpackr|esbuild|commander|yaml|zod|hono|@hono|fflate|@nats-io/transport-node)/",
+        pathNot:
+          "node_modules/(acorn|msgpackr|esbuild|commander|yaml|zod|hono|@hono|fflate|ws|yauzl|@nats-io/transport-node)/",
       },
     },
     {

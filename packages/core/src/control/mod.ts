@@ -13,6 +13,7 @@ export {
   type ObjectHolds,
 } from "./interface.ts";
 export type { StateStore } from "./kv.ts";
+export { isAboutKv, KvQuestions } from "./kv-questions.ts";
 export { persistThrough } from "./kv-rules.ts";
 export { campaign, type Leadership } from "./leadership.ts";
 export { hasSecrets, isReplicated, openReplicatedLog, withoutSecrets } from "./log-location.ts";

@@ -10,6 +10,8 @@ import { fromUnits, type ResourceUnits, sumOfUnits, toUnits } from "../base/reso
 import { needsVersion } from "../base/wire-version.ts";
 import {
   createMembers,
+  isAboutKv,
+  KvQuestions,
   type Member,
   type Members,
   type MembersEffects,
@@ -70,6 +72,7 @@ export class HeadRuntime implements Host {
   readonly who: HeadIdentity;
   private readonly options: HeadRuntimeOptions;
   private readonly persist: ReturnType<typeof persistThrough>;
+  private readonly kv: KvQuestions;
   private readonly clock: Clock;
   readonly members: Members;
   private readonly quotas = new Quotas();
@@ -120,6 +123,7 @@ export class HeadRuntime implements Host {
     this.clock = clock;
     const { later } = clock;
     this.persist = persistThrough(state, later);
+    this.kv = new KvQuestions(state);
     this.divisions = new LeaseDivisions(
       (to, message) => this.send(to, message),
       clock.nowMs,
@@ -292,6 +296,7 @@ export class HeadRuntime implements Host {
         const query = message as Query;
         if (query.method === "backup") void backup.answer(query).then(reply);
         else if (isAboutQuotas(query)) void this.quota(query).then(reply);
+        else if (isAboutKv(query)) void answerTo(query.id, () => this.kv.answer(query)).then(reply);
         else if (query.method === "explain-id") void this.explain(query).then(reply);
         else if (isAboutProcesses(query)) void this.lookInto(query).then(reply);
         else reply(this.answer(query));
@@ -370,6 +375,8 @@ export class HeadRuntime implements Host {
         else if (isAboutQuotas(message)) void this.quota(message).then((answer) => this.send(nodeId, answer));
         else if (message.method === "find-process")
           void this.lookInto(message).then((answer) => this.send(nodeId, answer));
+        else if (isAboutKv(message))
+          void answerTo(message.id, () => this.kv.answer(message)).then((answer) => this.send(nodeId, answer));
         else if (isAboutGroups(message))
           void this.groups.answer(nodeId, message).then((answer) => this.send(nodeId, answer));
         else if (message.method === "store-rooms")

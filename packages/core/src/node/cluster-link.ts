@@ -158,6 +158,12 @@ export class ClusterLink {
     this.endProbes = every(PROBE_MS, () => this.probe(), this.clock);
   }
 
+  /** Of all heads that are known, the one that leads first: `host:port,host:port`. */
+  get headAddresses(): string {
+    const { current, all } = this.heads;
+    return [current, ...all.filter((address) => address !== current)].join(",");
+  }
+
   /** Something that reports tell has changed. */
   changed(): void {
     this.soon ??= this.clock.later(CHANGE_MS, () => this.report());

@@ -2,12 +2,12 @@
 import { InvalidOptionError } from "../base/errors.ts";
 import type { JobId, NodeId, ProcessId, WorkerId } from "../base/ids.ts";
 import { fromUnits, type ResourceUnits } from "../base/resources.ts";
-import { nodeInfo } from "../control/mod.ts";
+import { type KvQuestions, nodeInfo } from "../control/mod.ts";
 import type { LeaseEngine } from "../scheduler/mod.ts";
 import type { StoreServer } from "../store/mod.ts";
 import type { NodeDescription, NodeUse, WorkerOrder } from "../wire/cluster-messages.ts";
 import type { Answer, Query } from "../wire/messages.ts";
-import type { Queries } from "../wire/queries.ts";
+import type { JoinInfo, Queries } from "../wire/queries.ts";
 import { answerTo } from "./asks.ts";
 import { type ClusterLink, sumOf } from "./cluster-link.ts";
 import type { Explanations } from "./explanations.ts";
@@ -40,6 +40,10 @@ export interface QueryContext {
   readonly processes: ProcessDetails;
   readonly logFolder: string;
   objectDetails(params: Queries["object-details"]["params"]): Queries["object-details"]["result"];
+  /** Of a node by itself. */
+  readonly kv: KvQuestions;
+  /** How programs that its processes start join it. */
+  joinInfo(): JoinInfo | null;
   /** False when the worker is not one that another node lent. */
   orderElsewhere(order: Omit<WorkerOrder, "t">, node?: NodeId): boolean;
 }
@@ -93,6 +97,12 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
       return logLines(context.logFolder, query.params as Queries["log-lines"]["params"]);
     case "job-details":
       return context.processes.jobs();
+    case "kv-get":
+    case "kv-list":
+    case "kv-commit":
+      return cluster ? cluster.query(query.method, query.params as never) : context.kv.answer(query);
+    case "join-info":
+      return context.joinInfo();
     case "drain-node":
       if (!cluster)
         throw new InvalidOptionError("this node is in no cluster that could drain it; `mobula stop` ends it");

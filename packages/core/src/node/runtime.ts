@@ -32,6 +32,7 @@ import {
   createRouter,
   type Home,
   holderOf,
+  KvQuestions,
   persistThrough,
   type Router,
 } from "../control/mod.ts";
@@ -51,7 +52,7 @@ import type {
   Welcome,
   WorkerDeath,
 } from "../wire/messages.ts";
-import type { Queries } from "../wire/queries.ts";
+import type { JoinInfo, Queries } from "../wire/queries.ts";
 import { answerTo } from "./asks.ts";
 import { BulkDials } from "./bulk-dials.ts";
 import { answerOf, BundleAnswers, eventOf, isAboutBundles } from "./bundles.ts";
@@ -168,6 +169,7 @@ export class NodeRuntime {
   private readonly objects: NodeObjects;
   readonly engine: LeaseEngine;
   readonly ownGroups: OwnGroups;
+  readonly kv: KvQuestions;
   /** In a cluster. */
   readonly localGroups: LocalGroups;
   private readonly bundleAnswers = new BundleAnswers({
@@ -600,6 +602,7 @@ export class NodeRuntime {
     });
     // It ends with this process: what outlives nodes is at the head.
     const state = createMemoryState();
+    this.kv = new KvQuestions(state);
     const { holdsElsewhere } = this.router;
     this.control = recorded(
       CONTROL,
@@ -666,6 +669,15 @@ export class NodeRuntime {
     this.controlTimer = setInterval(() => this.control.tick(), CONTROL_TICK_MS);
     // All at once: told of one by one, the engine would order those it has not heard of yet a second time.
     this.feed({ kind: "workers-started", workerIds: options.firstWorkers.map(({ workerId }) => workerId) });
+  }
+
+  joinInfo(): JoinInfo | null {
+    const { standing, cluster: configured, sessionDir } = this.config;
+    const logFolder = logFolderOf(sessionDir);
+    if (standing) return { address: "auto", tokenFile: null, tls: {}, logFolder };
+    if (!configured || !this.cluster) return null;
+    const { tokenFile, tls = {} } = configured.access;
+    return { address: this.cluster.headAddresses, tokenFile, tls, logFolder };
   }
 
   private async joinCluster(): Promise<void> {

@@ -198,9 +198,49 @@ export interface LiveTask extends OwnedTask {
   readonly owner: ProcessId;
   readonly ownerPid: number;
   readonly jobId: JobId;
+/** One of the keys that control keeps for tools and actors, see control/kv-questions.ts. */
+export interface KvEntry {
+  readonly key: string;
+  /** Of the commit that wrote it. */
+  readonly revision: number;
+  readonly value?: Uint8Array;
+}
+
+export interface KvChange {
+  readonly key: string;
+  /** null deletes the key. */
+  readonly value: Uint8Array | null;
+  /** The revision that the key must have now, 0 for "must not exist"; left out: whatever it has. */
+  readonly expect?: number;
+}
+
+/** How a program that a process of a node starts joins the node's cluster. */
+export interface JoinInfo {
+  /** As `init` takes it. */
+  readonly address: string;
+  /** The file with the cluster's tokens; null where none is needed. */
+  readonly tokenFile: string | null;
+  readonly tls: { readonly cert?: string; readonly key?: string; readonly ca?: string; readonly serverName?: string };
+  /** Where the node keeps what processes print. */
+  readonly logFolder: string;
 }
 
 export interface Queries {
+  "kv-get": { params: { key: string }; result: { readonly value: Uint8Array; readonly revision: number } | null };
+  /** By key, from the one behind `after`; `keysOnly` leaves the values out. */
+  "kv-list": {
+    params: { prefix: string; after?: string; limit?: number; keysOnly?: boolean };
+    result: { readonly entries: readonly KvEntry[]; readonly isLast: boolean };
+  };
+  /** All or nothing. On a conflict: which key has which revision. */
+  "kv-commit": {
+    params: { changes: readonly KvChange[] };
+    result:
+      | { readonly kind: "committed"; readonly revision: number }
+      | { readonly kind: "conflict"; readonly key: string; readonly revision: number };
+  };
+  /** Of a process, to its own node; null when nobody can join it. */
+  "join-info": { params: null; result: JoinInfo | null };
   /** Answered when they can be imported. */
   "obtain-code": { params: CodeWanted; result: CodeObtained };
   /** The most first. */
