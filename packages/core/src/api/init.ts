@@ -7,6 +7,7 @@ import { inheritedExecArgv } from "../bin/entries.ts";
 import { type Driver, PLACE, type Place, STOPPED, startDriver, startInline } from "../driver/mod.ts";
 import type { LogLines } from "../wire/mod.ts";
 import { findCurrent, setCurrent } from "./current.ts";
+import { tellJob } from "./job-supervisor.ts";
 import { type InitSettings, normalizeInitOptions } from "./options.ts";
 import { board, takeProgressLine } from "./progress.ts";
 import { environmentFor } from "./runtime-env.ts";
@@ -97,6 +98,13 @@ async function start(settings: InitSettings, place: Place | undefined): Promise<
   } catch (error) {
     await driver.stop();
     throw error;
+  }
+  const { MOBULA_JOB_ID: submissionId } = process.env;
+  // A node of its own knows nothing of the job that its program was started by.
+  if (submissionId && address !== "local") {
+    await tellJob(driver.client, submissionId).catch((error: Error) =>
+      warnOnce("job link", `job ${submissionId} does not show this driver: ${error.message}`),
+    );
   }
   return sessionOf(driver);
 }

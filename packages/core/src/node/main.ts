@@ -97,6 +97,7 @@ async function openStateService(
         link: { host: dashboard.host },
         isEmbedded: !standing,
         sessionDir,
+        packagesDir: join(sessionDir, "packages"),
       }),
       onLink: (address) => runtime.stateServiceAt(address),
       onNews: (message) => log.write("warn", message),

@@ -96,6 +96,7 @@ import { recorded } from "./recording.ts";
 import { type LeaseAsk, NodeRouting, type OtherBetweenNodes, packable } from "./routing.ts";
 import { logFolderOf } from "./session-folder.ts";
 import type { SpawnOptions, StartedWorker } from "./spawn.ts";
+import { findStandingNode } from "./standing.ts";
 import { StateLink } from "./state-link.ts";
 import { findStoreRooms } from "./store-rooms.ts";
 import { SubmissionWatch } from "./submission-watch.ts";
@@ -672,9 +673,11 @@ export class NodeRuntime {
   }
 
   joinInfo(): JoinInfo | null {
-    const { standing, cluster: configured, sessionDir } = this.config;
+    const { cluster: configured, sessionDir } = this.config;
     const logFolder = logFolderOf(sessionDir);
-    if (standing) return { address: "auto", tokenFile: null, tls: {}, logFolder };
+    // What "auto" leads to, for programs of this machine.
+    if (findStandingNode(join(sessionDir, ".."))?.sessionDir === sessionDir)
+      return { address: "auto", tokenFile: null, tls: {}, logFolder };
     if (!configured || !this.cluster) return null;
     const { tokenFile, tls = {} } = configured.access;
     return { address: this.cluster.headAddresses, tokenFile, tls, logFolder };

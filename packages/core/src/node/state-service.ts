@@ -28,6 +28,8 @@ export interface StateServiceConfig {
   readonly isEmbedded: boolean;
   /** Of its parent, for its log. */
   readonly sessionDir: string;
+  /** For what is uploaded. */
+  readonly packagesDir: string;
 }
 
 /** From the parent; sockets come along. */

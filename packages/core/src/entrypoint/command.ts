@@ -1,0 +1,89 @@
+/** The command of a job as a process: started by the shell, with what it prints in the order in which it prints it. */
+import { type ChildProcessByStdio, spawn } from "node:child_process";
+import { once } from "node:events";
+import type { Readable } from "node:stream";
+import type { JoinInfo } from "../wire/queries.ts";
+import type { Exit } from "./life.ts";
+
+/** What a process that has ended left in its pipe is there by then; children that hold the pipe open are not waited for. */
+const LAST_LINES_MS = 500;
+/** Of a command that failed, in the message of its job. */
+const TAIL_CHARS_MAX = 4_000;
+
+const JOB_VARIABLE = "MOBULA_JOB_ID";
+export const markOf = (submissionId: string): string => `${JOB_VARIABLE}=${submissionId}`;
+
+export interface CommandOptions {
+  readonly submissionId: string;
+  readonly entrypoint: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd: string | undefined;
+  readonly join: JoinInfo | null;
+  readonly onOutput: (chunk: Buffer) => void;
+}
+
+/** What a worker is told by its environment is not for programs that it starts. */
+const NOT_INHERITED =
+  /^(MOBULA_(NODE|WORKER|HEAD|CODE_CACHE|COMPILE_CACHE|ADDRESS|TOKEN|TOKEN_FILE|TLS_\w+)|NODE_COMPILE_CACHE)$/;
+
+function environmentOf(
+  { submissionId, env, join }: Pick<CommandOptions, "submissionId" | "env" | "join">,
+  inherited: NodeJS.ProcessEnv,
+): NodeJS.ProcessEnv {
+  const kept = Object.entries(inherited).filter(([name]) => !NOT_INHERITED.test(name));
+  const { cert, key, ca, serverName } = join?.tls ?? {};
+  return {
+    ...Object.fromEntries(kept),
+    // Python keeps back what it prints into a pipe.
+    PYTHONUNBUFFERED: "1",
+    ...env,
+    ...(join && { MOBULA_ADDRESS: join.address }),
+    ...(join?.tokenFile != null && { MOBULA_TOKEN_FILE: join.tokenFile }),
+    ...(cert !== undefined && { MOBULA_TLS_CERT: cert }),
+    ...(key !== undefined && { MOBULA_TLS_KEY: key }),
+    ...(ca !== undefined && { MOBULA_TLS_CA: ca }),
+    ...(serverName !== undefined && { MOBULA_TLS_SERVER_NAME: serverName }),
+    [JOB_VARIABLE]: submissionId,
+  };
+}
+
+export class Command {
+  readonly pid: number;
+  readonly exited: Promise<Exit>;
+  private tail = "";
+
+  /** @throws what keeps it from starting. */
+  static async start(options: CommandOptions): Promise<Command> {
+    // One pipe for both streams, so that lines stay in order. In the worker's session, so that nothing of it outlives the worker.
+    const args = ["-c", 'exec 2>&1; exec /bin/sh -c "$0"', options.entrypoint];
+    const child = spawn("/bin/sh", args, {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: environmentOf(options, process.env),
+      ...(options.cwd !== undefined && { cwd: options.cwd }),
+    });
+    await once(child, "spawn");
+    return new Command(child, options.onOutput);
+  }
+
+  private constructor(child: ChildProcessByStdio<null, Readable, Readable>, onOutput: (chunk: Buffer) => void) {
+    this.pid = child.pid as number; // It has been spawned.
+    for (const stream of [child.stdout, child.stderr]) {
+      const decoder = new TextDecoder();
+      stream.on("data", (chunk: Buffer) => {
+        this.tail = (this.tail + decoder.decode(chunk, { stream: true })).slice(-TAIL_CHARS_MAX);
+        onOutput(chunk);
+      });
+    }
+    const { promise, resolve } = Promise.withResolvers<Exit>();
+    this.exited = promise;
+    child.once("exit", (exitCode, signal) => {
+      const settle = (): void => {
+        clearTimeout(late);
+        for (const stream of [child.stdout, child.stderr]) stream.destroy();
+        resolve({ exitCode, signal, tail: this.tail });
+      };
+      const late = setTimeout(settle, LAST_LINES_MS);
+      child.once("close", settle);
+    });
+  }
+}

@@ -1,0 +1,18 @@
+export { type LogPiece, readJobLog, removeJobLog } from "./log.ts";
+export {
+  DRIVER_PREFIX,
+  type DriverLink,
+  decodeLink,
+  decodeRecord,
+  driverKey,
+  encodeLink,
+  isEnded,
+  type JobRecord,
+  type JobSpec,
+  NO_RETRIES,
+  RECORD_PREFIX,
+  type RetryPolicy,
+  SUBMISSION_ID,
+} from "./record.ts";
+export { type AskKv, Records } from "./records.ts";
+export { Supervision } from "./supervision.ts";

@@ -1,0 +1,259 @@
+/**
+ * Looks after the command of one job, beside it on its node: starts it, keeps what it prints, ends it when that is asked, starts it again
+ * when it may, and writes each step down at control. The actor that hosts this is detached and is made again when its worker or its node
+ * dies; what is done then follows from the record alone (life.ts).
+ */
+import { appendFile, truncate } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { wallMs } from "../base/clock.ts";
+import { MobulaError } from "../base/errors.ts";
+import { randomBytes } from "../base/random.ts";
+import type { JoinInfo } from "../wire/queries.ts";
+import { Command, markOf } from "./command.ts";
+import type { JobEvent } from "./life.ts";
+import { JobLog, type LogPiece, readJobLog } from "./log.ts";
+import { endProcesses } from "./processes.ts";
+import { isEnded, type JobRecord } from "./record.ts";
+import { type AskKv, Records } from "./records.ts";
+import { WorkingDirs } from "./working-dirs.ts";
+
+export interface SupervisionPort {
+  readonly ask: AskKv;
+  readonly nodeId: string;
+  readonly joinInfo: () => Promise<JoinInfo | null>;
+  /** It is over. */
+  readonly exit: () => void;
+}
+
+/** From SIGTERM to SIGKILL. */
+const STOP_GRACE_MS = 3_000;
+/** Control is asked again so often while it is away. */
+const AGAIN_MS = 250;
+/** A package that nobody brings. */
+const PACKAGE_MS = 10 * 60_000;
+const PIECE_BYTES_MAX = 1 << 20;
+/** Who follows the log has read its end by then. */
+const LAST_READERS_MS = 2_000;
+
+export class Supervision {
+  private readonly submissionId: string;
+  private readonly port: SupervisionPort;
+  private readonly records: Records;
+  /** Names this process in the record. */
+  private readonly name = randomBytes(8).toString("hex");
+  /** Aborted when the job's end is asked for. */
+  private readonly stopping = new AbortController();
+  private readonly ended = new AbortController();
+  private readonly wanted = Promise.withResolvers<string | null>();
+  private readonly obtained = Promise.withResolvers<string>();
+  private readonly ready = Promise.withResolvers<JobLog>();
+  private dirs: WorkingDirs | undefined;
+  private arriving: { readonly hash: string; readonly path: string; bytes: number } | undefined;
+  private hasJobEnded = false;
+  private readers = 0;
+  private onReaderLeft: (() => void) | undefined;
+
+  constructor(submissionId: string, port: SupervisionPort) {
+    this.submissionId = submissionId;
+    this.port = port;
+    this.records = new Records(port.ask, wallMs);
+    for (const { promise } of [this.wanted, this.obtained, this.ready]) promise.catch(() => {});
+  }
+
+  /** To the end of the job; then the actor ends too. */
+  async run(): Promise<void> {
+    try {
+      await this.supervise();
+    } finally {
+      this.ended.abort();
+      this.wanted.resolve(null);
+      this.ready.reject(new MobulaError("JOB_ENDED", "unavailable", `job ${this.submissionId} has ended`));
+      await this.lastReaders();
+      this.port.exit();
+    }
+  }
+
+  // ── orders, from whoever serves people ─────────────────────────────────────────────────────────────────────────────
+
+  /** Ends the command, whose record says that this was asked for. Resolves when nothing of it is left. */
+  async stop(): Promise<void> {
+    this.stopping.abort();
+    await endProcesses(markOf(this.submissionId), STOP_GRACE_MS);
+  }
+
+  /** Which package is to be brought; null: none, or none any more. */
+  missing(): Promise<string | null> {
+    return this.wanted.promise;
+  }
+
+  /** False when the package with this hash is here already. */
+  async offer(hash: string): Promise<boolean> {
+    await this.ready.promise;
+    const found = await this.dirs?.find(hash);
+    if (found === undefined) return true;
+    this.obtained.resolve(found);
+    return false;
+  }
+
+  /** A piece of it, in order; from the beginning again if somebody else goes on with bringing it. */
+  async bring(hash: string, offset: number, total: number, bytes: Uint8Array): Promise<void> {
+    const { dirs } = this;
+    if (!dirs) throw new MobulaError("JOB_ENDED", "unavailable", `job ${this.submissionId} waits for no package`);
+    if (offset === 0) this.arriving = { hash, path: await dirs.newFile(), bytes: 0 };
+    const { arriving } = this;
+    if (arriving?.hash !== hash || arriving.bytes !== offset) {
+      throw new MobulaError("JOB_PIECE_LOST", "unavailable", `a piece of package ${hash} came out of order`);
+    }
+    if (offset === 0) await truncate(arriving.path).catch(() => {});
+    await appendFile(arriving.path, bytes, { mode: 0o600 });
+    arriving.bytes += bytes.length;
+    if (arriving.bytes < total) return;
+    this.arriving = undefined;
+    await dirs.add(hash, arriving.path).then(this.obtained.resolve, this.obtained.reject);
+  }
+
+  /** It could not be had. */
+  notToBeHad(why: string): void {
+    this.obtained.reject(new MobulaError("PACKAGE_UNAVAILABLE", "unavailable", why));
+  }
+
+  /** What was printed from an offset on, and what will be, to the end of the job. */
+  async *follow(from: number): AsyncGenerator<LogPiece, void> {
+    this.readers++;
+    try {
+      const log = await this.ready.promise;
+      const { logFolder } = (await this.port.joinInfo()) as JoinInfo; // There is a log, so there was one.
+      for (let offset = from; ; ) {
+        const piece = readJobLog(logFolder, this.submissionId, offset, PIECE_BYTES_MAX);
+        if (piece.bytes.length > 0) yield piece;
+        else if (this.ended.signal.aborted) {
+          if (this.hasJobEnded) yield { ...piece, isLast: true };
+          return;
+        } else await log.moreThan(piece.end, this.ended.signal);
+        offset = piece.from + piece.bytes.length;
+      }
+    } finally {
+      this.readers--;
+      this.onReaderLeft?.();
+    }
+  }
+
+  // ── the command ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private async supervise(): Promise<void> {
+    const { nodeId } = this.port;
+    let record = await this.say({ kind: "taken-over", supervisor: this.name, nodeId, address: null });
+    if (!record || isEnded(record)) return;
+    const info = await this.port.joinInfo();
+    if (!info) {
+      const why = "its node is one that ends with its driver, and no program can join it";
+      await this.say(this.failed("JOB_SUPERVISOR_ACTOR_START_FAILURE", why));
+      return;
+    }
+    this.dirs = new WorkingDirs(join(info.logFolder, "..", "job-packages"));
+    using log = new JobLog(info.logFolder, this.submissionId);
+    this.ready.resolve(log);
+    const cwd = await this.workingDir(record).catch((error: Error) => error);
+    if (cwd instanceof Error) {
+      await this.say(
+        this.failed("RUNTIME_ENV_SETUP_FAILURE", `its working directory could not be had: ${cwd.message}`),
+      );
+      return;
+    }
+    while (record && record.status === "pending") {
+      await pause(record.notBeforeMs - wallMs(), this.stopping.signal);
+      record = await this.say({ kind: "starting", supervisor: this.name });
+      if (record?.status === "running") record = await this.attempt(record, info, cwd, log);
+    }
+  }
+
+  private async attempt(
+    record: JobRecord,
+    info: JoinInfo,
+    cwd: string | undefined,
+    log: JobLog,
+  ): Promise<JobRecord | undefined> {
+    const { entrypoint, env } = record.spec;
+    const onOutput = (chunk: Buffer): void => {
+      try {
+        log.append(chunk);
+      } catch (error) {
+        // The command is not to fail because its log does; there is nobody to be told but who reads the worker's output.
+        console.error(`mobula: the log of job ${this.submissionId} cannot be written: ${(error as Error).message}`);
+      }
+    };
+    const { submissionId } = this;
+    let command: Command;
+    try {
+      command = await Command.start({ submissionId, entrypoint, env, cwd, join: info, onOutput });
+    } catch (error) {
+      return this.say(
+        this.failed("JOB_ENTRYPOINT_COMMAND_START_ERROR", `it cannot be started: ${(error as Error).message}`),
+      );
+    }
+    const told = this.say({ kind: "started", supervisor: this.name, pid: command.pid });
+    // Asked for while it was being started, its end found nothing; and when another supervisor has its place, it must not go on.
+    const isToEnd = told.then((now) => this.stopping.signal.aborted || now === undefined || now.isStopAsked);
+    void isToEnd.then((isSo) => (isSo ? this.stop() : undefined));
+    const exit = await command.exited;
+    await told;
+    // What it has left behind would run beside the next attempt, or for ever.
+    await endProcesses(markOf(submissionId), 0);
+    return this.say({ kind: "exited", supervisor: this.name, ...exit });
+  }
+
+  private async workingDir({ spec: { workingDir } }: JobRecord): Promise<string | undefined> {
+    if (workingDir === null || !workingDir.includes("://")) return workingDir ?? undefined;
+    this.wanted.resolve(workingDir);
+    const late = delay(PACKAGE_MS, undefined, { ref: false }).then(() => {
+      throw new MobulaError("PACKAGE_UNAVAILABLE", "unavailable", `nobody has brought it within ${PACKAGE_MS} ms`);
+    });
+    const { promise: stopped, resolve: onStopped } = Promise.withResolvers<undefined>();
+    this.stopping.signal.addEventListener("abort", () => onStopped(undefined));
+    try {
+      return await Promise.race([this.obtained.promise, late, stopped]);
+    } finally {
+      late.catch(() => {});
+    }
+  }
+
+  private readonly failed = (
+    errorType: Extract<JobEvent, { kind: "not-startable" }>["errorType"],
+    why: string,
+  ): JobEvent => ({ kind: "not-startable", supervisor: this.name, errorType, why });
+
+  /** Written down, however long control is away. The record as it is then; undefined when there is none, or it is not ours any more. */
+  private async say(event: JobEvent): Promise<JobRecord | undefined> {
+    for (;;) {
+      try {
+        const applied = await this.records.apply(this.submissionId, event);
+        if (!applied || (applied.step.kind === "unchanged" && applied.step.why === "replaced")) return undefined;
+        this.hasJobEnded = isEnded(applied.record);
+        return applied.record;
+      } catch (error) {
+        if ((error as MobulaError).kind !== "unavailable" && (error as MobulaError).kind !== "exhausted") throw error;
+        await delay(AGAIN_MS);
+      }
+    }
+  }
+
+  private async lastReaders(): Promise<void> {
+    if (this.readers === 0) return;
+    await new Promise<void>((resolve) => {
+      const late = setTimeout(resolve, LAST_READERS_MS);
+      this.onReaderLeft = () => {
+        if (this.readers > 0) return;
+        clearTimeout(late);
+        resolve();
+      };
+    });
+  }
+}
+
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  if (ms <= 0) return;
+  await delay(ms, undefined, { signal }).catch(() => {
+    // Its end is asked for: it goes on at once, to be told so.
+  });
+}

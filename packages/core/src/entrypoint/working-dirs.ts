@@ -1,0 +1,118 @@
+/**
+ * Working directories of jobs on a node, by the hash of their package: unpacked once, shared by all jobs that name it, and removed when
+ * together they have become large and no process uses them.
+ */
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { InvalidOptionError } from "../base/errors.ts";
+import { randomBytes } from "../base/random.ts";
+import { unpack } from "./package.ts";
+
+/** Of all packages on a node, as zip files; unpacked they are two to five times as large. */
+const PACKED_BYTES_MAX = 4 * 2 ** 30;
+
+export class WorkingDirs {
+  private readonly folder: string;
+  private readonly packedBytesMax: number;
+
+  /** @param folder of the node's own, which ends with it. */
+  constructor(folder: string, packedBytesMax = PACKED_BYTES_MAX) {
+    this.folder = folder;
+    this.packedBytesMax = packedBytesMax;
+  }
+
+  /** The folder of a package, used by this process from now on; undefined when it is not here. */
+  async find(hash: string): Promise<string | undefined> {
+    const at = this.placeOf(hash);
+    await mkdir(at.users, { recursive: true });
+    await writeFile(join(at.users, String(process.pid)), "");
+    try {
+      // Fails when it is not there, or is being removed.
+      await utimes(at.files, new Date(), new Date());
+      return at.files;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+      throw error;
+    }
+  }
+
+  /** Where the bytes of a package may be written before {@link add}. */
+  async newFile(): Promise<string> {
+    await mkdir(this.folder, { recursive: true });
+    return join(this.folder, `arriving-${randomBytes(8).toString("hex")}.zip`);
+  }
+
+  /** Unpacks a file, and removes it. @throws InvalidOptionError when it is not what its hash says, or cannot be unpacked. */
+  async add(hash: string, zipPath: string): Promise<string> {
+    const at = this.placeOf(hash);
+    const { size } = await stat(zipPath);
+    const half = `${zipPath}.files`;
+    try {
+      const sum = createHash("sha256");
+      await pipeline(createReadStream(zipPath), sum);
+      if (sum.digest("hex") !== hash) throw new InvalidOptionError(`the package ${hash} came damaged`);
+      await mkdir(half, { recursive: true });
+      await unpack(zipPath, half);
+      await mkdir(at.users, { recursive: true });
+      await writeFile(at.size, String(size));
+      await rename(half, at.files).catch((error: NodeJS.ErrnoException) => {
+        // Another process of this node was as quick.
+        if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error;
+      });
+    } finally {
+      await rm(half, { recursive: true, force: true });
+      await rm(zipPath, { force: true });
+    }
+    await this.makeRoom();
+    const found = await this.find(hash);
+    if (found === undefined) throw new InvalidOptionError(`the package ${hash} does not fit among those in use`);
+    return found;
+  }
+
+  private placeOf(hash: string): { files: string; users: string; size: string } {
+    if (!/^[0-9a-f]{64}$/.test(hash)) throw new InvalidOptionError(`${hash} is no hash of a package`);
+    const base = join(this.folder, hash);
+    return { files: join(base, "files"), users: join(base, "users"), size: join(base, "size") };
+  }
+
+  private async makeRoom(): Promise<void> {
+    const kept: { hash: string; bytes: number; usedMs: number }[] = [];
+    for (const hash of await readdir(this.folder)) {
+      if (!/^[0-9a-f]{64}$/.test(hash)) continue;
+      const at = this.placeOf(hash);
+      const [bytes, status] = await Promise.all([readFile(at.size, "utf8"), stat(at.files)]).catch(() => []);
+      // Just being made, or removed.
+      if (bytes !== undefined && status) kept.push({ hash, bytes: Number(bytes), usedMs: status.mtimeMs });
+    }
+    let total = kept.reduce((sum, { bytes }) => sum + bytes, 0);
+    for (const { hash, bytes } of kept.sort((a, b) => a.usedMs - b.usedMs)) {
+      if (total <= this.packedBytesMax) return;
+      if (await this.remove(hash)) total -= bytes;
+    }
+  }
+
+  private async remove(hash: string): Promise<boolean> {
+    const at = this.placeOf(hash);
+    if (await hasUsers(at.users)) return false;
+    const gone = `${join(this.folder, hash)}.gone-${randomBytes(4).toString("hex")}`;
+    await rename(at.files, gone);
+    // Somebody may have come between the look and the move, and is told that it is not there: it is unpacked again.
+    await rm(gone, { recursive: true, force: true });
+    return true;
+  }
+}
+
+async function hasUsers(folder: string): Promise<boolean> {
+  for (const pid of await readdir(folder)) {
+    try {
+      process.kill(Number(pid), 0);
+      return true;
+    } catch {
+      await rm(join(folder, pid), { force: true });
+    }
+  }
+  return false;
+}
