@@ -13,8 +13,11 @@ const rooms = [
   ["environments"],
   ["node", "client"],
   ["state"],
+  ["entrypoint"],
   ["worker", "driver", "head"],
   ["api"],
+  ["jobs"],
+  ["ray"],
   ["testing", "esbuild"],
   ["bin"],
 ];
@@ -23,8 +26,8 @@ const rooms = [
 const neighbours = { driver: ["worker"] };
 
 const root = "^packages/core/src/";
-/** Declarations only: what processes say to each other, and how a room adds kinds of values to the codec. */
-const contracts = `${root}(wire/(messages|cluster-messages|state-messages|explanation|inspection|queries)|codec/custom)\\.ts$`;
+/** Declarations only: what processes say to each other, how a room adds kinds of values to the codec, and what the HTTP API lists. */
+const contracts = `${root}(wire/(messages|cluster-messages|state-messages|explanation|inspection|queries)|codec/custom|state/rows)\\.ts$`;
 /** What a program in `bin` runs: it loads nothing before it must, so it is not behind a door. */
 const mains = `${root}[^/]+/(main|io-thread|copy-helper-thread|network-thread)\\.ts$`;
 /** How processes are started; these files import no room. */

@@ -109,9 +109,12 @@ async function bundleProgram(name: ProgramName): Promise<void> {
   for (const bundled of packages) bundledPackages.add(bundled);
 }
 
-/** User code runs in workers only, and what it imports as "mobula" is the worker's own copy. */
+/**
+ * What user code in workers imports as "mobula" is the worker's own copy; and the state service, a driver, sends classes of the API to
+ * workers, which are to find them there.
+ */
 function programShares(name: ProgramName): boolean {
-  return name === "worker" && doors.length > 0;
+  return (name === "worker" || name === "state") && doors.length > 0;
 }
 
 function registerModule(): Plugin {

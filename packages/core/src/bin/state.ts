@@ -1,5 +1,50 @@
-/** The program of the state service. */
-import { runState } from "../state/main.ts";
+/** The program of the state service, with submitted jobs and the interfaces of Ray's tools. */
+import { readFileSync } from "node:fs";
+import { init } from "../api/mod.ts";
+import { InvalidOptionError } from "../base/errors.ts";
+import { addJobRoutes, JobManager, jobRowOf, SUPERVISORS_NAMESPACE } from "../jobs/mod.ts";
+import { rayJobRoutes } from "../ray/mod.ts";
+import { type Extension, type ExtensionContext, runState } from "../state/main.ts";
 import { runEntry } from "./entries.ts";
 
-runEntry(runState);
+runEntry(() => runState(extension));
+
+function extension({ config, access, ask, note, log }: ExtensionContext): Extension {
+  const { control, isEmbedded, packagesDir } = config;
+  const { tls } = config.access;
+  const manager = new JobManager({
+    ask,
+    packagesFolder: packagesDir,
+    // It becomes a driver when the first job is to be reached, and not before.
+    join: async () => {
+      if (isEmbedded) {
+        throw new InvalidOptionError(
+          "jobs are for nodes that stand, and this one ends with its program; start one with `mobula start`",
+        );
+      }
+      const where = control.kind === "head" ? { address: control.address, token: access.token() } : { address: "auto" };
+      await init({
+        ...where,
+        namespace: SUPERVISORS_NAMESPACE,
+        jobName: "submitted jobs",
+        logToDriver: false,
+        ...(tls && { tls }),
+      });
+    },
+    onProblem: log,
+    onAudit: (kind, message, subjects) =>
+      note({ atMs: Date.now(), severity: "info", kind, message, subjects: [...subjects] }),
+  });
+  // The manifest lies two folders up both from `src/bin` and from `dist/lib`.
+  const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
+    readonly version: string;
+  };
+  return {
+    addRoutes(app) {
+      addJobRoutes(app, manager);
+      app.route("/", rayJobRoutes({ manager, version: manifest.version }));
+    },
+    ownNamespace: SUPERVISORS_NAMESPACE,
+    submittedJobs: async () => (await manager.all()).map((job) => jobRowOf(job)),
+  };
+}

@@ -2,84 +2,54 @@
  * Keys and values that tools and actors keep with control, through the questions `kv-get`, `kv-list` and `kv-commit`: what must
  * outlive them, and the head too. Everything lies under a prefix of its own in the state store, and all of it is bounded.
  */
+import { unreachable } from "../base/assert.ts";
 import { InvalidOptionError, MobulaError } from "../base/errors.ts";
 import type { KvChange, KvEntry, Queries } from "../wire/queries.ts";
-import type { StateStore } from "./kv.ts";
+import type { CommitOutcome, StateStore } from "./kv.ts";
 
 const PREFIX = "kv/";
 const KEY_CHARS_MAX = 512;
 const VALUE_BYTES_MAX = 256 * 1024;
 const CHANGES_MAX = 100;
 const KEYS_MAX = 100_000;
-const BYTES_MAX = 512 * 2 ** 20;
+/** They are kept in memory too. */
+const BYTES_MAX = 128 * 2 ** 20;
 /** Of one answer, which must fit into a frame. */
-const LIST_MAX = 1_000;
 const LIST_BYTES_MAX = 8 * 2 ** 20;
 
-type KvMethod = "kv-get" | "kv-list" | "kv-commit";
+type KvAnswer = Queries["kv-get" | "kv-list" | "kv-commit"]["result"];
 export const isAboutKv = ({ method }: { readonly method: string }): boolean =>
   method === "kv-get" || method === "kv-list" || method === "kv-commit";
 
 export class KvQuestions {
-  private readonly state: Pick<StateStore, "get" | "list" | "commit">;
-  /** Bytes of each key and its value; read once, since nobody else writes below the prefix. */
-  private sizes: Promise<Map<string, number>> | undefined;
+  private readonly state: Pick<StateStore, "list" | "commit">;
+  /** What lies below the prefix: read once, since nobody else writes there, so that questions cost the disk nothing. */
+  private kept: Promise<Kept> | undefined;
 
-  constructor(state: Pick<StateStore, "get" | "list" | "commit">) {
+  constructor(state: Pick<StateStore, "list" | "commit">) {
     this.state = state;
   }
 
   /** @throws InvalidOptionError; MobulaError when the limit is reached, or the store cannot write. */
-  answer({
-    method,
-    params,
-  }: {
-    readonly method: string;
-    readonly params: unknown;
-  }): Promise<Queries[KvMethod]["result"]> {
+  async answer({ method, params }: { readonly method: string; readonly params: unknown }): Promise<KvAnswer> {
+    this.kept ??= this.read();
+    const kept = await this.kept;
     // Whoever asks may be of another version: what it says is checked.
     const asked = (params ?? {}) as { readonly [field: string]: unknown };
-    if (method === "kv-get") return this.get(asked);
-    return method === "kv-list" ? this.list(asked) : this.commit(asked);
-  }
-
-  private async get({ key }: { readonly key?: unknown }): Promise<Queries["kv-get"]["result"]> {
-    const entry = await this.state.get(PREFIX + checkedKey(key));
-    return entry ? { value: entry.value, revision: entry.revision } : null;
-  }
-
-  private async list(asked: {
-    readonly prefix?: unknown;
-    readonly after?: unknown;
-    readonly limit?: unknown;
-    readonly keysOnly?: unknown;
-  }): Promise<Queries["kv-list"]["result"]> {
-    const { prefix, after = "", limit = LIST_MAX, keysOnly = false } = asked;
-    if (typeof prefix !== "string" || typeof after !== "string" || typeof limit !== "number" || !(limit >= 1)) {
-      throw new InvalidOptionError("kv-list needs a prefix, and may have a key `after` and a `limit`");
+    if (method === "kv-get") {
+      const entry = kept.entries.get(checkedKey(asked.key));
+      return entry ? { value: entry.value, revision: entry.revision } : null;
     }
-    const all = await this.state.list(PREFIX + prefix);
-    const entries: KvEntry[] = [];
-    let bytes = 0;
-    let at = all.findIndex(({ key }) => key > PREFIX + after);
-    for (; at >= 0 && at < all.length; at++) {
-      const { key, value, revision } = all[at] as (typeof all)[number];
-      bytes += key.length + (keysOnly === true ? 0 : value.length);
-      if (entries.length >= Math.min(limit, LIST_MAX) || (entries.length > 0 && bytes > LIST_BYTES_MAX)) break;
-      entries.push({ key: key.slice(PREFIX.length), revision, ...(keysOnly !== true && { value }) });
-    }
-    return { entries, isLast: at < 0 || at >= all.length };
+    return method === "kv-list" ? list(kept, asked) : this.commit(kept, asked);
   }
 
-  private async commit({ changes }: { readonly changes?: unknown }): Promise<Queries["kv-commit"]["result"]> {
+  private async commit(kept: Kept, { changes }: { readonly changes?: unknown }): Promise<KvAnswer> {
     if (!Array.isArray(changes) || changes.length === 0 || changes.length > CHANGES_MAX) {
       throw new InvalidOptionError(`kv-commit needs 1 to ${CHANGES_MAX} changes`);
     }
     const checked = changes.map(checkedChange);
-    this.sizes ??= this.sizesNow();
-    const sizes = await this.sizes;
-    checkRoom(sizes, checked);
-    const outcome = await new Promise<Parameters<Parameters<StateStore["commit"]>[1]>[0]>((resolve) => {
+    checkRoom(kept, checked);
+    const outcome = await new Promise<CommitOutcome>((resolve) => {
       this.state.commit(
         checked.map((change) => ({ ...change, key: PREFIX + change.key })),
         resolve,
@@ -87,24 +57,66 @@ export class KvQuestions {
     });
     switch (outcome.kind) {
       case "committed":
-        for (const { key, value } of checked) {
-          if (value === null) sizes.delete(key);
-          else sizes.set(key, key.length + value.length);
-        }
+        for (const { key, value } of checked) kept.write(key, value, outcome.revision);
         return { kind: "committed", revision: outcome.revision };
       case "conflict":
         return { kind: "conflict", key: outcome.key.slice(PREFIX.length), revision: outcome.revision };
       case "failed":
         throw outcome.error;
+      default:
+        return unreachable(outcome);
     }
   }
 
-  private async sizesNow(): Promise<Map<string, number>> {
-    const entries = await this.state.list(PREFIX);
-    return new Map(
-      entries.map(({ key, value }) => [key.slice(PREFIX.length), key.length - PREFIX.length + value.length]),
-    );
+  private async read(): Promise<Kept> {
+    const kept = new Kept();
+    for (const { key, value, revision } of await this.state.list(PREFIX)) {
+      kept.write(key.slice(PREFIX.length), value, revision);
+    }
+    return kept;
   }
+}
+
+class Kept {
+  readonly entries = new Map<string, { readonly value: Uint8Array; readonly revision: number }>();
+  bytes = 0;
+
+  write(key: string, value: Uint8Array | null, revision: number): void {
+    this.bytes -= this.sizeOf(key);
+    if (value === null) this.entries.delete(key);
+    else this.entries.set(key, { value, revision });
+    this.bytes += this.sizeOf(key);
+  }
+
+  sizeOf(key: string): number {
+    const entry = this.entries.get(key);
+    return entry ? key.length + entry.value.length : 0;
+  }
+}
+
+function list(
+  { entries: kept }: Kept,
+  asked: {
+    readonly prefix?: unknown;
+    readonly after?: unknown;
+    readonly limit?: unknown;
+    readonly keysOnly?: unknown;
+  },
+): Queries["kv-list"]["result"] {
+  const { prefix, after = "", limit = KEYS_MAX, keysOnly = false } = asked;
+  if (typeof prefix !== "string" || typeof after !== "string" || typeof limit !== "number" || !(limit >= 1)) {
+    throw new InvalidOptionError("kv-list needs a prefix, and may have a key `after` and a `limit`");
+  }
+  const keys = [...kept.keys()].filter((key) => key.startsWith(prefix) && key > after).sort();
+  const entries: KvEntry[] = [];
+  let bytes = 0;
+  for (const key of keys) {
+    const { value, revision } = kept.get(key) as { value: Uint8Array; revision: number }; // One of its keys.
+    bytes += key.length + (keysOnly === true ? 0 : value.length);
+    if (entries.length >= limit || (entries.length > 0 && bytes > LIST_BYTES_MAX)) return { entries, isLast: false };
+    entries.push({ key, revision, ...(keysOnly !== true && { value }) });
+  }
+  return { entries, isLast: true };
 }
 
 function checkedKey(key: unknown): string {
@@ -125,17 +137,15 @@ function checkedChange(given: unknown): KvChange {
   return { key: checkedKey(key), value, ...(expect !== undefined && { expect }) };
 }
 
-function checkRoom(sizes: ReadonlyMap<string, number>, changes: readonly KvChange[]): void {
-  const grows = changes.some(({ key, value }) => value !== null && key.length + value.length > (sizes.get(key) ?? 0));
-  if (!grows) return;
-  let bytes = 0;
-  for (const size of sizes.values()) bytes += size;
-  let keys = sizes.size;
+function checkRoom(kept: Kept, changes: readonly KvChange[]): void {
+  let [bytes, keys] = [kept.bytes, kept.entries.size];
   for (const { key, value } of changes) {
-    bytes += (value === null ? 0 : key.length + value.length) - (sizes.get(key) ?? 0);
-    keys += (value === null ? 0 : 1) - (sizes.has(key) ? 1 : 0);
+    bytes += (value === null ? 0 : key.length + value.length) - kept.sizeOf(key);
+    keys += (value === null ? 0 : 1) - (kept.entries.has(key) ? 1 : 0);
   }
-  if (keys <= KEYS_MAX && bytes <= BYTES_MAX) return;
+  // What makes room is always taken.
+  const isFull = (bytes > kept.bytes && bytes > BYTES_MAX) || (keys > kept.entries.size && keys > KEYS_MAX);
+  if (!isFull) return;
   throw new MobulaError(
     "KV_FULL",
     "exhausted",

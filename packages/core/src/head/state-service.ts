@@ -1,4 +1,5 @@
 /** The state service of a head: nodes are told where it listens, by whoever leads. */
+import { join } from "node:path";
 import { DASHBOARD_PORTS, keepDashboard, type NodeLog, StateService } from "../node/mod.ts";
 import type { HeadConfig } from "./config.ts";
 import type { Door } from "./door.ts";
@@ -19,7 +20,7 @@ export async function openStateService(
   log: NodeLog,
   door: Door,
 ): Promise<StateService | undefined> {
-  const { dashboard, access, host, advertise, sessionDir } = config;
+  const { dashboard, access, host, advertise, sessionDir, stateDir } = config;
   if (dashboard === null) return undefined;
   const { host: httpHost = "127.0.0.1", ports = DASHBOARD_PORTS } = dashboard ?? {};
   const isEverywhere = httpHost === "::" || httpHost === "0.0.0.0";
@@ -30,6 +31,7 @@ export async function openStateService(
       isTls: false,
       config: () => ({
         ...{ access, sessionDir, isEmbedded: false },
+        packagesDir: join(stateDir, "packages"),
         control: { kind: "head", address: door.address },
         link: { host, ...(advertise !== undefined && { advertise }) },
       }),

@@ -1,16 +1,18 @@
 /** HTTP: who asks is let in or not, and the rest is routes. */
-import { createServer, type Server as HttpListener } from "node:http";
+import type { Server as HttpListener } from "node:http";
 import type { Server, Socket } from "node:net";
 import { hostname } from "node:os";
-import { getRequestListener } from "@hono/node-server";
+import { createAdaptorServer } from "@hono/node-server";
 import { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context, Next } from "hono";
+import { WebSocketServer } from "ws";
 import { MobulaError } from "../base/errors.ts";
 import type { StateServiceConfig } from "../node/mod.ts";
 import type { Access } from "../transport/mod.ts";
 import { ApiAccess, type Role } from "./access.ts";
 import { addApi } from "./api.ts";
 import { addLogs } from "./log-routes.ts";
+import type { Extension } from "./main.ts";
 import { refusalPage } from "./pages.ts";
 import type { StateService } from "./service.ts";
 import { addFiles } from "./static-files.ts";
@@ -19,6 +21,7 @@ export interface HttpServerOptions {
   readonly service: StateService;
   readonly config: StateServiceConfig;
   readonly access: Access;
+  readonly extension: Pick<Extension, "addRoutes">;
   log(message: string): void;
 }
 
@@ -33,6 +36,10 @@ const STATUS: Readonly<Record<MobulaError["kind"], 400 | 404 | 409 | 500 | 502 |
   internal: 500,
 };
 const REQUEST_MS = 30_000;
+/** A package of a gigabyte comes over a slow line. */
+const UPLOAD_MS = 30 * 60_000;
+/** Nobody says much over a WebSocket here: they carry what is followed. */
+const WORDS_BYTES_MAX = 64 * 1024;
 const CONNECTIONS_MAX = 1_024;
 /** No other site is asked for anything, or may show this one. */
 const HEADERS = {
@@ -49,7 +56,7 @@ export type Env = { readonly Variables: { readonly role: Role } };
 export class HttpServer {
   private readonly server: HttpListener;
 
-  constructor({ service, config, access, log }: HttpServerOptions) {
+  constructor({ service, config, access, extension, log }: HttpServerOptions) {
     const { port } = new URL(config.url);
     const guard = new ApiAccess({
       tokens: access.tokens,
@@ -73,16 +80,21 @@ export class HttpServer {
     app.onError((error, context) => {
       if (!(error instanceof MobulaError)) log(`a request failed: ${error.stack ?? error.message}`);
       const { code, kind } = error instanceof MobulaError ? error : ({ code: "INTERNAL", kind: "internal" } as const);
-      return context.json(refusal(code, error.message), code.endsWith("NOT_FOUND") ? 404 : STATUS[kind]);
+      return context.json(refusal(code, error.message), statusOf(code, kind));
     });
     app.notFound((context) =>
       context.json(refusal("NOT_FOUND", `there is no ${context.req.path}; /openapi.json says what there is`), 404),
     );
+    extension.addRoutes(app);
     addApi(app, service);
     addLogs(app, service.links);
     addFiles(app);
-    const listener = getRequestListener(app.fetch);
-    this.server = createServer({ requestTimeout: REQUEST_MS, headersTimeout: REQUEST_MS }, listener);
+    this.server = createAdaptorServer({
+      fetch: app.fetch,
+      serverOptions: { requestTimeout: UPLOAD_MS, headersTimeout: REQUEST_MS },
+      // They come as requests first, so who opens one is let in by the same rules.
+      websocket: { server: new WebSocketServer({ noServer: true, maxPayload: WORDS_BYTES_MAX }) as never },
+    }) as HttpListener;
     this.server.maxConnections = CONNECTIONS_MAX;
     // Who is slow to ask, or breaks off, ends a connection and nothing else.
     this.server.on("clientError", (_error, socket) => socket.destroy());
@@ -100,6 +112,11 @@ export class HttpServer {
     this.server.emit("connection", socket);
     socket.resume();
   }
+}
+
+function statusOf(code: string, kind: MobulaError["kind"]): (typeof STATUS)[MobulaError["kind"]] {
+  if (code.endsWith("NOT_FOUND")) return 404;
+  return code === "JOB_EXISTS" || code === "JOB_NOT_ENDED" ? 409 : STATUS[kind];
 }
 
 /** A link's one-time code becomes a cookie; nobody comes further without a token or that. */

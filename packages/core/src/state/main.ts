@@ -1,17 +1,38 @@
 /** The state service's process, from its first act to its last. `bin/state.ts` runs it; its parent is node/state-service.ts. */
 import type { Server, Socket } from "node:net";
+import type { OpenAPIHono } from "@hono/zod-openapi";
 import { NodeLog, type ParentWord, type ServiceWord, type StateServiceConfig } from "../node/mod.ts";
 import { Access } from "../transport/mod.ts";
-import { ControlClient } from "./control-client.ts";
-import { HttpServer } from "./http.ts";
+import { type Ask, ControlClient } from "./control-client.ts";
+import type { EventLog } from "./event-log.ts";
+import { type Env, HttpServer } from "./http.ts";
 import { Links } from "./links.ts";
+import type { JobRow } from "./rows.ts";
 import { StateService } from "./service.ts";
 
-export function runState(): void {
+/** What rooms below this one add to the service, see bin/state.ts. */
+export interface Extension {
+  /** Before our own: what it does not answer, they do. */
+  addRoutes(app: OpenAPIHono<Env>): void;
+  /** Jobs that were submitted, the newest first. */
+  submittedJobs(): Promise<readonly JobRow[]>;
+  /** Of drivers that serve it, and are nobody's job. */
+  readonly ownNamespace: string;
+}
+
+export interface ExtensionContext {
+  readonly config: StateServiceConfig;
+  readonly access: Access;
+  readonly ask: Ask;
+  readonly note: EventLog["add"];
+  log(message: string): void;
+}
+
+export function runState(extend: (context: ExtensionContext) => Extension): void {
   let begun: Promise<HttpServer> | undefined;
   process.on("message", (word: ParentWord, handle: Server | Socket | undefined) => {
     if (word.t === "begin") {
-      begun = begin(word.config);
+      begun = begin(word.config, extend);
       begun.catch((error: Error) => {
         console.error(error);
         process.exit(1);
@@ -24,7 +45,7 @@ export function runState(): void {
   for (const signal of ["SIGINT", "SIGHUP"] as const) process.on(signal, () => {});
 }
 
-async function begin(config: StateServiceConfig): Promise<HttpServer> {
+async function begin(config: StateServiceConfig, extend: Parameters<typeof runState>[0]): Promise<HttpServer> {
   const log = new NodeLog(config.sessionDir, "info", "state");
   const warn = (message: string): void => log.write("warn", message);
   const access = await Access.open(config.access, warn);
@@ -35,9 +56,12 @@ async function begin(config: StateServiceConfig): Promise<HttpServer> {
     tls: access.tls,
     onEvents: (nodeId, batches) => service.tasks.add(nodeId, batches),
   });
-  const service = new StateService({ config, links, ask: control.ask, log: warn });
+  const note: EventLog["add"] = (event) => service.eventLog.add(event);
+  const extension = extend({ config, access, ask: control.ask, note, log: warn });
+  const { submittedJobs, ownNamespace } = extension;
+  const service = new StateService({ config, links, ask: control.ask, submittedJobs, ownNamespace, log: warn });
   service.start();
-  const http = new HttpServer({ service, config, access, log: warn });
+  const http = new HttpServer({ service, config, access, extension, log: warn });
   process.send?.({ t: "ready", link: links.address } satisfies ServiceWord);
   return http;
 }

@@ -20,6 +20,8 @@ export interface StateServiceOptions {
   readonly config: StateServiceConfig;
   readonly links: Links;
   readonly ask: Ask;
+  submittedJobs(): Promise<readonly Row<"jobs">[]>;
+  readonly ownNamespace: string;
   log(message: string): void;
 }
 
@@ -172,13 +174,17 @@ export class StateService {
   }
 
   private async jobRows(): Promise<Gathered<Row<"jobs">>> {
-    const { answers, partial } = await this.sources.jobs();
+    const [{ answers, partial }, submitted] = await Promise.all([this.sources.jobs(), this.options.submittedJobs()]);
     this.jobs.seen(
-      answers.flatMap(([, jobs]) => jobs),
+      answers.flatMap(([, jobs]) => jobs).filter(({ namespace }) => namespace !== this.options.ownNamespace),
       partial.length === 0,
       wallMs(),
     );
-    return { rows: this.jobs.rows(), partial, asOfMs: wallMs() };
+    // A driver that the command of a job has started is that job's.
+    const theirs = new Set(submitted.map(({ jobId }) => jobId));
+    const drivers = this.jobs.rows().filter(({ jobId }) => !theirs.has(jobId));
+    const rows = [...submitted, ...drivers].sort((a, b) => b.startedAtMs - a.startedAtMs);
+    return { rows, partial, asOfMs: wallMs() };
   }
 
   private async look(): Promise<void> {

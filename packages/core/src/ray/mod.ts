@@ -1,0 +1,1 @@
+export { rayJobRoutes } from "./job-routes.ts";

@@ -1,0 +1,271 @@
+/** Submitted jobs on real clusters: what is written down, what is printed, what ends, whoever is killed meanwhile. */
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { zipSync } from "fflate";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import type { JobRecord } from "../../src/entrypoint/mod.ts";
+import type { JobRequest } from "../../src/jobs/mod.ts";
+import { newFolder } from "../new-folder.ts";
+import { Serving } from "./serving.ts";
+
+let serving: Serving;
+const begin = async (nodes: Parameters<typeof Serving.start>[0]): Promise<void> => {
+  serving = await Serving.start(nodes);
+};
+const end = async (): Promise<void> => {
+  const { problems } = serving;
+  await serving[Symbol.asyncDispose]();
+  expect(problems).toEqual([]);
+};
+
+const never = new AbortController().signal;
+const submit = async (request: JobRequest): Promise<string> =>
+  (await serving.manager.submit(request)).spec.submissionId;
+const record = async (id: string): Promise<JobRecord> => (await serving.manager.find(id)).record;
+const isGone = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0);
+    return /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+  } catch {
+    return true;
+  }
+};
+
+async function printed(id: string): Promise<string> {
+  let text = "";
+  for await (const piece of serving.manager.follow(id, never)) text += piece;
+  return text;
+}
+
+/** Follows a job until it has printed something like this. */
+async function prints(id: string, pattern: RegExp): Promise<RegExpExecArray> {
+  const reading = new AbortController();
+  let text = "";
+  try {
+    for await (const piece of serving.manager.follow(id, reading.signal)) {
+      text += piece;
+      const found = pattern.exec(text);
+      if (found) return found;
+    }
+  } finally {
+    reading.abort();
+  }
+  throw new Error(`job ${id} has ended, and has printed ${JSON.stringify(text)}`);
+}
+
+const eventually = (claim: () => void | Promise<void>): Promise<void> =>
+  vi.waitFor(claim, { timeout: 15_000, interval: 10 });
+const becomes = (id: string, expected: object): Promise<void> =>
+  eventually(async () => expect(await record(id)).toMatchObject(expected));
+
+describe("on a cluster that lives", () => {
+  beforeAll(() => begin({ nodes: [{ resources: { cpu: 2, disk: 1 } }, { resources: { cpu: 1 } }], network: "direct" }));
+  afterAll(end);
+
+  test("a job runs its command with its environment, and its output is kept in order", async () => {
+    const id = await submit({
+      entrypoint: "echo one; echo two >&2; echo $GREETING $MOBULA_JOB_ID; env | grep -c MOBULA_WORKER",
+      runtimeEnv: { env_vars: { GREETING: "hello" } },
+      metadata: { job_name: "greeter" },
+    });
+    expect(await printed(id)).toBe(`one\ntwo\nhello ${id}\n0\n`);
+    await becomes(id, { status: "failed", exitCode: 1, tail: expect.stringContaining("hello") });
+    expect(await serving.manager.output(id, 1_000)).toBe(`one\ntwo\nhello ${id}\n0\n`);
+    expect(await serving.manager.output(id, 2)).toBe("0\n");
+  });
+
+  test("its exit code, or the signal that ended it, is what it is", async () => {
+    const [good, bad, killed] = [
+      await submit({ entrypoint: "true" }),
+      await submit({ entrypoint: "exit 7" }),
+      await submit({ entrypoint: "kill -9 $$" }),
+    ];
+    await becomes(good, { status: "succeeded", exitCode: 0 });
+    await becomes(bad, { status: "failed", exitCode: 7 });
+    await becomes(killed, { status: "failed", exitCode: null, signal: "SIGKILL" });
+    const notThere = await submit({ entrypoint: "/not/there" });
+    expect(await printed(notThere)).toMatch(/not found/);
+    await becomes(notThere, { status: "failed", exitCode: 127 });
+  });
+
+  test("an id is used once, and what is wrong is refused", async () => {
+    const id = await submit({ entrypoint: "true", submissionId: "mine" });
+    expect(id).toBe("mine");
+    await expect(submit({ entrypoint: "true", submissionId: "mine" })).rejects.toMatchObject({ code: "JOB_EXISTS" });
+    await expect(submit({ entrypoint: "true", submissionId: "../x" })).rejects.toThrow(/no submission id/);
+    await expect(submit({ entrypoint: "  " })).rejects.toThrow(/entrypoint/);
+    await expect(submit({ entrypoint: "true", runtimeEnv: { pip: ["x"] } })).rejects.toThrow(
+      /installs Python packages/,
+    );
+    await expect(submit({ entrypoint: "true", runtimeEnv: { working_dir: "gcs://no.zip" } })).rejects.toThrow(
+      /was not uploaded/,
+    );
+    await expect(record("nowhere")).rejects.toMatchObject({ code: "JOB_NOT_FOUND" });
+  });
+
+  test("a working directory is unpacked, and the command runs in it", async () => {
+    const zip = zipSync({
+      "main.sh": [new TextEncoder().encode("#!/bin/sh\ncat data/words\n"), { os: 3, attrs: 0o100755 << 16 }],
+      "data/words": new TextEncoder().encode("from the package\n"),
+    });
+    await serving.manager.packages.add(
+      "gcs://work.zip",
+      (async function* () {
+        yield zip;
+      })(),
+    );
+    const runtimeEnv = { workingDir: "gcs://work.zip" };
+    // The second one finds it unpacked.
+    for (const entrypoint of ["./main.sh", "./main.sh; pwd"]) {
+      expect(await printed(await submit({ entrypoint, runtimeEnv }))).toContain("from the package\n");
+    }
+  });
+
+  test("a program that joins belongs to its job", async () => {
+    const program = join(newFolder(), "driver.ts");
+    const api = new URL("../../src/api/mod.ts", import.meta.url).pathname;
+    writeFileSync(
+      program,
+      `import { get, init, remote } from ${JSON.stringify(api)};
+await using context = await init();
+console.log("job", context.jobId, await get(remote(() => 6 * 7).remote()));`,
+    );
+    const id = await submit({ entrypoint: `${process.execPath} --conditions=mobula-source ${program}` });
+    const text = await printed(id);
+    const [, jobId] = /job (\w+) 42/.exec(text) ?? [];
+    expect(text).toMatch(/^job [0-9a-f]{8} 42$/m);
+    await becomes(id, { status: "succeeded", jobId });
+    expect(await serving.manager.find(jobId as string)).toMatchObject({ record: { spec: { submissionId: id } } });
+  });
+
+  test("resources are held while it runs, and choose its node", async () => {
+    const first = await submit({ entrypoint: "echo in; sleep 60", resources: { disk: 1 } });
+    await prints(first, /in/);
+    const second = await submit({ entrypoint: "true", resources: { disk: 1 } });
+    await eventually(async () => expect(await serving.manager.whyPending(await record(second))).toMatch(/disk 1/));
+    await serving.manager.stop(first);
+    await becomes(first, { status: "stopped" });
+    await becomes(second, { status: "succeeded" });
+    expect((await record(second)).nodeId).toBe((await record(first)).nodeId);
+  });
+
+  test("what no node has is waited for, and says so; and it can be stopped", async () => {
+    const id = await submit({ entrypoint: "true", resources: { gpu: 8 } });
+    await eventually(async () => expect(await serving.manager.whyPending(await record(id))).toMatch(/gpu/i));
+    await expect(serving.manager.remove(id)).rejects.toMatchObject({ code: "JOB_NOT_ENDED" });
+    expect(await serving.manager.stop(id)).toBe(true);
+    await becomes(id, { status: "stopped" });
+    expect(await printed(id)).toBe("");
+    expect(await serving.manager.stop(id)).toBe(false);
+    await serving.manager.remove(id);
+    await expect(record(id)).rejects.toMatchObject({ code: "JOB_NOT_FOUND" });
+  });
+
+  test("to be stopped, a command has time to end in order", async () => {
+    const id = await submit({ entrypoint: "trap 'echo bye; exit 5' TERM; echo in; while true; do sleep 0.05; done" });
+    await prints(id, /in/);
+    expect(await serving.manager.stop(id)).toBe(true);
+    expect(await printed(id)).toBe("in\nbye\n");
+    await becomes(id, { status: "stopped", exitCode: 5 });
+  });
+
+  test("one that does not is killed, with its children, also those in sessions of their own", async () => {
+    const id = await submit({
+      entrypoint: "trap '' TERM; sleep 1001 & echo child $!; setsid sleep 1002 & echo far $!; echo me $$; sleep 1003",
+    });
+    const [, child, far, me] = await prints(id, /child (\d+)\nfar (\d+)\nme (\d+)/);
+    const startedMs = Date.now();
+    await serving.manager.stop(id);
+    await becomes(id, { status: "stopped", signal: "SIGKILL" });
+    expect(Date.now() - startedMs).toBeGreaterThan(2_900);
+    for (const pid of [child, far, me]) expect(isGone(Number(pid))).toBe(true);
+  });
+
+  test("what it has left behind ends with it", async () => {
+    const id = await submit({ entrypoint: "sleep 1004 & echo child $!" });
+    const [, child] = /child (\d+)/.exec(await printed(id)) ?? [];
+    await becomes(id, { status: "succeeded" });
+    await eventually(() => expect(isGone(Number(child))).toBe(true));
+  });
+
+  test("it is tried again as often as asked", async () => {
+    const marks = newFolder();
+    const entrypoint = `echo attempt; touch ${marks}/$$; [ $(ls ${marks} | wc -l) -ge 3 ]`;
+    const id = await submit({ entrypoint, retry: { maxRetries: 5, delayMs: 10 } });
+    expect(await printed(id)).toBe("attempt\nattempt\nattempt\n");
+    await becomes(id, { status: "succeeded", attempt: 2 });
+  });
+
+  test("who follows gets a long output whole, also late", async () => {
+    const id = await submit({ entrypoint: "i=0; while [ $i -lt 20000 ]; do echo line $i äöü; i=$((i+1)); done" });
+    const lines = (await printed(id)).split("\n");
+    expect(lines.length).toBe(20_001);
+    expect(lines[19_999]).toBe("line 19999 äöü");
+    expect((await printed(id)).split("\n")).toEqual(lines);
+  });
+});
+
+describe("when something is killed", () => {
+  afterEach(end);
+
+  test("the head: a job goes on, ends while it is away, and is known afterwards", async () => {
+    await begin({ nodes: 1, network: "direct" });
+    const gate = join(newFolder(), "go");
+    const going = await submit({ entrypoint: `echo in; while [ ! -e ${gate} ]; do sleep 0.05; done; echo out` });
+    const before = await submit({ entrypoint: "echo done" });
+    await prints(going, /in/);
+    await becomes(before, { status: "succeeded" });
+    const { pid } = await record(going);
+    await serving.cluster.killHead();
+    writeFileSync(gate, "");
+    await eventually(() => expect(isGone(pid as number)).toBe(true));
+    await serving.cluster.restartHead();
+    expect(await printed(going)).toBe("in\nout\n");
+    await becomes(going, { status: "succeeded", attempt: 0 });
+    expect(await printed(before)).toBe("done\n");
+  });
+
+  test("its node: it has failed, or runs again elsewhere if it may", async () => {
+    await begin({ nodes: 2, network: "direct" });
+    const cpu = { resources: { cpu: 1 } };
+    const once = await submit({ entrypoint: "echo in; sleep 60", ...cpu });
+    await prints(once, /in/);
+    const again = await submit({ entrypoint: "echo in; sleep 60", retry: { maxRetries: 1 }, ...cpu });
+    await prints(again, /in/);
+    const places = [await record(once), await record(again)].map(({ nodeId }) => nodeId);
+    const nodeOf = (id: string | null) => serving.cluster.nodes.find((node) => node.id === id);
+    await serving.cluster.addNode({ resources: { cpu: 2 } });
+    for (const place of places) {
+      const node = nodeOf(place);
+      if (node) await serving.cluster.kill(node);
+    }
+    await becomes(once, { status: "failed", errorType: "JOB_SUPERVISOR_ACTOR_DIED", attempt: 0 });
+    await becomes(again, { status: "running", attempt: 1 });
+    expect(places).not.toContain((await record(again)).nodeId);
+    await prints(again, /in/);
+    await serving.manager.stop(again);
+    await becomes(again, { status: "stopped" });
+    await expect(printed(once)).rejects.toMatchObject({ code: "JOB_LOG_LOST" });
+  });
+
+  test("the worker beside its command: nothing of that is left, and it has failed", async () => {
+    await begin({ nodes: 1, network: "direct" });
+    const id = await submit({ entrypoint: "sleep 1005 & echo $$ $!; wait" });
+    const [, me, child] = await prints(id, /(\d+) (\d+)/);
+    const parent = Number(/^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${me}/status`, "utf8"))?.[1]);
+    process.kill(parent, "SIGKILL");
+    await becomes(id, { status: "failed", errorType: "JOB_SUPERVISOR_ACTOR_DIED" });
+    await eventually(() => expect([me, child].map(Number).every(isGone)).toBe(true));
+  });
+
+  test("who takes jobs: they go on, and whoever takes its place knows them", async () => {
+    await begin({ nodes: 1, network: "direct" });
+    const gate = join(newFolder(), "go");
+    const id = await submit({ entrypoint: `echo in; while [ ! -e ${gate} ]; do sleep 0.05; done; echo out` });
+    await prints(id, /in/);
+    await serving.exchangeManager();
+    writeFileSync(gate, "");
+    expect(await printed(id)).toBe("in\nout\n");
+    await becomes(id, { status: "succeeded" });
+  });
+});
