@@ -8,6 +8,7 @@ import { asksHead, asksNode, headOfEnvironment } from "./cli-ask.ts";
 import { addBackup } from "./cli-backup.ts";
 import { addDashboard } from "./cli-dashboard.ts";
 import { addDrain } from "./cli-drain.ts";
+import { addJob } from "./cli-job.ts";
 import { addList } from "./cli-list.ts";
 import { addLogs } from "./cli-logs.ts";
 import { print } from "./cli-print.ts";
@@ -15,6 +16,7 @@ import { addProfile } from "./cli-profile.ts";
 import { addQuota } from "./cli-quota.ts";
 import { addStack } from "./cli-stack.ts";
 import { addStart } from "./cli-start.ts";
+import { addSubmit } from "./cli-submit.ts";
 import { addSummary } from "./cli-summary.ts";
 import { addUp } from "./cli-up.ts";
 import { addWhy } from "./cli-why.ts";
@@ -66,6 +68,8 @@ program
   .action(status);
 
 addDashboard(program);
+addSubmit(program);
+addJob(program);
 addList(program);
 addLogs(program);
 addSummary(program);

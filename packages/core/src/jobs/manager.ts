@@ -50,6 +50,12 @@ export interface JobRequest {
   readonly retry?: { readonly [K in keyof RetryPolicy]?: RetryPolicy[K] | undefined } | undefined;
 }
 
+/** Some of what a job has printed, and where what follows begins, in bytes. */
+export interface Printed {
+  readonly text: string;
+  readonly next: number;
+}
+
 /** Of ended jobs so many are remembered, the last ones. */
 const ENDED_MAX = 10_000;
 /** So many are forgotten at once when there are more. */
@@ -167,14 +173,14 @@ export class JobManager implements AsyncDisposable {
     }
   }
 
-  /** What it prints, from the beginning, until it has ended. @throws JobNotFoundError; JobLogLostError */
-  async *follow(id: string, signal: AbortSignal): AsyncGenerator<string, void> {
+  /** What it prints, from an offset on, until it has ended. @throws JobNotFoundError; JobLogLostError */
+  async *follow(id: string, signal: AbortSignal, from = 0): AsyncGenerator<Printed, void> {
     const { submissionId } = (await this.find(id)).record.spec;
     let decoder = new TextDecoder();
-    let at: { readonly nodeId: string | null; offset: number } = { nodeId: null, offset: 0 };
-    const take = ({ bytes, from }: LogPiece): string => {
-      at.offset = from + bytes.length;
-      return decoder.decode(bytes, { stream: true });
+    let at: { readonly nodeId: string | null; offset: number } = { nodeId: null, offset: from };
+    const take = ({ bytes, from: start }: LogPiece): Printed => {
+      at.offset = start + bytes.length;
+      return { text: decoder.decode(bytes, { stream: true }), next: at.offset };
     };
     while (!signal.aborted) {
       const { record } = await this.find(submissionId);
@@ -204,8 +210,8 @@ export class JobManager implements AsyncDisposable {
   private async *rest(
     record: JobRecord,
     offset: () => number,
-    take: (piece: LogPiece) => string,
-  ): AsyncGenerator<string, void> {
+    take: (piece: LogPiece) => Printed,
+  ): AsyncGenerator<Printed, void> {
     const { nodeId, spec } = record;
     if (nodeId === null) return;
     for (;;) {

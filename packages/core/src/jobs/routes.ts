@@ -87,8 +87,9 @@ const logs = createRoute({
 const follow = createRoute({
   method: "get",
   path: "/api/v1/jobs/{id}/logs/follow",
-  summary: "what it prints, as server-sent events: `output` with a JSON string each, and `end` with the job",
-  request: { params },
+  summary:
+    "what it prints, as server-sent events: `output` with a text and where the `next` one begins, and `end` with the job",
+  request: { params, query: z.object({ from: z.coerce.number().int().min(0).optional() }) },
   responses: { 200: { description: "events", content: { "text/event-stream": { schema: z.string() } } }, ...failures },
 });
 
@@ -125,14 +126,15 @@ export function addJobRoutes<E extends Env>(app: OpenAPIHono<E>, manager: JobMan
   );
   app.openapi(follow, async (context) => {
     const { id } = context.req.valid("param");
+    const { from = 0 } = context.req.valid("query");
     await manager.find(id);
     return streamSSE(context, async (stream) => {
       const ending = new AbortController();
       stream.onAbort(() => ending.abort());
       const alive = setInterval(() => void stream.write(": alive\n\n"), ALIVE_MS);
       try {
-        for await (const text of manager.follow(id, ending.signal)) {
-          await stream.writeSSE({ event: "output", data: JSON.stringify(text) });
+        for await (const printed of manager.follow(id, ending.signal, from)) {
+          await stream.writeSSE({ event: "output", data: JSON.stringify(printed) });
         }
         if (ending.signal.aborted) return;
         await stream.writeSSE({ event: "end", data: JSON.stringify(jobRowOf(await manager.find(id))) });

@@ -149,7 +149,7 @@ export function rayJobRoutes({ manager, version }: RayJobsOptions): Hono<{ Bindi
 
 async function tail(manager: JobManager, id: string, socket: WSContext<unknown>, signal: AbortSignal): Promise<void> {
   try {
-    for await (const text of manager.follow(id, signal)) {
+    for await (const { text } of manager.follow(id, signal)) {
       socket.send(text);
       while (((socket.raw as WebSocket | undefined)?.bufferedAmount ?? 0) > UNSENT_BYTES_MAX && !signal.aborted) {
         await new Promise((resolve) => setTimeout(resolve, LOOK_MS));

@@ -40,7 +40,7 @@ describe("the HTTP API of jobs", () => {
       { submissionId: "http", kind: "submission", entrypoint: "echo hi", name: "greeter" },
     ]);
     const events = await (await request("GET", "/api/v1/jobs/http/logs/follow")).text();
-    expect(events).toContain('event: output\ndata: "hi\\n"\n\n');
+    expect(events).toContain('event: output\ndata: {"text":"hi\\n","next":3}\n\n');
     const end = JSON.parse(/event: end\ndata: (.*)\n/.exec(events)?.[1] ?? "");
     expect(end).toMatchObject({ status: "succeeded", exitCode: 0 });
     expect(await (await request("GET", "/api/v1/jobs/http/logs")).text()).toBe("hi\n");
@@ -91,7 +91,7 @@ describe("the HTTP API of jobs", () => {
       runtimeEnv: { env: { SECRET: "xyzzy" } },
     };
     expect(JSON.stringify(await ask("POST", "/api/v1/jobs", asked))).not.toContain("xyzzy");
-    expect(await (await request("GET", "/api/v1/jobs/secret/logs/follow")).text()).toContain('data: "5\\n"');
+    expect(await (await request("GET", "/api/v1/jobs/secret/logs/follow")).text()).toContain('"5\\n"');
     for (const path of ["/api/v1/jobs", "/api/v1/jobs/secret", "/api/jobs/", "/api/jobs/secret"]) {
       expect(JSON.stringify(await ask("GET", path))).not.toContain("xyzzy");
     }

@@ -33,7 +33,7 @@ const isGone = (pid: number): boolean => {
 
 async function printed(id: string): Promise<string> {
   let text = "";
-  for await (const piece of serving.manager.follow(id, never)) text += piece;
+  for await (const piece of serving.manager.follow(id, never)) text += piece.text;
   return text;
 }
 
@@ -43,7 +43,7 @@ async function prints(id: string, pattern: RegExp): Promise<RegExpExecArray> {
   let text = "";
   try {
     for await (const piece of serving.manager.follow(id, reading.signal)) {
-      text += piece;
+      text += piece.text;
       const found = pattern.exec(text);
       if (found) return found;
     }
