@@ -198,6 +198,8 @@ export interface LiveTask extends OwnedTask {
   readonly owner: ProcessId;
   readonly ownerPid: number;
   readonly jobId: JobId;
+}
+
 /** One of the keys that control keeps for tools and actors, see control/kv-questions.ts. */
 export interface KvEntry {
   readonly key: string;
