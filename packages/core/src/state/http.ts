@@ -13,6 +13,7 @@ import { ApiAccess, type Role } from "./access.ts";
 import { addApi } from "./api.ts";
 import { addLogs } from "./log-routes.ts";
 import type { Extension } from "./main.ts";
+import { addMetrics } from "./metric-routes.ts";
 import { refusalPage } from "./pages.ts";
 import type { StateService } from "./service.ts";
 import { addFiles } from "./static-files.ts";
@@ -88,6 +89,7 @@ export class HttpServer {
     extension.addRoutes(app);
     addApi(app, service);
     addLogs(app, service.links);
+    addMetrics(app, service);
     addFiles(app);
     this.server = createAdaptorServer({
       fetch: app.fetch,
