@@ -1,6 +1,6 @@
 /** A log: its last lines, following what comes, searched on the server; only lines in view exist. */
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
-import { ApiError, openStream, request, type StreamState } from "./api.ts";
+import { ApiError, openStream, request, type Stream, type StreamState } from "./api.ts";
 import { count } from "./format.ts";
 import { Empty, Failure } from "./parts.tsx";
 import { useParams } from "./router.ts";
@@ -13,12 +13,18 @@ const LINES_MAX = 50_000;
 const TYPING_MS = 250;
 const FLUSH_MS = 100;
 
-/** `path` as `logs/ID` or `jobs/ID/logs`. */
-export function LogView({ path, follow = true }: { path: string; follow?: boolean }) {
+export interface LogSource {
+  /** Of the API. */
+  readonly path: string;
+  /** The output of a job is followed from its beginning, until the job ends, and comes in pieces; a file from its end on, in lines. */
+  readonly isOutput: boolean;
+}
+
+export function LogView({ source }: { source: LogSource }) {
   const [params, setParams] = useParams();
   const search = params.get("search") ?? "";
-  const isFollowing = follow && params.get("follow") !== "no";
-  const { lines, firstNumber, error, state, isLoading } = useLog(path, search, isFollowing);
+  const isFollowing = params.get("follow") !== "no";
+  const { lines, firstNumber, error, state, isLoading, hasEnded } = useLog(source, search, isFollowing);
 
   const box = useRef<HTMLElement>(null);
   const [view, setView] = useState({ first: 0, last: 60 });
@@ -59,7 +65,7 @@ export function LogView({ path, follow = true }: { path: string; follow?: boolea
           value={typed}
           onChange={(event) => setTyped(event.target.value)}
         />
-        {follow && (
+        {!hasEnded && (
           <button
             type="button"
             className="button"
@@ -82,6 +88,7 @@ export function LogView({ path, follow = true }: { path: string; follow?: boolea
         </button>
         <span className="total" role="status">
           {isLoading ? "Loading…" : `${count(lines.length)} lines`}
+          {hasEnded && ", it has ended"}
           {isFollowing && state === "waiting" && ", connecting again"}
         </span>
       </search>
@@ -129,20 +136,28 @@ interface Log {
   readonly error: ApiError | undefined;
   readonly state: StreamState;
   readonly isLoading: boolean;
+  readonly hasEnded: boolean;
 }
+const NOTHING: Log = {
+  lines: [],
+  firstNumber: 1,
+  error: undefined,
+  state: "connecting",
+  isLoading: true,
+  hasEnded: false,
+};
 
-function useLog(path: string, search: string, isFollowing: boolean): Log {
-  const [log, setLog] = useState<Log>({
-    lines: [],
-    firstNumber: 1,
-    error: undefined,
-    state: "connecting",
-    isLoading: true,
-  });
+function useLog({ path, isOutput }: LogSource, search: string, isFollowing: boolean): Log {
+  const [log, setLog] = useState<Log>(NOTHING);
   useEffect(() => {
     const abort = new AbortController();
+    const wanted = search.toLowerCase();
+    const isWanted = (line: string) => wanted === "" || line.toLowerCase().includes(wanted);
     let fresh: string[] = [];
+    let rest = "";
     let timer: ReturnType<typeof setTimeout> | undefined;
+    let stream: Stream | undefined;
+
     const flush = () => {
       timer = undefined;
       const added = fresh;
@@ -150,49 +165,70 @@ function useLog(path: string, search: string, isFollowing: boolean): Log {
       setLog((old) => {
         const lines = [...old.lines, ...added];
         const dropped = Math.max(0, lines.length - LINES_MAX);
-        return { ...old, lines: dropped === 0 ? lines : lines.slice(dropped), firstNumber: old.firstNumber + dropped };
+        const kept = dropped === 0 ? lines : lines.slice(dropped);
+        return { ...old, lines: kept, firstNumber: old.firstNumber + dropped, isLoading: false };
       });
     };
-    const query = new URLSearchParams({ lines: String(LINES) });
-    if (search !== "") query.set("search", search);
-    let stream: { close(): void } | undefined;
-    request(`${path}?${query}`, { signal: abort.signal })
-      .then(async (response) => {
-        const text = await response.text();
-        if (abort.signal.aborted) return;
-        setLog({ lines: splitLines(text), firstNumber: 1, error: undefined, state: "connecting", isLoading: false });
-        if (!isFollowing) return;
-        stream = openStream(`${path}/follow${search === "" ? "" : `?search=${encodeURIComponent(search)}`}`, {
-          events: ["line", "lines"],
-          onState: (state) => setLog((old) => ({ ...old, state })),
-          onEvent: (_name, data) => {
-            for (const line of splitLines(data)) {
-              if (search === "" || line.toLowerCase().includes(search.toLowerCase())) fresh.push(line);
-            }
-            timer ??= setTimeout(flush, FLUSH_MS);
-          },
-        });
-      })
-      .catch((error: unknown) => {
-        if (abort.signal.aborted) return;
-        const shown = error instanceof ApiError ? error : new ApiError(0, "INTERNAL", String(error));
-        setLog((old) => ({ ...old, error: shown, isLoading: false }));
+    const add = (text: string) => {
+      const lines = splitLines(rest + text, true);
+      rest = lines.pop() ?? "";
+      for (const line of lines) if (isWanted(line)) fresh.push(line);
+      timer ??= setTimeout(flush, FLUSH_MS);
+    };
+    const fail = (error: unknown) => {
+      if (abort.signal.aborted) return;
+      const shown = error instanceof ApiError ? error : new ApiError(0, "INTERNAL", String(error));
+      setLog((old) => ({ ...old, error: shown, isLoading: false }));
+    };
+    const follow = () => {
+      const query = search === "" || isOutput ? "" : `?search=${encodeURIComponent(search)}`;
+      stream = openStream(`${path}/follow${query}`, {
+        events: ["output", "line"],
+        onState: (state) => {
+          // It begins again at the beginning.
+          if (state === "connecting" && isOutput) {
+            fresh = [];
+            rest = "";
+            setLog({ ...NOTHING, state });
+          } else setLog((old) => ({ ...old, state, isLoading: isOutput && state !== "open" ? old.isLoading : false }));
+        },
+        onEvent: (name, data) => add(name === "output" ? String(JSON.parse(data)) : `${data}\n`),
+        onEnd: () => {
+          if (rest !== "") add("\n");
+          setLog((old) => ({ ...old, hasEnded: true, isLoading: false }));
+        },
       });
+    };
+
+    if (isOutput && isFollowing) follow();
+    else {
+      const query = new URLSearchParams(isOutput ? {} : { lines: String(LINES) });
+      if (search !== "" && !isOutput) query.set("search", search);
+      request(`${path}?${query}`, { signal: abort.signal })
+        .then(async (response) => {
+          const text = await response.text();
+          if (abort.signal.aborted) return;
+          const lines = splitLines(text, false);
+          setLog({ ...NOTHING, lines: isOutput ? lines.filter(isWanted) : lines, isLoading: false });
+          if (isFollowing) follow();
+        })
+        .catch(fail);
+    }
     return () => {
       abort.abort();
       stream?.close();
       clearTimeout(timer);
     };
-  }, [path, search, isFollowing]);
+  }, [path, isOutput, search, isFollowing]);
   return log;
 }
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: colours of terminals begin with escape
 const TERMINAL_COLOURS = /\u001b\[[0-9;]*[A-Za-z]/g;
 
-function splitLines(text: string): string[] {
-  if (text === "") return [];
+/** With `isOpen` the last one may go on: it is given also when it is empty. */
+function splitLines(text: string, isOpen: boolean): string[] {
   const lines = text.replace(TERMINAL_COLOURS, "").split(/\r?\n/);
-  if (lines.at(-1) === "") lines.pop();
+  if (!isOpen && lines.at(-1) === "") lines.pop();
   return lines;
 }

@@ -97,11 +97,11 @@ export function makeModel({
         state,
         address: name === "laptop" ? null : `10.0.4.${11 + index}:6381`,
         isHead: index === 0,
-        resources: { CPU: cpus, memory, ...(isGpu ? { GPU: 4 } : {}) },
+        resources: { cpu: cpus, memory, ...(isGpu ? { gpu: 4 } : {}) },
         available: {
-          CPU: Math.floor(cpus * (1 - busy)),
+          cpu: Math.floor(cpus * (1 - busy)),
           memory: memory * (1 - busy * 0.6),
-          ...(isGpu ? { GPU: 1 } : {}),
+          ...(isGpu ? { gpu: 1 } : {}),
         },
         labels: { zone: index % 2 === 0 ? "a" : "b", ...(isGpu ? { accelerator: "A100" } : {}) },
         storeUsedBytes: capacity * (name === "cpu-a2" ? 0.97 : busy * 0.7),
@@ -186,7 +186,7 @@ export function makeModel({
       isDetached: index % 50 === 0,
       isShared: className === "Tokenizer",
       placementGroupId: null,
-      resources: className === "Trainer" ? { CPU: 4, GPU: 1 } : { CPU: 0.01 },
+      resources: className === "Trainer" ? { cpu: 4, gpu: 1 } : { cpu: 0.01 },
       createdAtMs: nowMs - 60_000 - integer(5_000_000),
       stateSinceMs: nowMs - integer(4_000_000),
       deathCause:
@@ -372,7 +372,7 @@ export function makeModel({
       bundles: Array.from({ length: 2 + (index % 5) }, (_, bundle) => ({
         index: bundle,
         nodeId: state === "created" || (state === "rescheduling" && bundle > 0) ? pick(alive).nodeId : null,
-        resources: index % 2 === 0 ? { CPU: 4, GPU: 1 } : { CPU: 2 },
+        resources: index % 2 === 0 ? { cpu: 4, gpu: 1 } : { cpu: 2 },
       })),
       createdAtMs: nowMs - integer(3_000_000),
     };
@@ -483,7 +483,7 @@ export function makeModel({
     asOfMs: nowMs,
     nodes: { alive: 6, draining: 1, dead: 1 },
     resources: Object.fromEntries(
-      ["CPU", "GPU", "memory"].map((name) => [
+      ["cpu", "gpu", "memory"].map((name) => [
         name,
         {
           total: alive.reduce((total, { resources }) => total + (resources[name] ?? 0), 0),
@@ -562,10 +562,7 @@ export function makeModel({
     functions,
     overview,
     graph: {
-      nodes: [
-        { name: "driver", kind: "driver", counts: { running: 1 } },
-        ...functions.map(({ name, kind, counts }) => ({ name, kind, counts: counts as Record<string, number> })),
-      ],
+      nodes: [...functions.map(({ name, kind, counts }) => ({ name, kind, counts: counts as Record<string, number> }))],
       edges: [
         call("driver", "ingest", 0.004),
         call("driver", "trainEpoch", 0.004),

@@ -102,7 +102,20 @@ export async function startFixture(options: FixtureOptions): Promise<Fixture> {
       const isFollowed = kind === "logs" ? more === "follow" : last === "follow";
       if (isFollowed) {
         let line = 20_000;
-        return stream(response, () => [["message", logLine(++line)]], 200);
+        return stream(
+          response,
+          () =>
+            kind === "jobs" ? [["output", JSON.stringify(`${logLine(++line)}\n`)]] : [["message", logLine(++line)]],
+          200,
+          kind === "jobs"
+            ? [
+                [
+                  "output",
+                  JSON.stringify(`${Array.from({ length: 5000 }, (_, at) => logLine(15_001 + at)).join("\n")}\n`),
+                ],
+              ]
+            : [],
+        );
       }
       const search = url.searchParams.get("search")?.toLowerCase();
       const lines = Array.from({ length: 20_000 }, (_, line) => logLine(line + 1)).filter(
@@ -115,12 +128,6 @@ export async function startFixture(options: FixtureOptions): Promise<Fixture> {
     if (!(kind in rowsOf)) return refuse(response, 404, "NOT_FOUND", `there is no ${url.pathname}`);
     const rows = rowsOf[kind as keyof typeof rowsOf] as readonly Record<string, unknown>[];
     if (id !== undefined) {
-      if (kind === "tasks") {
-        const attempts = rows.filter(({ taskId }) => taskId === id);
-        return attempts.length === 0
-          ? refuse(response, 404, "NOT_FOUND", `there is no ${id} among the tasks`)
-          : json(response, { rows: attempts });
-      }
       const found = rows.find((row) =>
         [
           row.submissionId,
@@ -225,7 +232,7 @@ export async function startFixture(options: FixtureOptions): Promise<Fixture> {
           status: "running",
           startedAtMs: Date.now(),
         });
-      return json(response, { submissionId: made });
+      return json(response, model.jobs[0]);
     }
     const job = model.jobs.find(({ submissionId }) => submissionId === path[1]);
     if (job === undefined) return refuse(response, 404, "NOT_FOUND", "there is no such job");
@@ -238,14 +245,15 @@ export async function startFixture(options: FixtureOptions): Promise<Fixture> {
     response: ServerResponse,
     next: () => readonly (readonly [string, string])[],
     everyMs = STREAM_EVERY_MS,
+    first: readonly (readonly [string, string])[] = [],
   ): void {
     response.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-cache" });
     open.add(response);
-    const send = () => {
-      for (const [event, data] of next()) response.write(`event: ${event}\ndata: ${data}\n\n`);
+    const send = (events = next()) => {
+      for (const [event, data] of events) response.write(`event: ${event}\ndata: ${data}\n\n`);
     };
-    send();
-    const timer = setInterval(send, everyMs);
+    send([...first, ...next()]);
+    const timer = setInterval(() => send(), everyMs);
     response.on("close", () => {
       clearInterval(timer);
       open.delete(response);

@@ -22,6 +22,14 @@ const BOXES_MAX = 120;
 /** A wide graph is made smaller to fit, as long as it can be read; then it scrolls. */
 const LEAST_SCALE = 0.8;
 
+/** A driver calls, and is not called: it is in edges only. */
+function withCallers(graph: CallGraph | undefined): CallGraphNode[] {
+  if (graph === undefined) return [];
+  const known = new Set(graph.nodes.map(({ name }) => name));
+  const callers = new Set(graph.edges.map(({ from }) => from).filter((name) => !known.has(name)));
+  return [...graph.nodes, ...[...callers].map((name) => ({ name, kind: "caller", counts: {} }))];
+}
+
 /** Those who call the others stand in the middle. */
 function centre(box: HTMLElement | null): void {
   if (box !== null) box.scrollLeft = (box.scrollWidth - box.clientWidth) / 2;
@@ -31,7 +39,13 @@ const total = ({ counts }: CallGraphNode) => Object.values(counts).reduce((sum, 
 
 export default function GraphView({ job }: { job: string }) {
   const { data, error, refresh } = useQuery<CallGraph>(`graph?job=${encodeURIComponent(job)}`, 2000);
-  const nodes = useMemo(() => [...(data?.nodes ?? [])].sort((a, b) => total(b) - total(a)).slice(0, BOXES_MAX), [data]);
+  const nodes = useMemo(
+    () =>
+      withCallers(data)
+        .sort((a, b) => total(b) - total(a))
+        .slice(0, BOXES_MAX),
+    [data],
+  );
   const edges = data?.edges ?? [];
   // The places change only when functions or calls between them do: counts move nothing.
   const shape = JSON.stringify([nodes.map(({ name }) => name).sort(), edges.map(({ from, to }) => [from, to]).sort()]);

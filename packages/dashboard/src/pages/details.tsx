@@ -1,5 +1,6 @@
 /** Pages of one thing each. */
 import type { ReactNode } from "react";
+import { type List, listPath } from "../api.ts";
 import { amount, bytes, count, duration, NONE, percent, resourceList, shortId } from "../format.ts";
 import { Related } from "../list-page.tsx";
 import {
@@ -348,18 +349,13 @@ export function ActorPage({ id }: { id: string }) {
   );
 }
 
-/** The answer for one task: all its attempts, in the order of their numbers. */
-interface Attempts {
-  readonly rows: readonly TaskRow[];
-}
-
 export function TaskPage({ id }: { id: string }) {
   return (
-    <Detail<Attempts | TaskRow> path={path("tasks", id)} what="task">
-      {(answer) => {
-        const attempts = "rows" in answer ? answer.rows : [answer];
+    <Detail<List<TaskRow>> path={listPath("tasks", [`taskId=${id}`], 1000)} what="task">
+      {({ rows }) => {
+        const attempts = [...rows].sort((a, b) => a.attempt - b.attempt);
         const last = attempts.at(-1);
-        if (last === undefined) return <p className="muted">It has no attempt yet.</p>;
+        if (last === undefined) return <UnknownTask id={id} />;
         return (
           <>
             <DetailHead kind="tasks" kindTitle="Tasks" id={last.taskId} title={last.name} state={last.state} />
@@ -455,6 +451,20 @@ export function TaskPage({ id }: { id: string }) {
         );
       }}
     </Detail>
+  );
+}
+
+/** It may wait with its owner, which knows why. */
+function UnknownTask({ id }: { id: string }) {
+  return (
+    <>
+      <h1>There is no attempt of this task</h1>
+      <p className="muted">
+        None is running, and none of the last million that have ended is of <code className="wrap">{id}</code>.{" "}
+        <a href={href(["tasks"])}>See all of them</a>
+      </p>
+      <Why id={id} />
+    </>
   );
 }
 

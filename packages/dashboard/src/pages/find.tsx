@@ -142,8 +142,11 @@ async function find(query: string, signal: AbortSignal): Promise<readonly Found[
 }
 
 async function exists(kind: RowKind, id: string, signal: AbortSignal): Promise<Found | undefined> {
-  const answer = await optional(getJson(`${kind}/${id}`, signal));
-  if (answer === undefined) return undefined;
+  const answer =
+    kind === "tasks"
+      ? await optional(getJson<List<unknown>>(listPath("tasks", [`taskId=${id}`], 1), signal))
+      : await optional(getJson<object>(`${kind}/${id}`, signal));
+  if (answer === undefined || ("rows" in answer && Array.isArray(answer.rows) && answer.rows.length === 0)) return undefined;
   const link = kind as LinkKind;
   return { kind: link, what: singular[kind] ?? kind, title: id, to: href([kind, id]) };
 }

@@ -50,7 +50,7 @@ export function JobPage({ id }: { id: string }) {
             {tab === "facts" && <JobFacts row={row} />}
             {tab === "logs" && (
               <div className="job-pane">
-                <LogView path={`jobs/${encodeURIComponent(id)}/logs`} />
+                <LogView source={{ path: `jobs/${encodeURIComponent(id)}/logs`, isOutput: true }} />
               </div>
             )}
             {tab === "tasks" && row.jobId !== null && (

@@ -21,7 +21,7 @@ export function LogPage({ id }: { id: string }) {
       <div className="page-head">
         <h1>{row?.file ?? id}</h1>
       </div>
-      <LogView path={`logs/${encodeURIComponent(id)}`} />
+      <LogView source={{ path: `logs/${encodeURIComponent(id)}`, isOutput: false }} />
     </div>
   );
 }

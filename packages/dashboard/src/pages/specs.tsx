@@ -366,8 +366,8 @@ export const nodesSpec: ListSpec<NodeRow> = {
       title: "CPU leased",
       width: "92px",
       isEnd: true,
-      render: (row) => leased(row, "CPU"),
-      sort: (row) => (row.resources.CPU ?? 0) - (row.available.CPU ?? 0),
+      render: (row) => leased(row, "cpu"),
+      sort: (row) => (row.resources.cpu ?? 0) - (row.available.cpu ?? 0),
     },
     {
       key: "memory",

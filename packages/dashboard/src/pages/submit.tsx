@@ -3,15 +3,17 @@ import { type FormEvent, useState } from "react";
 import { ApiError, postJson } from "../api.ts";
 import { Failure } from "../parts.tsx";
 import { href, navigate } from "../router.ts";
+import type { JobRow } from "../rows.ts";
+import { jobKey } from "./specs.tsx";
 
 /** As `POST /api/v1/jobs` takes it. */
 interface Submission {
   entrypoint: string;
   submissionId?: string;
   metadata?: Record<string, string>;
-  runtimeEnv?: { workingDir?: string; envVars?: Record<string, string> };
+  runtimeEnv?: { workingDir?: string; env?: Record<string, string> };
   resources?: Record<string, number>;
-  maxRetries?: number;
+  retry?: { maxRetries: number };
 }
 
 export function SubmitPage() {
@@ -23,8 +25,8 @@ export function SubmitPage() {
     setError(undefined);
     setBusy(true);
     try {
-      const answer = await postJson<{ submissionId: string }>("jobs", readSubmission(form));
-      navigate(href(["jobs", answer.submissionId], { tab: "logs" }));
+      const answer = await postJson<JobRow>("jobs", readSubmission(form));
+      navigate(href(["jobs", jobKey(answer)], { tab: "logs" }));
     } catch (failure) {
       setError(
         failure instanceof ApiError
@@ -54,9 +56,9 @@ export function SubmitPage() {
         </label>
         <label>
           Working directory
-          <input name="workingDir" placeholder="/srv/app or gs://…/app.zip" spellCheck={false} />
+          <input name="workingDir" placeholder="/srv/app" spellCheck={false} />
           <span className="help">
-            One that the node has, or the address of an archive. To send a folder of your machine:{" "}
+            One that the node has. To send a folder of your machine:{" "}
             <code>mobula submit --working-dir . -- node app.ts</code>
           </span>
         </label>
@@ -107,11 +109,11 @@ function readSubmission(form: FormData): Submission {
   const envVars = readPairs(text("env"), "Environment variables");
   const metadata = readPairs(text("metadata"), "Metadata");
   const resources: Record<string, number> = {};
-  if (text("cpus") !== "") resources.CPU = Number(text("cpus"));
-  if (text("gpus") !== "") resources.GPU = Number(text("gpus"));
+  if (text("cpus") !== "") resources.cpu = Number(text("cpus"));
+  if (text("gpus") !== "") resources.gpu = Number(text("gpus"));
   const runtimeEnv = {
     ...(text("workingDir") === "" ? {} : { workingDir: text("workingDir") }),
-    ...(Object.keys(envVars).length === 0 ? {} : { envVars }),
+    ...(Object.keys(envVars).length === 0 ? {} : { env: envVars }),
   };
   return {
     entrypoint: text("entrypoint"),
@@ -119,7 +121,7 @@ function readSubmission(form: FormData): Submission {
     ...(Object.keys(metadata).length === 0 ? {} : { metadata }),
     ...(Object.keys(runtimeEnv).length === 0 ? {} : { runtimeEnv }),
     ...(Object.keys(resources).length === 0 ? {} : { resources }),
-    ...(text("maxRetries") === "" ? {} : { maxRetries: Number(text("maxRetries")) }),
+    ...(text("maxRetries") === "" ? {} : { retry: { maxRetries: Number(text("maxRetries")) } }),
   };
 }
 

@@ -8,7 +8,7 @@ import { href, useParams } from "../router.ts";
 import { type JobRow, type TaskSummaryRow, taskStates } from "../rows.ts";
 import { type Column, Table } from "../table.tsx";
 import { useQuery } from "../use-query.ts";
-import { jobKey, tasksSpec } from "./specs.tsx";
+import { jobKey, jobsSpec, tasksSpec } from "./specs.tsx";
 
 const GraphView = lazy(() => import("../graph/graph-view.tsx"));
 const TimelineView = lazy(() => import("../timeline/timeline-view.tsx"));
@@ -21,45 +21,48 @@ const tabs = [
 ] as const;
 
 export function TasksPage() {
-  const [params] = useParams();
+  const [params, setParams] = useParams();
   const tab = tabs.find(([key]) => key === params.get("tab"))?.[0] ?? "list";
-  const job = params.get("job") ?? "";
+  const isOfJob = tab === "graph" || tab === "timeline";
+  const { data, error } = useQuery<List<JobRow>>(isOfJob ? listPath("jobs", [], 200) : null, 10_000);
+  const jobs = (data?.rows ?? [])
+    .filter(({ jobId }) => jobId !== null)
+    .sort((a, b) => Number(b.status === "running") - Number(a.status === "running") || b.startedAtMs - a.startedAtMs);
+  // Without a choice the newest job that runs, or else the newest.
+  const job = params.get("job") ?? jobs[0]?.jobId ?? "";
   return (
     <div className="page fills">
       <div className="page-head">
         <h1>Tasks</h1>
-        {(tab === "graph" || tab === "timeline") && <JobChoice job={job} />}
+        {isOfJob && job !== "" && (
+          <div className="actions">
+            <select aria-label="Job" value={job} onChange={(event) => setParams({ job: event.target.value, t: "" })}>
+              {!jobs.some(({ jobId }) => jobId === job) && <option value={job}>{job}</option>}
+              {jobs.map((row) => (
+                <option key={jobKey(row)} value={row.jobId ?? ""}>
+                  {row.name ?? row.submissionId ?? row.entrypoint} ({row.status})
+                </option>
+              ))}
+            </select>
+          </div>
+        )}
       </div>
       <Tabs
         tabs={tabs}
         current={tab}
-        linkTo={(key) => href(["tasks"], { tab: key === "list" ? undefined : key, job: job === "" ? undefined : job })}
+        linkTo={(key) =>
+          href(["tasks"], { tab: key === "list" ? undefined : key, job: params.get("job") ?? undefined })
+        }
       />
       {tab === "list" && <ListView spec={tasksSpec} />}
       {tab === "functions" && <Functions />}
-      <Suspense fallback={<div className="skeleton">Loading…</div>}>
-        {tab === "graph" && <GraphView job={job} />}
-        {tab === "timeline" && <TimelineView job={job} />}
-      </Suspense>
-    </div>
-  );
-}
-
-function JobChoice({ job }: { job: string }) {
-  const [, setParams] = useParams();
-  const { data } = useQuery<List<JobRow>>(listPath("jobs", [], 200), 10_000);
-  const jobs = (data?.rows ?? []).filter((row) => row.jobId !== null);
-  return (
-    <div className="actions">
-      <select aria-label="Job" value={job} onChange={(event) => setParams({ job: event.target.value })}>
-        <option value="">All jobs</option>
-        {job !== "" && !jobs.some(({ jobId }) => jobId === job) && <option value={job}>{job}</option>}
-        {jobs.map((row) => (
-          <option key={jobKey(row)} value={row.jobId ?? ""}>
-            {row.name ?? row.submissionId ?? row.jobId} ({row.status})
-          </option>
-        ))}
-      </select>
+      {isOfJob && error !== undefined && <Failure error={error} hasData={data !== undefined} />}
+      {isOfJob && data !== undefined && job === "" && <div className="card">{jobsSpec.empty}</div>}
+      {isOfJob && job !== "" && (
+        <Suspense fallback={<div className="skeleton">Loading…</div>}>
+          {tab === "graph" ? <GraphView key={job} job={job} /> : <TimelineView key={job} job={job} />}
+        </Suspense>
+      )}
     </div>
   );
 }

@@ -13,7 +13,7 @@ export function Why({ id, everyMs = 3000 }: { id: string; everyMs?: number }) {
       <Card title="Why">
         {error === undefined ? (
           <p className="muted">Asking…</p>
-        ) : error.status === 404 ? (
+        ) : error.status === 404 || error.status === 400 ? (
           <p className="muted">Nothing more is known about it.</p>
         ) : (
           <Failure error={error} hasData={false} />
