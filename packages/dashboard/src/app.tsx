@@ -404,8 +404,7 @@ function SignIn() {
         <code>mobula dashboard</code>
       </pre>
       <p className="muted">
-        It prints a link that works once; it leaves a cookie in this browser. <code>mobula dashboard --read-only</code>{" "}
-        prints one that can look and not change anything.
+        It prints a link that is good once, within ten minutes, and leaves a cookie in this browser.
       </p>
     </main>
   );

@@ -49,7 +49,7 @@ export function ListView<R>({ spec, fixed = [] }: { spec: ListSpec<R>; fixed?: r
               : data.rows.length < data.total
                 ? `${count(data.rows.length)} of ${count(data.total)}`
                 : count(data.total)}{" "}
-            {data !== undefined && spec.noun}
+            {data !== undefined && (data.total === 1 ? spec.noun.replace(/s$/, "") : spec.noun)}
           </span>
           <select
             aria-label="Rows at most"

@@ -146,7 +146,8 @@ async function exists(kind: RowKind, id: string, signal: AbortSignal): Promise<F
     kind === "tasks"
       ? await optional(getJson<List<unknown>>(listPath("tasks", [`taskId=${id}`], 1), signal))
       : await optional(getJson<object>(`${kind}/${id}`, signal));
-  if (answer === undefined || ("rows" in answer && Array.isArray(answer.rows) && answer.rows.length === 0)) return undefined;
+  if (answer === undefined || ("rows" in answer && Array.isArray(answer.rows) && answer.rows.length === 0))
+    return undefined;
   const link = kind as LinkKind;
   return { kind: link, what: singular[kind] ?? kind, title: id, to: href([kind, id]) };
 }

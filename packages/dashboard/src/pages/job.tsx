@@ -9,7 +9,7 @@ import { href, navigate, useParams } from "../router.ts";
 import type { JobRow } from "../rows.ts";
 import { refreshAll } from "../use-query.ts";
 import { Detail, DetailHead } from "./details.tsx";
-import { actorsSpec, jobKey, tasksSpec, workersSpec } from "./specs.tsx";
+import { actorsSpec, jobKey, jobTitle, tasksSpec, workersSpec } from "./specs.tsx";
 
 const GraphView = lazy(() => import("../graph/graph-view.tsx"));
 const TimelineView = lazy(() => import("../timeline/timeline-view.tsx"));
@@ -38,7 +38,7 @@ export function JobPage({ id }: { id: string }) {
               kind="jobs"
               kindTitle="Jobs"
               id={jobKey(row)}
-              title={row.name ?? row.submissionId ?? `Job ${row.jobId}`}
+              title={jobTitle(row)}
               state={row.status}
               actions={<Actions row={row} refresh={refresh} />}
             />

@@ -92,15 +92,19 @@ function Content({ overview }: { overview: Overview }) {
       <div className="columns">
         <div>
           <Card title="Throughput, attempts a second" aside={<span className="muted small">last 2 minutes</span>}>
-            <Chart
-              label="Attempts a second"
-              timesMs={throughput.map(({ atMs }) => atMs)}
-              series={[
-                { title: "finished", color: "--run", values: throughput.map((at) => at.finished), isFilled: true },
-                { title: "failed", color: "--bad", values: throughput.map((at) => at.failed) },
-              ]}
-              format={compact}
-            />
+            {throughput.length === 0 ? (
+              <Empty title="Nothing has ended yet">What your program finishes each second shows here.</Empty>
+            ) : (
+              <Chart
+                label="Attempts a second"
+                timesMs={throughput.map(({ atMs }) => atMs)}
+                series={[
+                  { title: "finished", color: "--run", values: throughput.map((at) => at.finished), isFilled: true },
+                  { title: "failed", color: "--bad", values: throughput.map((at) => at.failed) },
+                ]}
+                format={compact}
+              />
+            )}
           </Card>
           <Card
             title="What waits, and why"
@@ -206,7 +210,7 @@ function Waiting({ waiting }: { waiting: Overview["waiting"] }) {
                 </a>
                 <div className="muted small">{kind}</div>
               </td>
-              <td className="nowrap">{wish}</td>
+              <td className="nowrap">{wish.replace(/^\{ | \}$/g, "")}</td>
               <td className="wrap">
                 {isInfeasible && <span className="pill bad">cannot be met</span>} {why}
               </td>

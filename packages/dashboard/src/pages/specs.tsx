@@ -17,6 +17,12 @@ import {
 
 const dash = <span className="muted">{NONE}</span>;
 
+/** A driver is called by its file. */
+export function jobTitle({ name, submissionId, jobId }: JobRow): string {
+  const title = name ?? submissionId ?? jobId ?? "";
+  return title.startsWith("/") ? (title.split("/").at(-1) ?? title) : title;
+}
+
 export const jobKey = (job: JobRow): string => job.submissionId ?? job.jobId ?? "";
 
 export const jobsSpec: ListSpec<JobRow> = {
@@ -34,8 +40,8 @@ export const jobsSpec: ListSpec<JobRow> = {
       title: "Job",
       width: "minmax(180px, 1.2fr)",
       phone: "title",
-      render: (row) => row.name ?? row.submissionId ?? row.jobId,
-      sort: (row) => row.name ?? jobKey(row),
+      render: (row) => <span title={row.name ?? ""}>{jobTitle(row)}</span>,
+      sort: jobTitle,
     },
     {
       key: "status",
@@ -319,7 +325,7 @@ export const actorsSpec: ListSpec<ActorRow> = {
   ],
   empty: (
     <Empty title="No actors yet">
-      An object that lives in a worker: <code>await actor(Counter).create()</code>
+      An object that lives in a worker: <code>remote(Counter).remote()</code>
     </Empty>
   ),
 };
@@ -719,7 +725,7 @@ export const groupsSpec: ListSpec<GroupRow> = {
   ],
   empty: (
     <Empty title="No placement groups">
-      Resources that are reserved together, for gangs: <code>{"await placementGroup([{ cpu: 1 }, { cpu: 1 }])"}</code>
+      Resources that are reserved together, for gangs: <code>{"placementGroup([{ cpu: 1 }, { cpu: 1 }])"}</code>
     </Empty>
   ),
 };

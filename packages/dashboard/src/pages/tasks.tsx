@@ -8,7 +8,7 @@ import { href, useParams } from "../router.ts";
 import { type JobRow, type TaskSummaryRow, taskStates } from "../rows.ts";
 import { type Column, Table } from "../table.tsx";
 import { useQuery } from "../use-query.ts";
-import { jobKey, jobsSpec, tasksSpec } from "./specs.tsx";
+import { jobKey, jobsSpec, jobTitle, tasksSpec } from "./specs.tsx";
 
 const GraphView = lazy(() => import("../graph/graph-view.tsx"));
 const TimelineView = lazy(() => import("../timeline/timeline-view.tsx"));
@@ -40,7 +40,7 @@ export function TasksPage() {
               {!jobs.some(({ jobId }) => jobId === job) && <option value={job}>{job}</option>}
               {jobs.map((row) => (
                 <option key={jobKey(row)} value={row.jobId ?? ""}>
-                  {row.name ?? row.submissionId ?? row.entrypoint} ({row.status})
+                  {jobTitle(row)} ({row.status})
                 </option>
               ))}
             </select>
@@ -127,7 +127,7 @@ function Functions() {
           <div className="card">
             <Empty title="No function has run">
               Each call of a remote function or an actor is counted here by its name,{" "}
-              <code>{"remote(work).call(x)"}</code>
+              <code>{"remote(work).remote(x)"}</code>
             </Empty>
           </div>
         ) : (
