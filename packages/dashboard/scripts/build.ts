@@ -23,9 +23,13 @@ export async function buildDashboard(): Promise<string> {
   if (existsSync(join(out, "index.html")) && existsSync(keyFile) && readFileSync(keyFile, "utf8") === key) return out;
   const { build } = await import("vite");
   const building = join(root, `dist.building-${process.pid}`);
+  const { NODE_ENV } = process.env;
+  // Vite takes it for the mode of React, also where a test run has set it.
+  process.env.NODE_ENV = "production";
   try {
     await build({
       root,
+      mode: "production",
       configFile: false,
       logLevel: "warn",
       base: "./",
@@ -43,6 +47,8 @@ export async function buildDashboard(): Promise<string> {
     rmSync(out, { recursive: true, force: true });
     renameSync(building, out);
   } finally {
+    if (NODE_ENV === undefined) delete process.env.NODE_ENV;
+    else process.env.NODE_ENV = NODE_ENV;
     rmSync(building, { recursive: true, force: true });
   }
   mkdirSync(dirname(keyFile), { recursive: true });

@@ -4,7 +4,7 @@
  */
 import type { Listed, RowKind } from "./rows.ts";
 
-export const API = "./api/v1/";
+const API = "./api/v1/";
 
 export class ApiError extends Error {
   readonly status: number;

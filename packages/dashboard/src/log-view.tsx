@@ -209,7 +209,7 @@ function useLog({ path, isOutput }: LogSource, search: string, isFollowing: bool
           const text = await response.text();
           if (abort.signal.aborted) return;
           const lines = splitLines(text, false);
-          setLog({ ...NOTHING, lines: isOutput ? lines.filter(isWanted) : lines, isLoading: false });
+          setLog({ ...NOTHING, lines: lines.filter(isWanted), isLoading: false });
           if (isFollowing) follow();
         })
         .catch(fail);

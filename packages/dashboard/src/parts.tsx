@@ -34,7 +34,7 @@ const tones: Readonly<Record<string, Tone>> = {
   infeasible: "bad",
   error: "bad",
 };
-export function toneOf(state: string): Tone {
+function toneOf(state: string): Tone {
   return tones[state] ?? "off";
 }
 
@@ -56,7 +56,7 @@ function subscribeClock(listener: () => void): () => void {
   return () => clockListeners.delete(listener);
 }
 
-export function useAge(atMs: number): string {
+function useAge(atMs: number): string {
   return useSyncExternalStore(subscribeClock, () => ago(atMs, Math.max(clockMs, serverNow() - 1000)));
 }
 

@@ -28,6 +28,8 @@ export interface Fixture extends AsyncDisposable {
   readonly mood: { isSignedIn: boolean; isBroken: boolean; partial: readonly string[] };
   /** Attempts that have finished since the start: what moves. */
   finish(attempts: number): void;
+  /** Streams of events break off. */
+  dropStreams(): void;
   close(): Promise<void>;
 }
 
@@ -37,7 +39,7 @@ const TYPES: Readonly<Record<string, string>> = {
   ".css": "text/css; charset=utf-8",
   ".svg": "image/svg+xml",
 };
-export const POLICY =
+const POLICY =
   "default-src 'self'; img-src 'self' data: blob:; style-src 'self'; script-src 'self'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
 const STREAM_EVERY_MS = 1000;
 
@@ -284,6 +286,9 @@ export async function startFixture(options: FixtureOptions): Promise<Fixture> {
     mood,
     finish(attempts) {
       finished += attempts;
+    },
+    dropStreams() {
+      for (const response of open) response.destroy();
     },
     close,
     [Symbol.asyncDispose]: close,

@@ -175,11 +175,10 @@ function Box({ node, job, x, y, total }: { node: CallGraphNode; job: string; x: 
   ].filter(Boolean);
   const filters = [`name=${name}`, ...(job === "" ? [] : [`jobId=${job}`])];
   return (
-    <a href={href(["tasks"], { filter: filters })} aria-label={`${name}: ${words || "no attempts"}`}>
-      <title>
-        {name}: {words}
-      </title>
-      <rect className="box" x={x} y={y} width={BOX_WIDTH} height={BOX_HEIGHT} rx={7} />
+    <a href={href(["tasks"], { filter: filters })}>
+      <rect className="box" x={x} y={y} width={BOX_WIDTH} height={BOX_HEIGHT} rx={7}>
+        <title>{words}</title>
+      </rect>
       <text x={x + 10} y={y + 19} fontWeight={600}>
         {name.length > 25 ? `${name.slice(0, 24)}…` : name}
       </text>

@@ -181,7 +181,7 @@ function meanOrder(neighbours: readonly Slot[], own: number): number {
   return neighbours.length === 0 ? own : neighbours.reduce((sum, { order }) => sum + order, 0) / neighbours.length;
 }
 
-export function countCrossings(
+function countCrossings(
   layers: readonly (readonly { readonly order: number; readonly down: readonly { readonly order: number }[] }[])[],
 ): number {
   let crossings = 0;

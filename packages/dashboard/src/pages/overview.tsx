@@ -228,7 +228,7 @@ function linkOf(kind: string, name: string): string {
   return href(["tasks"], { filter: [`name~${name}`, "state=queued"] });
 }
 
-export function StateBars({ counts, filters = [] }: { counts: Overview["tasks"]; filters?: readonly string[] }) {
+function StateBars({ counts }: { counts: Overview["tasks"] }) {
   const shown = taskStates.filter((state) => (counts[state] ?? 0) > 0);
   const most = Math.max(1, ...shown.map((state) => counts[state] ?? 0));
   if (shown.length === 0) return <p className="muted">No task has been submitted.</p>;
@@ -239,11 +239,7 @@ export function StateBars({ counts, filters = [] }: { counts: Overview["tasks"];
         // Of a million finished ones three failed ones would be invisible: the scale is logarithmic.
         const share = Math.log10(n + 1) / Math.log10(most + 1);
         return (
-          <a
-            key={state}
-            href={href(["tasks"], { filter: [...filters, `state=${state}`] })}
-            style={{ color: "inherit" }}
-          >
+          <a key={state} href={href(["tasks"], { filter: `state=${state}` })} style={{ color: "inherit" }}>
             <div className="meter-head">
               <span>{state}</span>
               <span>{count(n)}</span>
