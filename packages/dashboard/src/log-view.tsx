@@ -1,7 +1,8 @@
 /** A log: its last lines, following what comes, searched on the server; only lines in view exist. */
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
 import { ApiError, openStream, request, type Stream, type StreamState } from "./api.ts";
-import { count } from "./format.ts";
+import { absolute, count } from "./format.ts";
+import { parseLogLine } from "./log-line.ts";
 import { Empty, Failure } from "./parts.tsx";
 import { useParams } from "./router.ts";
 
@@ -16,9 +17,12 @@ const FLUSH_MS = 100;
 export interface LogSource {
   /** Of the API. */
   readonly path: string;
-  /** The output of a job is followed from its beginning, until the job ends, and comes in pieces; a file from its end on, in lines. */
+  /** The output of a job comes in pieces until the job ends; anything else in lines, the last ones first. */
   readonly isOutput: boolean;
 }
+
+/** The log of a file, a process (`pid:123`), a task, an actor or a job. */
+export const logOf = (id: string): LogSource => ({ path: `logs/${encodeURIComponent(id)}`, isOutput: false });
 
 export function LogView({ source }: { source: LogSource }) {
   const [params, setParams] = useParams();
@@ -107,7 +111,7 @@ export function LogView({ source }: { source: LogSource }) {
               {shown.map(({ text, number }) => (
                 <div className="log-line" key={number}>
                   <span>{number}</span>
-                  <span>{search === "" ? text : <Marked line={text} search={search} />}</span>
+                  <Line line={text} search={search} />
                 </div>
               ))}
             </div>
@@ -115,6 +119,22 @@ export function LogView({ source }: { source: LogSource }) {
         </section>
       )}
     </>
+  );
+}
+
+/** When and who, quietly, and what. */
+function Line({ line, search }: { line: string; search: string }) {
+  const parsed = parseLogLine(line);
+  if (parsed === undefined) return <span>{search === "" ? line : <Marked line={line} search={search} />}</span>;
+  const { atMs, pid, name, text, isError } = parsed;
+  return (
+    <span title={absolute(atMs)}>
+      <span className="muted">
+        {absolute(atMs).slice(11)} {name === "" ? `pid ${pid}` : `${name} ${pid}`}
+        {isError ? " stderr" : ""}{" "}
+      </span>
+      {search === "" ? text : <Marked line={text} search={search} />}
+    </span>
   );
 }
 
@@ -153,10 +173,13 @@ function useLog({ path, isOutput }: LogSource, search: string, isFollowing: bool
     const abort = new AbortController();
     const wanted = search.toLowerCase();
     const isWanted = (line: string) => wanted === "" || line.toLowerCase().includes(wanted);
+    const query = new URLSearchParams(isOutput ? {} : { lines: String(LINES) });
+    if (search !== "" && !isOutput) query.set("search", search);
     let fresh: string[] = [];
     let rest = "";
     let timer: ReturnType<typeof setTimeout> | undefined;
     let stream: Stream | undefined;
+    let isKnown = false;
 
     const flush = () => {
       timer = undefined;
@@ -169,50 +192,52 @@ function useLog({ path, isOutput }: LogSource, search: string, isFollowing: bool
         return { ...old, lines: kept, firstNumber: old.firstNumber + dropped, isLoading: false };
       });
     };
-    const add = (text: string) => {
-      const lines = splitLines(rest + text, true);
-      rest = lines.pop() ?? "";
+    const add = (lines: readonly string[]) => {
+      isKnown = true;
       for (const line of lines) if (isWanted(line)) fresh.push(line);
       timer ??= setTimeout(flush, FLUSH_MS);
     };
-    const fail = (error: unknown) => {
-      if (abort.signal.aborted) return;
-      const shown = error instanceof ApiError ? error : new ApiError(0, "INTERNAL", String(error));
-      setLog((old) => ({ ...old, error: shown, isLoading: false }));
+    const addPiece = (piece: string) => {
+      const lines = splitLines(rest + piece);
+      rest = lines.pop() ?? "";
+      add(lines);
     };
-    const follow = () => {
-      const query = search === "" || isOutput ? "" : `?search=${encodeURIComponent(search)}`;
-      stream = openStream(`${path}/follow${query}`, {
-        events: ["output", "line"],
+    const read = async () => {
+      try {
+        const response = await request(isOutput ? path : `${path}/lines?${query}`, { signal: abort.signal });
+        const lines = splitLines(await response.text());
+        if (lines.at(-1) === "") lines.pop();
+        if (!abort.signal.aborted) setLog({ ...NOTHING, lines: lines.filter(isWanted), isLoading: false });
+      } catch (error) {
+        if (abort.signal.aborted) return;
+        const shown = error instanceof ApiError ? error : new ApiError(0, "INTERNAL", String(error));
+        setLog((old) => ({ ...old, error: shown, isLoading: false }));
+      }
+    };
+
+    if (!isFollowing) void read();
+    else {
+      stream = openStream(`${path}/follow?${query}`, {
+        events: ["output", "lines"],
         onState: (state) => {
-          // It begins again at the beginning.
-          if (state === "connecting" && isOutput) {
+          if (state === "open") {
+            // It begins again: what was shown comes once more.
             fresh = [];
             rest = "";
-            setLog({ ...NOTHING, state });
-          } else setLog((old) => ({ ...old, state, isLoading: isOutput && state !== "open" ? old.isLoading : false }));
+            setLog({ ...NOTHING, state, isLoading: !isOutput });
+          } else setLog((old) => ({ ...old, state }));
+          // A stream that is refused does not say why; the same question without it does.
+          if (state === "waiting" && !isKnown) void read();
         },
-        onEvent: (name, data) => add(name === "output" ? String(JSON.parse(data)) : `${data}\n`),
+        onEvent: (name, data) => {
+          if (name === "output") addPiece(String(JSON.parse(data)));
+          if (name === "lines") add((JSON.parse(data) as readonly string[]).map(withoutColours));
+        },
         onEnd: () => {
-          if (rest !== "") add("\n");
+          if (rest !== "") addPiece("\n");
           setLog((old) => ({ ...old, hasEnded: true, isLoading: false }));
         },
       });
-    };
-
-    if (isOutput && isFollowing) follow();
-    else {
-      const query = new URLSearchParams(isOutput ? {} : { lines: String(LINES) });
-      if (search !== "" && !isOutput) query.set("search", search);
-      request(`${path}?${query}`, { signal: abort.signal })
-        .then(async (response) => {
-          const text = await response.text();
-          if (abort.signal.aborted) return;
-          const lines = splitLines(text, false);
-          setLog({ ...NOTHING, lines: lines.filter(isWanted), isLoading: false });
-          if (isFollowing) follow();
-        })
-        .catch(fail);
     }
     return () => {
       abort.abort();
@@ -226,9 +251,8 @@ function useLog({ path, isOutput }: LogSource, search: string, isFollowing: bool
 // biome-ignore lint/suspicious/noControlCharactersInRegex: colours of terminals begin with escape
 const TERMINAL_COLOURS = /\u001b\[[0-9;]*[A-Za-z]/g;
 
-/** With `isOpen` the last one may go on: it is given also when it is empty. */
-function splitLines(text: string, isOpen: boolean): string[] {
-  const lines = text.replace(TERMINAL_COLOURS, "").split(/\r?\n/);
-  if (!isOpen && lines.at(-1) === "") lines.pop();
-  return lines;
+const withoutColours = (text: string) => text.replace(TERMINAL_COLOURS, "");
+
+function splitLines(text: string): string[] {
+  return withoutColours(text).split(/\r?\n/);
 }

@@ -221,9 +221,8 @@ function sortRows<R>(rows: readonly R[], columns: readonly Column<R>[], order: s
   const sign = isDown ? -1 : 1;
   keyed.sort((a, b) => {
     if (a.by === null || b.by === null) return a.by === b.by ? 0 : a.by === null ? 1 : -1;
-    return sign * (typeof a.by === "number" && typeof b.by === "number" ? a.by - b.by : compareText(a.by, b.by));
+    // Of one column all are numbers, or all are texts.
+    return a.by < b.by ? -sign : a.by > b.by ? sign : 0;
   });
   return keyed.map(({ row }) => row);
 }
-const compareText = (a: string | number, b: string | number) =>
-  String(a) < String(b) ? -1 : String(a) > String(b) ? 1 : 0;

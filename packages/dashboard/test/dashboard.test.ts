@@ -253,8 +253,10 @@ describe.skipIf(!hasChromium)("in Chromium", () => {
     expect(await page.locator("tbody tr").count()).toBeLessThan(60);
     expect(await page.locator("table.rows").getAttribute("aria-rowcount")).toBe("10001");
     const times: Record<string, number> = {};
-    times.sort = await measureAction(page, "th:nth-child(4) button", "click");
-    times["sort again"] = await measureAction(page, "th:nth-child(1) button", "click");
+    const sorts: number[] = [];
+    for (const column of [4, 1, 6, 9, 2])
+      sorts.push(await measureAction(page, `th:nth-child(${column}) button`, "click"));
+    times.sort = sorts.sort((a, b) => a - b)[2] ?? 0;
     times.scroll = await page.evaluate(async () => {
       const box = document.querySelector(".table-box");
       const fromMs = performance.now();

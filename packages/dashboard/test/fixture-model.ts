@@ -440,7 +440,7 @@ export function makeModel({
   const logs: LogRow[] = [
     ...alive.flatMap((node) => [
       {
-        logId: `${node.nodeId.slice(0, 8)}-node`,
+        logId: `${node.nodeId}:node.log`,
         nodeId: node.nodeId,
         file: "node.log",
         sizeBytes: integer(9e6),
@@ -450,7 +450,7 @@ export function makeModel({
         .filter(({ nodeId, kind }) => nodeId === node.nodeId && kind === "worker")
         .slice(0, 6)
         .map(({ pid }) => ({
-          logId: `${node.nodeId.slice(0, 8)}-worker-${pid}`,
+          logId: `${node.nodeId}:worker-${pid}.log`,
           nodeId: node.nodeId,
           file: `worker-${pid}.log`,
           sizeBytes: integer(4e6),

@@ -87,7 +87,7 @@ export async function startFixture(options: FixtureOptions): Promise<Fixture> {
     if (mood.isBroken)
       return refuse(response, 503, "UNAVAILABLE", "control did not answer within 2 s; it is asked again");
     const path = url.pathname.slice("/api/v1/".length).split("/").map(decodeURIComponent);
-    const [kind = "", id, more, last] = path;
+    const [kind = "", id, more] = path;
     if (request.method === "POST" || request.method === "DELETE") return change(path, request, response);
     if (kind === "overview") return json(response, overviewNow());
     if (kind === "stream") return stream(response, () => [["overview", JSON.stringify(overviewNow())]]);
@@ -101,31 +101,20 @@ export async function startFixture(options: FixtureOptions): Promise<Fixture> {
     }
     if (kind === "why") return why(id ?? "", response);
     if ((kind === "logs" && id !== undefined) || (kind === "jobs" && more === "logs")) {
-      const isFollowed = kind === "logs" ? more === "follow" : last === "follow";
-      if (isFollowed) {
-        let line = 20_000;
-        return stream(
-          response,
-          () =>
-            kind === "jobs" ? [["output", JSON.stringify(`${logLine(++line)}\n`)]] : [["message", logLine(++line)]],
-          200,
-          kind === "jobs"
-            ? [
-                [
-                  "output",
-                  JSON.stringify(`${Array.from({ length: 5000 }, (_, at) => logLine(15_001 + at)).join("\n")}\n`),
-                ],
-              ]
-            : [],
-        );
-      }
+      const isOutput = kind === "jobs";
       const search = url.searchParams.get("search")?.toLowerCase();
-      const lines = Array.from({ length: 20_000 }, (_, line) => logLine(line + 1)).filter(
-        (line) => search === undefined || line.toLowerCase().includes(search),
-      );
-      response.setHeader("content-type", "text/plain; charset=utf-8");
-      response.end(`${lines.slice(-Number(url.searchParams.get("lines") ?? 1000)).join("\n")}\n`);
-      return;
+      const last = Array.from({ length: 20_000 }, (_, line) => logLine(line + 1))
+        .filter((line) => search === undefined || line.toLowerCase().includes(search))
+        .slice(-Number(url.searchParams.get("lines") ?? 5000));
+      if ((isOutput ? path[3] : more) !== "follow") {
+        response.setHeader("content-type", "text/plain; charset=utf-8");
+        response.end(last.length === 0 ? "" : `${last.join("\n")}\n`);
+        return;
+      }
+      const event = (lines: readonly string[]): readonly [string, string] =>
+        isOutput ? ["output", JSON.stringify(`${lines.join("\n")}\n`)] : ["lines", JSON.stringify(lines)];
+      let line = 20_000;
+      return stream(response, () => [event(search === undefined ? [logLine(++line)] : [])], 200, [event(last)]);
     }
     if (!(kind in rowsOf)) return refuse(response, 404, "NOT_FOUND", `there is no ${url.pathname}`);
     const rows = rowsOf[kind as keyof typeof rowsOf] as readonly Record<string, unknown>[];
@@ -339,11 +328,12 @@ function matches(row: Readonly<Record<string, unknown>>, filter: string): boolea
   }
 }
 
+/** As nodes write them. */
 function logLine(line: number): string {
-  const level = line % 97 === 0 ? "ERROR" : line % 31 === 0 ? "WARN " : "INFO ";
-  const what =
-    line % 97 === 0
-      ? "embedBatch failed: RangeError: the batch has 4096 rows and at most 2048 fit"
-      : `batch ${line} of part-${String(line % 512).padStart(4, "0")} took ${(line * 37) % 900} ms`;
-  return `2026-11-27T01:${String(Math.floor(line / 600) % 60).padStart(2, "0")}:${String(Math.floor(line / 10) % 60).padStart(2, "0")}.${(line % 10) * 100} ${level} ${what}`;
+  const isBad = line % 97 === 0;
+  const at = new Date(Date.UTC(2026, 10, 27, 1) + line * 137).toISOString();
+  const text = isBad
+    ? "embedBatch failed: RangeError: the batch has 4096 rows and at most 2048 fit"
+    : `batch ${line} of part-${String(line % 512).padStart(4, "0")} took ${(line * 37) % 900} ms`;
+  return `${at} bd02be4d ${21_000 + (line % 4)} ${isBad ? "stderr" : "stdout"} embedBatch: ${text}`;
 }

@@ -35,6 +35,14 @@ interface HeadProps {
   readonly actions?: ReactNode;
 }
 
+function LogButton({ id }: { id: string }) {
+  return (
+    <a className="button" href={href(["logs", id])}>
+      Log
+    </a>
+  );
+}
+
 export function DetailHead({ kind, kindTitle, title, id, state, tone, actions }: HeadProps) {
   return (
     <>
@@ -220,6 +228,7 @@ export function WorkerPage({ id }: { id: string }) {
             id={row.workerId}
             title={`${row.kind} ${row.pid}`}
             state={row.state}
+            actions={<LogButton id={`pid:${row.pid}`} />}
           />
           <Card title="Facts">
             <Facts
@@ -287,6 +296,7 @@ export function ActorPage({ id }: { id: string }) {
             title={row.name === null ? row.className : `${row.name} · ${row.className}`}
             state={row.state}
             {...(row.deathCause === null ? {} : { tone: "bad" as const })}
+            actions={<LogButton id={row.actorId} />}
           />
           {row.deathCause !== null && (
             <div className="notice bad">
@@ -358,7 +368,14 @@ export function TaskPage({ id }: { id: string }) {
         if (last === undefined) return <UnknownTask id={id} />;
         return (
           <>
-            <DetailHead kind="tasks" kindTitle="Tasks" id={last.taskId} title={last.name} state={last.state} />
+            <DetailHead
+              kind="tasks"
+              kindTitle="Tasks"
+              id={last.taskId}
+              title={last.name}
+              state={last.state}
+              actions={<LogButton id={last.taskId} />}
+            />
             {last.error !== null && (
               <div className="notice bad">
                 <span className="mono wrap">{last.error}</span>
@@ -437,16 +454,6 @@ export function TaskPage({ id }: { id: string }) {
             {last.state === "running" && last.nodeId !== null && last.workerPid !== null && (
               <Inspect nodeId={last.nodeId} pid={last.workerPid} />
             )}
-            <Related
-              spec={logsSpec}
-              filters={
-                last.workerPid === null
-                  ? [`nodeId=${last.nodeId ?? ""}`]
-                  : [`nodeId=${last.nodeId ?? ""}`, `file~${last.workerPid}`]
-              }
-              title="Logs of its worker"
-              more={href(["logs"], last.workerPid === null ? {} : { filter: `file~${last.workerPid}` })}
-            />
           </>
         );
       }}

@@ -3,7 +3,7 @@ import { lazy, Suspense, useRef, useState } from "react";
 import { ApiError, request } from "../api.ts";
 import { count, duration, NONE } from "../format.ts";
 import { ListView, Related } from "../list-page.tsx";
-import { LogView } from "../log-view.tsx";
+import { LogView, logOf } from "../log-view.tsx";
 import { Ago, Card, Facts, Failure, NodeLink, Tabs } from "../parts.tsx";
 import { href, navigate, useParams } from "../router.ts";
 import type { JobRow } from "../rows.ts";
@@ -27,6 +27,7 @@ export function JobPage({ id }: { id: string }) {
           ...(row.jobId === null
             ? []
             : ([
+                ["worker-logs", "Logs"],
                 ["tasks", "Attempts"],
                 ["graph", "Graph"],
                 ["timeline", "Timeline"],
@@ -51,6 +52,11 @@ export function JobPage({ id }: { id: string }) {
             {tab === "logs" && (
               <div className="job-pane">
                 <LogView source={{ path: `jobs/${encodeURIComponent(id)}/logs`, isOutput: true }} />
+              </div>
+            )}
+            {tab === "worker-logs" && row.jobId !== null && (
+              <div className="job-pane">
+                <LogView key="worker-logs" source={logOf(row.jobId)} />
               </div>
             )}
             {tab === "tasks" && row.jobId !== null && (

@@ -1,5 +1,5 @@
 import { type List, listPath } from "../api.ts";
-import { LogView } from "../log-view.tsx";
+import { LogView, logOf } from "../log-view.tsx";
 import { NodeLink } from "../parts.tsx";
 import { href } from "../router.ts";
 import type { LogRow } from "../rows.ts";
@@ -19,9 +19,16 @@ export function LogPage({ id }: { id: string }) {
         )}
       </nav>
       <div className="page-head">
-        <h1>{row?.file ?? id}</h1>
+        <h1>{row?.file ?? titleOf(id)}</h1>
       </div>
-      <LogView source={{ path: `logs/${encodeURIComponent(id)}`, isOutput: false }} />
+      <LogView source={logOf(id)} />
     </div>
   );
+}
+
+/** A file has its name after the node's id; a process is said by its number; of anything else the id is all there is. */
+function titleOf(id: string): string {
+  const [, file] = /^[0-9a-f]{32}:(.+)$/.exec(id) ?? [];
+  const [, pid] = /^pid:(\d+)$/.exec(id) ?? [];
+  return file ?? (pid === undefined ? `Log of ${id}` : `Log of process ${pid}`);
 }
