@@ -7,6 +7,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { extname, join, normalize } from "node:path";
 import { ROWS } from "../../core/src/state/rows.ts";
+import type { InspectedStack } from "../../core/src/wire/inspection.ts";
 import { type Model, makeModel, throughputAt, timelineLines } from "./fixture-model.ts";
 
 export interface FixtureOptions {
@@ -200,10 +201,50 @@ export async function startFixture(options: FixtureOptions): Promise<Fixture> {
     const body: unknown = text === "" ? null : JSON.parse(text);
     posted.push({ path: `${request.method} ${path.join("/")}`, body });
     if (path[0] === "stack") {
-      response.setHeader("content-type", "text/plain; charset=utf-8");
-      response.end(
-        "worker 21044 runs embedBatch for 4.1 s\n\n    at normalise (file:///srv/app/embed.ts:61:9)\n    at embedBatch (file:///srv/app/embed.ts:48:21)\n    at runTask (mobula:worker)\n",
-      );
+      const frame = (name: string, file: string, line: number, of: "program" | "node" = "program") => ({
+        name,
+        file,
+        line,
+        column: 9,
+        of,
+      });
+      const { nodeId, pid } = body as { nodeId: string; pid: number };
+      const stack: InspectedStack = {
+        nodeId: nodeId as InspectedStack["nodeId"],
+        nodeName: "gpu-c1",
+        pid,
+        role: "worker",
+        workerId: null,
+        atMs: nowMs,
+        program: {
+          stack: [
+            frame("normalise", "/srv/app/embed.ts", 61),
+            frame("embedBatch", "/srv/app/embed.ts", 48),
+            frame("processTicksAndRejections", "node:internal/process/task_queues", 103, "node"),
+          ],
+          current: { name: "embedBatch", taskId: model.tasks[0]?.taskId ?? "", actorId: null },
+          running: [
+            { name: "embedBatch", taskId: model.tasks[0]?.taskId ?? "", actorId: null, forMs: 4100, waits: 0 },
+            { name: "Shard.upsert", taskId: model.tasks[1]?.taskId ?? "", actorId: null, forMs: 900, waits: 1 },
+          ],
+          runningTotal: 2,
+          waits: [
+            {
+              call: "get",
+              sinceMs: nowMs - 800,
+              taskId: model.tasks[1]?.taskId ?? "",
+              refs: 3,
+              missing: 1,
+              ids: [model.objects[0]?.objectId ?? ""],
+              at: [frame("upsert", "/srv/app/shards.ts", 19)],
+            },
+          ],
+          waitsTotal: 1,
+          handles: { TCPSocketWrap: 2 },
+        },
+        kernel: null,
+      };
+      json(response, stack);
       return;
     }
     if (path[0] === "profile") return json(response, { nodes: [], startTime: 0, endTime: 1 });

@@ -2,11 +2,12 @@
 import { useEffect, useRef, useState } from "react";
 import { ApiError, request } from "../api.ts";
 import { Card, Failure } from "../parts.tsx";
+import { type InspectedStack, StackView } from "./stack-view.tsx";
 
 type Shown =
   | { readonly kind: "nothing" }
   | { readonly kind: "asking"; readonly what: string }
-  | { readonly kind: "stack"; readonly text: string }
+  | { readonly kind: "stack"; readonly stack: InspectedStack }
   | { readonly kind: "saved"; readonly name: string; readonly url: string }
   | { readonly kind: "failed"; readonly error: ApiError };
 
@@ -43,7 +44,8 @@ export function Inspect({ nodeId, pid }: { nodeId: string; pid: number }) {
   const stack = () =>
     ask("Asking for the stack…", "stack", { nodeId, pid }, async (response) => ({
       kind: "stack",
-      text: stackText(await response.text()),
+      // By the schema of the service.
+      stack: (await response.json()) as InspectedStack,
     }));
   const profile = (kind: "cpu" | "heap") =>
     ask(`Profiling for ${seconds} s…`, "profile", { nodeId, pid, kind, seconds }, async (response) => {
@@ -100,12 +102,7 @@ export function Inspect({ nodeId, pid }: { nodeId: string; pid: number }) {
           </p>
         )}
       </div>
-      {shown.kind === "stack" && (
-        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable with the keyboard
-        <section className="text" tabIndex={0} aria-label="Stack">
-          <pre>{shown.text}</pre>
-        </section>
-      )}
+      {shown.kind === "stack" && <StackView stack={shown.stack} />}
     </Card>
   );
 }
@@ -115,16 +112,4 @@ function save(url: string, name: string): void {
   link.href = url;
   link.download = name;
   link.click();
-}
-
-/** The service answers with text, or with an object that has it as `text`. */
-function stackText(body: string): string {
-  try {
-    const value: unknown = JSON.parse(body);
-    if (typeof value === "object" && value !== null && "text" in value && typeof value.text === "string")
-      return value.text;
-    return typeof value === "string" ? value : JSON.stringify(value, null, 2);
-  } catch {
-    return body;
-  }
 }
