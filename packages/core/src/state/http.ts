@@ -11,12 +11,14 @@ import type { StateServiceConfig } from "../node/mod.ts";
 import type { Access } from "../transport/mod.ts";
 import { ApiAccess, type Role } from "./access.ts";
 import { addApi } from "./api.ts";
+import { addInspection } from "./inspect-routes.ts";
 import { addLogs } from "./log-routes.ts";
 import type { Extension } from "./main.ts";
 import { addMetrics } from "./metric-routes.ts";
 import { refusalPage } from "./pages.ts";
 import type { StateService } from "./service.ts";
 import { addFiles } from "./static-files.ts";
+import { addTrace } from "./trace-routes.ts";
 
 export interface HttpServerOptions {
   readonly service: StateService;
@@ -90,6 +92,8 @@ export class HttpServer {
     addApi(app, service);
     addLogs(app, service.links);
     addMetrics(app, service);
+    addTrace(app, service);
+    addInspection(app, service.links);
     addFiles(app);
     this.server = createAdaptorServer({
       fetch: app.fetch,

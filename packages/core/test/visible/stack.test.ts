@@ -7,8 +7,9 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { cancel, get, kill, type ObjectRef, remote, runtimeContext } from "../../src/api/mod.ts";
-import { inspect, processCalled } from "../../src/bin/cli-inspect.ts";
+import { processCalled } from "../../src/bin/cli-inspect.ts";
 import { askHead } from "../../src/head/mod.ts";
+import { inspect } from "../../src/state/mod.ts";
 import { type ClusterNode, LocalCluster } from "../../src/testing/mod.ts";
 import type { InspectedStack, StackFrame } from "../../src/wire/inspection.ts";
 import { eventually } from "../eventually.ts";
@@ -19,7 +20,7 @@ const cli = fileURLToPath(new URL("../../src/bin/mobula.ts", import.meta.url));
 const fixture = join(import.meta.dirname, "fixtures/hangs.ts");
 let cluster: LocalCluster;
 const ask = <M extends Parameters<typeof askHead>[1]>(method: M, params: never) => askHead(cluster, method, params);
-const asks = ask as Parameters<typeof inspect>[0];
+const asks = ask as Parameters<typeof processCalled>[0];
 
 beforeAll(async () => {
   const node = (name: string) => ({ name, resources: { cpu: 4 }, labels: { name } });
