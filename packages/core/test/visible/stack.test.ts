@@ -14,7 +14,7 @@ import { type ClusterNode, LocalCluster } from "../../src/testing/mod.ts";
 import type { InspectedStack, StackFrame } from "../../src/wire/inspection.ts";
 import { eventually } from "../eventually.ts";
 import { newFolder } from "../new-folder.ts";
-import { Hanging, reads, sleeps, spins, waits } from "./fixtures/hangs.ts";
+import { exits, Hanging, reads, sleeps, spins, waits } from "./fixtures/hangs.ts";
 
 const cli = fileURLToPath(new URL("../../src/bin/mobula.ts", import.meta.url));
 const fixture = join(import.meta.dirname, "fixtures/hangs.ts");
@@ -207,6 +207,18 @@ test("a worker that ends while it is profiled is an error that says so", async (
     code: "WORKER_DIED",
     message: expect.stringMatching(new RegExp(`process ${pid} ended before its profile was done|${pid} cannot be`)),
   });
+});
+
+test("a worker that exits while it is profiled does not wait for that", async () => {
+  const flags = newFolder();
+  const ref = hangs(exits.options({ maxRetries: 0 }).remote(join(flags, "exit")));
+  const { pid } = await seen(ref.id, ({ program }) => program?.running.length);
+  const target = await processCalled(asks, String(pid), undefined);
+  const profile = inspect(asks, target, "cpu", 300).catch((error: Error) => error);
+  await eventually(() => inspectorPorts(pid).length > 0, "the inspector is open");
+  writeFileSync(join(flags, "exit"), "");
+  expect(await profile).toMatchObject({ code: "WORKER_DIED" });
+  await expect(get(ref)).rejects.toThrow(/exit code 3/);
 });
 
 test("a driver that computes, without a port and without a word on its terminal", async () => {
