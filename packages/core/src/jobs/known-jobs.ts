@@ -42,12 +42,19 @@ export class KnownJobs {
   /** The newest first. */
   async all(): Promise<readonly KnownJob[]> {
     if (this.nowMs() - this.readMs > FRESH_MS) {
-      this.reading ??= this.read().finally(() => {
-        this.reading = undefined;
+      this.reading ??= this.read();
+      const { reading } = this;
+      await reading.finally(() => {
+        if (this.reading === reading) this.reading = undefined;
       });
-      await this.reading;
     }
     return this.last;
+  }
+
+  /** Who has changed a job sees that. */
+  changed(): void {
+    this.readMs = Number.NEGATIVE_INFINITY;
+    this.reading = undefined;
   }
 
   /** As it was read last. */
