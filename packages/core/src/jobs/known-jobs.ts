@@ -31,6 +31,7 @@ export class KnownJobs {
   private readonly nowMs: () => number;
   private records = new Map<string, Kept<JobRecord>>();
   private drivers = new Map<string, Kept<DriverLink>>();
+  private changes = 0;
   private readMs = Number.NEGATIVE_INFINITY;
   private reading: Promise<void> | undefined;
 
@@ -53,6 +54,7 @@ export class KnownJobs {
 
   /** Who has changed a job sees that. */
   changed(): void {
+    this.changes++;
     this.readMs = Number.NEGATIVE_INFINITY;
     this.reading = undefined;
   }
@@ -76,14 +78,15 @@ export class KnownJobs {
   }
 
   private async read(): Promise<void> {
-    const atMs = this.nowMs();
+    const [atMs, { changes }] = [this.nowMs(), this];
     const [records, drivers] = await Promise.all([
       this.readChanged(RECORD_PREFIX, this.records, decodeRecord),
       this.readChanged(DRIVER_PREFIX, this.drivers, decodeLink),
     ]);
     this.records = records;
     this.drivers = drivers;
-    this.readMs = atMs;
+    // What was changed meanwhile may not be in it.
+    if (this.changes === changes) this.readMs = atMs;
   }
 
   private async readChanged<T>(
