@@ -1,5 +1,17 @@
 import { describe, expect, test } from "vitest";
-import { absolute, ago, amount, bytes, compact, count, duration, percent, resourceList, shortId } from "./format.ts";
+import {
+  absolute,
+  ago,
+  amount,
+  bytes,
+  compact,
+  count,
+  duration,
+  percent,
+  resourceList,
+  shortId,
+  shortSite,
+} from "./format.ts";
 
 test("counts are grouped, and large ones short in tiles", () => {
   expect(count(1_234_567)).toBe("1,234,567");
@@ -56,6 +68,13 @@ describe("ages", () => {
 test("long ids show their ends", () => {
   expect(shortId("0fb86738b42c835484f3e32248c1e89a")).toBe("0fb867…c1e89a");
   expect(shortId("bd02be4d")).toBe("bd02be4d");
+  expect(shortId("f8f083d29f3a40f415b7af540000000000000004842482a6")).toBe("f8f0…00000004");
+  expect(shortId("f8f083d2.3y283za")).toBe("f8f083d2.3y283za");
+});
+
+test("a call site is its file, with the folder", () => {
+  expect(shortSite("/srv/app/src/embed.ts:31")).toBe("src/embed.ts:31");
+  expect(shortSite("embed.ts:31")).toBe("embed.ts:31");
 });
 
 test("resources are listed in words, memory as a size", () => {

@@ -70,8 +70,9 @@ export function clock(atMs: number): string {
   return absolute(atMs).slice(11, 19);
 }
 
-/** The beginning tells jobs and nodes apart, the end what belongs to one of them. */
+/** What tells ids of one kind apart: of a task its number, which is in the middle; of others their ends. */
 export function shortId(id: string): string {
+  if (id.length === TASK_ID_LENGTH) return `${id.slice(0, 4)}…${id.slice(32, 40)}`;
   return id.length <= 16 ? id : `${id.slice(0, 6)}…${id.slice(-6)}`;
 }
 
@@ -97,6 +98,14 @@ function digits(value: number): string {
 function trim(text: string): string {
   return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
 }
+
+/** The file and its folder, of `folders/folder/file.ts:12`. */
+export function shortSite(site: string): string {
+  return site.split("/").slice(-2).join("/");
+}
+
+/** 24 bytes: who submitted it, its number, its job. */
+const TASK_ID_LENGTH = 48;
 
 /** Stands where there is nothing. */
 export const NONE = "–";

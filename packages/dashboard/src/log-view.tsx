@@ -217,7 +217,7 @@ function useLog({ path, isOutput }: LogSource, search: string, isFollowing: bool
 
     if (!isFollowing) void read();
     else {
-      stream = openStream(`${path}/follow?${query}`, {
+      stream = openStream(`${path}/follow${query.size > 0 ? `?${query}` : ""}`, {
         events: ["output", "lines"],
         onState: (state) => {
           if (state === "open") {

@@ -37,6 +37,15 @@ test("an edge over several layers passes beside the boxes between", () => {
   for (const { x } of beside) expect(Math.abs(x - (b?.x ?? 0))).toBeGreaterThan(BOX_WIDTH / 2);
 });
 
+test("those without calls stand in rows below, four or more beside each other", () => {
+  const names = ["a", "b", ...Array.from({ length: 9 }, (_, at) => `alone ${at}`)];
+  const { places, width } = layoutGraph({ names, edges: [edge("a>b")] });
+  const rows = new Set(names.slice(2).map((name) => places.get(name)?.y));
+  expect(rows.size).toBe(3);
+  for (const y of rows) expect(y).toBeGreaterThan(places.get("b")?.y ?? 0);
+  expect(width).toBeLessThan(5 * (BOX_WIDTH + 40));
+});
+
 test("nothing, and edges to what is not there, are laid out", () => {
   expect(layoutGraph({ names: [], edges: [edge("a>b")] })).toMatchObject({ width: 0, paths: [[]] });
   expect(layoutGraph({ names: ["a"], edges: [edge("a>gone")] }).paths).toEqual([[]]);

@@ -4,7 +4,8 @@
  * 1. Edges that close a cycle (recursion) are turned round for the layout and drawn as they are.
  * 2. A function's layer is the longest way to it from one that nobody calls.
  * 3. Edges over several layers get a bend in each, so that they run between the boxes.
- * 4. Within layers the order follows the mean place of neighbours, up and down a few times; the best order is kept.
+ * 4. Functions without edges stand in rows below.
+ * 5. Within layers the order follows the mean place of neighbours, up and down a few times; the best order is kept.
  *
  * @source Sugiyama, Tagawa, Toda 1981; Gansner et al. 1993 for the order by medians.
  */
@@ -44,7 +45,39 @@ interface Slot {
   x: number;
 }
 
-export function layoutGraph({ names, edges }: LayoutInput): Layout {
+export function layoutGraph(input: LayoutInput): Layout {
+  const linked = new Set(input.edges.filter(({ from, to }) => from !== to).flatMap(({ from, to }) => [from, to]));
+  const alone = input.names.filter((name) => !linked.has(name));
+  const layered = layoutLinked({ ...input, names: input.names.filter((name) => linked.has(name)) });
+  return alone.length === 0 ? layered : withLoners(input, layered, alone);
+}
+
+/** Those that call nobody and are called by nobody stand in rows below: one layer of all of them would be too wide. */
+function withLoners({ edges }: LayoutInput, layered: Layout, alone: readonly string[]): Layout {
+  const perRow = Math.max(LONERS_IN_ROW, Math.floor((layered.width - MARGIN) / (BOX_WIDTH + GAP_X)));
+  const columns = Math.min(perRow, alone.length);
+  const width = Math.max(layered.width, MARGIN * 2 + columns * (BOX_WIDTH + GAP_X) - GAP_X);
+  const top = layered.places.size === 0 ? MARGIN : layered.height;
+  const shift = (width - layered.width) / 2;
+  const places = new Map<string, Point>();
+  for (const [name, { x, y }] of layered.places) places.set(name, { x: x + shift, y });
+  const left = (width - columns * (BOX_WIDTH + GAP_X) + GAP_X) / 2;
+  for (const [at, name] of alone.entries()) {
+    places.set(name, {
+      x: left + (at % columns) * (BOX_WIDTH + GAP_X) + BOX_WIDTH / 2,
+      y: top + Math.floor(at / columns) * (BOX_HEIGHT + GAP_X) + BOX_HEIGHT / 2,
+    });
+  }
+  const paths = edges.map(({ from, to }, index) => {
+    const path = layered.paths[index] ?? [];
+    return path.length > 0 ? path.map(({ x, y }) => ({ x: x + shift, y })) : selfLoop(places.get(from), from === to);
+  });
+  const rows = Math.ceil(alone.length / columns);
+  return { width, height: top + rows * (BOX_HEIGHT + GAP_X) - GAP_X + MARGIN, places, paths };
+}
+const LONERS_IN_ROW = 4;
+
+function layoutLinked({ names, edges }: LayoutInput): Layout {
   if (names.length === 0) return { width: 0, height: 0, places: new Map(), paths: edges.map(() => []) };
   const known = new Set(names);
   const isPlaced = ({ from, to }: { from: string; to: string }) => from !== to && known.has(from) && known.has(to);

@@ -22,7 +22,7 @@ import { href } from "../router.ts";
 import type { ActorRow, GroupRow, NodeRow, ObjectRow, TaskRow, WorkerRow } from "../rows.ts";
 import { useQuery } from "../use-query.ts";
 import { Inspect } from "./inspect.tsx";
-import { actorsSpec, logsSpec, objectsSpec, tasksSpec, workersSpec } from "./specs.tsx";
+import { actorsSpec, isViolent, logsSpec, objectsSpec, tasksSpec, workersSpec } from "./specs.tsx";
 import { Why } from "./why.tsx";
 
 interface HeadProps {
@@ -295,11 +295,11 @@ export function ActorPage({ id }: { id: string }) {
             id={row.actorId}
             title={row.name === null ? row.className : `${row.name} · ${row.className}`}
             state={row.state}
-            {...(row.deathCause === null ? {} : { tone: "bad" as const })}
+            {...(isViolent(row.deathCause) ? { tone: "bad" as const } : {})}
             actions={<LogButton id={row.actorId} />}
           />
           {row.deathCause !== null && (
-            <div className="notice bad">
+            <div className={`notice ${isViolent(row.deathCause) ? "bad" : ""}`}>
               <span>
                 <strong>Cause of death:</strong> {row.deathCause}
               </span>
@@ -512,6 +512,9 @@ function Stages({ row }: { row: TaskRow }) {
   );
 }
 
+/** Others are known to their node only, as `f8f083d2.3y283za`. */
+const IS_WHOLE_ID = /^[0-9a-f]{56}$/;
+
 export function ObjectPage({ id }: { id: string }) {
   return (
     <Detail<ObjectRow> path={path("objects", id)} what="object">
@@ -534,7 +537,10 @@ export function ObjectPage({ id }: { id: string }) {
                     { name: "Owner", value: row.ownerPid === null ? NONE : `pid ${row.ownerPid}` },
                     { name: "Known to", value: <NodeLink id={row.ownerNodeId} /> },
                     { name: "Job", value: <IdLink kind="jobs" id={row.jobId} /> },
-                    { name: "Task that makes it", value: <IdLink kind="tasks" id={row.objectId.slice(0, 48)} /> },
+                    IS_WHOLE_ID.test(row.objectId) && {
+                      name: "Task that makes it",
+                      value: <IdLink kind="tasks" id={row.objectId.slice(0, 48)} />,
+                    },
                     { name: "Call site", value: <code className="wrap">{row.callSite ?? NONE}</code>, wide: true },
                   ]}
                 />
@@ -542,7 +548,7 @@ export function ObjectPage({ id }: { id: string }) {
               <Card title={`Held by ${count(row.holds)}`}>
                 {row.holders.length === 0 ? (
                   <p className="muted">
-                    {row.holds === 0 ? "Nobody: it is about to go." : "Who they are is not known."}
+                    {row.holds === 0 ? "Nobody but its owner, as far as its node knows." : "Who they are is not known."}
                   </p>
                 ) : (
                   <ul className="sentences">
@@ -569,9 +575,7 @@ export function ObjectPage({ id }: { id: string }) {
                 )}
               </Card>
             </div>
-            <div>
-              <Why id={row.objectId} />
-            </div>
+            <div>{IS_WHOLE_ID.test(row.objectId) && <Why id={row.objectId} />}</div>
           </div>
           {row.callSite !== null && (
             <Related

@@ -96,11 +96,12 @@ export function FindPage({ query }: { query: string }) {
   );
 }
 
-const isId = (text: string) => /^[0-9a-f]{8,56}$/i.test(text);
+/** Of an object that is known to few also `f8f083d2.3y283za`. */
+const isId = (text: string) => /^[0-9a-f]{8,56}$|^[0-9a-f]{8}\.\w+$/i.test(text);
 
 async function find(query: string, signal: AbortSignal): Promise<readonly Found[]> {
   const text = query.trim();
-  const kinds = isId(text) ? (kindsByLength[text.length] ?? []) : [];
+  const kinds = text.includes(".") ? ["objects" as const] : isId(text) ? (kindsByLength[text.length] ?? []) : [];
   const exact = await Promise.all(kinds.map((kind) => exists(kind, text, signal)));
   const hits = exact.flatMap((hit) => (hit === undefined ? [] : [hit]));
   if (hits.length > 0) return hits;

@@ -48,6 +48,13 @@ export function JobPage({ id }: { id: string }) {
               current={tab}
               linkTo={(key) => href(["jobs", id], { tab: key === "facts" ? undefined : key })}
             />
+            {row.status === "pending" && row.message !== null && (
+              <div className="notice wait">
+                <span className="wrap">
+                  <strong>It waits:</strong> {row.message}
+                </span>
+              </div>
+            )}
             {tab === "facts" && <JobFacts row={row} />}
             {tab === "logs" && (
               <div className="job-pane">
@@ -108,7 +115,9 @@ function JobFacts({ row }: { row: JobRow }) {
             { name: "Exit code", value: row.exitCode ?? NONE },
             { name: "Attempt", value: count(row.attempt) },
             { name: "Namespace", value: row.namespace ?? NONE },
-            row.message !== null && row.status !== "failed" && { name: "Message", value: row.message, wide: true },
+            row.message !== null &&
+              row.status !== "failed" &&
+              row.status !== "pending" && { name: "Message", value: row.message, wide: true },
             Object.keys(row.metadata).length > 0 && {
               name: "Metadata",
               value: Object.entries(row.metadata)

@@ -1,5 +1,5 @@
 /** Objects: what holds memory, by the line that made it, and each of them. */
-import { bytes, count, NONE } from "../format.ts";
+import { bytes, count, NONE, shortSite } from "../format.ts";
 import { ListView } from "../list-page.tsx";
 import { Bar, Empty, Failure, Tabs } from "../parts.tsx";
 import { href, useParams } from "../router.ts";
@@ -37,7 +37,7 @@ function Sites() {
       width: "minmax(240px, 2fr)",
       isMono: true,
       phone: "title",
-      render: (row) => <span title={row.callSite}>{row.callSite}</span>,
+      render: (row) => <span title={row.callSite}>{shortSite(row.callSite)}</span>,
       sort: (row) => row.callSite,
     },
     {

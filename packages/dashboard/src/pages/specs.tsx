@@ -1,5 +1,5 @@
 /** How each kind of row is listed: columns, filters, and what an empty list says. */
-import { bytes, count, duration, NONE, resourceList, shortId } from "../format.ts";
+import { bytes, count, duration, NONE, resourceList, shortId, shortSite } from "../format.ts";
 import type { ListSpec } from "../list-page.tsx";
 import { Ago, BytesMeter, Empty, IdLink, InlineMeter, NodeLink, PercentMeter, State } from "../parts.tsx";
 import { href } from "../router.ts";
@@ -217,6 +217,11 @@ export const tasksSpec: ListSpec<TaskRow> = {
   ),
 };
 
+/** A death that nobody wished for: others end when they are no longer needed. */
+export function isViolent(cause: string | null): boolean {
+  return cause !== null && /\bSIG[A-Z]+|exited with code|threw|could not be made|died|lost|memory/.test(cause);
+}
+
 export const actorsSpec: ListSpec<ActorRow> = {
   kind: "actors",
   noun: "actors",
@@ -251,7 +256,7 @@ export const actorsSpec: ListSpec<ActorRow> = {
       title: "State",
       width: "104px",
       phone: "state",
-      render: (row) => <State state={row.state} {...(row.deathCause === null ? {} : { tone: "bad" as const })} />,
+      render: (row) => <State state={row.state} {...(isViolent(row.deathCause) ? { tone: "bad" as const } : {})} />,
       sort: (row) => row.state,
     },
     {
@@ -605,7 +610,7 @@ export const objectsSpec: ListSpec<ObjectRow> = {
       width: "minmax(160px, 1.5fr)",
       isMono: true,
       phone: "hide",
-      render: (row) => (row.callSite === null ? dash : <span title={row.callSite}>{row.callSite}</span>),
+      render: (row) => (row.callSite === null ? dash : <span title={row.callSite}>{shortSite(row.callSite)}</span>),
       sort: (row) => row.callSite,
     },
     {
