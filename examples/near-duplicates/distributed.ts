@@ -78,7 +78,8 @@ interface Counters {
 
 export async function runDistributed(listing: Listing, options: RunOptions): Promise<DistributedOutcome> {
   const initAtMs = performance.now();
-  await init();
+  const { dashboardUrl } = await init();
+  if (options.withProgress && dashboardUrl !== undefined) console.error(`What runs now: ${dashboardUrl}`);
   try {
     const startedAtMs = performance.now();
     const result = await run(listing, options);

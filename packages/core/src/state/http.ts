@@ -11,6 +11,7 @@ import type { StateServiceConfig } from "../node/mod.ts";
 import type { Access } from "../transport/mod.ts";
 import { ApiAccess, type Role } from "./access.ts";
 import { addApi } from "./api.ts";
+import { audit } from "./audit.ts";
 import { addInspection } from "./inspect-routes.ts";
 import { addLogs } from "./log-routes.ts";
 import type { Extension } from "./main.ts";
@@ -80,6 +81,7 @@ export class HttpServer {
     });
     app.get("/healthz", (context) => context.text("ok\n"));
     app.use(async (context, next) => letIn(guard, context, next));
+    app.use((context, next) => audit(context, next, service.eventLog, log));
     app.onError((error, context) => {
       if (!(error instanceof MobulaError)) log(`a request failed: ${error.stack ?? error.message}`);
       const { code, kind } = error instanceof MobulaError ? error : ({ code: "INTERNAL", kind: "internal" } as const);
@@ -136,7 +138,8 @@ async function letIn(guard: ApiAccess, context: Context<Env>, next: Next): Promi
     // A code that was used before may come from a browser that has its cookie: it is let in by that, or not.
     const url = new URL(req.url);
     url.searchParams.delete("code");
-    return context.redirect(url.pathname + url.search, 303);
+    // Two slashes would lead to another site.
+    return context.redirect(url.pathname.replace(/^\/+/, "/") + url.search, 303);
   }
   const decision = guard.decide(
     {

@@ -204,12 +204,16 @@ export class StateService {
         const message = `${called} was started again, for time ${restarts}${of}`;
         this.eventLog.add({ ...about, severity: "warning", kind: "actor-restarted", message });
       }
-      if (state === "dead" && before?.state !== "dead" && deathCause !== null && !ORDERLY.test(deathCause))
+      if (state === "dead" && before?.state !== "dead" && deathCause !== null && KILLED.test(deathCause))
+        this.eventLog.add({ ...about, severity: "info", kind: "actor-killed", message: deathCause });
+      else if (state === "dead" && before?.state !== "dead" && deathCause !== null && !ORDERLY.test(deathCause))
         this.eventLog.add({ ...about, severity: "error", kind: "actor-died", message: deathCause });
     }
   }
 }
 
 const ALERTS_SHOWN = 20;
+/** By a program, for good. */
+const KILLED = /^actor .*\) was killed$/;
 /** Ends that nobody need hear of. */
 const ORDERLY = /out of scope|was killed by|exited|exitActor|its last handle|job ended|shut ?down/i;

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { afterEach, describe, expect, test } from "vitest";
 import { type Context, get, init, isInitialized, remote, shutdown } from "../../src/api/mod.ts";
-import type { Listed, Row, RowKind } from "../../src/state/mod.ts";
+import { type Listed, type Row, type RowKind, readOnlyToken } from "../../src/state/mod.ts";
 import { LocalCluster } from "../../src/testing/mod.ts";
 import { eventually } from "../eventually.ts";
 
@@ -154,6 +154,30 @@ describe("of a program with a node of its own", () => {
       expect.arrayContaining(["/api/v1/nodes", "/api/v1/tasks", "/api/v1/actors/{id}", "/api/v1/overview"]),
     );
   });
+});
+
+test("what is asked that changes something is noted, with who asked and what came of it; a reader may not", async () => {
+  const cluster = await LocalCluster.start({ nodes: 1, dashboard: true });
+  open.push(cluster);
+  const url = cluster.dashboardUrl ?? "";
+  const headers = { authorization: `Bearer ${cluster.token}` };
+  const reader = { authorization: `Bearer ${readOnlyToken(cluster.token)}` };
+  expect((await fetch(`${url}/api/v1/nodes`, { headers: reader })).status).toBe(200);
+  expect((await fetch(`${url}/api/v1/jobs/none`, { method: "DELETE", headers: reader })).status).toBe(403);
+  expect((await fetch(`${url}/api/v1/jobs/none`, { method: "DELETE", headers })).status).toBe(404);
+  const { rows } = await list({ url, headers }, "events", "filter=kind=job-deleted");
+  expect(rows).toMatchObject([
+    {
+      by: expect.stringMatching(/^token at .*127\.|^token at ::/),
+      message: expect.stringMatching(/deleted job none: refused \(404\)$/),
+    },
+  ]);
+});
+
+test("a link to two slashes leads to no other site", async () => {
+  const { dashboardUrl = "" } = await init({ resources: { cpu: 1 } });
+  const response = await fetch(`${new URL(dashboardUrl).origin}//evil.example/?code=x`, { redirect: "manual" });
+  expect(response.headers.get("location")).toBe("/evil.example/");
 });
 
 describe("of a cluster", () => {
