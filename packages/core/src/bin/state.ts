@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { init } from "../api/mod.ts";
 import { InvalidOptionError } from "../base/errors.ts";
 import { addJobRoutes, JobManager, jobRowOf, SUPERVISORS_NAMESPACE } from "../jobs/mod.ts";
-import { rayJobRoutes } from "../ray/mod.ts";
+import { rayJobRoutes, rayStateRoutes } from "../ray/mod.ts";
 import { type Extension, type ExtensionContext, runState } from "../state/main.ts";
 import { runEntry } from "./entries.ts";
 
@@ -40,9 +40,10 @@ function extension({ config, access, ask, note, log }: ExtensionContext): Extens
     readonly version: string;
   };
   return {
-    addRoutes(app) {
+    addRoutes(app, state) {
       addJobRoutes(app, manager);
       app.route("/", rayJobRoutes({ manager, version: manifest.version }));
+      app.route("/", rayStateRoutes({ state, jobs: manager }));
     },
     ownNamespace: SUPERVISORS_NAMESPACE,
     submittedJobs: async () => (await manager.all()).map((job) => jobRowOf(job)),

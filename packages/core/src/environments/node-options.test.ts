@@ -2,8 +2,8 @@ import { expect, test } from "vitest";
 import { refusedNodeOption } from "./node-options.ts";
 
 test.each([
-  "--inspect=9229",
-  "--inspect-port=1",
+  "--inspect",
+  "--inspect-brk=0",
   "-e",
   "--eval=1",
   "--test",
@@ -18,7 +18,6 @@ test.each([
 test.each([
   "--max-old-space-size=100",
   "--expose-gc",
-  "--inspect",
   "--conditions=x",
   "--require=./x.cjs",
   "--stack-trace-limit=5",

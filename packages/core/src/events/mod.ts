@@ -1,4 +1,4 @@
-export { type TracedRun, timelineChunks, traceChunks } from "./chrome-trace.ts";
+export { timelineChunks } from "./chrome-trace.ts";
 export {
   ATTEMPT_KINDS,
   ATTEMPT_OUTCOMES,

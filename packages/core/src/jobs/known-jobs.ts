@@ -31,7 +31,6 @@ export class KnownJobs {
   private readonly nowMs: () => number;
   private records = new Map<string, Kept<JobRecord>>();
   private drivers = new Map<string, Kept<DriverLink>>();
-  private changes = 0;
   private readMs = Number.NEGATIVE_INFINITY;
   private reading: Promise<void> | undefined;
 
@@ -43,20 +42,12 @@ export class KnownJobs {
   /** The newest first. */
   async all(): Promise<readonly KnownJob[]> {
     if (this.nowMs() - this.readMs > FRESH_MS) {
-      this.reading ??= this.read();
-      const { reading } = this;
-      await reading.finally(() => {
-        if (this.reading === reading) this.reading = undefined;
+      this.reading ??= this.read().finally(() => {
+        this.reading = undefined;
       });
+      await this.reading;
     }
     return this.last;
-  }
-
-  /** Who has changed a job sees that. */
-  changed(): void {
-    this.changes++;
-    this.readMs = Number.NEGATIVE_INFINITY;
-    this.reading = undefined;
   }
 
   /** As it was read last. */
@@ -78,15 +69,14 @@ export class KnownJobs {
   }
 
   private async read(): Promise<void> {
-    const [atMs, { changes }] = [this.nowMs(), this];
+    const atMs = this.nowMs();
     const [records, drivers] = await Promise.all([
       this.readChanged(RECORD_PREFIX, this.records, decodeRecord),
       this.readChanged(DRIVER_PREFIX, this.drivers, decodeLink),
     ]);
     this.records = records;
     this.drivers = drivers;
-    // What was changed meanwhile may not be in it.
-    if (this.changes === changes) this.readMs = atMs;
+    this.readMs = atMs;
   }
 
   private async readChanged<T>(

@@ -29,7 +29,6 @@ export {
   processStart,
   removeBrokenSession,
   removeSession,
-  socketPathOf,
   workersOf,
 } from "./session-folder.ts";
 export {

@@ -1,1 +1,2 @@
 export { rayJobRoutes } from "./job-routes.ts";
+export { rayStateRoutes } from "./state-routes.ts";

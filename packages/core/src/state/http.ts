@@ -19,7 +19,6 @@ import { addMetrics } from "./metric-routes.ts";
 import { refusalPage } from "./pages.ts";
 import type { StateService } from "./service.ts";
 import { addFiles } from "./static-files.ts";
-import { addTrace } from "./trace-routes.ts";
 
 export interface HttpServerOptions {
   readonly service: StateService;
@@ -90,12 +89,10 @@ export class HttpServer {
     app.notFound((context) =>
       context.json(refusal("NOT_FOUND", `there is no ${context.req.path}; /openapi.json says what there is`), 404),
     );
-    extension.addRoutes(app);
+    extension.addRoutes(app, service);
     addApi(app, service);
     addLogs(app, service.links);
     addMetrics(app, service);
-    addTrace(app, service);
-    addInspection(app, service.links);
     addFiles(app);
     this.server = createAdaptorServer({
       fetch: app.fetch,

@@ -87,7 +87,7 @@ export function addLogs(app: OpenAPIHono<Env>, links: Links): void {
 }
 
 /** Reads one log, wherever it lies: on one node, or what of it is on each. */
-class LogReader {
+export class LogReader {
   private readonly links: Links;
   private readonly nodeId: string | undefined;
   private readonly wanted: Omit<Wanted, "lines" | "after">;

@@ -13,7 +13,7 @@ import { StateService } from "./service.ts";
 /** What rooms below this one add to the service, see bin/state.ts. */
 export interface Extension {
   /** Before our own: what it does not answer, they do. */
-  addRoutes(app: OpenAPIHono<Env>): void;
+  addRoutes(app: OpenAPIHono<Env>, service: StateService): void;
   /** Jobs that were submitted, the newest first. */
   submittedJobs(): Promise<readonly JobRow[]>;
   /** Of drivers that serve it, and are nobody's job. */

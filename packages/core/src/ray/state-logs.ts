@@ -1,0 +1,168 @@
+/** Logs as Ray's `ray logs` and `get_log` read them: a file of a node, or what a task, an actor, a process or a job has written. */
+import { matchesGlob } from "node:path";
+import type { Context } from "hono";
+import { stream } from "hono/streaming";
+import { InvalidOptionError, MobulaError } from "../base/errors.ts";
+import type { JobManager } from "../jobs/mod.ts";
+import { LogReader, type Row, type StateService } from "../state/mod.ts";
+import { placesOf } from "./state-rows.ts";
+
+const LINES_DEFAULT = 1_000;
+const LINES_MAX = 10_000;
+const FOLLOW_SECONDS = 0.5;
+const JOB_BYTES_MAX = 64 * 2 ** 20;
+/** Of a line of a worker's file: its process, its stream, and what was written. */
+const LINE = /^\S+T\S+Z \S+ (\d+) (stdout|stderr) (?:[0-9a-f]{32,} )*.*?: (.*)$/s;
+
+type State = Pick<StateService, "list" | "find" | "tasks" | "links">;
+const ALL = { filters: [], limit: Number.POSITIVE_INFINITY };
+
+/** Files of a node by the parts of Ray that write such. @throws MobulaError */
+export async function logsByComponent(state: State, params: URLSearchParams): Promise<Record<string, string[]>> {
+  const nodeId = await nodeOf(state, params);
+  if (nodeId === undefined) {
+    throw new InvalidOptionError("Both node id and node ip are not provided. Please provide at least one of them.");
+  }
+  const glob = params.get("glob") ?? "*";
+  const { rows } = await state.list("logs", { ...ALL, filters: [{ key: "nodeId", op: "=", value: nodeId }] });
+  const files = rows.map(({ file }) => file).filter((file) => matchesGlob(file, glob));
+  return Object.fromEntries(Map.groupBy(files, componentOf));
+}
+
+const COMPONENTS: readonly (readonly [RegExp, string])[] = [
+  [/^worker-/, "worker_out"],
+  [/^driver/, "driver"],
+  [/^node/, "raylet"],
+  [/^(control|head)/, "gcs_server"],
+  [/^state/, "dashboard"],
+];
+const componentOf = (file: string): string => COMPONENTS.find(([name]) => name.test(file))?.[1] ?? "internal";
+
+/** By `node_id`, or `node_ip`. @throws MobulaError when no node is there. */
+async function nodeOf(state: State, params: URLSearchParams): Promise<string | undefined> {
+  const id = params.get("node_id") || undefined;
+  const ip = params.get("node_ip") || undefined;
+  if (id !== undefined && ip !== undefined)
+    throw new InvalidOptionError("Both node_id and node_ip are given. Only one of them can be provided.");
+  if (id === undefined && ip === undefined) return undefined;
+  const { rows } = await state.list("nodes", ALL);
+  const { ip: ipOf } = placesOf(rows);
+  const found = rows
+    .filter(({ state: is }) => is !== "dead")
+    .find(({ nodeId }) => (id ? nodeId === id : ipOf(nodeId) === ip));
+  if (found) return found.nodeId;
+  throw new MobulaError(
+    "NODE_NOT_FOUND",
+    "invalid",
+    id === undefined
+      ? `Cannot find matching node_id for a given node ip ${ip}`
+      : `Given node id ${id} is not available. It's either the node is dead, or the node id is not correct.`,
+  );
+}
+
+interface Source {
+  readonly logId: string;
+  readonly search: string | null;
+  /** Undefined: the line is of something else. */
+  textOf(line: string): string | undefined;
+}
+
+/** Text as it is written: what there is, and with `stream` what comes. @throws MobulaError before anything is sent. */
+export async function sendLog(
+  context: Context,
+  state: State,
+  jobs: Pick<JobManager, "output" | "follow">,
+): Promise<Response> {
+  const params = new URL(context.req.url).searchParams;
+  const isFollowed = context.req.param("media") === "stream";
+  const submission = params.get("submission_id");
+  context.header("content-type", "text/plain; charset=utf-8");
+  context.header("content-disposition", 'attachment; filename="file.txt"');
+  const lines = linesOf(params.get("lines"));
+  if (submission) {
+    if (!isFollowed) return context.body(lastLines(await jobs.output(submission, JOB_BYTES_MAX), lines));
+    await state.find("jobs", submission);
+    return stream(context, async (out) => {
+      const ending = new AbortController();
+      out.onAbort(() => ending.abort());
+      for await (const { text } of jobs.follow(submission, ending.signal)) await out.write(text);
+    });
+  }
+  const { logId, search, textOf } = await sourceOf(state, params);
+  const reader = new LogReader(state.links, logId, search);
+  const texts = (read: readonly string[]): string[] => read.flatMap((line) => textOf(line) ?? []);
+  const first = texts(await reader.last(search === null ? lines : LINES_MAX)).slice(-lines);
+  const written = (some: readonly string[]): string => some.map((line) => `${line}\n`).join("");
+  if (!isFollowed) return context.body(written(first));
+  const waitMs = 1_000 * (Number(params.get("interval")) || FOLLOW_SECONDS);
+  return stream(context, async (out) => {
+    await out.write(written(first));
+    while (!out.aborted) {
+      await out.sleep(waitMs);
+      const more = texts(await reader.more());
+      if (more.length > 0) await out.write(written(more));
+    }
+  });
+}
+
+/** -1: as many as are read at once. */
+function linesOf(text: string | null): number {
+  const lines = text === null ? LINES_DEFAULT : Number(text);
+  if (!Number.isInteger(lines) || lines === 0 || lines < -1)
+    throw new InvalidOptionError(`"${text}" is no number of lines: give 1 or more, or -1 for all`);
+  return lines === -1 ? LINES_MAX : Math.min(lines, LINES_MAX);
+}
+
+const lastLines = (text: string, lines: number): string =>
+  text
+    .split(/(?<=\n)/)
+    .slice(-lines)
+    .join("");
+
+async function sourceOf(state: State, params: URLSearchParams): Promise<Source> {
+  const suffix = params.get("suffix") ?? "out";
+  if (suffix !== "out" && suffix !== "err")
+    throw new InvalidOptionError(`Invalid suffix: ${suffix}. Must be one of 'out' or 'err'.`);
+  const written = `std${suffix}`;
+  const of = (wanted: (pid: string) => boolean): Pick<Source, "search" | "textOf"> => ({
+    search: ` ${written} `,
+    textOf: (line) => {
+      const [, pid = "", way, text] = LINE.exec(line) ?? [];
+      return way === written && wanted(pid) ? text : undefined;
+    },
+  });
+  const [actorId, taskId, pid, file] = ["actor_id", "task_id", "pid", "filename"].map((key) => params.get(key) || null);
+  if (actorId) {
+    if (!(await state.find("actors", actorId))) throw notFound(`Actor ID ${actorId} not found.`);
+    return { logId: actorId, ...of(() => true) };
+  }
+  if (taskId) {
+    const attempt = Number(params.get("attempt_number") ?? 0);
+    const worker = workerOf(await state.tasks.find(taskId), attempt);
+    if (!worker)
+      throw notFound(`Could not find log file for task: ${taskId} (attempt ${attempt}) with suffix: ${suffix}`);
+    return { logId: taskId, ...of((one) => worker.isOnly || one === worker.pid) };
+  }
+  const nodeId = await nodeOf(state, params);
+  if (nodeId === undefined) {
+    throw new InvalidOptionError(
+      "node_id or node_ip must be provided as constructor arguments when no actor or task_id is supplied as arguments.",
+    );
+  }
+  if (pid) return { logId: `${nodeId}:worker-${pid}.log`, ...of(() => true) };
+  if (file) return { logId: `${nodeId}:${file}`, search: null, textOf: (line) => line };
+  throw new InvalidOptionError(
+    "None of actor_id, task_id, pid, submission_id or filename is provided. At least one of them is required to fetch logs.",
+  );
+}
+
+/** Lines say their task, and not its attempt: those of an attempt are of its process. */
+function workerOf(
+  attempts: readonly Row<"tasks">[],
+  wanted: number,
+): { readonly isOnly: boolean; readonly pid: string } | undefined {
+  const found = attempts.find(({ attempt }) => attempt === wanted);
+  return found && { isOnly: attempts.length === 1, pid: String(found.workerPid) };
+}
+
+const notFound = (message: string): MobulaError => new MobulaError("LOG_NOT_FOUND", "invalid", message);
