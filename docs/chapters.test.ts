@@ -20,7 +20,7 @@ const programs = mkdtempSync(join(root, ".cache/chapters-"));
 afterAll(() => rmSync(programs, { recursive: true, force: true }));
 
 test("programs compile and print what is said", async () => {
-  const chaptersWithOne = ["clusters.md", "environments.md", "failures.md"];
+  const chaptersWithOne = ["clusters.md", "environments.md", "failures.md", "jobs.md"];
   for (const name of chaptersWithOne) {
     // The others are parts of programs.
     const program = blocks(name, "ts").find((block) => /"mobula\/testing"|await shutdown\(\)/.test(block)) ?? "";
@@ -40,12 +40,16 @@ test("programs compile and print what is said", async () => {
 test("mobula knows every command and option that is shown", async () => {
   const lines = chapters.flatMap((name) => blocks(name, "sh")).flatMap((block) => block.split("\n"));
   const calls = lines.flatMap(
-    (line) => /\bmobula ((?:start|status|stop|drain|up|down|backup|restore)\b.*)$/.exec(line)?.[1] ?? [],
+    (line) => /\bmobula ((?:start|status|stop|drain|up|down|backup|restore|stack|profile)\b.*)$/.exec(line)?.[1] ?? [],
+    (line) => /\bmobula ((?:start|status|stop|drain|up|down|backup|restore|submit|job)\b.*)$/.exec(line)?.[1] ?? [],
   );
   expect(calls.length).toBeGreaterThan(6);
   for (const call of calls) {
-    const [command = "", ...words] = call.split(" ");
-    const { stdout } = await run(process.execPath, [cli, command, "--help"]);
+    // What comes behind " -- " is another program's.
+    const [command = "", ...words] = (call.split(" -- ")[0] ?? "").split(" ");
+    // Of commands that have commands below them, the options are theirs.
+    const path = command === "job" ? [command, words[0] ?? ""] : [command];
+    const { stdout } = await run(process.execPath, [cli, ...path, "--help"]);
     const known = new Set(stdout.match(/--[a-z-]+/g));
     for (const word of words.filter((one) => one.startsWith("--"))) expect(known, call).toContain(word);
   }

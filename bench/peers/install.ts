@@ -12,6 +12,7 @@ const benchFolder = join(import.meta.dirname, "..");
  * comparison. numpy is what its large objects are made of.
  */
 const RAY_PACKAGES = ["ray==2.58.0", "numpy==2.3.5"];
+const RAY_TOOLS = "ray[default]==2.58.0";
 const PISCINA_PACKAGE = "piscina@5.3.2";
 
 export async function rayCommand(log: (line: string) => void): Promise<SideCommand> {
@@ -32,6 +33,18 @@ export async function rayCommand(log: (line: string) => void): Promise<SideComma
     env: { RAY_USAGE_STATS_ENABLED: "0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO: "0", PYTHONWARNINGS: "ignore" },
     version: `Ray ${version}`,
   };
+}
+
+/** Ray with its dashboard and its job service, for the tests of its tools; the folder of its programs. */
+export async function rayTools(log: (line: string) => void): Promise<string> {
+  const folder = join(benchFolder, "..", ".cache", "ray-default", "venv");
+  const python = join(folder, "bin", "python");
+  if (!(await exists(python))) {
+    log(`installing ${RAY_TOOLS} into .cache/ray-default`);
+    await run("python3", ["-m", "venv", folder]);
+  }
+  await run(python, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", RAY_TOOLS]);
+  return join(folder, "bin");
 }
 
 export async function piscinaCommand(log: (line: string) => void): Promise<SideCommand> {

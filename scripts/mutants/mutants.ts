@@ -120,4 +120,18 @@ export const mutants: readonly Mutant[] = [
     broken: "await isDead(path);",
     test: `${core}/src/node/node-units.test.ts`,
   },
+  {
+    behaviour: "what waits for its environment takes no room from what can run",
+    file: `${core}/src/scheduler/grant-pass.ts`,
+    code: "if ((pools.length === 0 || able.length > 0) && !environments.isReady(ask)) {",
+    broken: "if (environments === undefined) {",
+    test: `${core}/src/scheduler/environments.test.ts`,
+  },
+  {
+    behaviour: "an environment that a living process uses is not thrown away",
+    file: `${core}/src/environments/folders.ts`,
+    code: "if (this.isUsed(name) && existsSync(away)) {",
+    broken: 'if (name === "") {',
+    test: `${core}/src/environments/folders.test.ts`,
+  },
 ];

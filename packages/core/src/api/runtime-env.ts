@@ -32,8 +32,9 @@ export function environmentFor(
   if (!own) return base;
   const packer = packerOf(client);
   const { env, nodeOptions, timeoutMs, workingDir } = own;
-  const files = workingDir ? packer.folder(call, workingDir) : base?.files;
   const npm = own.npm === undefined ? base?.npm : own.npm && packer.npm(call, own.npm);
+  // What is installed takes the place of what lies in the folder.
+  const files = workingDir ? packer.folder(call, workingDir, npm ? ["/node_modules/"] : []) : base?.files;
   const setup = own.setup ?? base?.setup;
   const { files: _files, npm: _npm, ...kept } = base ?? {};
   const merged: RuntimeEnv = {
@@ -113,8 +114,9 @@ class Packer {
     this.client = client;
   }
 
-  folder(call: string, given: WorkingDir): PackageRef {
-    const { path, excludes = [], bytesMax = WORKING_DIR_BYTES_MAX } = given;
+  folder(call: string, given: WorkingDir, useless: readonly string[]): PackageRef {
+    const { path, bytesMax = WORKING_DIR_BYTES_MAX } = given;
+    const excludes = [...useless, ...(given.excludes ?? [])];
     if (URI.test(path)) return { uri: path };
     const at = resolve(path);
     return this.once(JSON.stringify([at, excludes, bytesMax]), () => {

@@ -2,9 +2,18 @@
 import { ConnectionLostError, type ErrorKind, errorFromCode } from "../base/errors.ts";
 import { newProcessId, SPOKEN_VERSIONS } from "../base/mod.ts";
 import { askHead, type HeadAddress } from "../head/mod.ts";
-import { findStandingNode, type StandingNode, tlsFilesFrom } from "../node/mod.ts";
+import {
+  baseFolder,
+  dashboardsIn,
+  findStandingNode,
+  type StandingNode,
+  socketPathOf,
+  tlsFilesFrom,
+} from "../node/mod.ts";
 import { connectUnix, type Peer, readTokens } from "../transport/mod.ts";
 import type { Queries } from "../wire/queries.ts";
+
+type AskedNode = Pick<StandingNode, "pid" | "nodeId" | "nodeSocket" | "token">;
 
 export type Asks = <M extends keyof Queries>(method: M, params: Queries[M]["params"]) => Promise<Queries[M]["result"]>;
 
@@ -33,7 +42,7 @@ export const asksHead =
 
 /** Joins as a tool and asks; ends with an error within a few seconds when there is no answer. */
 export const asksNode =
-  (node: StandingNode): Asks =>
+  (node: AskedNode): Asks =>
   (method, params) =>
     new Promise((resolve, reject) => {
       let peer: Peer | undefined;
@@ -72,12 +81,22 @@ export const asksNode =
       );
     });
 
+/** The node of a program that runs here with one of its own; of several the newest. */
+function findProgramNode(): AskedNode | undefined {
+  const [found] = dashboardsIn(baseFolder()).filter(({ isEmbedded }) => isEmbedded);
+  const { pid, nodeId } = found?.owner ?? {};
+  if (!found || pid === undefined || nodeId === undefined) return undefined;
+  return { pid, nodeId, nodeSocket: socketPathOf(found.sessionDir), token: readTokens(found.tokenFile)[0] };
+}
+
 /** Whom to ask, as commands are told. @throws when there is nobody. */
 export function whom(address: string | undefined): Asks {
   const here = address === undefined ? findStandingNode() : undefined;
   if (here) return asksNode(here);
   const head = headOfEnvironment({ ...process.env, ...(address !== undefined && { MOBULA_ADDRESS: address }) });
   if (head) return asksHead(head);
+  const program = address === undefined ? findProgramNode() : undefined;
+  if (program) return asksNode(program);
   throw new Error(
     address === undefined
       ? "no node is running here; set MOBULA_ADDRESS and MOBULA_TOKEN to those of a cluster"

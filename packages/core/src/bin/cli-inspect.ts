@@ -1,16 +1,11 @@
 /** What `mobula stack` and `mobula profile` have in common: which process is meant, and how an inspection is read. */
-import { setTimeout as delay } from "node:timers/promises";
-import { ConnectionLostError } from "../base/errors.ts";
-import type { FoundProcess, InspectedThing } from "../wire/inspection.ts";
+import type { FoundProcess } from "../wire/inspection.ts";
 import type { Asks } from "./cli-ask.ts";
 
 export const WHICH_IDS = `The id is a pid; or that of a worker, of a task (runtimeContext().taskId), of a ref (ref.id) whose task runs, or of an
 actor, which may also be named by its name or its class.`;
 
 const LISTED_MAX = 20;
-/** A read is answered within a second; of one that was lost on the way the answer is asked for again. */
-const READS_LOST_MAX = 5;
-const READ_AGAIN_MS = 200;
 
 /** @param node the name or id of one, for a pid that several have. @throws when there is not exactly one. */
 export async function processCalled(ask: Asks, id: string, node: string | undefined): Promise<FoundProcess> {
@@ -52,31 +47,4 @@ async function actorCalled(ask: Asks, name: string): Promise<string> {
   throw new Error(
     `${living.length} actors are called "${name}"; say which by its id:\n${ids.slice(0, LISTED_MAX).join("\n")}`,
   );
-}
-
-/** Resolves to what it gives: JSON, or a profile. @throws what the node says of it. */
-export async function inspect(
-  ask: Asks,
-  { pid, nodeId }: Pick<FoundProcess, "pid" | "nodeId">,
-  what: InspectedThing,
-  seconds?: number,
-): Promise<Buffer> {
-  const asked = { pid, nodeId, what, ...(seconds !== undefined && { seconds }) };
-  const { inspection } = await ask("inspect-begin", asked);
-  const slices: Buffer[] = [];
-  let offset = 0;
-  for (let lost = 0; ; ) {
-    try {
-      const read = await ask("inspect-read", { inspection, nodeId, offset });
-      lost = 0;
-      if (!read.isDone) continue;
-      slices.push(Buffer.from(read.bytes));
-      offset += read.bytes.length;
-      if (offset >= read.totalBytes) return Buffer.concat(slices);
-    } catch (error) {
-      // The machine may be busy, or a connection be made anew.
-      if (!(error instanceof ConnectionLostError) || ++lost > READS_LOST_MAX) throw error;
-      await delay(READ_AGAIN_MS);
-    }
-  }
 }

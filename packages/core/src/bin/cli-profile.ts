@@ -1,8 +1,9 @@
 /** `mobula profile`: where a worker or driver spends its time, or what it allocates. */
 import { writeFileSync } from "node:fs";
 import { type Command, InvalidArgumentError } from "commander";
+import { inspect } from "../state/mod.ts";
 import { whom } from "./cli-ask.ts";
-import { inspect, processCalled, WHICH_IDS } from "./cli-inspect.ts";
+import { processCalled, WHICH_IDS } from "./cli-inspect.ts";
 import { print } from "./cli-print.ts";
 
 interface ProfileOptions {

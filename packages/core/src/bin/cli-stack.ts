@@ -1,9 +1,10 @@
 /** `mobula stack`: what a worker or driver does now, or what it waits for. */
 import { writeFileSync } from "node:fs";
 import type { Command } from "commander";
+import { inspect } from "../state/mod.ts";
 import { ALL_PROCESSES, type FoundProcess, type InspectedStack } from "../wire/inspection.ts";
 import { type Asks, whom } from "./cli-ask.ts";
-import { inspect, processCalled, WHICH_IDS } from "./cli-inspect.ts";
+import { processCalled, WHICH_IDS } from "./cli-inspect.ts";
 import { print } from "./cli-print.ts";
 import { stackLines } from "./stack-text.ts";
 

@@ -11,6 +11,10 @@ const ID_CHARS = 12;
 const ID_MAX = 24;
 const KIB = 1024;
 
+/** The end of a path says more than its beginning. */
+const cutStart = (value: string, length: number): string =>
+  value.length <= length ? value : `…${value.slice(1 - length)}`;
+
 /** The most telling end of an id is enough to tell rows apart; `--format json` has all of it. */
 const shortId = (id: string | null): string => (id === null ? "" : id.slice(0, ID_CHARS));
 
@@ -60,7 +64,7 @@ const COLUMNS: { readonly [K in RowKind]: readonly Column<Row<K>>[] } = {
     { heading: "STATE", text: ({ state }) => state },
     { heading: "CPU", text: ({ cpuPercent }) => (cpuPercent === null ? "" : `${Math.round(cpuPercent)} %`) },
     { heading: "MEMORY", text: ({ memoryBytes }) => bytesText(memoryBytes) },
-    { heading: "DOES", text: ({ task }) => cut(task ?? "", 40) },
+    { heading: "DOES", text: ({ task }) => cutStart(task ?? "", 24) },
   ],
   tasks: [
     { heading: "TASK ID", text: ({ taskId }) => taskId },
@@ -96,7 +100,7 @@ const COLUMNS: { readonly [K in RowKind]: readonly Column<Row<K>>[] } = {
     { heading: "STATUS", text: ({ status }) => status },
     { heading: "STARTED", text: ({ startedAtMs }, nowMs) => ago(startedAtMs, nowMs) },
     { heading: "TOOK", text: ({ startedAtMs, endedAtMs }, nowMs) => durationText((endedAtMs ?? nowMs) - startedAtMs) },
-    { heading: "ENTRYPOINT", text: ({ entrypoint }) => cut(entrypoint, 60) },
+    { heading: "ENTRYPOINT", text: ({ entrypoint }) => cutStart(entrypoint, 27) },
   ],
   events: [
     { heading: "WHEN", text: ({ atMs }, nowMs) => ago(atMs, nowMs) },

@@ -45,10 +45,14 @@ export interface Reporter {
 /** Raised when what lies in a folder is another. */
 const FORMAT = 1;
 const ARCHIVE_BYTES_MAX = 4 * 2 ** 30;
+/** Addresses of which the content is known. */
+const ARCHIVES_MAX = 1_000;
 const WHERE = { platform: process.platform, arch: process.arch };
 
 export class Builder {
   private readonly options: BuilderOptions;
+  /** Packages of archives, by their addresses. */
+  private readonly archives = new Map<string, string>();
 
   constructor(options: BuilderOptions) {
     this.options = options;
@@ -84,10 +88,14 @@ export class Builder {
 
   private async manifestOfArchive(uri: string, signal: AbortSignal, reporter: Reporter): Promise<Manifest> {
     const { packages } = this.options;
+    const known = packages.find(this.archives.get(uri) ?? "");
+    if (known) return known;
     reporter.doing(`its files come from ${uri}`);
     const file = await this.options.obtainPackage(uri, signal);
     const { hash } = packages.pack(filesOfArchive(readFileSync(file), uri, ARCHIVE_BYTES_MAX));
     const manifest = packages.find(hash);
+    if (this.archives.size >= ARCHIVES_MAX) this.archives.clear();
+    this.archives.set(uri, hash);
     if (!manifest) throw new RuntimeEnvError(`${uri} could not be kept in ${packages.cache.folder}`);
     return manifest;
   }

@@ -139,6 +139,8 @@ export class Environments {
       if (hasSaid) this.options.say(key, `ready after ${seconds()}`);
       this.feed({ kind: "built", key });
       this.feed({ kind: "counted", units: this.folders.list() });
+      // What was packed here may have made it too large.
+      this.options.packages.cache.trim();
     } catch (error) {
       wanted.stop = undefined;
       if (hasSaid) this.options.say(key, `failed after ${seconds()}`);

@@ -70,6 +70,15 @@ export class Folders {
     return isThere;
   }
 
+  /** @throws OutOfDiskError. */
+  private useOrExplain(name: string): boolean {
+    try {
+      return this.use(name);
+    } catch (error) {
+      throw this.named(error);
+    }
+  }
+
   unuse(name: string): void {
     rmSync(join(this.folder, USES, name, this.mark), { force: true });
     this.touch(name);
@@ -98,7 +107,7 @@ export class Folders {
     const path = this.pathOf(name);
     const lock = `${path}.lock`;
     for (;;) {
-      if (this.use(name)) return path;
+      if (this.useOrExplain(name)) return path;
       signal.throwIfAborted();
       if (this.lock(lock)) break;
       await delay(LOOK_MS, undefined, { signal }).catch(() => signal.throwIfAborted());

@@ -2,8 +2,8 @@ import { expect, test } from "vitest";
 import { refusedNodeOption } from "./node-options.ts";
 
 test.each([
-  "--inspect",
-  "--inspect-brk=0",
+  "--inspect=9229",
+  "--inspect-port=1",
   "-e",
   "--eval=1",
   "--test",
@@ -18,6 +18,7 @@ test.each([
 test.each([
   "--max-old-space-size=100",
   "--expose-gc",
+  "--inspect",
   "--conditions=x",
   "--require=./x.cjs",
   "--stack-trace-limit=5",

@@ -92,13 +92,12 @@ export class Packages {
     this.cache.write(hash, list);
     give(this.cache.folder, hash);
     this.cache.touch([hash, ...manifest.entries.filter(isFile).map((entry) => entry.hash)]);
-    this.cache.trim();
     return { hash, bytes: list.length };
   }
 
   /** What is in it, if all of that is on this machine. */
   find(hash: string): Manifest | undefined {
-    const list = this.cache.read(hash);
+    const list = hash === "" ? undefined : this.cache.read(hash);
     if (!list) return undefined;
     const manifest = decodeManifest(list);
     return manifest.entries.every((entry) => !isFile(entry) || this.cache.has(entry.hash)) ? manifest : undefined;

@@ -26,8 +26,8 @@ const FIRST_RUN_ROW = 1;
 /** Characters gathered before they are handed out. */
 const CHUNK_CHARS = 64 * 1024;
 
-/** An attempt with what its batch says of it. */
-interface Run extends Omit<RecordedAttempt, "name" | "parent" | "worker" | "actor" | "error"> {
+/** An attempt that ran, with what its batch says of it. */
+export interface TracedRun extends Omit<RecordedAttempt, "name" | "parent" | "worker" | "actor" | "error"> {
   readonly name: string;
   readonly parent: string | undefined;
   readonly error: string | undefined;
@@ -38,7 +38,7 @@ interface Run extends Omit<RecordedAttempt, "name" | "parent" | "worker" | "acto
 }
 
 interface Placed {
-  readonly attempt: Run;
+  readonly attempt: TracedRun;
   startMs: number;
   endMs: number;
   row: number;
@@ -47,11 +47,26 @@ interface Placed {
 /** The file, in pieces. */
 export function* timelineChunks(source: TimelineSource): Generator<string> {
   const contents = source.batches.map(readBatch);
-  const placed = place(contents.flatMap((content) => [...runsOf(content)]));
+  const runs = contents.flatMap((content) => [...runsOf(content)]);
+  yield* traceChunks(runs, source.driverPid, (startedAt) => describe(source, contents, runs, startedAt));
+}
+
+/**
+ * The same of runs from elsewhere.
+ *
+ * @param describe what the file says of itself, by when the first of them was submitted; null when there is none.
+ */
+export function* traceChunks(
+  runs: readonly TracedRun[],
+  driverPid: number,
+  describe: (startedAt: string | null) => Record<string, unknown>,
+): Generator<string> {
+  const placed = place(runs);
   const originMs = placed.reduce((least, { attempt }) => Math.min(least, attempt.submittedAtMs), Number.MAX_VALUE);
-  let text = `{"displayTimeUnit":"ms","otherData":${JSON.stringify(describe(source, contents, placed, originMs))},"traceEvents":[\n`;
+  const startedAt = originMs < Number.MAX_VALUE ? new Date(originMs).toISOString() : null;
+  let text = `{"displayTimeUnit":"ms","otherData":${JSON.stringify(describe(startedAt))},"traceEvents":[\n`;
   let separator = "";
-  for (const event of events(placed, source.driverPid, originMs)) {
+  for (const event of events(placed, driverPid, originMs)) {
     text += separator + JSON.stringify(event);
     separator = ",\n";
     if (text.length < CHUNK_CHARS) continue;
@@ -64,17 +79,17 @@ export function* timelineChunks(source: TimelineSource): Generator<string> {
 function describe(
   { droppedBatches }: TimelineSource,
   contents: readonly EventBatch[],
-  placed: readonly Placed[],
-  originMs: number,
+  runs: readonly TracedRun[],
+  startedAt: string | null,
 ): Record<string, unknown> {
   const seen = contents.reduce((sum, content) => sum + seenIn(content), 0);
-  const recorded = placed.length;
+  const recorded = runs.length;
   const sampling =
     recorded === seen
       ? `all ${seen} attempts are in this file`
       : `${recorded} of ${seen} attempts are in this file: above 2,000 a second in one process only a sample is kept, with all that failed or took 50 ms, of the newest ones, and without those that never ran`;
   return {
-    startedAt: contents.length > 0 && originMs < Number.MAX_VALUE ? new Date(originMs).toISOString() : null,
+    startedAt,
     attempts: seen,
     recorded,
     sampling,
@@ -83,7 +98,7 @@ function describe(
 }
 
 /** Those that ran: the others were in no worker. */
-function* runsOf(batch: EventBatch): Generator<Run> {
+function* runsOf(batch: EventBatch): Generator<TracedRun> {
   const { owner, pid, job, names, workers, errors } = batch;
   for (const attempt of attemptsOf(batch)) {
     const worker = workers[attempt.worker];
@@ -102,7 +117,7 @@ function* runsOf(batch: EventBatch): Generator<Run> {
 }
 
 /** Gives every attempt its start and its row. */
-function place(attempts: readonly Run[]): Placed[] {
+function place(attempts: readonly TracedRun[]): Placed[] {
   const byWorker = new Map<string, Placed[]>();
   for (const attempt of attempts) {
     const endMs = attempt.finishedAtMs;

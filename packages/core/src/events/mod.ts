@@ -1,4 +1,4 @@
-export { timelineChunks } from "./chrome-trace.ts";
+export { type TracedRun, timelineChunks, traceChunks } from "./chrome-trace.ts";
 export {
   ATTEMPT_KINDS,
   ATTEMPT_OUTCOMES,

@@ -31,6 +31,7 @@ export class KnownJobs {
   private readonly nowMs: () => number;
   private records = new Map<string, Kept<JobRecord>>();
   private drivers = new Map<string, Kept<DriverLink>>();
+  private changes = 0;
   private readMs = Number.NEGATIVE_INFINITY;
   private reading: Promise<void> | undefined;
 
@@ -42,12 +43,20 @@ export class KnownJobs {
   /** The newest first. */
   async all(): Promise<readonly KnownJob[]> {
     if (this.nowMs() - this.readMs > FRESH_MS) {
-      this.reading ??= this.read().finally(() => {
-        this.reading = undefined;
+      this.reading ??= this.read();
+      const { reading } = this;
+      await reading.finally(() => {
+        if (this.reading === reading) this.reading = undefined;
       });
-      await this.reading;
     }
     return this.last;
+  }
+
+  /** Who has changed a job sees that. */
+  changed(): void {
+    this.changes++;
+    this.readMs = Number.NEGATIVE_INFINITY;
+    this.reading = undefined;
   }
 
   /** As it was read last. */
@@ -69,14 +78,15 @@ export class KnownJobs {
   }
 
   private async read(): Promise<void> {
-    const atMs = this.nowMs();
+    const [atMs, { changes }] = [this.nowMs(), this];
     const [records, drivers] = await Promise.all([
       this.readChanged(RECORD_PREFIX, this.records, decodeRecord),
       this.readChanged(DRIVER_PREFIX, this.drivers, decodeLink),
     ]);
     this.records = records;
     this.drivers = drivers;
-    this.readMs = atMs;
+    // What was changed meanwhile may not be in it.
+    if (this.changes === changes) this.readMs = atMs;
   }
 
   private async readChanged<T>(

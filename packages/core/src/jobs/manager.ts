@@ -103,6 +103,7 @@ export class JobManager implements AsyncDisposable {
       return this.records.add(spec);
     });
     const { submissionId } = spec;
+    this.known.changed();
     if (!isNew) throw new JobExistsError(submissionId);
     this.options.onAudit?.("job-submitted", `job ${submissionId} was submitted: ${spec.entrypoint.slice(0, 200)}`, [
       submissionId,
@@ -140,6 +141,7 @@ export class JobManager implements AsyncDisposable {
     const { submissionId } = record.spec;
     const applied = await this.records.apply(submissionId, { kind: "stop-asked" });
     if (!applied) throw new JobNotFoundError(id);
+    this.known.changed();
     if (applied.step.kind === "unchanged") return applied.step.why === "known";
     this.options.onAudit?.("job-stopped", `the end of job ${submissionId} was asked for`, [submissionId]);
     this.inBackground(submissionId, () => this.endIt(applied.record));
@@ -152,6 +154,7 @@ export class JobManager implements AsyncDisposable {
     const { submissionId } = record.spec;
     if (!isEnded(record)) throw new JobNotEndedError(record);
     if (!(await this.records.remove(submissionId))) throw new JobNotFoundError(id);
+    this.known.changed();
     this.options.onAudit?.("job-deleted", `job ${submissionId} was deleted`, [submissionId]);
     const { nodeId } = record;
     if (nodeId !== null) await this.supervisors.removeOutput(submissionId, nodeId);

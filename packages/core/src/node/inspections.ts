@@ -4,7 +4,7 @@
  * so that no inspector stays open for an asker who is gone.
  */
 import { monotonicMs, wallMs } from "../base/clock.ts";
-import { InvalidOptionError, WorkerDiedError } from "../base/errors.ts";
+import { ConnectionLostError, InvalidOptionError, WorkerDiedError } from "../base/errors.ts";
 import type { NodeId, ProcessId } from "../base/ids.ts";
 import { randomBytes } from "../base/random.ts";
 import {
@@ -215,7 +215,9 @@ export class Inspections {
 async function lookInto(target: InspectedProcess): Promise<ProgramView> {
   const { client, release } = await target.open(OPEN_MS);
   try {
-    return JSON.parse(String(await client.evaluate(LOOK, LOOK_MS))) as ProgramView; // As client/inspection.ts gives it.
+    const view = await client.evaluate(LOOK, LOOK_MS);
+    if (typeof view !== "string") throw new ConnectionLostError("its program says nothing of itself");
+    return JSON.parse(view) as ProgramView; // As client/inspection.ts gives it.
   } finally {
     release();
   }

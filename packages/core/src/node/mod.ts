@@ -29,6 +29,7 @@ export {
   processStart,
   removeBrokenSession,
   removeSession,
+  socketPathOf,
   workersOf,
 } from "./session-folder.ts";
 export {

@@ -123,20 +123,26 @@ export interface DashboardPlace {
   readonly isEmbedded: boolean;
 }
 
+export interface FoundDashboard extends DashboardPlace {
+  readonly sessionDir: string;
+  readonly owner: Owner;
+}
+
 /** Where the state service of this run answers over HTTP, for the command line. */
 export function keepDashboard(path: string, place: DashboardPlace): void {
   writeFileSync(join(path, DASHBOARD_FILE), JSON.stringify(place), { mode: 0o600 });
 }
 
 /** Those of runs that live; the newest first. */
-export function dashboardsIn(base: string): readonly DashboardPlace[] {
+export function dashboardsIn(base: string): readonly FoundDashboard[] {
   const files = newestFirst(base).filter((path) => basename(path).startsWith(PREFIX));
   return files.flatMap((path) => {
     const [line] = readLines(join(path, DASHBOARD_FILE));
     const owner = readOwner(path);
     const isLiving =
       owner !== undefined && (owner.started ?? undefined) === processStart(owner.pid) && isAlive(owner.pid);
-    return line !== undefined && isLiving ? (JSON.parse(line) as DashboardPlace) : []; // Written by keepDashboard.
+    // Written by keepDashboard.
+    return line !== undefined && isLiving ? { ...(JSON.parse(line) as DashboardPlace), sessionDir: path, owner } : [];
   });
 }
 

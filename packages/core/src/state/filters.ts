@@ -2,7 +2,7 @@
 import { InvalidOptionError } from "../base/errors.ts";
 import type { Filter, Listed, ListQuery } from "./rows.ts";
 
-const ROWS_MAX = 10_000;
+export const ROWS_MAX = 10_000;
 const ROWS_DEFAULT = 100;
 const FILTERS_MAX = 32;
 const FILTER = /^([A-Za-z][A-Za-z0-9]*)(!=|=|~|<|>)(.*)$/s;

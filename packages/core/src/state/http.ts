@@ -19,6 +19,7 @@ import { addMetrics } from "./metric-routes.ts";
 import { refusalPage } from "./pages.ts";
 import type { StateService } from "./service.ts";
 import { addFiles } from "./static-files.ts";
+import { addTrace } from "./trace-routes.ts";
 
 export interface HttpServerOptions {
   readonly service: StateService;
@@ -93,6 +94,8 @@ export class HttpServer {
     addApi(app, service);
     addLogs(app, service.links);
     addMetrics(app, service);
+    addTrace(app, service);
+    addInspection(app, service.links);
     addFiles(app);
     this.server = createAdaptorServer({
       fetch: app.fetch,

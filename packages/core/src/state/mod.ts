@@ -1,5 +1,6 @@
 export { makeCode, readOnlyToken } from "./access.ts";
+export { inspect } from "./inspect.ts";
 export { LogReader } from "./log-routes.ts";
 export { ROW_KINDS } from "./row-kinds.ts";
-export type { Listed, Row, RowKind } from "./rows.ts";
+export type { Listed, Overview, Row, RowKind } from "./rows.ts";
 export type { StateService } from "./service.ts";

@@ -237,7 +237,7 @@ describe("npm", () => {
     expect(() => at({ setup: "./x.mjs" }).remote()).toThrow(/must lie in runtimeEnv\.workingDir, which is not given/);
     const workingDir = folderWith({ "a.txt": "" });
     expect(() => at({ workingDir, setup: "./x.mjs" }).remote()).toThrow(/must be the path of a module in/);
-    expect(() => at({ nodeOptions: ["--inspect-brk"] })).toThrow(/all workers would want the same port/);
+    expect(() => at({ nodeOptions: ["--inspect=9229"] })).toThrow(/all workers would want the same port/);
   });
 });
 

@@ -1,6 +1,7 @@
 /** A working folder and packages on a machine that sees neither. */
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -14,7 +15,7 @@ const main = `
 import { get, init, nodes, remote, shutdown } from "mobula";
 import { whereAmI } from "./lib/where.ts";
 
-await init({ address: "auto", runtimeEnv: { workingDir: ".", npm: true, setup: "./lib/setup.ts" } });
+await init({ address: process.env.MOBULA_ADDRESS ?? "auto", runtimeEnv: { workingDir: ".", npm: true, setup: "./lib/setup.ts" } });
 const there = (await nodes()).find(({ name }) => name === "m1");
 const found = await get(remote(whereAmI, { schedulingStrategy: { nodeId: there.nodeId, soft: false } }).remote());
 console.log(JSON.stringify(found));
@@ -55,9 +56,9 @@ describe.skipIf(obstacle !== undefined)(
       program.remove();
     });
 
-    async function run(): Promise<unknown> {
+    async function run(more: object = {}): Promise<unknown> {
       const [command = "", ...args] = [...machines.here, process.execPath, "--conditions=mobula-source", "main.ts"];
-      const env = { ...process.env, ...machines.env(0), MOBULA_TOKEN: machines.token };
+      const env = { ...process.env, ...machines.env(0), MOBULA_TOKEN: machines.token, ...more };
       const { stdout } = await promisify(execFile)(command, args, { cwd: program.folder, env, timeout: 40_000 });
       return JSON.parse(stdout);
     }
@@ -77,6 +78,14 @@ describe.skipIf(obstacle !== undefined)(
       expect(await run()).toEqual(["tiny 1.2.3", "say more", LARGE_BYTES, false, "set up"]);
       expect(machines.received() - before).toBeLessThan(300_000);
       expect(kept(machines.cache(1), "npm")).toHaveLength(1);
+    });
+
+    test("from a program with a node of its own, which only dials out, they come too", async () => {
+      const TMPDIR = join(machines.folder(0), "apart");
+      mkdirSync(TMPDIR);
+      program.write({ "data/prompt.txt": "say it from afar" });
+      const found = await run({ TMPDIR, MOBULA_ADDRESS: machines.address });
+      expect(found).toEqual(["tiny 1.2.3", "say it from afar", LARGE_BYTES, false, "set up"]);
     });
   },
 );

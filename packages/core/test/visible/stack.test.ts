@@ -7,19 +7,20 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { cancel, get, kill, type ObjectRef, remote, runtimeContext } from "../../src/api/mod.ts";
-import { inspect, processCalled } from "../../src/bin/cli-inspect.ts";
+import { processCalled } from "../../src/bin/cli-inspect.ts";
 import { askHead } from "../../src/head/mod.ts";
+import { inspect } from "../../src/state/mod.ts";
 import { type ClusterNode, LocalCluster } from "../../src/testing/mod.ts";
 import type { InspectedStack, StackFrame } from "../../src/wire/inspection.ts";
 import { eventually } from "../eventually.ts";
 import { newFolder } from "../new-folder.ts";
-import { Hanging, reads, sleeps, spins, waits } from "./fixtures/hangs.ts";
+import { exits, Hanging, reads, sleeps, spins, waits } from "./fixtures/hangs.ts";
 
 const cli = fileURLToPath(new URL("../../src/bin/mobula.ts", import.meta.url));
 const fixture = join(import.meta.dirname, "fixtures/hangs.ts");
 let cluster: LocalCluster;
 const ask = <M extends Parameters<typeof askHead>[1]>(method: M, params: never) => askHead(cluster, method, params);
-const asks = ask as Parameters<typeof inspect>[0];
+const asks = ask as Parameters<typeof processCalled>[0];
 
 beforeAll(async () => {
   const node = (name: string) => ({ name, resources: { cpu: 4 }, labels: { name } });
@@ -206,6 +207,18 @@ test("a worker that ends while it is profiled is an error that says so", async (
     code: "WORKER_DIED",
     message: expect.stringMatching(new RegExp(`process ${pid} ended before its profile was done|${pid} cannot be`)),
   });
+});
+
+test("a worker that exits while it is profiled does not wait for that", async () => {
+  const flags = newFolder();
+  const ref = hangs(exits.options({ maxRetries: 0 }).remote(join(flags, "exit")));
+  const { pid } = await seen(ref.id, ({ program }) => program?.running.length);
+  const target = await processCalled(asks, String(pid), undefined);
+  const profile = inspect(asks, target, "cpu", 300).catch((error: Error) => error);
+  await eventually(() => inspectorPorts(pid).length > 0, "the inspector is open");
+  writeFileSync(join(flags, "exit"), "");
+  expect(await profile).toMatchObject({ code: "WORKER_DIED" });
+  await expect(get(ref)).rejects.toThrow(/exit code 3/);
 });
 
 test("a driver that computes, without a port and without a word on its terminal", async () => {

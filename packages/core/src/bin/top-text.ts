@@ -1,0 +1,79 @@
+/** The screen of `mobula top`. Pure. */
+import type { Overview, Row } from "../state/mod.ts";
+import { bytesText, durationText } from "./row-table.ts";
+import { cut, table } from "./text-table.ts";
+
+interface Size {
+  readonly columns: number;
+  readonly rows: number;
+}
+
+const WAITING_SHOWN = 4;
+const ALERTS_SHOWN = 3;
+const BAR = 20;
+
+export function topLines(
+  overview: Overview,
+  workers: readonly Row<"workers">[],
+  { columns, rows }: Size,
+): readonly string[] {
+  const { nodes, resources, store, tasks, actors, throughput, waiting, alerts, asOfMs } = overview;
+  const now = throughput.at(-2) ?? throughput.at(-1);
+  const parts = (counts: Readonly<Record<string, number>>): string =>
+    Object.entries(counts)
+      .filter(([, count]) => count > 0)
+      .map(([state, count]) => `${count.toLocaleString("en")} ${state}`)
+      .join(", ") || "none";
+  const lines = [
+    cut(
+      `mobula top, ${new Date(asOfMs).toLocaleTimeString()}: ${parts({ "nodes alive": nodes.alive, draining: nodes.draining, dead: nodes.dead })}`,
+      columns,
+    ),
+    `tasks   ${parts(tasks)}`,
+    `        ${(now?.finished ?? 0).toLocaleString("en")} finished a second${now && now.failed > 0 ? `, ${now.failed} failed` : ""}`,
+    `actors  ${parts(actors)}`,
+    ...Object.entries(resources)
+      .filter(([name]) => name !== "memory")
+      .map(
+        ([name, { total, used }]) =>
+          `${name.padEnd(7)} ${bar(total === 0 ? 0 : used / total)} ${round(used)} of ${round(total)}`,
+      ),
+    `store   ${bar(store.capacityBytes === 0 ? 0 : store.usedBytes / store.capacityBytes)} ${bytesText(store.usedBytes)} of ${bytesText(store.capacityBytes)}${store.spilledBytes > 0 ? `, ${bytesText(store.spilledBytes)} on disk` : ""}`,
+  ].map((line) => cut(line, columns));
+  if (alerts.length > 0)
+    lines.push(
+      "",
+      ...alerts
+        .slice(0, ALERTS_SHOWN)
+        .map(({ kind, message }) => cut(`! ${kind}: ${message.replaceAll("\n", " ")}`, columns)),
+    );
+  if (waiting.length > 0) {
+    const rest = waiting.length - WAITING_SHOWN;
+    const shown = waiting
+      .slice(0, WAITING_SHOWN)
+      .map(({ count, name, wish, why }) =>
+        cut(`  ${count} × ${name} (${wish}): ${why.replaceAll("\n", " ")}`, columns),
+      );
+    lines.push("", "waits for room:", ...shown, ...(rest > 0 ? [`  and ${rest} more kinds`] : []));
+  }
+  const busiest = workers
+    .toSorted((a, b) => (b.cpuPercent ?? 0) - (a.cpuPercent ?? 0))
+    .slice(0, Math.max(3, Math.min(workers.length, rows - lines.length - 3)));
+  const body = busiest.map(({ pid, kind, state, cpuPercent, memoryBytes, runningForMs, task }) => [
+    String(pid),
+    kind === "driver" ? "driver" : state,
+    cpuPercent === null ? "" : `${Math.round(cpuPercent)} %`,
+    bytesText(memoryBytes),
+    state === "idle" ? "" : durationText(runningForMs),
+    cut(task ?? "", 32),
+  ]);
+  if (body.length > 0) lines.push("", ...table([["PID", "STATE", "CPU", "MEMORY", "FOR", "DOES"], ...body], columns));
+  return lines;
+}
+
+function bar(share: number): string {
+  const full = Math.round(Math.min(1, Math.max(0, share)) * BAR);
+  return `[${"#".repeat(full)}${".".repeat(BAR - full)}]`;
+}
+
+const round = (amount: number): number => Math.round(amount * 100) / 100;

@@ -1,0 +1,69 @@
+/** The route of the timeline. */
+import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
+import { InvalidOptionError } from "../base/errors.ts";
+import { ROWS_MAX } from "./filters.ts";
+import type { Env } from "./http.ts";
+import type { Filter, TaskRow } from "./rows.ts";
+import type { StateService } from "./service.ts";
+import { traceOf } from "./trace.ts";
+
+const ATTEMPTS = 100_000;
+const JOB = /^[0-9a-f]{8}$/;
+
+export function addTrace(app: OpenAPIHono<Env>, service: StateService): void {
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: "/api/v1/timeline",
+      request: {
+        query: z.object({
+          job: z.string().optional().openapi({ description: "only of this job" }),
+          attempts: z.coerce
+            .number()
+            .int()
+            .min(1)
+            .max(1_000_000)
+            .optional()
+            .openapi({ description: `the newest so many; default ${ATTEMPTS}` }),
+        }),
+      },
+      responses: {
+        200: {
+          description: "what ran when, in Chrome's trace format, which Perfetto opens",
+          content: { "application/json": { schema: z.looseObject({ traceEvents: z.array(z.looseObject({})) }) } },
+        },
+      },
+    }),
+    async (context) => {
+      const { job, attempts = ATTEMPTS } = context.req.valid("query");
+      if (job !== undefined && !JOB.test(job)) throw new InvalidOptionError(`"${job}" is no id of a job`);
+      const { rows, isAll } = await newest(service, job, attempts);
+      const pieces = traceOf(rows, isAll);
+      const encoder = new TextEncoder();
+      const stream = new ReadableStream<Uint8Array>({
+        pull(controller) {
+          const { done, value } = pieces.next();
+          if (done) controller.close();
+          else controller.enqueue(encoder.encode(value));
+        },
+      });
+      return context.body(stream, 200, {
+        "content-type": "application/json",
+        "content-disposition": 'attachment; filename="mobula-timeline.json"',
+      }) as never;
+    },
+  );
+}
+
+async function newest(service: StateService, job: string | undefined, count: number) {
+  const ended: Filter[] = ["waiting", "queued", "running"].map((value) => ({ key: "state", op: "!=", value }));
+  const filters: Filter[] = job === undefined ? ended : [...ended, { key: "jobId", op: "=", value: job }];
+  const rows: TaskRow[] = [];
+  let cursor: string | undefined;
+  do {
+    const page = await service.tasks.list({ filters, limit: Math.min(ROWS_MAX, count - rows.length), cursor });
+    rows.push(...page.rows);
+    cursor = page.next ?? undefined;
+  } while (cursor !== undefined && rows.length < count);
+  return { rows, isAll: cursor === undefined };
+}

@@ -1,0 +1,54 @@
+/** The attempts that are kept as a file that Perfetto and Chrome open. */
+import { type AttemptOutcome, type TracedRun, traceChunks } from "../events/mod.ts";
+import type { TaskRow } from "./rows.ts";
+
+const OUTCOMES: Partial<Record<TaskRow["state"], AttemptOutcome>> = {
+  finished: "ok",
+  failed: "error",
+  lost: "lost",
+  preempted: "preempted",
+  cancelled: "cancelled",
+};
+
+/** @param isAll whether these are all that are kept. */
+export function traceOf(rows: readonly TaskRow[], isAll: boolean): Generator<string> {
+  const runs = rows.flatMap((row, at) => runOf(row, rows.length - at) ?? []);
+  const what = isAll
+    ? "all attempts that are kept are in this file"
+    : `the newest ${rows.length} attempts are in this file`;
+  const sampling = `${what}; above 2,000 a second in one process only a sample is kept, with all that failed or took 50 ms`;
+  return traceChunks(runs, 0, (startedAt) => ({ startedAt, recorded: runs.length, sampling }));
+}
+
+/** Undefined of one that never ran. */
+function runOf(row: TaskRow, seq: number): TracedRun | undefined {
+  const { taskId, name, kind, attempt, state, ownerPid, workerId, workerPid, actorId, error } = row;
+  const { submittedAtMs, readyAtMs, sentAtMs, finishedAtMs, ranMs } = row;
+  const outcome = OUTCOMES[state];
+  if (!outcome || workerId === null || workerPid === null || sentAtMs === null || finishedAtMs === null)
+    return undefined;
+  return {
+    ...{
+      name,
+      parent: undefined,
+      error: error ?? undefined,
+      taskId,
+      ownerPid,
+      workerId,
+      workerPid,
+      kind,
+      outcome,
+      seq,
+      attempt,
+    },
+    // Calls of one actor may overlap, by its concurrency.
+    isSerial: actorId === null,
+    ...{
+      submittedAtMs,
+      readyAtMs: readyAtMs ?? submittedAtMs,
+      sentAtMs,
+      finishedAtMs,
+      runMicros: (ranMs ?? 0) * 1_000,
+    },
+  };
+}

@@ -1,0 +1,134 @@
+/** `mobula submit` and `mobula job`, as people and scripts use them. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { LocalCluster } from "../../src/testing/mod.ts";
+import { newFolder } from "../new-folder.ts";
+
+const cli = fileURLToPath(new URL("../../src/bin/mobula.ts", import.meta.url));
+let cluster: LocalCluster;
+beforeAll(async () => {
+  cluster = await LocalCluster.start({ nodes: [{ resources: { cpu: 2 } }], network: "direct", dashboard: true });
+});
+afterAll(() => cluster.stop());
+
+interface Ran {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+function start(args: readonly string[], cwd?: string): { readonly child: ChildProcess; readonly ran: Promise<Ran> } {
+  const env = { ...process.env, MOBULA_ADDRESS: cluster.dashboardUrl, MOBULA_TOKEN: cluster.token, NO_COLOR: "1" };
+  const child = spawn(process.execPath, [...process.execArgv, "--conditions=mobula-source", cli, ...args], {
+    env,
+    cwd,
+  });
+  let [out, err] = ["", ""];
+  child.stdout.on("data", (chunk: Buffer) => {
+    out += chunk;
+  });
+  child.stderr.on("data", (chunk: Buffer) => {
+    err += chunk;
+  });
+  return { child, ran: once(child, "close").then(([code]) => ({ code, out, err }) as Ran) };
+}
+const mobula = (...args: string[]): Promise<Ran> => start(args).ran;
+
+describe("mobula submit", () => {
+  test("prints what the command prints, and exits with its code", async () => {
+    const good = await mobula("submit", "--submission-id", "good", "--", "sh", "-c", "echo out; echo err >&2");
+    expect(good).toEqual({ code: 0, out: "out\nerr\n", err: "mobula: job good\n" });
+    const bad = await mobula("submit", "--submission-id", "bad", "echo 'a b' | wc -w; exit 9");
+    expect(bad).toMatchObject({ code: 9, out: "2\n" });
+    expect(bad.err).toContain("mobula: job bad has failed: the command failed with exit code 9\n");
+    expect((await mobula("submit", "kill -USR1 $$")).code).toBe(128 + 10);
+    expect(await mobula("submit", "--submission-id", "good", "true")).toMatchObject({ code: 1, out: "" });
+  });
+
+  test("brings a folder along, without what .gitignore names, and variables from a file", async () => {
+    const folder = newFolder();
+    mkdirSync(join(folder, "data"));
+    for (const [name, text] of [
+      [".gitignore", "secret\n"],
+      ["secret", "no"],
+      ["data/words", "words\n"],
+      ["run.sh", "#!/bin/sh\ncat link; ls; echo $WHO $ALSO\n"],
+      ["env.yaml", "env:\n  WHO: me\nworkingDir: .\n"],
+    ] as const)
+      writeFileSync(join(folder, name), text);
+    chmodSync(join(folder, "run.sh"), 0o755);
+    symlinkSync("data/words", join(folder, "link"));
+    const args = ["submit", "--runtime-env", "env.yaml", "--env", "ALSO=you", "./run.sh"];
+    const first = await start(args, folder).ran;
+    expect(first.out).toBe("words\ndata\nenv.yaml\nlink\nrun.sh\nme you\n");
+    expect((await start(args, folder).ran).out).toBe(first.out);
+    expect((await start(["submit", "--working-dir", "nowhere", "true"], folder).ran).err).toMatch(
+      /nowhere is no folder/,
+    );
+  });
+
+  test("tries again, holds what is asked for, and gives its id without waiting", async () => {
+    const args = ["--no-wait", "--submission-id", "later", "--cpus", "1", "--metadata", "job_name=night"];
+    expect(await mobula("submit", ...args, "--retries", "1", "--", "false")).toMatchObject({ code: 0, out: "later\n" });
+    const followed = await mobula("job", "logs", "-f", "later");
+    expect(followed).toMatchObject({ code: 0, out: "" });
+    const { out } = await mobula("job", "status", "later", "--json");
+    expect(JSON.parse(out)).toMatchObject({ status: "failed", attempt: 1, name: "night", exitCode: 1 });
+  });
+
+  test("Ctrl-C leaves the job running, and twice ends it", async () => {
+    for (const [id, times, code] of [
+      ["left", 1, 130],
+      ["ended", 2, 143],
+    ] as const) {
+      const { child, ran } = start(["submit", "--submission-id", id, "echo in; sleep 100"]);
+      let printed = "";
+      child.stdout?.on("data", (chunk: Buffer) => {
+        printed += chunk;
+      });
+      await vi.waitFor(() => expect(printed).toBe("in\n"), 10_000);
+      let said = "";
+      child.stderr?.on("data", (chunk: Buffer) => {
+        said += chunk;
+      });
+      child.kill("SIGINT");
+      await vi.waitFor(() => expect(said).toContain(`mobula job stop ${id}`), 5_000);
+      if (times === 2) child.kill("SIGINT");
+      expect((await ran).code).toBe(code);
+    }
+    expect((await mobula("job", "status", "left")).out).toContain("status: running");
+    expect(await mobula("job", "stop", "left")).toMatchObject({ code: 0, out: "Job left has ended: stopped.\n" });
+  });
+});
+
+describe("mobula job", () => {
+  test("lists, shows, prints, stops and deletes", async () => {
+    await mobula("submit", "--submission-id", "one", "echo hello");
+    const listed = await mobula("job", "list");
+    expect(listed.out).toMatch(/^one +succeeded/m);
+    for (const line of listed.out.split("\n")) expect(line.length).toBeLessThanOrEqual(80);
+    expect(JSON.parse((await mobula("job", "list", "--status", "succeeded", "--json")).out)).toContainEqual(
+      expect.objectContaining({ submissionId: "one" }),
+    );
+    expect(await mobula("job", "logs", "one")).toMatchObject({ code: 0, out: "hello\n" });
+    expect((await mobula("job", "stop", "one")).out).toBe("Job one had ended before.\n");
+    expect((await mobula("job", "delete", "one")).out).toBe("Job one is deleted.\n");
+    for (const command of ["status", "logs", "stop", "delete"]) {
+      expect(await mobula("job", command, "one")).toMatchObject({
+        code: 3,
+        err: expect.stringContaining("there is no "),
+      });
+    }
+  });
+
+  test("says why one waits", async () => {
+    await mobula("submit", "--no-wait", "--submission-id", "waits", "--resource", "unicorn=1", "true");
+    expect((await mobula("job", "status", "waits")).out).toMatch(/message: .*unicorn/);
+    expect((await mobula("job", "delete", "waits")).err).toMatch(/stop it first/);
+    await mobula("job", "stop", "waits");
+  });
+});
