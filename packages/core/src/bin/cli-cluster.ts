@@ -83,7 +83,7 @@ const everywhere = (): "0.0.0.0" | "::" => {
 /** Begins the cluster, if it is to begin here. Undefined: the node is none of a cluster. */
 export async function clusterOf(
   choice: ClusterChoice,
-  life: Partial<Pick<HeadOptions, "driverPid" | "onStderr">>,
+  life: Partial<Pick<HeadOptions, "driverPid" | "onStderr" | "dashboard">>,
 ): Promise<ChosenCluster | undefined> {
   const { head, address, host, advertise, port, ports = 0, state, headHealthPort, label: labels = {} } = choice;
   if (head && address !== undefined) throw new Error("--head begins a cluster and --address joins one: choose");

@@ -1,7 +1,14 @@
 /** `mobula start`: a node of this machine, and with `--head` the head of a cluster beside it. */
 import { type Command, Option } from "commander";
-import { type StandingHead, stopStandingHead } from "../head/mod.ts";
-import { findStandingNode, type StandingNode, type Started, startStandingNode, stopStandingNode } from "../node/mod.ts";
+import { type HeadOptions, type StandingHead, stopStandingHead } from "../head/mod.ts";
+import {
+  DASHBOARD_PORTS,
+  findStandingNode,
+  type StandingNode,
+  type Started,
+  startStandingNode,
+  stopStandingNode,
+} from "../node/mod.ts";
 import { type ChosenCluster, type ClusterChoice, clusterOf, withClusterOptions } from "./cli-cluster.ts";
 import { amount, bytes, port, resource } from "./cli-options.ts";
 import { print } from "./cli-print.ts";
@@ -17,6 +24,10 @@ interface StartOptions extends ClusterChoice {
   readonly resource?: Readonly<Record<string, number>>;
   readonly envCache?: number;
   readonly healthPort?: number;
+  /** False with --no-dashboard. */
+  readonly dashboard: boolean;
+  readonly dashboardHost?: string;
+  readonly dashboardPort?: string;
   readonly cgroup: "auto" | "on" | "off";
   readonly foreground?: true;
   readonly json?: true;
@@ -34,6 +45,9 @@ export function addStart(program: Command): void {
     .option("--resource <name=amount>", "a resource of your own; may be repeated", resource)
     .option("--env-cache <bytes>", "what to keep of runtime environments, e.g. 20GiB (default: 10GiB)", bytes)
     .option("--health-port <n>", "answer /healthz and /readyz of the node there over HTTP (default: nowhere)", port)
+    .option("--dashboard-host <address>", "where the dashboard and the HTTP API listen (default: 127.0.0.1)")
+    .option("--dashboard-port <n>", "a port, or a range such as 8265-8300 (default: the first free one from 8265 on)")
+    .option("--no-dashboard", "without them")
     .addOption(
       new Option(
         "--cgroup <when>",
@@ -59,7 +73,7 @@ Examples:
 async function start(options: StartOptions): Promise<void> {
   const standing = findStandingNode();
   if (standing && options.foreground) throw new Error(`a node is running already (pid ${standing.pid})`);
-  const cluster = await clusterOf(options, lifeOf(options));
+  const cluster = await clusterOf(options, { ...lifeOf(options), ...headDashboard(options) });
   if (options.head && standing && standing.cluster === (await cluster?.node.address)) {
     await say(options, standing, cluster, "The head goes on where it was, and its nodes find it by themselves.");
     return;
@@ -81,6 +95,30 @@ async function start(options: StartOptions): Promise<void> {
 const lifeOf = ({ foreground }: StartOptions) =>
   foreground ? { driverPid: process.pid, onStderr: (text: string) => void process.stderr.write(text) } : {};
 
+interface DashboardChoice {
+  readonly dashboard?: Exclude<HeadOptions["dashboard"], undefined>;
+}
+
+/** Of a head. */
+function headDashboard({ dashboard, dashboardHost, dashboardPort }: StartOptions): DashboardChoice {
+  if (dashboard === false) return { dashboard: null };
+  if (dashboardHost === undefined && dashboardPort === undefined) return {};
+  return {
+    dashboard: {
+      ...(dashboardHost !== undefined && { host: dashboardHost }),
+      ...(dashboardPort !== undefined && { ports: dashboardPort }),
+    },
+  };
+}
+
+/** Of a node without a cluster. */
+function nodeDashboard(options: StartOptions): { readonly dashboard?: { host: string; ports: string } | null } {
+  const { dashboard } = headDashboard(options);
+  if (dashboard === undefined) return {};
+  const { host = "127.0.0.1", ports = DASHBOARD_PORTS } = dashboard ?? {};
+  return { dashboard: dashboard === null ? null : { host, ports } };
+}
+
 async function startNode(options: StartOptions, cluster: ChosenCluster | undefined): Promise<Started<StandingNode>> {
   const { cpus, gpus, memory, objectStore, spillDirectory, name, envCache, healthPort, cgroup } = options;
   return startStandingNode({
@@ -97,7 +135,7 @@ async function startNode(options: StartOptions, cluster: ChosenCluster | undefin
     ...(spillDirectory !== undefined ? { spillDirectory } : {}),
     ...(envCache !== undefined ? { envCacheBytes: envCache } : {}),
     ...(healthPort !== undefined ? { healthPort } : {}),
-    ...(cluster && { cluster: cluster.node }),
+    ...(cluster ? { cluster: cluster.node } : nodeDashboard(options)),
   });
 }
 

@@ -14,6 +14,8 @@ function urlFrom(url: string, head: string, isEverywhere: boolean): string {
   return own.origin;
 }
 
+const isLoopback = (host: string): boolean => host === "localhost" || host === "::1" || host.startsWith("127.");
+
 /** Undefined: it is not wanted, or no port is free, and everything else goes on. */
 export async function openStateService(
   config: HeadConfig,
@@ -28,7 +30,8 @@ export async function openStateService(
     const service: StateService = await StateService.open({
       host: httpHost,
       ports,
-      isTls: false,
+      // What others can read on the way is encrypted where the cluster's own connections are.
+      isTls: access.tls !== undefined && !isLoopback(httpHost),
       config: () => ({
         ...{ access, sessionDir, isEmbedded: false },
         packagesDir: join(stateDir, "packages"),

@@ -38,7 +38,7 @@ export interface NodeConfig {
   /** On which it says over HTTP whether it lives and is ready; default nowhere. */
   readonly healthPort?: number;
   /** Of a node without a cluster: where the state service answers over HTTP; left out: nowhere. */
-  readonly dashboard?: { readonly host: string; readonly ports: string };
+  readonly dashboard?: { readonly host: string; readonly ports: string } | null;
   /** Options of Node.js for every worker: export conditions and loaders of the driver. */
   readonly workerExecArgv: readonly string[];
   /** The cluster that it is a node of; left out, it is one by itself. */

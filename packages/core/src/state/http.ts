@@ -1,7 +1,9 @@
 /** HTTP: who asks is let in or not, and the rest is routes. */
 import type { Server as HttpListener } from "node:http";
+import { createServer as createSecureServer } from "node:https";
 import type { Server, Socket } from "node:net";
 import { hostname } from "node:os";
+import type { Server as SecureServer } from "node:tls";
 import { createAdaptorServer } from "@hono/node-server";
 import { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context, Next } from "hono";
@@ -97,12 +99,17 @@ export class HttpServer {
     addTrace(app, service);
     addInspection(app, service.links);
     addFiles(app);
+    const tls = config.url.startsWith("https:") ? access.tls : undefined;
+    const limits = { requestTimeout: UPLOAD_MS, headersTimeout: REQUEST_MS };
     this.server = createAdaptorServer({
       fetch: app.fetch,
-      serverOptions: { requestTimeout: UPLOAD_MS, headersTimeout: REQUEST_MS },
+      ...(tls
+        ? { createServer: createSecureServer, serverOptions: { ...limits, ...tls.options } }
+        : { serverOptions: limits }),
       // They come as requests first, so who opens one is let in by the same rules.
       websocket: { server: new WebSocketServer({ noServer: true, maxPayload: WORDS_BYTES_MAX }) as never },
     }) as HttpListener;
+    tls?.follow(this.server as unknown as SecureServer);
     this.server.maxConnections = CONNECTIONS_MAX;
     // Who is slow to ask, or breaks off, ends a connection and nothing else.
     this.server.on("clientError", (_error, socket) => socket.destroy());

@@ -79,6 +79,18 @@ export class Tls {
     return server;
   }
 
+  /** What a server of another protocol is made with, that asks for no certificates; {@link follow} it then. */
+  get options(): SecureContextOptions {
+    return { ...this.context, minVersion };
+  }
+
+  /** It shows what the files hold when a connection is made. */
+  follow(server: Server): void {
+    this.servers.add(server);
+    server.once("close", () => this.servers.delete(server));
+    server.prependListener("connection", () => this.refresh());
+  }
+
   /** Over a connection to `host`, whose name or address the other side's certificate must carry. */
   connect(socket: Socket, host: string): Socket {
     return connect({ ...this.demands(), socket, host });
