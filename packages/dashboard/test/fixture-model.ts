@@ -44,6 +44,8 @@ export interface ModelOptions {
   readonly nowMs: number;
   readonly actors?: number;
   readonly tasks?: number;
+  /** Without names that try to be markup: for pictures. */
+  readonly isTame?: boolean;
 }
 
 const GiB = 1024 ** 3;
@@ -71,11 +73,19 @@ const ERRORS = [
   "TaskTimeoutError: mergeShards did not end within 30 s; give it more with timeoutMs",
 ];
 
-export function makeModel({
+/** The rows; without hostile names they are those of a function called `publish`. */
+export function makeModel(options: ModelOptions): Model {
+  const model = makeAny(options);
+  if (options.isTame !== true) return model;
+  return JSON.parse(JSON.stringify(model).replaceAll(JSON.stringify(HOSTILE_IMAGE).slice(1, -1), "publish")) as Model;
+}
+
+function makeAny({
   seed = 7,
   nowMs,
   actors: actorCount = 10_000,
   tasks: taskCount = 20_000,
+  isTame = false,
 }: ModelOptions): Model {
   const random = generator(seed);
   const integer = (below: number) => Math.floor(random() * below);
@@ -164,7 +174,8 @@ export function makeModel({
   const running = jobs.filter(({ jobId }) => jobId !== null).map(({ jobId }) => jobId as string);
 
   const actors: ActorRow[] = [];
-  const classes = ["Tokenizer", "Shard", "Ranker", "Trainer", "FeatureStore", HOSTILE];
+  const hostile = isTame ? "Cache" : HOSTILE;
+  const classes = ["Tokenizer", "Shard", "Ranker", "Trainer", "FeatureStore", hostile];
   for (let index = 0; index < actorCount; index++) {
     const draw = random();
     const state = draw < 0.9 ? "alive" : draw < 0.93 ? "pending" : draw < 0.945 ? "restarting" : "dead";
@@ -173,7 +184,7 @@ export function makeModel({
     const isPlaced = state === "alive";
     actors.push({
       actorId: hex(16),
-      name: index % 9 === 0 ? `${className === HOSTILE ? "x" : className.toLowerCase()}-${index}` : null,
+      name: index % 9 === 0 ? `${className === hostile ? "x" : className.toLowerCase()}-${index}` : null,
       namespace: "default",
       className,
       state,
@@ -300,7 +311,7 @@ export function makeModel({
     "shards.ts:19",
     "ingest.ts:54",
     "explore.ts:7",
-    `${HOSTILE}.ts:1`,
+    `${hostile}.ts:1`,
   ];
   const objects: ObjectRow[] = Array.from({ length: 3000 }, (_, index): ObjectRow => {
     const draw = random();
@@ -419,7 +430,7 @@ export function makeModel({
       "FeatureStore has 4,120 calls waiting and ends 300 a second",
       "give it maxConcurrency, or more of them",
     ],
-    ["info", "actor-killed", `${HOSTILE} was killed`, null],
+    ["info", "actor-killed", `${hostile} was killed`, null],
   ];
   const events: EventRow[] = Array.from({ length: 120 }, (_, index) => {
     const [severity, kind, message, remedy] = eventKinds[

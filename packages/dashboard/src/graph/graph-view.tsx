@@ -153,7 +153,7 @@ export default function GraphView({ job }: { job: string }) {
 }
 
 function Box({ node, job, x, y, total }: { node: CallGraphNode; job: string; x: number; y: number; total: number }) {
-  const { name, counts } = node;
+  const { name, kind, counts } = node;
   const inner = BOX_WIDTH - 20;
   let at = 0;
   const parts = taskStates.flatMap((state) => {
@@ -183,7 +183,7 @@ function Box({ node, job, x, y, total }: { node: CallGraphNode; job: string; x: 
         {name.length > 25 ? `${name.slice(0, 24)}…` : name}
       </text>
       <text className="sub" x={x + 10} y={y + 34}>
-        {[compact(total), ...brief.slice(-2)].join(" · ")}
+        {kind === "caller" ? "calls" : [compact(total), ...brief.slice(-2)].join(" · ")}
       </text>
       <rect x={x + 10} y={y + 41} width={inner} height={5} rx={2} fill="var(--off-soft)" />
       {parts.map(({ state, at: from, width }) => (

@@ -72,6 +72,10 @@ function Canvas({ timeline, reload }: { timeline: Timeline; reload: () => void }
   const { resolved } = useTheme();
   const urlTimer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
 
+  // The part that the URL names: of a link, or of a step back.
+  const written = useRef<string | null>(params.get("t"));
+  const asked = params.get("t");
+
   const paint = useCallback(() => {
     frame.current = 0;
     const context = canvas.current?.getContext("2d");
@@ -86,13 +90,19 @@ function Canvas({ timeline, reload }: { timeline: Timeline; reload: () => void }
       view.current = next;
       repaint();
       clearTimeout(urlTimer.current);
-      urlTimer.current = setTimeout(
-        () => setParams({ t: `${round(next.fromMs)},${round(next.toMs)},${Math.round(next.top)}` }),
-        300,
-      );
+      urlTimer.current = setTimeout(() => {
+        written.current = `${round(next.fromMs)},${round(next.toMs)},${Math.round(next.top)}`;
+        setParams({ t: written.current });
+      }, URL_MS);
     },
     [repaint, setParams],
   );
+  useEffect(() => {
+    if (asked === written.current) return;
+    written.current = asked;
+    view.current = readView(asked) ?? wholeView(timeline);
+    repaint();
+  }, [asked, timeline, repaint]);
   const lanesPx = timeline.lanes.length * LANE_PX + 4;
   const moveLanes = useCallback(
     (px: number) => scroll(view.current, px, lanesPx, size.current.height - AXIS_PX),
@@ -332,6 +342,8 @@ function Canvas({ timeline, reload }: { timeline: Timeline; reload: () => void }
   );
 }
 const LEGEND_MAX = 8;
+/** The URL follows when the view rests. */
+const URL_MS = 300;
 
 const isGood = (outcome: string) => outcome === "ok" || outcome === "finished";
 const round = (ms: number) => Math.round(ms * 1000) / 1000;
