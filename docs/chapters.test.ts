@@ -40,8 +40,9 @@ test("programs compile and print what is said", async () => {
 test("mobula knows every command and option that is shown", async () => {
   const lines = chapters.flatMap((name) => blocks(name, "sh")).flatMap((block) => block.split("\n"));
   const calls = lines.flatMap(
-    (line) => /\bmobula ((?:start|status|stop|drain|up|down|backup|restore|stack|profile)\b.*)$/.exec(line)?.[1] ?? [],
-    (line) => /\bmobula ((?:start|status|stop|drain|up|down|backup|restore|submit|job)\b.*)$/.exec(line)?.[1] ?? [],
+    (line) =>
+      /\bmobula ((?:start|status|stop|drain|up|down|backup|restore|stack|profile|submit|job)\b.*)$/.exec(line)?.[1] ??
+      [],
   );
   expect(calls.length).toBeGreaterThan(6);
   for (const call of calls) {
