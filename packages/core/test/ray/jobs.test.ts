@@ -32,6 +32,9 @@ let ray: ChildProcess | undefined;
 let mobulaSide: Side;
 let raySide: Side;
 
+/** A Ray that runs already has those of the last time. */
+const id = (name: string): string => `${name}-${process.pid}`;
+
 const plain = {
   ...process.env,
   RAY_USAGE_STATS_ENABLED: "0",
@@ -146,42 +149,42 @@ describe.skipIf(!hasRay)("Ray's command line", { timeout: 120_000 }, () => {
 
   test("submits with a working directory and an environment, and follows", async () => {
     const env = JSON.stringify({ env_vars: { GREETING: "hello" } });
-    const args = ["--submission-id", "cli-good", "--working-dir", work, "--runtime-env-json", env];
+    const args = ["--submission-id", id("good"), "--working-dir", work, "--runtime-env-json", env];
     const said = await both(async (side) =>
       essence(await job(side, "submit", ...args, "--", "sh", "-c", "cat words.txt; echo $GREETING")),
     );
     expect(said).toMatchObject({ code: 0 });
     expect((said as { lines: string[] }).lines).toEqual(
-      expect.arrayContaining(["from the working directory", "hello", "SUCC Job 'cli-good' succeeded"]),
+      expect.arrayContaining(["from the working directory", "hello", `SUCC Job '${id("good")}' succeeded`]),
     );
   });
 
   test("says how one has failed, by its exit code too", async () => {
     const said = await both(async (side) =>
-      essence(await job(side, "submit", "--submission-id", "cli-bad", "--", "sh", "-c", "echo no; exit 7")),
+      essence(await job(side, "submit", "--submission-id", id("bad"), "--", "sh", "-c", "echo no; exit 7")),
     );
     expect(said).toMatchObject({ code: 1 });
-    await both(async (side) => essence(await job(side, "status", "cli-bad")));
-    await both(async (side) => essence(await job(side, "logs", "cli-bad")));
-    await both(async (side) => essence(await job(side, "logs", "--follow", "cli-bad")));
+    await both(async (side) => essence(await job(side, "status", id("bad"))));
+    await both(async (side) => essence(await job(side, "logs", id("bad"))));
+    await both(async (side) => essence(await job(side, "logs", "--follow", id("bad"))));
   });
 
   test("does not wait when it is told so, stops what runs, and deletes it", async () => {
     await both(async (side) => {
       const submitted = essence(
-        await job(side, "submit", "--no-wait", "--submission-id", "cli-long", "--", "sleep", "100"),
+        await job(side, "submit", "--no-wait", "--submission-id", id("long"), "--", "sleep", "100"),
       );
-      await vi.waitFor(async () => expect((await job(side, "status", "cli-long")).text).toContain("RUNNING"), {
+      await vi.waitFor(async () => expect((await job(side, "status", id("long"))).text).toContain("RUNNING"), {
         timeout: 20_000,
         interval: 200,
       });
       return [
         submitted,
-        essence(await job(side, "status", "cli-long")),
-        failureOf(await job(side, "delete", "cli-long")),
-        essence(await job(side, "stop", "cli-long")),
-        essence(await job(side, "delete", "cli-long")),
-        failureOf(await job(side, "status", "cli-long")),
+        essence(await job(side, "status", id("long"))),
+        failureOf(await job(side, "delete", id("long"))),
+        essence(await job(side, "stop", id("long"))),
+        essence(await job(side, "delete", id("long"))),
+        failureOf(await job(side, "status", id("long"))),
       ];
     });
   });
@@ -193,7 +196,7 @@ describe.skipIf(!hasRay)("Ray's command line", { timeout: 120_000 }, () => {
         ["logs", "nothing"],
         ["stop", "nothing"],
         ["delete", "nothing"],
-        ["submit", "--submission-id", "cli-good", "--", "true"],
+        ["submit", "--submission-id", id("good"), "--", "true"],
       ];
       return Promise.all(asked.map(async ([command = "", ...args]) => failureOf(await job(side, command, ...args))));
     });
@@ -219,7 +222,7 @@ describe.skipIf(!hasRay)("Ray's SDK", { timeout: 120_000 }, () => {
     const script = fileURLToPath(new URL("fixtures/sdk.py", import.meta.url));
     const [ours, theirs] = await Promise.all(
       [mobulaSide, raySide].map(async (side) => {
-        const { code, text } = await run(side, "python", script, side.url, work);
+        const { code, text } = await run(side, "python", script, side.url, work, id("sdk"));
         expect(code, text).toBe(0);
         return comparable(JSON.parse(text.split("\n").find((line) => line.startsWith("{")) ?? ""));
       }),
