@@ -17,6 +17,8 @@ interface StackOptions {
   readonly address?: string;
 }
 
+/** Those that do not answer take 1.6 s; those that do would share the processors. */
+const AT_ONCE = 4;
 /** Of a process so many of the refs that it waits for are explained. */
 const EXPLAINED_MAX = 3;
 
@@ -52,8 +54,14 @@ async function stack(id: string | undefined, options: StackOptions): Promise<voi
   const ask = whom(address);
   const targets = id === undefined ? await everyProcess(ask, node) : [await processCalled(ask, id.trim(), node)];
   const stacks: InspectedStack[] = [];
-  // One after the other: the machine that hangs may be short of processors.
-  for (const target of targets) stacks.push(await stackOf(ask, target));
+  // One of many may have ended meanwhile.
+  const look = (target: FoundProcess) =>
+    stackOf(ask, target).catch((error: Error) => {
+      if (!all) throw error;
+      return silent(target, error.message);
+    });
+  for (let at = 0; at < targets.length; at += AT_ONCE)
+    stacks.push(...(await Promise.all(targets.slice(at, at + AT_ONCE).map(look))));
   const lines = json ? [JSON.stringify(id === undefined ? stacks : stacks[0])] : await shown(ask, stacks, full);
   if (output === undefined) for (const line of lines) print(line);
   else writeFileSync(output, `${lines.join("\n")}\n`);
@@ -71,10 +79,26 @@ async function stackOf(ask: Asks, target: FoundProcess): Promise<InspectedStack>
   return JSON.parse(bytes.toString()) as InspectedStack; // As the node gives it, see node/inspections.ts.
 }
 
+const silent = (target: FoundProcess, why: string): InspectedStack => ({
+  ...target,
+  atMs: Date.now(),
+  program: null,
+  kernel: { why, sentences: [], threads: [], residentBytes: null, swappedBytes: null },
+});
+
+/** Of many: what does nothing hides what does. */
+function withoutIdle(stacks: readonly InspectedStack[]): readonly InspectedStack[] {
+  if (stacks.length === 1) return stacks;
+  return stacks.filter(
+    ({ program }) => !program || program.stack.length > 0 || program.runningTotal > 0 || program.waitsTotal > 0,
+  );
+}
+
 async function shown(ask: Asks, stacks: readonly InspectedStack[], isFull: boolean): Promise<readonly string[]> {
   const columns = process.stdout.columns ?? 80;
   const lines: string[] = [];
-  for (const [index, one] of stacks.entries()) {
+  const busy = withoutIdle(stacks);
+  for (const [index, one] of busy.entries()) {
     const ids = (one.program?.waits ?? []).flatMap((wait) => wait.ids).slice(0, EXPLAINED_MAX);
     const why = new Map<string, string>();
     for (const id of ids) {
@@ -85,6 +109,8 @@ async function shown(ask: Asks, stacks: readonly InspectedStack[], isFull: boole
     if (index > 0) lines.push("");
     lines.push(...stackLines(one, { why, isFull, columns, cwd: process.cwd() }));
   }
+  const idle = stacks.length - busy.length;
+  if (idle > 0) lines.push(...(busy.length > 0 ? [""] : []), `In ${idle} other processes nothing runs.`);
   return lines;
 }
 
