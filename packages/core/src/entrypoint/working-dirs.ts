@@ -66,9 +66,9 @@ export class WorkingDirs {
       await rm(half, { recursive: true, force: true });
       await rm(zipPath, { force: true });
     }
-    await this.makeRoom();
     const found = await this.find(hash);
-    if (found === undefined) throw new InvalidOptionError(`the package ${hash} does not fit among those in use`);
+    if (found === undefined) throw new InvalidOptionError(`the package ${hash} was removed while it came`);
+    await this.makeRoom();
     return found;
   }
 
