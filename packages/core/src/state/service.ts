@@ -155,7 +155,7 @@ export class StateService {
       case "nodes":
         return this.sources.nodes();
       case "workers":
-        return this.sources.workers();
+        return this.workerRows();
       case "actors":
         return this.sources.actors();
       case "placement-groups":
@@ -185,6 +185,16 @@ export class StateService {
     const drivers = this.jobs.rows().filter(({ jobId }) => !theirs.has(jobId));
     const rows = [...submitted, ...drivers].sort((a, b) => b.startedAtMs - a.startedAtMs);
     return { rows, partial, asOfMs: wallMs() };
+  }
+
+  /** Nodes know whose work a worker does; owners know which. */
+  private async workerRows(): Promise<Gathered<Row<"workers">>> {
+    const [workers, running] = await Promise.all([this.sources.workers(), this.tasks.running()]);
+    const rows = workers.rows.map((worker) => {
+      const task = running.get(worker.workerId);
+      return task ? { ...worker, task: worker.task ?? task.name, taskId: task.taskId } : worker;
+    });
+    return { ...workers, rows };
   }
 
   private async look(): Promise<void> {

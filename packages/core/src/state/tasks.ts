@@ -81,6 +81,14 @@ export class Tasks {
     return [...ended, ...value.rows.filter((row) => row.taskId === taskId && !known.has(row.attempt))];
   }
 
+  /** What runs in each worker, as far as owners have said. */
+  async running(): Promise<ReadonlyMap<string, TaskRow>> {
+    const { value } = await this.live.get();
+    return new Map(
+      value.rows.flatMap((row) => (row.state === "running" && row.workerId !== null ? [[row.workerId, row]] : [])),
+    );
+  }
+
   async summary(): Promise<readonly TaskSummaryRow[]> {
     const rows = new Map(this.ended.summary().map((row) => [`${row.kind} ${row.name}`, row]));
     for (const [name, kind, state, count] of (await this.live.get()).value.counts) {
