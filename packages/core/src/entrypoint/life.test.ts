@@ -20,6 +20,7 @@ const began = (retry: Partial<RetryPolicy> = {}): JobRecord =>
       labels: {},
       env: {},
       workingDir: null,
+      npm: null,
       runtimeEnv: {},
       metadata: {},
       retry: { ...NO_RETRIES, ...retry },

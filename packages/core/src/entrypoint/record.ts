@@ -36,6 +36,8 @@ export interface JobSpec {
   readonly env: Readonly<Record<string, string>>;
   /** A package (`gcs://….zip`), or a folder of the node; null: where the node itself runs. */
   readonly workingDir: string | null;
+  /** Packages that npm installs for it: the node makes them ready with the working directory, before the supervisor starts there. */
+  readonly npm: { readonly dev: boolean; readonly allowScripts: boolean } | null;
   /** As it was given, to be shown. */
   readonly runtimeEnv: Readonly<Record<string, unknown>>;
   readonly metadata: Readonly<Record<string, string>>;

@@ -203,7 +203,9 @@ export class Supervision {
     return this.say({ kind: "exited", supervisor: this.name, ...exit });
   }
 
-  private async workingDir({ spec: { workingDir } }: JobRecord): Promise<string | undefined> {
+  private async workingDir({ spec: { workingDir, npm } }: JobRecord): Promise<string | undefined> {
+    // The worker was started in it.
+    if (npm !== null) return undefined;
     if (workingDir === null || !workingDir.includes("://")) return workingDir ?? undefined;
     this.wanted.resolve(workingDir);
     const late = delay(PACKAGE_MS, undefined, { ref: false }).then(() => {

@@ -229,9 +229,9 @@ export class JobManager implements AsyncDisposable {
 
   private begin(submissionId: string, spec: JobSpec): void {
     this.inBackground(submissionId, async () => {
-      await this.supervisors.create(spec);
-      if (spec.workingDir?.includes("://"))
-        await this.supervisors.bring(submissionId, (uri) => this.packages.find(uri));
+      const uploaded = spec.npm && spec.workingDir !== null ? await this.packages.find(spec.workingDir) : undefined;
+      await this.supervisors.create(spec, uploaded?.path);
+      if (isBrought(spec)) await this.supervisors.bring(submissionId, (uri) => this.packages.find(uri));
     });
   }
 
@@ -287,7 +287,7 @@ export class JobManager implements AsyncDisposable {
     if (actor && actor.state !== "dead") {
       if (isStopAsked && actor.state === "alive")
         this.inBackground(submissionId, () => this.supervisors.stop(submissionId));
-      else if (record.status === "pending" && spec.workingDir?.includes("://") && actor.state === "alive") {
+      else if (record.status === "pending" && isBrought(spec) && actor.state === "alive") {
         this.inBackground(submissionId, () => this.supervisors.bring(submissionId, (uri) => this.packages.find(uri)));
       }
       return;
@@ -300,11 +300,12 @@ export class JobManager implements AsyncDisposable {
       return;
     }
     const isUnmade = supervisor === null;
+    const causes = actor && isUnmade ? (await this.options.ask("explain-id", { id: actor.actorId })).sentences : [];
     await this.records.apply(submissionId, {
       kind: "lost",
-      errorType: isUnmade ? "JOB_SUPERVISOR_ACTOR_START_FAILURE" : "JOB_SUPERVISOR_ACTOR_DIED",
+      errorType: isUnmade ? unmadeType(spec) : "JOB_SUPERVISOR_ACTOR_DIED",
       why: isUnmade
-        ? "the actor beside its command could not be made"
+        ? ["the actor beside its command could not be made", ...causes].join(": ")
         : "the actor beside its command was ended, and is not made again",
     });
   }
@@ -314,6 +315,11 @@ export class JobManager implements AsyncDisposable {
     for (const { record } of ended) await this.records.remove(record.spec.submissionId);
   }
 }
+
+/** With npm the node makes the folder ready itself. */
+const isBrought = ({ workingDir, npm }: JobSpec): boolean => workingDir?.includes("://") === true && npm === null;
+const unmadeType = ({ npm }: JobSpec) =>
+  npm === null ? "JOB_SUPERVISOR_ACTOR_START_FAILURE" : "RUNTIME_ENV_SETUP_FAILURE";
 
 const ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz123456789";
 const randomId = (): string => [...randomBytes(16)].map((byte) => ALPHABET[byte % ALPHABET.length]).join("");
@@ -339,11 +345,12 @@ function specOf(request: JobRequest, newId: () => string): JobSpec {
     if (!(Number.isFinite(amount) && amount >= 0))
       throw new InvalidOptionError(`${name} is ${amount}; it must be at least 0`);
   }
-  const { env, workingDir, shown } = readRuntimeEnv(runtimeEnv);
+  const { env, workingDir, npm, shown } = readRuntimeEnv(runtimeEnv);
   const held = Object.fromEntries(Object.entries(resources).filter(([, amount]) => amount > 0));
   const asked = Object.entries(request.retry ?? {}).filter(([, value]) => value !== undefined);
   const retry = { ...NO_RETRIES, ...Object.fromEntries(asked) };
-  return { submissionId, entrypoint, resources: held, labels, env, workingDir, runtimeEnv: shown, metadata, retry };
+  const needs = { resources: held, labels, env, workingDir, npm };
+  return { submissionId, entrypoint, ...needs, runtimeEnv: shown, metadata, retry };
 }
 
 class JobNotFoundError extends MobulaError {

@@ -4,6 +4,7 @@ import { InvalidOptionError } from "../base/errors.ts";
 export interface ReadRuntimeEnv {
   readonly env: Readonly<Record<string, string>>;
   readonly workingDir: string | null;
+  readonly npm: { readonly dev: boolean; readonly allowScripts: boolean } | null;
   /** As it was given, without what may be secret. */
   readonly shown: Readonly<Record<string, unknown>>;
 }
@@ -17,6 +18,7 @@ const HIDDEN = "(hidden)";
 export function readRuntimeEnv(given: Readonly<Record<string, unknown>>): ReadRuntimeEnv {
   let env: Record<string, string> = {};
   let workingDir: string | null = null;
+  let npm: ReadRuntimeEnv["npm"] = null;
   const shown: Record<string, unknown> = {};
   for (const [field, value] of Object.entries(given)) {
     if (value === null || value === undefined || IGNORED.has(field)) continue;
@@ -32,15 +34,40 @@ export function readRuntimeEnv(given: Readonly<Record<string, unknown>>): ReadRu
         workingDir = folder(field, value);
         shown[field] = workingDir;
         break;
+      case "npm":
+        npm = installation(value);
+        if (npm !== null) shown[field] = npm;
+        break;
       default:
         throw new InvalidOptionError(
           PYTHON.has(field)
             ? `runtime environment: "${field}" installs Python packages, which Mobula does not; have them in the image of the nodes, or let the entrypoint install them`
-            : `runtime environment: unknown field "${field}"; there are env (env_vars) and workingDir (working_dir)`,
+            : `runtime environment: unknown field "${field}"; there are env (env_vars), workingDir (working_dir) and npm`,
         );
     }
   }
-  return { env, workingDir, shown };
+  if (npm !== null && !workingDir?.includes("://")) {
+    throw new InvalidOptionError(
+      'runtime environment: "npm" installs what package.json in the working directory says, so "workingDir" must be uploaded',
+    );
+  }
+  return { env, workingDir, npm, shown };
+}
+
+function installation(value: unknown): ReadRuntimeEnv["npm"] {
+  if (value === false) return null;
+  if (value === true) return { dev: false, allowScripts: false };
+  const {
+    dev = false,
+    allowScripts = false,
+    ...others
+  } = (typeof value === "object" ? value : { value }) as {
+    readonly [field: string]: unknown;
+  };
+  if (typeof dev !== "boolean" || typeof allowScripts !== "boolean" || Object.keys(others).length > 0) {
+    throw new InvalidOptionError('runtime environment: "npm" must be true, or an object with dev and allowScripts');
+  }
+  return { dev, allowScripts };
 }
 
 function variables(field: string, value: unknown): Record<string, string> {

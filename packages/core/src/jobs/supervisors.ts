@@ -36,8 +36,8 @@ export class Supervisors {
     this.join = join;
   }
 
-  /** Makes the one of a job, unless it is there. */
-  async create({ submissionId, resources, labels }: JobSpec): Promise<void> {
+  /** Makes the one of a job, unless it is there. @param folder the zip file of a working directory into which npm is to install. */
+  async create({ submissionId, resources, labels, npm }: JobSpec, folder: string | undefined): Promise<void> {
     await this.joined();
     const { cpu = 0, gpu = 0, memory = 0, ...custom } = resources;
     const handle = remote(JobSupervisor, {
@@ -51,6 +51,7 @@ export class Supervisors {
       numGpus: gpu,
       memory,
       resources: custom,
+      ...(npm && folder !== undefined && { runtimeEnv: { workingDir: folder, npm } }),
       ...(Object.keys(labels).length > 0 && { labelSelector: labels }),
     }).remote(submissionId);
     handle[Symbol.dispose]();
