@@ -6,6 +6,8 @@ import type { TaskRow } from "./rows.ts";
 export interface LiveTasks {
   /** The newest first. */
   readonly rows: readonly TaskRow[];
+  /** Nodes have more than they list: what `counts` say. */
+  readonly isCut: boolean;
   readonly counts: Queries["live-tasks"]["result"]["counts"];
   readonly partial: readonly string[];
 }
@@ -22,7 +24,8 @@ export function liveTasks(answers: readonly (readonly [name: string, Queries["li
   });
   const rows = answers.flatMap(([, answer]) => answer.rows.map(liveRow));
   rows.sort((a, b) => b.submittedAtMs - a.submittedAtMs);
-  return { rows, counts: answers.flatMap(([, { counts }]) => counts), partial };
+  const counts = answers.flatMap(([, answer]) => answer.counts);
+  return { rows, isCut: counts.reduce((sum, [, , , count]) => sum + count, 0) > rows.length, counts, partial };
 }
 
 function liveRow(task: LiveTask): TaskRow {

@@ -64,9 +64,11 @@ export class Tasks {
     const left = limit - living.rows.length;
     const ended = this.ended.list({ ...query, limit: left, cursor: isAmongLive ? undefined : cursor }, nowMs);
     const next = living.next !== null ? LIVE_CURSOR + living.next : left > 0 || ended.total === 0 ? ended.next : NEWEST;
+    const all = wanted?.value.isCut ? countOf(wanted.value, query.filters) : undefined;
+    const total = Math.max(living.total, all ?? 0);
     return {
       rows: [...living.rows, ...ended.rows],
-      total: living.total + ended.total,
+      total: total + ended.total,
       next,
       partial: [...(wanted?.value.partial ?? []), ...this.unreadable.values()],
       asOfMs,
@@ -123,6 +125,16 @@ export class Tasks {
 const LIVE_CURSOR = "live-";
 /** Before the newest of those that have ended. */
 const NEWEST = "zzzzzzzzzz";
+
+const COUNTED: ReadonlySet<string> = new Set(["name", "kind", "state", "jobId"] satisfies (keyof TaskRow)[]);
+
+/** How many live that pass, those included that nodes did not list; undefined when counts do not say. */
+function countOf({ counts }: LiveTasks, filters: readonly Filter[]): number | undefined {
+  if (!filters.every(({ key }) => COUNTED.has(key))) return undefined;
+  const all = counts.map(([name, kind, state, count, jobId]) => ({ name, kind, state, jobId, count }));
+  const { rows } = pageOf(all, { filters, limit: Number.POSITIVE_INFINITY }, [...COUNTED]);
+  return rows.reduce((sum, { count }) => sum + count, 0);
+}
 
 /** Nodes need not be asked. */
 const excludesLive = ({ key, op, value }: Filter): boolean =>
