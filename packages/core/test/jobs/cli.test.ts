@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { LocalCluster } from "../../src/testing/mod.ts";
+import { withPackages } from "../environments/programs.ts";
 import { newFolder } from "../new-folder.ts";
 
 const cli = fileURLToPath(new URL("../../src/bin/mobula.ts", import.meta.url));
@@ -70,6 +71,19 @@ describe("mobula submit", () => {
       /nowhere is no folder/,
     );
   });
+
+  test("has npm install what the lockfile says, and tells what it said when it cannot", async () => {
+    const folder = withPackages(newFolder(), [{ name: "beside", version: "2.0.0" }]);
+    writeFileSync(join(folder, "env.yaml"), "workingDir: .\nnpm: true\n");
+    const args = ["submit", "--runtime-env", "env.yaml", "--", "node", "-p", "require('beside')"];
+    expect(await start(args, folder).ran).toMatchObject({ code: 0, out: "beside 2.0.0\n" });
+    const other = withPackages(newFolder(), [{ name: "broken", version: "1.0.0" }]);
+    writeFileSync(join(other, "env.yaml"), "workingDir: .\nnpm: true\n");
+    writeFileSync(join(other, "broken-1.0.0.tgz"), "this is no archive");
+    const broken = await start(args, other).ran;
+    expect(broken).toMatchObject({ code: 1, out: "" });
+    expect(broken.err).toMatch(/npm ci .* failed/);
+  }, 60_000);
 
   test("tries again, holds what is asked for, and gives its id without waiting", async () => {
     const args = ["--no-wait", "--submission-id", "later", "--cpus", "1", "--metadata", "job_name=night"];
