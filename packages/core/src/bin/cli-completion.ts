@@ -49,7 +49,7 @@ function knownCommands(program: Command, before = ""): readonly Known[] {
   });
 }
 
-export function completionFor(shell: (typeof SHELLS)[number], program: Command): string {
+function completionFor(shell: (typeof SHELLS)[number], program: Command): string {
   const commands = knownCommands(program);
   const first = commands.filter(({ name }) => !name.includes(" "));
   switch (shell) {
