@@ -41,7 +41,16 @@ export interface EventBatch {
   /** What was thrown, or how it ended otherwise. */
   readonly errors: readonly string[];
   readonly tallies: readonly Tally[];
+  /** Functions that were packed with much in them. */
+  readonly code: readonly PackedCodeTally[];
   readonly columns: Float64Array;
+}
+
+/** How often a function was packed anew with large values that it had captured, and how many bytes that made together. */
+export interface PackedCodeTally {
+  readonly name: string;
+  readonly times: number;
+  readonly bytes: number;
 }
 
 /** One attempt of a task or call. Times are milliseconds since the epoch. */
@@ -115,6 +124,8 @@ interface PackedBatch {
   readonly errors: readonly string[];
   /** Of each: name, parent + 1 (both of `names`), kind, microseconds, then the counts. */
   readonly tallies: readonly (readonly number[])[];
+  /** Of each: name, times, bytes; left out when there is none. */
+  readonly code?: readonly (readonly [name: string, times: number, bytes: number])[];
   readonly columns: Uint8Array;
 }
 
@@ -139,6 +150,7 @@ export function packBatch(batch: EventBatch): Uint8Array {
   ]);
   return pack({
     ...{ v: VERSION, owner, pid, job, actors, errors, tallies },
+    ...(batch.code.length > 0 && { code: batch.code.map(({ name, times, bytes }) => [name, times, bytes] as const) }),
     names: [...indices.keys()],
     workers: batch.workers.map(({ workerId, nodeId, pid }) => [workerId, nodeId, pid]),
     columns: new Uint8Array(columns.buffer, columns.byteOffset, columns.byteLength),
@@ -160,6 +172,7 @@ export function readBatch(bytes: Uint8Array): EventBatch {
       counts,
       runMicros,
     })),
+    code: (packed.code ?? []).map(([name, times, bytes]) => ({ name, times, bytes })),
     // A copy of their own, so that they begin at a multiple of eight.
     columns: new Float64Array(Uint8Array.from(packed.columns).buffer),
   };

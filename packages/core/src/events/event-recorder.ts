@@ -30,6 +30,9 @@ const EVENTS_PER_BATCH = 2_048;
 /** A batch leaves when it counts so many functions: with them its tables have room for all names. */
 const TALLIES_PER_BATCH = 4_096;
 const ERROR_CHARS_MAX = 300;
+/** Functions with less in them are not worth a word. */
+const LARGE_CODE_BYTES = 64 * 1024;
+const LARGE_CODES_MAX = 100;
 
 /** What the owner knows of the attempt that ended. */
 export interface FinishedAttempt {
@@ -86,6 +89,7 @@ export class EventRecorder {
   private readonly byCode = new Map<object | undefined, Counter[]>();
   /** Neighbours are mostly of one function. */
   private last: Counter | undefined;
+  private readonly largeCode = new Map<string, { times: number; bytes: number }>();
   private windowEndsAtMs = 0;
   private seenInWindow = 0;
   private keptInWindow = 0;
@@ -129,6 +133,16 @@ export class EventRecorder {
       this.alwaysInWindow++;
     } else return;
     this.write(task, counter, worker, runMicros, finishedAtMs, outcome, error);
+  }
+
+  /** A function was packed with what it captured; leaves with the next batch. */
+  codePacked(name: string, bytes: number): void {
+    if (bytes < LARGE_CODE_BYTES) return;
+    const known = this.largeCode.get(name);
+    if (known) {
+      known.times++;
+      known.bytes += bytes;
+    } else if (this.largeCode.size < LARGE_CODES_MAX) this.largeCode.set(name, { times: 1, bytes });
   }
 
   private counterOf(task: FinishedAttempt): Counter {
@@ -210,9 +224,11 @@ export class EventRecorder {
       actors: this.actors.take(),
       errors: this.errors.take(),
       tallies: counters,
+      code: [...this.largeCode].map(([name, { times, bytes: packed }]) => ({ name, times, bytes: packed })),
       columns: numbers.subarray(0, count * FIELDS),
     });
     this.count = 0;
+    this.largeCode.clear();
     this.workerIds.take();
     this.workers = [];
     this.counters = [];

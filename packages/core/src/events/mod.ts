@@ -7,6 +7,7 @@ export {
   attemptsOf,
   type BatchWorker,
   type EventBatch,
+  type PackedCodeTally,
   packBatch,
   type RecordedAttempt,
   readBatch,

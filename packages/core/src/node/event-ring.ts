@@ -99,5 +99,6 @@ const NOTHING = {
   workers: [],
   actors: [],
   errors: [],
+  code: [],
   columns: new Float64Array(0),
 };

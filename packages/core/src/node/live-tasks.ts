@@ -2,7 +2,7 @@
  * What the processes of this node have submitted that has not ended, asked of those who own it. A worker whose thread is busy
  * cannot answer for what it looks after itself; it is named. What it has handed over its deputy answers for.
  */
-import type { ProcessId } from "../base/ids.ts";
+import type { ActorId, ProcessId } from "../base/ids.ts";
 import type { FromNode, TasksListed } from "../wire/messages.ts";
 import type { LiveTask, Queries } from "../wire/queries.ts";
 
@@ -76,7 +76,9 @@ const ORDER = { running: 0, queued: 1, waiting: 2 } as const;
 function merge(answers: readonly TasksListed[], limit: number, silent: readonly string[]): LiveTasksAnswer {
   const rows: LiveTask[] = [];
   const counts = new Map<string, LiveTasksAnswer["counts"][number]>();
-  for (const { owner, pid: ownerPid, jobId, tasks, counts: own } of answers) {
+  const backlogs = new Map<ActorId, number>();
+  for (const { owner, pid: ownerPid, jobId, tasks, counts: own, backlogs: calls = [] } of answers) {
+    for (const [actorId, count] of calls) backlogs.set(actorId, (backlogs.get(actorId) ?? 0) + count);
     for (const task of tasks) rows.push({ ...task, owner, ownerPid, jobId });
     for (const [name, kind, state, count] of own) {
       const key = `${jobId}\0${kind}\0${state}\0${name}`;
@@ -88,5 +90,5 @@ function merge(answers: readonly TasksListed[], limit: number, silent: readonly 
   const partial = silent.map(
     (who) => `${who} did not answer, its thread is busy: what it looks after itself is not listed`,
   );
-  return { rows: rows.slice(0, limit), counts: [...counts.values()], partial };
+  return { rows: rows.slice(0, limit), counts: [...counts.values()], backlogs: [...backlogs], partial };
 }

@@ -753,7 +753,10 @@ export class NodeRuntime {
       token: () => this.access?.token() ?? this.config.token,
       tls: this.access?.tls,
       answer: (query) => answerQuery(this, this.stateAsker, query),
-      sample: () => this.processes.sample(),
+      sample: () => {
+        const { spilledBytesTotal, restoredBytesTotal } = this.store.stats();
+        return { ...this.processes.sample(), spilledBytesTotal, restoredBytesTotal };
+      },
       onNews: (message) => this.log.write("warn", message),
     });
     this.stateLink.to(address);

@@ -43,6 +43,8 @@ export interface OwnerEffects extends ProgramEffects {
   killWorker(address: WorkerAddress, reason: string): void;
   /** Breaks what a worker runs, if it is this task: for one whose claim words are not to be had here. */
   interrupt?(address: WorkerAddress, seq: Seq): void;
+  /** The program has packed a function with what it captured, as so many bytes. */
+  codePacked?(name: string, bytes: number): void;
   /**
    * An attempt ended: told once of each. Times are milliseconds of the engine's clock.
    *

@@ -1,4 +1,5 @@
 /** What an owner has submitted that has not ended: exact counts, and some of it. */
+import type { ActorId } from "../base/ids.ts";
 import type { LiveCount, OwnedTask } from "../wire/mod.ts";
 import type { OwnerEngine } from "./engine.ts";
 import { TASK_STATE, type TaskRecord } from "./records.ts";
@@ -7,10 +8,14 @@ export interface OwnedTasks {
   /** What runs first, then the oldest. */
   readonly tasks: readonly OwnedTask[];
   readonly counts: readonly LiveCount[];
+  /** Actors with most calls that have not begun. */
+  readonly backlogs: readonly (readonly [ActorId, number])[];
 }
 
 /** Functions beyond are counted together. */
 const COUNTS_MAX = 10_000;
+const BACKLOGS_MAX = 20;
+const BACKLOG_CALLS = 100;
 
 type States = Record<OwnedTask["state"], number>;
 
@@ -20,12 +25,33 @@ class Counter {
   private code: object | undefined;
   private className: string | undefined;
   private states: States | undefined;
+  private readonly calls = new Map<ActorId, { count: number }>();
+  private actorId: ActorId | undefined;
+  private backlog: { count: number } | undefined;
 
   add(task: TaskRecord, state: OwnedTask["state"]): void {
     if (!this.states || this.code !== task.code || this.className !== task.className) this.states = this.statesOf(task);
     this.code = task.code;
     this.className = task.className;
     this.states[state]++;
+    if (task.actorId !== undefined && state !== "running") this.addCall(task.actorId);
+  }
+
+  private addCall(actorId: ActorId): void {
+    if (!this.backlog || this.actorId !== actorId) {
+      this.actorId = actorId;
+      this.backlog = this.calls.get(actorId);
+      if (!this.backlog) {
+        this.backlog = { count: 0 };
+        this.calls.set(actorId, this.backlog);
+      }
+    }
+    this.backlog.count++;
+  }
+
+  backlogs(): (readonly [ActorId, number])[] {
+    const long = [...this.calls].flatMap(([id, { count }]) => (count >= BACKLOG_CALLS ? [[id, count] as const] : []));
+    return long.sort(([, a], [, b]) => b - a).slice(0, BACKLOGS_MAX);
   }
 
   private statesOf({ name, kind }: TaskRecord): States {
@@ -65,7 +91,7 @@ export function liveTasks({ objects, tasks: table }: OwnerEngine, limit: number)
     if (!isSent) counter.add(task, state);
     if (tasks.length < limit && (!isSent || !isRunning(table, task))) tasks.push(describe(task, state));
   }
-  return { tasks, counts: [...counter.counts()] };
+  return { tasks, counts: [...counter.counts()], backlogs: counter.backlogs() };
 }
 
 /** What was sent may still stand in the queue of its worker: its claim word says so, or, without one, its place. */
@@ -92,6 +118,7 @@ function describe(task: TaskRecord, state: OwnedTask["state"]): OwnedTask {
     ...(actorId !== undefined && { actorId }),
     ...(readyAfterMicros !== undefined && { readyAtMs: submittedAtMs + readyAfterMicros / 1000 }),
     ...(isSent && { sentAtMs: task.sentAtMs }),
+    ...(state === "running" && task.lease && { resources: task.lease.shape.demand.resources }),
     ...(isSent && worker && { worker: [worker.workerId, worker.nodeId, worker.pid] as const }),
   };
 }

@@ -188,6 +188,7 @@ export class OwnerRuntime {
           // The worker is gone, and the task with it.
         });
       },
+      codePacked: (name, bytes) => this.events.codePacked(name, bytes),
       taskEvent: (task, worker, runMicros, at, outcome, failure) => {
         const shape = task.lease?.shape.id;
         if (outcome === "ok") {
@@ -508,9 +509,10 @@ export class OwnerRuntime {
       const tookMs = monotonicMs() - nowMs;
       this.listed = { made, limit, untilMs: nowMs + tookMs * LISTED_KEPT_TIMES };
     }
-    const { tasks, counts } = this.listed.made;
+    const { tasks, counts, backlogs } = this.listed.made;
     const job = jobId() ?? ("" as JobId);
-    this.toNode({ t: "tasks-listed", id, owner: self, pid, jobId: job, tasks: tasks.slice(0, limit), counts });
+    const some = tasks.slice(0, limit);
+    this.toNode({ t: "tasks-listed", id, owner: self, pid, jobId: job, tasks: some, counts, backlogs });
     this.flushNode();
   }
 

@@ -140,6 +140,7 @@ export class TaskTable {
 
   register(template: Template): void {
     this.templates.register(template);
+    this.effects.codePacked?.(template.name, template.code.length);
   }
 
   isRegistered(id: number): boolean {

@@ -8,7 +8,14 @@
  */
 import { InvalidOptionError } from "../base/errors.ts";
 import { type JobId, OWNER_HEX, type ProcessId, type Seq, taskIdHex } from "../base/ids.ts";
-import { attemptsOf, type BatchWorker, type EventBatch, readBatch, TallyBook } from "../events/mod.ts";
+import {
+  attemptsOf,
+  type BatchWorker,
+  type EventBatch,
+  type PackedCodeTally,
+  readBatch,
+  TallyBook,
+} from "../events/mod.ts";
 import { AttemptChunk, ENTRY_COLUMNS, kindOf, outcomeOf, STATE_OF } from "./attempt-chunk.ts";
 import { Dictionary } from "./dictionary.ts";
 import type { Listed, ListQuery, TaskGraph, TaskRow, TaskSummaryRow } from "./rows.ts";
@@ -38,6 +45,8 @@ export interface AttemptStoreLimits {
 
 const ROWS_MAX = 1_000_000;
 const CHUNK_ROWS = 50_000;
+/** Names of functions that were packed with much in them. */
+const CODES_MAX = 1_000;
 
 export class AttemptStore {
   readonly dictionaries: Dictionaries = {
@@ -55,6 +64,7 @@ export class AttemptStore {
   /** Of rows, before the oldest that there is. */
   private dropped = 0;
   private readonly book = new TallyBook();
+  private readonly codes = new Map<string, { times: number; bytes: number }>();
   private readonly rates = new Throughput();
   private readonly runTimes = new RunTimes();
   /** Rows of a chunk that pass. */
@@ -75,8 +85,15 @@ export class AttemptStore {
   add(bytes: Uint8Array, nowMs: number): void {
     const batch = readBatch(bytes);
     this.book.add(batch.job, batch.tallies);
+    for (const code of batch.code) this.addCode(code);
     // Without an owner they are counts of batches that a node dropped long ago.
     if (batch.owner !== "") this.rates.add(batch.tallies, this.addRows(batch) ?? nowMs);
+  }
+
+  private addCode({ name, times, bytes }: PackedCodeTally): void {
+    const known = this.codes.get(name) ?? { times: 0, bytes: 0 };
+    if (known.times === 0 && this.codes.size >= CODES_MAX) return;
+    this.codes.set(name, { times: known.times + times, bytes: known.bytes + bytes });
   }
 
   /** @returns when the last of them finished. */
@@ -190,6 +207,16 @@ export class AttemptStore {
   /** Exact counts by function; p95 is of the rows that are kept. */
   summary(): TaskSummaryRow[] {
     return summaryOf(this.book, this.runTimes.p95s(this.chunks, this.dictionaries.name, this.dropped + this.size));
+  }
+
+  /** Exact counts, without p95: what all attempts have added up to, so it takes no time. */
+  sums(): TaskSummaryRow[] {
+    return summaryOf(this.book, new Map());
+  }
+
+  /** By function: how often it was packed with large values, and with how many bytes. */
+  get packed(): ReadonlyMap<string, { readonly times: number; readonly bytes: number }> {
+    return new Map(this.codes);
   }
 
   /** Exact counts of all attempts. */

@@ -14,11 +14,12 @@ export class EventLog {
     return () => void this.listeners.delete(listener);
   }
 
-  add(event: Omit<EventRow, "eventId" | "remedy" | "by"> & Partial<Pick<EventRow, "remedy" | "by">>): void {
+  add(event: Omit<EventRow, "eventId" | "remedy" | "by"> & Partial<Pick<EventRow, "remedy" | "by">>): EventRow {
     const row: EventRow = { eventId: String(this.nextId++), remedy: null, by: null, ...event };
     this.events.push(row);
     if (this.events.length > 2 * EVENTS_MAX) this.events.splice(0, this.events.length - EVENTS_MAX);
     for (const listener of this.listeners) listener(row);
+    return row;
   }
 
   /** The newest first. */

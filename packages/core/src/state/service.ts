@@ -5,6 +5,9 @@ import type { StateServiceConfig } from "../node/mod.ts";
 import type { Explanation } from "../wire/explanation.ts";
 import type { ActorChange } from "./actor-table.ts";
 import type { Ask } from "./control-client.ts";
+import { Alarms } from "./detectors/alarms.ts";
+import { allDetectors } from "./detectors/all.ts";
+import { Observer } from "./detectors/observer.ts";
 import { EventLog } from "./event-log.ts";
 import { pageOf } from "./filters.ts";
 import { JobTable } from "./job-table.ts";
@@ -12,7 +15,7 @@ import type { Links } from "./links.ts";
 import { logRows } from "./log-routes.ts";
 import { NodeWatch } from "./node-watch.ts";
 import { ObjectRows } from "./object-rows.ts";
-import { type Listed, type ListQuery, type Overview, ROWS, type Row, type RowKind } from "./rows.ts";
+import { type EventRow, type Listed, type ListQuery, type Overview, ROWS, type Row, type RowKind } from "./rows.ts";
 import { type Gathered, Sources } from "./sources.ts";
 import { Tasks } from "./tasks.ts";
 
@@ -48,6 +51,8 @@ export class StateService {
   private readonly jobs: JobTable;
   readonly objects: ObjectRows;
   private readonly nodeWatch = new NodeWatch((event) => this.eventLog.add(event));
+  readonly alarms = new Alarms(allDetectors(), (event) => this.eventLog.add(event));
+  private readonly observer: Observer;
   private hasFailedToLook = false;
 
   constructor(options: StateServiceOptions) {
@@ -62,6 +67,8 @@ export class StateService {
     links.expected = async () => (await this.sources.nodes()).rows.filter(({ state }) => state === "alive");
     this.objects = new ObjectRows(links);
     this.tasks = new Tasks(links);
+    const { sources, tasks, alarms } = this;
+    this.observer = new Observer({ links, ask, sources, tasks, alarms });
     this.jobs = new JobTable((event) => this.eventLog.add(event));
   }
 
@@ -101,6 +108,27 @@ export class StateService {
 
   /** @throws InvalidOptionError when nothing has this id or name. */
   async why(id: string): Promise<Explanation> {
+    const alarms = this.alarms.about(id, ...(await this.functionOf(id)));
+    const sentences = alarms.map(({ message, remedy }) => `${message}. What to do: ${remedy}.`);
+    try {
+      const explanation = await this.explain(id);
+      return { ...explanation, sentences: [...explanation.sentences, ...sentences] };
+    } catch (error) {
+      const [first] = alarms;
+      // It has a name that only alarms know: a function, a call site, a node.
+      if (!first) throw error;
+      return { state: first.kind, since: first.atMs, sentences, waitsFor: [] };
+    }
+  }
+
+  /** Of a task, its function. */
+  private async functionOf(id: string): Promise<readonly string[]> {
+    if (this.alarms.current().length === 0 || !/^[0-9a-f]{48}$/.test(id)) return [];
+    const [task] = await this.tasks.find(id);
+    return task ? [task.name] : [];
+  }
+
+  private async explain(id: string): Promise<Explanation> {
     if (/^[0-9a-f]{24,}$/.test(id)) return this.options.ask("explain-id", { id });
     await this.sources.actors();
     const found = [...this.sources.actorTable.all].filter(({ name, className }) => name === id || className === id);
@@ -146,8 +174,16 @@ export class StateService {
         isInfeasible,
         why,
       })),
-      alerts: [...this.eventLog.newest()].filter(({ severity }) => severity !== "info").slice(0, ALERTS_SHOWN),
+      alerts: this.alerts(),
     };
+  }
+
+  /** What is wrong now, and then what went wrong before. */
+  private alerts(): EventRow[] {
+    const before = [...this.eventLog.newest()].filter(
+      ({ severity, kind }) => severity !== "info" && !this.alarms.isKind(kind),
+    );
+    return [...this.alarms.current(), ...before].slice(0, ALERTS_SHOWN);
   }
 
   private async gather(kind: RowKind): Promise<Gathered<object>> {
@@ -201,6 +237,7 @@ export class StateService {
     const { rows } = await this.sources.nodes();
     this.nodeWatch.seen(rows, wallMs());
     await Promise.all([this.sources.actors(), this.jobRows()]);
+    await this.observer.look(rows);
   }
 
   private actorsChanged(changes: readonly ActorChange[]): void {

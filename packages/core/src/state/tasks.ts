@@ -3,6 +3,7 @@ import { wallMs } from "../base/clock.ts";
 import type { JobId } from "../base/ids.ts";
 import { AttemptStore } from "./attempts.ts";
 import { Fresh } from "./cached.ts";
+import type { FunctionSum, Packed } from "./detectors/detector.ts";
 import { pageOf } from "./filters.ts";
 import type { Links } from "./links.ts";
 import { type LiveTasks, liveTasks } from "./live-tasks.ts";
@@ -112,6 +113,23 @@ export class Tasks {
       });
     }
     return { nodes: [...byName.values()], edges };
+  }
+
+  /** What has ended, by function, without percentiles. */
+  functions(): readonly FunctionSum[] {
+    return this.ended.sums().map(({ name, kind, counts, meanRunMs }) => {
+      const [finished, failed] = [counts.finished ?? 0, counts.failed ?? 0];
+      return { name, kind, finished, ended: finished + failed, runMs: (meanRunMs ?? 0) * (finished + failed) };
+    });
+  }
+
+  packed(): ReadonlyMap<string, Packed> {
+    return this.ended.packed;
+  }
+
+  /** With percentiles, and without what lives. */
+  endedSummary(): readonly TaskSummaryRow[] {
+    return this.ended.summary();
   }
 
   /** For the overview. */

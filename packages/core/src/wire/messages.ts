@@ -531,6 +531,8 @@ export interface OwnedTask {
   /** Left out while it is with no worker. */
   readonly sentAtMs?: number;
   readonly worker?: readonly [workerId: WorkerId, nodeId: NodeId, pid: number];
+  /** What a running task has; of a call its actor has it. */
+  readonly resources?: ResourceUnits;
 }
 export type LiveCount = readonly [name: string, kind: OwnedTask["kind"], state: OwnedTask["state"], count: number];
 /** What the sender has submitted that has not ended; answers {@link ListTasks}. */
@@ -545,6 +547,8 @@ export interface TasksListed {
   readonly tasks: readonly OwnedTask[];
   /** Of all. */
   readonly counts: readonly LiveCount[];
+  /** Actors with most calls that have not begun, and how many: only those with 100 and more. */
+  readonly backlogs?: readonly (readonly [ActorId, number])[];
 }
 
 /** All events before this were sent; answers {@link ReportEvents}. */

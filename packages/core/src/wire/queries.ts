@@ -375,6 +375,8 @@ export interface Queries {
     result: {
       rows: readonly LiveTask[];
       counts: readonly (readonly [...LiveCount, jobId: JobId])[];
+      /** Actors with most calls of owners here that have not begun; left out by older nodes. */
+      backlogs?: readonly (readonly [ActorId, number])[];
       partial: readonly string[];
     };
   };

@@ -36,6 +36,9 @@ export interface NodeSample {
   readonly memoryUsedBytes: number;
   readonly memoryTotalBytes: number;
   readonly workers: number;
+  /** Since the node began: what its store has written to disk, and read back. Older nodes do not say. */
+  readonly spilledBytesTotal?: number;
+  readonly restoredBytesTotal?: number;
 }
 
 export type ToStateService = NodeLinked | EventsReported | CountsReported | NodeSample | Answer;

@@ -1,0 +1,231 @@
+/** Each detector: what it finds, and what looks like that and is none. */
+import { describe, expect, test } from "vitest";
+import { type ActorId, type NodeId, objectKey, type Seq, type WorkerId } from "../../base/ids.ts";
+import { toUnits } from "../../base/resources.ts";
+import { ActorBacklog } from "./actor-backlog.ts";
+import { DeadlockedWaits, suspects, taskParty } from "./deadlocked-waits.ts";
+import { InfeasibleDemand, StarvedDemand } from "./demands.ts";
+import type { FunctionSum, SiteSeen } from "./detector.ts";
+import { ClosureBloat, HotCallSite } from "./hot-functions.ts";
+import { LeakingRefs } from "./leaking-refs.ts";
+import { SkewedNodes } from "./skewed-nodes.ts";
+import { SpillStorm, StorePressure } from "./store.ts";
+import { Stragglers } from "./stragglers.ts";
+import { actor, demand, lookOften, node, OWNER, observation, running, task } from "./test-observation.ts";
+
+const sum = (name: string, ended: number, runMs = ended, kind: FunctionSum["kind"] = "task"): FunctionSum => ({
+  ...{ name, kind, ended, finished: ended, runMs },
+});
+const partyOf = (seq: number): string => taskParty(objectKey(OWNER, seq as Seq));
+const MIB = 2 ** 20;
+
+describe("deadlocked waits", () => {
+  const full = [node("a", { available: { cpu: 0 } })];
+  const actors = [actor("r1", { className: "Report", resources: { cpu: 1 } }), actor("r2", { resources: { cpu: 1 } })];
+  const inner = [task(1), task(2)];
+  const of = (some: Parameters<typeof observation>[1]) => [
+    ...new DeadlockedWaits().look(
+      observation(0, { nodes: full, waiting: [demand()], live: { tasks: inner }, ...some }),
+    ),
+  ];
+
+  test("are those of actors that have all CPUs and wait for tasks that want one, also in several steps", () => {
+    const seen = {
+      actors,
+      waits: new Map([
+        ["actor:r1", ["actor:r2"]],
+        ["actor:r2", [partyOf(1)]],
+      ]),
+    };
+    const [finding] = of(seen);
+    expect(finding?.message).toMatch(
+      /^deadlock: task f \(1 asked for\) waits for 1 cpu, and all 2 .* Report \(r1\) has 1/,
+    );
+    expect(finding?.subjects).toEqual(expect.arrayContaining(["r1", "r2", "f"]));
+    expect([...suspects(observation(0, { nodes: full, waiting: [demand()], ...seen }))]).toEqual([
+      "actor:r1",
+      "actor:r2",
+    ]);
+  });
+
+  test("are none while one of them works, when some of it is free, or when others may have it", () => {
+    const waits = new Map([["actor:r1", [partyOf(1)]]]);
+    expect(of({ actors, waits })).toEqual([]);
+    const both = new Map([...waits, ["actor:r2", [partyOf(2)]] as const]);
+    expect(of({ actors, waits: both })).toHaveLength(1);
+    expect(of({ actors, waits: both, nodes: [node("a", { available: { cpu: 1 } })] })).toEqual([]);
+    // A third CPU is somebody's of whom nothing is known.
+    expect(of({ actors, waits: both, nodes: [node("a", { resources: { cpu: 3 }, available: { cpu: 0 } })] })).toEqual(
+      [],
+    );
+    // What they wait for has begun.
+    expect(of({ actors, waits: both, live: { tasks: [running(1), running(2)] } })).toEqual([]);
+  });
+
+  test("are those of tasks that keep a resource while they wait, and none of tasks that give their CPUs back", () => {
+    const outer = running(9, { name: "outer", resources: toUnits({ cpu: 1, licence: 1 }) });
+    const waits = new Map([[partyOf(9), [partyOf(1)]]]);
+    const live = { tasks: [outer, ...inner] };
+    const nodes = [node("a", { resources: { cpu: 2, licence: 1 }, available: { cpu: 1, licence: 0 } })];
+    const waiting = [demand({ resources: { cpu: 1, licence: 1 } })];
+    expect(of({ live, waits, nodes, waiting })[0]?.message).toContain("waits for 1 licence, and all 1 ");
+    expect(of({ live, waits, nodes: [node("a", { resources: { cpu: 1 }, available: { cpu: 0 } })] })).toEqual([]);
+  });
+});
+
+describe("actor backlog", () => {
+  const look = (calls: (look: number) => number, perLook: number, others = 0) =>
+    lookOften(new ActorBacklog(), 6, 5_000, (at) => ({
+      actors: [actor("c1"), ...Array.from({ length: others }, (_, n) => actor(`o${n}`))],
+      functions: [sum("Counter.add", at * perLook, 0, "actor-call")],
+      live: { backlogs: new Map([["c1" as ActorId, calls(at)]]) },
+    }));
+
+  test("is one that does not fall and takes seconds, told with how fast it is worked off", () => {
+    expect(look((at) => 5_000 + 1_000 * at, 1_000)[0]?.message).toBe(
+      "actor Counter (c1) has 10,000 calls that have not begun, and it ends 200 a second: the last one waits 50 s",
+    );
+    expect(look(() => 5_000, 0)[0]?.message).toMatch(/ends 0.0 a second: the last one waits for ever$/);
+    expect(look(() => 5_000, 1_000, 4)[0]?.message).toMatch(/the 5 actors of its class end 200 a second/);
+  });
+
+  test("is none while it falls, is short, or is worked off at once", () => {
+    expect(look((at) => 10_000 - 1_000 * at, 1_000)).toEqual([]);
+    expect(look(() => 900, 10)).toEqual([]);
+    expect(look(() => 5_000, 50_000)).toEqual([]);
+  });
+});
+
+describe("demands", () => {
+  test("are infeasible when no node can ever take them, and it is told what the best has", () => {
+    const waiting = [demand({ isInfeasible: true, resources: { gpu: 1 }, wish: "{ gpu: 1 }" }), demand({ name: "g" })];
+    const findings = [...new InfeasibleDemand().look(observation(0, { waiting, live: { tasks: [task(1)] } }))];
+    expect(findings).toMatchObject([
+      {
+        severity: "error",
+        message: "task f wants { gpu: 1 }, and no node can ever give that: the most that one of 1 has is 0 gpu",
+      },
+    ]);
+    expect(findings[0]?.subjects[1]).toMatch(/^[0-9a-f]{48}$/);
+  });
+
+  const starved = (own: (look: number) => number, others: number, tasks = [task(1)]) =>
+    lookOften(new StarvedDemand(), 8, 5_000, (at) => ({
+      waiting: [demand()],
+      functions: [sum("f", own(at)), sum("g", at * others)],
+      live: { tasks },
+    }));
+
+  test("starve when none has run for long while others did", () => {
+    expect(starved(() => 3, 20)[0]?.message).toMatch(
+      /^task f wants .* has run for 35 s, while 140 other tasks have ended/,
+    );
+  });
+
+  test("do not starve while some of them run or end, or while nothing else does", () => {
+    expect(starved((at) => at, 20)).toEqual([]);
+    expect(starved(() => 3, 20, [running(1)])).toEqual([]);
+    expect(starved(() => 3, 0)).toEqual([]);
+  });
+});
+
+test("nodes are skewed when work waits for full ones that others have room for", () => {
+  const full = node("a", { available: { cpu: 0 } });
+  const look = (nodes: readonly ReturnType<typeof node>[], waiting = [demand({ count: 7 })]) => [
+    ...new SkewedNodes().look(observation(0, { nodes, waiting })),
+  ];
+  expect(look([full, node("b")])[0]?.message).toBe(
+    "node a has 100 % of its 2 CPUs in use, and f (7 asked for) waits; other nodes have room for it: b 0 % of 2",
+  );
+  expect(look([full])).toEqual([]);
+  expect(look([full, node("b", { available: { cpu: 0 } })])).toEqual([]);
+  expect(look([full, node("b")], [])).toEqual([]);
+  expect(look([full, node("b")], [demand({ resources: { cpu: 4 } })])).toEqual([]);
+});
+
+test("a straggler runs far longer than most of its function did; what is behind it in its worker is none", () => {
+  const row = (finished: number, p95RunMs: number) => () => [
+    { name: "f", kind: "task" as const, counts: { finished }, meanRunMs: 1, p95RunMs },
+  ];
+  const tasks = [running(1), running(2, { worker: ["w1" as WorkerId, "a" as NodeId, 1], sentAtMs: 1 })];
+  const look = (runTimes: ReturnType<typeof row>, atMs = 60_000) => [
+    ...new Stragglers().look(observation(atMs, { live: { tasks }, runTimes })),
+  ];
+  const [finding, ...others] = look(row(100, 1_000));
+  expect(others).toEqual([]);
+  expect(finding?.message).toMatch(/runs for 60 s in process 1; 95 of 100 of the 100 before it took less than 1.0 s$/);
+  expect(look(row(19, 1_000))).toEqual([]);
+  expect(look(row(100, 20_000))).toEqual([]);
+  expect(look(row(100, 1), 9_000)).toEqual([]);
+});
+
+describe("leaking refs", () => {
+  const look = (objects: (look: number) => number, sizeBytes = MIB) =>
+    lookOften(new LeakingRefs(), 8, 10_000, (at) => {
+      const site = { callSite: "app.ts:1", spilledBytes: 0, holders: 0, ownerPids: [7] };
+      return { sites: [{ ...site, objects: objects(at), sizeBytes: objects(at) * sizeBytes } satisfies SiteSeen] };
+    });
+
+  test("are objects of one place that only become more, told with how fast", () => {
+    expect(look((at) => 100 + 60 * at)[0]?.message).toBe(
+      "objects made at app.ts:1, owned by process 7 have grown from 160 to 520 (160 MiB to 520 MiB) in 60 s and were never fewer: 6.0 more a second",
+    );
+  });
+
+  test("are none of those that fell once, rest, are few or small, or were many before", () => {
+    expect(look((at) => (at === 4 ? 50 : 100 + 60 * at))).toEqual([]);
+    expect(look((at) => Math.min(300, 100 + 60 * at))).toEqual([]);
+    expect(look((at) => 5 + at)).toEqual([]);
+    expect(look((at) => 100 + 60 * at, 1_024)).toEqual([]);
+    expect(look((at) => 10_000 + 60 * at)).toEqual([]);
+  });
+});
+
+describe("the store", () => {
+  const sites: readonly SiteSeen[] = [
+    { callSite: "app.ts:1", objects: 3, sizeBytes: 90 * MIB, spilledBytes: 0, holders: 0, ownerPids: [] },
+  ];
+
+  test("is under pressure when it is nearly full, told with what is in it", () => {
+    const look = (used: number) => [
+      ...new StorePressure().look(observation(0, { nodes: [node("a", { storeUsedBytes: used * MIB })], sites })),
+    ];
+    expect(look(120)[0]?.message).toMatch(
+      /^the object store of node a is full to 94 % \(120 MiB of 128 MiB\), .* app.ts:1/,
+    );
+    expect(look(110)).toEqual([]);
+  });
+
+  test("has a storm when it writes and reads its own size in ten seconds, and none when it writes once", () => {
+    const look = (spilled: number, restored: number) =>
+      lookOften(new SpillStorm(), 12, 1_000, (at) => ({
+        diskTraffic: new Map([["a", { spilledBytes: at * spilled * MIB, restoredBytes: at * restored * MIB }]]),
+        sites,
+      }));
+    expect(look(10, 10)[0]?.message).toMatch(/written 10 MiB a second to disk and read 10 MiB a second back for 10 s/);
+    expect(look(2, 2)).toEqual([]);
+    expect(look(20, 0)).toEqual([]);
+  });
+});
+
+test("a hot call site is one of very many tiny tasks", () => {
+  const look = (perSecond: number, meanMs: number) =>
+    lookOften(new HotCallSite(), 4, 5_000, (at) => ({
+      functions: [sum("f", at * 5 * perSecond, at * 5 * perSecond * meanMs)],
+    }));
+  expect(look(10_000, 0.005)[0]?.message).toBe(
+    "task f ends 10,000 times a second and runs 5 µs each time: sending one costs more than running it",
+  );
+  expect(look(10_000, 0.5)).toEqual([]);
+  expect(look(1_000, 0.005)).toEqual([]);
+});
+
+test("closures are bloated when they are packed often with much in them", () => {
+  const look = (perLook: number, bytes: number) =>
+    lookOften(new ClosureBloat(), 4, 5_000, (at) => ({
+      packed: new Map([["f", { times: at * perLook, bytes: at * perLook * bytes }]]),
+    }));
+  expect(look(20, 2 * MIB)[0]?.message).toMatch(/^function f was packed anew 40 times in 10 s, each time with 2.0 MiB/);
+  expect(look(5, 2 * MIB)).toEqual([]);
+  expect(look(20, 100_000)).toEqual([]);
+});

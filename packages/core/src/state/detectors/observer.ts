@@ -1,0 +1,150 @@
+/**
+ * Gathers what detectors look at. Control is asked each second anyway. Owners are asked for their tasks, and nodes for their
+ * objects, every few seconds, and less often when that takes long: looking may not cost more than a twentieth of the time.
+ */
+import { monotonicMs, wallMs } from "../../base/clock.ts";
+import type { Ask } from "../control-client.ts";
+import type { Links } from "../links.ts";
+import type { NodeRow } from "../rows.ts";
+import type { Sources } from "../sources.ts";
+import type { Tasks } from "../tasks.ts";
+import type { Alarms } from "./alarms.ts";
+import { suspects } from "./deadlocked-waits.ts";
+import type { DiskTraffic, LiveSeen, Observation, SiteSeen } from "./detector.ts";
+
+export interface ObserverOptions {
+  readonly links: Pick<Links, "askAll" | "get">;
+  readonly ask: Ask;
+  readonly sources: Pick<Sources, "waiting" | "actorTable">;
+  readonly tasks: Pick<Tasks, "functions" | "packed" | "endedSummary">;
+  readonly alarms: Alarms;
+}
+
+const TASKS_EVERY_MS = 5_000;
+const OBJECTS_EVERY_MS = 10_000;
+/** It rests so many times as long as an answer took. */
+const REST_TIMES = 20;
+/** Of each owner, and of each node. */
+const TASKS_MAX = 1_000;
+const OBJECTS_MAX = 200;
+/** Of control, about what waits for what, in one look. */
+const WAITS_MAX = 200;
+const PIDS_MAX = 3;
+
+const NO_LIVE: LiveSeen = { tasks: [], counts: [], backlogs: new Map() };
+
+export class Observer {
+  private readonly options: ObserverOptions;
+  private live = NO_LIVE;
+  private sites: readonly SiteSeen[] = [];
+  private waits: ReadonlyMap<string, readonly string[]> = new Map();
+  private nextTasksMs = 0;
+  private nextObjectsMs = 0;
+
+  constructor(options: ObserverOptions) {
+    this.options = options;
+  }
+
+  /** @throws ConnectionLostError when control does not answer; the next look is another one. */
+  async look(nodes: readonly NodeRow[]): Promise<void> {
+    const { alarms, sources } = this.options;
+    const waiting = await sources.waiting();
+    const seen = (): Observation => this.observation(nodes, waiting);
+    const beganMs = monotonicMs();
+    if (beganMs >= this.nextObjectsMs) {
+      await this.askObjects();
+      this.nextObjectsMs = this.next(beganMs, OBJECTS_EVERY_MS);
+      alarms.look("objects", seen());
+    }
+    alarms.look("control", seen());
+    const tasksBeganMs = monotonicMs();
+    if (tasksBeganMs >= this.nextTasksMs) {
+      await this.askTasks();
+      this.waits = await this.askWaits(seen());
+      this.nextTasksMs = this.next(tasksBeganMs, TASKS_EVERY_MS);
+      alarms.look("tasks", seen());
+    }
+  }
+
+  private next(beganMs: number, everyMs: number): number {
+    const nowMs = monotonicMs();
+    return Math.max(beganMs + everyMs, nowMs + REST_TIMES * (nowMs - beganMs));
+  }
+
+  private observation(nodes: readonly NodeRow[], waiting: Observation["waiting"]): Observation {
+    const { links, sources, tasks } = this.options;
+    const diskTraffic = new Map<string, DiskTraffic>();
+    for (const { nodeId } of nodes) {
+      const { spilledBytesTotal, restoredBytesTotal } = links.get(nodeId)?.sample ?? {};
+      if (spilledBytesTotal !== undefined && restoredBytesTotal !== undefined)
+        diskTraffic.set(nodeId, { spilledBytes: spilledBytesTotal, restoredBytes: restoredBytesTotal });
+    }
+    const { live, sites, waits } = this;
+    let functions: Observation["functions"] | undefined;
+    return {
+      ...{ atMs: wallMs(), nodes, waiting, diskTraffic, live, sites, waits },
+      actors: sources.actorTable,
+      get functions() {
+        functions ??= tasks.functions();
+        return functions;
+      },
+      packed: tasks.packed(),
+      runTimes: () => tasks.endedSummary(),
+    };
+  }
+
+  private async askTasks(): Promise<void> {
+    const { answers } = await this.options.links.askAll("live-tasks", { limit: TASKS_MAX });
+    const backlogs = new Map<string, number>();
+    for (const [, { backlogs: calls = [] }] of answers)
+      for (const [actorId, count] of calls) backlogs.set(actorId, (backlogs.get(actorId) ?? 0) + count);
+    this.live = {
+      tasks: answers.flatMap(([, { rows }]) => rows),
+      counts: answers.flatMap(([, { counts }]) => counts.map(([name, , state, count]) => ({ name, state, count }))),
+      backlogs,
+    };
+  }
+
+  /** Of those who have what others wait for, and of those for whom they wait in turn. */
+  private async askWaits(observation: Observation): Promise<ReadonlyMap<string, readonly string[]>> {
+    const waits = new Map<string, readonly string[]>();
+    let next = [...suspects(observation)];
+    while (next.length > 0 && waits.size < WAITS_MAX) {
+      const asked = next.slice(0, WAITS_MAX - waits.size);
+      const answers = await Promise.all(asked.map((by) => this.options.ask("explain-wait", { by })));
+      for (const [at, by] of asked.entries()) waits.set(by, answers[at]?.waitsFor ?? []);
+      next = [...new Set(answers.flatMap(({ waitsFor }) => waitsFor))].filter((party) => !waits.has(party));
+    }
+    return waits;
+  }
+
+  private async askObjects(): Promise<void> {
+    const { answers } = await this.options.links.askAll("object-details", { limit: OBJECTS_MAX });
+    const sites = new Map<string, SiteSeen>();
+    for (const [, { sites: own, objects }] of answers) {
+      for (const site of own) {
+        const { callSite } = site;
+        const sum = sites.get(callSite) ?? {
+          callSite,
+          objects: 0,
+          sizeBytes: 0,
+          spilledBytes: 0,
+          holders: 0,
+          ownerPids: [],
+        };
+        const pids = objects.flatMap((one) =>
+          one.callSite === callSite && one.ownerPid !== null ? [one.ownerPid] : [],
+        );
+        sites.set(callSite, {
+          callSite,
+          objects: sum.objects + site.objects,
+          sizeBytes: sum.sizeBytes + site.sizeBytes,
+          spilledBytes: sum.spilledBytes + site.spilledBytes,
+          holders: sum.holders + site.holders,
+          ownerPids: [...new Set([...sum.ownerPids, ...pids])].slice(0, PIDS_MAX),
+        });
+      }
+    }
+    this.sites = [...sites.values()].sort((a, b) => b.sizeBytes - a.sizeBytes);
+  }
+}
