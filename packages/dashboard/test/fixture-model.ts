@@ -641,7 +641,7 @@ export function* timelineLines(spans: number, lanes: number, nowMs: number): Gen
       dur: durUs,
       cat: "task",
       name,
-      args: { outcome, attempt: 0, taskId: span.toString(16).padStart(48, "0"), ranMs: durUs / 1000 },
+      args: { outcome, attempt: 0, task: span.toString(16).padStart(48, "0"), ranMs: durUs / 1000 },
     };
     yield `${JSON.stringify(event)}${span + 1 < spans ? "," : ""}\n`;
   }

@@ -64,13 +64,13 @@ describe.skipIf(!hasChromium)("in Chromium, over a program that runs", () => {
   });
 
   const go = (path: string) => watched.page.goto(`${origin}/#/${path}`);
-  const sees = (text: string) => watched.page.locator(`main >> text=${text}`).first().waitFor({ timeout: 15_000 });
+  const sees = (text: string) => watched.page.locator(`main >> text=${text}`).first().waitFor({ timeout: 40_000 });
 
   test("the link lets in, and the overview counts", async () => {
     const { page } = watched;
     await page.locator(".live[title='Live']").waitFor();
     await expect
-      .poll(() => page.locator(".tile:has-text('Running') .hint").textContent(), { timeout: 15_000 })
+      .poll(() => page.locator(".tile:has-text('Running') .hint").textContent(), { timeout: 40_000 })
       .not.toBe("0 finished");
     await expect.poll(() => page.locator(".tile:has-text('Failed or lost') .value").textContent()).not.toBe("0");
     expect(await page.locator(".tile:has-text('Actors alive') .value").textContent()).toBe("1");
@@ -106,7 +106,7 @@ describe.skipIf(!hasChromium)("in Chromium, over a program that runs", () => {
     await go("actors?filter=name=visits");
     await page.locator("tr .pill:text('alive')").waitFor();
     await get(counter.die.remote()).catch(() => undefined);
-    await page.locator("tr .pill.bad:text('dead')").waitFor({ timeout: 15_000 });
+    await page.locator("tr .pill.bad:text('dead')").waitFor({ timeout: 40_000 });
     await page.locator(".row-link:text('Counter')").click();
     await sees("Cause of death:");
     await sees("SIGKILL");

@@ -105,7 +105,7 @@ describe("the trace", () => {
       '{"ph":"M","pid":7,"tid":0,"name":"process_name","args":{"name":"worker 7"}},',
       '{"ph":"X","pid":1,"tid":0,"ts":0,"dur":1,"cat":"submit","name":"work"},',
       '{"ph":"s","pid":1,"tid":0,"ts":0,"id":1,"cat":"flow","name":"submitted"},',
-      `${JSON.stringify(event(5, 20, { args: { outcome: "failed", taskId: "ab" } }))},`,
+      `${JSON.stringify(event(5, 20, { args: { outcome: "failed", task: "ab" } }))},`,
       JSON.stringify(event(30, 20)),
       "]}",
     ];

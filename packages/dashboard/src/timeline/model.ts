@@ -180,8 +180,8 @@ export class TimelineBuilder {
       this.addHead(line);
       return;
     }
-    // Flows and waits are most of a trace, and are not shown here: they are not even parsed.
-    if (!line.includes('"ph":"X"') && !line.includes('"ph":"M"')) return;
+    // Flows, waits and submissions are most of a trace, and are not shown here: they are not even parsed.
+    if (!(line.includes(`"ph":"X"`) && !line.includes(`"cat":"submit"`)) && !line.includes(`"ph":"M"`)) return;
     const text = line.endsWith(",") ? line.slice(0, -1) : line;
     this.add(JSON.parse(text) as TraceEvent);
   }
@@ -216,7 +216,7 @@ export class TimelineBuilder {
       endMs: (ts + Math.max(1, dur)) / 1000,
       name: indexIn(this.names, name),
       outcome: indexIn(this.outcomes, typeof args?.outcome === "string" ? args.outcome : "ok"),
-      taskId: typeof args?.taskId === "string" ? args.taskId : undefined,
+      taskId: typeof args?.task === "string" ? args.task : undefined,
     });
     this.spans++;
   }
