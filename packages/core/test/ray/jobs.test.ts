@@ -66,7 +66,9 @@ function essence({ code, text }: Ran): { readonly code: number | null; readonly 
         ),
     )
     .map((line) => line.replace(/^\d{4}-\d\d-\d\d [\d:,]+\t(\w+) \S+ -- /, "$1 ").replace(/http:\S+/g, "URL"))
-    .filter((line) => line.trim() !== "" && !/^INFO (Job has not exited yet|Runtime env is setting up)/.test(line));
+    .filter((line) => line.trim() !== "" && !/^INFO Job has not exited yet|Runtime env is setting up/.test(line))
+    // The text of `ray job logs` is said as its first line begins.
+    .map((line) => line.replace(/^INFO /, ""));
   return { code, lines };
 }
 
