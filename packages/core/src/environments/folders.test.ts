@@ -18,7 +18,7 @@ const foldersOf = (started: string): Folders =>
   new Folders({ folder, started, node: "n", isRunning: (pid, since) => running.has(`${pid}-${since}`) });
 const names = (): string[] =>
   readdirSync(folder)
-    .filter((name) => name !== "uses")
+    .filter((name) => !["uses", "package.json"].includes(name))
     .sort();
 const never = new AbortController().signal;
 const fill = async (at: string): Promise<number> => {

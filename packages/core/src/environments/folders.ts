@@ -40,6 +40,7 @@ export interface FoldersOptions {
 
 const LOOK_MS = 100;
 const USES = "uses";
+const SCOPE = "package.json";
 const ABANDONED_MS = 24 * 3_600_000;
 
 export class Folders {
@@ -52,6 +53,9 @@ export class Folders {
     this.folder = options.folder;
     this.self = `${process.pid}-${options.started}`;
     mkdirSync(join(this.folder, USES), { recursive: true, mode: 0o700 });
+    const scope = join(this.folder, SCOPE);
+    // What lies above this folder is no program's.
+    if (!existsSync(scope)) writeFileSync(scope, "{}\n", { mode: 0o600 });
   }
 
   pathOf(name: string): string {
@@ -174,7 +178,7 @@ export class Folders {
   /** What lies here. */
   list(): CachedUnit[] {
     return readdirSync(this.folder).flatMap((file) => {
-      if (!file.endsWith(".json")) return [];
+      if (!file.endsWith(".json") || file === SCOPE) return [];
       const name = file.slice(0, -".json".length);
       const info = this.infoOf(name);
       const usedAtMs = statSync(info, { throwIfNoEntry: false })?.mtimeMs;
@@ -222,7 +226,12 @@ export class Folders {
       if (mark !== undefined && !this.isAlive(mark)) await removeFolder(path);
       else if (file.endsWith(".lock") && isOlder(path) && !this.isAlive(readOr(path, "")))
         rmSync(path, { force: true });
-      else if (file.endsWith(".json") && isOlder(path) && !existsSync(path.slice(0, -".json".length))) {
+      else if (
+        file.endsWith(".json") &&
+        file !== SCOPE &&
+        isOlder(path) &&
+        !existsSync(path.slice(0, -".json".length))
+      ) {
         rmSync(path, { force: true });
       }
     }

@@ -59,6 +59,21 @@ describe("environments", () => {
     expect(kinds(s.start(ordered))).toEqual(["grant-lease"]);
   });
 
+  test("what has waited long for its environment has not waited for room yet: nothing ends for it", () => {
+    const s = new Steps();
+    const B = client("b");
+    s.step({ kind: "client-joined", clientId: B, jobId: job("k") });
+    expect(kinds(s.ask(1, undefined))).toContain("grant-lease");
+    const demand = demandOf({ cpu: 1 }, { runtimeEnv, priority: 5 });
+    s.step({ kind: "demand-changed", clientId: B, shape: 1, demand, wanted: 1, preemptAfterMs: 5_000 });
+    s.nowMs = 60_000;
+    expect(kinds(s.step({ kind: "environment-ready", envKey }))).not.toContain("preempt-lease");
+    s.nowMs = 64_999;
+    expect(kinds(s.step({ kind: "tick" }))).not.toContain("preempt-lease");
+    s.nowMs = 65_000;
+    expect(kinds(s.step({ kind: "tick" }))).toContain("preempt-lease");
+  });
+
   test("several demands have it made ready once", () => {
     const s = new Steps();
     expect(s.ask(1, runtimeEnv)).toEqual([PREPARE]);

@@ -280,6 +280,10 @@ export class LeaseEngine {
       }
       case "environment-ready":
         this.environments.ready(event.envKey, nowMs);
+        // From now on they wait for room: others need not end for the time before.
+        for (const ask of tables.active) {
+          if (ask.envKey === event.envKey && ask.waitingSinceMs !== undefined) ask.waitingSinceMs = nowMs;
+        }
         return;
       case "environment-failed":
         this.environments.failed(event.envKey, event.message, nowMs);

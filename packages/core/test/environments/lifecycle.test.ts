@@ -7,6 +7,7 @@ import { get, init, nodes, remote, shutdown } from "mobula";
 import { LocalCluster } from "mobula/testing";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { eventually } from "../eventually.ts";
+import { BlindMachines } from "../modules/hidden-program.ts";
 import { newFolder } from "../new-folder.ts";
 import { folderWith, kept, leftovers, sleepy, withPackages } from "./programs.ts";
 
@@ -134,7 +135,7 @@ test("a job's own packages; what npm does is told on the program's terminal", as
     ["--conditions=mobula-source", program, sleepy("told", 0.1), "told"],
     { timeout: 50_000 },
   );
-  expect(JSON.parse(stdout)).toEqual(["told 1.0.0", "yes"]);
+  expect(JSON.parse(stdout.split("\n")[0] ?? "")).toEqual(["told 1.0.0", "yes"]);
   const lines = stderr.split("\n").filter((line) => line.startsWith("(environment pid="));
   expect(lines.map((line) => line.replace(/^\S+ \S+ /, ""))).toEqual([
     expect.stringMatching(/^npm ci begins for \/.*\/environments\/npm-[0-9a-f]{32}$/),
@@ -142,6 +143,27 @@ test("a job's own packages; what npm does is told on the program's terminal", as
     expect.stringMatching(/^ready after \d+ s$/),
   ]);
 });
+
+const obstacle = BlindMachines.obstacle();
+test.skipIf(obstacle !== undefined)(
+  `a full disk is an error that says so, and nothing half made stays${obstacle ? ` (not here: ${obstacle})` : ""}`,
+  async () => {
+    // npm takes nothing that was packed a thousand times smaller.
+    const lines = Array.from({ length: 400_000 }, (_, index) => `${index}${"x".repeat(95)}`);
+    const files = { "large.txt": lines.join("\n") };
+    const npm = withPackages(newFolder(), [{ name: "large", version: "1.0.0", files }]);
+    const program = join(import.meta.dirname, "fixtures/install.ts");
+    const small = `mount -t tmpfs -o size=16m,mode=700 tmpfs ${cache} && exec "$0" "$@"`;
+    const args = ["-m", "sh", "-c", small, process.execPath, "--conditions=mobula-source", program, npm, "large"];
+    const { stdout } = await promisify(execFile)("unshare", args, { timeout: 50_000 });
+    const [error, left] = stdout.split("\n").map((line) => JSON.parse(line || "null"));
+    expect(error).toMatchObject({ code: "RUNTIME_ENV" });
+    expect(error.message).toMatch(
+      /the disk of .*environments is full, where this node keeps environments: free some of it/,
+    );
+    expect(left).toEqual([]);
+  },
+);
 
 test("an init whose folder cannot be packed leaves nothing behind, and another one goes", async () => {
   await expect(init({ runtimeEnv: { workingDir: "/no/such/folder" } })).rejects.toThrow(
