@@ -71,7 +71,7 @@ interface Source {
 export async function sendLog(
   context: Context,
   state: State,
-  jobs: Pick<JobManager, "output" | "follow">,
+  jobs: Pick<JobManager, "find" | "output" | "follow">,
 ): Promise<Response> {
   const params = new URL(context.req.url).searchParams;
   const isFollowed = context.req.param("media") === "stream";
@@ -81,7 +81,7 @@ export async function sendLog(
   const lines = linesOf(params.get("lines"));
   if (submission) {
     if (!isFollowed) return context.body(lastLines(await jobs.output(submission, JOB_BYTES_MAX), lines));
-    await state.find("jobs", submission);
+    await jobs.find(submission);
     return stream(context, async (out) => {
       const ending = new AbortController();
       out.onAbort(() => ending.abort());

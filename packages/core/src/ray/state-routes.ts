@@ -33,7 +33,7 @@ import { timelineOf } from "./state-timeline.ts";
 
 export interface RayStateOptions {
   readonly state: Pick<StateService, "list" | "find" | "tasks" | "links">;
-  readonly jobs: Pick<JobManager, "output" | "follow">;
+  readonly jobs: Pick<JobManager, "find" | "output" | "follow">;
 }
 
 const ALL = { filters: [], limit: Number.POSITIVE_INFINITY };

@@ -382,3 +382,82 @@ describe.skipIf(!hasRay)("Ray's SDK", { timeout: 120_000 }, () => {
     expect(ours).toMatchObject({ alive: [["Counter", "visits", "ALIVE"]], same: true, nobody: null, failed: ["fail"] });
   });
 });
+
+describe.skipIf(!hasRay)("logs over HTTP, as Ray's SDK asks for them once it knows where", { timeout: 60_000 }, () => {
+  const ask = async ({ url, env }: Side, path: string): Promise<readonly [isGood: boolean, text: string]> => {
+    const answer = await fetch(`${url}/api/v0/logs${path}`, {
+      headers: { authorization: `Bearer ${env.RAY_AUTH_TOKEN}` },
+    });
+    return [answer.ok, await answer.text()];
+  };
+  const asked = (path: (ids: Side["ids"]) => string) =>
+    Promise.all([mobulaSide, raySide].map((side) => ask(side, path(side.ids))));
+
+  test("of a task, by its stream, and the last lines only", async () => {
+    const paths = ["lines=100", "lines=-1&attempt_number=0", "lines=100&suffix=err", "lines=100&attempt_number=7"];
+    for (const path of paths) {
+      const [[isGood, ours], [isTheirs, theirs]] = (await asked(({ task }) => `/file?task_id=${task}&${path}`)) as [
+        readonly [boolean, string],
+        readonly [boolean, string],
+      ];
+      expect(isGood, path).toBe(isTheirs);
+      // Each says which one it is by what it was called with; Ray puts marks of its own around it.
+      const words = (text: string) => /squared \d/.test(text);
+      if (isGood) expect(words(ours), path).toBe(words(theirs));
+    }
+    const [isGood, text] = await ask(mobulaSide, `/file?task_id=${mobulaSide.ids.task}&lines=100`);
+    expect([isGood, text]).toEqual([true, expect.stringMatching(/^squared \d\n$/)]);
+  });
+
+  test("of a process and of a file of a node, whose files are listed", async () => {
+    const files = JSON.parse((await ask(mobulaSide, `?node_id=${workerNode()}&glob=worker-*`))[1]);
+    const [file] = files.data.result.worker_out as string[];
+    expect(Object.keys(files.data.result)).toEqual(["worker_out"]);
+    const pid = /\d+/.exec(file ?? "")?.[0];
+    const [, whole] = await ask(mobulaSide, `/file?node_id=${workerNode()}&filename=${file}&lines=1`);
+    expect(whole.split("\n")).toHaveLength(2);
+    expect((await ask(mobulaSide, `/file?node_id=${workerNode()}&pid=${pid}`))[0]).toBe(true);
+  });
+
+  test("are refused where there is none, and where nothing is named", async () => {
+    const paths = [
+      "",
+      "?node_ip=9.9.9.9",
+      "/file?lines=10",
+      `/file?actor_id=${"0".repeat(32)}&lines=10`,
+      `/file?task_id=${"0".repeat(48)}&lines=10`,
+      "/file?node_id=00&filename=x",
+      "/file?filename=x",
+    ];
+    for (const path of paths) {
+      const [ours, theirs] = await asked(() => path);
+      expect([ours?.[0], theirs?.[0]], path).toEqual([false, false]);
+    }
+  });
+
+  test("are followed", async () => {
+    const ending = new AbortController();
+    const answer = await fetch(`${mobulaSide.url}/api/v0/logs/stream?task_id=${mobulaSide.ids.task}&lines=10`, {
+      headers: { authorization: `Bearer ${mobulaSide.env.RAY_AUTH_TOKEN}` },
+      signal: ending.signal,
+    });
+    const first = await answer.body?.getReader().read();
+    expect(new TextDecoder().decode(first?.value)).toMatch(/^squared \d\n$/);
+    ending.abort();
+  });
+
+  test("of a job that was submitted, also while it is followed to its end", async () => {
+    const submitted = await fetch(`${mobulaSide.url}/api/jobs/`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${mobulaSide.env.RAY_AUTH_TOKEN}`, "content-type": "application/json" },
+      body: JSON.stringify({ entrypoint: "echo one; echo two", submission_id: "logged" }),
+    });
+    expect(submitted.status).toBe(200);
+    const of = `submission_id=logged&node_id=${workerNode()}`;
+    expect(await ask(mobulaSide, `/stream?${of}`)).toEqual([true, "one\ntwo\n"]);
+    expect(await ask(mobulaSide, `/file?${of}&lines=1`)).toEqual([true, "two\n"]);
+    expect((await ask(mobulaSide, "/stream?submission_id=nothing"))[0]).toBe(false);
+  });
+
+  const workerNode = (): string => String(cluster?.nodes[0]?.id);
+});
