@@ -89,7 +89,7 @@ module.exports = {
       to: {
         dependencyTypes: ["npm-dev", "npm-no-pkg", "npm-unknown"],
         pathNot:
-          "node_modules/(acorn|msgpackr|esbuild|commander|yaml|zod|hono|@hono|fflate|ws|yauzl|@nats-io/transport-node)/",
+          "node_modules/(acorn|msgpackr|esbuild|commander|yaml|zod|hono|@hono|fflate|ws|yauzl|@nats-io/transport-node|@opentelemetry/api)/",
       },
     },
     {

@@ -4,6 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { AlreadyInitializedError, isError } from "../base/errors.ts";
 import { toUnits } from "../base/resources.ts";
 import { inheritedExecArgv } from "../bin/entries.ts";
+import { flushTraces } from "../client/mod.ts";
 import { type Driver, PLACE, type Place, STOPPED, startDriver, startInline } from "../driver/mod.ts";
 import type { LogLines } from "../wire/mod.ts";
 import { findCurrent, setCurrent } from "./current.ts";
@@ -11,6 +12,7 @@ import { tellJob } from "./job-supervisor.ts";
 import { type InitSettings, normalizeInitOptions } from "./options.ts";
 import { board, takeProgressLine } from "./progress.ts";
 import { environmentFor } from "./runtime-env.ts";
+import { openTracing } from "./tracing.ts";
 import type { Context, InitOptions } from "./types.ts";
 import { warnOnce } from "./warnings.ts";
 
@@ -58,6 +60,13 @@ function unreachableSession(): never {
 }
 
 async function start(settings: InitSettings, place: Place | undefined): Promise<Session> {
+  const tracing = settings.tracing ? await openTracing(settings.tracing) : undefined;
+  const session = await startUntraced(settings, place);
+  session.driver.client.tracing = tracing;
+  return session;
+}
+
+async function startUntraced(settings: InitSettings, place: Place | undefined): Promise<Session> {
   const shared = {
     jobName: settings.jobName ?? process.argv[1] ?? "interactive",
     metadata: settings.metadata,
@@ -147,6 +156,7 @@ export async function shutdown(): Promise<void> {
     },
   );
   await ending.driver.stop();
+  await flushTraces();
 }
 
 /** Whether Mobula runs in this process; always true in tasks and actors. */

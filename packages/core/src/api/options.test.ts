@@ -295,7 +295,20 @@ describe("init options", () => {
       maxPendingTasks: 1_000_000,
       ignoreReinit: false,
       token: undefined,
+      tracing: false,
     });
+  });
+
+  test("tracing is what the program says, else what MOBULA_TRACING says", () => {
+    const read = (tracing: unknown, MOBULA_TRACING?: string) =>
+      normalizeInitOptions({ tracing }, { MOBULA_TRACING }).tracing;
+    expect(read(true)).toEqual({});
+    expect(read({ setup: "./sdk.mjs" }, "1")).toEqual({ setup: "./sdk.mjs" });
+    expect(read(undefined, "1")).toEqual({});
+    expect(read(undefined, "./sdk.mjs")).toEqual({ setup: "./sdk.mjs" });
+    expect(read(undefined, "0")).toBe(false);
+    expect(read(false, "1")).toBe(false);
+    expect(() => read("yes")).toThrow(/option "tracing" is "yes"; it must be true, false, or an object with a setup/);
   });
 
   test("the environment gives the address and token that the program leaves open", () => {

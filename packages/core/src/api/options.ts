@@ -41,6 +41,7 @@ import {
 } from "./option-checks.ts";
 import { inGroup } from "./placement.ts";
 import { labelSelector } from "./selector-check.ts";
+import type { TracingSettings } from "./tracing.ts";
 import type { InitOptions, NpmInstall, RetryExceptions, SetupModule, WorkingDir } from "./types.ts";
 
 /** `Infinity` too. */
@@ -521,6 +522,19 @@ const address: Check<DriverAddress> = (value, at) => {
   return refuse(at, value, '"local", "auto", "inline" or "host:port"');
 };
 
+const tracingFields = fieldsOf({ setup: aText });
+
+const tracing: Check<false | TracingSettings> = (value, at) => {
+  if (typeof value === "boolean") return value && {};
+  return isRecord(value) ? tracingFields(value, at) : refuse(at, value, "true, false, or an object with a setup");
+};
+
+/** `1`, or the path of a setup. */
+const tracingFrom = (text: string | undefined): false | TracingSettings => {
+  if (!text || text === "0" || text === "false") return false;
+  return text === "1" || text === "true" ? {} : { setup: text };
+};
+
 const initTable = {
   address,
   resources: nodeResources,
@@ -545,6 +559,7 @@ const initTable = {
   ignoreReinit: aBoolean,
   token: aText,
   tls: fieldsOf({ cert: aText, key: aText, ca: aText, serverName: aText }),
+  tracing,
 } as const satisfies CheckTable;
 
 export type DriverAddress = "local" | "auto" | "inline" | `${string}:${number}`;
@@ -575,6 +590,7 @@ export interface InitSettings {
   readonly ignoreReinit: boolean;
   readonly token: string | undefined;
   readonly tls: InitOptions["tls"];
+  readonly tracing: false | TracingSettings;
 }
 
 const NODE_OPTIONS = [
@@ -609,7 +625,7 @@ function refuseNodeOptions(given: Readonly<Record<string, unknown>>): void {
   }
 }
 
-/** @param environment where `MOBULA_ADDRESS` and `MOBULA_TOKEN` give what the program leaves open. */
+/** @param environment where `MOBULA_ADDRESS`, `MOBULA_TOKEN` and `MOBULA_TRACING` give what the program leaves open. */
 export function normalizeInitOptions(
   options: unknown,
   environment: Readonly<Record<string, string | undefined>> = {},
@@ -651,6 +667,7 @@ export function normalizeInitOptions(
     ignoreReinit: read.ignoreReinit ?? false,
     token: read.token ?? (environment.MOBULA_TOKEN || undefined),
     tls: read.tls,
+    tracing: read.tracing ?? tracingFrom(environment.MOBULA_TRACING),
   };
 }
 

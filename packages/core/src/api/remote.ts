@@ -113,6 +113,10 @@ class RemoteFunctionImpl {
     return [this.fn, this.given];
   }
 
+  private get name(): string {
+    return this.settings.name ?? (this.fn.name || "anonymous");
+  }
+
   options(overrides: object): RemoteFunctionImpl {
     return RemoteFunctionImpl.make(this.fn, mergeOptions(this.given, overrides), this.packed);
   }
@@ -146,7 +150,9 @@ class RemoteFunctionImpl {
 
   private submitRegistered(client: Client, args: readonly unknown[]): unknown {
     const { numReturns } = this.settings;
-    const encoded = client.values.encodeArgs(args, this.code);
+    const tracing = client.tracingNow;
+    const sent = tracing ? tracing.submit(this.name, args, client.jobId) : args;
+    const encoded = client.values.encodeArgs(sent, this.code);
     const seq = client.takeSeqs(numReturns);
     client.countSubmission(seq);
     client.port.submit(seq, this.template, encoded.args, encoded.deps, encoded.nested);
@@ -158,7 +164,7 @@ class RemoteFunctionImpl {
   private register(client: Client, captured: Placement | undefined): void {
     const { settings, packed } = this;
     if (this.registeredWith === client) this.drop(client);
-    const name = settings.name ?? (this.fn.name || "anonymous");
+    const { name } = this;
     const { version } = client.values.serializers;
     if (packed.client !== client || packed.serializersKnown !== version) {
       packed.client = client;
@@ -321,9 +327,11 @@ class RemoteClassImpl {
     const { code } = this.packedWith(client);
     const hosting = this.hostedWith(client);
     const { meta } = hosting;
+    const tracing = client.tracingNow;
+    const sent = tracing ? tracing.submit(`${meta.className}.constructor`, args, client.jobId) : args;
     let encoded: EncodedArgs;
     try {
-      encoded = client.values.encodeArgs(args, code);
+      encoded = client.values.encodeArgs(sent, code);
       if (encoded.shared.length > 0) throw this.sharing(encoded.shared);
     } catch (error) {
       // As with functions: a refused call captures nothing.

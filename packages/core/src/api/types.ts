@@ -483,6 +483,15 @@ export interface InitOptions {
     readonly ca?: string;
     readonly serverName?: string;
   };
+  /**
+   * Spans of OpenTelemetry for what is submitted and what runs, in one trace from here through tasks and actors. The program brings
+   * `@opentelemetry/api` along, and an SDK that a module registers: `setup` is its path (or package), and it is imported here and once in
+   * each worker, before code of this program. Without `setup` workers get the modules that this program was started with by
+   * `--import`, on this machine. Default: `MOBULA_TRACING`, which is `1` or such a path; else false.
+   *
+   * @example await init({ tracing: { setup: "./instrumentation.mjs" } });
+   */
+  readonly tracing?: boolean | { readonly setup?: string };
 }
 
 /** Options of `get`. */

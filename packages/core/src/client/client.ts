@@ -45,6 +45,7 @@ import { OpenWaits, type Waited } from "./open-waits.ts";
 import type { OwnerPort } from "./port.ts";
 import { isRef, Ref } from "./refs.ts";
 import { RefStream, StreamState } from "./streams.ts";
+import type { Tracing } from "./tracing.ts";
 import { Values } from "./values.ts";
 import { WaitedItems, WaitTable } from "./waits.ts";
 
@@ -85,6 +86,8 @@ export class Client {
   runtimeEnv: RuntimeEnv | undefined = undefined;
   /** Where this process keeps the files of packages; undefined: its node cannot have any. */
   packagesFolder: string | undefined = undefined;
+  /** What the program submits is traced; a worker is told by what it runs. */
+  tracing: Tracing | undefined = undefined;
   /** In a worker. */
   workerId: WorkerId | null = null;
   /** Modules of programs on other machines. */
@@ -171,6 +174,11 @@ export class Client {
   /** Numbers templates and methods. */
   takeRegistration(): number {
     return this.nextRegistration++;
+  }
+
+  /** By which what is submitted now is traced. */
+  get tracingNow(): Tracing | undefined {
+    return currentExecution()?.tracing ?? this.tracing;
   }
 
   /** Something was submitted that has not ended, or is waited for. */

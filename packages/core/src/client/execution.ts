@@ -4,6 +4,7 @@ import type { ActorId, JobId, Seq, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import type { BundleChoice } from "../wire/mod.ts";
 import type { Handle } from "./handles.ts";
+import type { Tracing } from "./tracing.ts";
 
 export interface Execution {
   readonly name: string;
@@ -36,6 +37,8 @@ export interface Execution {
   onCancel(reject: (error: Error) => void): () => void;
   /** Ends the actor after the calls before this one. */
   readonly exitActor?: (() => void) | undefined;
+  /** It is part of a trace, and so is what it submits. */
+  readonly tracing: Tracing | undefined;
 }
 
 const storage = new AsyncLocalStorage<Execution>();

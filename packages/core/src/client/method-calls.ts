@@ -31,7 +31,7 @@ export function bindMethod(
     remote: (...args) =>
       client.run(() => {
         if (registration.key !== key) registration = register();
-        return call(client, handle, registration.id, method, numReturns, args);
+        return call(client, handle, registration.id, name, method, numReturns, args);
       }),
     options(overrides) {
       if (!mergeOverrides) throw new TypeError("method options are not available here");
@@ -109,6 +109,7 @@ function call(
   client: Client,
   handle: Handle,
   registration: number,
+  name: string,
   method: MethodMeta,
   numReturns: number,
   args: readonly unknown[],
@@ -120,7 +121,9 @@ function call(
       `${state.pendingCalls} calls of actor ${className} are pending, which is its maxPendingCalls`,
     );
   }
-  const encoded = client.values.encodeArgs(args);
+  const tracing = client.tracingNow;
+  const sent = tracing ? tracing.submit(method.name ?? `${className}.${name}`, args, client.jobId) : args;
+  const encoded = client.values.encodeArgs(sent);
   const seq = client.takeSeqs(numReturns);
   client.countSubmission(seq);
   client.port.call(seq, state.num, registration, encoded.args, encoded.deps, encoded.nested);

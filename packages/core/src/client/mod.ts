@@ -9,6 +9,7 @@ export { setMethodOverrides, trackMore } from "./method-calls.ts";
 export type { OwnerPort } from "./port.ts";
 export { Ref } from "./refs.ts";
 export { RefStream } from "./streams.ts";
+export { flushTraces, TraceContext, type TracedRun, Tracing, type TracingApi, takeTrace } from "./tracing.ts";
 export {
   type ArgsWithCode,
   type EncodedArgs,

@@ -8,10 +8,13 @@ export {
 export {
   type Addresses,
   fileAddress,
+  importedModule,
   importFrom,
+  mainModuleUrl,
   moduleToImport,
   resolveImport,
   resolveRequire,
   useAddresses,
+  workingFolderUrl,
 } from "./modules.ts";
 export { noteApi } from "./origins.ts";

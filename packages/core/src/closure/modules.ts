@@ -42,6 +42,9 @@ export class ImportedBinding {
   }
 }
 
+/** What stands for a module in a value, for whoever knows only its address: it arrives as the module itself. */
+export const importedModule = (url: string): object => ImportedBinding.of(url, "namespace");
+
 let mainModule: { readonly path: string | undefined; readonly url: string | undefined } | undefined;
 
 /** The address of the program's main module; undefined where there is none (the REPL, `node -e`). */

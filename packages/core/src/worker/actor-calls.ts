@@ -7,7 +7,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { monotonicMs } from "../base/clock.ts";
 import { InternalError } from "../base/errors.ts";
 import type { Seq } from "../base/ids.ts";
-import { type Client, runAs } from "../client/mod.ts";
+import { type Client, takeTrace } from "../client/mod.ts";
 import type { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
 import { NO_CLAIM } from "../wire/mod.ts";
 import {
@@ -249,9 +249,11 @@ export class ActorCalls {
     const { client, claims } = this.options;
     const { name } = call.method;
     const args = decodeArguments(client, call);
+    const trace = takeTrace(args);
+    if (trace) running.trace(trace);
     const fn = actor.instance?.[name];
     if (typeof fn !== "function") throw new TypeError(`actor ${actor.className} has no method ${name}`);
-    const run = (): unknown => runAs(running, () => fn.apply(actor.instance, args));
+    const run = (): unknown => running.run(() => fn.apply(actor.instance, args));
     this.invoked = open;
     this.invokedIn = actor;
     this.invokedAt = startedAt;
@@ -314,7 +316,7 @@ export class ActorCalls {
     // The owner knows the items by their numbers: those it has from an earlier attempt are not sent for twice.
     const producer = new Producer(running, connection.results, method.streamBufferItems, guard);
     open.producer = producer;
-    return runAs(running, () => producer.run(generator));
+    return running.run(() => producer.run(generator));
   }
 
   // ── ends ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -325,6 +327,7 @@ export class ActorCalls {
     try {
       results.answer(call, micros, value, numReturns, running.name);
     } catch (error) {
+      running.failed(error);
       results.error(call.seq, call.attempt, micros, running.cancelled ?? error, running.name, false);
     }
   }
@@ -341,6 +344,7 @@ export class ActorCalls {
     }
     const rule = this.mayRetry(actor, open, error) && this.ruleOf(method);
     if (rule instanceof Promise) return rule.then(() => this.failed(actor, open, micros, error));
+    running.failed(error);
     if (isRetryable(rule, error)) {
       open.failures++;
       open.running = new Running(running.name, call.seq, call.attempt + open.failures, call.connection, actor);

@@ -5,7 +5,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { monotonicMs } from "../base/clock.ts";
 import { type ActorId, type ObjectKey, objectKeyOwner, objectKeySeq, type Seq, type WorkerId } from "../base/ids.ts";
-import { type Client, failureOf, Handle, runAs, type SerializerList } from "../client/mod.ts";
+import { type Client, failureOf, flushTraces, Handle, type SerializerList, takeTrace } from "../client/mod.ts";
 import type { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
 import {
   type ActorStart,
@@ -138,17 +138,20 @@ export class ActorHost {
       await prepareArguments(client, message);
       const deps = (await message.fetched).map((dep) => decodeValue(client, dep));
       const args = client.values.decodeArgs(spec.args, deps);
+      const trace = takeTrace(args);
+      if (trace) running.trace(trace, incarnation);
       const make = () => new type(...args);
-      const instance = runAs(running, this.options.breaks ? pausing(make) : make);
+      const instance = running.run(this.options.breaks ? pausing(make) : make);
       const { onStart, onRestart } = HOOKS;
       const hook = (incarnation > 0 ? hookOf(instance, onRestart) : undefined) ?? hookOf(instance, onStart);
-      if (hook) await runAs(running, () => hook.call(instance, { incarnation, attempt: incarnation }));
+      if (hook) await running.run(() => hook.call(instance, { incarnation, attempt: incarnation }));
       // It may have been told to end in the meantime.
       if (actor.isEnding) return;
       actor.instance = instance;
       toNode({ t: "actor-created", actorId, incarnation });
       this.calls.advanceAll(actor);
     } catch (error) {
+      running.failed(error);
       if (actor.isEnding) return;
       actor.isEnding = true;
       this.remove(actor);
@@ -156,6 +159,7 @@ export class ActorHost {
       const { bytes } = failureOf(error, `the constructor of ${spec.className}`, where, client.values);
       toNode({ t: "actor-created", actorId, incarnation, error: bytes });
     } finally {
+      running.ended();
       this.hooks.delete(running);
       holds.drop(nested);
       for (const value of remade) holds.drop(value.nested);
@@ -200,7 +204,7 @@ export class ActorHost {
   }
 
   private async loadClass(
-    { className, code, codeKey }: ActorStart["spec"],
+    { args, className, code, codeKey }: ActorStart["spec"],
     { language }: HostSettings,
   ): Promise<ActorClass> {
     checkLanguage(className, language);
@@ -213,6 +217,8 @@ export class ActorHost {
         throw error;
       });
     }
+    // What traces calls is there before the program's code. The actor that brings it along is told what fails of that.
+    await values.prepare(args)?.catch(() => {});
     await values.prepare(code);
     // Packed by api/remote.ts of the same version of this package.
     const [type, serializers] = values.decode(code) as [ActorClass, SerializerList?];
@@ -296,7 +302,7 @@ export class ActorHost {
       const running = this.hookRunning(actor, "onShutdown");
       try {
         const late = delay(hookMs, true, { signal: timer.signal, ref: false }).catch(() => false);
-        const done = Promise.resolve(runAs(running, () => hook.call(instance)));
+        const done = Promise.resolve(running.run(() => hook.call(instance)));
         if (await Promise.race([done.then(() => false), late])) {
           console.error(`the onShutdown hook of actor ${className} (${actorId}) took more than ${hookMs} ms`);
         }
@@ -308,6 +314,7 @@ export class ActorHost {
     }
     this.remove(actor);
     await this.sent();
+    await flushTraces();
     this.exited(actor);
   }
 

@@ -2,7 +2,16 @@
 import { InvalidOptionError, type MobulaError, TaskCancelledError, TaskTimeoutError } from "../base/errors.ts";
 import { type ActorId, objectKey, type Seq, taskIdHex, type WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
-import { type Client, currentExecution, type Execution, type Handle } from "../client/mod.ts";
+import {
+  type Client,
+  currentExecution,
+  type Execution,
+  type Handle,
+  runAs,
+  type TraceContext,
+  type TracedRun,
+  type Tracing,
+} from "../client/mod.ts";
 import type { BundleChoice } from "../wire/mod.ts";
 import type { Habit } from "./attention.ts";
 import type { OwnerConnection } from "./connection.ts";
@@ -47,6 +56,7 @@ export class Running implements Execution {
   abandon?: (error: unknown) => void;
   /** Waits under way. */
   waits = 0;
+  private traced: TracedRun | undefined;
   /** By the monotonic clock; 0 while its arguments are fetched. */
   startedAt = 0;
 
@@ -102,6 +112,34 @@ export class Running implements Execution {
   get exitActor(): (() => void) | undefined {
     const { around } = this;
     return around.exitActor ? () => around.exitActor?.(this) : undefined;
+  }
+
+  /** Its span begins; it ends with it. */
+  trace(context: TraceContext, attempt = this.attempt): void {
+    const { around, name } = this;
+    this.traced = context.begin(name, {
+      "code.function.name": name,
+      "mobula.job_id": this.jobId,
+      "mobula.node_id": around.client.nodeId,
+      "mobula.attempt": attempt,
+      ...(this.seq !== NO_SEQ && { "mobula.task_id": this.taskId }),
+      ...(around.actorId !== undefined && { "mobula.actor_id": around.actorId }),
+    });
+  }
+
+  get tracing(): Tracing | undefined {
+    return this.traced?.tracing;
+  }
+
+  /** Code of the program, as part of this. */
+  run<T>(fn: () => T): T {
+    const { traced } = this;
+    return runAs(this, traced ? () => traced.within(fn) : fn);
+  }
+
+  /** To be told before it has ended. */
+  failed(error: unknown): void {
+    this.traced?.failed(this.cancelled ?? error);
   }
 
   self(): Handle {
@@ -169,6 +207,7 @@ export class Running implements Execution {
 
   /** It has ended: nothing it submitted is its child any more, unless a cancel that ended it is to reach that too. */
   ended(): void {
+    this.traced?.end();
     if (this.isBroken) return;
     this.children = undefined;
     this.cancelListeners = undefined;

@@ -7,7 +7,7 @@
 import { monotonicMs } from "../base/clock.ts";
 import { InternalError, WorkerDiedError } from "../base/errors.ts";
 import type { Seq } from "../base/ids.ts";
-import { type ArgsWithCode, type Client, runAs } from "../client/mod.ts";
+import { type ArgsWithCode, type Client, takeTrace } from "../client/mod.ts";
 import type { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
 import { NO_CLAIM } from "../wire/mod.ts";
 import {
@@ -198,6 +198,8 @@ export class TaskRunner {
 
   private async prepare(task: TaskMessage): Promise<void> {
     await this.setup?.done();
+    // What traces calls is there before the program's code.
+    await this.client.values.prepare(task.args);
     await task.template.load(this.client);
     task.fetched = await task.fetched;
     await prepareArguments(this.client, task);
@@ -236,13 +238,15 @@ export class TaskRunner {
     const { template } = task;
     const args = Array.isArray(decoded) ? decoded : decoded.args;
     if (!Array.isArray(decoded)) task.code = codeFrom(decoded.code);
+    const trace = takeTrace(args);
+    if (trace) running.trace(trace);
     const { fn: given } = task.code ?? template;
     if (!given) throw new WorkerDiedError("the task's function was not loaded");
     const fn = this.breaks ? pausing(given) : given;
     if (this.claims && isGuarded(template.runs, template.runMicros)) {
-      return runGuarded(this.claims, task.connection.guardKey(task.seq), () => runAs(running, () => fn(...args)));
+      return runGuarded(this.claims, task.connection.guardKey(task.seq), () => running.run(() => fn(...args)));
     }
-    return runAs(running, () => fn(...args));
+    return running.run(() => fn(...args));
   }
 
   /** Ends the task with what comes first: its own end, or the reason to go on without it. */
@@ -278,7 +282,7 @@ export class TaskRunner {
     );
     this.producer = producer;
     try {
-      return await runAs(running, () => producer.run(generator));
+      return await running.run(() => producer.run(generator));
     } finally {
       if (this.producer === producer) this.producer = undefined;
     }
@@ -302,6 +306,7 @@ export class TaskRunner {
 
   private fail(task: TaskMessage, running: Running, micros: number, error: unknown): void {
     const { results, peer } = task.connection;
+    running.failed(error);
     if (error instanceof Interrupted) task.connection.brokeOff(running);
     if (peer.isClosed) return;
     if (error instanceof ArgumentsLost && !running.cancelled) {
