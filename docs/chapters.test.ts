@@ -20,7 +20,7 @@ const programs = mkdtempSync(join(root, ".cache/chapters-"));
 afterAll(() => rmSync(programs, { recursive: true, force: true }));
 
 test("programs compile and print what is said", async () => {
-  const chaptersWithOne = ["clusters.md", "environments.md", "failures.md", "jobs.md", "monitor.md"];
+  const chaptersWithOne = ["clusters.md", "environments.md", "failures.md", "jobs.md", "monitor.md", "slow.md"];
   for (const name of chaptersWithOne) {
     // The others are parts of programs.
     const program = blocks(name, "ts").find((block) => /"mobula\/testing"|await shutdown\(\)/.test(block)) ?? "";

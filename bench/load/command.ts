@@ -18,6 +18,7 @@ export async function loadCommand(options: {
   let nodes = options.nodes;
   let state: State = "sqlite";
   let seed = pickSeed();
+  let withAlarms = false;
   try {
     const { values } = parseArgs({
       allowNegative: true,
@@ -27,12 +28,14 @@ export async function loadCommand(options: {
         nodes: { type: "string" },
         state: { type: "string" },
         record: { type: "boolean" },
+        alarms: { type: "boolean" },
         help: { type: "boolean", short: "h" },
       },
     });
     if (values.help === true) {
       console.log(
-        `npm run ${name} -- [--seconds N (default ${seconds})] [--seed N (default: another each time)]\n` +
+        `npm run ${name} -- [--alarms: the state service runs beside it, and may raise none]\n` +
+          `  [--seconds N (default ${seconds})] [--seed N (default: another each time)]\n` +
           `  [--nodes N, of a cluster on this machine; 0: without a cluster (default ${nodes})]\n` +
           `  [--state sqlite|nats|etcd, where the cluster's control keeps it (default ${state})]\n` +
           `  [--${isRecorded ? "no-record, which holds up what is recorded: engines are not replayed" : "record: engines are recorded, and replayed"}]`,
@@ -42,6 +45,9 @@ export async function loadCommand(options: {
     if (values.seconds !== undefined) seconds = number("seconds", values.seconds);
     if (values.seed !== undefined) seed = number("seed", values.seed);
     if (values.nodes !== undefined) nodes = wholeNumber("nodes", values.nodes);
+    withAlarms = values.alarms ?? false;
+    if (withAlarms && nodes > 0)
+      throw new Error("--alarms is of this machine without a cluster: faults of nodes are none of a healthy load");
     if (values.record !== undefined) isRecorded = values.record;
     if (values.state !== undefined) state = stateOf(values.state);
   } catch (error) {
@@ -53,7 +59,7 @@ export async function loadCommand(options: {
     const print = (line: string): void => console.log(line);
     const recordings = isRecorded ? new Recordings() : undefined;
     recordings?.begin();
-    await runLoad({ seconds, seed, killsPerOperation, nodes, state, isRecorded, print });
+    await runLoad({ seconds, seed, killsPerOperation, nodes, state, isRecorded, withAlarms, print });
     recordings?.check(print);
   } catch (error) {
     console.error(error);

@@ -19,12 +19,14 @@ export interface Place {
   /** How late the head's loop was at most in the last minute or two, in milliseconds; undefined while there is no head. */
   readonly headLag?: () => Promise<number | undefined>;
   stop(): Promise<void>;
+  /** Where its state service can be opened, if it has one. */
+  readonly dashboardUrl?: string | undefined;
   /** What of it is still there. */
   left(): readonly string[];
 }
 
 export async function startMachine(): Promise<Place> {
-  const { address } = await init({ objectStoreBytes: STORE_BYTES });
+  const { address, dashboardUrl } = await init({ objectStoreBytes: STORE_BYTES });
   const node = descendants().find(({ program }) => program === "node");
   if (!node) throw new Error("there is no node process");
   const workers = (): number[] =>
@@ -32,6 +34,7 @@ export async function startMachine(): Promise<Place> {
       .filter(({ program }) => program === "worker")
       .map(({ pid }) => pid);
   return {
+    dashboardUrl,
     // Three that die in a row before they are ready are taken for workers that cannot start, and rightly.
     workers: () => workers().filter(isReady),
     used: async () => {

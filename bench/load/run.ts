@@ -11,6 +11,7 @@
  * is the machine's.
  */
 import { setTimeout as delay } from "node:timers/promises";
+import { watchAlarms } from "./alarms.ts";
 import { type State, startCluster } from "./cluster.ts";
 import { createKiller } from "./killer.ts";
 import { growth, rest, SETTLED_MS } from "./leaks.ts";
@@ -38,12 +39,14 @@ export interface LoadOptions {
   readonly state: State;
   /** Its engines are. */
   readonly isRecorded: boolean;
+  /** The state service runs beside it, and its detectors may find nothing. */
+  readonly withAlarms: boolean;
   readonly print: (line: string) => void;
 }
 
 /** @throws Error with the first thing that was wrong. */
 export async function runLoad(options: LoadOptions): Promise<void> {
-  const { seconds, seed, killsPerOperation, nodes, state, isRecorded, print } = options;
+  const { seconds, seed, killsPerOperation, nodes, state, isRecorded, withAlarms, print } = options;
   const where = state === "sqlite" ? "" : `, with state in ${state}`;
   const on = nodes > 0 ? ` on ${nodes} nodes${where}` : "";
   print(`seed ${seed}, ${seconds} s, ${killsPerOperation} kills of workers per operation${on}`);
@@ -51,6 +54,7 @@ export async function runLoad(options: LoadOptions): Promise<void> {
   let startedAtMs = performance.now();
   const tell = (line: string): void => print(`${((performance.now() - startedAtMs) / 1_000).toFixed(0)} s: ${line}`);
   const place = nodes > 0 ? await startCluster(nodes, state, random.fork(1_001), tell) : await startMachine();
+  const alarms = withAlarms ? await watchAlarms(place.dashboardUrl ?? "") : undefined;
   startedAtMs = performance.now();
   const killer = createKiller(random.fork(1_000), killsPerOperation, place);
   const counts: Counts = new Map();
@@ -97,6 +101,9 @@ export async function runLoad(options: LoadOptions): Promise<void> {
     report("; resting, to be measured");
     const grown = growth(warm, await rest(place, settleAfterMs));
     if (grown.length > 0) throw new Error(grown.join("; "));
+    const raised = (await alarms?.raised()) ?? [];
+    if (raised.length > 0) throw new Error(`${raised.length} false alarms: ${raised.join("; ")}`);
+    if (alarms) tell("no alarm was raised");
   } finally {
     clearInterval(reporting);
     clearInterval(asking);

@@ -49,6 +49,7 @@ function detailsOf(actor: ActorRecord): ActorDetails {
     resources: fromUnits(options.resources),
     sinceMs: actor.sinceMs,
     cause: actor.cause?.message ?? null,
+    causeCode: actor.cause?.code ?? null,
   };
 }
 

@@ -202,7 +202,6 @@ interface TaskRarities {
   readyAfterMicros: number;
   hasLineage: boolean;
   stream: StreamRecord | undefined;
-  parent: string | undefined;
   settledBy: Uint8Array | undefined;
 }
 
@@ -223,6 +222,8 @@ export class TaskRecord {
   private sentTicks = 0;
   private made: ObjectRecord | readonly ObjectRecord[] | undefined = undefined;
   private rarities: TaskRarities | undefined = undefined;
+  /** The function in which it was submitted, where one was. */
+  parent: string | undefined = undefined;
 
   constructor(
     seq: Seq,
@@ -262,7 +263,6 @@ export class TaskRecord {
       readyAfterMicros: 0,
       hasLineage: false,
       stream: undefined,
-      parent: undefined,
       settledBy: undefined,
     };
     return this.rarities;
@@ -348,14 +348,6 @@ export class TaskRecord {
   }
   set readyAfterMicros(micros: number) {
     this.rare().readyAfterMicros = micros;
-  }
-
-  /** The function in which it was submitted, where one was. */
-  get parent(): string | undefined {
-    return this.rarities?.parent;
-  }
-  set parent(name: string | undefined) {
-    if (name !== undefined) this.rare().parent = name;
   }
 
   /** The failure that it got for the program while its worker had it. */

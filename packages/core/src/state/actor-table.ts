@@ -20,7 +20,7 @@ export class ActorTable {
       const before = this.rows.get(actor.actorId);
       const row = rowOf(actor, before);
       // The first answer tells what was, not what has happened.
-      if (this.version !== null) changes.push({ before, row });
+      if (this.version !== null) changes.push({ before, row, causeCode: actor.causeCode });
       this.rows.set(actor.actorId, row);
     }
     this.version = version;
@@ -59,6 +59,8 @@ export class ActorTable {
 export interface ActorChange {
   readonly before: ActorRow | undefined;
   readonly row: ActorRow;
+  /** Of one that is dead. */
+  readonly causeCode: string | null;
 }
 
 function rowOf(actor: ActorDetails, before: ActorRow | undefined): ActorRow {

@@ -1,6 +1,6 @@
 /** The service at work: it keeps what ran, asks for what lives, notes what happens, and answers questions about all of it. */
 import { wallMs } from "../base/clock.ts";
-import { InvalidOptionError } from "../base/errors.ts";
+import { InvalidOptionError, MobulaError } from "../base/errors.ts";
 import type { StateServiceConfig } from "../node/mod.ts";
 import type { Explanation } from "../wire/explanation.ts";
 import type { ActorChange } from "./actor-table.ts";
@@ -128,8 +128,33 @@ export class StateService {
     return task ? [task.name] : [];
   }
 
+  /** What a store has and whose ref has never left its owner: by the name that the store has for it. */
+  private async explainStored(name: string): Promise<Explanation> {
+    const found = await this.find("objects", name);
+    if (!found) throw new MobulaError("NOT_FOUND", "invalid", `no store has an object ${name} now`);
+    const { sizeBytes, state, ownerPid, callSite, nodes, holders } = found;
+    const owner = ownerPid === null ? "a process that is not known here" : `process ${ownerPid}`;
+    const size = sizeBytes === null ? "" : `, ${sizeBytes} bytes,`;
+    const made = callSite === null ? "" : ` It was made at ${callSite}.`;
+    const where = state === "spilled" ? "on disk" : "in memory";
+    return {
+      state,
+      since: wallMs(),
+      sentences: [
+        `It lies${size} ${where} on ${nodes.length === 1 ? "one node" : `${nodes.length} nodes`} and belongs to ${owner}, which has given its ref to nobody.${made}`,
+        ...(holders.length > 0 ? [`${holders.join(", ")}.`] : []),
+      ],
+      waitsFor: [],
+    };
+  }
+
   private async explain(id: string): Promise<Explanation> {
-    if (/^[0-9a-f]{24,}$/.test(id)) return this.options.ask("explain-id", { id });
+    const { ask, config } = this.options;
+    if (/^[0-9a-f]{8}\.[0-9a-z]+$/.test(id)) return this.explainStored(id);
+    // A head knows both by their ids; a node by itself is asked about each.
+    const isGroup = config.control.kind === "node" && (await this.find("placement-groups", id)) !== undefined;
+    if (isGroup) return ask("why-group", { groupId: id });
+    if (/^[0-9a-f]{24,}$/.test(id)) return ask("explain-id", { id });
     await this.sources.actors();
     const found = [...this.sources.actorTable.all].filter(({ name, className }) => name === id || className === id);
     const living = found.filter(({ state }) => state !== "dead");
@@ -241,7 +266,7 @@ export class StateService {
   }
 
   private actorsChanged(changes: readonly ActorChange[]): void {
-    for (const { before, row } of changes) {
+    for (const { before, row, causeCode } of changes) {
       const { actorId, nodeId, state, restarts, maxRestarts, stateSinceMs: atMs, deathCause } = row;
       const called = `actor ${row.className}${row.name === null ? "" : ` "${row.name}"`} (${actorId})`;
       const about = { atMs, subjects: [actorId, ...(nodeId === null ? [] : [nodeId])] };
@@ -253,7 +278,7 @@ export class StateService {
       }
       if (state === "dead" && before?.state !== "dead" && deathCause !== null && KILLED.test(deathCause))
         this.eventLog.add({ ...about, severity: "info", kind: "actor-killed", message: deathCause });
-      else if (state === "dead" && before?.state !== "dead" && deathCause !== null && !ORDERLY.test(deathCause))
+      else if (state === "dead" && before?.state !== "dead" && deathCause !== null && !ORDERLY.has(causeCode ?? ""))
         this.eventLog.add({ ...about, severity: "error", kind: "actor-died", message: deathCause });
     }
   }
@@ -262,5 +287,5 @@ export class StateService {
 const ALERTS_SHOWN = 20;
 /** By a program, for good. */
 const KILLED = /^actor .*\) was killed$/;
-/** Ends that nobody need hear of. */
-const ORDERLY = /out of scope|was killed by|exited|exitActor|its last handle|job ended|shut ?down/i;
+/** Codes of ends that nobody need hear of: nobody holds it any more, it has left, or its creator has. */
+const ORDERLY: ReadonlySet<string> = new Set(["ACTOR_DIED", "OWNER_DIED", "NAME_TAKEN"]);

@@ -54,6 +54,8 @@ export interface ActorDetails extends ActorInfo {
   /** When it came into its state, in milliseconds since 1970. */
   readonly sinceMs: number;
   readonly cause: string | null;
+  /** Of the error that its calls are rejected with. */
+  readonly causeCode: string | null;
 }
 
 /** A placement group with where its bundles are. */

@@ -1,7 +1,17 @@
 /** The state service with real processes: of a program with a node of its own, and of a cluster. */
 import { readdirSync, readFileSync } from "node:fs";
 import { afterEach, describe, expect, test } from "vitest";
-import { type Context, get, init, isInitialized, remote, shutdown } from "../../src/api/mod.ts";
+import {
+  type Context,
+  get,
+  init,
+  isInitialized,
+  placementGroup,
+  put,
+  release,
+  remote,
+  shutdown,
+} from "../../src/api/mod.ts";
 import { type Listed, type Row, type RowKind, readOnlyToken } from "../../src/state/mod.ts";
 import { LocalCluster } from "../../src/testing/mod.ts";
 import { eventually } from "../eventually.ts";
@@ -178,6 +188,37 @@ test("a link to two slashes leads to no other site", async () => {
   const { dashboardUrl = "" } = await init({ resources: { cpu: 1 } });
   const response = await fetch(`${new URL(dashboardUrl).origin}//evil.example/?code=x`, { redirect: "manual" });
   expect(response.headers.get("location")).toBe("/evil.example/");
+});
+
+test("why: of a placement group, and of a stored object that its owner has given to nobody; a crash is an alert", async () => {
+  const context = await init({ resources: { cpu: 2 } });
+  const api = await follow(context);
+  const group = await placementGroup([{ cpu: 1 }]);
+  await get(group.ready());
+  const why = async (id: string) =>
+    (await (await fetch(`${api.url}/api/v1/why/${id}`, { headers: api.headers })).json()) as {
+      state: string;
+      sentences: string[];
+    };
+  expect(await why(group.id)).toMatchObject({ state: "ready" });
+  const own = put(new Uint8Array(2 ** 20));
+  const { rows } = await list(api, "objects");
+  expect((await why(rows[0]?.objectId ?? "")).sentences[0]).toMatch(
+    /in memory on one node and belongs to process \d+, which has given its ref to nobody\. It was made at .*service\.test\.ts/,
+  );
+  release(own);
+  class Fragile {
+    pid(): number {
+      return process.pid;
+    }
+  }
+  const fragile = remote(Fragile).remote();
+  process.kill(await get(fragile.pid.remote()), "SIGKILL");
+  const crashes = async () => (await list(api, "events", "filter=kind=actor-died")).rows;
+  await eventually(
+    async () => (await crashes()).some(({ message }) => /Fragile .* was killed by SIGKILL/.test(message)),
+    "the crash",
+  );
 });
 
 describe("of a cluster", () => {
