@@ -45,7 +45,7 @@ import { OpenWaits, type Waited } from "./open-waits.ts";
 import type { OwnerPort } from "./port.ts";
 import { isRef, Ref } from "./refs.ts";
 import { RefStream, StreamState } from "./streams.ts";
-import type { Tracing } from "./tracing.ts";
+import { isTracingUsed, type Tracing } from "./tracing.ts";
 import { Values } from "./values.ts";
 import { WaitedItems, WaitTable } from "./waits.ts";
 
@@ -178,7 +178,7 @@ export class Client {
 
   /** By which what is submitted now is traced. */
   get tracingNow(): Tracing | undefined {
-    return currentExecution()?.tracing ?? this.tracing;
+    return isTracingUsed() ? (currentExecution()?.tracing ?? this.tracing) : undefined;
   }
 
   /** Something was submitted that has not ended, or is waited for. */

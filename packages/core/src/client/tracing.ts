@@ -21,6 +21,11 @@ const TAG_TRACE = 21;
 /** What the exporter has not sent by then is lost with the process, which its node ends after a second. */
 const FLUSH_MS = 800;
 
+/** Nothing was ever traced in this process until then, and nothing is looked for. */
+let isUsed = false;
+
+export const isTracingUsed = (): boolean => isUsed;
+
 /** One for each pair of modules. */
 export class Tracing {
   readonly api: TracingApi;
@@ -31,6 +36,7 @@ export class Tracing {
     this.api = api;
     this.modules = modules;
     used.add(api);
+    isUsed = true;
   }
 
   /** The arguments of a call, and behind them where its trace goes on. */
@@ -94,6 +100,7 @@ export class TracedRun {
 
 /** Takes the hidden argument off, if there is one: user code does not see it. */
 export function takeTrace(args: unknown[]): TraceContext | undefined {
+  if (!isUsed) return undefined;
   const last = args.length > 0 ? args[args.length - 1] : undefined;
   if (!(last instanceof TraceContext)) return undefined;
   args.pop();
