@@ -14,10 +14,15 @@ const pageOf = remote(function pageOf(number: number) {
 });
 
 class Report {
+  title = "";
+  begin(title: string): void {
+    this.title = title;
+  }
   async write(pages: number): Promise<string> {
     const refs = Array.from({ length: pages }, (_, number) => pageOf.remote(number));
-    return (await get(refs)).join("\n");
+    return [this.title, ...(await get(refs))].join("\n");
   }
 }
 const reports = [1, 2].map(() => remote(Report, { numCpus: 1 }).remote());
+await get(reports.map((report) => report.begin.remote("a report")));
 console.log(await get(reports.map((report) => report.write.remote(3))));

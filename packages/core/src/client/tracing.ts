@@ -9,12 +9,39 @@
  */
 
 import { setTimeout as delay } from "node:timers/promises";
-import type * as OpenTelemetry from "@opentelemetry/api";
-import type { Attributes, Context, Span } from "@opentelemetry/api";
 import type { JobId } from "../base/ids.ts";
 import { shipByCustomizer } from "./values.ts";
 
-export type TracingApi = typeof OpenTelemetry;
+type Attributes = Readonly<Record<string, string | number | undefined>>;
+/** Only the API looks into one. */
+type Context = object;
+
+interface Span {
+  recordException(error: Error | string): void;
+  setStatus(status: { readonly code: number; readonly message?: string }): unknown;
+  end(): void;
+}
+
+interface Tracer {
+  startSpan(name: string, options: { readonly kind: number; readonly attributes: Attributes }, parent?: Context): Span;
+}
+
+/** What is used of `@opentelemetry/api`. Not its own types: programs that do not have it are to compile. */
+export interface TracingApi {
+  readonly trace: {
+    getTracer(name: string): Tracer;
+    setSpan(context: Context, span: Span): Context;
+    getTracerProvider(): object;
+  };
+  readonly context: { active(): Context; with<T>(context: Context, fn: () => T): T };
+  readonly propagation: {
+    inject(context: Context, carrier: Record<string, string>): void;
+    extract(context: Context, carrier: Readonly<Record<string, string>>): Context;
+  };
+  readonly ROOT_CONTEXT: Context;
+  readonly SpanKind: { readonly PRODUCER: number; readonly CONSUMER: number };
+  readonly SpanStatusCode: { readonly ERROR: number };
+}
 
 const NAME = "mobula";
 const TAG_TRACE = 21;

@@ -1,7 +1,7 @@
 /** Who did what through the API: every request that may change something is an event, and a line in the service's log. */
 import type { IncomingMessage } from "node:http";
 import type { Context, Next } from "hono";
-import type { EventLog } from "./event-log.ts";
+import type { Asker, EventLog } from "./event-log.ts";
 import type { Env } from "./http.ts";
 
 /** Looking into a process changes nothing, and yet it is somebody's program that stands still for it. */
@@ -21,15 +21,19 @@ export async function audit(
   events: EventLog,
   log: (line: string) => void,
 ): Promise<void> {
-  await next();
-  const { req, res } = context;
-  if (READS.has(req.method)) return;
+  const { req } = context;
+  if (READS.has(req.method)) return next();
+  const by = `${req.header("authorization") === undefined ? "browser" : "token"} at ${addressOf(context)}`;
+  const asker: Asker = { by, isNoted: false };
+  await events.askers.run(asker, next);
   const asked = `${req.method} ${req.path}`;
   const found = WHAT.find(([pattern]) => pattern.test(asked));
   const what = found ? asked.replace(found[0], found[2]) : `asked for ${asked}`;
-  const by = `${req.header("authorization") === undefined ? "browser" : "token"} at ${addressOf(context)}`;
+  const { res } = context;
   const message = `${by} ${what}: ${res.ok ? "done" : `refused (${res.status})`}`;
   log(`audit: ${message}`);
+  // Whoever did it may have said it in more words.
+  if (asker.isNoted && res.ok) return;
   const kind = found?.[1] ?? "request";
   events.add({ atMs: Date.now(), severity: "info", kind, message, subjects: [], by });
 }

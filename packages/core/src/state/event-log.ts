@@ -1,9 +1,19 @@
 /** What happened to the cluster and what detectors found, the newest last; bounded. */
+import { AsyncLocalStorage } from "node:async_hooks";
 import type { EventRow } from "./rows.ts";
 
 const EVENTS_MAX = 10_000;
 
+/** Who asks for what is done now. */
+export interface Asker {
+  readonly by: string;
+  /** An event has said what was done. */
+  isNoted: boolean;
+}
+
 export class EventLog {
+  /** Within it, what is added is done for somebody. */
+  readonly askers = new AsyncLocalStorage<Asker>();
   private readonly events: EventRow[] = [];
   private nextId = 1;
   private readonly listeners = new Set<(event: EventRow) => void>();
@@ -15,7 +25,9 @@ export class EventLog {
   }
 
   add(event: Omit<EventRow, "eventId" | "remedy" | "by"> & Partial<Pick<EventRow, "remedy" | "by">>): EventRow {
-    const row: EventRow = { eventId: String(this.nextId++), remedy: null, by: null, ...event };
+    const asker = this.askers.getStore();
+    if (asker) asker.isNoted = true;
+    const row: EventRow = { eventId: String(this.nextId++), remedy: null, by: asker?.by ?? null, ...event };
     this.events.push(row);
     if (this.events.length > 2 * EVENTS_MAX) this.events.splice(0, this.events.length - EVENTS_MAX);
     for (const listener of this.listeners) listener(row);

@@ -51,10 +51,13 @@ describe("the HTTP API of jobs", () => {
     expect((await ask("GET", "/api/v1/jobs/http"))[0]).toBe(404);
     const [, { rows }] = (await ask("GET", "/api/v1/events")) as [
       number,
-      { rows: { kind: string; subjects: string[] }[] },
+      { rows: { kind: string; subjects: string[]; by: string | null }[] },
     ];
     const audited = rows.filter(({ subjects }) => subjects.includes("http")).map(({ kind }) => kind);
     expect(audited).toEqual(["job-deleted", "job-submitted"]);
+    expect(rows.filter(({ kind }) => kind === "job-submitted").every(({ by }) => by?.startsWith("token at "))).toBe(
+      true,
+    );
   });
 
   test("refuses what is wrong, by codes", async () => {

@@ -418,7 +418,6 @@ describe("options", () => {
     ["a timeoutMs of 0", { timeoutMs: 0 }, /timeoutMs/],
     ["maxRetries below -1", { maxRetries: -2 }, /maxRetries/],
     ["a stream buffer of 0", { streamBufferItems: 0 }, /streamBufferItems/],
-    ["what needs a cluster", { runtimeEnv: { setup: "make" } }, /setup/],
   ])("%s is refused at the call", (_name, given, named) => {
     expect(options(given)).toThrow(expect.objectContaining({ code: "INVALID_OPTION" }));
     expect(options(given)).toThrow(named);
