@@ -1,6 +1,5 @@
-/** The actor beside the command of a submitted job (the room `entrypoint`), and how a driver says to which job it belongs. */
+/** The actor beside the command of a submitted job (the room `entrypoint`). */
 import { InvalidOptionError } from "../base/errors.ts";
-import type { Client } from "../client/mod.ts";
 import type { LogPiece, Supervision } from "../entrypoint/mod.ts";
 import type { JoinInfo } from "../wire/queries.ts";
 import { exitActor, runtimeContext } from "./actors.ts";
@@ -83,11 +82,4 @@ async function supervisionOf(submissionId: string): Promise<Supervision> {
     joinInfo: () => client().port.query("join-info", null) as never,
     exit: () => void exitActor(),
   });
-}
-
-/** The record of a submitted job names the driver that its command has started. */
-export async function tellJob({ port, jobId, nodeId, namespace }: Client, submissionId: string): Promise<void> {
-  const { driverKey, encodeLink } = await import("../entrypoint/mod.ts");
-  const value = encodeLink({ jobId, pid: process.pid, nodeId, namespace });
-  await port.query("kv-commit", { changes: [{ key: driverKey(submissionId), value }] });
 }
