@@ -149,6 +149,9 @@ if (values.hold) {
   await new Promise(() => {});
 }
 isOver = true;
+const alive = await totalOf("/api/v1/actors?limit=1&filter=state=alive");
+// Handles that nobody holds would have ended them.
+if (alive !== actors.length) throw new Error(`${alive} of ${actors.length} actors are alive`);
 console.log(`${Math.round(await work)} tasks a second ran beside it`);
 peer.destroy();
 await shutdown();

@@ -107,7 +107,7 @@ export class StateService {
     const { execPath, args } = processCommand("state");
     const config: StateServiceConfig = { ...this.options.config(this.url), url: this.url };
     const stderr = openStderr(config.sessionDir, "state");
-    const child = spawn(execPath, ["--max-semi-space-size=16", ...args], {
+    const child = spawn(execPath, ["--max-semi-space-size=4", ...args], {
       stdio: ["ignore", "ignore", stderr, "ipc"],
       env: { ...withoutSecrets(process.env), ...compileCacheEnvironment() },
     });
