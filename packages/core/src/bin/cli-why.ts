@@ -1,6 +1,7 @@
 /** `mobula why`: why something waits, failed, or runs where it does. */
 import type { Command } from "commander";
 import type { Explanation } from "../wire/explanation.ts";
+import { actorCalled } from "./actor-called.ts";
 import { type Asks, whom } from "./cli-ask.ts";
 import { print } from "./cli-print.ts";
 import { whyLines } from "./why-text.ts";
@@ -39,14 +40,7 @@ async function why(id: string, { json = false, address }: WhyOptions): Promise<v
 
 async function explain(ask: Asks, id: string): Promise<Explanation> {
   if (/^[0-9a-f]{24,}$/.test(id)) return ask("explain-id", { id });
-  const actors = await ask("list-actors", { namespace: null });
-  const found = actors.filter(({ name, className }) => name === id || className === id);
-  const living = found.filter(({ state }) => state !== "dead");
-  const [first] = living.length > 0 ? living : found;
-  if (!first) throw new Error(`"${id}" is no id, and no actor has that name or class`);
-  if (living.length > 1) {
-    const ids = living.map(({ actorId, name }) => `  ${actorId}${name === null ? "" : ` "${name}"`}`);
-    throw new Error(`${living.length} actors are called "${id}"; say which by its id:\n${ids.slice(0, 20).join("\n")}`);
-  }
-  return ask("explain-id", { id: first.actorId });
+  const found = await actorCalled(ask, id);
+  if (!found) throw new Error(`"${id}" is no id, and no actor has that name or class`);
+  return ask("explain-id", { id: found.actorId });
 }

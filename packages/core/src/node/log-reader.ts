@@ -56,10 +56,7 @@ export async function logLines(folder: string, { file, id, search, lines, after 
     }
   }
   // Lines of several files are in the order of their times, with which they begin.
-  if (files.length > 1)
-    found.sort((a, b) =>
-      a.slice(0, TIME_CHARS) < b.slice(0, TIME_CHARS) ? -1 : a.slice(0, TIME_CHARS) > b.slice(0, TIME_CHARS) ? 1 : 0,
-    );
+  if (files.length > 1) found.sort(byTime);
   const kept = after ? found.slice(0, LINES_MAX) : found.slice(-count);
   for (let bytes = kept.reduce((sum, line) => sum + line.length, 0); bytes > ANSWER_BYTES_MAX; reading.isCut = true)
     bytes -= kept.shift()?.length ?? bytes;
@@ -68,6 +65,11 @@ export async function logLines(folder: string, { file, id, search, lines, after 
 
 /** `2026-11-27T02:14:15.123Z` */
 const TIME_CHARS = 24;
+
+function byTime(a: string, b: string): number {
+  const [first, second] = [a.slice(0, TIME_CHARS), b.slice(0, TIME_CHARS)];
+  return first < second ? -1 : Number(first > second);
+}
 
 interface Reading {
   bytesLeft: number;

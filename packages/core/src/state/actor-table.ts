@@ -31,10 +31,6 @@ export class ActorTable {
     return this.rows.values();
   }
 
-  get size(): number {
-    return this.rows.size;
-  }
-
   get(actorId: string): ActorRow | undefined {
     return this.rows.get(actorId as ActorId);
   }

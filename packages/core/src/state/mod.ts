@@ -1,4 +1,5 @@
 export { makeCode, readOnlyToken } from "./access.ts";
+export { actorsCalled } from "./actors-called.ts";
 export { inspect } from "./inspect.ts";
 export { LogReader } from "./log-routes.ts";
 export { ROW_KINDS } from "./row-kinds.ts";

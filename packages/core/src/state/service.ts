@@ -4,6 +4,7 @@ import { InvalidOptionError, MobulaError } from "../base/errors.ts";
 import type { StateServiceConfig } from "../node/mod.ts";
 import type { Explanation } from "../wire/explanation.ts";
 import type { ActorChange } from "./actor-table.ts";
+import { actorsCalled } from "./actors-called.ts";
 import type { Ask } from "./control-client.ts";
 import { Alarms } from "./detectors/alarms.ts";
 import { allDetectors } from "./detectors/all.ts";
@@ -152,21 +153,18 @@ export class StateService {
     const { ask, config } = this.options;
     if (/^[0-9a-f]{8}\.[0-9a-z]+$/.test(id)) return this.explainStored(id);
     // A head knows both by their ids; a node by itself is asked about each.
-    const isGroup = config.control.kind === "node" && (await this.find("placement-groups", id)) !== undefined;
-    if (isGroup) return ask("why-group", { groupId: id });
+    const mayBeGroup = config.control.kind === "node" && /^[0-9a-f]{32}$/.test(id);
+    if (mayBeGroup && (await this.find("placement-groups", id))) return ask("why-group", { groupId: id });
     if (/^[0-9a-f]{24,}$/.test(id)) return ask("explain-id", { id });
     await this.sources.actors();
-    const found = [...this.sources.actorTable.all].filter(({ name, className }) => name === id || className === id);
-    const living = found.filter(({ state }) => state !== "dead");
-    const [first] = living.length > 0 ? living : found;
+    const found = actorsCalled(this.sources.actorTable.all, id);
+    const [first] = found;
     if (!first) throw new InvalidOptionError(`"${id}" is no id, and no actor has that name or class`);
-    if (living.length > 1) {
-      const ids = living.slice(0, 20).map(({ actorId, name }) => `${actorId}${name === null ? "" : ` "${name}"`}`);
-      throw new InvalidOptionError(
-        `${living.length} actors are called "${id}"; say which by its id: ${ids.join(", ")}`,
-      );
+    if (found.length > 1 && first.state !== "dead") {
+      const ids = found.slice(0, 20).map(({ actorId, name }) => `${actorId}${name === null ? "" : ` "${name}"`}`);
+      throw new InvalidOptionError(`${found.length} actors are called "${id}"; say which by its id: ${ids.join(", ")}`);
     }
-    return this.options.ask("explain-id", { id: first.actorId });
+    return ask("explain-id", { id: first.actorId });
   }
 
   async overview(): Promise<Overview> {
@@ -211,7 +209,7 @@ export class StateService {
     return [...this.alarms.current(), ...before].slice(0, ALERTS_SHOWN);
   }
 
-  private async gather(kind: RowKind): Promise<Gathered<object>> {
+  private async gather(kind: RowKind): Promise<Gathered<object, Iterable<object>>> {
     switch (kind) {
       case "nodes":
         return this.sources.nodes();
@@ -228,7 +226,7 @@ export class StateService {
       case "logs":
         return logRows(this.links);
       case "events":
-        return { rows: this.eventLog.newest() as never, partial: [], asOfMs: wallMs() };
+        return { rows: this.eventLog.newest(), partial: [], asOfMs: wallMs() };
       default:
         throw new InvalidOptionError(`${kind} are not listed yet`);
     }
@@ -276,9 +274,10 @@ export class StateService {
         const message = `${called} was started again, for time ${restarts}${of}`;
         this.eventLog.add({ ...about, severity: "warning", kind: "actor-restarted", message });
       }
-      if (state === "dead" && before?.state !== "dead" && deathCause !== null && KILLED.test(deathCause))
+      if (state !== "dead" || before?.state === "dead" || deathCause === null) continue;
+      if (KILLED.test(deathCause))
         this.eventLog.add({ ...about, severity: "info", kind: "actor-killed", message: deathCause });
-      else if (state === "dead" && before?.state !== "dead" && deathCause !== null && !ORDERLY.has(causeCode ?? ""))
+      else if (!ORDERLY.has(causeCode ?? ""))
         this.eventLog.add({ ...about, severity: "error", kind: "actor-died", message: deathCause });
     }
   }

@@ -16,8 +16,8 @@ export interface SourcesOptions {
   onActors(changes: readonly ActorChange[]): void;
 }
 
-export interface Gathered<R> {
-  readonly rows: readonly R[];
+export interface Gathered<R, Rows extends Iterable<R> = readonly R[]> {
+  readonly rows: Rows;
   readonly partial: readonly string[];
   readonly asOfMs: number;
 }
@@ -46,10 +46,9 @@ export class Sources {
   }
 
   /** @throws ConnectionLostError when control does not answer. */
-  async actors(): Promise<Gathered<ActorRow> & { readonly size: number }> {
+  async actors(): Promise<Gathered<ActorRow, Iterable<ActorRow>>> {
     await this.actorRows.get();
-    const rows = { [Symbol.iterator]: () => this.actorTable.all[Symbol.iterator]() } as never;
-    return { rows, size: this.actorTable.size, partial: [], asOfMs: wallMs() };
+    return { rows: this.actorTable.all, partial: [], asOfMs: wallMs() };
   }
 
   async groups(): Promise<Gathered<GroupRow>> {
