@@ -2,7 +2,7 @@
  * What this process says of itself to its node, which asks by the inspector of V8: so it is answered in a synchronous loop
  * too, on top of whatever runs. It costs nothing until then.
  */
-import { close } from "node:inspector";
+import { close, url } from "node:inspector";
 import { monotonicMs } from "../base/clock.ts";
 import type { ProgramView, RunningView, WaitView } from "../wire/mod.ts";
 import { currentExecution, type Execution } from "./execution.ts";
@@ -36,6 +36,15 @@ export function answerInspection(program: InspectedProgram): void {
     return JSON.stringify(viewOf(program, framesOf(holder)));
   };
   Object.defineProperty(globalThis, HOOK, { configurable: true, value: { look, close: () => close() } });
+}
+
+/** With a debugger, which is the program's own affair. */
+const DEBUGGED = /(^|\s)--inspect(-brk|-wait)?(=|\s|$)/;
+
+/** At the end of a process: V8 was seen to crash when it is torn down while somebody profiles it. */
+export function endInspection(): void {
+  const options = [...process.execArgv, process.env.NODE_OPTIONS ?? ""].join(" ");
+  if (!DEBUGGED.test(options) && url() !== undefined) close();
 }
 
 function viewOf(program: InspectedProgram, frames: ProgramView["stack"]): ProgramView {

@@ -4,7 +4,7 @@ export { DirectPort } from "./direct-port.ts";
 export { currentExecution, type Execution, leaveExecution, runAs } from "./execution.ts";
 export { errorFromBytes, failureOf, prepareArrived } from "./failures.ts";
 export { expectHandle, Handle, type HandleMeta, handleState, type MethodMeta } from "./handles.ts";
-export { answerInspection } from "./inspection.ts";
+export { answerInspection, endInspection } from "./inspection.ts";
 export { setMethodOverrides, trackMore } from "./method-calls.ts";
 export type { OwnerPort } from "./port.ts";
 export { Ref } from "./refs.ts";

@@ -4,7 +4,7 @@ import { AuthenticationError, ConnectionLostError } from "../base/errors.ts";
 import { HeapShrinker } from "../base/heap-shrinker.ts";
 import type { JobId, NodeId, ProcessId } from "../base/ids.ts";
 import { SPOKEN_VERSIONS } from "../base/wire-version.ts";
-import { answerInspection, Client, flushTraces } from "../client/mod.ts";
+import { answerInspection, Client, endInspection, flushTraces } from "../client/mod.ts";
 import { OwnerRuntime, SubmissionLog, WorkerClaims } from "../owner/mod.ts";
 import { createGcPressure, createViewCharge, type GcPressure, mapClaims, openStoreClient } from "../store/mod.ts";
 import {
@@ -298,6 +298,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
   process.on("exit", () => {
     node.flush();
     for (const { peer } of owners) peer.flush();
+    endInspection();
   });
   node.send({
     t: "hello",
