@@ -23,6 +23,8 @@ const { values } = parseArgs({
     rate: { type: "string", default: "20000" },
     questions: { type: "string", default: "300" },
     quick: { type: "boolean", default: false },
+    /** How long its memory is watched afterwards, while the tasks run on. */
+    minutes: { type: "string", default: "0" },
     hold: { type: "boolean", default: false },
   },
 });
@@ -142,8 +144,23 @@ for (const [name, path] of paths) {
   const part = (share: number): number => times[Math.min(times.length - 1, Math.floor(share * times.length))] ?? 0;
   console.log(name.padEnd(28) + [part(0.5), part(0.99), part(1)].map((ms) => ms.toFixed(1).padStart(9)).join(""));
 }
-const [, rss = "0"] = /^mobula_state_service_memory_bytes (\d+)/m.exec((await ask("/metrics")).text) ?? [];
-console.log(`memory of the state service: ${Math.round(Number(rss) / 1e6)} MB`);
+const memoryMb = async (): Promise<number> => {
+  const [, bytes = Number.NaN] = /^mobula_state_service_memory_bytes (\d+)/m.exec((await ask("/metrics")).text) ?? [];
+  return Math.round(Number(bytes) / 1e6);
+};
+console.log(`memory of the state service: ${await memoryMb()} MB`);
+const seen: number[] = [];
+for (let minute = 1; minute <= Number(values.minutes); minute++) {
+  await delay(60_000);
+  for (const [, path] of paths) await ask(path);
+  seen.push(await memoryMb());
+  console.log(`${minute} min: ${seen.at(-1)} MB, ${ran} tasks`);
+}
+if (seen.length > 1) {
+  const half = Math.floor(seen.length / 2);
+  const [first, second] = [seen.slice(0, half), seen.slice(half)].map((part) => Math.max(...part));
+  console.log(`memory at most: ${first} MB in the first half, ${second} MB in the second`);
+}
 if (values.hold) {
   console.log(`${context.dashboardUrl}\nCtrl-C ends it`);
   await new Promise(() => {});
