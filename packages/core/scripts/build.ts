@@ -21,6 +21,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { createRequire } from "node:module";
@@ -284,4 +285,13 @@ function publish(): void {
   rmSync(previous, { recursive: true, force: true });
 }
 
+/** npm links a package's program only if its file is there, which in a fresh clone it is not; `npx mobula` is to work all the same. */
+function linkProgram(): void {
+  const link = join(root, "../../node_modules/.bin/mobula");
+  if (existsSync(link)) return;
+  rmSync(link, { force: true });
+  symlinkSync("../mobula/dist/cli.cjs", link);
+}
+
 await main();
+linkProgram();
