@@ -4,6 +4,8 @@
 export const INLINE_BYTES_MAX = 100 * 1024;
 /** All inline arguments of one call together. */
 export const INLINE_CALL_BYTES_MAX = 10 * 1024 * 1024;
+/** Namespaces that begin so are of the runtime's own drivers, such as the one that looks after submitted jobs. */
+export const OWN_NAMESPACES = "mobula-";
 /** A frame above this is refused: the peer is broken or hostile. */
 export const FRAME_BYTES_MAX = 64 * 1024 * 1024;
 /** Until a peer has authenticated, its frames are at most this long. */

@@ -75,6 +75,8 @@ export interface Driver {
 
 /** How long the last lines of a node that has ended may take through the I/O thread. */
 const LAST_LINES_MS = 1_000;
+/** The I/O thread answers within a millisecond, unless it is gone or stuck. */
+const LAST_WORDS_MS = 200;
 /** What everything is rejected with that still waits when a driver stops. */
 export const STOPPED = "shutdown() was called";
 
@@ -143,6 +145,12 @@ class IoThread {
   /** The thread ended by a fault of ours. */
   onFailure: ((error: Error) => void) | undefined;
   private readonly thread: NativeThread;
+  private readonly left = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+  /** A program that ends without a shutdown has run what it has run. */
+  private readonly leave = (): void => {
+    this.port.leave();
+    Atomics.wait(this.left, 0, 0, LAST_WORDS_MS);
+  };
 
   constructor(nodeId: NodeId, network: string | undefined) {
     this.processId = newProcessId(nodeId);
@@ -153,6 +161,7 @@ class IoThread {
       fromThread: newRing(),
       bell: bells.port2,
       apart: apart.port2,
+      left: this.left.buffer as SharedArrayBuffer,
       processId: this.processId,
       jobId: this.jobId,
       ...(network !== undefined && { network }),
@@ -164,9 +173,18 @@ class IoThread {
       this.onFailure?.(error);
     });
     this.port = new RingPort(data.toThread, data.fromThread, bells.port1, apart.port1);
+    // Before the thread ends, which another listener sees to.
+    process.prependListener("exit", this.leave);
+  }
+
+  /** What this program has run is known to the node: call before that ends. */
+  sayLast(): void {
+    process.removeListener("exit", this.leave);
+    this.leave();
   }
 
   async stop(error: Error): Promise<void> {
+    process.removeListener("exit", this.leave);
     this.port.close(error);
     await this.thread.terminate();
   }
@@ -257,6 +275,7 @@ async function join(
 
   const end = async (stopNode: () => Promise<void> | undefined): Promise<void> => {
     isStopping = true;
+    io.sayLast();
     const error = new ConnectionLostError(STOPPED);
     client.close(error);
     // A standing node's store lives on: views must be made independent of it before the node hears that we left.

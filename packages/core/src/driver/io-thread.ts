@@ -47,11 +47,13 @@ class IoThread {
   private readonly spinRule = new SpinRule();
   private isSpinning = false;
   /** The thread looks by itself: neither the program's bell nor a socket woke it. */
+  private readonly left: Int32Array;
   private isUnprompted = false;
   private hasTold = false;
 
   constructor(data: ThreadData) {
     const { bell, apart } = data;
+    this.left = new Int32Array(data.left);
     this.consumer = new RingConsumer(data.toThread, () => {
       const received = receiveMessageOnPort(apart);
       if (!received) throw new ConnectionLostError("a large record was announced and did not arrive");
@@ -272,6 +274,12 @@ class IoThread {
         return;
       case "explain":
         this.answer(asked.id, runtime.explain(asked.target));
+        return;
+      case "leave":
+        runtime.reportEvents();
+        runtime.flushNode();
+        Atomics.store(this.left, 0, 1);
+        Atomics.notify(this.left, 0);
         return;
       default:
         return;

@@ -344,6 +344,11 @@ export class RingPort implements OwnerPort {
     return this.ask((id) => ({ t: "explain", id, target }));
   }
 
+  leave(): void {
+    this.tell({ t: "leave" });
+    this.flush();
+  }
+
   /** Joins the node; resolves with its welcome. */
   join(message: Omit<Extract<Asked, { t: "join" }>, "t" | "id">): Promise<Extract<Told, { t: "joined" }>["welcome"]> {
     return this.ask((id) => ({ t: "join", id, ...message }));

@@ -33,7 +33,9 @@ export type Asked =
   | { readonly t: "cancel"; readonly seq: Seq; readonly force: boolean; readonly isRecursive: boolean }
   | { readonly t: "to-node"; readonly message: ToNode }
   | { readonly t: "query"; readonly id: number; readonly method: string; readonly params: unknown }
-  | { readonly t: "explain"; readonly id: number; readonly target: { readonly seq: Seq } | { readonly actor: number } };
+  | { readonly t: "explain"; readonly id: number; readonly target: { readonly seq: Seq } | { readonly actor: number } }
+  /** The program ends: what is to be said last. */
+  | { readonly t: "leave" };
 
 export type Told =
   | { readonly t: "joined"; readonly id: number; readonly welcome: Welcome }
@@ -56,6 +58,8 @@ export interface ThreadData {
   readonly fromThread: SharedArrayBuffer;
   readonly bell: import("node:worker_threads").MessagePort;
   readonly apart: import("node:worker_threads").MessagePort;
+  /** One word, which becomes 1 when the thread has said its last. */
+  readonly left: SharedArrayBuffer;
   readonly processId: string;
   readonly jobId: string;
   /** By which it reaches other machines, if not as the process does. */

@@ -12,12 +12,13 @@ import {
   removeJobOutput,
 } from "../api/mod.ts";
 import { isError } from "../base/errors.ts";
+import { OWN_NAMESPACES } from "../base/limits.ts";
 import type { JobSpec, LogPiece } from "../entrypoint/mod.ts";
 import type { ActorInfo } from "../wire/queries.ts";
 import type { Ask } from "./known-jobs.ts";
 import { type Package, piecesOf } from "./packages.ts";
 
-export const SUPERVISORS_NAMESPACE = "mobula-jobs";
+export const SUPERVISORS_NAMESPACE = `${OWN_NAMESPACES}jobs`;
 const nameOf = (submissionId: string): string => `job-${submissionId}`;
 
 /** All that may be under way at one of them: those who follow its log, and orders. */

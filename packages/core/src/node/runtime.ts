@@ -19,7 +19,7 @@ import {
   type ProcessId,
   type WorkerId,
 } from "../base/ids.ts";
-import { PREEMPT_AFTER_MS } from "../base/limits.ts";
+import { OWN_NAMESPACES, PREEMPT_AFTER_MS } from "../base/limits.ts";
 import { needsVersion, WIRE_VERSION } from "../base/wire-version.ts";
 import {
   type ActorWorkerRequest,
@@ -495,7 +495,7 @@ export class NodeRuntime {
     this.liveTasks = new LiveTasks({
       owners: () => [
         ...[...this.members.values()].flatMap(({ role, pid, processId }) =>
-          role === "tool" ? [] : [[processId, `${role} ${pid}`] as const],
+          role === "tool" || this.isOwn(processId) ? [] : [[processId, `${role} ${pid}`] as const],
         ),
         ...[...this.deputies.ids()].map((id) => [id, "what is looked after for a worker"] as const),
       ],
@@ -959,6 +959,11 @@ export class NodeRuntime {
     return cluster ? { nodeId, access: cluster.access, ...(this.code && { code: this.code.info }) } : { nodeId };
   }
 
+  /** Drivers of the runtime itself, such as the one that looks after submitted jobs: what they call is nobody's work. */
+  private isOwn(processId: ProcessId): boolean {
+    return this.members.get(processId)?.job?.namespace.startsWith(OWN_NAMESPACES) === true;
+  }
+
   // ── processes come and go ──────────────────────────────────────────────────────────────────────────────────────────
 
   private welcome(hello: Hello, peer: Peer): void {
@@ -1161,7 +1166,7 @@ export class NodeRuntime {
         this.store.unpin(from, message.keys);
         return;
       case "events":
-        this.events.push(message.batch);
+        if (!this.isOwn(from)) this.events.push(message.batch);
         return;
       case "inspector-said":
         this.driverInspectors.heard(from, message);

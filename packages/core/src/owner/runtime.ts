@@ -200,7 +200,7 @@ export class OwnerRuntime {
           const error = (): string => (failure ? unpackFailure(failure).message : `it ${words}`);
           this.events.record(task, worker, runMicros, at, outcome, error);
         }
-        this.eventTimer ??= setTimeout(this.sendEvents, EVENTS_SENT_EVERY_MS).unref();
+        this.eventTimer ??= setTimeout(this.reportEvents, EVENTS_SENT_EVERY_MS).unref();
       },
     };
     this.engine = new OwnerEngine(options.self, effects, options.engine);
@@ -271,7 +271,8 @@ export class OwnerRuntime {
     this.options.node.flush();
   };
 
-  private readonly sendEvents = (): void => {
+  /** What has ended is reported to the node now, and not at the next turn of the clock. */
+  readonly reportEvents = (): void => {
     clearTimeout(this.eventTimer);
     this.eventTimer = undefined;
     this.events.flush();
@@ -280,7 +281,7 @@ export class OwnerRuntime {
   /** @throws the error that the node answers with. */
   query(method: string, params: unknown): Promise<unknown> {
     // What ended here before the question belongs to its answer.
-    if (method === "timeline") this.sendEvents();
+    if (method === "timeline") this.reportEvents();
     if (method === "unread-failures") return Promise.resolve([...this.engine.objects.unreadFailures()]);
     const id = this.nextQuery++;
     return new Promise((resolve, reject) => {
@@ -464,7 +465,7 @@ export class OwnerRuntime {
     }
     if (message.t === "object-state" && this.remade(message.key, message.value)) return true;
     if (message.t === "report-events") {
-      this.sendEvents();
+      this.reportEvents();
       this.toNode({ t: "events-reported", id: message.id });
       return true;
     }
@@ -525,7 +526,7 @@ export class OwnerRuntime {
 
   close(): void {
     clearInterval(this.timer);
-    this.sendEvents();
+    this.reportEvents();
     for (const link of this.links.values()) link.close();
   }
 
