@@ -26,6 +26,9 @@ const SOURCE_CONDITION = "mobula-source";
 /** True in a checkout that runs its TypeScript directly, false in the built package. */
 const isSource: boolean = import.meta.url.endsWith(".ts");
 
+/** The folder of the package: two up both from `src/bin` and from `dist/lib`. */
+export const packageFolder = (): string => fileURLToPath(new URL("../..", import.meta.url));
+
 /** The program `name` in the layout this code itself runs in. */
 export function entryPath(name: EntryName): EntryProgram {
   return {

@@ -1,11 +1,12 @@
 /** The program of the state service, with submitted jobs and the interfaces of Ray's tools. */
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { init } from "../api/mod.ts";
 import { InvalidOptionError } from "../base/errors.ts";
 import { addJobRoutes, JobManager, jobRowOf, SUPERVISORS_NAMESPACE } from "../jobs/mod.ts";
 import { rayJobRoutes, rayStateRoutes } from "../ray/mod.ts";
 import { type Extension, type ExtensionContext, runState } from "../state/main.ts";
-import { runEntry } from "./entries.ts";
+import { packageFolder, runEntry } from "./entries.ts";
 
 runEntry(() => runState(extension));
 
@@ -35,14 +36,13 @@ function extension({ config, access, ask, note, log }: ExtensionContext): Extens
     onAudit: (kind, message, subjects) =>
       note({ atMs: Date.now(), severity: "info", kind, message, subjects: [...subjects] }),
   });
-  // The manifest lies two folders up both from `src/bin` and from `dist/lib`.
-  const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
+  const { version } = JSON.parse(readFileSync(join(packageFolder(), "package.json"), "utf8")) as {
     readonly version: string;
   };
   return {
     addRoutes(app, state) {
       addJobRoutes(app, manager);
-      app.route("/", rayJobRoutes({ manager, version: manifest.version }));
+      app.route("/", rayJobRoutes({ manager, version }));
       app.route("/", rayStateRoutes({ state, jobs: manager }));
     },
     ownNamespace: SUPERVISORS_NAMESPACE,

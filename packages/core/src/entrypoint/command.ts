@@ -1,6 +1,7 @@
 /** The command of a job as a process: started by the shell, with what it prints in the order in which it prints it. */
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { once } from "node:events";
+import { delimiter, dirname } from "node:path";
 import type { Readable } from "node:stream";
 import type { JoinInfo } from "../wire/queries.ts";
 import type { Exit } from "./life.ts";
@@ -34,6 +35,10 @@ function environmentOf(
   const { cert, key, ca, serverName } = join?.tls ?? {};
   return {
     ...Object.fromEntries(kept),
+    // Where there is no other `node`, it is the one that runs this.
+    PATH: [inherited.PATH, dirname(process.execPath)]
+      .filter((part) => part !== undefined && part !== "")
+      .join(delimiter),
     // Python keeps back what it prints into a pipe.
     PYTHONUNBUFFERED: "1",
     ...env,

@@ -9,6 +9,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { wallMs } from "../base/clock.ts";
 import { MobulaError } from "../base/errors.ts";
 import { randomBytes } from "../base/random.ts";
+import { packageFolder } from "../bin/entries.ts";
 import type { JoinInfo } from "../wire/queries.ts";
 import { Command, markOf } from "./command.ts";
 import type { JobEvent } from "./life.ts";
@@ -151,7 +152,7 @@ export class Supervision {
       await this.say(this.failed("JOB_SUPERVISOR_ACTOR_START_FAILURE", why));
       return;
     }
-    this.dirs = new WorkingDirs(join(info.logFolder, "..", "job-packages"));
+    this.dirs = new WorkingDirs(join(info.logFolder, "..", "job-packages"), packageFolder());
     using log = new JobLog(info.logFolder, this.submissionId);
     this.ready.resolve(log);
     const cwd = await this.workingDir(record).catch((error: Error) => error);

@@ -4,7 +4,10 @@ import { join } from "node:path";
 import { zipSync } from "fflate";
 import { describe, expect, test } from "vitest";
 import { newFolder } from "../../test/new-folder.ts";
+import { packageFolder } from "../bin/entries.ts";
 import { WorkingDirs } from "./working-dirs.ts";
+
+const runtime = packageFolder();
 
 const zipOf = (text: string) => {
   const bytes = zipSync({ "a.txt": new TextEncoder().encode(text) });
@@ -21,31 +24,31 @@ describe("working directories of a node", () => {
   test("are unpacked once, and found by all", async () => {
     const folder = newFolder();
     const zip = zipOf("one");
-    expect(await new WorkingDirs(folder).find(zip.hash)).toBeUndefined();
-    const path = await add(new WorkingDirs(folder), zip);
+    expect(await new WorkingDirs(folder, runtime).find(zip.hash)).toBeUndefined();
+    const path = await add(new WorkingDirs(folder, runtime), zip);
     expect(readFileSync(join(path, "a.txt"), "utf8")).toBe("one");
-    expect(await new WorkingDirs(folder).find(zip.hash)).toBe(path);
+    expect(await new WorkingDirs(folder, runtime).find(zip.hash)).toBe(path);
     // Two at the same time come to the same.
-    expect(await Promise.all([add(new WorkingDirs(folder), zip), add(new WorkingDirs(folder), zip)])).toEqual([
-      path,
-      path,
-    ]);
-    expect(readdirSync(folder)).toEqual([zip.hash]);
+    expect(
+      await Promise.all([add(new WorkingDirs(folder, runtime), zip), add(new WorkingDirs(folder, runtime), zip)]),
+    ).toEqual([path, path]);
+    expect(readdirSync(folder).sort()).toEqual([zip.hash, "node_modules"].sort());
+    expect(existsSync(join(path, "../../node_modules/mobula/package.json"))).toBe(true);
   });
 
   test("that came damaged are refused, and leave nothing", async () => {
     const folder = newFolder();
-    const dirs = new WorkingDirs(folder);
+    const dirs = new WorkingDirs(folder, runtime);
     const { hash } = zipOf("one");
     await expect(add(dirs, { ...zipOf("two"), hash })).rejects.toThrow(/came damaged/);
     await expect(dirs.find("../x")).rejects.toThrow(/is no hash/);
-    expect(readdirSync(folder)).toEqual([]);
+    expect(readdirSync(folder)).toEqual(["node_modules"]);
   });
 
   test("make room for others when no process uses them", async () => {
     const folder = newFolder();
     const [old, used, fresh] = [zipOf("old"), zipOf("used"), zipOf("new")];
-    const dirs = new WorkingDirs(folder, old.bytes.length * 2 + 10);
+    const dirs = new WorkingDirs(folder, runtime, old.bytes.length * 2 + 10);
     for (const zip of [old, used]) {
       const path = await add(dirs, zip);
       utimesSync(path, 1, 1);

@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { InvalidOptionError } from "../base/errors.ts";
@@ -16,11 +16,13 @@ const PACKED_BYTES_MAX = 4 * 2 ** 30;
 
 export class WorkingDirs {
   private readonly folder: string;
+  private readonly runtime: string;
   private readonly packedBytesMax: number;
 
-  /** @param folder of the node's own, which ends with it. */
-  constructor(folder: string, packedBytesMax = PACKED_BYTES_MAX) {
+  /** @param folder of the node's own, which ends with it. @param runtime the folder of the package that runs the node. */
+  constructor(folder: string, runtime: string, packedBytesMax = PACKED_BYTES_MAX) {
     this.folder = folder;
+    this.runtime = runtime;
     this.packedBytesMax = packedBytesMax;
   }
 
@@ -41,7 +43,11 @@ export class WorkingDirs {
 
   /** Where the bytes of a package may be written before {@link add}. */
   async newFile(): Promise<string> {
-    await mkdir(this.folder, { recursive: true });
+    await mkdir(join(this.folder, "node_modules"), { recursive: true });
+    // `import "mobula"` in a program that brings no packages finds the one that runs the cluster, above its folder.
+    await symlink(this.runtime, join(this.folder, "node_modules/mobula")).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "EEXIST") throw error;
+    });
     return join(this.folder, `arriving-${randomBytes(8).toString("hex")}.zip`);
   }
 

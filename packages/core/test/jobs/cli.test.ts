@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { LocalCluster } from "../../src/testing/mod.ts";
 import { withPackages } from "../environments/programs.ts";
+import { eventually } from "../eventually.ts";
 import { newFolder } from "../new-folder.ts";
 
 const cli = fileURLToPath(new URL("../../src/bin/mobula.ts", import.meta.url));
@@ -70,6 +71,22 @@ describe("mobula submit", () => {
     expect((await start(["submit", "--working-dir", "nowhere", "true"], folder).ran).err).toMatch(
       /nowhere is no folder/,
     );
+  });
+
+  test("a program in a folder without packages finds mobula, and its tasks are what is listed", async () => {
+    const folder = newFolder();
+    const program = `import { get, init, remote } from "mobula";
+      await init();
+      console.log(await get(remote(function double(n: number) { return 2 * n; }).remote(21)));`;
+    writeFileSync(join(folder, "app.ts"), program);
+    const args = ["submit", "--working-dir", ".", `node --conditions=mobula-source app.ts`];
+    expect(await start(args, folder).ran).toMatchObject({ code: 0, out: "42\n" });
+    const listed = async () => {
+      const { out } = await mobula("list", "tasks", "--format", "json");
+      return (JSON.parse(out) as { rows: { name: string }[] }).rows.map(({ name }) => name);
+    };
+    await eventually(async () => (await listed()).includes("double"), "its task is listed");
+    expect(await listed()).toEqual(["double"]);
   });
 
   test("has npm install what the lockfile says, and tells what it said when it cannot", async () => {
