@@ -126,7 +126,7 @@ async function status({ json = false }: { readonly json?: boolean }): Promise<vo
     print(JSON.stringify({ running: true, pid, startedAtMs, limits, ...where, nodes, actors, waiting }));
     return;
   }
-  const since = `pid ${pid}, since ${new Date(startedAtMs).toLocaleString()}`;
+  const since = `pid ${pid}, since ${new Date(startedAtMs).toLocaleString("sv")}`;
   if (heads) {
     showCluster(heads, nodes, here.nodeId, columns);
     print(`* this machine, ${since}`);

@@ -115,11 +115,15 @@ const COLUMNS: { readonly [K in RowKind]: readonly Column<Row<K>>[] } = {
   ],
 };
 
+/** Where there is too little room; what other columns say is looked for by all of it. */
+const CUT = new Set(["NAME", "CLASS", "ENTRYPOINT"]);
+
 export function tableOf(kind: RowKind, rows: readonly object[], columns: number, nowMs = Date.now()): string[] {
   if (rows.length === 0) return [`no ${kind}`];
   const shown = COLUMNS[kind] as readonly Column<object>[]; // The rows are of this kind.
   return table(
     [shown.map(({ heading }) => heading), ...rows.map((row) => shown.map((one) => one.text(row, nowMs)))],
     columns,
+    (heading) => CUT.has(heading),
   );
 }

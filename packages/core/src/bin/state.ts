@@ -45,7 +45,6 @@ function extension({ config, access, ask, note, log }: ExtensionContext): Extens
       app.route("/", rayJobRoutes({ manager, version }));
       app.route("/", rayStateRoutes({ state, jobs: manager }));
     },
-    ownNamespace: SUPERVISORS_NAMESPACE,
     submittedJobs: async () => (await manager.all()).map((job) => jobRowOf(job)),
   };
 }

@@ -26,7 +26,7 @@ export function topLines(
       .join(", ") || "none";
   const lines = [
     cut(
-      `mobula top, ${new Date(asOfMs).toLocaleTimeString()}: ${parts({ "nodes alive": nodes.alive, draining: nodes.draining, dead: nodes.dead })}`,
+      `mobula top, ${new Date(asOfMs).toLocaleTimeString("sv")}: ${parts({ "nodes alive": nodes.alive, draining: nodes.draining, dead: nodes.dead })}`,
       columns,
     ),
     `tasks   ${parts(tasks)}`,

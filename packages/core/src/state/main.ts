@@ -16,8 +16,6 @@ export interface Extension {
   addRoutes(app: OpenAPIHono<Env>, service: StateService): void;
   /** Jobs that were submitted, the newest first. */
   submittedJobs(): Promise<readonly JobRow[]>;
-  /** Of drivers that serve it, and are nobody's job. */
-  readonly ownNamespace: string;
 }
 
 export interface ExtensionContext {
@@ -58,8 +56,8 @@ async function begin(config: StateServiceConfig, extend: Parameters<typeof runSt
   });
   const note: EventLog["add"] = (event) => service.eventLog.add(event);
   const extension = extend({ config, access, ask: control.ask, note, log: warn });
-  const { submittedJobs, ownNamespace } = extension;
-  const service = new StateService({ config, links, ask: control.ask, submittedJobs, ownNamespace, log: warn });
+  const { submittedJobs } = extension;
+  const service = new StateService({ config, links, ask: control.ask, submittedJobs, log: warn });
   service.start();
   const http = new HttpServer({ service, config, access, extension, log: warn });
   process.send?.({ t: "ready", link: links.address } satisfies ServiceWord);

@@ -1,6 +1,7 @@
 /** The service at work: it keeps what ran, asks for what lives, notes what happens, and answers questions about all of it. */
 import { wallMs } from "../base/clock.ts";
 import { InvalidOptionError, MobulaError } from "../base/errors.ts";
+import { OWN_NAMESPACES } from "../base/limits.ts";
 import type { StateServiceConfig } from "../node/mod.ts";
 import type { Explanation } from "../wire/explanation.ts";
 import type { ActorChange } from "./actor-table.ts";
@@ -25,7 +26,6 @@ export interface StateServiceOptions {
   readonly links: Links;
   readonly ask: Ask;
   submittedJobs(): Promise<readonly Row<"jobs">[]>;
-  readonly ownNamespace: string;
   log(message: string): void;
 }
 
@@ -235,7 +235,7 @@ export class StateService {
   private async jobRows(): Promise<Gathered<Row<"jobs">>> {
     const [{ answers, partial }, submitted] = await Promise.all([this.sources.jobs(), this.options.submittedJobs()]);
     this.jobs.seen(
-      answers.flatMap(([, jobs]) => jobs).filter(({ namespace }) => namespace !== this.options.ownNamespace),
+      answers.flatMap(([, jobs]) => jobs).filter(({ namespace }) => !namespace.startsWith(OWN_NAMESPACES)),
       partial.length === 0,
       wallMs(),
     );

@@ -1,5 +1,6 @@
 /** Where rows come from: control and the nodes are asked when somebody looks; who did not answer is named. */
 import { wallMs } from "../base/clock.ts";
+import { OWN_NAMESPACES } from "../base/limits.ts";
 import { fromUnits } from "../base/resources.ts";
 import type { GroupDetails, NodeInfo, WaitingDemand } from "../wire/queries.ts";
 import { type ActorChange, ActorTable } from "./actor-table.ts";
@@ -78,7 +79,8 @@ export class Sources {
 
   private async readActors(): Promise<void> {
     const answer = await this.options.ask("actor-details", { since: this.actorTable.version });
-    this.options.onActors(this.actorTable.apply(answer));
+    const actors = answer.actors.filter(({ namespace }) => !namespace.startsWith(OWN_NAMESPACES));
+    this.options.onActors(this.actorTable.apply({ ...answer, actors }));
   }
 
   private nodeRow(info: NodeInfo): NodeRow {

@@ -87,6 +87,7 @@ describe("mobula submit", () => {
     };
     await eventually(async () => (await listed()).includes("double"), "its task is listed");
     expect(await listed()).toEqual(["double"]);
+    expect((await mobula("list", "actors")).out).toBe("no actors\n");
   });
 
   test("has npm install what the lockfile says, and tells what it said when it cannot", async () => {
