@@ -167,7 +167,7 @@ async function say(
   } else if (cluster) print(`A node runs (pid ${pid}) and has joined the cluster at ${address}.`);
   else print(`A node runs (pid ${pid}).`);
   print('Programs on this machine join it with init({ address: "auto" }) or MOBULA_ADDRESS=auto.');
-  print("`mobula status` shows it, `mobula stop` ends it.");
+  print("`mobula status` shows it, `mobula dashboard` in a browser; `mobula stop` ends it.");
   for (const line of limitsLines(limits)) print(line);
 }
 
