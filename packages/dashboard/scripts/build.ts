@@ -68,8 +68,11 @@ function compress(folder: string): void {
 
 function inputsHash(): string {
   const hash = createHash("sha256");
+  const sources = filesBelow(join(root, "src"));
   const files = [
-    ...["src", "public"].flatMap((folder) => filesBelow(join(root, folder))),
+    ...sources,
+    ...new Set(sources.flatMap(outsideImports)),
+    ...filesBelow(join(root, "public")),
     ...["index.html", "package.json", "scripts/build.ts"].map((name) => join(root, name)),
   ];
   for (const path of files.sort())
@@ -78,6 +81,14 @@ function inputsHash(): string {
       .update(readFileSync(path))
       .update("\0");
   return hash.digest("hex");
+}
+
+/** Files of other packages that a source names; those import nothing that is left after the build. */
+function outsideImports(source: string): string[] {
+  const imports = readFileSync(source, "utf8").matchAll(/ from "(\.\.?\/[^"]+\.tsx?)"/g);
+  return [...imports]
+    .map(([, name = ""]) => join(dirname(source), name))
+    .filter((path) => relative(root, path).startsWith(".."));
 }
 
 function filesBelow(folder: string): string[] {

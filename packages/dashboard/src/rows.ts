@@ -1,4 +1,4 @@
-/** What the API answers: the state service's own types, of which nothing is left after the build. */
+/** What the API answers: the state service's own types, of which nothing but the list of states is left after the build. */
 export type {
   ActorRow,
   ActorSummaryRow,
@@ -17,20 +17,9 @@ export type {
   WorkerRow,
 } from "../../core/src/state/rows.ts";
 
-import type { TASK_STATES } from "../../core/src/state/rows.ts";
+export { TASK_STATES as taskStates, type TaskState } from "../../core/src/state/task-states.ts";
 
-export type TaskState = (typeof TASK_STATES)[number];
-/** In the order of a life, as in the contract, which is imported as types only. */
-export const taskStates: readonly TaskState[] = [
-  "waiting",
-  "queued",
-  "running",
-  "finished",
-  "failed",
-  "lost",
-  "preempted",
-  "cancelled",
-];
+import type { TaskState } from "../../core/src/state/task-states.ts";
 
 /** Why something waits, failed or was slow (`GET /api/v1/why/{id}`). */
 export interface Explanation {

@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import type { RowKind } from "./row-kinds.ts";
+import { TASK_STATES } from "./task-states.ts";
 
 export type { RowKind };
 
@@ -57,17 +58,6 @@ export const workerRow = z.object({
   startedAtMs: time("start of the process").nullable(),
 });
 
-/** In the order of a life; the last four are ends. */
-export const TASK_STATES = [
-  "waiting",
-  "queued",
-  "running",
-  "finished",
-  "failed",
-  "lost",
-  "preempted",
-  "cancelled",
-] as const;
 export const taskState = z.enum(TASK_STATES).meta({
   description:
     "waiting: for its arguments; queued: for a worker; running; finished; failed: it threw; lost: its worker died; preempted: ended for work of higher priority; cancelled",
