@@ -300,7 +300,7 @@ async function join(
       const lifeMs = launched ? Number.POSITIVE_INFINITY : undefined;
       return dashboard === undefined ? undefined : `${dashboard}/?code=${makeCode(token, Date.now(), lifeMs)}`;
     },
-    timeline: (file) => writeTimeline(client.port, file),
+    timeline: (file) => writeTimeline(client.port, processId, file),
     stop: () => end(() => launched?.stop()),
     stopNow: () => end(() => launched?.stopNow()),
   };

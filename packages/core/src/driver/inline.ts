@@ -84,7 +84,7 @@ export function startInline(options: InlineOptions): Driver {
     client,
     dashboardUrl: undefined,
     address: "inline",
-    timeline: (file) => writeTimeline(client.port, file),
+    timeline: (file) => writeTimeline(client.port, processId, file),
     async stop() {
       await node.stop();
       leave();

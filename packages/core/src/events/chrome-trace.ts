@@ -1,28 +1,30 @@
 /**
  * Batches of events as Chrome's trace format ("JSON object format", which Perfetto and chrome://tracing open).
  *
- * Every process is a process of the trace. A worker's rows hold what it ran; attempts that overlap (concurrent actors)
- * get rows of their own. Each arrow leads from the submission, in the row "submits" of the process that called, to the
+ * Every process of every node is a process of the trace (trace-processes.ts). A worker's rows hold what it ran; attempts
+ * that overlap (concurrent actors) get rows of their own. Each arrow leads from the submission, in the row "submits" of the process that called, to the
  * run. The stages before the run are in the slice's arguments, and, when they took a millisecond or more, slices of the
  * owner's row "waiting" (asynchronous ones, since thousands wait at once).
  *
  * @source "Trace Event Format", Google: events X (complete), s/f (flow), b/e (asynchronous), M (metadata).
  */
-import { type Seq, taskIdHex } from "../base/ids.ts";
+import { nodeTag, nodeTagOf, type ProcessId, type Seq, taskIdHex } from "../base/ids.ts";
 import { attemptsOf, type EventBatch, type RecordedAttempt, readBatch, seenIn } from "./event-batch.ts";
+import { FIRST_RUN_ROW, SUBMIT_ROW, TraceProcesses } from "./trace-processes.ts";
 
 export interface TimelineSource {
   readonly batches: readonly Uint8Array[];
   /** Batches that made room for newer ones. */
   readonly droppedBatches: number;
   /** The process that asks: called "driver". */
+  readonly driver: ProcessId;
   readonly driverPid: number;
+  /** By their tags. */
+  readonly nodeNames: ReadonlyMap<string, string>;
 }
 
 /** Stages shorter than this are in the slice's arguments only. */
 const STAGE_SHOWN_MS = 1;
-const SUBMIT_ROW = 0;
-const FIRST_RUN_ROW = 1;
 /** Characters gathered before they are handed out. */
 const CHUNK_CHARS = 64 * 1024;
 
@@ -32,9 +34,20 @@ export interface TracedRun extends Omit<RecordedAttempt, "name" | "parent" | "wo
   readonly parent: string | undefined;
   readonly error: string | undefined;
   readonly taskId: string;
+  /** The tag of its owner's node. */
+  readonly ownerNode: string;
   readonly ownerPid: number;
   readonly workerId: string;
+  readonly workerNode: string;
   readonly workerPid: number;
+}
+
+export interface TraceOptions {
+  /** Called "driver", as is every process that only submits, and in no function; undefined: none is known. */
+  readonly driver?: { readonly node: string; readonly pid: number };
+  readonly nodeNames: ReadonlyMap<string, string>;
+  /** What the file says of itself, by when the first attempt was submitted; null when there is none. */
+  describe(startedAt: string | null): Record<string, unknown>;
 }
 
 interface Placed {
@@ -48,25 +61,26 @@ interface Placed {
 export function* timelineChunks(source: TimelineSource): Generator<string> {
   const contents = source.batches.map(readBatch);
   const runs = contents.flatMap((content) => [...runsOf(content)]);
-  yield* traceChunks(runs, source.driverPid, (startedAt) => describe(source, contents, runs, startedAt));
+  const { driver, driverPid: pid, nodeNames } = source;
+  yield* traceChunks(runs, {
+    driver: { node: nodeTagOf(driver), pid },
+    nodeNames,
+    describe: (startedAt) => describe(source, contents, runs, startedAt),
+  });
 }
 
-/**
- * The same of runs from elsewhere.
- *
- * @param describe what the file says of itself, by when the first of them was submitted; null when there is none.
- */
+/** The same of runs from elsewhere. */
 export function* traceChunks(
   runs: readonly TracedRun[],
-  driverPid: number,
-  describe: (startedAt: string | null) => Record<string, unknown>,
+  { driver, nodeNames, describe }: TraceOptions,
 ): Generator<string> {
-  const placed = place(runs);
+  const processes = new TraceProcesses(runs, nodeNames, driver);
+  const placed = place(runs, processes);
   const originMs = placed.reduce((least, { attempt }) => Math.min(least, attempt.submittedAtMs), Number.MAX_VALUE);
   const startedAt = originMs < Number.MAX_VALUE ? new Date(originMs).toISOString() : null;
   let text = `{"displayTimeUnit":"ms","otherData":${JSON.stringify(describe(startedAt))},"traceEvents":[\n`;
   let separator = "";
-  for (const event of events(placed, driverPid, originMs)) {
+  for (const event of events(placed, processes, originMs)) {
     text += separator + JSON.stringify(event);
     separator = ",\n";
     if (text.length < CHUNK_CHARS) continue;
@@ -109,15 +123,17 @@ function* runsOf(batch: EventBatch): Generator<TracedRun> {
       parent: names[attempt.parent],
       error: errors[attempt.error],
       taskId: taskIdHex(owner, attempt.seq as Seq, job),
+      ownerNode: nodeTagOf(owner),
       ownerPid: pid,
       workerId: worker.workerId,
+      workerNode: nodeTag(worker.nodeId),
       workerPid: worker.pid,
     };
   }
 }
 
 /** Gives every attempt its start and its row. */
-function place(attempts: readonly TracedRun[]): Placed[] {
+function place(attempts: readonly TracedRun[], processes: TraceProcesses): Placed[] {
   const byWorker = new Map<string, Placed[]>();
   for (const attempt of attempts) {
     const endMs = attempt.finishedAtMs;
@@ -138,7 +154,9 @@ function place(attempts: readonly TracedRun[]): Placed[] {
       item.startMs = Math.max(Math.min(item.attempt.sentAtMs, item.endMs), items[at - 1]?.endMs ?? 0);
     }
     separate(items);
-    const pid = items[0]?.attempt.workerPid ?? 0;
+    const [first] = items;
+    if (!first) continue;
+    const pid = processes.numberOf(first.attempt.workerNode, first.attempt.workerPid);
     // Workers that share a process (inline) have rows below each other.
     const firstRow = rows.get(pid) ?? FIRST_RUN_ROW;
     rows.set(pid, firstRow + spread(items, firstRow));
@@ -174,22 +192,25 @@ function spread(items: readonly Placed[], firstRow: number): number {
   return freeFromMs.length;
 }
 
-function* events(placed: readonly Placed[], driverPid: number, originMs: number): Generator<object> {
+function* events(placed: readonly Placed[], processes: TraceProcesses, originMs: number): Generator<object> {
   const micros = (ms: number): number => Math.round((ms - originMs) * 1000);
-  yield* names(placed, driverPid);
+  for (const { attempt, row } of placed) processes.uses(attempt, row);
+  yield* processes.names();
   let id = 0;
   for (const { attempt, startMs, endMs, row } of placed) {
     id++;
-    const { name, ownerPid, workerPid, submittedAtMs, readyAtMs, sentAtMs, outcome } = attempt;
+    const { name, submittedAtMs, readyAtMs, sentAtMs, outcome } = attempt;
+    const owner = processes.numberOf(attempt.ownerNode, attempt.ownerPid);
+    const worker = processes.numberOf(attempt.workerNode, attempt.workerPid);
     const cat = attempt.kind === "task" ? "task" : "call";
     const submitted = micros(submittedAtMs);
     const start = micros(startMs);
-    yield { ph: "X", pid: ownerPid, tid: SUBMIT_ROW, ts: submitted, dur: 1, cat: "submit", name };
-    yield { ph: "s", pid: ownerPid, tid: SUBMIT_ROW, ts: submitted, id, cat: "flow", name: "submitted" };
-    yield { ph: "f", bp: "e", pid: workerPid, tid: row, ts: start, id, cat: "flow", name: "submitted" };
+    yield { ph: "X", pid: owner, tid: SUBMIT_ROW, ts: submitted, dur: 1, cat: "submit", name };
+    yield { ph: "s", pid: owner, tid: SUBMIT_ROW, ts: submitted, id, cat: "flow", name: "submitted" };
+    yield { ph: "f", bp: "e", pid: worker, tid: row, ts: start, id, cat: "flow", name: "submitted" };
     yield {
       ph: "X",
-      pid: workerPid,
+      pid: worker,
       tid: row,
       ts: start,
       dur: Math.max(1, micros(endMs) - start),
@@ -200,7 +221,7 @@ function* events(placed: readonly Placed[], driverPid: number, originMs: number)
         outcome,
         attempt: attempt.attempt,
         task: attempt.taskId,
-        submittedBy: ownerPid,
+        submittedBy: attempt.ownerPid,
         ...(attempt.parent !== undefined && { submittedIn: attempt.parent }),
         ...(attempt.error !== undefined && { error: attempt.error }),
         waitedForArgumentsMs: rounded(readyAtMs - submittedAtMs),
@@ -216,7 +237,7 @@ function* events(placed: readonly Placed[], driverPid: number, originMs: number)
     ];
     for (const [stage, fromMs, toMs] of stages) {
       if (toMs - fromMs < STAGE_SHOWN_MS) continue;
-      const shared = { pid: ownerPid, tid: SUBMIT_ROW, id, cat: stage, name: `${name}: ${stage}` };
+      const shared = { pid: owner, tid: SUBMIT_ROW, id, cat: stage, name: `${name}: ${stage}` };
       yield { ph: "b", ts: micros(fromMs), ...shared };
       yield { ph: "e", ts: micros(toMs), ...shared };
     }
@@ -224,27 +245,3 @@ function* events(placed: readonly Placed[], driverPid: number, originMs: number)
 }
 
 const rounded = (ms: number): number => Math.max(0, Math.round(ms * 1000) / 1000);
-
-function* names(placed: readonly Placed[], driverPid: number): Generator<object> {
-  const rows = new Map<number, Set<number>>();
-  const note = (pid: number, row: number): void => {
-    const known = rows.get(pid);
-    if (known) known.add(row);
-    else rows.set(pid, new Set([row]));
-  };
-  for (const { attempt, row } of placed) {
-    note(attempt.ownerPid, SUBMIT_ROW);
-    note(attempt.workerPid, row);
-  }
-  for (const [pid, used] of rows) {
-    const isDriver = pid === driverPid;
-    const process = `${isDriver ? "driver" : "worker"} ${pid}`;
-    yield { ph: "M", pid, tid: 0, name: "process_name", args: { name: process } };
-    yield { ph: "M", pid, tid: 0, name: "process_sort_index", args: { sort_index: isDriver ? 0 : 1 } };
-    for (const row of used) {
-      const name = row === SUBMIT_ROW ? "submits" : row === FIRST_RUN_ROW ? "runs" : `runs ${row}`;
-      yield { ph: "M", pid, tid: row, name: "thread_name", args: { name } };
-      yield { ph: "M", pid, tid: row, name: "thread_sort_index", args: { sort_index: row } };
-    }
-  }
-}

@@ -21,7 +21,7 @@ const task = (change: Partial<FinishedAttempt> = {}): FinishedAttempt => ({
   sentAtMs: 1_002,
   ...change,
 });
-const nodeId = "n1" as NodeId;
+const nodeId = "0123456789abcdef0123456789abcdef" as NodeId;
 const worker = { workerId: "w1", nodeId, pid: 77 };
 const owner = "0123456789abcdef01234567" as ProcessId;
 const job = "0a0b0c0d" as JobId;
@@ -47,7 +47,9 @@ interface TraceEvent {
 }
 
 function trace(batches: readonly Uint8Array[], droppedBatches = 0) {
-  const text = [...timelineChunks({ batches, droppedBatches, driverPid: 10 })].join("");
+  const text = [
+    ...timelineChunks({ batches, droppedBatches, driver: owner, driverPid: 10, nodeNames: new Map() }),
+  ].join("");
   const { otherData, traceEvents } = JSON.parse(text) as {
     otherData: Record<string, unknown>;
     traceEvents: TraceEvent[];
@@ -249,6 +251,31 @@ describe("the trace", () => {
     expect(all.find(({ ph, name, pid }) => ph === "X" && name === "inner" && pid === 77)?.cat).toBe("submit");
     expect(otherData).toMatchObject({ attempts: 5_002, droppedBatches: 2 });
     expect(otherData.sampling).toMatch(/^\d+ of 5002 attempts/);
+  });
+
+  test("processes of several nodes are apart, also where their pids are equal, and in the order of their nodes", () => {
+    const { recorder: events, batches } = recorder(77);
+    const elsewhere = { workerId: "w2", nodeId: "aa00000000000000" as NodeId, pid: 77 };
+    const third = { workerId: "w3", nodeId: "bb00000000000000" as NodeId, pid: 5 };
+    for (const each of [elsewhere, worker, third]) events.record(task(), each, 500, 1_003, "ok");
+    events.flush();
+    const nodeNames = new Map([
+      ["aa000000", "two"],
+      ["bb000000", "one"],
+      ["01234567", "zero"],
+    ]);
+    const text = [...timelineChunks({ batches, droppedBatches: 0, driver: owner, driverPid: 77, nodeNames })].join("");
+    const { traceEvents } = JSON.parse(text) as { traceEvents: TraceEvent[] };
+    const named = traceEvents.filter(({ name }) => name === "process_name");
+    expect(named.map(({ args }) => args.name)).toEqual(["zero: driver 77", "one: worker 5", "two: worker 77"]);
+    const order = traceEvents.filter(({ name }) => name === "process_sort_index");
+    expect(order.map(({ pid, args }) => [pid, args.sort_index])).toEqual(named.map(({ pid }, index) => [pid, index]));
+    const [driver, , two] = named.map(({ pid }) => pid);
+    expect(driver).toBe(77);
+    expect(two).toBeGreaterThan(2 ** 22);
+    const runs = traceEvents.filter(({ ph, cat }) => ph === "X" && cat === "task");
+    expect(runs.map(({ pid }) => pid).sort()).toEqual([5, 77, two].sort());
+    expect(traceEvents.filter(({ ph }) => ph === "s").every(({ pid }) => pid === driver)).toBe(true);
   });
 
   test("no events give a whole file", () => {

@@ -1,6 +1,7 @@
 /** The route of the timeline. */
 import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { InvalidOptionError } from "../base/errors.ts";
+import { type NodeId, nodeTag } from "../base/ids.ts";
 import { ROWS_MAX } from "./filters.ts";
 import type { Env } from "./http.ts";
 import type { Filter, TaskRow } from "./rows.ts";
@@ -38,7 +39,9 @@ export function addTrace(app: OpenAPIHono<Env>, service: StateService): void {
       const { job, attempts = ATTEMPTS } = context.req.valid("query");
       if (job !== undefined && !JOB.test(job)) throw new InvalidOptionError(`"${job}" is no id of a job`);
       const { rows, isAll } = await newest(service, job, attempts);
-      const pieces = traceOf(rows, isAll);
+      const nodes = await service.sources.nodes();
+      const nodeNames = new Map(nodes.rows.map(({ nodeId, name }) => [nodeTag(nodeId as NodeId), name]));
+      const pieces = traceOf(rows, isAll, nodeNames);
       const encoder = new TextEncoder();
       const stream = new ReadableStream<Uint8Array>({
         pull(controller) {

@@ -1,4 +1,5 @@
 /** The attempts that are kept as a file that Perfetto and Chrome open. */
+import { type NodeId, nodeTag, nodeTagOf, type ProcessId } from "../base/ids.ts";
 import { type AttemptOutcome, type TracedRun, traceChunks } from "../events/mod.ts";
 import type { TaskRow } from "./rows.ts";
 
@@ -10,22 +11,36 @@ const OUTCOMES: Partial<Record<TaskRow["state"], AttemptOutcome>> = {
   cancelled: "cancelled",
 };
 
-/** @param isAll whether these are all that are kept. */
-export function traceOf(rows: readonly TaskRow[], isAll: boolean): Generator<string> {
+/**
+ * @param isAll whether these are all that are kept.
+ * @param nodeNames by the tags of nodes.
+ */
+export function traceOf(
+  rows: readonly TaskRow[],
+  isAll: boolean,
+  nodeNames: ReadonlyMap<string, string>,
+): Generator<string> {
   const runs = rows.flatMap((row, at) => runOf(row, rows.length - at) ?? []);
   const what = isAll
     ? "all attempts that are kept are in this file"
     : `the newest ${rows.length} attempts are in this file`;
   const sampling = `${what}; above 2,000 a second in one process only a sample is kept, with all that failed or took 50 ms`;
-  return traceChunks(runs, 0, (startedAt) => ({ startedAt, recorded: runs.length, sampling }));
+  return traceChunks(runs, { nodeNames, describe: (startedAt) => ({ startedAt, recorded: runs.length, sampling }) });
 }
 
 /** Undefined of one that never ran. */
 function runOf(row: TaskRow, seq: number): TracedRun | undefined {
-  const { taskId, name, kind, attempt, state, ownerPid, workerId, workerPid, actorId, error } = row;
+  const { taskId, name, kind, attempt, state, ownerPid, workerId, workerPid, nodeId, actorId, error } = row;
   const { submittedAtMs, readyAtMs, sentAtMs, finishedAtMs, ranMs } = row;
   const outcome = OUTCOMES[state];
-  if (!outcome || workerId === null || workerPid === null || sentAtMs === null || finishedAtMs === null)
+  if (
+    !outcome ||
+    workerId === null ||
+    workerPid === null ||
+    nodeId === null ||
+    sentAtMs === null ||
+    finishedAtMs === null
+  )
     return undefined;
   return {
     ...{
@@ -33,8 +48,11 @@ function runOf(row: TaskRow, seq: number): TracedRun | undefined {
       parent: undefined,
       error: error ?? undefined,
       taskId,
+      // Ids of tasks begin with that of their owner.
+      ownerNode: nodeTagOf(taskId as string as ProcessId),
       ownerPid,
       workerId,
+      workerNode: nodeTag(nodeId as NodeId),
       workerPid,
       kind,
       outcome,

@@ -115,6 +115,16 @@ describe("the trace", () => {
     expect(timeline.lanes).toMatchObject([{ title: "worker 7", count: 2, taskIds: ["ab", undefined] }]);
   });
 
+  test("processes come in the order that it gives them", () => {
+    const timeline = timelineOf(
+      { ph: "M", pid: 7, name: "process_sort_index", args: { sort_index: 1 } } as never,
+      { ph: "M", pid: 9, name: "process_sort_index", args: { sort_index: 0 } } as never,
+      event(0, 5),
+      { ...event(0, 5), pid: 9 },
+    );
+    expect(timeline.lanes.map(({ pid }) => pid)).toEqual([9, 7]);
+  });
+
   test("may be in one line", () => {
     const builder = new TimelineBuilder();
     builder.addLine(JSON.stringify({ otherData: {}, traceEvents: [event(0, 5), event(9, 5)] }));

@@ -20,6 +20,8 @@ export interface Lane {
   readonly pid: number;
   readonly tid: number;
   readonly title: string;
+  /** The name of its process. */
+  readonly process: string;
   readonly count: number;
   /** Milliseconds since the timeline's origin. */
   readonly start: Float64Array;
@@ -171,6 +173,7 @@ export class TimelineBuilder {
   private readonly outcomes = new Map<string, number>();
   private readonly rows = new Map<string, { pid: number; tid: number; spans: RawSpan[] }>();
   private readonly processNames = new Map<number, string>();
+  private readonly processOrder = new Map<number, number>();
   private originMs: number | undefined;
   private note: string | undefined;
 
@@ -202,6 +205,8 @@ export class TimelineBuilder {
   add({ ph, pid = 0, tid = 0, ts = 0, dur = 0, cat, name = "?", args }: TraceEvent): void {
     if (ph === "M") {
       if (name === "process_name" && typeof args?.name === "string") this.processNames.set(pid, args.name);
+      if (name === "process_sort_index" && typeof args?.sort_index === "number")
+        this.processOrder.set(pid, args.sort_index);
       return;
     }
     if (ph !== "X" || cat === "submit") return;
@@ -223,12 +228,16 @@ export class TimelineBuilder {
 
   finish(): Timeline {
     const good = new Set(["ok", "finished"].map((name) => this.outcomes.get(name)));
+    // Those of one node are together.
+    const order = (pid: number): number => this.processOrder.get(pid) ?? 0;
     const lanes = [...this.rows.values()]
-      .sort((a, b) => a.pid - b.pid || a.tid - b.tid)
+      .sort((a, b) => order(a.pid) - order(b.pid) || a.pid - b.pid || a.tid - b.tid)
       .flatMap(({ pid, tid, spans }) => {
         spans.sort((a, b) => a.startMs - b.startMs);
         const title = this.processNames.get(pid) ?? `pid ${pid}`;
-        return separate(spans).map((own, at) => makeLane(pid, tid, at === 0 && tid <= 1 ? title : "", own, good));
+        return separate(spans).map((own, at) =>
+          makeLane({ pid, tid, process: title, title: at === 0 && tid <= 1 ? title : "" }, own, good),
+        );
       });
     let startMs = Number.POSITIVE_INFINITY;
     let endMs = Number.NEGATIVE_INFINITY;
@@ -285,17 +294,13 @@ function separate(sorted: readonly RawSpan[]): RawSpan[][] {
 }
 
 function makeLane(
-  pid: number,
-  tid: number,
-  title: string,
+  place: Pick<Lane, "pid" | "tid" | "title" | "process">,
   spans: readonly RawSpan[],
   good: ReadonlySet<number | undefined>,
 ): Lane {
   const count = spans.length;
   const lane = {
-    pid,
-    tid,
-    title,
+    ...place,
     count,
     start: new Float64Array(count),
     end: new Float64Array(count),

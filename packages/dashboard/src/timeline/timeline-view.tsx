@@ -332,7 +332,7 @@ function Canvas({ timeline, reload }: { timeline: Timeline; reload: () => void }
               {timeline.originMs === undefined
                 ? `from ${duration(selected.startMs)}`
                 : `from ${absolute(timeline.originMs + selected.startMs)}`}{" "}
-              in pid {timeline.lanes[selected.lane]?.pid}
+              in {timeline.lanes[selected.lane]?.process}
             </span>
             {selected.taskId !== undefined && <a href={href(["tasks", selected.taskId])}>Open the task →</a>}
           </span>
