@@ -1,10 +1,10 @@
 /** `mobula list` and `mobula get`: rows of the API as a table, JSON or YAML. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { stringify } from "yaml";
-import { type Listed, ROW_KINDS, type Row, type RowKind } from "../state/mod.ts";
+import { type Listed, ROW_KINDS, type Row, type RowKind, type TaskDetail } from "../state/mod.ts";
 import { askApi, findApi } from "./api-client.ts";
 import { print } from "./cli-print.ts";
-import { tableOf } from "./row-table.ts";
+import { attemptLines, tableOf } from "./row-table.ts";
 
 type Format = "table" | "json" | "yaml";
 
@@ -12,6 +12,7 @@ interface ListOptions {
   readonly filter?: readonly string[];
   readonly limit: number;
   readonly format: Format;
+  readonly detail?: boolean;
   readonly address?: string;
 }
 
@@ -30,6 +31,7 @@ export function addList(program: Command): void {
     .option("--filter <filter>", "key=value, key!=value, key~part, key<n, key>n; may be repeated", collect)
     .option("--limit <n>", "at most so many rows, up to 10000", limit, LIMIT)
     .addOption(formatOption())
+    .option("--detail", "all that is known of each row, as YAML")
     .addOption(addressOption())
     .addHelpText(
       "after",
@@ -38,13 +40,19 @@ Examples:
   $ mobula list nodes
   $ mobula list tasks --filter state=failed --limit 20
   $ mobula list actors --filter className=Counter --filter restarts>0
+  $ mobula list tasks --filter state=running --detail
   $ mobula list tasks --format json | jq -r '.rows[].error'`,
     )
     .action(list);
   program
     .command("get <kind> <id>")
     .description(`show one of ${KINDS} by its id`)
-    .addOption(new Option("--format <how>", "json or yaml").choices(["json", "yaml"]).default("yaml"))
+    .addOption(
+      new Option("--format <how>", "json or yaml; without it the attempts of a task are a table").choices([
+        "json",
+        "yaml",
+      ]),
+    )
     .addOption(addressOption())
     .addHelpText(
       "after",
@@ -53,7 +61,7 @@ Examples:
     .action(get);
 }
 
-async function list(kind: string, { filter = [], limit: count, format, address }: ListOptions): Promise<void> {
+async function list(kind: string, { filter = [], limit: count, format, detail, address }: ListOptions): Promise<void> {
   const known = kindOf(kind);
   const place = await findApi(address);
   const params = new URLSearchParams({ limit: String(count) });
@@ -64,7 +72,8 @@ async function list(kind: string, { filter = [], limit: count, format, address }
     print(format === "json" ? JSON.stringify(listed, null, 2) : stringify(listed).trimEnd());
     return;
   }
-  for (const line of tableOf(known, listed.rows, process.stdout.columns ?? 80)) print(line);
+  if (detail && listed.rows.length > 0) print(stringify(listed.rows).trimEnd());
+  else for (const line of tableOf(known, listed.rows, process.stdout.columns ?? 80)) print(line);
   if (listed.total > listed.rows.length)
     print(`${listed.rows.length} of ${listed.total}; --limit shows more, --filter others`);
   for (const problem of listed.partial) process.stderr.write(`mobula: not everything is here: ${problem}\n`);
@@ -73,11 +82,19 @@ async function list(kind: string, { filter = [], limit: count, format, address }
 async function get(
   kind: string,
   id: string,
-  options: { readonly format: "json" | "yaml"; readonly address?: string },
+  { format, address }: { readonly format?: "json" | "yaml"; readonly address?: string },
 ): Promise<void> {
-  const response = await askApi(await findApi(options.address), `/api/v1/${kindOf(kind)}/${encodeURIComponent(id)}`);
-  const row = await response.json();
-  print(options.format === "json" ? JSON.stringify(row, null, 2) : stringify(row).trimEnd());
+  const known = kindOf(kind);
+  const response = await askApi(await findApi(address), `/api/v1/${known}/${encodeURIComponent(id)}`);
+  const row: unknown = await response.json();
+  if (format === "json") print(JSON.stringify(row, null, 2));
+  else if (format === "yaml" || known !== "tasks") print(stringify(row).trimEnd());
+  else {
+    const { attempts, ...last } = row as TaskDetail; // Of the API of the same version.
+    print(stringify(last).trimEnd());
+    print("");
+    for (const line of attemptLines(attempts, process.stdout.columns ?? 80)) print(line);
+  }
 }
 
 /** Also in the singular, and with an underscore. @throws Error that names those that there are. */

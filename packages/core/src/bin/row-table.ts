@@ -118,6 +118,22 @@ const COLUMNS: { readonly [K in RowKind]: readonly Column<Row<K>>[] } = {
 /** Where there is too little room; what other columns say is looked for by all of it. */
 const CUT = new Set(["NAME", "CLASS", "ENTRYPOINT"]);
 
+const ATTEMPT_COLUMNS: readonly Column<Row<"tasks">>[] = [
+  { heading: "ATTEMPT", text: ({ attempt }) => text(attempt) },
+  { heading: "STATE", text: ({ state }) => state },
+  { heading: "NODE", text: ({ nodeId }) => shortId(nodeId) },
+  { heading: "PID", text: ({ workerPid }) => text(workerPid) },
+  { heading: "SENT", text: ({ sentAtMs }, nowMs) => ago(sentAtMs, nowMs) },
+  { heading: "RAN", text: ({ ranMs }) => durationText(ranMs) },
+  { heading: "WHY IT ENDED", text: ({ state, error }) => error ?? (state === "finished" ? "it gave its result" : "") },
+];
+
+/** The attempts of one task, the first one first. */
+export function attemptLines(rows: readonly Row<"tasks">[], columns: number, nowMs = Date.now()): string[] {
+  const body = rows.map((row) => ATTEMPT_COLUMNS.map((one) => one.text(row, nowMs)));
+  return table([ATTEMPT_COLUMNS.map(({ heading }) => heading), ...body], columns);
+}
+
 export function tableOf(kind: RowKind, rows: readonly object[], columns: number, nowMs = Date.now()): string[] {
   if (rows.length === 0) return [`no ${kind}`];
   const shown = COLUMNS[kind] as readonly Column<object>[]; // The rows are of this kind.

@@ -4,7 +4,7 @@ import { MobulaError } from "../base/errors.ts";
 import { parseListQuery } from "./filters.ts";
 import type { Env } from "./http.ts";
 import { ROW_KINDS, type RowKind } from "./row-kinds.ts";
-import { actorSummaryRow, objectSummaryRow, overview, ROWS, taskGraph, taskSummaryRow } from "./rows.ts";
+import { actorSummaryRow, objectSummaryRow, overview, ROWS, taskDetail, taskGraph, taskSummaryRow } from "./rows.ts";
 import type { StateService } from "./service.ts";
 import { streamTopics } from "./stream.ts";
 
@@ -150,7 +150,7 @@ function addRows(app: OpenAPIHono<Env>, service: StateService, kind: RowKind): v
       path: `/api/v1/${kind}/{id}`,
       request: { params: z.object({ id: z.string() }) },
       responses: {
-        ...json(row, "one of them"),
+        ...json(kind === "tasks" ? taskDetail : row, kind === "tasks" ? "one, with its attempts" : "one of them"),
         ...failures,
         404: { description: "there is none", content: { "application/json": { schema: failure } } },
       },

@@ -85,6 +85,13 @@ export const taskRow = z.object({
   error: z.string().nullable().meta({ description: "of a failed one: what was thrown, at most 300 characters" }),
 });
 
+/** A task by its id: what its last attempt is, and all attempts that are kept. */
+export const taskDetail = taskRow.extend({
+  attempts: z
+    .array(taskRow)
+    .meta({ description: "those that are kept, the first one first; the last one is this row" }),
+});
+
 export const actorRow = z.object({
   actorId: id("16 bytes"),
   name: z.string().nullable(),
@@ -190,6 +197,7 @@ export type Row<K extends RowKind> = z.infer<(typeof ROWS)[K]>;
 export type NodeRow = Row<"nodes">;
 export type WorkerRow = Row<"workers">;
 export type TaskRow = Row<"tasks">;
+export type TaskDetail = z.infer<typeof taskDetail>;
 export type ActorRow = Row<"actors">;
 export type ObjectRow = Row<"objects">;
 export type GroupRow = Row<"placement-groups">;

@@ -17,7 +17,16 @@ import type { Links } from "./links.ts";
 import { logRows } from "./log-routes.ts";
 import { NodeWatch } from "./node-watch.ts";
 import { ObjectRows } from "./object-rows.ts";
-import { type EventRow, type Listed, type ListQuery, type Overview, ROWS, type Row, type RowKind } from "./rows.ts";
+import {
+  type EventRow,
+  type Listed,
+  type ListQuery,
+  type Overview,
+  ROWS,
+  type Row,
+  type RowKind,
+  type TaskDetail,
+} from "./rows.ts";
 import { type Gathered, Sources } from "./sources.ts";
 import { Tasks } from "./tasks.ts";
 
@@ -99,9 +108,13 @@ export class StateService {
     return { ...page, partial, asOfMs };
   }
 
-  /** One by its id, of a task the last attempt; undefined when there is none. */
+  /** One by its id, of a task the last attempt, with all of them; undefined when there is none. */
   async find<K extends RowKind>(kind: K, id: string): Promise<Row<K> | undefined> {
-    if (kind === "tasks") return (await this.tasks.find(id)).at(-1) as object | undefined as Row<K> | undefined;
+    if (kind === "tasks") {
+      const attempts = await this.tasks.find(id);
+      const last = attempts.at(-1);
+      return last && ({ ...last, attempts: [...attempts] } satisfies TaskDetail as object as Row<K>);
+    }
     const { rows } = await this.gather(kind);
     for (const row of rows) if ((row as Record<string, unknown>)[ID_KEYS[kind]] === id) return row as Row<K>;
     return undefined;

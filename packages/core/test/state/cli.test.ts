@@ -105,6 +105,18 @@ test("one of them is shown by its id, and what is not there exits with 1 and say
   });
 });
 
+test("a task is shown with its attempts, and a list with all that is known of its rows", async () => {
+  const { stdout } = await mobula("list", "tasks", "--filter", "name=failing", "--detail", ...address);
+  expect(stdout).toMatch(/^- taskId: [0-9a-f]{48}\n {2}attempt: 0\n {2}name: failing\n/);
+  const [, taskId = ""] = /taskId: ([0-9a-f]{48})/.exec(stdout) ?? [];
+  const shown = await mobula("get", "task", taskId, ...address);
+  expect(shown.stdout).toMatch(
+    /^taskId: .*\nATTEMPT +STATE +NODE +PID +SENT +RAN +WHY IT ENDED\n0 +failed .*on purpose/s,
+  );
+  const { attempts } = JSON.parse((await mobula("get", "task", taskId, "--format", "json", ...address)).stdout);
+  expect(attempts).toMatchObject([{ attempt: 0, state: "failed" }]);
+});
+
 test("wrong uses name the right one", async () => {
   const wrong = async (...args: string[]) => {
     const { code, stderr } = await mobula(...args, ...address);

@@ -1,7 +1,7 @@
 /** What ran, as the state service tells it, with real processes. */
 import { afterEach, describe, expect, test } from "vitest";
-import { cancel, get, init, isInitialized, remote, shutdown } from "../../src/api/mod.ts";
-import type { Listed, Row } from "../../src/state/mod.ts";
+import { cancel, get, init, isInitialized, remote, runtimeContext, shutdown } from "../../src/api/mod.ts";
+import type { Listed, Row, TaskDetail } from "../../src/state/mod.ts";
 import { eventually } from "../eventually.ts";
 import { openStateApi } from "./state-api.ts";
 
@@ -73,7 +73,7 @@ test("tasks and calls that have ended are listed, with their ids, times and erro
 
   expect((await api.list("tasks", "state=failed", `jobId=${context.jobId}`)).rows).toEqual(of("failing"));
   const { taskId = "" } = of("failing")[0] ?? {};
-  expect(await api.get(`tasks/${taskId}`)).toEqual(of("failing")[0]);
+  expect(await api.get(`tasks/${taskId}`)).toEqual({ ...of("failing")[0], attempts: of("failing") });
   const { rows: summary } = await api.get<{ rows: { name: string; counts: object }[] }>("summary/tasks");
   expect(summary.find(({ name }) => name === "square")).toMatchObject({ kind: "task", counts: { finished: 4 } });
   const graph = await api.get<{ edges: readonly object[] }>(`graph?job=${context.jobId}`);
@@ -82,6 +82,30 @@ test("tasks and calls that have ended are listed, with their ids, times and erro
     "overview",
   );
   expect(overview.tasks).toEqual({ finished: 7, failed: 1 });
+});
+
+test("a task that was tried several times has all its attempts, each with why it ended", async () => {
+  const context = await init({ resources: { cpu: 1 } });
+  const fickle = remote(
+    async function fickle() {
+      const { attempt } = runtimeContext();
+      if (attempt === 0) throw new Error("not the first time");
+      if (attempt === 1) process.kill(process.pid, "SIGKILL");
+      return attempt;
+    },
+    { maxRetries: 2, retryExceptions: true },
+  );
+  expect(await get(fickle.remote())).toBe(2);
+  const api = await openStateApi(context);
+  await eventually(async () => (await api.list("tasks", "name=fickle")).total === 3, "not all have been reported");
+  const [{ taskId = "" } = {}] = (await api.list("tasks", "name=fickle")).rows;
+  const { attempts, ...last } = await api.get<TaskDetail>(`tasks/${taskId}`);
+  expect(attempts.map(({ attempt, state, error }) => ({ attempt, state, error }))).toEqual([
+    { attempt: 0, state: "failed", error: expect.stringContaining("not the first time") },
+    { attempt: 1, state: "lost", error: expect.stringContaining("worker") },
+    { attempt: 2, state: "finished", error: null },
+  ]);
+  expect(last).toEqual(attempts[2]);
 });
 
 test("what was cancelled is so, whether it ran or waited", async () => {
@@ -130,7 +154,7 @@ describe("what has not ended", () => {
     expect(first).toMatchObject({ jobId: context.jobId, nodeId: context.nodeId, finishedAtMs: null });
     expect(first?.workerId).toMatch(/^[0-9a-f]{16}$/);
     expect((await api.list("tasks", "state=waiting")).rows).toEqual([last]);
-    expect(await api.get(`tasks/${first?.taskId}`)).toEqual(first);
+    expect(await api.get(`tasks/${first?.taskId}`)).toEqual({ ...first, attempts: [first] });
     const { tasks } = await api.get<{ tasks: object }>("overview");
     expect(tasks).toEqual({ waiting: 1, queued: 1, running: 1 });
     const page = await api.get<Listed<TaskRow>>("tasks?limit=2");
