@@ -1,5 +1,6 @@
 /** `init` and `shutdown`. */
 
+import { basename } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { AlreadyInitializedError, isError } from "../base/errors.ts";
 import { toUnits } from "../base/resources.ts";
@@ -66,9 +67,16 @@ async function start(settings: InitSettings, place: Place | undefined): Promise<
   return session;
 }
 
+/** The program's path; of a submitted job, whose path is the node's own affair, its name and the job's. */
+function programName(): string {
+  const { MOBULA_JOB_ID: submissionId } = process.env;
+  const [, program = "interactive"] = process.argv;
+  return submissionId === undefined ? program : `${basename(program)} of job ${submissionId}`;
+}
+
 async function startUntraced(settings: InitSettings, place: Place | undefined): Promise<Session> {
   const shared = {
-    jobName: settings.jobName ?? process.argv[1] ?? "interactive",
+    jobName: settings.jobName ?? programName(),
     metadata: settings.metadata,
     maxPendingTasks: settings.maxPendingTasks,
     onUnreadFailure: (name: string, error: Error) =>

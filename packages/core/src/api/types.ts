@@ -433,7 +433,7 @@ export interface InitOptions {
   readonly spillBytesMax?: number;
   /** Where names of actors are looked up. Default: anonymous and the job's own. */
   readonly namespace?: string;
-  /** For people. Default: the program's path. */
+  /** For people. Default: the program's path; in a submitted job its name and the job's. */
   readonly jobName?: string;
   /** For people and tools: kept with the job. Default: none. */
   readonly metadata?: Readonly<Record<string, string>>;
