@@ -29,6 +29,7 @@ import {
 } from "./rows.ts";
 import { type Gathered, Sources } from "./sources.ts";
 import { Tasks } from "./tasks.ts";
+import { whyEnded } from "./why-ended.ts";
 
 export interface StateServiceOptions {
   readonly config: StateServiceConfig;
@@ -40,6 +41,8 @@ export interface StateServiceOptions {
 
 /** What happens is looked for so often. */
 const LOOK_MS = 1_000;
+/** A ref's id goes on after its task's. */
+const TASK_ID_CHARS = 48;
 /** The column by which a row of each kind is found. */
 const ID_KEYS = {
   nodes: "nodeId",
@@ -125,7 +128,8 @@ export class StateService {
     const alarms = this.alarms.about(id, ...(await this.functionOf(id)));
     const sentences = alarms.map(({ message, remedy }) => `${message}. What to do: ${remedy}.`);
     try {
-      const explanation = await this.explain(id);
+      const known = await this.explain(id);
+      const explanation = known.state === "unknown" ? ((await this.explainEnded(id)) ?? known) : known;
       return { ...explanation, sentences: [...explanation.sentences, ...sentences] };
     } catch (error) {
       const [first] = alarms;
@@ -135,9 +139,19 @@ export class StateService {
     }
   }
 
+  /** A task, or that of a ref, whose owner cannot be asked; undefined when no end of it was recorded. */
+  private async explainEnded(id: string): Promise<Explanation | undefined> {
+    const attempts = await this.tasks.find(id.slice(0, TASK_ID_CHARS));
+    const [first] = attempts;
+    if (!first || attempts.at(-1)?.finishedAtMs === null) return undefined;
+    const functions = await this.tasks.summary();
+    const others = functions.find(({ name, kind }) => name === first.name && kind === first.kind);
+    return whyEnded(attempts, others, (nodeId) => this.links.get(nodeId)?.name ?? nodeId);
+  }
+
   /** Of a task, its function. */
   private async functionOf(id: string): Promise<readonly string[]> {
-    if (this.alarms.current().length === 0 || !/^[0-9a-f]{48}$/.test(id)) return [];
+    if (this.alarms.current().length === 0 || id.length !== TASK_ID_CHARS) return [];
     const [task] = await this.tasks.find(id);
     return task ? [task.name] : [];
   }

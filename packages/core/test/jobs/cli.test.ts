@@ -83,10 +83,17 @@ describe("mobula submit", () => {
     expect(await start(args, folder).ran).toMatchObject({ code: 0, out: "42\n" });
     const listed = async () => {
       const { out } = await mobula("list", "tasks", "--format", "json");
-      return (JSON.parse(out) as { rows: { name: string }[] }).rows.map(({ name }) => name);
+      return (JSON.parse(out) as { rows: { name: string; taskId: string }[] }).rows;
     };
-    await eventually(async () => (await listed()).includes("double"), "its task is listed");
-    expect(await listed()).toEqual(["double"]);
+    await eventually(async () => (await listed()).length > 0, "its task is listed");
+    const [task, ...more] = await listed();
+    expect([task?.name, more]).toEqual(["double", []]);
+    // Its owner has ended with the program.
+    const headers = { authorization: `Bearer ${cluster.token}` };
+    const why = await fetch(`${cluster.dashboardUrl}/api/v1/why/${task?.taskId}`, { headers });
+    const { state, sentences } = (await why.json()) as { state: string; sentences: string[] };
+    expect(state).toBe("finished");
+    expect(sentences[0]).toMatch(/^double ran for .* in process \d+ on node .* and finished\.$/);
     expect((await mobula("list", "actors")).out).toBe("no actors\n");
   });
 
