@@ -12,6 +12,7 @@ export const programNames = [
   "io-thread",
   "copy-thread",
   "network-thread",
+  "gpu-sampler",
   "tidy",
 ] as const;
 export type ProgramName = (typeof programNames)[number];

@@ -122,11 +122,20 @@ function makeAny({
         memoryTotalBytes: memory,
         gpus: isGpu
           ? Array.from({ length: 4 }, (_, gpu) => ({
+              id: String(gpu),
               index: gpu,
+              uuid: `GPU-${hex(16)}`,
               name: "NVIDIA A100-SXM4-80GB",
               utilisationPercent: gpu === 3 ? 0 : Math.round(60 + random() * 39),
               memoryUsedBytes: (gpu === 3 ? 0.6 : 40 + random() * 35) * GiB,
               memoryTotalBytes: 80 * GiB,
+              temperatureCelsius: gpu === 3 ? 34 : integer(20) + 52,
+              powerWatts: gpu === 3 ? 61.2 : 280 + integer(110),
+              powerLimitWatts: 400,
+              problem: null,
+              leasedShare: gpu === 3 ? 0 : 1,
+              holders: [],
+              processes: [],
             }))
           : [],
         workers: state === "dead" ? 0 : Math.ceil(cpus * 0.8),
@@ -509,6 +518,13 @@ function makeAny({
       usedBytes: alive.reduce((total, { storeUsedBytes }) => total + storeUsedBytes, 0),
       spilledBytes: 6.2 * GiB,
       capacityBytes: alive.reduce((total, { storeCapacityBytes }) => total + storeCapacityBytes, 0),
+    },
+    gpus: {
+      count: 8,
+      utilisationPercent: 58.4,
+      memoryUsedBytes: 348 * GiB,
+      memoryTotalBytes: 640 * GiB,
+      problems: 0,
     },
     tasks: {
       waiting: sum("waiting"),

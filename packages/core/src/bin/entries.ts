@@ -11,7 +11,16 @@ import { fileURLToPath } from "node:url";
 import { cacheDirectory, useCompileCache } from "./cache-directory.ts";
 import { CODE_CACHE_VARIABLE } from "./code-cache-names.ts";
 
-export type EntryName = "node" | "head" | "state" | "worker" | "io-thread" | "copy-thread" | "network-thread" | "tidy";
+export type EntryName =
+  | "node"
+  | "head"
+  | "state"
+  | "worker"
+  | "io-thread"
+  | "copy-thread"
+  | "network-thread"
+  | "gpu-sampler"
+  | "tidy";
 
 export interface EntryProgram {
   /** Absolute path of the file to run, for `spawn(process.execPath, [...execArgv, path])` or `new Worker(path, { execArgv })`. */

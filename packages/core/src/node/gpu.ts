@@ -1,14 +1,14 @@
 /**
  * Which GPUs this node may use. In this order: MOBULA_GPUS ("2" or "0,1,3"), a declared `resources.gpu`, the driver's
- * library (NVML), `nvidia-smi`. Devices hidden by CUDA_VISIBLE_DEVICES are not offered.
+ * library (NVML), `nvidia-smi`. Devices hidden by CUDA_VISIBLE_DEVICES are not offered. Also who asks the driver how they are used.
  */
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { InvalidOptionError } from "../base/errors.ts";
-import { koffi } from "../store/mod.ts";
+import { GpuWatch } from "./gpu-watch.ts";
+import { type GpuDevice, loadNvml, NVML, Nvml } from "./nvml.ts";
 
 const NVIDIA_SMI_TIMEOUT_MS = 10_000;
-const UUID_BYTES = 96;
 
 export interface GpuSources {
   readonly declared: number | undefined;
@@ -19,8 +19,6 @@ export interface GpuSources {
   /** NVIDIA's management library; another name in tests. */
   readonly library?: string;
 }
-
-const NVML = "libnvidia-ml.so.1";
 
 /** The ids as CUDA_VISIBLE_DEVICES takes them: indexes, or UUIDs where the machine's own setting uses them. */
 export function findGpus({ declared, env, log, hasDriver = driverIsThere(), library = NVML }: GpuSources): string[] {
@@ -40,6 +38,22 @@ export function findGpus({ declared, env, log, hasDriver = driverIsThere(), libr
   return end < 0 ? visible : visible.slice(0, end);
 }
 
+/**
+ * MOBULA_GPU_SAMPLING says otherwise: `off`, or `nvidia-smi` without the library. Nothing is asked before somebody wants to know.
+ *
+ * @throws InvalidOptionError when it says something else.
+ */
+export function watchGpus(
+  ids: readonly string[],
+  { MOBULA_GPU_SAMPLING: how = "" }: Readonly<Record<string, string | undefined>>,
+  log: (message: string) => void,
+): GpuWatch | undefined {
+  if (how !== "" && how !== "auto" && how !== "off" && how !== "nvidia-smi")
+    throw new InvalidOptionError(`MOBULA_GPU_SAMPLING is "${how}"; it may be auto, nvidia-smi or off`);
+  const isWanted = how === "nvidia-smi" || (how !== "off" && driverIsThere());
+  return ids.length > 0 && isWanted ? new GpuWatch({ ids, log, onlySmi: how === "nvidia-smi" }) : undefined;
+}
+
 const driverIsThere = (): boolean => existsSync("/dev/nvidiactl") || existsSync("/dev/dxg");
 
 function parseGpus(text: string): string[] {
@@ -57,33 +71,13 @@ function parseList(text: string | undefined): string[] | undefined {
     .filter((id) => id !== "");
 }
 
-interface Device {
-  readonly index: string;
-  readonly uuid: string;
-}
-
-function fromNvml(library: string, log: (message: string) => void): Device[] | undefined {
+function fromNvml(library: string, log: (message: string) => void): GpuDevice[] | undefined {
   try {
-    const nvml = koffi().load(library);
-    const call = (declaration: string) => nvml.func(declaration) as (...args: unknown[]) => number;
-    const check = (what: string, code: number): void => {
-      if (code !== 0) throw new Error(`${what} gave ${code}`);
-    };
-    check("nvmlInit", call("int nvmlInit_v2()")());
+    const nvml = new Nvml(loadNvml(library));
     try {
-      const count = [0];
-      check("nvmlDeviceGetCount", call("int nvmlDeviceGetCount_v2(_Out_ unsigned int *count)")(count));
-      const handleOf = call("int nvmlDeviceGetHandleByIndex_v2(unsigned int index, _Out_ void **device)");
-      const uuidOf = call("int nvmlDeviceGetUUID(void *device, _Out_ uint8_t *uuid, unsigned int length)");
-      return Array.from({ length: count[0] ?? 0 }, (_, index) => {
-        const handle: unknown[] = [null];
-        check("nvmlDeviceGetHandleByIndex", handleOf(index, handle));
-        const uuid = Buffer.alloc(UUID_BYTES);
-        check("nvmlDeviceGetUUID", uuidOf(handle[0], uuid, UUID_BYTES));
-        return { index: String(index), uuid: uuid.toString("latin1").replace(/\0.*$/s, "") };
-      });
+      return nvml.devices();
     } finally {
-      call("int nvmlShutdown()")();
+      nvml[Symbol.dispose]();
     }
   } catch (error) {
     log(`NVML cannot be used (${(error as Error).message}); nvidia-smi is asked instead`);
@@ -91,7 +85,7 @@ function fromNvml(library: string, log: (message: string) => void): Device[] | u
   }
 }
 
-function fromNvidiaSmi(log: (message: string) => void): Device[] | undefined {
+function fromNvidiaSmi(log: (message: string) => void): GpuDevice[] | undefined {
   try {
     const text = execFileSync("nvidia-smi", ["--query-gpu=index,uuid", "--format=csv,noheader"], {
       encoding: "utf8",

@@ -80,6 +80,12 @@ export class ProcessDetails {
     return all;
   }
 
+  /** Workers and drivers by their pids. */
+  *pids(): Generator<readonly [pid: number, id: WorkerId | ProcessId]> {
+    for (const { pid, workerId } of this.options.workers()) yield [pid, workerId];
+    for (const { pid, processId } of this.options.drivers()) yield [pid, processId];
+  }
+
   /** Of the machine. */
   sample(): Omit<NodeSample, "t"> {
     this.memory ??= new MemorySampler();

@@ -70,6 +70,9 @@ import { NodeEnvironments } from "./environments.ts";
 import { EventRing } from "./event-ring.ts";
 import { Explanations } from "./explanations.ts";
 import { ForeignPrograms } from "./foreign-programs.ts";
+import { watchGpus } from "./gpu.ts";
+import type { GpuWatch } from "./gpu-watch.ts";
+import { NodeGpus } from "./gpus.ts";
 import { tcpWays } from "./head-ways.ts";
 import { trimHeapSoon, trimHeapWhenGrown } from "./heap-trim.ts";
 import { type InspectedProcess, Inspections } from "./inspections.ts";
@@ -268,6 +271,8 @@ export class NodeRuntime {
     dutyOf: (workerId) => this.duties.get(workerId),
     drivers: () => [...this.members.values()].filter(({ role }) => role === "driver"),
   });
+  private readonly gpuWatch: GpuWatch | undefined;
+  private readonly gpus: NodeGpus;
   /** To the other nodes. */
   private access: Access | undefined;
   private peers: NodePeers | undefined;
@@ -429,6 +434,13 @@ export class NodeRuntime {
       isShared: config.standing,
     };
     this.engine = recorded(LEASES, name, leaseOptions, { newWorkerId });
+    this.gpuWatch = watchGpus(machine.gpuIds, process.env, (message) => this.log.write("warn", message));
+    this.gpus = new NodeGpus({
+      ...{ ids: machine.gpuIds, watch: this.gpuWatch },
+      free: () => this.engine.pool.freeDevices(),
+      holdings: () => this.engine.gpuHolders(),
+      processes: () => this.processes.pids(),
+    });
     this.description = {
       nodeId: config.nodeId,
       name: config.name,
@@ -755,7 +767,8 @@ export class NodeRuntime {
       answer: (query) => answerQuery(this, this.stateAsker, query),
       sample: () => {
         const { spilledBytesTotal, restoredBytesTotal } = this.store.stats();
-        return { ...this.processes.sample(), spilledBytesTotal, restoredBytesTotal };
+        const gpus = this.gpus.sample();
+        return { ...this.processes.sample(), spilledBytesTotal, restoredBytesTotal, ...(gpus && { gpus }) };
       },
       onNews: (message) => this.log.write("warn", message),
     });
@@ -909,6 +922,7 @@ export class NodeRuntime {
       if (this.config.cluster) await this.succession.handOn();
     }
     this.stateLink?.close();
+    this.gpuWatch?.[Symbol.dispose]();
     await this.environments.close();
     await this.cluster?.leave();
     for (const { peer, role } of this.members.values()) {

@@ -43,6 +43,16 @@ const RUNTIME_ENV = "RUNTIME_ENV";
 /** While something waits, shares are looked at this often. */
 const REVIEW_MS = 50;
 
+/** A worker with a GPU, or a part of it. */
+export interface GpuHolding {
+  readonly device: string;
+  readonly units: number;
+  readonly workerId: WorkerId;
+  readonly jobId: JobId;
+  /** What it was asked for. */
+  readonly name: string;
+}
+
 export class LeaseEngine {
   readonly tables: Tables;
   /** What no placement group has reserved. */
@@ -161,6 +171,13 @@ export class LeaseEngine {
   /** False once nobody submits for the job and nothing of it is left. */
   hasJob(jobId: JobId): boolean {
     return this.tables.jobs.has(jobId);
+  }
+
+  /** Who has which GPU, or a part of it: leases, and actors. */
+  *gpuHolders(): Generator<GpuHolding> {
+    const { leases, requests } = this.tables;
+    for (const lease of leases.values()) yield* gpusOf(lease);
+    for (const { holding } of requests.values()) if (holding) yield* gpusOf(holding);
   }
 
   *leasesOf(clientId: ProcessId): Generator<{ readonly leaseId: LeaseId; readonly workerId: WorkerId }> {
@@ -701,4 +718,9 @@ export class LeaseEngine {
     }
     this.tables.refresh(ask, nowMs);
   }
+}
+
+function* gpusOf({ allocation, worker, ask }: Holding): Generator<GpuHolding> {
+  for (const { device, units } of allocation.gpus)
+    yield { device, units, workerId: worker.id, jobId: ask.client.job.id, name: ask.name };
 }

@@ -13,6 +13,45 @@ const time = (what: string) => z.number().meta({ description: `${what}, in milli
 const bytes = (what: string) => z.number().meta({ description: `${what}, in bytes` });
 const resources = z.record(z.string(), z.number()).meta({ description: "by name; memory in bytes" });
 
+/** A GPU of a node. */
+const gpuRow = z.object({
+  id: z.string().meta({ description: "as CUDA_VISIBLE_DEVICES names it: an index, or a UUID" }),
+  index: z.number().nullable().meta({ description: "as its driver counts" }),
+  uuid: z.string().nullable(),
+  name: z.string().nullable(),
+  utilisationPercent: z.number().nullable().meta({ description: "of the time in which something ran on it" }),
+  memoryUsedBytes: bytes("used on it, by whomever").nullable(),
+  memoryTotalBytes: bytes("of it").nullable(),
+  temperatureCelsius: z.number().nullable(),
+  powerWatts: z.number().nullable(),
+  powerLimitWatts: z.number().nullable(),
+  problem: z.string().nullable().meta({ description: "why nothing is known of it now" }),
+  leasedShare: z.number().meta({ description: "0 to 1: held by workers, or reserved by placement groups" }),
+  holders: z
+    .array(
+      z.object({
+        workerId: id("of the worker that has leased it, or a part of it"),
+        pid: z.number().nullable(),
+        share: z.number().meta({ description: "0 to 1" }),
+        jobId: id("whose work it does"),
+        actorId: id("of the actor that holds it; of the first one of several in a worker").nullable(),
+        name: z.string().meta({ description: "of the function or class that it was leased for" }),
+      }),
+    )
+    .meta({ description: "workers that have leased it, whether or not they use it" }),
+  processes: z
+    .array(
+      z.object({
+        pid: z.number(),
+        name: z.string().nullable().meta({ description: "of the command" }),
+        memoryBytes: bytes("of the GPU that it has").nullable(),
+        workerId: id("of the worker or driver that it is or belongs to; null: it is not Mobula's").nullable(),
+      }),
+    )
+    .meta({ description: "that are on it, of Mobula or not, as far as its driver shows them" }),
+});
+export type GpuRow = z.infer<typeof gpuRow>;
+
 export const nodeRow = z.object({
   nodeId: id("of the node, 16 bytes"),
   name: z.string(),
@@ -28,15 +67,7 @@ export const nodeRow = z.object({
   cpuPercent: z.number().nullable().meta({ description: "of all cores of the machine, 0 to 100" }),
   memoryUsedBytes: bytes("used on the machine").nullable(),
   memoryTotalBytes: bytes("of the machine").nullable(),
-  gpus: z.array(
-    z.object({
-      index: z.number(),
-      name: z.string(),
-      utilisationPercent: z.number().nullable(),
-      memoryUsedBytes: z.number().nullable(),
-      memoryTotalBytes: z.number().nullable(),
-    }),
-  ),
+  gpus: z.array(gpuRow).meta({ description: "that it offers" }),
   workers: z.number().meta({ description: "worker processes" }),
   startedAtMs: time("when it was first heard of").nullable(),
 });
@@ -262,6 +293,16 @@ export const overview = z.object({
   nodes: z.object({ alive: z.number(), draining: z.number(), dead: z.number() }),
   resources: z.record(z.string(), z.object({ total: z.number(), used: z.number() })),
   store: z.object({ usedBytes: z.number(), spilledBytes: z.number(), capacityBytes: z.number() }),
+  gpus: z
+    .object({
+      count: z.number(),
+      utilisationPercent: z.number().nullable().meta({ description: "mean of those that say it" }),
+      memoryUsedBytes: bytes("of those that say it"),
+      memoryTotalBytes: bytes("of those that say it"),
+      problems: z.number().meta({ description: "those that a driver should know, and says nothing of" }),
+    })
+    .nullable()
+    .meta({ description: "of all nodes; null: there are none" }),
   tasks: z.partialRecord(taskState, z.number()),
   actors: z.record(z.string(), z.number()),
   /** Finished and failed attempts a second, each of the last 120 seconds, the newest last. */

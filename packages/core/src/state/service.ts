@@ -12,6 +12,7 @@ import { allDetectors } from "./detectors/all.ts";
 import { Observer } from "./detectors/observer.ts";
 import { EventLog } from "./event-log.ts";
 import { pageOf } from "./filters.ts";
+import { gpusOf } from "./gpu-summary.ts";
 import { JobTable } from "./job-table.ts";
 import type { Links } from "./links.ts";
 import { logRows } from "./log-routes.ts";
@@ -214,6 +215,7 @@ export class StateService {
       nodes: { alive: count("alive"), draining: count("draining"), dead: count("dead") },
       resources,
       store,
+      gpus: gpusOf(nodes),
       ...(await this.tasks.totals()),
       actors: this.sources.actorTable.counts(),
       waiting: waiting.map(({ kind, name, count: of, wish, isInfeasible, why }) => ({

@@ -43,7 +43,8 @@ export class Sources {
 
   async nodes(): Promise<Gathered<NodeRow>> {
     const infos = await this.nodeInfos.get();
-    return { rows: infos.map((info) => this.nodeRow(info)), partial: [], asOfMs: wallMs() };
+    const actors = await this.actorsWithGpus();
+    return { rows: infos.map((info) => this.nodeRow(info, actors)), partial: [], asOfMs: wallMs() };
   }
 
   /** @throws ConnectionLostError when control does not answer. */
@@ -83,7 +84,20 @@ export class Sources {
     this.options.onActors(this.actorTable.apply({ ...answer, actors }));
   }
 
-  private nodeRow(info: NodeInfo): NodeRow {
+  /** By their workers, the first of each. Where no GPU is held, no actor is looked at. */
+  private async actorsWithGpus(): Promise<ReadonlyMap<string, string>> {
+    const samples = this.options.links.all().flatMap(({ sample }) => sample?.gpus ?? []);
+    const workers = new Set<string>(samples.flatMap(({ holders }) => holders.map(({ workerId }) => workerId)));
+    const found = new Map<string, string>();
+    if (workers.size === 0) return found;
+    await this.actorRows.get();
+    for (const { workerId, actorId, state } of this.actorTable.all)
+      if (workerId !== null && state === "alive" && workers.has(workerId) && !found.has(workerId))
+        found.set(workerId, actorId);
+    return found;
+  }
+
+  private nodeRow(info: NodeInfo, actors: ReadonlyMap<string, string>): NodeRow {
     const { nodeId, name, state, address, resources, available, labels, objectStore } = info;
     const sample = this.options.links.get(nodeId)?.sample;
     if (!this.firstHeard.has(nodeId)) this.firstHeard.set(nodeId, wallMs());
@@ -98,7 +112,10 @@ export class Sources {
       cpuPercent: sample?.cpuPercent ?? null,
       memoryUsedBytes: sample?.memoryUsedBytes ?? null,
       memoryTotalBytes: sample?.memoryTotalBytes ?? null,
-      gpus: [],
+      gpus: (sample?.gpus ?? []).map(({ holders, ...gpu }) => ({
+        ...{ ...gpu, processes: [...gpu.processes] },
+        holders: holders.map((holder) => ({ ...holder, actorId: actors.get(holder.workerId) ?? null })),
+      })),
       workers: sample?.workers ?? 0,
       startedAtMs: this.firstHeard.get(nodeId) ?? null,
     };
