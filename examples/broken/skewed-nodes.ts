@@ -19,4 +19,7 @@ const work = remote(
   },
   { schedulingStrategy: { nodeId: a.id, soft: false } },
 );
-for (;;) await get(Array.from({ length: 40 }, () => work.remote()));
+const keepBusy = async (): Promise<void> => {
+  for (;;) await get(Array.from({ length: 20 }, () => work.remote()));
+};
+await Promise.all([keepBusy(), keepBusy()]);

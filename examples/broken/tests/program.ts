@@ -12,6 +12,8 @@ export interface EventRow {
 }
 
 const ASKED_EVERY_MS = 500;
+/** The one before it has begun: many at once would take each other's time. */
+let begun: Promise<unknown> = Promise.resolve();
 
 export class Program implements AsyncDisposable {
   private readonly process: ChildProcess;
@@ -24,7 +26,13 @@ export class Program implements AsyncDisposable {
     this.headers = headers;
   }
 
-  static async start(name: string): Promise<Program> {
+  static start(name: string): Promise<Program> {
+    const program = begun.then(() => Program.startNow(name));
+    begun = program.catch(() => undefined);
+    return program;
+  }
+
+  private static async startNow(name: string): Promise<Program> {
     const path = join(import.meta.dirname, "..", name);
     const child = spawn(process.execPath, ["--conditions=mobula-source", path], {
       stdio: ["ignore", "pipe", "ignore"],
