@@ -59,6 +59,11 @@ const EXPECTED: Readonly<Record<string, Expected>> = {
     message:
       /task pageOf \(6 asked for\) waits for 1 cpu, and all 2 .* actor Report \([0-9a-f]{32}\) has 1 and actor Report/,
   },
+  "group-deadlock.ts": {
+    ...{ kind: "deadlock", withinMs: 60_000, remedy: /one placementGroup\(\)/ },
+    message:
+      /placement group \([0-9a-f]{32}\) waits for 2 cpu, and all 4 .* placement group \([0-9a-f]{32}\) has 2 for actor Training/,
+  },
   "infeasible-demand.ts": {
     ...{ kind: "infeasible-demand", withinMs: 20_000, remedy: /ask for less/ },
     message: /task train wants \{ cpu: 1, gpu: 1 \}, and no node can ever give that/,
@@ -66,6 +71,15 @@ const EXPECTED: Readonly<Record<string, Expected>> = {
   "hot-call-site.ts": {
     ...{ kind: "hot-call-site", withinMs: 120_000, remedy: /batch them/ },
     message: /task square ends [\d,]+ times a second and runs \d+ µs each time/,
+  },
+  "hot-puts.ts": {
+    ...{ kind: "hot-call-site", withinMs: 120_000, remedy: /pass small values as they are/ },
+    message: /put\(\) at .*hot-puts\.ts:\d+ is called [\d,]+ times a second with \d+ bytes each/,
+  },
+  "overloaded-node.ts": {
+    ...{ kind: "overloaded-node", withinMs: 100_000, remedy: /numCpus: 1/ },
+    message:
+      /on node a [\d.,]+ processes want to compute \(\d+ × simulate\), .* others have hardly anything to do: b 0\.\d of/,
   },
 };
 

@@ -2,7 +2,7 @@
  * One process's program side: it numbers objects, submits, waits, and lets go. Everything that must be remembered
  * beyond the life of a ref is the owner's, behind the port.
  */
-import { wallMs } from "../base/clock.ts";
+import { monotonicMs, wallMs } from "../base/clock.ts";
 import {
   ConnectionLostError,
   GetTimeoutError,
@@ -43,6 +43,7 @@ import { bindMethod } from "./method-calls.ts";
 import type { Shippable } from "./needed-modules.ts";
 import { OpenWaits, type Waited } from "./open-waits.ts";
 import type { OwnerPort } from "./port.ts";
+import { PutSites } from "./put-sites.ts";
 import { isRef, Ref } from "./refs.ts";
 import { RefStream, StreamState } from "./streams.ts";
 import { isTracingUsed, type Tracing } from "./tracing.ts";
@@ -115,6 +116,7 @@ export class Client {
   private readonly waits = new WaitTable((seqs) => this.port.watch(seqs));
   private readonly streams = new Map<Seq, StreamState>();
   readonly openWaits = new OpenWaits();
+  private readonly putSites = new PutSites((tallies) => this.port.putsSeen(tallies), monotonicMs);
   private readonly releasedBefore = new Set<Seq>();
   private untoldReleases = 0;
   private storeClient: StoreClient | undefined;
@@ -288,6 +290,7 @@ export class Client {
   private putNow(value: unknown, copies: number): Ref {
     const packed = this.encodePut(value);
     if (copies > 1) return this.putCopied(packed, copies);
+    this.putSites.seen(packed.byteLength);
     if (packed.byteLength <= INLINE_BYTES_MAX && packed.nested.length === 0) {
       return new Ref(this, this.takeSeqs(1), packed.toBytes());
     }
@@ -344,6 +347,7 @@ export class Client {
   private async putLater(value: unknown, copies: number): Promise<Ref> {
     const packed = this.encodePut(value);
     const { store } = this;
+    this.putSites.seen(packed.byteLength);
     if (copies > 1 && !store) this.warnOfCopies(copies);
     if (!store || (copies === 1 && packed.byteLength <= INLINE_BYTES_MAX)) return this.putInline(packed);
     const key = await store.putAsync(packed.byteLength, callSite(), (target) => packed.writeInto(target));

@@ -1,5 +1,6 @@
 /** The owner engine on the program's own thread: in workers and inline. */
 import type { ActorId, ProcessId, Seq } from "../base/ids.ts";
+import type { PutTally } from "../events/mod.ts";
 import type {
   ActorCreation,
   ExpectedValue,
@@ -81,6 +82,10 @@ export class DirectPort implements OwnerPort {
   put(seq: Seq, value: ProgramValue): void {
     this.runtime.enter().objects.put(seq, value);
     this.runtime.schedule();
+  }
+
+  putsSeen(tallies: readonly PutTally[]): void {
+    this.runtime.putsSeen(tallies);
   }
 
   expect(seq: Seq, value: ExpectedValue): void {

@@ -3,6 +3,7 @@
  * thread in a worker, on the I/O thread in a driver.
  */
 import type { ActorId, ProcessId, Seq } from "../base/ids.ts";
+import type { PutTally } from "../events/mod.ts";
 import type {
   ActorCreation,
   ExpectedValue,
@@ -38,6 +39,8 @@ export interface OwnerPort {
   releaseActor(num: number): void;
 
   put(seq: Seq, value: ProgramValue): void;
+  /** Small values that were put and are nobody's but the program's, by where. */
+  putsSeen(tallies: readonly PutTally[]): void;
   /** An object whose value is there when the node says so. */
   expect(seq: Seq, value: ExpectedValue): void;
   borrow(seq: Seq, owner: ProcessId, ownerSeq: Seq): void;

@@ -254,6 +254,9 @@ class IoThread {
       case "put-stored":
         engine.objects.put(asked.seq, { ...asked, at: "stored" });
         return;
+      case "puts-seen":
+        runtime.putsSeen(asked.tallies);
+        return;
       case "expect":
         runtime.expect(asked.seq, asked.value);
         return;

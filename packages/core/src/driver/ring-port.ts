@@ -4,6 +4,7 @@ import { receiveMessageOnPort } from "node:worker_threads";
 import { ConnectionLostError, type ErrorKind, errorFromCode } from "../base/errors.ts";
 import type { ActorId, ProcessId, Seq } from "../base/ids.ts";
 import type { OwnerPort } from "../client/mod.ts";
+import type { PutTally } from "../events/mod.ts";
 import type {
   ActorCreation,
   ExpectedValue,
@@ -189,6 +190,10 @@ export class RingPort implements OwnerPort {
     out.bin(value.bytes);
     writeNested(out, value.nested);
     this.send();
+  }
+
+  putsSeen(tallies: readonly PutTally[]): void {
+    this.tell({ t: "puts-seen", tallies });
   }
 
   expect(seq: Seq, value: ExpectedValue): void {

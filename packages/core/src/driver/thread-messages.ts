@@ -1,5 +1,6 @@
 /** Cold records between a program's thread and its I/O thread. */
 import type { ActorId, Seq } from "../base/ids.ts";
+import type { PutTally } from "../events/mod.ts";
 import type { ActorCreation, ExpectedValue, MethodTemplate, NestedRef, Template } from "../owner/mod.ts";
 import type { Hello, LogLines, StorePinned, ToNode, Welcome } from "../wire/mod.ts";
 import type { ActorKind } from "./ring-messages.ts";
@@ -27,6 +28,7 @@ export type Asked =
       readonly copies?: number;
       readonly nested: readonly NestedRef[];
     }
+  | { readonly t: "puts-seen"; readonly tallies: readonly PutTally[] }
   | { readonly t: "expect"; readonly seq: Seq; readonly value: ExpectedValue }
   | { readonly t: "unpin"; readonly keys: readonly number[] }
   | { readonly t: "abandon-stream"; readonly stream: Seq }

@@ -43,12 +43,21 @@ export interface EventBatch {
   readonly tallies: readonly Tally[];
   /** Functions that were packed with much in them. */
   readonly code: readonly PackedCodeTally[];
+  /** Places in the program that put many small values. */
+  readonly puts: readonly PutTally[];
   readonly columns: Float64Array;
 }
 
 /** How often a function was packed anew with large values that it had captured, and how many bytes that made together. */
 export interface PackedCodeTally {
   readonly name: string;
+  readonly times: number;
+  readonly bytes: number;
+}
+
+/** How many small values were put at `file:line`, and how many bytes that made together; taken from a sample of them. */
+export interface PutTally {
+  readonly site: string;
   readonly times: number;
   readonly bytes: number;
 }
@@ -126,6 +135,8 @@ interface PackedBatch {
   readonly tallies: readonly (readonly number[])[];
   /** Of each: name, times, bytes; left out when there is none. */
   readonly code?: readonly (readonly [name: string, times: number, bytes: number])[];
+  /** Of each: site, times, bytes; left out when there is none. */
+  readonly puts?: readonly (readonly [site: string, times: number, bytes: number])[];
   readonly columns: Uint8Array;
 }
 
@@ -151,6 +162,7 @@ export function packBatch(batch: EventBatch): Uint8Array {
   return pack({
     ...{ v: VERSION, owner, pid, job, actors, errors, tallies },
     ...(batch.code.length > 0 && { code: batch.code.map(({ name, times, bytes }) => [name, times, bytes] as const) }),
+    ...(batch.puts.length > 0 && { puts: batch.puts.map(({ site, times, bytes }) => [site, times, bytes] as const) }),
     names: [...indices.keys()],
     workers: batch.workers.map(({ workerId, nodeId, pid }) => [workerId, nodeId, pid]),
     columns: new Uint8Array(columns.buffer, columns.byteOffset, columns.byteLength),
@@ -173,6 +185,7 @@ export function readBatch(bytes: Uint8Array): EventBatch {
       runMicros,
     })),
     code: (packed.code ?? []).map(([name, times, bytes]) => ({ name, times, bytes })),
+    puts: (packed.puts ?? []).map(([site, times, bytes]) => ({ site, times, bytes })),
     // A copy of their own, so that they begin at a multiple of eight.
     columns: new Float64Array(Uint8Array.from(packed.columns).buffer),
   };

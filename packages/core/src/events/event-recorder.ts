@@ -13,6 +13,7 @@ import {
   type AttemptOutcome,
   FIELD,
   FIELDS,
+  type PutTally,
   packBatch,
   packWhat,
   packWhere,
@@ -33,6 +34,7 @@ const ERROR_CHARS_MAX = 300;
 /** Functions with less in them are not worth a word. */
 const LARGE_CODE_BYTES = 64 * 1024;
 const LARGE_CODES_MAX = 100;
+const PUT_SITES_MAX = 100;
 
 /** What the owner knows of the attempt that ended. */
 export interface FinishedAttempt {
@@ -90,6 +92,7 @@ export class EventRecorder {
   /** Neighbours are mostly of one function. */
   private last: Counter | undefined;
   private readonly largeCode = new Map<string, { times: number; bytes: number }>();
+  private readonly putSites = new Map<string, { times: number; bytes: number }>();
   private windowEndsAtMs = 0;
   private seenInWindow = 0;
   private keptInWindow = 0;
@@ -102,7 +105,7 @@ export class EventRecorder {
 
   /** Something has not left yet. */
   get hasUnsent(): boolean {
-    return this.counters.length > 0;
+    return this.counters.length > 0 || this.putSites.size > 0;
   }
 
   /**
@@ -143,6 +146,15 @@ export class EventRecorder {
       known.times++;
       known.bytes += bytes;
     } else if (this.largeCode.size < LARGE_CODES_MAX) this.largeCode.set(name, { times: 1, bytes });
+  }
+
+  /** Small values were put at a place of the program. */
+  putsSeen({ site, times, bytes }: PutTally): void {
+    const known = this.putSites.get(site);
+    if (known) {
+      known.times += times;
+      known.bytes += bytes;
+    } else if (this.putSites.size < PUT_SITES_MAX) this.putSites.set(site, { times, bytes });
   }
 
   private counterOf(task: FinishedAttempt): Counter {
@@ -218,17 +230,19 @@ export class EventRecorder {
     const batch = packBatch({
       owner: options.owner,
       pid: options.pid,
-      job: this.job ?? ("" as JobId),
+      job: this.job ?? options.job() ?? ("" as JobId),
       names: this.names.take(),
       workers,
       actors: this.actors.take(),
       errors: this.errors.take(),
       tallies: counters,
       code: [...this.largeCode].map(([name, { times, bytes: packed }]) => ({ name, times, bytes: packed })),
+      puts: [...this.putSites].map(([site, { times, bytes }]) => ({ site, times, bytes })),
       columns: numbers.subarray(0, count * FIELDS),
     });
     this.count = 0;
     this.largeCode.clear();
+    this.putSites.clear();
     this.workerIds.take();
     this.workers = [];
     this.counters = [];

@@ -7,7 +7,7 @@ export {
   attemptsOf,
   type BatchWorker,
   type EventBatch,
-  type PackedCodeTally,
+  type PutTally,
   packBatch,
   type RecordedAttempt,
   readBatch,

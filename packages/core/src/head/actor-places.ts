@@ -173,6 +173,7 @@ export class ActorPlaces {
     for (const { request, placement, isOverQuota } of this.waiting)
       yield {
         ...{ kind: "actor", job: request.jobId, count: 1, request: placement },
+        groupId: request.demand.placement?.bundle?.groupId,
         why: isOverQuota ? this.effects.whyNotAllowed(request.jobId) : undefined,
       };
   }

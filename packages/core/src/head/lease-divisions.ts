@@ -362,10 +362,11 @@ export class LeaseDivisions {
   /** What is asked for and not granted. */
   *waiting(): Generator<Waiting> {
     for (const asks of this.asks.values()) {
-      for (const { job, wanted, granted, allowed, shape, strategy, locality, node } of asks.values()) {
+      for (const { job, wanted, granted, allowed, shape, strategy, locality, node, bundle } of asks.values()) {
         const count = wanted - sum(granted);
         const why = allowed <= sum(granted) ? this.quotas.describe(job) : undefined;
-        if (count > 0) yield { kind: "task", job, count, request: { shape, strategy, locality, from: node }, why };
+        const request = { shape, strategy, locality, from: node };
+        if (count > 0) yield { kind: "task", job, count, request, groupId: bundle?.groupId, why };
       }
     }
   }

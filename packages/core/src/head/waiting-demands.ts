@@ -9,6 +9,7 @@ export interface Waiting {
   readonly job: JobId | undefined;
   readonly count: number;
   readonly request: PlacementRequest;
+  readonly groupId: string | undefined;
   /** Why, if it is not for lack of room. */
   readonly why?: string | undefined;
 }
@@ -22,7 +23,7 @@ export function sumUp(view: ClusterView, all: Iterable<Waiting>): readonly Waiti
   for (const one of all) {
     const { shape, strategy } = one.request;
     const selectors = shape.selectors.map(({ key }) => key);
-    const name = JSON.stringify([one.kind, shape.name, shape.units, selectors, strategy, one.why ?? ""]);
+    const name = JSON.stringify([one.kind, shape.name, shape.units, selectors, strategy, one.groupId, one.why ?? ""]);
     const known = kinds.get(name);
     const jobs = known?.jobs ?? new Set();
     if (one.job !== undefined && jobs.size < JOBS_MAX) jobs.add(one.job);
@@ -32,11 +33,12 @@ export function sumUp(view: ClusterView, all: Iterable<Waiting>): readonly Waiti
   return [...kinds.values()]
     .sort((a, b) => b.count - a.count)
     .slice(0, DEMANDS_MAX)
-    .map(({ first: { kind, request, why }, count, jobs }) => ({
+    .map(({ first: { kind, request, groupId, why }, count, jobs }) => ({
       kind,
       name: request.shape.name,
       count,
       resources: fromUnits(request.shape.units),
+      ...(groupId !== undefined && { groupId }),
       jobs: [...jobs],
       ...explainShortly(view, request),
       ...(why !== undefined && { why, isInfeasible: false }),

@@ -100,5 +100,6 @@ const NOTHING = {
   actors: [],
   errors: [],
   code: [],
+  puts: [],
   columns: new Float64Array(0),
 };

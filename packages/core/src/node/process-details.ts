@@ -35,7 +35,8 @@ export interface ProcessDetailsOptions {
 
 const totalOf = (times: CpuInfo["times"]): number => times.user + times.nice + times.sys + times.idle + times.irq;
 
-/** Of `procStat`: processor time in user and in system mode, in hundredths of a second. */
+/** Of `procStat`: the state of the main thread; processor time in user and in system mode, in hundredths of a second. */
+const STATE = 0;
 const UTIME = 11;
 const STIME = 12;
 const TICKS_PER_S = 100;
@@ -90,7 +91,9 @@ export class ProcessDetails {
   sample(): Omit<NodeSample, "t"> {
     this.memory ??= new MemorySampler();
     const { usedBytes, totalBytes } = this.memory.sample();
-    const now = cpus().reduce((sum, { times }) => ({ idle: sum.idle + times.idle, all: sum.all + totalOf(times) }), {
+    const workers = this.options.workers();
+    const cores = cpus();
+    const now = cores.reduce((sum, { times }) => ({ idle: sum.idle + times.idle, all: sum.all + totalOf(times) }), {
       idle: 0,
       all: 0,
     });
@@ -102,7 +105,9 @@ export class ProcessDetails {
       cpuPercent,
       memoryUsedBytes: usedBytes,
       memoryTotalBytes: totalBytes,
-      workers: this.options.workers().length,
+      workers: workers.length,
+      cores: cores.length,
+      runnableWorkers: workers.filter(({ pid }) => procStat(pid)?.[STATE] === "R").length,
     };
   }
 

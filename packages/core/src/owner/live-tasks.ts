@@ -1,6 +1,6 @@
 /** What an owner has submitted that has not ended: exact counts, and some of it. */
 import type { ActorId } from "../base/ids.ts";
-import type { LiveCount, OwnedTask } from "../wire/mod.ts";
+import type { Demand, LiveCount, OwnedTask } from "../wire/mod.ts";
 import type { OwnerEngine } from "./engine.ts";
 import { TASK_STATE, type TaskRecord } from "./records.ts";
 
@@ -109,6 +109,11 @@ function isRunning({ leases }: OwnerEngine["tasks"], task: TaskRecord): boolean 
   return false;
 }
 
+const heldBy = ({ resources, placement }: Demand): Pick<OwnedTask, "resources" | "groupId"> => ({
+  resources,
+  ...(placement?.bundle && { groupId: placement.bundle.groupId }),
+});
+
 function describe(task: TaskRecord, state: OwnedTask["state"]): OwnedTask {
   const worker = (task.lease?.link ?? task.actor?.link)?.address;
   const { seq, attempt, name, kind, actorId, submittedAtMs, readyAfterMicros } = task;
@@ -118,7 +123,7 @@ function describe(task: TaskRecord, state: OwnedTask["state"]): OwnedTask {
     ...(actorId !== undefined && { actorId }),
     ...(readyAfterMicros !== undefined && { readyAtMs: submittedAtMs + readyAfterMicros / 1000 }),
     ...(isSent && { sentAtMs: task.sentAtMs }),
-    ...(state === "running" && task.lease && { resources: task.lease.shape.demand.resources }),
+    ...(state === "running" && task.lease && heldBy(task.lease.shape.demand)),
     ...(isSent && worker && { worker: [worker.workerId, worker.nodeId, worker.pid] as const }),
   };
 }

@@ -7,7 +7,7 @@ import { monotonicMs, wallMs } from "../base/clock.ts";
 import { type ErrorKind, errorFromCode, type MobulaError, VersionMismatchError } from "../base/errors.ts";
 import type { JobId, NodeId, ObjectKey, ProcessId, Seq, StoredName, WorkerId } from "../base/ids.ts";
 import { SPOKEN_VERSIONS } from "../base/wire-version.ts";
-import { type AttemptOutcome, EventRecorder, RunHistory } from "../events/mod.ts";
+import { type AttemptOutcome, EventRecorder, type PutTally, RunHistory } from "../events/mod.ts";
 import { Access, connectUnix, type Peer, type PeerHandlers } from "../transport/mod.ts";
 import {
   type AccessFiles,
@@ -27,6 +27,7 @@ import {
   type Welcome,
   type WorkerAddress,
 } from "../wire/mod.ts";
+import type { Awaited } from "./awaited.ts";
 import { guardKey, type MapClaims, OwnerClaims } from "./claims.ts";
 import type { OwnerEffects, ProgramEffects } from "./effects.ts";
 import { OwnerEngine, type OwnerEngineOptions } from "./engine.ts";
@@ -200,7 +201,7 @@ export class OwnerRuntime {
           const error = (): string => (failure ? unpackFailure(failure).message : `it ${words}`);
           this.events.record(task, worker, runMicros, at, outcome, error);
         }
-        this.eventTimer ??= setTimeout(this.reportEvents, EVENTS_SENT_EVERY_MS).unref();
+        this.sendEventsSoon();
       },
     };
     this.engine = new OwnerEngine(options.self, effects, options.engine);
@@ -271,6 +272,16 @@ export class OwnerRuntime {
     this.options.node.flush();
   };
 
+  /** Of values that the program keeps to itself the engine knows nothing. */
+  putsSeen(tallies: readonly PutTally[]): void {
+    for (const tally of tallies) this.events.putsSeen(tally);
+    this.sendEventsSoon();
+  }
+
+  private sendEventsSoon(): void {
+    this.eventTimer ??= setTimeout(this.reportEvents, EVENTS_SENT_EVERY_MS).unref();
+  }
+
   /** What has ended is reported to the node now, and not at the next turn of the clock. */
   readonly reportEvents = (): void => {
     clearTimeout(this.eventTimer);
@@ -299,6 +310,12 @@ export class OwnerRuntime {
       this.enter().objects.setValue(record, outcome);
       this.schedule();
     });
+  }
+
+  /** What it waits for, as waits name it, when nobody makes it. */
+  expectedFrom(record: ObjectRecord): Awaited | undefined {
+    const { groupId } = (this.expected.get(record)?.params ?? {}) as { readonly groupId?: string };
+    return groupId === undefined ? undefined : [`group:${groupId}`, ""];
   }
 
   private async whenExpected(record: ObjectRecord, value: ExpectedValue): Promise<ValueRecord> {

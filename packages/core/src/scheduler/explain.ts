@@ -112,10 +112,12 @@ export function waitingAsks(of: {
       : of.environments.isReady(ask)
         ? shortly(ask, pools)
         : "It waits for its environment.";
-    const name = JSON.stringify([kind, ask.name, ask.resources, why]);
+    const { groupId } = ask.bundle ?? {};
+    const name = JSON.stringify([kind, ask.name, ask.resources, groupId, why]);
     const { count = 0, jobs = [] } = kinds.get(name) ?? {};
     kinds.set(name, {
       ...{ kind, name: ask.name, count: count + missing, resources: fromUnits(ask.resources), wish },
+      ...(groupId !== undefined && { groupId }),
       ...{ jobs: jobs.includes(jobId) ? jobs : [...jobs, jobId], isInfeasible, why },
     });
   }

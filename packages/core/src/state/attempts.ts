@@ -8,14 +8,7 @@
  */
 import { InvalidOptionError } from "../base/errors.ts";
 import { type JobId, OWNER_HEX, type ProcessId, type Seq, taskIdHex } from "../base/ids.ts";
-import {
-  attemptsOf,
-  type BatchWorker,
-  type EventBatch,
-  type PackedCodeTally,
-  readBatch,
-  TallyBook,
-} from "../events/mod.ts";
+import { attemptsOf, type BatchWorker, type EventBatch, readBatch, TallyBook } from "../events/mod.ts";
 import { AttemptChunk, ENTRY_COLUMNS, kindOf, outcomeOf, STATE_OF } from "./attempt-chunk.ts";
 import { Dictionary } from "./dictionary.ts";
 import type { Listed, ListQuery, TaskGraph, TaskRow, TaskSummaryRow } from "./rows.ts";
@@ -45,8 +38,16 @@ export interface AttemptStoreLimits {
 
 const ROWS_MAX = 1_000_000;
 const CHUNK_ROWS = 50_000;
-/** Names of functions that were packed with much in them. */
-const CODES_MAX = 1_000;
+/** Names of functions that were packed with much in them, or places that put many small values. */
+const NAMES_MAX = 1_000;
+
+type Sums = Map<string, { readonly times: number; readonly bytes: number }>;
+
+function addTo(sums: Sums, name: string, times: number, bytes: number): void {
+  const known = sums.get(name) ?? { times: 0, bytes: 0 };
+  if (known.times === 0 && sums.size >= NAMES_MAX) return;
+  sums.set(name, { times: known.times + times, bytes: known.bytes + bytes });
+}
 
 export class AttemptStore {
   readonly dictionaries: Dictionaries = {
@@ -64,7 +65,8 @@ export class AttemptStore {
   /** Of rows, before the oldest that there is. */
   private dropped = 0;
   private readonly book = new TallyBook();
-  private readonly codes = new Map<string, { times: number; bytes: number }>();
+  private readonly codes: Sums = new Map();
+  private readonly putSites: Sums = new Map();
   private readonly rates = new Throughput();
   private readonly runTimes = new RunTimes();
   /** Rows of a chunk that pass. */
@@ -85,15 +87,10 @@ export class AttemptStore {
   add(bytes: Uint8Array, nowMs: number): void {
     const batch = readBatch(bytes);
     this.book.add(batch.job, batch.tallies);
-    for (const code of batch.code) this.addCode(code);
+    for (const { name, times, bytes } of batch.code) addTo(this.codes, name, times, bytes);
+    for (const { site, times, bytes } of batch.puts) addTo(this.putSites, site, times, bytes);
     // Without an owner they are counts of batches that a node dropped long ago.
     if (batch.owner !== "") this.rates.add(batch.tallies, this.addRows(batch) ?? nowMs);
-  }
-
-  private addCode({ name, times, bytes }: PackedCodeTally): void {
-    const known = this.codes.get(name) ?? { times: 0, bytes: 0 };
-    if (known.times === 0 && this.codes.size >= CODES_MAX) return;
-    this.codes.set(name, { times: known.times + times, bytes: known.bytes + bytes });
   }
 
   /** @returns when the last of them finished. */
@@ -215,8 +212,13 @@ export class AttemptStore {
   }
 
   /** By function: how often it was packed with large values, and with how many bytes. */
-  get packed(): ReadonlyMap<string, { readonly times: number; readonly bytes: number }> {
+  get packed(): Readonly<Sums> {
     return new Map(this.codes);
+  }
+
+  /** By place in a program: how many small values were put there, and their bytes; from a sample. */
+  get puts(): Readonly<Sums> {
+    return new Map(this.putSites);
   }
 
   /** Exact counts of all attempts. */

@@ -127,6 +127,10 @@ export class Tasks {
     return this.ended.packed;
   }
 
+  puts(): ReadonlyMap<string, Packed> {
+    return this.ended.puts;
+  }
+
   /** With percentiles, and without what lives. */
   endedSummary(): readonly TaskSummaryRow[] {
     return this.ended.summary();

@@ -474,7 +474,7 @@ export interface WaitReport {
   readonly isAll?: true;
 }
 /**
- * `by` and `on` are `actor:<id>` or `task:<key>`; every `on` must finish before the wait ends. `slots` is how many
+ * `by` and `on` are `actor:<id>` or `task:<key>`, `on` also `group:<id>` of a placement group that is to be ready; every `on` must finish before the wait ends. `slots` is how many
  * executions `by` may have at once: it is stuck only when as many of them are part of the cycle.
  */
 export interface ReportedWait {
@@ -533,6 +533,8 @@ export interface OwnedTask {
   readonly worker?: readonly [workerId: WorkerId, nodeId: NodeId, pid: number];
   /** What a running task has; of a call its actor has it. */
   readonly resources?: ResourceUnits;
+  /** The placement group whose bundle a running task has it of. */
+  readonly groupId?: string;
 }
 export type LiveCount = readonly [name: string, kind: OwnedTask["kind"], state: OwnedTask["state"], count: number];
 /** What the sender has submitted that has not ended; answers {@link ListTasks}. */

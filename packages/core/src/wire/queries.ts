@@ -181,6 +181,8 @@ export interface WaitingDemand {
   readonly resources: Resources;
   /** For people, with what is said of labels and nodes. */
   readonly wish: string;
+  /** The placement group in which it wants to run. */
+  readonly groupId?: string;
   readonly jobs: readonly JobId[];
   /** No node can ever take it, as things are. */
   readonly isInfeasible: boolean;

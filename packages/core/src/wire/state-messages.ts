@@ -83,6 +83,9 @@ export interface NodeSample {
   readonly memoryUsedBytes: number;
   readonly memoryTotalBytes: number;
   readonly workers: number;
+  /** Processors of the machine, and workers that run on one or wait for one in this moment. Older nodes do not say. */
+  readonly cores?: number;
+  readonly runnableWorkers?: number;
   /** Since the node began: what its store has written to disk, and read back. Older nodes do not say. */
   readonly spilledBytesTotal?: number;
   readonly restoredBytesTotal?: number;

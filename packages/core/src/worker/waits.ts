@@ -136,7 +136,7 @@ export class Waits {
     const { objects } = this.runtime().engine;
     const awaited: Awaited[] = [];
     for (const record of missingAmong(seqs.map((seq) => objects.find(seq)))) {
-      const one = awaitedFor(objects, record);
+      const one = awaitedFor(objects, record) ?? this.runtime().expectedFrom(record);
       if (one) this.resolve(one, awaited);
     }
     if (awaited.length === 0) return undefined;

@@ -1,75 +1,41 @@
 /**
  * Work waits for resources that are held by what waits for that work. Control refuses cycles of `get`s and calls itself; this
  * is a cycle that goes through resources: a task that waits gives its CPUs back, and keeps everything else; an actor keeps its
- * CPUs too.
+ * CPUs too, and a placement group all that it has reserved.
  *
- * A demand lacks a resource on every node that has enough of it. Each who has some of it there is *stuck*: it waits for
- * something that must end first, and so on, down to a task of that demand. When all are, nothing will ever give it back. What
- * has it and is not known (in placement groups, in lists that were cut) might, so that is no deadlock.
+ * 1. A want lacks a resource (resource-waits.ts). All of it that is not free must be accounted for: what somebody has of whom
+ *    nothing is known (in lists that were cut, say) might come back.
+ * 2. A holder is *stuck* when it waits for something that must end first, and so on, down to a want that is never served; a group
+ *    is when something runs in it and all of that is stuck, or when it waits for a place for some of its bundles itself.
+ * 3. A want is never served when all who have what it lacks are stuck. The wants for which 2 and 3 hold are the greatest set of
+ *    such: begun with all, and without those of which a holder is not stuck, until none is left out any more.
  */
-import { type ObjectKey, objectKey, taskIdHex } from "../../base/ids.ts";
-import { fromUnits } from "../../base/resources.ts";
-import type { WaitingDemand } from "../../wire/queries.ts";
 import type { Detector, Finding, Observation } from "./detector.ts";
-import { actorText, countText, listText } from "./words.ts";
+import {
+  EPSILON,
+  groupParty,
+  type Holder,
+  type Lack,
+  type Party,
+  ResourceUse,
+  type Want,
+  wantsOf,
+} from "./resource-waits.ts";
+import { listText } from "./words.ts";
 
-interface Holder {
-  /** As waits name it. */
-  readonly party: string;
-  readonly id: string;
-  readonly words: string;
-  readonly amount: number;
-}
-interface Held {
-  readonly holders: readonly Holder[];
-  readonly total: number;
-}
-/** What of a known total is not accounted for is no rounding. */
-const EPSILON = 1e-6;
 const HOLDERS_MAX = 100;
+const GROUP = groupParty("");
 
-export const taskParty = (key: ObjectKey): string => `task:${key}`;
-
-/** Resources of which too little is free on each node that has enough, with who has them. */
-function lacking({ resources }: WaitingDemand, { nodes, actors, live }: Observation): ReadonlyMap<string, Held> {
-  const lacked = new Map<string, Held>();
-  for (const [name, wanted] of Object.entries(resources)) {
-    const able = nodes.filter((node) => node.state === "alive" && (node.resources[name] ?? 0) >= wanted);
-    const isLacking = able.length > 0 && able.every(({ available }) => (available[name] ?? 0) < wanted - EPSILON);
-    if (wanted <= 0 || !isLacking) continue;
-    const ids = new Set(able.map(({ nodeId }) => nodeId));
-    const holders: Holder[] = [];
-    for (const actor of actors.all) {
-      const { [name]: amount = 0 } = actor.resources;
-      if (amount <= 0 || actor.state === "dead" || actor.nodeId === null || !ids.has(actor.nodeId)) continue;
-      holders.push({ party: `actor:${actor.actorId}`, id: actor.actorId, words: `actor ${actorText(actor)}`, amount });
-    }
-    for (const task of live.tasks) {
-      if (task.state !== "running" || !task.resources || !ids.has(task.worker?.[1] ?? "")) continue;
-      const { [name]: amount = 0 } = fromUnits(task.resources);
-      if (amount <= 0) continue;
-      const id = taskIdHex(task.owner, task.seq, task.jobId);
-      holders.push({
-        party: taskParty(objectKey(task.owner, task.seq)),
-        id,
-        words: `task ${task.name} (${id})`,
-        amount,
-      });
-    }
-    const total = able.reduce((sum, node) => sum + (node.resources[name] ?? 0), 0);
-    lacked.set(name, { holders, total });
-  }
-  return lacked;
-}
-
-/** Whom to ask what they wait for, when something waits; by resource that is lacking. */
+/** Whom to ask what they wait for, when something waits: who has what is lacking, and what runs in groups that have it. */
 export function suspects(observation: Observation): ReadonlySet<string> {
+  const use = new ResourceUse(observation);
   const parties = new Set<string>();
-  for (const demand of observation.waiting) {
-    if (demand.isInfeasible) continue;
-    for (const { holders } of lacking(demand, observation).values())
-      for (const { party } of holders.slice(0, HOLDERS_MAX)) parties.add(party);
-  }
+  const add = ({ party }: Party): void => {
+    if (!party.startsWith(GROUP)) parties.add(party);
+    else for (const member of use.membersOf(party.slice(GROUP.length)).slice(0, HOLDERS_MAX)) parties.add(member.party);
+  };
+  for (const { lacks } of wantsOf(use))
+    for (const { holders } of lacks) for (const holder of holders.slice(0, HOLDERS_MAX)) add(holder);
   return parties;
 }
 
@@ -81,73 +47,125 @@ export class DeadlockedWaits implements Detector {
   readonly clearAfterMs = 10_000;
 
   *look(observation: Observation): Generator<Finding> {
-    for (const demand of observation.waiting) {
-      if (demand.isInfeasible) continue;
-      for (const [name, held] of lacking(demand, observation)) {
-        const finding = deadlock(demand, name, held, observation);
-        if (finding) yield finding;
-      }
-    }
+    const stuck = new StuckWants(observation);
+    for (const want of stuck.wants)
+      for (const lack of want.lacks) if (stuck.isNeverServed(lack)) yield finding(want, lack, stuck);
   }
 }
 
-function deadlock(
-  demand: WaitingDemand,
-  resource: string,
-  { holders, total }: Held,
-  observation: Observation,
-): Finding | undefined {
-  const { live, nodes, waits, actors } = observation;
-  const isWaiting = ({ party }: Holder): boolean => (waits.get(party)?.length ?? 0) > 0;
-  // Tasks that wait have given their CPUs back.
-  const keeps = holders.filter(
-    (holder) => resource !== "cpu" || holder.party.startsWith("actor:") || !isWaiting(holder),
-  );
-  const known = keeps.reduce((sum, { amount }) => sum + amount, 0);
-  const wanted = demand.resources[resource] ?? 0;
-  const free = nodes.reduce((sum, { resources, available, state }) => {
-    const isAble = state === "alive" && (resources[resource] ?? 0) >= wanted;
-    return isAble ? sum + (available[resource] ?? 0) : sum;
-  }, 0);
-  if (keeps.length === 0 || known < total - free - EPSILON) return undefined;
-  const queued = new Map(
-    live.tasks.flatMap((task) =>
-      task.state !== "running" && task.kind === "task" && task.name === demand.name
-        ? [[taskParty(objectKey(task.owner, task.seq)), taskIdHex(task.owner, task.seq, task.jobId)] as const]
-        : [],
-    ),
-  );
-  const reached = new Set<string>();
-  /** It cannot end before something of the demand has run. */
-  const isStuck = (party: string, seen: Set<string>): boolean => {
-    const id = queued.get(party);
-    if (id !== undefined && demand.kind === "task") {
-      reached.add(id);
-      return true;
-    }
-    const [kind, actorId = ""] = party.split(":");
-    if (kind === "actor" && demand.kind === "actor") {
-      const actor = actors.get(actorId);
-      if (actor?.className === demand.name && (actor.state === "pending" || actor.state === "restarting")) {
-        reached.add(actorId);
-        return true;
-      }
-    }
-    if (seen.has(party)) return false;
+class StuckWants {
+  private readonly use: ResourceUse;
+  /** By party: what it wants; work of one name may want different things. */
+  private readonly byParty = new Map<string, Want[]>();
+  private readonly never: Set<Want>;
+
+  constructor(observation: Observation) {
+    this.use = new ResourceUse(observation);
+    this.never = new Set(wantsOf(this.use));
+    for (const want of this.never)
+      for (const { party } of want.parties) this.byParty.set(party, [...(this.byParty.get(party) ?? []), want]);
+    let before: number;
+    do {
+      before = this.never.size;
+      for (const want of this.never) if (!want.lacks.some((lack) => this.isNeverServed(lack))) this.never.delete(want);
+    } while (this.never.size < before);
+  }
+
+  get wants(): Iterable<Want> {
+    return this.never;
+  }
+
+  isNeverServed(lack: Lack): boolean {
+    const keeps = this.keepersOf(lack);
+    const known = keeps.reduce((sum, { amount }) => sum + amount, 0);
+    if (keeps.length === 0 || known < lack.total - lack.free - EPSILON) return false;
+    return keeps.every(({ party }) => this.reached(party) !== undefined);
+  }
+
+  /** Tasks that wait have given their CPUs back. */
+  keepersOf({ resource, holders }: Lack): readonly Holder[] {
+    const { waits } = this.use.observation;
+    return holders.filter(
+      ({ party }) => resource !== "cpu" || !party.startsWith("task:") || (waits.get(party)?.length ?? 0) === 0,
+    );
+  }
+
+  membersOf(party: string): readonly Party[] {
+    return party.startsWith(GROUP) ? this.use.membersOf(party.slice(GROUP.length)) : [];
+  }
+
+  /** Parties of wants for which it waits; undefined: it may end. */
+  reached(party: string, seen = new Set<string>()): readonly Party[] | undefined {
+    if (seen.has(party)) return undefined;
     seen.add(party);
-    return (waits.get(party) ?? []).some((on) => isStuck(on, seen));
-  };
-  if (!keeps.every(({ party }) => isStuck(party, new Set()))) return undefined;
-  const what = `${demand.kind === "task" ? "task" : "actor"} ${demand.name}`;
-  const who = listText(keeps.map(({ words, amount }) => `${words} has ${amount}`));
+    const own = this.byParty.get(party);
+    const isGroup = party.startsWith(GROUP);
+    if (own) {
+      const isStuck =
+        own.every((want) => this.never.has(want)) &&
+        (!isGroup || this.areStuck(this.membersOf(party), seen) !== undefined);
+      return isStuck ? own.flatMap(({ parties }) => parties.filter((one) => one.party === party)) : undefined;
+    }
+    if (isGroup) {
+      const members = this.membersOf(party);
+      return members.length > 0 ? this.areStuck(members, seen) : undefined;
+    }
+    for (const on of this.use.observation.waits.get(party) ?? []) {
+      const found = this.reached(on, seen);
+      if (found) return found;
+    }
+    return undefined;
+  }
+
+  private areStuck(members: readonly Party[], seen: ReadonlySet<string>): readonly Party[] | undefined {
+    const all: Party[] = [];
+    for (const { party } of members) {
+      const found = this.reached(party, new Set(seen));
+      if (!found) return undefined;
+      all.push(...found);
+    }
+    return all;
+  }
+}
+
+function finding(want: Want, lack: Lack, stuck: StuckWants): Finding {
+  const { resource, wanted, total, free, groupId } = lack;
+  const keeps = stuck.keepersOf(lack);
+  const members = keeps.flatMap(({ party }) => stuck.membersOf(party));
+  const reached = new Map(keeps.flatMap(({ party }) => (stuck.reached(party) ?? []).map((one) => [one.party, one])));
+  const isOfGroups = want.name === undefined || keeps.some(({ party }) => party.startsWith(GROUP));
+  const who = keeps.map(({ party, words, amount }) => {
+    const within = stuck.membersOf(party).map((one) => one.words);
+    return `${words} has ${amount}${within.length === 0 ? "" : ` for ${listText(within)}`}`;
+  });
+  const where = groupId === undefined ? "" : ` in placement group (${groupId})`;
+  const inUse = free < EPSILON ? `all ${total} that there are` : `the ${total - free} of ${total} that are in use`;
   return {
-    key: `${resource} ${demand.kind} ${demand.name}`,
+    key: `${resource} ${want.key}`,
     severity: "error",
-    message: `deadlock: ${what} (${countText(Math.max(demand.count, reached.size))} asked for) waits for ${wanted} ${resource}, and all ${total} that there are belong to what waits for it: ${who}. None of them will ever end`,
-    remedy:
-      resource === "cpu"
-        ? "an actor keeps its CPUs while it waits: give it numCpus: 0, start fewer actors than there are CPUs, or call an actor instead of a task from within"
-        : `a task keeps its ${resource} while it waits: get the results outside of it, ask for less, or let what it calls not ask for ${resource} again`,
-    subjects: [...keeps.map(({ id }) => id), ...reached, demand.name].slice(0, 2 * HOLDERS_MAX),
+    message: `deadlock: ${want.words} waits for ${wanted} ${resource}${where}, and ${inUse} belong to what waits for ${whatFor(want, [...reached.values()])}: ${listText(who)}. None of them will ever end`,
+    remedy: isOfGroups ? GROUP_REMEDY : resource === "cpu" ? CPU_REMEDY : remedyOf(resource),
+    subjects: [
+      ...(want.name === undefined ? want.parties : []).map(({ id }) => id),
+      ...[...keeps, ...members, ...reached.values()].map(({ id }) => id),
+      ...(want.name === undefined ? [] : [want.name]),
+    ]
+      .filter((id, at, all) => all.indexOf(id) === at)
+      .slice(0, 2 * HOLDERS_MAX),
   };
 }
+
+/** Holders may wait for another one that is never served either. */
+function whatFor({ parties }: Want, reached: readonly Party[]): string {
+  const own = new Set(parties.map(({ party }) => party));
+  const others = reached.filter(({ party }) => !own.has(party)).map(({ words }) => words);
+  if (others.length === 0) return "it";
+  return `${others.length < reached.length ? "it and for " : ""}${listText(others)}, which waits likewise`;
+}
+
+const GROUP_REMEDY =
+  "reserve all that belongs together in one placementGroup(), which has all of its bundles or none; or remove() a group before the next one is waited for, or wait(timeoutMs) for that and give back what one has if it does not come";
+const CPU_REMEDY =
+  "an actor keeps its CPUs while it waits: give it numCpus: 0, start fewer actors than there are CPUs, or call an actor instead of a task from within";
+const remedyOf = (resource: string): string =>
+  `a task keeps its ${resource} while it waits: get the results outside of it, ask for less, or let what it calls not ask for ${resource} again`;

@@ -3,15 +3,17 @@ import { describe, expect, test } from "vitest";
 import { type ActorId, type NodeId, objectKey, type Seq, type WorkerId } from "../../base/ids.ts";
 import { toUnits } from "../../base/resources.ts";
 import { ActorBacklog } from "./actor-backlog.ts";
-import { DeadlockedWaits, suspects, taskParty } from "./deadlocked-waits.ts";
+import { DeadlockedWaits, suspects } from "./deadlocked-waits.ts";
 import { InfeasibleDemand, StarvedDemand } from "./demands.ts";
 import type { FunctionSum, SiteSeen } from "./detector.ts";
-import { ClosureBloat, HotCallSite } from "./hot-functions.ts";
+import { ClosureBloat, HotCallSite, HotPuts } from "./hot-functions.ts";
 import { LeakingRefs } from "./leaking-refs.ts";
+import { OverloadedNodes } from "./overloaded-nodes.ts";
+import { taskParty } from "./resource-waits.ts";
 import { SkewedNodes } from "./skewed-nodes.ts";
 import { SpillStorm, StorePressure } from "./store.ts";
 import { Stragglers } from "./stragglers.ts";
-import { actor, demand, lookOften, node, OWNER, observation, running, task } from "./test-observation.ts";
+import { actor, demand, group, lookOften, node, OWNER, observation, running, task } from "./test-observation.ts";
 
 const sum = (name: string, ended: number, runMs = ended, kind: FunctionSum["kind"] = "task"): FunctionSum => ({
   ...{ name, kind, ended, finished: ended, runMs },
@@ -39,7 +41,7 @@ describe("deadlocked waits", () => {
     };
     const [finding] = of(seen);
     expect(finding?.message).toMatch(
-      /^deadlock: task f \(1 asked for\) waits for 1 cpu, and all 2 .* Report \(r1\) has 1/,
+      /^deadlock: task f \(2 asked for\) waits for 1 cpu, and all 2 .* Report \(r1\) has 1/,
     );
     expect(finding?.subjects).toEqual(expect.arrayContaining(["r1", "r2", "f"]));
     expect([...suspects(observation(0, { nodes: full, waiting: [demand()], ...seen }))]).toEqual([
@@ -70,6 +72,86 @@ describe("deadlocked waits", () => {
     const waiting = [demand({ resources: { cpu: 1, licence: 1 } })];
     expect(of({ live, waits, nodes, waiting })[0]?.message).toContain("waits for 1 licence, and all 1 ");
     expect(of({ live, waits, nodes: [node("a", { resources: { cpu: 1 }, available: { cpu: 0 } })] })).toEqual([]);
+  });
+});
+
+describe("deadlocks through placement groups", () => {
+  const full = [node("a", { resources: { cpu: 4 }, available: { cpu: 0 } })];
+  const groups = [group("g1", 2, "a"), group("g2", 2, "a"), group("h1", 2, null), group("h2", 2, null)];
+  const actors = ["1", "2"].map((n) =>
+    actor(`r${n}`, { className: "Training", placementGroupId: `g${n}`, resources: { cpu: 1 } }),
+  );
+  const waits = new Map([
+    ["actor:r1", ["group:h1"]],
+    ["actor:r2", ["group:h2"]],
+  ]);
+  const of = (some: Parameters<typeof observation>[1]) => [
+    ...new DeadlockedWaits().look(observation(0, { nodes: full, groups, actors, waits, ...some })),
+  ];
+
+  test("are those of groups whose work waits for groups that need what they have, each for another", () => {
+    const findings = of({});
+    expect(findings.map(({ message }) => message)).toEqual([
+      "deadlock: placement group (h1) waits for 2 cpu, and all 4 that there are belong to what waits for it and for placement group (h2), which waits likewise: placement group (g1) has 2 for actor Training (r1) and placement group (g2) has 2 for actor Training (r2). None of them will ever end",
+      expect.stringMatching(/^deadlock: placement group \(h2\) waits for 2 cpu/),
+    ]);
+    expect(findings[0]?.subjects).toEqual(["h1", "g1", "g2", "r1", "r2", "h2"]);
+    expect(findings[0]?.remedy).toMatch(/one placementGroup/);
+    expect([...suspects(observation(0, { nodes: full, groups, actors }))]).toEqual(["actor:r1", "actor:r2"]);
+  });
+
+  test("are none while something that runs in a group works, nothing runs in it, or there is room for one of them", () => {
+    expect(of({ waits: new Map([["actor:r1", ["group:h1"]]]) })).toEqual([]);
+    expect(of({ actors: actors.slice(0, 1) })).toEqual([]);
+    expect(of({ actors: [...actors, actor("r3", { placementGroupId: "g2" })] })).toEqual([]);
+    const six = [node("a", { resources: { cpu: 6 }, available: { cpu: 2 } })];
+    expect(of({ nodes: six })).toEqual([]);
+    expect(of({ nodes: [...full, node("b", { available: { cpu: 0 } })] })).toEqual([]);
+    // It waits for something else than room, and what it cannot have is told otherwise.
+    expect(of({ groups: groups.with(3, group("h2", 2, null, { state: "infeasible" })) })).toEqual([]);
+  });
+
+  test("are those of groups that have lost a node, and wait for each other's room with what they have left", () => {
+    const half = (id: string, nodeId: string): ReturnType<typeof group> =>
+      group(id, 2, nodeId, {
+        state: "rescheduling",
+        bundles: [nodeId, null].map((on, index) => ({ index, nodeId: on, resources: { cpu: 2 } })),
+      });
+    const nodes = ["a", "b"].map((id) => node(id, { available: { cpu: 0 } }));
+    const both = { nodes, groups: [half("g1", "a"), half("g2", "b")], actors: [], waits: new Map() };
+    expect(of(both).map(({ subjects }) => subjects)).toEqual([
+      ["g1", "g2"],
+      ["g2", "g1"],
+    ]);
+    const works = actor("r1", { placementGroupId: "g1", resources: { cpu: 1 } });
+    expect(of({ ...both, actors: [works] })).toEqual([]);
+  });
+
+  test("are those of work that waits for a bundle which what waits for that work has", () => {
+    const inner = { live: { tasks: [task(1)] }, waiting: [demand({ groupId: "g1" })], groups: [group("g1", 1, "a")] };
+    const stuck = new Map([["actor:r1", [partyOf(1)]]]);
+    const free = [node("a", { resources: { cpu: 4 }, available: { cpu: 3 } })];
+    expect(of({ ...inner, nodes: free, waits: stuck })[0]?.message).toMatch(
+      /^deadlock: task f \(1 asked for\) waits for 1 cpu in placement group \(g1\), and all 1 .*: actor Training \(r1\) has 1/,
+    );
+    expect(of({ ...inner, nodes: free, waits: stuck, groups: [group("g1", 2, "a")] })).toEqual([]);
+  });
+
+  test("are those of tasks of two kinds that wait for each other's resources", () => {
+    const seen = {
+      ...{ groups: [], nodes: [node("a", { available: { cpu: 0 } })] },
+      actors: actors.map((one) => ({ ...one, placementGroupId: null })),
+      live: { tasks: [task(1), task(2, { name: "g" })] },
+      waits: new Map([
+        ["actor:r1", [partyOf(1)]],
+        ["actor:r2", [partyOf(2)]],
+      ]),
+    };
+    expect(of({ ...seen, waiting: [demand(), demand({ name: "g" })] })).toHaveLength(2);
+    // What is asked for under the same name may be served.
+    expect(of({ ...seen, waiting: [demand(), demand({ name: "g" }), demand({ resources: {}, wish: "{}" })] })).toEqual(
+      [],
+    );
   });
 });
 
@@ -141,6 +223,42 @@ test("nodes are skewed when work waits for full ones that others have room for",
   expect(look([full, node("b", { available: { cpu: 0 } })])).toEqual([]);
   expect(look([full, node("b")], [])).toEqual([]);
   expect(look([full, node("b")], [demand({ resources: { cpu: 4 } })])).toEqual([]);
+});
+
+describe("overloaded nodes", () => {
+  const seen = (cpuPercent: number, runnableWorkers: number) => ({ cpuPercent, cores: 4, runnableWorkers });
+  const look = (
+    machines: Readonly<Record<string, (look: number) => ReturnType<typeof seen>>>,
+    addresses: string[] = [],
+  ) =>
+    lookOften(new OverloadedNodes(), 12, 1_000, (at) => ({
+      nodes: Object.keys(machines).map((id, n) =>
+        node(id, { resources: { cpu: 4 }, available: { cpu: 3.2 }, address: addresses[n] ?? `10.0.0.${n}:20001` }),
+      ),
+      machines: new Map(Object.entries(machines).map(([id, of]) => [id, of(at)])),
+      live: { tasks: [1, 2, 3].map((n) => running(n, { name: n < 3 ? "f" : "g" })) },
+    }));
+
+  test("are those on which more wants to compute than there are cores, while others hardly do anything", () => {
+    const findings = look({ a: (at) => seen(99, at % 2 === 0 ? 10 : 6), b: () => seen(5, 1) });
+    expect(findings.map(({ message }) => message)).toEqual([
+      "on node a 7.8 processes want to compute (2 × f and 1 × g), its machine has 4 cores and is busy to 99 %, and by what was asked for 0.8 of its 4 CPUs are in use; others have hardly anything to do: b 1.0 of 4",
+    ]);
+    expect(findings[0]?.subjects).toEqual(["a", "b", "f", "g"]);
+  });
+
+  test("are none that are used to the full, for a moment only, or while the others' machines are busy with something else", () => {
+    const idle = () => seen(5, 0);
+    expect(look({ a: () => seen(100, 5), b: idle })).toEqual([]);
+    expect(look({ a: (at) => (at > 8 ? seen(100, 12) : seen(20, 1)), b: idle })).toEqual([]);
+    expect(look({ a: () => seen(100, 12), b: () => seen(95, 0) })).toEqual([]);
+    expect(look({ a: () => seen(100, 12), b: () => seen(60, 3) })).toEqual([]);
+    expect(look({ a: () => seen(100, 12), b: () => seen(100, 12), c: idle })).toEqual([]);
+    expect(look({ a: () => seen(100, 12) })).toEqual([]);
+    // Of nodes on one machine only their own processes tell them apart.
+    const here = ["127.0.0.1:1", "127.0.0.2:1"];
+    expect(look({ a: () => seen(100, 12), b: () => seen(100, 0) }, here)).toHaveLength(1);
+  });
 });
 
 test("a straggler runs far longer than most of its function did; what is behind it in its worker is none", () => {
@@ -218,6 +336,18 @@ test("a hot call site is one of very many tiny tasks", () => {
   );
   expect(look(10_000, 0.5)).toEqual([]);
   expect(look(1_000, 0.005)).toEqual([]);
+});
+
+test("a hot call site is one that puts very many small values", () => {
+  const look = (perSecond: number, bytes: number) =>
+    lookOften(new HotPuts(), 4, 5_000, (at) => ({
+      puts: new Map([["app.ts:3", { times: at * 5 * perSecond, bytes: at * 5 * perSecond * bytes }]]),
+    }));
+  expect(look(9_000, 24)[0]?.message).toBe(
+    "put() at app.ts:3 is called 9,000 times a second with 24 bytes each: a ref costs more than such a value",
+  );
+  expect(look(9_000, 4_000)).toEqual([]);
+  expect(look(1_000, 24)).toEqual([]);
 });
 
 test("closures are bloated when they are packed often with much in them", () => {

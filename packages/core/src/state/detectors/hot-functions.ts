@@ -39,6 +39,39 @@ export class HotCallSite implements Detector {
   }
 }
 
+/** A second, at one place. */
+const PUTS_PER_SECOND = 2_000;
+/** Larger ones are worth a put when they are used more than once. */
+const SMALL_BYTES = 1_024;
+
+export class HotPuts implements Detector {
+  readonly kind = "hot-call-site";
+  readonly pace = "tasks";
+  /** Of the window before it, so 20 s in all. */
+  readonly raiseAfterMs = 10_000;
+  readonly clearAfterMs = 20_000;
+  private readonly rates = new Rates<"times" | "bytes">(WINDOW_MS);
+
+  *look({ atMs, puts }: Observation): Generator<Finding> {
+    const grown = this.rates.add(atMs, puts as ReadonlyMap<string, Record<"times" | "bytes", number>>);
+    if (!grown) return;
+    for (const site of puts.keys()) {
+      const times = grown.of(site, "times");
+      const perSecond = (times / grown.ms) * 1_000;
+      const meanBytes = grown.of(site, "bytes") / times;
+      if (perSecond < PUTS_PER_SECOND || meanBytes > SMALL_BYTES) continue;
+      yield {
+        key: site,
+        severity: "warning",
+        message: `put() at ${site} is called ${countText(perSecond)} times a second with ${bytesText(Math.round(meanBytes))} each: a ref costs more than such a value`,
+        remedy:
+          "pass small values as they are, as arguments or in what is returned; or put many at once, in one array or object",
+        subjects: [site],
+      };
+    }
+  }
+}
+
 /** Of one function: with less in them nobody waits for it. */
 const PACKED_BYTES = 2 ** 20;
 /** Within the window: a function that is packed once, or for each of a few phases, is none. */
@@ -57,7 +90,8 @@ export class ClosureBloat implements Detector {
     for (const name of packed.keys()) {
       const times = grown.of(name, "times");
       const bytes = grown.of(name, "bytes");
-      if (times < PACKED_TIMES || bytes / times < PACKED_BYTES) continue;
+      // Looks may be further apart than the window is long.
+      if ((times / grown.ms) * WINDOW_MS < PACKED_TIMES || bytes / times < PACKED_BYTES) continue;
       yield {
         key: name,
         severity: "warning",

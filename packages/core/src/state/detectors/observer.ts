@@ -10,20 +10,21 @@ import type { Sources } from "../sources.ts";
 import type { Tasks } from "../tasks.ts";
 import type { Alarms } from "./alarms.ts";
 import { suspects } from "./deadlocked-waits.ts";
-import type { DiskTraffic, LiveSeen, Observation, SiteSeen } from "./detector.ts";
+import type { DiskTraffic, LiveSeen, MachineSeen, Observation, SiteSeen } from "./detector.ts";
 
 export interface ObserverOptions {
   readonly links: Pick<Links, "askAll" | "get">;
   readonly ask: Ask;
-  readonly sources: Pick<Sources, "waiting" | "actorTable">;
-  readonly tasks: Pick<Tasks, "functions" | "packed" | "endedSummary">;
+  readonly sources: Pick<Sources, "waiting" | "groups" | "actorTable">;
+  readonly tasks: Pick<Tasks, "functions" | "packed" | "puts" | "endedSummary">;
   readonly alarms: Alarms;
 }
 
 const TASKS_EVERY_MS = 5_000;
 const OBJECTS_EVERY_MS = 10_000;
-/** It rests so many times as long as an answer took. */
+/** It rests so many times as long as an answer took; not so long that nothing is known of the time between. */
 const REST_TIMES = 20;
+const REST_MS_MAX = 25_000;
 /** Of each owner, and of each node. */
 const TASKS_MAX = 1_000;
 const OBJECTS_MAX = 200;
@@ -37,6 +38,7 @@ export class Observer {
   private readonly options: ObserverOptions;
   private live = NO_LIVE;
   private sites: readonly SiteSeen[] = [];
+  private groups: Observation["groups"] = [];
   private waits: ReadonlyMap<string, readonly string[]> = new Map();
   private nextTasksMs = 0;
   private nextObjectsMs = 0;
@@ -60,6 +62,7 @@ export class Observer {
     const tasksBeganMs = monotonicMs();
     if (tasksBeganMs >= this.nextTasksMs) {
       await this.askTasks();
+      this.groups = (await sources.groups()).rows;
       this.waits = await this.askWaits(seen());
       this.nextTasksMs = this.next(tasksBeganMs, TASKS_EVERY_MS);
       alarms.look("tasks", seen());
@@ -68,27 +71,33 @@ export class Observer {
 
   private next(beganMs: number, everyMs: number): number {
     const nowMs = monotonicMs();
-    return Math.max(beganMs + everyMs, nowMs + REST_TIMES * (nowMs - beganMs));
+    return Math.max(beganMs + everyMs, nowMs + Math.min(REST_MS_MAX, REST_TIMES * (nowMs - beganMs)));
   }
 
   private observation(nodes: readonly NodeRow[], waiting: Observation["waiting"]): Observation {
     const { links, sources, tasks } = this.options;
     const diskTraffic = new Map<string, DiskTraffic>();
+    const machines = new Map<string, MachineSeen>();
     for (const { nodeId } of nodes) {
-      const { spilledBytesTotal, restoredBytesTotal } = links.get(nodeId)?.sample ?? {};
+      const { sample } = links.get(nodeId) ?? {};
+      const { spilledBytesTotal, restoredBytesTotal, cores, runnableWorkers } = sample ?? {};
+      const cpuPercent = sample?.cpuPercent ?? null;
+      if (cpuPercent !== null && cores !== undefined && runnableWorkers !== undefined)
+        machines.set(nodeId, { cpuPercent, cores, runnableWorkers });
       if (spilledBytesTotal !== undefined && restoredBytesTotal !== undefined)
         diskTraffic.set(nodeId, { spilledBytes: spilledBytesTotal, restoredBytes: restoredBytesTotal });
     }
-    const { live, sites, waits } = this;
+    const { live, sites, groups, waits } = this;
     let functions: Observation["functions"] | undefined;
     return {
-      ...{ atMs: wallMs(), nodes, waiting, diskTraffic, live, sites, waits },
+      ...{ atMs: wallMs(), nodes, waiting, machines, diskTraffic, live, sites, groups, waits },
       actors: sources.actorTable,
       get functions() {
         functions ??= tasks.functions();
         return functions;
       },
       packed: tasks.packed(),
+      puts: tasks.puts(),
       runTimes: () => tasks.endedSummary(),
     };
   }

@@ -1,5 +1,8 @@
 /** What counters did in the last seconds. */
 
+/** As long as alarms keep what they suspect, see {@link file://./alarms.ts}. */
+const GAP_MS = 45_000;
+
 /** Counters by name that only grow, each remembered for a while. */
 export class Rates<K extends string> {
   private readonly windowMs: number;
@@ -21,9 +24,9 @@ export class Rates<K extends string> {
     values: ReadonlyMap<string, Readonly<Record<K, number>>>,
   ): { readonly ms: number; of(name: string, key: K): number } | undefined {
     const { samples, windowMs } = this;
-    // After a gap nothing is known of the time between.
+    // On a busy machine looks are far apart, and what counters did between them is known all the same; but not of one pause.
     const last = samples.at(-1);
-    if (last && atMs - last.atMs > windowMs) samples.length = 0;
+    if (last && (atMs - last.atMs > GAP_MS || atMs < last.atMs)) samples.length = 0;
     samples.push({ atMs, values });
     while (samples.length > 2 && atMs - (samples[1]?.atMs ?? atMs) >= windowMs) samples.shift();
     const first = samples[0];

@@ -65,9 +65,11 @@ export class SpillStorm implements Detector {
     for (const { nodeId, name, storeCapacityBytes, storeSpilledBytes } of nodes) {
       const spilled = moved.of(nodeId, "spilledBytes");
       const restored = moved.of(nodeId, "restoredBytes");
-      if (spilled + restored < Math.max(MOVED_BYTES, storeCapacityBytes * MOVED_TIMES)) continue;
+      // Looks may be further apart than the window is long.
+      const inWindow = WINDOW_MS / moved.ms;
+      if ((spilled + restored) * inWindow < Math.max(MOVED_BYTES, storeCapacityBytes * MOVED_TIMES)) continue;
       // What is written once and never read again is a large result, and no storm.
-      if (restored < spilled / 10 && spilled < 4 * storeCapacityBytes) continue;
+      if (restored < spilled / 10 && spilled * inWindow < 4 * storeCapacityBytes) continue;
       const { words, names } = largestSites(observation);
       const perSecond = (bytes: number): string => `${bytesText((bytes / moved.ms) * 1_000)} a second`;
       yield {

@@ -1,7 +1,7 @@
 /** Observations for tests: what is not said is as in a cluster that rests. */
 import type { ActorId, JobId, NodeId, ProcessId, Seq, WorkerId } from "../../base/ids.ts";
 import type { LiveTask, WaitingDemand } from "../../wire/queries.ts";
-import type { ActorRow, EventRow, NodeRow } from "../rows.ts";
+import type { ActorRow, EventRow, GroupRow, NodeRow } from "../rows.ts";
 import type { Detector, Finding, LiveSeen, Observation } from "./detector.ts";
 
 export const OWNER = "0a".repeat(12) as ProcessId;
@@ -28,6 +28,17 @@ export const task = (seq: number, some: Partial<LiveTask> = {}): LiveTask => ({
 export const running = (seq: number, some: Partial<LiveTask> = {}): LiveTask =>
   task(seq, { state: "running", worker: [`w${seq}` as WorkerId, "a" as NodeId, seq], sentAtMs: 0, ...some });
 
+export const group = (
+  placementGroupId: string,
+  cpus: number,
+  nodeId: string | null,
+  some: Partial<GroupRow> = {},
+): GroupRow => ({
+  ...{ placementGroupId, name: null, state: nodeId === null ? "pending" : "created", strategy: "PACK", jobId: "01" },
+  ...{ isDetached: false, createdAtMs: null, bundles: [{ index: 0, nodeId, resources: { cpu: cpus } }] },
+  ...some,
+});
+
 export const demand = (some: Partial<WaitingDemand> = {}): WaitingDemand => ({
   ...{ kind: "task", name: "f", count: 1, resources: { cpu: 1 }, wish: "{ cpu: 1 }", jobs: [], isInfeasible: false },
   why: "0 of 2 cpu are free.",
@@ -41,8 +52,17 @@ interface Some extends Partial<Omit<Observation, "actors" | "live" | "atMs">> {
 
 export function observation(atMs: number, { actors = [], live = {}, ...some }: Some = {}): Observation {
   return {
-    ...{ atMs, nodes: [node("a")], diskTraffic: new Map(), waiting: [], functions: [], packed: new Map(), sites: [] },
-    ...{ waits: new Map(), runTimes: () => [] },
+    ...{
+      atMs,
+      nodes: [node("a")],
+      diskTraffic: new Map(),
+      waiting: [],
+      functions: [],
+      packed: new Map(),
+      puts: new Map(),
+      sites: [],
+    },
+    ...{ groups: [], machines: new Map(), waits: new Map(), runTimes: () => [] },
     ...some,
     actors: { all: actors, get: (id) => actors.find(({ actorId }) => actorId === (id as ActorId)) },
     live: { tasks: [], counts: [], backlogs: new Map(), ...live },
