@@ -148,6 +148,7 @@ function finding(want: Want, lack: Lack, stuck: StuckWants): Finding {
     subjects: [
       ...(want.name === undefined ? want.parties : []).map(({ id }) => id),
       ...[...keeps, ...members, ...reached.values()].map(({ id }) => id),
+      ...(groupId === undefined ? [] : [groupId]),
       ...(want.name === undefined ? [] : [want.name]),
     ]
       .filter((id, at, all) => all.indexOf(id) === at)

@@ -22,6 +22,11 @@ function subjectsOf({ kind, name, jobs }: WaitingDemand, { live, actors }: Obser
 const whoOf = ({ kind, name, count }: WaitingDemand): string =>
   kind === "actor" ? `${countText(count)} ${count === 1 ? "actor" : "actors"} of class ${name}` : `task ${name}`;
 
+/** A cluster that begins, or is enlarged, gets its nodes one after another: the next one may be what is waited for. */
+const JOINING_MS = 15_000;
+/** Nodes may come and go all the time. */
+const PATIENCE_MS = 60_000;
+
 /** No node can ever take it. */
 export class InfeasibleDemand implements Detector {
   readonly kind = "infeasible-demand";
@@ -30,16 +35,27 @@ export class InfeasibleDemand implements Detector {
   readonly raiseAfterMs = 3_000;
   readonly clearAfterMs = 10_000;
 
+  private nodes: ReadonlySet<string> | undefined;
+  private joinedAtMs = Number.NEGATIVE_INFINITY;
+  private since = new Map<string, number>();
+
   *look(observation: Observation): Generator<Finding> {
-    const { waiting, nodes } = observation;
+    const { atMs, waiting, nodes } = observation;
+    if (this.nodes && nodes.some(({ nodeId }) => this.nodes?.has(nodeId) === false)) this.joinedAtMs = atMs;
+    this.nodes = new Set(nodes.map(({ nodeId }) => nodeId));
+    const since: typeof this.since = new Map();
     for (const demand of waiting) {
       if (!demand.isInfeasible) continue;
+      const key = keyOf(demand);
+      const sinceMs = this.since.get(key) ?? atMs;
+      since.set(key, sinceMs);
+      if (atMs - this.joinedAtMs < JOINING_MS && atMs - sinceMs < PATIENCE_MS) continue;
       const alive = nodes.filter(({ state }) => state === "alive");
       const most = Object.keys(demand.resources)
         .map((name) => `${Math.max(0, ...alive.map(({ resources }) => resources[name] ?? 0))} ${name}`)
         .join(", ");
       yield {
-        key: keyOf(demand),
+        key,
         severity: "error",
         message: `${whoOf(demand)} wants ${demand.wish}, and no node can ever give that${most === "" ? "" : `: the most that one of ${alive.length} has is ${most}`}`,
         remedy:
@@ -47,6 +63,7 @@ export class InfeasibleDemand implements Detector {
         subjects: subjectsOf(demand, observation),
       };
     }
+    this.since = since;
   }
 }
 

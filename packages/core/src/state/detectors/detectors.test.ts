@@ -191,6 +191,15 @@ describe("demands", () => {
     expect(findings[0]?.subjects[1]).toMatch(/^[0-9a-f]{48}$/);
   });
 
+  test("are not called infeasible while nodes join, but for a minute of that", () => {
+    const waiting = [demand({ isInfeasible: true, resources: { gpu: 1 } })];
+    const detector = new InfeasibleDemand();
+    const look = (second: number, ...names: string[]) =>
+      [...detector.look(observation(second * 1_000, { waiting, nodes: names.map((name) => node(name)) }))].length;
+    expect([look(0, "a"), look(1, "a", "b"), look(15, "a", "b"), look(16, "a", "b")]).toEqual([1, 0, 0, 1]);
+    expect([look(20, "a", "c"), look(34, "a", "c"), look(59, "a", "d"), look(60, "a", "d")]).toEqual([0, 0, 0, 1]);
+  });
+
   const starved = (own: (look: number) => number, others: number, tasks = [task(1)]) =>
     lookOften(new StarvedDemand(), 8, 5_000, (at) => ({
       waiting: [demand()],
@@ -275,6 +284,23 @@ test("a straggler runs far longer than most of its function did; what is behind 
   expect(look(row(19, 1_000))).toEqual([]);
   expect(look(row(100, 20_000))).toEqual([]);
   expect(look(row(100, 1), 9_000)).toEqual([]);
+});
+
+test("a straggler has run for as long as this machine has seen it, whatever the clock of its owner's says", () => {
+  const runTimes = () => [{ name: "f", kind: "task" as const, counts: { finished: 100 }, meanRunMs: 1, p95RunMs: 1 }];
+  const detector = new Stragglers();
+  const look = (second: number, ...tasks: ReturnType<typeof running>[]) =>
+    [...detector.look(observation(100_000 + second * 1_000, { live: { tasks }, runTimes }))].map(
+      ({ message }) => /runs for (.*?) in/.exec(message)?.[1],
+    );
+  expect(look(0)).toEqual([]);
+  // Sent a minute ago, it says.
+  const task = running(1, { sentAtMs: 40_000 });
+  expect(look(5, task)).toEqual([]);
+  expect(look(10, task)).toEqual([]);
+  expect(look(15)).toEqual([]);
+  expect(look(20, task)).toEqual(["20 s"]);
+  expect(look(20, running(1, { sentAtMs: 40_000, attempt: 1 }))).toEqual([]);
 });
 
 describe("leaking refs", () => {

@@ -1,5 +1,6 @@
 /** A task runs far longer than others of its function did. */
 import { taskIdHex } from "../../base/ids.ts";
+import type { LiveTask } from "../../wire/queries.ts";
 import type { Detector, Finding, Observation } from "./detector.ts";
 import { countText, spanText } from "./words.ts";
 
@@ -9,6 +10,8 @@ const ENDED_MIN = 20;
 const TIMES_P95 = 5;
 /** What is over sooner need not be spoken of. */
 const RUNS_MS = 10_000;
+/** An owner that is busy may leave out an answer or two. */
+const REMEMBERED_MS = 60_000;
 
 export class Stragglers implements Detector {
   readonly kind = "straggler";
@@ -16,24 +19,39 @@ export class Stragglers implements Detector {
   readonly raiseAfterMs = 5_000;
   readonly clearAfterMs = 5_000;
 
+  private lastLookMs = Number.NEGATIVE_INFINITY;
+  /** By task: it has run since then at most, by this machine's clock; owners on others may be ahead or behind. */
+  private seen = new Map<string, { readonly sinceMs: number; readonly lastMs: number }>();
+
   *look({ atMs, live, runTimes }: Observation): Generator<Finding> {
     // A worker runs the oldest of those that it was sent.
-    const first = new Map<string, (typeof live.tasks)[number]>();
+    const first = new Map<string, LiveTask>();
     for (const task of live.tasks) {
       if (task.kind !== "task" || task.state !== "running" || task.sentAtMs === undefined) continue;
       const workerId = task.worker?.[0] ?? `${task.owner} ${task.seq}`;
       if ((first.get(workerId)?.sentAtMs ?? Number.POSITIVE_INFINITY) > task.sentAtMs) first.set(workerId, task);
     }
-    const long = [...first.values()].filter(({ sentAtMs = atMs }) => atMs - sentAtMs > RUNS_MS);
+    const seen = new Map([...this.seen].filter(([, { lastMs }]) => atMs - lastMs < REMEMBERED_MS));
+    const long: { readonly task: LiveTask; readonly taskId: string; readonly ranMs: number }[] = [];
+    for (const task of first.values()) {
+      const { sentAtMs = atMs, owner, seq, attempt, jobId } = task;
+      const taskId = taskIdHex(owner, seq, jobId);
+      const run = `${taskId} ${attempt}`;
+      const { sinceMs } = seen.get(run) ?? { sinceMs: this.lastLookMs };
+      seen.set(run, { sinceMs, lastMs: atMs });
+      const ranMs = atMs - Math.max(sentAtMs, sinceMs);
+      if (ranMs > RUNS_MS) long.push({ task, taskId, ranMs });
+    }
+    this.seen = seen;
+    this.lastLookMs = atMs;
     if (long.length === 0) return;
     const known = new Map(runTimes().flatMap((row) => (row.kind === "task" ? [[row.name, row] as const] : [])));
-    for (const { name, sentAtMs = atMs, worker, owner, seq, jobId } of long) {
+    for (const { task, taskId, ranMs } of long) {
+      const { name, worker } = task;
       const { counts, p95RunMs = null } = known.get(name) ?? {};
       const ended = (counts?.finished ?? 0) + (counts?.failed ?? 0);
-      const ranMs = atMs - sentAtMs;
       if (p95RunMs === null || ended < ENDED_MIN || ranMs < p95RunMs * TIMES_P95) continue;
       const [workerId, nodeId, pid] = worker ?? [];
-      const taskId = taskIdHex(owner, seq, jobId);
       yield {
         key: taskId,
         severity: "warning",
