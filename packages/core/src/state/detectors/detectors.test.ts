@@ -303,6 +303,17 @@ test("a straggler has run for as long as this machine has seen it, whatever the 
   expect(look(20, running(1, { sentAtMs: 40_000, attempt: 1 }))).toEqual([]);
 });
 
+test("rates are known, and compare, on a busy machine too, where looks are far apart; but not over a pause", () => {
+  const look = (everySeconds: number, timesPerSecond: number) =>
+    lookOften(new ClosureBloat(), 4, everySeconds * 1_000, (at) => {
+      const times = at * everySeconds * timesPerSecond;
+      return { packed: new Map([["f", { times, bytes: times * 2 * MIB }]]) };
+    });
+  expect(look(25, 3)).toHaveLength(1);
+  expect(look(25, 1)).toEqual([]);
+  expect(look(50, 3)).toEqual([]);
+});
+
 describe("leaking refs", () => {
   const look = (objects: (look: number) => number, sizeBytes = MIB) =>
     lookOften(new LeakingRefs(), 8, 10_000, (at) => {

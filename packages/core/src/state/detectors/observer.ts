@@ -40,6 +40,7 @@ export class Observer {
   private sites: readonly SiteSeen[] = [];
   private groups: Observation["groups"] = [];
   private waits: ReadonlyMap<string, readonly string[]> = new Map();
+  private keptBacklogs: ReadonlySet<string> = new Set();
   private nextTasksMs = 0;
   private nextObjectsMs = 0;
 
@@ -103,10 +104,15 @@ export class Observer {
   }
 
   private async askTasks(): Promise<void> {
-    const { answers } = await this.options.links.askAll("live-tasks", { limit: TASKS_MAX });
+    const { answers, partial } = await this.options.links.askAll("live-tasks", { limit: TASKS_MAX });
     const backlogs = new Map<string, number>();
     for (const [, { backlogs: calls = [] }] of answers)
       for (const [actorId, count] of calls) backlogs.set(actorId, (backlogs.get(actorId) ?? 0) + count);
+    // Who sends very many calls may be too busy to answer in time: what was said last counts for one look more.
+    const isSilent = partial.length > 0 || answers.some(([, answer]) => answer.partial.length > 0);
+    const kept = [...this.live.backlogs].filter(([id]) => isSilent && !backlogs.has(id) && !this.keptBacklogs.has(id));
+    for (const [actorId, count] of kept) backlogs.set(actorId, count);
+    this.keptBacklogs = new Set(kept.map(([actorId]) => actorId));
     this.live = {
       tasks: answers.flatMap(([, { rows }]) => rows),
       counts: answers.flatMap(([, { counts }]) => counts.map(([name, , state, count]) => ({ name, state, count }))),
