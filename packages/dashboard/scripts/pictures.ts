@@ -1,6 +1,6 @@
 /**
  * Takes the pictures of docs/dashboard: each page over the made-up cluster, wide in light colours and as on a phone in dark ones.
- * `npm run pictures --workspace packages/dashboard`
+ * `npm run pictures --workspace packages/dashboard`, or of some pages only: `npm run pictures --workspace packages/dashboard -- overview job`
  */
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -59,7 +59,10 @@ const pictures: readonly Picture[] = [
 
 const fixture = await startFixture({ files: await buildDashboard(), model, nowMs });
 const browser = await launch();
-rmSync(folder, { recursive: true, force: true });
+const names = process.argv.slice(2);
+const unknown = names.find((name) => !pictures.some((picture) => picture.name === name));
+if (unknown !== undefined) throw new Error(`there is no picture "${unknown}"`);
+if (names.length === 0) rmSync(folder, { recursive: true, force: true });
 mkdirSync(folder, { recursive: true });
 for (const [width, scheme] of [
   ["desktop", "light"],
@@ -67,7 +70,9 @@ for (const [width, scheme] of [
 ] as const) {
   const { page, context } = await openPage(browser, fixture.url, { width, scheme });
   const devtools = await context.newCDPSession(page);
-  for (const { name, path, shows, before } of pictures) {
+  for (const { name, path, shows, before } of pictures.filter(
+    (picture) => names.length === 0 || names.includes(picture.name),
+  )) {
     await page.goto(`${fixture.url}/#/${path}`);
     await page.locator(shows).first().waitFor();
     await before?.(page);

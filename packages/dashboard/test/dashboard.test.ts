@@ -231,6 +231,25 @@ describe.skipIf(!hasChromium)("in Chromium", () => {
     await page.locator('.live[title="Live"]').waitFor({ timeout: 15_000 });
   });
 
+  test("a job's page shows how far it is, by function, and it moves", async () => {
+    const { page } = await open(`jobs/${job?.submissionId}`);
+    const bar = page.getByRole("progressbar", { name: "All", exact: true });
+    await bar.waitFor();
+    const now = async () => Number(await bar.getAttribute("aria-valuenow"));
+    const [before, total] = [await now(), Number(await bar.getAttribute("aria-valuemax"))];
+    expect(before).toBeGreaterThan(0);
+    expect(total).toBeGreaterThan(before);
+    expect(await bar.getAttribute("aria-valuetext")).toMatch(/^[\d,]+ of [\d,]+ have ended, .* a second, .* left$/);
+    fixture.finish(1_000);
+    await expect.poll(now, { timeout: 5000 }).toBe(before + 1_000);
+    expect(await page.getByRole("progressbar").count()).toBeGreaterThan(2);
+    fixture.finish(-1_000);
+    await page.goto(`${fixture.url}/#/`);
+    await page.getByRole("progressbar", { name: "nightly-index" }).waitFor();
+    await page.getByRole("link", { name: "nightly-index" }).click();
+    await bar.waitFor();
+  });
+
   test("nothing is asked while nobody looks", async () => {
     const { page } = await open("nodes");
     await page.locator("text=gpu-c1").waitFor();

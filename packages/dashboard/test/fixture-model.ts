@@ -5,12 +5,14 @@
 import type {
   ActorRow,
   EventRow,
+  FunctionProgress,
   GroupRow,
   JobRow,
   LogRow,
   NodeRow,
   ObjectRow,
   Overview,
+  Progress,
   TaskRow,
   TaskSummaryRow,
   WorkerRow,
@@ -572,6 +574,12 @@ function makeAny({
       },
     ],
     alerts: events.filter(({ severity }) => severity !== "info").slice(0, 5),
+    progress: jobs
+      .filter(({ status }) => status === "running")
+      .flatMap(({ jobId, submissionId, name }, index) => {
+        const { functions: _, functionsTotal: __, ...all } = progressAt(functions, index, 0);
+        return jobId === null ? [] : [{ jobId, submissionId, name, ...all }];
+      }),
   };
 
   const call = (from: string, to: string, share: number) => ({ from, to, count: Math.round(taskTotal * share) });
@@ -612,6 +620,41 @@ function makeAny({
     },
   };
 }
+
+/** Of the job of this number: each has some of the functions, and a share of their attempts has ended. */
+export function progressAt(functions: readonly TaskSummaryRow[], job: number, finishedSince: number): Progress {
+  const shares = [0.62, 0.18, 0.93];
+  const rows = functions
+    .filter((_, at) => at % 3 === job % 3)
+    .map(({ name, kind, counts }, at): FunctionProgress => {
+      const ended = Object.entries(counts).reduce((sum, [state, n]) => sum + (LIVE.has(state) ? 0 : n), 0);
+      const total = Math.round(ended / (shares[job % shares.length] ?? 1)) + (counts.running ?? 0);
+      const done = Math.min(total, ended + (at === 0 ? finishedSince : 0));
+      const running = Math.min(total - done, counts.running ?? 0);
+      const endedPerSecond = running > 0 ? done / 400 : 0;
+      const finished = (counts.finished ?? 0) + done - ended;
+      return {
+        ...{ name, kind, total, endedPerSecond, ended: done },
+        counts: { ...counts, finished, running, queued: total - done - running, waiting: 0 },
+        leftMs: total === done ? 0 : endedPerSecond === 0 ? null : ((total - done) / endedPerSecond) * 1_000,
+      };
+    });
+  const counts: Progress["counts"] = {};
+  for (const row of rows)
+    for (const [state, n] of Object.entries(row.counts) as [TaskRow["state"], number][])
+      counts[state] = (counts[state] ?? 0) + n;
+  const sum = (of: (row: FunctionProgress) => number) => rows.reduce((total, row) => total + of(row), 0);
+  return {
+    counts,
+    total: sum(({ total }) => total),
+    ended: sum(({ ended }) => ended),
+    endedPerSecond: sum(({ endedPerSecond }) => endedPerSecond),
+    leftMs: job === 0 ? Math.max(...rows.map(({ leftMs }) => leftMs ?? 0)) : null,
+    functions: rows.sort((a, b) => b.total - b.ended - (a.total - a.ended)),
+    functionsTotal: rows.length,
+  };
+}
+const LIVE: ReadonlySet<string> = new Set(["waiting", "queued", "running"]);
 
 /** By their shares. */
 function functionAt(draw: number): (typeof FUNCTIONS)[number] {

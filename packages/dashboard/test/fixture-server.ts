@@ -6,9 +6,9 @@ import { readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { extname, join, normalize } from "node:path";
-import { ROWS } from "../../core/src/state/rows.ts";
+import { overview as overviewSchema, progress as progressSchema, ROWS } from "../../core/src/state/rows.ts";
 import type { InspectedStack } from "../../core/src/wire/inspection.ts";
-import { type Model, makeModel, throughputAt, timelineLines } from "./fixture-model.ts";
+import { type Model, makeModel, progressAt, throughputAt, timelineLines } from "./fixture-model.ts";
 
 export interface FixtureOptions {
   readonly files: string;
@@ -91,6 +91,19 @@ export async function startFixture(options: FixtureOptions): Promise<Fixture> {
     const [kind = "", id, more] = path;
     if (request.method === "POST" || request.method === "DELETE") return change(path, request, response);
     if (kind === "overview") return json(response, overviewNow());
+    const asked = url.searchParams.get("job");
+    const progress = () =>
+      progressAt(
+        model.functions,
+        Math.max(
+          0,
+          model.jobs.findIndex(({ jobId }) => jobId === asked),
+        ),
+        finished,
+      );
+    if (kind === "progress") return json(response, progress());
+    if (kind === "stream" && url.searchParams.get("topics") === "progress")
+      return stream(response, () => [["progress", JSON.stringify(progress())]]);
     if (kind === "stream") return stream(response, () => [["overview", JSON.stringify(overviewNow())]]);
     if (kind === "summary") return json(response, { rows: summary(id ?? "") });
     if (kind === "graph") return json(response, model.graph);
@@ -337,6 +350,8 @@ export function checkModel(model: Model): void {
   for (const row of some(model.jobs)) ROWS.jobs.parse(row);
   for (const row of some(model.events)) ROWS.events.parse(row);
   for (const row of some(model.logs)) ROWS.logs.parse(row);
+  overviewSchema.parse(model.overview);
+  progressSchema.parse(progressAt(model.functions, 0, 0));
 }
 
 function json(response: ServerResponse, value: unknown): void {

@@ -10,6 +10,7 @@ interface Size {
 
 const WAITING_SHOWN = 4;
 const ALERTS_SHOWN = 3;
+const JOBS_SHOWN = 5;
 const BAR = 20;
 
 export function topLines(
@@ -17,7 +18,7 @@ export function topLines(
   workers: readonly Row<"workers">[],
   { columns, rows }: Size,
 ): readonly string[] {
-  const { nodes, resources, store, tasks, actors, throughput, waiting, alerts, asOfMs } = overview;
+  const { nodes, resources, store, tasks, actors, throughput, waiting, alerts, progress, asOfMs } = overview;
   const now = throughput.at(-2) ?? throughput.at(-1);
   const parts = (counts: Readonly<Record<string, number>>): string =>
     Object.entries(counts)
@@ -40,6 +41,20 @@ export function topLines(
       ),
     `store   ${bar(store.capacityBytes === 0 ? 0 : store.usedBytes / store.capacityBytes)} ${bytesText(store.usedBytes)} of ${bytesText(store.capacityBytes)}${store.spilledBytes > 0 ? `, ${bytesText(store.spilledBytes)} on disk` : ""}`,
   ].map((line) => cut(line, columns));
+  if (progress.length > 0)
+    lines.push(
+      "",
+      ...progress.slice(0, JOBS_SHOWN).map(({ jobId, name, total, ended, endedPerSecond, leftMs }) => {
+        const [done, of] = [ended, total].map((count) => count.toLocaleString("en"));
+        const left = leftMs === null ? "" : `, ${durationText(leftMs)} left`;
+        const rate = endedPerSecond < 10 ? round(endedPerSecond) : Math.round(endedPerSecond).toLocaleString("en");
+        return cut(
+          `${bar(total === 0 ? 0 : ended / total)} ${done} of ${of}, ${rate} a second${left}: ${name ?? jobId}`,
+          columns,
+        );
+      }),
+      ...(progress.length > JOBS_SHOWN ? [`and ${progress.length - JOBS_SHOWN} more jobs`] : []),
+    );
   if (alerts.length > 0)
     lines.push(
       "",

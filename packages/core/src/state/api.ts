@@ -4,7 +4,7 @@ import { MobulaError } from "../base/errors.ts";
 import { parseListQuery } from "./filters.ts";
 import type { Env } from "./http.ts";
 import { ROW_KINDS, type RowKind } from "./row-kinds.ts";
-import { actorSummaryRow, objectSummaryRow, overview, ROWS, taskDetail, taskGraph, taskSummaryRow } from "./rows.ts";
+import { actorSummaryRow, objectSummaryRow, overview, progress, ROWS, taskDetail, taskGraph, taskSummaryRow } from "./rows.ts";
 import type { StateService } from "./service.ts";
 import { streamTopics } from "./stream.ts";
 
@@ -30,6 +30,11 @@ const listParams = z.object({
   limit: z.coerce.number().int().min(1).max(10_000).optional().openapi({ description: "default 100" }),
   cursor: z.string().optional().openapi({ description: "`next` of the page before" }),
 });
+
+const jobParam = z
+  .string()
+  .regex(/^[0-9a-f]{8}$/, "it is 8 hex digits")
+  .openapi({ description: "id of the job" });
 
 export function addApi(app: OpenAPIHono<Env>, service: StateService): void {
   for (const kind of ROW_KINDS) addRows(app, service, kind);
@@ -83,6 +88,19 @@ export function addApi(app: OpenAPIHono<Env>, service: StateService): void {
       responses: { ...json(taskGraph, "the functions of a job, and who called whom"), ...failures },
     }),
     async (context) => context.json(await service.tasks.graph(context.req.valid("query").job), 200),
+  );
+
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: "/api/v1/progress",
+      request: { query: z.object({ job: jobParam }) },
+      responses: {
+        ...json(progress, "how far a job is, by function; live as topic `progress` of /api/v1/stream"),
+        ...failures,
+      },
+    }),
+    async (context) => context.json(await service.tasks.progressOf(context.req.valid("query").job), 200),
   );
 
   const explanation = z.looseObject({

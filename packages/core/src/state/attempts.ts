@@ -11,7 +11,9 @@ import { type JobId, OWNER_HEX, type ProcessId, type Seq, taskIdHex } from "../b
 import { attemptsOf, type BatchWorker, type EventBatch, readBatch, TallyBook } from "../events/mod.ts";
 import { AttemptChunk, ENTRY_COLUMNS, kindOf, outcomeOf, STATE_OF } from "./attempt-chunk.ts";
 import { Dictionary } from "./dictionary.ts";
-import type { Listed, ListQuery, TaskGraph, TaskRow, TaskSummaryRow } from "./rows.ts";
+import type { LiveTasks } from "./live-tasks.ts";
+import { Paces, progressOf } from "./progress.ts";
+import type { Listed, ListQuery, Progress, TaskGraph, TaskRow, TaskSummaryRow } from "./rows.ts";
 import { compileFilters } from "./task-filters.ts";
 import { graphOf, RunTimes, summaryOf, totalsOf } from "./task-summary.ts";
 import { Throughput } from "./throughput.ts";
@@ -68,6 +70,7 @@ export class AttemptStore {
   private readonly codes: Sums = new Map();
   private readonly putSites: Sums = new Map();
   private readonly rates = new Throughput();
+  private readonly paces = new Paces();
   private readonly runTimes = new RunTimes();
   /** Rows of a chunk that pass. */
   private readonly selected: Uint32Array;
@@ -90,7 +93,10 @@ export class AttemptStore {
     for (const { name, times, bytes } of batch.code) addTo(this.codes, name, times, bytes);
     for (const { site, times, bytes } of batch.puts) addTo(this.putSites, site, times, bytes);
     // Without an owner they are counts of batches that a node dropped long ago.
-    if (batch.owner !== "") this.rates.add(batch.tallies, this.addRows(batch) ?? nowMs);
+    if (batch.owner === "") return;
+    const endedAtMs = this.addRows(batch) ?? nowMs;
+    this.rates.add(batch.tallies, endedAtMs);
+    this.paces.add(batch.job, batch.tallies, endedAtMs, nowMs);
   }
 
   /** @returns when the last of them finished. */
@@ -234,6 +240,11 @@ export class AttemptStore {
   /** Undefined when nothing is known of the job, or not by itself any more. */
   graph(job: JobId): TaskGraph | undefined {
     return graphOf(this.book, job);
+  }
+
+  /** How far these jobs are, with what lives. */
+  progress(jobs: Iterable<string>, live: Pick<LiveTasks, "counts" | "partial">, nowMs: number): Map<string, Progress> {
+    return progressOf(jobs, live, (job) => this.book.of(job), this.paces, nowMs);
   }
 
   private taskIdOf(chunk: AttemptChunk, row: number): string {

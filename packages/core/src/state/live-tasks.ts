@@ -10,22 +10,23 @@ export interface LiveTasks {
   readonly isCut: boolean;
   readonly counts: Queries["live-tasks"]["result"]["counts"];
   readonly partial: readonly string[];
+  /** Of `partial`, those whose tasks are not even counted. */
+  readonly silent: readonly string[];
 }
 
 /** @param answers by the nodes' names. */
 export function liveTasks(answers: readonly (readonly [name: string, Queries["live-tasks"]["result"]])[]): LiveTasks {
-  const partial = answers.flatMap(([name, answer]) => {
+  const silent = answers.flatMap(([name, answer]) => answer.partial.map((words) => `node ${name}: ${words}`));
+  const cut = answers.flatMap(([name, answer]) => {
     const all = answer.counts.reduce((sum, [, , , count]) => sum + count, 0);
     const isCut = all > answer.rows.length;
-    return [
-      ...answer.partial.map((words) => `node ${name}: ${words}`),
-      ...(isCut ? [`node ${name}: ${answer.rows.length} of ${all} tasks that have not ended are listed`] : []),
-    ];
+    return isCut ? [`node ${name}: ${answer.rows.length} of ${all} tasks that have not ended are listed`] : [];
   });
   const rows = answers.flatMap(([, answer]) => answer.rows.map(liveRow));
   rows.sort((a, b) => b.submittedAtMs - a.submittedAtMs);
   const counts = answers.flatMap(([, answer]) => answer.counts);
-  return { rows, isCut: counts.reduce((sum, [, , , count]) => sum + count, 0) > rows.length, counts, partial };
+  const isCut = counts.reduce((sum, [, , , count]) => sum + count, 0) > rows.length;
+  return { rows, isCut, counts, partial: [...silent, ...cut], silent };
 }
 
 function liveRow(task: LiveTask): TaskRow {

@@ -3,5 +3,5 @@ export { actorsCalled } from "./actors-called.ts";
 export { inspect } from "./inspect.ts";
 export { LogReader } from "./log-routes.ts";
 export { ROW_KINDS } from "./row-kinds.ts";
-export type { Listed, Overview, Row, RowKind, TaskDetail } from "./rows.ts";
+export type { Listed, Overview, Progress, Row, RowKind, TaskDetail } from "./rows.ts";
 export type { StateService } from "./service.ts";

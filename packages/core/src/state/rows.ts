@@ -287,6 +287,36 @@ export const objectSummaryRow = z.object({
   holders: z.number(),
 });
 
+const progressFields = {
+  counts: z.partialRecord(taskState, z.number()),
+  total: z
+    .number()
+    .meta({ description: "attempts that were submitted so far: those that have ended and those that live" }),
+  ended: z.number().meta({ description: "in whatever way; a task that is tried again has one more attempt" }),
+  endedPerSecond: z.number().meta({ description: "in the last 30 seconds" }),
+  leftMs: z.number().nullable().meta({
+    description:
+      "until what is submitted now will have ended, at the pace of the last 30 seconds, in milliseconds; null: that cannot be told, since too few have ended, more are being submitted, or somebody did not answer",
+  }),
+};
+const functionProgress = z.object({ name: z.string(), kind: taskRow.shape.kind, ...progressFields });
+export type FunctionProgress = z.infer<typeof functionProgress>;
+/** How far a job is. */
+export const progress = z.object({
+  ...progressFields,
+  functions: z.array(functionProgress).meta({ description: "those with most left, at most 200" }),
+  functionsTotal: z.number(),
+});
+export type Progress = z.infer<typeof progress>;
+/** Of a job that has something left. */
+export const jobProgress = z.object({
+  jobId: id("4 bytes"),
+  submissionId: jobRow.shape.submissionId,
+  name: jobRow.shape.name,
+  ...progressFields,
+});
+export type JobProgress = z.infer<typeof jobProgress>;
+
 /** The first page of the dashboard, and a line of `mobula top`. */
 export const overview = z.object({
   asOfMs: z.number(),
@@ -318,6 +348,9 @@ export const overview = z.object({
     }),
   ),
   alerts: z.array(eventRow),
+  progress: z
+    .array(jobProgress)
+    .meta({ description: "jobs that have something left: those with most left, at most 20" }),
 });
 export type Overview = z.infer<typeof overview>;
 export type TaskSummaryRow = z.infer<typeof taskSummaryRow>;

@@ -227,7 +227,22 @@ export class StateService {
         why,
       })),
       alerts: this.alerts(),
+      progress: await this.progress(),
     };
+  }
+
+  /** Of jobs that have something left and can be listed, those with most left first. */
+  private async progress(): Promise<Overview["progress"]> {
+    const [found, { rows: jobs }] = await Promise.all([this.tasks.progress(), this.jobRows()]);
+    return jobs
+      .flatMap(({ jobId, submissionId, name }) => {
+        const progress = jobId === null ? undefined : found.get(jobId);
+        if (jobId === null || !progress) return [];
+        const { counts, total, ended, endedPerSecond, leftMs } = progress;
+        return [{ jobId, submissionId, name, counts, total, ended, endedPerSecond, leftMs }];
+      })
+      .sort((a, b) => b.total - b.ended - (a.total - a.ended))
+      .slice(0, JOBS_SHOWN);
   }
 
   /** What is wrong now, and then what went wrong before. */
@@ -313,6 +328,8 @@ export class StateService {
 }
 
 const ALERTS_SHOWN = 20;
+/** In the overview, of jobs that have something left. */
+const JOBS_SHOWN = 20;
 /** By a program, for good. */
 const KILLED = /^actor .*\) was killed$/;
 /** Codes of ends that nobody need hear of: nobody holds it any more, it has left, or its creator has. */

@@ -12,6 +12,7 @@ import {
   type Listed,
   type ListQuery,
   type Overview,
+  type Progress,
   type TaskGraph,
   type TaskRow,
   type TaskSummaryRow,
@@ -29,7 +30,7 @@ const LIVE_STATES: ReadonlySet<string> = new Set(["waiting", "queued", "running"
 
 export class Tasks {
   private readonly ended = new AttemptStore();
-  private readonly live: Fresh<LiveTasks>;
+  private readonly live: Fresh<LiveTasks & { readonly progress: ReadonlyMap<string, Progress> }>;
   /** Nodes whose batches cannot be read. */
   private readonly unreadable = new Map<string, string>();
 
@@ -37,7 +38,11 @@ export class Tasks {
     this.live = new Fresh({ freshMs: LIVE_FRESH_MS, maxAgeMs: LIVE_MAX_AGE_MS }, async () => {
       const { answers, partial } = await links.askAll("live-tasks", { limit: LIVE_ROWS_MAX });
       const live = liveTasks(answers.map(([nodeId, answer]) => [links.get(nodeId)?.name ?? nodeId, answer]));
-      return { ...live, partial: [...live.partial, ...partial] };
+      const whole = { ...live, partial: [...live.partial, ...partial] };
+      // At once: what ends from here on is still among what lives.
+      const jobs = new Set(live.counts.map(([, , , , jobId]) => jobId));
+      const silent = { counts: live.counts, partial: [...live.silent, ...partial] };
+      return { ...whole, progress: this.ended.progress(jobs, silent, wallMs()) };
     });
   }
 
@@ -113,6 +118,19 @@ export class Tasks {
       });
     }
     return { nodes: [...byName.values()], edges };
+  }
+
+  /** How far the jobs are that have something left. */
+  async progress(): Promise<ReadonlyMap<string, Progress>> {
+    return (await this.live.get()).value.progress;
+  }
+
+  /** How far a job is, or was. */
+  async progressOf(job: string): Promise<Progress> {
+    const nothing = { counts: [], partial: [] };
+    const found = (await this.progress()).get(job) ?? this.ended.progress([job], nothing, wallMs()).get(job);
+    if (!found) throw new Error(`no progress was made of job ${job}`);
+    return found;
   }
 
   /** What has ended, by function, without percentiles. */

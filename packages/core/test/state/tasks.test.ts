@@ -1,8 +1,12 @@
 /** What ran, as the state service tells it, with real processes. */
+import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { afterEach, describe, expect, test } from "vitest";
 import { cancel, get, init, isInitialized, remote, runtimeContext, shutdown } from "../../src/api/mod.ts";
-import type { Listed, Row, TaskDetail } from "../../src/state/mod.ts";
+import type { Listed, Overview, Progress, Row, TaskDetail } from "../../src/state/mod.ts";
 import { eventually } from "../eventually.ts";
+import { newFolder } from "../new-folder.ts";
 import { openStateApi } from "./state-api.ts";
 
 afterEach(async () => {
@@ -127,6 +131,55 @@ test("what was cancelled is so, whether it ran or waited", async () => {
     workerId: null,
     startedAtMs: null,
   });
+});
+
+test("how far a job is is told while it runs: in the overview, by function, and as a stream", async () => {
+  const context = await init({ resources: { cpu: 1 } });
+  const folder = newFolder();
+  const step = remote(
+    async function step(at: number, file: string) {
+      while (!existsSync(file)) await new Promise((resolve) => setTimeout(resolve, 20));
+      if (at === 0) throw new Error("the first one fails");
+    },
+    { maxRetries: 0 },
+  );
+  const gather = remote(function gather(..._: readonly unknown[]) {});
+  const files = [0, 1, 2].map((at) => join(folder, `go-${at}`));
+  const steps = files.map((file, at) => step.remote(at, file));
+  const gathered = gather.remote(...steps.slice(1));
+  const api = await openStateApi(context);
+  const told = () => api.get<Progress>(`progress?job=${context.jobId}`);
+  const reach = (ended: number, counts: Progress["counts"]) =>
+    eventually(
+      async () => {
+        const progress = await told();
+        return progress.total === 4 && progress.ended === ended && isDeepStrictEqual(progress.counts, counts);
+      },
+      `not ${ended} of 4: ${JSON.stringify(counts)}`,
+    );
+  await reach(0, { running: 1, queued: 2, waiting: 1 });
+  expect((await told()).leftMs).toBeNull();
+  writeFileSync(files[0] ?? "", "");
+  await reach(1, { failed: 1, running: 1, queued: 1, waiting: 1 });
+  writeFileSync(files[1] ?? "", "");
+  await reach(2, { failed: 1, finished: 1, running: 1, waiting: 1 });
+  const { functions, functionsTotal } = await told();
+  expect(functionsTotal).toBe(2);
+  expect(functions.find(({ name }) => name === "step")).toMatchObject({ total: 3, ended: 2 });
+  expect(functions.find(({ name }) => name === "gather")).toMatchObject({ total: 1, ended: 0, leftMs: null });
+  const { progress } = await api.get<Overview>("overview");
+  expect(progress).toMatchObject([{ jobId: context.jobId, total: 4, ended: 2, counts: { failed: 1, finished: 1 } }]);
+  const stream = api.events(`stream?topics=progress&job=${context.jobId}`);
+  const seen: Progress[] = [];
+  writeFileSync(files[2] ?? "", "");
+  await Promise.all([get(gathered), ...steps.map((ref) => get(ref).catch(() => {}))]);
+  for await (const { event, data } of stream) {
+    expect(event).toBe("progress");
+    seen.push(JSON.parse(data) as Progress);
+    if (seen.at(-1)?.ended === 4) break;
+  }
+  expect(seen.at(-1)).toMatchObject({ counts: { failed: 1, finished: 3 }, total: 4, ended: 4, leftMs: 0 });
+  expect((await api.get<Overview>("overview")).progress).toEqual([]);
 });
 
 describe("what has not ended", () => {

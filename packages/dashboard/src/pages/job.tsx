@@ -5,6 +5,7 @@ import { count, duration, NONE } from "../format.ts";
 import { ListView, Related } from "../list-page.tsx";
 import { LogView, logOf } from "../log-view.tsx";
 import { Ago, Card, Facts, Failure, NodeLink, Tabs } from "../parts.tsx";
+import { ProgressOfJob } from "../progress.tsx";
 import { href, navigate, useParams } from "../router.ts";
 import type { JobRow } from "../rows.ts";
 import { refreshAll } from "../use-query.ts";
@@ -101,6 +102,7 @@ function JobFacts({ row }: { row: JobRow }) {
           </span>
         </div>
       )}
+      {jobId !== null && <ProgressOfJob job={jobId} />}
       <Card title="Facts">
         <Facts
           facts={[

@@ -2,6 +2,7 @@
 import { Chart } from "../chart.tsx";
 import { bytes, compact, count } from "../format.ts";
 import { Card, Empty, Failure, ResourceMeter } from "../parts.tsx";
+import { JobsProgress } from "../progress.tsx";
 import { href } from "../router.ts";
 import { type Overview, taskStates } from "../rows.ts";
 import { useQuery } from "../use-query.ts";
@@ -35,7 +36,7 @@ export function OverviewPage() {
 const RATE_SECONDS = 10;
 
 function Content({ overview }: { overview: Overview }) {
-  const { tasks, actors, nodes, throughput, store, resources, waiting, alerts } = overview;
+  const { tasks, actors, nodes, throughput, store, resources, waiting, alerts, progress } = overview;
   const recent = throughput.slice(-RATE_SECONDS);
   const rate = recent.reduce((sum, { finished }) => sum + finished, 0) / Math.max(1, recent.length);
   const failing = recent.reduce((sum, { failed }) => sum + failed, 0) / Math.max(1, recent.length);
@@ -106,6 +107,7 @@ function Content({ overview }: { overview: Overview }) {
               />
             )}
           </Card>
+          {progress.length > 0 && <JobsProgress jobs={progress} />}
           <Card
             title="What waits, and why"
             aside={<span className="muted small">{count(waiting.length)} demands</span>}
