@@ -58,11 +58,16 @@ export async function postJson<T>(path: string, body: unknown, signal?: AbortSig
   return (response.headers.get("content-type")?.includes("json") ? JSON.parse(text) : text) as T;
 }
 
-export function listPath(kind: RowKind, filters: readonly string[], limit: number, cursor?: string): string {
+export function listPath(
+  kind: RowKind,
+  filters: readonly string[],
+  limit: number,
+  { sort = "" }: { readonly sort?: string } = {},
+): string {
   const query = new URLSearchParams();
   for (const filter of filters) query.append("filter", filter);
   query.set("limit", String(limit));
-  if (cursor !== undefined) query.set("cursor", cursor);
+  if (sort !== "") query.set("sort", sort);
   return `${kind}?${query}`;
 }
 

@@ -23,8 +23,6 @@ export interface ListSpec<R> {
   /** Further fields to filter by. */
   readonly fields: readonly string[];
   readonly empty: ReactNode;
-  /** Order without a choice of the reader. */
-  readonly sort?: string;
 }
 
 /** Rows that a list shows at once; more than a thousand are asked for less often. */
@@ -35,7 +33,8 @@ export function ListView<R>({ spec, fixed = [] }: { spec: ListSpec<R>; fixed?: r
   const [params, setParams] = useParams();
   const filters = params.getAll("filter");
   const limit = LIMITS.find((value) => value === Number(params.get("limit"))) ?? 200;
-  const path = listPath(spec.kind, [...fixed, ...filters], limit);
+  const sort = params.get("sort") ?? "";
+  const path = listPath(spec.kind, [...fixed, ...filters], limit, { sort });
   const answer = useQuery<List<R>>(path, limit > 1000 ? 10_000 : 2000);
   const { data, error, isOld, refresh } = answer;
   const setFilters = (next: readonly string[]) => setParams({ filter: next });
@@ -88,7 +87,7 @@ export function ListView<R>({ spec, fixed = [] }: { spec: ListSpec<R>; fixed?: r
           total={data.total}
           idOf={(row) => spec.idOf(row)}
           {...(spec.linkOf === undefined ? {} : { linkOf: (row: R) => spec.linkOf?.(row) ?? "" })}
-          sortParam="sort"
+          order={{ value: sort, set: (next) => setParams({ sort: next }) }}
           isOld={isOld}
         />
       )}
@@ -240,7 +239,8 @@ export function Related<R>({
   /** Keys of columns that would say the same in each row. */
   without?: readonly string[];
 }) {
-  const { data, error, isOld, refresh } = useQuery<List<R>>(listPath(spec.kind, filters, 200), 4000);
+  const [sort, setSort] = useState("");
+  const { data, error, isOld, refresh } = useQuery<List<R>>(listPath(spec.kind, filters, 200, { sort }), 4000);
   return (
     <section className="card" aria-label={title}>
       <div className="card-head">
@@ -265,6 +265,7 @@ export function Related<R>({
           total={data.total}
           idOf={(row) => spec.idOf(row)}
           {...(spec.linkOf === undefined ? {} : { linkOf: (row: R) => spec.linkOf?.(row) ?? "" })}
+          order={{ value: sort, set: setSort }}
           isOld={isOld}
           maxHeight={360}
         />

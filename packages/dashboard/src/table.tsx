@@ -16,7 +16,9 @@ export interface Column<R> {
   /** On a phone: the first line, beside it, or not at all; without it one of the values below. */
   readonly phone?: "title" | "state" | "hide";
   render(row: R): ReactNode;
-  /** What the column is sorted by; without it, it is not. Nulls come last. */
+  /** The field that the service sorts the whole list by. */
+  readonly field?: string;
+  /** In a table that has all rows: what the column is sorted by. Nulls come last. */
   sort?(row: R): string | number | null;
 }
 
@@ -26,12 +28,20 @@ export interface TableProps<R> {
   readonly rows: readonly R[];
   idOf(row: R): string;
   linkOf?(row: R): string;
-  /** The parameter of the URL that keeps the order; without it the table forgets it. */
+  /** The parameter of the URL that keeps the order of a table that has all rows; without it the table forgets it. */
   readonly sortParam?: string;
+  /** The rows come in this order, by fields; without it the table sorts what it has. */
+  readonly order?: Order;
   readonly isOld?: boolean;
   readonly maxHeight?: number;
   /** Of the whole list, where `rows` is a part of it. */
   readonly total?: number;
+}
+
+/** `field`, `-field` for the largest first, or empty. */
+export interface Order {
+  readonly value: string;
+  set(value: string): void;
 }
 
 const ROW_PX = 32;
@@ -43,9 +53,12 @@ export function Table<R>(props: TableProps<R>) {
   const { label, columns, rows, idOf, linkOf, sortParam, isOld = false, maxHeight, total } = props;
   const [params, setParams] = useParams();
   const [localSort, setLocalSort] = useState("");
-  const order = sortParam === undefined ? localSort : (params.get(sortParam) ?? "");
-  const setOrder = (next: string) => (sortParam === undefined ? setLocalSort(next) : setParams({ [sortParam]: next }));
-  const sorted = useMemo(() => sortRows(rows, columns, order), [rows, columns, order]);
+  const isSorted = props.order !== undefined;
+  const order = props.order?.value ?? (sortParam === undefined ? localSort : (params.get(sortParam) ?? ""));
+  const setOrder =
+    props.order?.set ??
+    ((next: string) => (sortParam === undefined ? setLocalSort(next) : setParams({ [sortParam]: next })));
+  const sorted = useMemo(() => (isSorted ? rows : sortRows(rows, columns, order)), [rows, columns, order, isSorted]);
 
   const isPhone = useMedia("(max-width: 760px)");
   const rowPx = isPhone ? CARD_PX : ROW_PX;
@@ -124,7 +137,13 @@ export function Table<R>(props: TableProps<R>) {
         <thead>
           <tr style={{ gridTemplateColumns: template }} aria-rowindex={1}>
             {columns.map((column) => (
-              <HeadCell key={column.key} column={column} order={order} setOrder={setOrder} />
+              <HeadCell
+                key={column.key}
+                column={column}
+                by={isSorted ? column.field : column.sort && column.key}
+                order={order}
+                setOrder={setOrder}
+              />
             ))}
           </tr>
         </thead>
@@ -152,19 +171,25 @@ const leastPx = (track: string) => Number(/(\d+)px/.exec(track)?.[1] ?? 0);
 
 function HeadCell<R>({
   column,
+  by,
   order,
   setOrder,
 }: {
   column: Column<R>;
+  /** What the order calls it; undefined: nothing is sorted by it. */
+  by: string | undefined;
   order: string;
   setOrder: (order: string) => void;
 }) {
-  const { key, title, isEnd } = column;
-  const direction = order === key ? "ascending" : order === `-${key}` ? "descending" : undefined;
-  const next = direction === undefined ? (isEnd ? `-${key}` : key) : direction === "ascending" ? `-${key}` : key;
+  const { title, isEnd } = column;
+  const direction =
+    by === undefined ? undefined : order === by ? "ascending" : order === `-${by}` ? "descending" : undefined;
+  // Of numbers the largest come first; a third click gives the order of the list back.
+  const orders = isEnd ? [`-${by}`, `${by}`, ""] : [`${by}`, `-${by}`, ""];
+  const next = orders[(orders.indexOf(direction === undefined ? "" : order) + 1) % orders.length] ?? "";
   return (
     <th scope="col" className={isEnd ? "end" : ""} aria-sort={direction}>
-      {column.sort === undefined ? (
+      {by === undefined ? (
         title
       ) : (
         <button type="button" onClick={() => setOrder(next)}>

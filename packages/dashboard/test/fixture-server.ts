@@ -6,7 +6,8 @@ import { readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { extname, join, normalize } from "node:path";
-import { overview as overviewSchema, progress as progressSchema, ROWS } from "../../core/src/state/rows.ts";
+import { pageOf, parseListQuery } from "../../core/src/state/filters.ts";
+import { overview as overviewSchema, progress as progressSchema, ROWS, SORT_KEYS } from "../../core/src/state/rows.ts";
 import type { InspectedStack } from "../../core/src/wire/inspection.ts";
 import { type Model, makeModel, progressAt, throughputAt, timelineLines } from "./fixture-model.ts";
 
@@ -152,9 +153,13 @@ export async function startFixture(options: FixtureOptions): Promise<Fixture> {
     const matching =
       filters.length === 0 ? rows : rows.filter((row) => filters.every((filter) => matches(row, filter)));
     const limit = Number(url.searchParams.get("limit") ?? 100);
+    const { sort } = parseListQuery({ sort: url.searchParams.get("sort") ?? undefined });
+    const keys = SORT_KEYS[kind as keyof typeof rowsOf];
+    if (sort !== undefined && !keys.includes(sort.key))
+      return refuse(response, 400, "INVALID_OPTION", `${kind} cannot be sorted by ${sort.key}`);
     const isWhole = filters.length === 0 && kind === "tasks";
     json(response, {
-      rows: matching.slice(0, limit),
+      rows: pageOf(matching, { filters: [], limit, sort }, []).rows,
       total: isWhole ? model.taskTotal : matching.length,
       next: matching.length > limit ? String(limit) : null,
       partial: mood.partial,

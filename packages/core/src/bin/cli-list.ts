@@ -10,6 +10,7 @@ type Format = "table" | "json" | "yaml";
 
 interface ListOptions {
   readonly filter?: readonly string[];
+  readonly sort?: string;
   readonly limit: number;
   readonly format: Format;
   readonly detail?: boolean;
@@ -29,6 +30,7 @@ export function addList(program: Command): void {
     .command("list <kind>")
     .description(`list ${KINDS}`)
     .option("--filter <filter>", "key=value, key!=value, key~part, key<n, key>n; may be repeated", collect)
+    .option("--sort <field>", "by this field; -field: the largest first; what has none comes last")
     .option("--limit <n>", "at most so many rows, up to 10000", limit, LIMIT)
     .addOption(formatOption())
     .option("--detail", "all that is known of each row, as YAML")
@@ -39,6 +41,7 @@ export function addList(program: Command): void {
 Examples:
   $ mobula list nodes
   $ mobula list tasks --filter state=failed --limit 20
+  $ mobula list tasks --sort -ranMs --limit 20
   $ mobula list actors --filter className=Counter --filter restarts>0
   $ mobula list tasks --filter state=running --detail
   $ mobula list tasks --format json | jq -r '.rows[].error'`,
@@ -61,10 +64,14 @@ Examples:
     .action(get);
 }
 
-async function list(kind: string, { filter = [], limit: count, format, detail, address }: ListOptions): Promise<void> {
+async function list(
+  kind: string,
+  { filter = [], sort, limit: count, format, detail, address }: ListOptions,
+): Promise<void> {
   const known = kindOf(kind);
   const place = await findApi(address);
   const params = new URLSearchParams({ limit: String(count) });
+  if (sort !== undefined) params.set("sort", sort);
   for (const one of filter) params.append("filter", one);
   const response = await askApi(place, `/api/v1/${known}?${params}`);
   const listed = (await response.json()) as Listed<Row<RowKind>>; // Of the API of the same version.

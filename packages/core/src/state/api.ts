@@ -4,9 +4,20 @@ import { MobulaError } from "../base/errors.ts";
 import { parseListQuery } from "./filters.ts";
 import type { Env } from "./http.ts";
 import { ROW_KINDS, type RowKind } from "./row-kinds.ts";
-import { actorSummaryRow, objectSummaryRow, overview, progress, ROWS, taskDetail, taskGraph, taskSummaryRow } from "./rows.ts";
+import {
+  actorSummaryRow,
+  objectSummaryRow,
+  overview,
+  progress,
+  ROWS,
+  SORT_KEYS,
+  taskDetail,
+  taskGraph,
+  taskSummaryRow,
+} from "./rows.ts";
 import type { StateService } from "./service.ts";
 import { streamTopics } from "./stream.ts";
+import { TASK_SORT_KEYS } from "./task-order.ts";
 
 const failure = z
   .object({ error: z.object({ code: z.string(), message: z.string() }) })
@@ -28,7 +39,7 @@ const listParams = z.object({
       description: "key=value, key!=value, key~part, key<number, key>number; may be repeated, and all must hold",
     }),
   limit: z.coerce.number().int().min(1).max(10_000).optional().openapi({ description: "default 100" }),
-  cursor: z.string().optional().openapi({ description: "`next` of the page before" }),
+  cursor: z.string().optional().openapi({ description: "`next` of the page before, in the same order" }),
 });
 
 const jobParam = z
@@ -153,12 +164,21 @@ function addRows(app: OpenAPIHono<Env>, service: StateService, kind: RowKind): v
     createRoute({
       method: "get",
       path: `/api/v1/${kind}`,
-      request: { query: listParams },
+      request: {
+        query: listParams.extend({
+          sort: z
+            .string()
+            .optional()
+            .openapi({
+              description: `a field, or -field for the largest first; rows without it come last, either way: ${(kind === "tasks" ? TASK_SORT_KEYS : SORT_KEYS[kind]).join(", ")}`,
+            }),
+        }),
+      },
       responses: { ...json(listed, `${kind}, a page`), ...failures },
     }),
     async (context) => {
-      const { filter, limit, cursor } = context.req.valid("query");
-      const query = parseListQuery({ filter: filter === undefined ? [] : [filter].flat(), limit, cursor });
+      const { filter, limit, cursor, sort } = context.req.valid("query");
+      const query = parseListQuery({ filter: filter === undefined ? [] : [filter].flat(), limit, cursor, sort });
       return context.json((await service.list(kind, query)) as never, 200);
     },
   );

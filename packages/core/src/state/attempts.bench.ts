@@ -48,6 +48,14 @@ const where = (text: string): Filter => {
   return { key, op: op as Filter["op"], value };
 };
 const list = (...filters: string[]) => store.list({ filters: filters.map(where), limit: 100 }, START_MS);
+const sorted = (sort: string, limit: number, ...filters: string[]) =>
+  store.sorted(
+    {
+      ...{ filters: filters.map(where), limit },
+      sort: { key: sort.replace("-", ""), isDown: sort.startsWith("-") },
+    },
+    [],
+  );
 const lastId = list().rows.at(-1)?.taskId ?? "";
 const questions: readonly (readonly [string, () => unknown])[] = [
   ["list of 100", () => list()],
@@ -59,6 +67,14 @@ const questions: readonly (readonly [string, () => unknown])[] = [
   ["error~row", () => list("error~row")],
   ["name~tion-19", () => list("name~tion-19")],
   ["one actor", () => list("actorId=00000000000000000000000000000007")],
+  ...["-ranMs", "ranMs", "-submittedAtMs", "startedAtMs", "name", "-nodeId", "actorId", "-state", "error"].map(
+    (sort): [string, () => unknown] => [`sort=${sort}, 100`, () => sorted(sort, 100)],
+  ),
+  ...["-ranMs", "-submittedAtMs", "submittedAtMs", "-name"].map((sort): [string, () => unknown] => [
+    `sort=${sort}, 10,000`,
+    () => sorted(sort, 10_000),
+  ]),
+  ["sort=-ranMs of one function", () => sorted("-ranMs", 100, "name=function-3")],
   ["ranMs>100", () => list("ranMs>100")],
   ["taskId of one", () => list(`taskId=${lastId}`)],
   ["taskId~part", () => list(`taskId~${lastId.slice(30, 40)}`)],

@@ -13,8 +13,9 @@ import { AttemptChunk, ENTRY_COLUMNS, kindOf, outcomeOf, STATE_OF } from "./atte
 import { Dictionary } from "./dictionary.ts";
 import type { LiveTasks } from "./live-tasks.ts";
 import { Paces, progressOf } from "./progress.ts";
-import type { Listed, ListQuery, Progress, TaskGraph, TaskRow, TaskSummaryRow } from "./rows.ts";
+import type { Listed, ListQuery, Progress, Sort, TaskGraph, TaskRow, TaskSummaryRow } from "./rows.ts";
 import { compileFilters } from "./task-filters.ts";
+import { compileOrder, FirstRows, isBefore, tieOfEnded } from "./task-order.ts";
 import { graphOf, RunTimes, summaryOf, totalsOf } from "./task-summary.ts";
 import { Throughput } from "./throughput.ts";
 
@@ -166,6 +167,53 @@ export class AttemptStore {
     }
     const next = eligible > rows.length ? last.toString(36) : null;
     return { rows, total, next, partial: [], asOfMs: nowMs };
+  }
+
+  /**
+   * In another order, with rows that live put among them.
+   *
+   * @param live those that pass the filters. @throws InvalidOptionError as {@link list}.
+   */
+  sorted(
+    query: ListQuery & { readonly sort: Sort },
+    live: readonly TaskRow[],
+  ): Pick<Listed<TaskRow>, "rows" | "total" | "next"> {
+    const { limit } = query;
+    const order = compileOrder(query.sort, this.dictionaries, live, query.cursor);
+    const { after } = order;
+    const filters = compileFilters(query.filters, this.dictionaries);
+    const first = new FirstRows(limit);
+    let [total, eligible] = [live.length, 0];
+    const chunks = [...this.chunks.entries()];
+    for (const [index, chunk] of order.isOldestFirst ? chunks : chunks.reverse()) {
+      const count = filters.select(chunk, this.selected);
+      total += count;
+      const before = this.dropped + index * this.chunkRows;
+      for (let step = 0; step < count; step++) {
+        const row = this.selected[order.isOldestFirst ? step : count - 1 - step] ?? 0;
+        const rank = order.rankOf(chunk, row);
+        const tie = tieOfEnded(before + row);
+        if (after && (rank < after.rank || (rank === after.rank && tie <= after.tie))) continue;
+        eligible++;
+        first.add(rank, tie);
+      }
+    }
+    const living = live
+      .map((row) => ({ place: order.placeOfLive(row), row: () => row }))
+      .filter(({ place }) => !after || isBefore(after, place));
+    const ended = first.take().map(({ rank, tie }) => ({ place: { rank, tie, id: "" }, row: () => this.rowAt(-tie) }));
+    const page = [...living, ...ended].sort((a, b) => (isBefore(a.place, b.place) ? -1 : 1)).slice(0, limit);
+    const rows = page.map(({ row }) => row());
+    const [lastRow, lastPlace] = [rows.at(-1), page.at(-1)?.place];
+    const hasMore = living.length + eligible > page.length && lastRow && lastPlace;
+    return { rows, total, next: hasMore ? order.cursorOf(lastRow, lastPlace) : null };
+  }
+
+  private rowAt(number: number): TaskRow {
+    const at = number - this.dropped;
+    const chunk = this.chunks[Math.floor(at / this.chunkRows)];
+    if (!chunk) throw new Error(`there is no row ${number}`);
+    return this.rowOf(chunk, at % this.chunkRows);
   }
 
   /** The attempts of a task that are kept, the first one first; the job in the id is not looked at. */

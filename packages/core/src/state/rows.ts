@@ -223,6 +223,18 @@ export const ROWS = {
   events: eventRow,
   logs: logRow,
 } as const satisfies Record<RowKind, z.ZodObject>;
+/** Fields that rows can be sorted by: texts, numbers, booleans, and lists, by how many they have. */
+export const SORT_KEYS = Object.fromEntries(
+  Object.entries(ROWS).map(([kind, row]) => [
+    kind,
+    Object.entries(row.shape).flatMap(([key, type]) => (isSortable(type as z.ZodType) ? [key] : [])),
+  ]),
+) as unknown as Readonly<Record<RowKind, readonly string[]>>;
+
+function isSortable(type: z.ZodType): boolean {
+  if (type instanceof z.ZodNullable) return isSortable(type.unwrap() as z.ZodType);
+  return [z.ZodString, z.ZodNumber, z.ZodBoolean, z.ZodEnum, z.ZodArray].some((one) => type instanceof one);
+}
 export type Row<K extends RowKind> = z.infer<(typeof ROWS)[K]>;
 
 export type NodeRow = Row<"nodes">;
@@ -242,8 +254,15 @@ export interface ListQuery {
   readonly filters: readonly Filter[];
   /** At most 10,000; default 100. */
   readonly limit: number;
-  /** Of the page before. */
+  /** Of the page before, in the same order. */
   readonly cursor?: string | undefined;
+  /** Without it tasks and events come the newest first, and others as they are known. */
+  readonly sort?: Sort | undefined;
+}
+/** By a field; rows that have none of it come last, either way. */
+export interface Sort {
+  readonly key: string;
+  readonly isDown: boolean;
 }
 export interface Filter {
   readonly key: string;

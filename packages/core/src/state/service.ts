@@ -11,7 +11,7 @@ import { Alarms } from "./detectors/alarms.ts";
 import { allDetectors } from "./detectors/all.ts";
 import { Observer } from "./detectors/observer.ts";
 import { EventLog } from "./event-log.ts";
-import { pageOf } from "./filters.ts";
+import { checkSort, pageOf } from "./filters.ts";
 import { gpusOf } from "./gpu-summary.ts";
 import { JobTable } from "./job-table.ts";
 import type { Links } from "./links.ts";
@@ -26,9 +26,11 @@ import {
   ROWS,
   type Row,
   type RowKind,
+  SORT_KEYS,
   type TaskDetail,
 } from "./rows.ts";
 import { type Gathered, Sources } from "./sources.ts";
+import { TASK_SORT_KEYS } from "./task-order.ts";
 import { Tasks } from "./tasks.ts";
 import { whyEnded } from "./why-ended.ts";
 
@@ -106,6 +108,7 @@ export class StateService {
 
   /** @throws InvalidOptionError; ConnectionLostError when control does not answer. */
   async list<K extends RowKind>(kind: K, query: ListQuery): Promise<Listed<Row<K>>> {
+    checkSort(query.sort, kind, kind === "tasks" ? TASK_SORT_KEYS : SORT_KEYS[kind]);
     if (kind === "tasks") return (await this.tasks.list(query)) as Listed<object> as Listed<Row<K>>;
     const { rows, partial, asOfMs } = await this.gather(kind);
     const page = pageOf(rows as Iterable<Row<K>>, query, Object.keys(ROWS[kind].shape));

@@ -8,7 +8,7 @@ import { type AttemptChunk, type EntryColumn, kindOf, outcomeOf, STATE_OF } from
 import type { Dictionaries } from "./attempts.ts";
 import type { Filter, TaskRow } from "./rows.ts";
 
-type Value = string | number | null;
+export type Value = string | number | null;
 /** Keeps of the first `count` rows in `selected` those that pass, and returns how many they are. */
 type Scan = (chunk: AttemptChunk, selected: Uint32Array, count: number) => number;
 
@@ -24,7 +24,7 @@ type Column =
   | { readonly by: "row"; value(chunk: AttemptChunk, row: number): number }
   | { readonly by: "task-id" };
 
-const COLUMNS: { readonly [K in keyof TaskRow]: Column } = {
+export const COLUMNS: { readonly [K in keyof TaskRow]: Column } = {
   taskId: { by: "task-id" },
   attempt: { by: "row", value: (chunk, row) => chunk.attemptOf(row) },
   name: { by: "name", value: ({ name }, id) => name.get(id) ?? "" },

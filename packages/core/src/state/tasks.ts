@@ -57,26 +57,33 @@ export class Tasks {
     }
   }
 
-  /** Those that live first. @throws InvalidOptionError */
+  /** Those that live first, or sorted. @throws InvalidOptionError */
   async list(query: ListQuery): Promise<Listed<TaskRow>> {
     const { limit, cursor } = query;
     const wanted = query.filters.some(excludesLive) ? undefined : await this.live.get();
     const nowMs = wallMs();
     const asOfMs = wanted?.madeAtMs ?? nowMs;
     const rows = wanted ? this.ended.withoutEnded(wanted.value.rows, asOfMs - REPORTED_WITHIN_MS) : [];
+    const partial = [...(wanted?.value.partial ?? []), ...this.unreadable.values()];
+    const all = wanted?.value.isCut ? countOf(wanted.value, query.filters) : undefined;
+    if (query.sort) {
+      const { filters, sort } = query;
+      const live = pageOf(rows, { filters, limit: Number.POSITIVE_INFINITY }, KEYS).rows;
+      const page = this.ended.sorted({ ...query, sort }, live);
+      return { ...page, total: page.total + Math.max(0, (all ?? 0) - live.length), partial, asOfMs };
+    }
     const isAmongLive = cursor === undefined || cursor.startsWith(LIVE_CURSOR);
     const place = isAmongLive ? (cursor ?? LIVE_CURSOR).slice(LIVE_CURSOR.length) || "0" : String(rows.length);
     const living = pageOf(rows, { ...query, cursor: place }, KEYS);
     const left = limit - living.rows.length;
     const ended = this.ended.list({ ...query, limit: left, cursor: isAmongLive ? undefined : cursor }, nowMs);
     const next = living.next !== null ? LIVE_CURSOR + living.next : left > 0 || ended.total === 0 ? ended.next : NEWEST;
-    const all = wanted?.value.isCut ? countOf(wanted.value, query.filters) : undefined;
     const total = Math.max(living.total, all ?? 0);
     return {
       rows: [...living.rows, ...ended.rows],
       total: total + ended.total,
       next,
-      partial: [...(wanted?.value.partial ?? []), ...this.unreadable.values()],
+      partial,
       asOfMs,
     };
   }

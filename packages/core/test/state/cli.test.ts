@@ -91,6 +91,9 @@ test("filters, limits and formats of lists", async () => {
   ]);
   const some = await mobula("list", "task", "--limit", "1", ...address);
   expect(some.stdout).toMatch(/1 of \d+; --limit shows more/);
+  const sorted = JSON.parse((await mobula("list", "tasks", "--sort", "-name", "--format", "json", ...address)).stdout);
+  const names = (sorted.rows as { name: string }[]).map(({ name }) => name);
+  expect(names).toEqual(names.toSorted().reverse());
   const yaml = await mobula("list", "actors", "--format", "yaml", ...address);
   expect(yaml.stdout).toContain("className: Counter");
 });
@@ -124,6 +127,9 @@ test("wrong uses name the right one", async () => {
   };
   expect(await wrong("list", "colours")).toMatch(/^1 .*there are nodes, workers, tasks/);
   expect(await wrong("list", "actors", "--filter", "colour=red")).toMatch(/^1 .*rows have no "colour" to filter by/);
+  expect(await wrong("list", "nodes", "--sort", "-resources")).toMatch(
+    /^1 .*nodes cannot be sorted by "resources"; they can by nodeId, name, state/,
+  );
   expect(await wrong("list", "actors", "--limit", "0")).toMatch(/^1 .*from 1 to 10000/s);
   expect(await wrong("summary", "colours")).toMatch(/^1 .*there are tasks, actors, objects/);
   expect((await mobula("completion", "tcsh")).stderr).toMatch(/bash, zsh, fish/);

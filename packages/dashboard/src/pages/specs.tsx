@@ -41,7 +41,7 @@ export const jobsSpec: ListSpec<JobRow> = {
       width: "minmax(180px, 1.2fr)",
       phone: "title",
       render: (row) => <span title={row.name ?? ""}>{jobTitle(row)}</span>,
-      sort: jobTitle,
+      field: "name",
     },
     {
       key: "status",
@@ -49,16 +49,16 @@ export const jobsSpec: ListSpec<JobRow> = {
       width: "120px",
       phone: "state",
       render: (row) => <State state={row.status} />,
-      sort: (row) => row.status,
+      field: "status",
     },
-    { key: "kind", title: "Kind", width: "100px", phone: "hide", render: (row) => row.kind, sort: (row) => row.kind },
+    { key: "kind", title: "Kind", width: "100px", phone: "hide", render: (row) => row.kind, field: "kind" },
     {
       key: "entrypoint",
       title: "Entrypoint",
       width: "minmax(220px, 2fr)",
       isMono: true,
       render: (row) => <span title={row.entrypoint}>{row.entrypoint}</span>,
-      sort: (row) => row.entrypoint,
+      field: "entrypoint",
     },
     {
       key: "jobId",
@@ -66,7 +66,7 @@ export const jobsSpec: ListSpec<JobRow> = {
       width: "100px",
       isMono: true,
       render: (row) => row.jobId ?? dash,
-      sort: (row) => row.jobId,
+      field: "jobId",
     },
     {
       key: "node",
@@ -74,7 +74,7 @@ export const jobsSpec: ListSpec<JobRow> = {
       width: "minmax(110px, 150px)",
       phone: "hide",
       render: (row) => <NodeLink id={row.nodeId} />,
-      sort: (row) => row.nodeId,
+      field: "nodeId",
     },
     {
       key: "started",
@@ -82,7 +82,7 @@ export const jobsSpec: ListSpec<JobRow> = {
       width: "110px",
       isEnd: true,
       render: (row) => <Ago atMs={row.startedAtMs} />,
-      sort: (row) => row.startedAtMs,
+      field: "startedAtMs",
     },
     {
       key: "took",
@@ -90,7 +90,6 @@ export const jobsSpec: ListSpec<JobRow> = {
       width: "90px",
       isEnd: true,
       render: (row) => (row.endedAtMs === null ? dash : duration(row.endedAtMs - row.startedAtMs)),
-      sort: (row) => (row.endedAtMs === null ? null : row.endedAtMs - row.startedAtMs),
     },
   ],
   empty: (
@@ -130,7 +129,7 @@ export const tasksSpec: ListSpec<TaskRow> = {
       width: "minmax(160px, 2fr)",
       phone: "title",
       render: (row) => row.name,
-      sort: (row) => row.name,
+      field: "name",
     },
     {
       key: "state",
@@ -138,7 +137,7 @@ export const tasksSpec: ListSpec<TaskRow> = {
       width: "110px",
       phone: "state",
       render: (row) => <State state={row.state} />,
-      sort: (row) => taskStates.indexOf(row.state),
+      field: "state",
     },
     {
       key: "taskId",
@@ -146,7 +145,6 @@ export const tasksSpec: ListSpec<TaskRow> = {
       width: "130px",
       isMono: true,
       render: (row) => <span title={row.taskId}>{shortId(row.taskId)}</span>,
-      sort: (row) => row.taskId,
     },
     {
       key: "attempt",
@@ -155,7 +153,7 @@ export const tasksSpec: ListSpec<TaskRow> = {
       isEnd: true,
       phone: "hide",
       render: (row) => row.attempt,
-      sort: (row) => row.attempt,
+      field: "attempt",
     },
     {
       key: "kind",
@@ -163,7 +161,7 @@ export const tasksSpec: ListSpec<TaskRow> = {
       width: "106px",
       phone: "hide",
       render: (row) => row.kind,
-      sort: (row) => row.kind,
+      field: "kind",
     },
     {
       key: "node",
@@ -171,7 +169,7 @@ export const tasksSpec: ListSpec<TaskRow> = {
       width: "minmax(80px, 110px)",
       phone: "hide",
       render: (row) => <NodeLink id={row.nodeId} />,
-      sort: (row) => row.nodeId,
+      field: "nodeId",
     },
     {
       key: "pid",
@@ -184,7 +182,7 @@ export const tasksSpec: ListSpec<TaskRow> = {
         ) : (
           <IdLink kind="workers" id={row.workerId} text={String(row.workerPid ?? "?")} />
         ),
-      sort: (row) => row.workerPid,
+      field: "workerPid",
     },
     {
       key: "ran",
@@ -192,7 +190,7 @@ export const tasksSpec: ListSpec<TaskRow> = {
       width: "82px",
       isEnd: true,
       render: (row) => duration(row.ranMs),
-      sort: (row) => row.ranMs,
+      field: "ranMs",
     },
     {
       key: "submitted",
@@ -200,7 +198,7 @@ export const tasksSpec: ListSpec<TaskRow> = {
       width: "98px",
       isEnd: true,
       render: (row) => <Ago atMs={row.submittedAtMs} />,
-      sort: (row) => row.submittedAtMs,
+      field: "submittedAtMs",
     },
     {
       key: "error",
@@ -249,7 +247,7 @@ export const actorsSpec: ListSpec<ActorRow> = {
       width: "minmax(126px, 1.4fr)",
       phone: "title",
       render: (row) => row.className,
-      sort: (row) => row.className,
+      field: "className",
     },
     {
       key: "state",
@@ -257,14 +255,14 @@ export const actorsSpec: ListSpec<ActorRow> = {
       width: "104px",
       phone: "state",
       render: (row) => <State state={row.state} {...(isViolent(row.deathCause) ? { tone: "bad" as const } : {})} />,
-      sort: (row) => row.state,
+      field: "state",
     },
     {
       key: "name",
       title: "Name",
       width: "minmax(90px, 1fr)",
       render: (row) => row.name ?? dash,
-      sort: (row) => row.name,
+      field: "name",
     },
     {
       key: "actorId",
@@ -272,7 +270,7 @@ export const actorsSpec: ListSpec<ActorRow> = {
       width: "124px",
       isMono: true,
       render: (row) => <span title={row.actorId}>{shortId(row.actorId)}</span>,
-      sort: (row) => row.actorId,
+      field: "actorId",
     },
     {
       key: "node",
@@ -280,7 +278,7 @@ export const actorsSpec: ListSpec<ActorRow> = {
       width: "minmax(80px, 120px)",
       phone: "hide",
       render: (row) => <NodeLink id={row.nodeId} />,
-      sort: (row) => row.nodeId,
+      field: "nodeId",
     },
     {
       key: "pid",
@@ -293,7 +291,7 @@ export const actorsSpec: ListSpec<ActorRow> = {
         ) : (
           <IdLink kind="workers" id={row.workerId} text={String(row.pid ?? "?")} />
         ),
-      sort: (row) => row.pid,
+      field: "pid",
     },
     {
       key: "restarts",
@@ -303,7 +301,7 @@ export const actorsSpec: ListSpec<ActorRow> = {
       phone: "hide",
       render: (row) =>
         `${row.restarts}${row.maxRestarts > 0 ? ` / ${row.maxRestarts}` : row.maxRestarts < 0 ? " / ∞" : ""}`,
-      sort: (row) => row.restarts,
+      field: "restarts",
     },
     {
       key: "resources",
@@ -318,7 +316,7 @@ export const actorsSpec: ListSpec<ActorRow> = {
       width: "96px",
       isEnd: true,
       render: (row) => <Ago atMs={row.stateSinceMs} />,
-      sort: (row) => row.stateSinceMs,
+      field: "stateSinceMs",
     },
     {
       key: "cause",
@@ -355,7 +353,7 @@ export const nodesSpec: ListSpec<NodeRow> = {
           {row.name} {row.isHead && <span className="tag">head</span>}
         </>
       ),
-      sort: (row) => row.name,
+      field: "name",
     },
     {
       key: "state",
@@ -363,14 +361,14 @@ export const nodesSpec: ListSpec<NodeRow> = {
       width: "98px",
       phone: "state",
       render: (row) => <State state={row.state} {...(row.state === "dead" ? { tone: "bad" as const } : {})} />,
-      sort: (row) => row.state,
+      field: "state",
     },
     {
       key: "cpu",
       title: "Cores busy",
       width: "minmax(104px, 150px)",
       render: (row) => <PercentMeter value={row.cpuPercent} />,
-      sort: (row) => row.cpuPercent,
+      field: "cpuPercent",
     },
     {
       key: "leased",
@@ -378,21 +376,20 @@ export const nodesSpec: ListSpec<NodeRow> = {
       width: "92px",
       isEnd: true,
       render: (row) => leased(row, "cpu"),
-      sort: (row) => (row.resources.cpu ?? 0) - (row.available.cpu ?? 0),
     },
     {
       key: "memory",
       title: "Memory",
       width: "minmax(104px, 150px)",
       render: (row) => <BytesMeter used={row.memoryUsedBytes} total={row.memoryTotalBytes} />,
-      sort: (row) => row.memoryUsedBytes,
+      field: "memoryUsedBytes",
     },
     {
       key: "store",
       title: "Store",
       width: "minmax(104px, 150px)",
       render: (row) => <BytesMeter used={row.storeUsedBytes} total={row.storeCapacityBytes} />,
-      sort: (row) => row.storeUsedBytes,
+      field: "storeUsedBytes",
     },
     {
       key: "spilled",
@@ -401,7 +398,7 @@ export const nodesSpec: ListSpec<NodeRow> = {
       isEnd: true,
       phone: "hide",
       render: (row) => (row.storeSpilledBytes === 0 ? dash : bytes(row.storeSpilledBytes)),
-      sort: (row) => row.storeSpilledBytes,
+      field: "storeSpilledBytes",
     },
     {
       key: "gpus",
@@ -409,7 +406,7 @@ export const nodesSpec: ListSpec<NodeRow> = {
       width: "minmax(118px, 150px)",
       phone: "hide",
       render: (row) => gpus(row),
-      sort: (row) => row.gpus.length,
+      field: "gpus",
     },
     {
       key: "workers",
@@ -418,7 +415,7 @@ export const nodesSpec: ListSpec<NodeRow> = {
       isEnd: true,
       phone: "hide",
       render: (row) => count(row.workers),
-      sort: (row) => row.workers,
+      field: "workers",
     },
     {
       key: "address",
@@ -427,7 +424,7 @@ export const nodesSpec: ListSpec<NodeRow> = {
       isMono: true,
       phone: "hide",
       render: (row) => row.address ?? <span title="It only dials out">dials out</span>,
-      sort: (row) => row.address,
+      field: "address",
     },
   ],
   empty: (
@@ -470,7 +467,7 @@ export const workersSpec: ListSpec<WorkerRow> = {
       width: "minmax(120px, 150px)",
       phone: "title",
       render: (row) => `${row.kind} ${row.pid}`,
-      sort: (row) => row.pid,
+      field: "pid",
     },
     {
       key: "state",
@@ -478,7 +475,7 @@ export const workersSpec: ListSpec<WorkerRow> = {
       width: "100px",
       phone: "state",
       render: (row) => <State state={row.state} />,
-      sort: (row) => row.state,
+      field: "state",
     },
     {
       key: "task",
@@ -490,7 +487,7 @@ export const workersSpec: ListSpec<WorkerRow> = {
         ) : (
           <IdLink kind="tasks" id={row.taskId} text={row.task ?? shortId(row.taskId)} />
         ),
-      sort: (row) => row.task,
+      field: "task",
     },
     {
       key: "for",
@@ -499,7 +496,7 @@ export const workersSpec: ListSpec<WorkerRow> = {
       isEnd: true,
       phone: "hide",
       render: (row) => duration(row.runningForMs),
-      sort: (row) => row.runningForMs,
+      field: "runningForMs",
     },
     {
       key: "actor",
@@ -512,14 +509,14 @@ export const workersSpec: ListSpec<WorkerRow> = {
           {row.actors > 1 && <span className="muted"> +{row.actors - 1}</span>}
         </>
       ),
-      sort: (row) => row.actorId,
+      field: "actorId",
     },
     {
       key: "cpu",
       title: "Core",
       width: "minmax(96px, 130px)",
       render: (row) => <PercentMeter value={row.cpuPercent} />,
-      sort: (row) => row.cpuPercent,
+      field: "cpuPercent",
     },
     {
       key: "memory",
@@ -527,14 +524,14 @@ export const workersSpec: ListSpec<WorkerRow> = {
       width: "92px",
       isEnd: true,
       render: (row) => bytes(row.memoryBytes),
-      sort: (row) => row.memoryBytes,
+      field: "memoryBytes",
     },
     {
       key: "node",
       title: "Node",
       width: "minmax(80px, 120px)",
       render: (row) => <NodeLink id={row.nodeId} />,
-      sort: (row) => row.nodeId,
+      field: "nodeId",
     },
     {
       key: "job",
@@ -543,7 +540,7 @@ export const workersSpec: ListSpec<WorkerRow> = {
       isMono: true,
       phone: "hide",
       render: (row) => <IdLink kind="jobs" id={row.jobId} />,
-      sort: (row) => row.jobId,
+      field: "jobId",
     },
     {
       key: "started",
@@ -552,7 +549,7 @@ export const workersSpec: ListSpec<WorkerRow> = {
       isEnd: true,
       phone: "hide",
       render: (row) => <Ago atMs={row.startedAtMs} />,
-      sort: (row) => row.startedAtMs,
+      field: "startedAtMs",
     },
   ],
   empty: (
@@ -579,7 +576,7 @@ export const objectsSpec: ListSpec<ObjectRow> = {
       isMono: true,
       phone: "title",
       render: (row) => <span title={row.objectId}>{shortId(row.objectId)}</span>,
-      sort: (row) => row.objectId,
+      field: "objectId",
     },
     {
       key: "state",
@@ -587,7 +584,7 @@ export const objectsSpec: ListSpec<ObjectRow> = {
       width: "104px",
       phone: "state",
       render: (row) => <State state={row.state} />,
-      sort: (row) => row.state,
+      field: "state",
     },
     {
       key: "size",
@@ -595,14 +592,14 @@ export const objectsSpec: ListSpec<ObjectRow> = {
       width: "96px",
       isEnd: true,
       render: (row) => bytes(row.sizeBytes),
-      sort: (row) => row.sizeBytes,
+      field: "sizeBytes",
     },
     {
       key: "name",
       title: "Result of",
       width: "minmax(120px, 1fr)",
       render: (row) => row.name ?? dash,
-      sort: (row) => row.name,
+      field: "name",
     },
     {
       key: "site",
@@ -611,7 +608,7 @@ export const objectsSpec: ListSpec<ObjectRow> = {
       isMono: true,
       phone: "hide",
       render: (row) => (row.callSite === null ? dash : <span title={row.callSite}>{shortSite(row.callSite)}</span>),
-      sort: (row) => row.callSite,
+      field: "callSite",
     },
     {
       key: "holds",
@@ -623,7 +620,7 @@ export const objectsSpec: ListSpec<ObjectRow> = {
           {row.holds > 1 && row.holders.length > 0 && <span className="muted"> +{count(row.holds - 1)}</span>}
         </span>
       ),
-      sort: (row) => row.holds,
+      field: "holds",
     },
     {
       key: "owner",
@@ -632,7 +629,7 @@ export const objectsSpec: ListSpec<ObjectRow> = {
       isEnd: true,
       phone: "hide",
       render: (row) => row.ownerPid ?? dash,
-      sort: (row) => row.ownerPid,
+      field: "ownerPid",
     },
     {
       key: "nodes",
@@ -645,7 +642,7 @@ export const objectsSpec: ListSpec<ObjectRow> = {
           {row.nodes.length > 1 && <span className="muted"> +{row.nodes.length - 1}</span>}
         </>
       ),
-      sort: (row) => row.nodes.length,
+      field: "nodes",
     },
     {
       key: "created",
@@ -653,7 +650,7 @@ export const objectsSpec: ListSpec<ObjectRow> = {
       width: "100px",
       isEnd: true,
       render: (row) => <Ago atMs={row.createdAtMs} />,
-      sort: (row) => row.createdAtMs,
+      field: "createdAtMs",
     },
   ],
   empty: (
@@ -683,7 +680,7 @@ export const groupsSpec: ListSpec<GroupRow> = {
       width: "minmax(150px, 1fr)",
       phone: "title",
       render: (row) => row.name ?? <span className="mono">{shortId(row.placementGroupId)}</span>,
-      sort: (row) => row.name ?? row.placementGroupId,
+      field: "name",
     },
     {
       key: "state",
@@ -691,9 +688,9 @@ export const groupsSpec: ListSpec<GroupRow> = {
       width: "124px",
       phone: "state",
       render: (row) => <State state={row.state} />,
-      sort: (row) => row.state,
+      field: "state",
     },
-    { key: "strategy", title: "Strategy", width: "140px", render: (row) => row.strategy, sort: (row) => row.strategy },
+    { key: "strategy", title: "Strategy", width: "140px", render: (row) => row.strategy, field: "strategy" },
     {
       key: "bundles",
       title: "Bundles placed",
@@ -702,7 +699,7 @@ export const groupsSpec: ListSpec<GroupRow> = {
         const placed = row.bundles.filter(({ nodeId }) => nodeId !== null).length;
         return <InlineMeter used={placed} total={row.bundles.length} text={`${placed} of ${row.bundles.length}`} />;
       },
-      sort: (row) => row.bundles.length,
+      field: "bundles",
     },
     {
       key: "wants",
@@ -717,7 +714,7 @@ export const groupsSpec: ListSpec<GroupRow> = {
       width: "100px",
       isMono: true,
       render: (row) => <IdLink kind="jobs" id={row.jobId} />,
-      sort: (row) => row.jobId,
+      field: "jobId",
     },
     {
       key: "created",
@@ -725,7 +722,7 @@ export const groupsSpec: ListSpec<GroupRow> = {
       width: "110px",
       isEnd: true,
       render: (row) => <Ago atMs={row.createdAtMs} />,
-      sort: (row) => row.createdAtMs,
+      field: "createdAtMs",
     },
   ],
   empty: (
@@ -751,7 +748,7 @@ export const logsSpec: ListSpec<LogRow> = {
       isMono: true,
       phone: "title",
       render: (row) => row.file,
-      sort: (row) => row.file,
+      field: "file",
     },
     {
       key: "size",
@@ -759,7 +756,7 @@ export const logsSpec: ListSpec<LogRow> = {
       width: "110px",
       isEnd: true,
       render: (row) => bytes(row.sizeBytes),
-      sort: (row) => row.sizeBytes,
+      field: "sizeBytes",
     },
     {
       key: "modified",
@@ -767,14 +764,14 @@ export const logsSpec: ListSpec<LogRow> = {
       width: "120px",
       isEnd: true,
       render: (row) => <Ago atMs={row.modifiedAtMs} />,
-      sort: (row) => row.modifiedAtMs,
+      field: "modifiedAtMs",
     },
     {
       key: "node",
       title: "Node",
       width: "minmax(130px, 1fr)",
       render: (row) => <NodeLink id={row.nodeId} />,
-      sort: (row) => row.nodeId,
+      field: "nodeId",
     },
   ],
   empty: (
