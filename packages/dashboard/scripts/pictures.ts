@@ -77,7 +77,7 @@ for (const [width, scheme] of [
     await page.locator(shows).first().waitFor();
     await before?.(page);
     // Charts and answers that are on their way.
-    await page.evaluate((ms) => new Promise((resolve) => setTimeout(resolve, ms)), name === "metrics" ? 20_500 : 900);
+    await page.evaluate((ms) => new Promise((resolve) => setTimeout(resolve, ms)), 900);
     const { data } = await devtools.send("Page.captureScreenshot", { format: "webp", quality: QUALITY });
     writeFileSync(join(folder, `${name}-${width}.webp`), Buffer.from(data, "base64"));
   }

@@ -2,7 +2,6 @@
 import { type FormEvent, useEffect, useRef, useState, useSyncExternalStore } from "react";
 import { access, openStream, type StreamState } from "./api.ts";
 import { Icon } from "./icons.tsx";
-import { history } from "./node-history.ts";
 import { ActorPage, GroupPage, NodePage, ObjectPage, TaskPage, WorkerPage } from "./pages/details.tsx";
 import { EventsPage } from "./pages/events.tsx";
 import { FindPage } from "./pages/find.tsx";
@@ -79,15 +78,11 @@ function Shell() {
       onEvent: (name, data) => {
         if (name === "event") refreshAll("events");
         if (name !== "overview") return;
-        const news = JSON.parse(data) as Overview; // By the schema of the service.
-        put("overview", news);
-        history.noteOverview(news);
+        put("overview", JSON.parse(data) as Overview); // By the schema of the service.
       },
     });
     return () => stream.close();
   }, []);
-  const isOnMetrics = section === "metrics";
-  useEffect(() => (isOnMetrics ? history.start() : undefined), [isOnMetrics]);
 
   const path = route.segments.join("/");
   const title = titleOf(route);

@@ -4,6 +4,7 @@ export type {
   ActorSummaryRow,
   EventRow,
   GroupRow,
+  History,
   JobProgress,
   JobRow,
   Listed,

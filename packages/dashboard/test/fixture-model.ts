@@ -7,6 +7,7 @@ import type {
   EventRow,
   FunctionProgress,
   GroupRow,
+  History,
   JobRow,
   LogRow,
   NodeRow,
@@ -674,6 +675,43 @@ export function throughputAt(atMs: number): Overview["throughput"][number] {
     atMs: second * 1000,
     finished: Math.max(0, Math.round(3400 + wave)),
     failed: second % 29 < 3 ? 40 + (second % 7) * 9 : second % 5,
+  };
+}
+
+/** The same for the same ten seconds; a node was away for a while. */
+export function historyAt({ nodes }: Pick<Model, "nodes">, asked: URLSearchParams, nowMs: number): History {
+  const everyMs = 10_000;
+  const last = Math.floor(nowMs / everyMs);
+  const timesMs = Array.from({ length: 360 }, (_, at) => (last - 359 + at) * everyMs);
+  const rates = timesMs.map(throughputAt);
+  const wave = (ms: number, at: number, slow: number) =>
+    0.5 + 0.3 * Math.sin(ms / everyMs / slow + at * 2) + 0.12 * Math.sin(ms / everyMs / 3.1 + at) + 0.05 * Math.sin(ms);
+  const alive = nodes.filter(({ state }) => state !== "dead");
+  const wanted = asked.get("node");
+  const shown = nodes.filter(({ nodeId }) =>
+    wanted === null ? alive.some((one) => one.nodeId === nodeId) : nodeId === wanted,
+  );
+  const away = (row: NodeRow, at: number) =>
+    (row.name === "cpu-b1" && at > 120 && at < 150) || (row.name === "cpu-b2" && at > 200);
+  return {
+    everyMs,
+    timesMs,
+    finished: rates.map(({ finished }) => finished),
+    failed: rates.map(({ failed }) => failed),
+    nodes: shown.slice(0, Number(asked.get("limit") ?? 24)).map((row, at) => {
+      const series = (of: (ms: number) => number) => timesMs.map((ms, tick) => (away(row, tick) ? null : of(ms)));
+      return {
+        nodeId: row.nodeId,
+        name: row.name,
+        cpuPercent: series((ms) => Math.round(200 * Math.min(1, wave(ms, at, 23))) / 2),
+        gpuPercent:
+          row.gpus.length === 0 ? null : series((ms) => Math.round(200 * Math.min(1, wave(ms, at + 5, 40))) / 2),
+        memoryUsedBytes: series((ms) => Math.round((row.memoryTotalBytes ?? 0) * 0.7 * wave(ms, at, 60))),
+        storeUsedBytes: series((ms) => Math.round(row.storeCapacityBytes * 0.9 * wave(ms, at + 1, 35))),
+        storeSpilledBytes: series(() => row.storeSpilledBytes),
+      };
+    }),
+    nodesTotal: alive.length,
   };
 }
 

@@ -7,9 +7,15 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { extname, join, normalize } from "node:path";
 import { pageOf, parseListQuery } from "../../core/src/state/filters.ts";
-import { overview as overviewSchema, progress as progressSchema, ROWS, SORT_KEYS } from "../../core/src/state/rows.ts";
+import {
+  history as historySchema,
+  overview as overviewSchema,
+  progress as progressSchema,
+  ROWS,
+  SORT_KEYS,
+} from "../../core/src/state/rows.ts";
 import type { InspectedStack } from "../../core/src/wire/inspection.ts";
-import { type Model, makeModel, progressAt, throughputAt, timelineLines } from "./fixture-model.ts";
+import { historyAt, type Model, makeModel, progressAt, throughputAt, timelineLines } from "./fixture-model.ts";
 
 export interface FixtureOptions {
   readonly files: string;
@@ -102,6 +108,7 @@ export async function startFixture(options: FixtureOptions): Promise<Fixture> {
         ),
         finished,
       );
+    if (kind === "history") return json(response, historyAt(model, url.searchParams, Date.now()));
     if (kind === "progress") return json(response, progress());
     if (kind === "stream" && url.searchParams.get("topics") === "progress")
       return stream(response, () => [["progress", JSON.stringify(progress())]]);
@@ -356,6 +363,7 @@ export function checkModel(model: Model): void {
   for (const row of some(model.events)) ROWS.events.parse(row);
   for (const row of some(model.logs)) ROWS.logs.parse(row);
   overviewSchema.parse(model.overview);
+  historySchema.parse(historyAt(model, new URLSearchParams(), Date.now()));
   progressSchema.parse(progressAt(model.functions, 0, 0));
 }
 

@@ -6,6 +6,7 @@ import type { Env } from "./http.ts";
 import { ROW_KINDS, type RowKind } from "./row-kinds.ts";
 import {
   actorSummaryRow,
+  history,
   objectSummaryRow,
   overview,
   progress,
@@ -46,6 +47,10 @@ const jobParam = z
   .string()
   .regex(/^[0-9a-f]{8}$/, "it is 8 hex digits")
   .openapi({ description: "id of the job" });
+
+/** Nodes whose history is in an answer: 15 kB each. */
+const HISTORY_NODES = 24;
+const HISTORY_NODES_MAX = 100;
 
 export function addApi(app: OpenAPIHono<Env>, service: StateService): void {
   for (const kind of ROW_KINDS) addRows(app, service, kind);
@@ -112,6 +117,30 @@ export function addApi(app: OpenAPIHono<Env>, service: StateService): void {
       },
     }),
     async (context) => context.json(await service.tasks.progressOf(context.req.valid("query").job), 200),
+  );
+
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: "/api/v1/history",
+      request: {
+        query: z.object({
+          node: z.string().optional().openapi({ description: "only of this node, by its id" }),
+          limit: z.coerce
+            .number()
+            .int()
+            .min(0)
+            .max(HISTORY_NODES_MAX)
+            .optional()
+            .openapi({ description: `of so many nodes that are alive; default ${HISTORY_NODES}` }),
+        }),
+      },
+      responses: { ...json(history, "the past hour, every ten seconds, for charts"), ...failures },
+    }),
+    (context) => {
+      const { node, limit = HISTORY_NODES } = context.req.valid("query");
+      return context.json(service.history.read({ node, limit }), 200);
+    },
   );
 
   const explanation = z.looseObject({

@@ -371,6 +371,28 @@ export const overview = z.object({
     .array(jobProgress)
     .meta({ description: "jobs that have something left: those with most left, at most 20" }),
 });
+const series = (what: string) =>
+  z.array(z.number().nullable()).meta({ description: `${what}, at each of timesMs; null: not known` });
+/** The past hour, for charts. */
+export const history = z.object({
+  everyMs: z.number(),
+  timesMs: z.array(z.number()).meta({ description: "at most an hour, the newest last" }),
+  finished: series("attempts that finished a second"),
+  failed: series("attempts that failed a second"),
+  nodes: z.array(
+    z.object({
+      nodeId: z.string(),
+      name: z.string(),
+      cpuPercent: series("of all cores"),
+      gpuPercent: series("mean of its GPUs").nullable().meta({ description: "null: it has none" }),
+      memoryUsedBytes: series("used on the machine"),
+      storeUsedBytes: series("objects in memory"),
+      storeSpilledBytes: series("objects on disk"),
+    }),
+  ),
+  nodesTotal: z.number().meta({ description: "nodes that have a history and are alive" }),
+});
+export type History = z.infer<typeof history>;
 export type Overview = z.infer<typeof overview>;
 export type TaskSummaryRow = z.infer<typeof taskSummaryRow>;
 export type ActorSummaryRow = z.infer<typeof actorSummaryRow>;

@@ -13,6 +13,7 @@ import { Observer } from "./detectors/observer.ts";
 import { EventLog } from "./event-log.ts";
 import { checkSort, pageOf } from "./filters.ts";
 import { gpusOf } from "./gpu-summary.ts";
+import { MetricHistory } from "./history.ts";
 import { JobTable } from "./job-table.ts";
 import type { Links } from "./links.ts";
 import { logRows } from "./log-routes.ts";
@@ -66,6 +67,7 @@ export class StateService {
   private readonly options: StateServiceOptions;
   private readonly jobs: JobTable;
   readonly objects: ObjectRows;
+  readonly history = new MetricHistory();
   private readonly nodeWatch = new NodeWatch((event) => this.eventLog.add(event));
   readonly alarms = new Alarms(allDetectors(), (event) => this.eventLog.add(event));
   private readonly observer: Observer;
@@ -306,6 +308,7 @@ export class StateService {
   private async look(): Promise<void> {
     const { rows } = await this.sources.nodes();
     this.nodeWatch.seen(rows, wallMs());
+    this.history.note(rows, () => this.tasks.throughput(), wallMs());
     await Promise.all([this.sources.actors(), this.jobRows()]);
     await this.observer.look(rows);
   }

@@ -165,7 +165,11 @@ export class Tasks {
   async totals(): Promise<Pick<Overview, "tasks" | "throughput">> {
     const tasks = this.ended.totals();
     for (const [, , state, count] of (await this.live.get()).value.counts) tasks[state] = (tasks[state] ?? 0) + count;
-    return { tasks, throughput: [...this.ended.throughput(wallMs())] };
+    return { tasks, throughput: this.throughput() };
+  }
+
+  throughput(): Overview["throughput"] {
+    return [...this.ended.throughput(wallMs())];
   }
 }
 

@@ -3,6 +3,7 @@ import type { ReactNode } from "react";
 import { type List, listPath } from "../api.ts";
 import { amount, bytes, count, duration, NONE, percent, resourceList, shortId } from "../format.ts";
 import { Related } from "../list-page.tsx";
+import { PastHour } from "../node-charts.tsx";
 import {
   Ago,
   Bar,
@@ -107,11 +108,6 @@ export function NodePage({ id }: { id: string }) {
             title={row.name}
             state={row.state}
             {...(row.state === "dead" ? { tone: "bad" as const } : {})}
-            actions={
-              <a className="button" href={href(["metrics"], { node: row.nodeId })}>
-                Charts
-              </a>
-            }
           />
           <div className="columns">
             <div>
@@ -190,6 +186,7 @@ export function NodePage({ id }: { id: string }) {
               )}
             </div>
           </div>
+          <PastHour nodeId={row.nodeId} />
           <Related
             spec={workersSpec}
             filters={[`nodeId=${row.nodeId}`]}

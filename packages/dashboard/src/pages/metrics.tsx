@@ -1,29 +1,29 @@
-/** Charts of the last minutes, of the cluster and of each node. */
-import { useSyncExternalStore } from "react";
+/** Charts of the past hour, of the cluster and of each node. */
+import { type List, listPath } from "../api.ts";
 import { Chart } from "../chart.tsx";
-import { bytes, clock, compact, percent } from "../format.ts";
-import { history } from "../node-history.ts";
-import { Card, Empty } from "../parts.tsx";
+import { clock, compact } from "../format.ts";
+import { HISTORY_MS, NodeCharts } from "../node-charts.tsx";
+import { Card, Empty, Failure } from "../parts.tsx";
 import { useParams } from "../router.ts";
+import type { History, NodeRow } from "../rows.ts";
+import { useQuery } from "../use-query.ts";
 
 export function MetricsPage() {
-  const { timesMs, nodes, rates } = useSyncExternalStore(history.subscribe, history.get);
   const [params, setParams] = useParams();
   const chosen = params.get("node") ?? "";
-  const shown = nodes.filter(({ nodeId }) => chosen === "" || nodeId === chosen);
+  const of = chosen === "" ? `limit=${NODES_MAX}` : `node=${encodeURIComponent(chosen)}`;
+  const { data, error, refresh } = useQuery<History>(`history?${of}`, HISTORY_MS);
+  const { data: list } = useQuery<List<NodeRow>>(listPath("nodes", ["state!=dead"], 1000, { sort: "name" }), 15_000);
+  const firstMs = data?.timesMs[0];
   return (
     <div className="page">
       <div className="page-head">
         <h1>Metrics</h1>
-        {timesMs[0] !== undefined && (
-          <span className="muted">
-            since {clock(timesMs[0])}, every 5 s, while this page is open; the last 15 minutes
-          </span>
-        )}
+        {firstMs !== undefined && <span className="muted">since {clock(firstMs)}, every 10 s; an hour at most</span>}
         <div className="actions">
           <select aria-label="Node" value={chosen} onChange={(event) => setParams({ node: event.target.value })}>
             <option value="">All nodes</option>
-            {nodes.map(({ nodeId, name }) => (
+            {list?.rows.map(({ nodeId, name }) => (
               <option key={nodeId} value={nodeId}>
                 {name}
               </option>
@@ -34,65 +34,49 @@ export function MetricsPage() {
       <p className="muted">
         For hours and days let Prometheus ask <code>/metrics</code>.
       </p>
-      {timesMs.length === 0 ? (
+      {error !== undefined && <Failure error={error} hasData={data !== undefined} retry={refresh} />}
+      {data !== undefined && firstMs === undefined && (
         <div className="card">
           <Empty title="The first values come in a moment">
             Cores, memory, stores and GPUs of each node, and attempts a second.
           </Empty>
         </div>
-      ) : (
+      )}
+      {data !== undefined && firstMs !== undefined && (
         <div className="charts">
           {chosen === "" && (
             <Card title="Attempts a second" className="wide">
-              <Chart
-                label="Attempts a second"
-                timesMs={rates.map(({ atMs }) => atMs)}
-                series={[
-                  { title: "finished", color: "--run", values: rates.map(({ finished }) => finished), isFilled: true },
-                  { title: "failed", color: "--bad", values: rates.map(({ failed }) => failed) },
-                ]}
-                format={compact}
-              />
+              <AttemptsChart history={data} />
             </Card>
           )}
-          {shown
-            .slice(0, NODES_MAX)
-            .flatMap(({ nodeId, name, cpu, memory, memoryTotal, store, spilled, storeCapacity, gpu }) => [
-              <Card key={`${nodeId} cpu`} title={`${name} · cores${gpu === null ? "" : " and GPUs"}`}>
-                <Chart
-                  label={`${name}, busy share`}
-                  timesMs={timesMs}
-                  max={100}
-                  series={[
-                    { title: "cores", color: "--run", values: cpu, isFilled: true },
-                    ...(gpu === null ? [] : [{ title: "GPUs", color: "--wait", values: gpu }]),
-                  ]}
-                  format={(value) => percent(value)}
-                />
-              </Card>,
-              <Card key={`${nodeId} memory`} title={`${name} · memory and store`}>
-                <Chart
-                  label={`${name}, memory`}
-                  timesMs={timesMs}
-                  max={Math.max(memoryTotal, storeCapacity)}
-                  series={[
-                    { title: "machine", color: "--run", values: memory, isFilled: true },
-                    { title: "store", color: "--ok", values: store },
-                    { title: "spilled", color: "--wait", values: spilled },
-                  ]}
-                  isBytes
-                  format={(value) => bytes(Math.round(value))}
-                />
-              </Card>,
-            ])}
+          {data.nodes.map((node) => (
+            <NodeCharts key={node.nodeId} timesMs={data.timesMs} node={node} title={`${node.name} · `} />
+          ))}
         </div>
       )}
-      {shown.length > NODES_MAX && (
+      {data !== undefined && chosen !== "" && data.nodes.length === 0 && (
+        <p className="muted">Nothing is known of this node in the past hour.</p>
+      )}
+      {data !== undefined && data.nodes.length < data.nodesTotal && (
         <p className="muted">
-          The first {NODES_MAX} of {shown.length} nodes; choose one above to see it.
+          The first {data.nodes.length} of {data.nodesTotal} nodes by name; choose one above to see it.
         </p>
       )}
     </div>
+  );
+}
+
+export function AttemptsChart({ history: { timesMs, finished, failed } }: { history: History }) {
+  return (
+    <Chart
+      label="Attempts a second"
+      timesMs={timesMs}
+      series={[
+        { title: "finished", color: "--run", values: finished, isFilled: true },
+        { title: "failed", color: "--bad", values: failed },
+      ]}
+      format={compact}
+    />
   );
 }
 

@@ -1,12 +1,14 @@
 /** The first page: how much is done, what is used, what waits and why, what needs attention. */
 import { Chart } from "../chart.tsx";
 import { bytes, compact, count } from "../format.ts";
+import { HISTORY_MS } from "../node-charts.tsx";
 import { Card, Empty, Failure, ResourceMeter } from "../parts.tsx";
 import { JobsProgress } from "../progress.tsx";
-import { href } from "../router.ts";
-import { type Overview, taskStates } from "../rows.ts";
+import { href, useParams } from "../router.ts";
+import { type History, type Overview, taskStates } from "../rows.ts";
 import { useQuery } from "../use-query.ts";
 import { EventLine } from "./events.tsx";
+import { AttemptsChart } from "./metrics.tsx";
 
 const stateTones: Readonly<Record<string, string>> = {
   waiting: "wait",
@@ -37,6 +39,9 @@ const RATE_SECONDS = 10;
 
 function Content({ overview }: { overview: Overview }) {
   const { tasks, actors, nodes, throughput, store, resources, waiting, alerts, progress } = overview;
+  const [params, setParams] = useParams();
+  const isHour = params.get("range") === "hour";
+  const setHour = (next: boolean) => setParams({ range: next ? "hour" : "" });
   const recent = throughput.slice(-RATE_SECONDS);
   const rate = recent.reduce((sum, { finished }) => sum + finished, 0) / Math.max(1, recent.length);
   const failing = recent.reduce((sum, { failed }) => sum + failed, 0) / Math.max(1, recent.length);
@@ -92,8 +97,10 @@ function Content({ overview }: { overview: Overview }) {
       </div>
       <div className="columns">
         <div>
-          <Card title="Throughput, attempts a second" aside={<span className="muted small">last 2 minutes</span>}>
-            {throughput.length === 0 ? (
+          <Card title="Attempts a second" aside={<RangeChoice isHour={isHour} setHour={setHour} />}>
+            {isHour ? (
+              <PastHour />
+            ) : throughput.length === 0 ? (
               <Empty title="Nothing has ended yet">What your program finishes each second shows here.</Empty>
             ) : (
               <Chart
@@ -157,6 +164,29 @@ function Content({ overview }: { overview: Overview }) {
       </div>
     </>
   );
+}
+
+function RangeChoice({ isHour, setHour }: { isHour: boolean; setHour: (isHour: boolean) => void }) {
+  return (
+    <span className="choice">
+      {(
+        [
+          [false, "2 minutes"],
+          [true, "1 hour"],
+        ] as const
+      ).map(([value, title]) => (
+        <button key={title} type="button" aria-pressed={isHour === value} onClick={() => setHour(value)}>
+          {title}
+        </button>
+      ))}
+    </span>
+  );
+}
+
+function PastHour() {
+  const { data, error } = useQuery<History>("history?limit=0", HISTORY_MS);
+  if (data !== undefined) return <AttemptsChart history={data} />;
+  return error === undefined ? <div className="skeleton">Loading…</div> : <Failure error={error} hasData={false} />;
 }
 
 function Tile({
