@@ -630,7 +630,7 @@ export function progressAt(functions: readonly TaskSummaryRow[], job: number, fi
     .map(({ name, kind, counts }, at): FunctionProgress => {
       const ended = Object.entries(counts).reduce((sum, [state, n]) => sum + (LIVE.has(state) ? 0 : n), 0);
       const total = Math.round(ended / (shares[job % shares.length] ?? 1)) + (counts.running ?? 0);
-      const done = Math.min(total, ended + (at === 0 ? finishedSince : 0));
+      const done = Math.min(total, ended + (at === 0 ? finishedSince % 100_000 : 0));
       const running = Math.min(total - done, counts.running ?? 0);
       const endedPerSecond = running > 0 ? done / 400 : 0;
       const finished = (counts.finished ?? 0) + done - ended;
