@@ -4,21 +4,10 @@ import type { Plugin } from "esbuild";
 const require = createRequire(import.meta.url);
 
 /** Modules that take milliseconds to load, and that a start may not need. */
-export const slowModules = [
-  "acorn",
-  "yauzl",
-  "node:crypto",
-  "node:zlib",
-  "node:inspector",
-  "node:fs/promises",
-  "node:tls",
-];
+export const slowModules = ["acorn", "node:crypto", "node:zlib", "node:inspector", "node:fs/promises", "node:tls"];
 
 /** Packages that lie beside the bundles as files of their own, so that a process which never uses them never reads them. */
-export const looseModules: ReadonlyMap<string, string> = new Map([
-  ["acorn", "./acorn.cjs"],
-  ["yauzl", "./yauzl.cjs"],
-]);
+export const looseModules: ReadonlyMap<string, string> = new Map([["acorn", "./acorn.cjs"]]);
 
 /**
  * Loads the named modules when one of their exports is first used, not when the bundle starts: a process that never

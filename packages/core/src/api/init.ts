@@ -9,6 +9,7 @@ import { flushTraces } from "../client/mod.ts";
 import { type Driver, PLACE, type Place, STOPPED, startDriver, startInline } from "../driver/mod.ts";
 import type { LogLines } from "../wire/mod.ts";
 import { findCurrent, setCurrent } from "./current.ts";
+import { inheritEnvironment } from "./job-environment.ts";
 import { type InitSettings, normalizeInitOptions } from "./options.ts";
 import { board, takeProgressLine } from "./progress.ts";
 import { environmentFor } from "./runtime-env.ts";
@@ -111,6 +112,7 @@ async function startUntraced(settings: InitSettings, place: Place | undefined): 
     ...(settings.tls && { tls: settings.tls }),
   });
   try {
+    inheritEnvironment(driver.client);
     driver.client.runtimeEnv = environmentFor(driver.client, "init()", settings.runtimeEnv);
   } catch (error) {
     await driver.stop();

@@ -1,10 +1,13 @@
 /** The actor beside the command of a submitted job (the room `entrypoint`). */
+import { join } from "node:path";
 import { InvalidOptionError } from "../base/errors.ts";
-import type { LogPiece, Supervision } from "../entrypoint/mod.ts";
+import type { CommandEnvironment, JobSpec, LogPiece, Supervision, WorkingDir } from "../entrypoint/mod.ts";
 import type { JoinInfo } from "../wire/queries.ts";
 import { exitActor, runtimeContext } from "./actors.ts";
 import { client } from "./current.ts";
 import { onShutdown, onStart } from "./hooks.ts";
+import { get, kill } from "./objects.ts";
+import { remote } from "./remote.ts";
 
 /** @hidden Made by the service that takes jobs: detached, and made again for as long as the job goes on. */
 export class JobSupervisor {
@@ -26,7 +29,7 @@ export class JobSupervisor {
 
   /** Its node ends or is drained: the command cannot stay. */
   async [onShutdown](): Promise<void> {
-    await (await this.#supervision).stop();
+    await (await this.#supervision).leave();
   }
 
   async stop(): Promise<void> {
@@ -79,7 +82,45 @@ async function supervisionOf(submissionId: string): Promise<Supervision> {
   return new Supervision(submissionId, {
     ask: (method, params) => client().port.query(method, params) as never, // Of the method that was asked for.
     nodeId,
+    prepare: (spec, dir, signal) => environmentOf(spec, dir, nodeId, signal),
     joinInfo: () => client().port.query("join-info", null) as never,
     exit: () => void exitActor(),
   });
+}
+
+/** @hidden Lives in the environment of a job on the node of its command, which is there for as long. */
+export class JobEnvironment {
+  folder(): string {
+    return process.cwd();
+  }
+}
+
+async function environmentOf(
+  { submissionId, npm, environmentTimeoutMs }: JobSpec,
+  { folder, zip }: WorkingDir,
+  nodeId: string,
+  signal: AbortSignal,
+): Promise<CommandEnvironment> {
+  const { path, ...how } = npm ?? {};
+  const held = remote(JobEnvironment, {
+    // As the service that takes jobs looks for it.
+    name: `job-${submissionId}/environment`,
+    numCpus: 0,
+    schedulingStrategy: { nodeId, soft: false },
+    runtimeEnv: {
+      workingDir: { path: zip, bytesMax: Number.MAX_SAFE_INTEGER },
+      npm: path === undefined ? how : { ...how, path: join(folder, path) },
+      ...(typeof environmentTimeoutMs === "number" && { timeoutMs: environmentTimeoutMs }),
+    },
+  }).remote();
+  const end = (): void => {
+    void kill(held, { noRestart: true });
+    held[Symbol.dispose]();
+  };
+  try {
+    return { folder: await get(held.folder.remote(), { signal }), [Symbol.dispose]: end };
+  } catch (error) {
+    end();
+    throw (error as Error).cause instanceof Error ? (error as { readonly cause: Error }).cause : error;
+  }
 }

@@ -158,7 +158,8 @@ const setup: Check<NonNullable<RuntimeEnvSettings["setup"]>> = (value, at) => {
 export interface RuntimeEnvSettings {
   readonly env?: Readonly<Record<string, string>>;
   readonly nodeOptions?: readonly string[];
-  readonly workingDir?: WorkingDir;
+  /** `root`, of an archive: where the program finds what is in it. */
+  readonly workingDir?: WorkingDir & { readonly root?: string };
   readonly npm?: false | NpmInstall;
   readonly setup?: Required<SetupModule>;
   readonly timeoutMs?: number;
@@ -172,6 +173,10 @@ const runtimeEnv: Check<RuntimeEnvSettings> = fieldsOf({
   setup,
   timeoutMs: milliseconds(1),
 });
+
+/** @hidden For jobs. @throws InvalidOptionError naming the first thing that is wrong. */
+export const checkRuntimeEnv = (call: string, given: unknown): RuntimeEnvSettings =>
+  runtimeEnv(given, { call, option: "runtimeEnv" });
 
 /**
  * For `address: "inline"`, where tasks and actors run in the program's own process.

@@ -2,20 +2,26 @@
  * A runtime environment as a program has written it, to what its node and workers are told: folders are packed, and named by
  * what they hold. What a folder held when it was first named counts for the run.
  */
-import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { isAbsolute, join, resolve } from "node:path";
 import { InvalidOptionError, isError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import { needsVersion } from "../base/wire-version.ts";
 import type { Client } from "../client/mod.ts";
 import { CodeCache } from "../code/mod.ts";
-import { filesOfArchive, filesOfFolder, Packages, type ProgramFile, planNpm } from "../environments/mod.ts";
+import {
+  filesOfFolder,
+  type PackageName,
+  Packages,
+  type ProgramFile,
+  planNpm,
+  withFilesOfArchive,
+} from "../environments/mod.ts";
 import type { NpmRef, PackageRef, RuntimeEnv } from "../wire/mod.ts";
 import type { RuntimeEnvSettings } from "./options.ts";
 import type { NpmInstall, WorkingDir } from "./types.ts";
 
 const WORKING_DIR_BYTES_MAX = 500 * 2 ** 20;
-const URI = /^[a-z][a-z0-9+.-]+:\/\//i;
 const HERE = { platform: process.platform, arch: process.arch };
 
 /**
@@ -53,7 +59,7 @@ export function environmentFor(
 
 /** What can be said at the call need not fail later. */
 function check(call: string, { files, npm, setup }: RuntimeEnv): void {
-  const root = files && "root" in files ? files.root : undefined;
+  const root = files?.root;
   if (npm?.from === "files") {
     if (!files) {
       throw new InvalidOptionError(
@@ -114,15 +120,14 @@ class Packer {
     this.client = client;
   }
 
-  folder(call: string, given: WorkingDir, useless: readonly string[]): PackageRef {
-    const { path, bytesMax = WORKING_DIR_BYTES_MAX } = given;
+  folder(call: string, given: WorkingDir & { readonly root?: string }, useless: readonly string[]): PackageRef {
+    const { path, bytesMax = WORKING_DIR_BYTES_MAX, root: standsFor } = given;
     const excludes = [...useless, ...(given.excludes ?? [])];
-    if (URI.test(path)) return { uri: path };
     const at = resolve(path);
-    return this.once(JSON.stringify([at, excludes, bytesMax]), () => {
+    return this.once(JSON.stringify([at, excludes, bytesMax, standsFor]), () => {
       const option = `${call} option "runtimeEnv.workingDir"`;
       const stats = statSync(at, { throwIfNoEntry: false });
-      if (stats?.isFile() && /\.zip$/i.test(at)) return this.keep(filesOfArchive(readFileSync(at), at, bytesMax));
+      if (stats?.isFile() && /\.zip$/i.test(at)) return this.archive(at, bytesMax, standsFor);
       if (!stats?.isDirectory()) {
         throw new InvalidOptionError(
           `${option} is ${JSON.stringify(path)}; it must be a folder or a .zip on this machine, and ${at} is ${stats ? "neither" : "not there"}`,
@@ -131,6 +136,26 @@ class Packer {
       const root = realpathSync(at);
       return this.keep(filesOfFolder(root, { excludes, bytesMax }), root);
     });
+  }
+
+  /** With a root it is one that never changes: what it was packed as is noted beside it. */
+  private archive(at: string, bytesMax: number, root: string | undefined): PackageRef {
+    const pack = (): PackageName => withFilesOfArchive(at, bytesMax, (files) => this.packages().pack(files));
+    return this.nameAs(root === undefined ? pack() : this.noted(`${at}.packed`, pack), root);
+  }
+
+  private noted(note: string, pack: () => PackageName): PackageName {
+    try {
+      const known = JSON.parse(readFileSync(note, "utf8")) as PackageName;
+      if (this.packages().find(known.hash)) return known;
+    } catch {
+      // It is packed for the first time, or somebody is just writing it.
+    }
+    const name = pack();
+    const half = `${note}-${process.pid}`;
+    writeFileSync(half, JSON.stringify(name), { mode: 0o600 });
+    renameSync(half, note);
+    return name;
   }
 
   npm(call: string, { path, dependencies, allowScripts = false, dev = false }: NpmInstall): NpmRef {
@@ -169,7 +194,10 @@ class Packer {
   }
 
   private keep(files: readonly ProgramFile[], root?: string): PackageRef {
-    const name = this.packages().pack(files);
+    return this.nameAs(this.packages().pack(files), root);
+  }
+
+  private nameAs(name: PackageName, root: string | undefined): PackageRef {
     return { ...name, node: this.client.nodeId as NodeId, ...(root !== undefined && { root }) };
   }
 

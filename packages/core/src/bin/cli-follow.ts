@@ -16,8 +16,9 @@ export async function jobOf(place: ApiPlace, id: string): Promise<JobRow> {
   return (await (await askApi(place, jobPath(id))).json()) as JobRow; // Of the API of the same version.
 }
 
-/** @throws Error when there is no such job, or its output is lost. */
-export async function followJob(place: ApiPlace, id: string): Promise<JobRow> {
+/** @param again where the API is when it was lost: another head may lead. @throws Error when there is no such job, or its output is lost. */
+export async function followJob(first: ApiPlace, id: string, again: () => Promise<ApiPlace>): Promise<JobRow> {
+  let place = first;
   let from = 0;
   let awaySinceMs: number | undefined;
   for (;;) {
@@ -38,6 +39,7 @@ export async function followJob(place: ApiPlace, id: string): Promise<JobRow> {
       if (Date.now() - awaySinceMs > AWAY_MS) throw error;
     }
     await delay(AGAIN_MS);
+    if (awaySinceMs !== undefined) place = await again().catch(() => place);
   }
 }
 

@@ -58,7 +58,7 @@ Examples:
     .action((id: string, options: Where & { readonly follow?: true }) =>
       about(id, options, async (place) => {
         if (options.follow) {
-          const words = lastWords(await followJob(place, id));
+          const words = lastWords(await followJob(place, id, () => findApi(options.address)));
           if (words !== undefined) process.stderr.write(`${words}\n`);
         } else process.stdout.write(await (await askApi(place, `${jobPath(id)}/logs`)).text());
       }),

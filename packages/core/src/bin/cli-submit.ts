@@ -25,6 +25,7 @@ interface SubmitOptions {
   readonly label?: Readonly<Record<string, string>>;
   readonly retries: number;
   readonly retryDelay: number;
+  readonly startTimeout?: number;
   readonly wait: boolean;
   readonly address?: string;
 }
@@ -38,7 +39,7 @@ export function addSubmit(program: Command): void {
     .command("submit <command...>")
     .description("run a command on the cluster; print what it prints, and exit with its code")
     .option("--working-dir <folder>", "is brought along, and the command runs in a copy of it (default: nothing is)")
-    .option("--runtime-env <file>", "env, workingDir and npm from a YAML or JSON file")
+    .option("--runtime-env <file>", "env, workingDir, npm, nodeOptions, setup and timeoutMs from a YAML or JSON file")
     .option("--env <name=value>", "a variable of its environment; may be repeated", label)
     .option("--cpus <n>", "CPUs to hold while it runs, beside those of its tasks (default: 0)", amount)
     .option("--gpus <n>", "GPUs to hold while it runs", amount)
@@ -47,6 +48,11 @@ export function addSubmit(program: Command): void {
     .option("--label <key=value>", "of the node that it is to run on; may be repeated", label)
     .option("--retries <n>", "how often it is tried again when it fails or its node dies; -1: for ever", retries, 0)
     .option("--retry-delay <time>", "before the first retry; each further one waits twice as long", duration, 0)
+    .option(
+      "--start-timeout <time>",
+      "it fails if it was not started by then (default: 15m, while no node could ever take it)",
+      duration,
+    )
     .option("--submission-id <id>", "how it is called (default: a random id)")
     .option("--metadata <key=value>", "kept with it; may be repeated", label)
     .option("--no-wait", "print its id, and do not wait for it")
@@ -84,6 +90,7 @@ async function submit(command: readonly string[], options: SubmitOptions): Promi
       ...(gpus !== undefined && { gpu: gpus }),
       ...(memory !== undefined && { memory }),
     },
+    ...(options.startTimeout !== undefined && { startTimeoutMs: options.startTimeout }),
     retry: { maxRetries: options.retries, delayMs: options.retryDelay },
   };
   const response = await askApi(place, "/api/v1/jobs", { method: "POST", body });
@@ -95,7 +102,7 @@ async function submit(command: readonly string[], options: SubmitOptions): Promi
   }
   process.stderr.write(`mobula: job ${id}\n`);
   const unhook = hookInterrupts(place, id);
-  const job = await followJob(place, id);
+  const job = await followJob(place, id, () => findApi(options.address));
   unhook();
   const words = lastWords(job);
   if (words !== undefined) process.stderr.write(`${words}\n`);
@@ -109,7 +116,9 @@ async function environment(
 ): Promise<Readonly<Record<string, unknown>>> {
   const said: unknown = file === undefined ? {} : parse(readFileSync(file, "utf8"));
   if (typeof said !== "object" || said === null || Array.isArray(said)) {
-    throw new Error(`${file} is no runtime environment: it must be an object with env, workingDir or npm`);
+    throw new Error(
+      `${file} is no runtime environment: it must be an object with env, workingDir, npm, nodeOptions, setup or timeoutMs`,
+    );
   }
   const { working_dir, env_vars, ...rest } = said as Readonly<Record<string, unknown>>;
   const given = folder ?? rest.workingDir ?? working_dir;
@@ -143,6 +152,8 @@ async function uploaded(place: ApiPlace, given: unknown): Promise<string> {
       signal: AbortSignal.timeout(UPLOAD_MS),
     });
     if (!response.ok) throw new Error(`the folder could not be uploaded: ${await response.text()}`);
+    const { note } = (await response.json()) as { readonly note?: string };
+    if (note !== undefined) process.stderr.write(`mobula: ${note}\n`);
     return packed.uri;
   } finally {
     rmSync(scratch, { recursive: true });

@@ -2,7 +2,8 @@
 import type { Command } from "commander";
 import type { Explanation } from "../wire/explanation.ts";
 import { actorCalled } from "./actor-called.ts";
-import { type Asks, whom } from "./cli-ask.ts";
+import { askApi, findApi } from "./api-client.ts";
+import { whom } from "./cli-ask.ts";
 import { print } from "./cli-print.ts";
 import { whyLines } from "./why-text.ts";
 
@@ -14,14 +15,14 @@ interface WhyOptions {
 export function addWhy(program: Command): void {
   program
     .command("why <id>")
-    .description("say why a task, an actor, an object or a placement group waits, failed, or runs where it does")
+    .description("say why a task, an actor, an object, a placement group or a job waits, failed, or runs where it does")
     .option("--address <host:port>", "ask the head of this cluster (default: this machine's node, or MOBULA_ADDRESS)")
     .option("--json", "as JSON, for programs")
     .addHelpText(
       "after",
       `
 The id is that of a ref (ref.id), of a task (runtimeContext().taskId), of an actor or a placement group; an actor may also be
-named by its name or its class.
+named by its name or its class, and a job by the id of its submission.
 
 Examples:
   $ mobula why 5f2c81c0a7be3d41c09f6ab10000000000000017f3a10c5200000001
@@ -32,15 +33,23 @@ Examples:
 }
 
 async function why(id: string, { json = false, address }: WhyOptions): Promise<void> {
-  const ask = whom(address);
-  const explanation = await explain(ask, id.trim());
+  const explanation = await explain(address, id.trim());
   if (json) print(JSON.stringify(explanation));
   else for (const line of whyLines(id, explanation, Date.now(), process.stdout.columns ?? 100)) print(line);
 }
 
-async function explain(ask: Asks, id: string): Promise<Explanation> {
-  if (/^[0-9a-f]{24,}$/.test(id)) return ask("explain-id", { id });
-  const found = await actorCalled(ask, id);
-  if (!found) throw new Error(`"${id}" is no id, and no actor has that name or class`);
-  return ask("explain-id", { id: found.actorId });
+async function explain(address: string | undefined, id: string): Promise<Explanation> {
+  const isHttp = /^https?:/.test(address ?? process.env.MOBULA_ADDRESS ?? "");
+  if (!isHttp) {
+    const ask = whom(address);
+    if (/^[0-9a-f]{24,}$/.test(id)) return ask("explain-id", { id });
+    const found = await actorCalled(ask, id);
+    if (found) return ask("explain-id", { id: found.actorId });
+  }
+  // Jobs are known to the state service.
+  const place = await findApi(address).catch((cause: Error) => {
+    throw new Error(`"${id}" is no id, and no actor has that name or class; of jobs nobody knows here`, { cause });
+  });
+  const answer = await askApi(place, `/api/v1/why/${encodeURIComponent(id)}`);
+  return (await answer.json()) as Explanation; // Of the API of the same version.
 }

@@ -2,7 +2,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { init } from "../api/mod.ts";
-import { InvalidOptionError } from "../base/errors.ts";
 import { addJobRoutes, JobManager, jobRowOf, SUPERVISORS_NAMESPACE } from "../jobs/mod.ts";
 import { rayJobRoutes, rayStateRoutes } from "../ray/mod.ts";
 import { type Extension, type ExtensionContext, runState } from "../state/main.ts";
@@ -15,14 +14,12 @@ function extension({ config, access, ask, note, log }: ExtensionContext): Extens
   const { tls } = config.access;
   const manager = new JobManager({
     ask,
+    refusal: isEmbedded
+      ? "jobs go on when whoever submitted them has ended, and this node ends with its program: start one with `mobula start`, and submit there"
+      : undefined,
     packagesFolder: packagesDir,
     // It becomes a driver when the first job is to be reached, and not before.
     join: async () => {
-      if (isEmbedded) {
-        throw new InvalidOptionError(
-          "jobs are for nodes that stand, and this one ends with its program; start one with `mobula start`",
-        );
-      }
       const where = control.kind === "head" ? { address: control.address, token: access.token() } : { address: "auto" };
       await init({
         ...where,
@@ -45,6 +42,7 @@ function extension({ config, access, ask, note, log }: ExtensionContext): Extens
       app.route("/", rayJobRoutes({ manager, version }));
       app.route("/", rayStateRoutes({ state, jobs: manager }));
     },
+    whyJob: (id) => manager.explain(id),
     submittedJobs: async () => (await manager.all()).map((job) => jobRowOf(job)),
   };
 }

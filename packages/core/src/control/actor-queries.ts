@@ -16,6 +16,7 @@ const infoOf = (actor: ActorRecord): ActorInfo => ({
   state: publicState(actor.phase, actor.incarnation),
   pid: actor.worker?.pid ?? null,
   restarts: actor.incarnation,
+  ...(actor.cause && { causeCode: actor.cause.code }),
 });
 
 /** In the order created; dead ones are listed for as long as they are remembered. */

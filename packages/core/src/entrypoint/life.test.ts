@@ -199,4 +199,39 @@ describe("whatever happens in whatever order", () => {
       }),
     );
   });
+
+  test("waits for a node that could take it, and begins when there is one", () => {
+    const waits = live(began(), { kind: "unplaceable", why: "no node has a unicorn" });
+    expect(waits).toMatchObject({ status: "pending", unplaceableSinceMs: 1_010, message: "no node has a unicorn" });
+    const later = step(waits, { kind: "unplaceable", why: "no node has a unicorn" }, 9_000);
+    expect(later).toEqual({ kind: "unchanged", why: "known" });
+    expect(live(waits, taken(), starting())).toMatchObject({
+      status: "running",
+      unplaceableSinceMs: null,
+      message: null,
+    });
+    expect(live(waits, { kind: "start-timed-out", why: "too late" })).toMatchObject({
+      status: "failed",
+      errorType: "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE",
+      message: "too late",
+    });
+    // It was started at the last moment.
+    expect(live(began(), taken(), starting(), { kind: "start-timed-out", why: "" })).toMatchObject({
+      status: "running",
+    });
+  });
+
+  test("whose node died, and which no other can take, waits if it may be tried again", () => {
+    const gone: JobEvent = { kind: "unplaceable", why: "no node has a unicorn" };
+    expect(live(began({ maxRetries: 1 }), taken(), starting(), gone)).toMatchObject({
+      status: "pending",
+      attempt: 1,
+      message: "no node has a unicorn",
+    });
+    expect(live(began(), taken(), starting(), gone)).toMatchObject({
+      status: "failed",
+      errorType: "JOB_SUPERVISOR_ACTOR_DIED",
+    });
+    expect(live(began(), { kind: "stop-asked" }, gone)).toMatchObject({ status: "stopped" });
+  });
 });

@@ -25,6 +25,10 @@ export type JobEvent =
   | { readonly kind: "not-startable"; readonly supervisor: string; readonly errorType: ErrorType; readonly why: string }
   /** No process looks after it any more, nor will again. */
   | { readonly kind: "lost"; readonly errorType: ErrorType; readonly why: string }
+  /** No node that there is could ever take it. */
+  | { readonly kind: "unplaceable"; readonly why: string }
+  /** It has waited for too long. */
+  | { readonly kind: "start-timed-out"; readonly why: string }
   | { readonly kind: "stop-asked" };
 
 export interface Exit {
@@ -47,6 +51,10 @@ export type Step =
   | { readonly kind: "changed"; readonly record: JobRecord }
   /** Nothing is to be written. */
   | { readonly kind: "unchanged"; readonly why: "ended" | "replaced" | "too-early" | "known" };
+
+/** Since when it has waited for its start: that of its attempt, if it is tried again. */
+export const waitsSinceMs = ({ submittedAtMs, startedAtMs, notBeforeMs }: JobRecord): number =>
+  Math.max(submittedAtMs, startedAtMs ?? 0, notBeforeMs);
 
 const unchanged = (why: Extract<Step, { kind: "unchanged" }>["why"]): Step => ({ kind: "unchanged", why });
 const changed = (record: JobRecord): Step => ({ kind: "changed", record });
@@ -79,6 +87,16 @@ export function step(record: JobRecord, event: JobEvent, nowMs: number): Step {
       if (record.isStopAsked) return changed(end(record, "stopped", nowMs));
       return changed({ ...end(record, "failed", nowMs), errorType, message });
     }
+    case "unplaceable":
+      return unplaceable(record, event.why, nowMs);
+    case "start-timed-out":
+      if (record.status !== "pending") return unchanged("known");
+      if (record.isStopAsked) return changed(end(record, "stopped", nowMs));
+      return changed({
+        ...end(record, "failed", nowMs),
+        errorType: "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE",
+        message: event.why,
+      });
     case "stop-asked":
       // Nobody has begun with it, so nobody has to be waited for.
       if (record.supervisor === null) return changed({ ...end(record, "stopped", nowMs), isStopAsked: true });
@@ -93,7 +111,7 @@ function takenOver(
   { supervisor, nodeId, address }: Extract<JobEvent, { kind: "taken-over" }>,
   nowMs: number,
 ): JobRecord {
-  const mine = { supervisor, nodeId, address };
+  const mine = { supervisor, nodeId, address, unplaceableSinceMs: null };
   if (record.status === "pending") {
     return record.isStopAsked ? end({ ...record, ...mine }, "stopped", nowMs) : { ...record, ...mine };
   }
@@ -103,6 +121,20 @@ function takenOver(
   if (record.isStopAsked) return end(record, "stopped", nowMs);
   if (!mayRetry(record, null)) return { ...end(record, "failed", nowMs), errorType, message };
   return { ...again(record, nowMs), ...mine, errorType, message: `${message}; ${nextAttempt(record)}` };
+}
+
+function unplaceable(record: JobRecord, why: string, nowMs: number): Step {
+  if (record.isStopAsked) return changed(end(record, "stopped", nowMs));
+  if (record.status === "pending") {
+    const unplaceableSinceMs = record.unplaceableSinceMs ?? nowMs;
+    if (record.message === why && record.unplaceableSinceMs === unplaceableSinceMs) return unchanged("known");
+    return changed({ ...record, unplaceableSinceMs, message: why });
+  }
+  // Its node died while it ran, and no other can take it.
+  const message = `node ${record.nodeId} died while attempt ${record.attempt} ran`;
+  const errorType: ErrorType = "JOB_SUPERVISOR_ACTOR_DIED";
+  if (!mayRetry(record, null)) return changed({ ...end(record, "failed", nowMs), errorType, message });
+  return changed({ ...again(record, nowMs), errorType, message: why, unplaceableSinceMs: nowMs });
 }
 
 function exited(record: JobRecord, { exitCode, signal, tail }: Exit, nowMs: number): JobRecord {
@@ -131,5 +163,5 @@ const nextAttempt = ({ attempt, spec: { retry } }: JobRecord): string =>
   `retry ${attempt + 1}${retry.maxRetries === -1 ? "" : ` of ${retry.maxRetries}`} follows`;
 
 function end(record: JobRecord, status: JobStatus, nowMs: number): JobRecord {
-  return { ...record, status, endedAtMs: nowMs, message: null, tail: null, errorType: null };
+  return { ...record, status, endedAtMs: nowMs, message: null, tail: null, errorType: null, unplaceableSinceMs: null };
 }

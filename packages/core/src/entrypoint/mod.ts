@@ -1,3 +1,6 @@
+export type { DriverEnvironment } from "./command.ts";
+export { findOutput, type KeptOutput, OUTPUT_PREFIX, outputKey } from "./kept-output.ts";
+export { waitsSinceMs } from "./life.ts";
 export { type LogPiece, readJobLog, removeJobLog } from "./log.ts";
 export {
   DRIVER_PREFIX,
@@ -15,4 +18,5 @@ export {
   SUBMISSION_ID,
 } from "./record.ts";
 export { type AskKv, Records } from "./records.ts";
-export { Supervision } from "./supervision.ts";
+export { type CommandEnvironment, Supervision } from "./supervision.ts";
+export type { WorkingDir } from "./working-dirs.ts";

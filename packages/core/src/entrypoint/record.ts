@@ -24,6 +24,14 @@ export const NO_RETRIES: RetryPolicy = {
   notOnExitCodes: [],
 };
 
+export interface JobNpm {
+  /** A folder in the working directory; left out, that itself. */
+  readonly path?: string;
+  readonly dependencies?: Readonly<Record<string, string>>;
+  readonly dev?: boolean;
+  readonly allowScripts?: boolean;
+}
+
 /** What was asked for; never changes. */
 export interface JobSpec {
   readonly submissionId: string;
@@ -36,8 +44,16 @@ export interface JobSpec {
   readonly env: Readonly<Record<string, string>>;
   /** A package (`gcs://….zip`), or a folder of the node; null: where the node itself runs. */
   readonly workingDir: string | null;
-  /** Packages that npm installs for it: the node makes them ready with the working directory, before the supervisor starts there. */
-  readonly npm: { readonly dev: boolean; readonly allowScripts: boolean } | null;
+  /** Packages that npm installs beside it, for the command and for its workers. */
+  readonly npm: JobNpm | null;
+  /** Of Node.js, for the command and for its workers. Records of earlier versions have none of what follows. */
+  readonly nodeOptions?: readonly string[];
+  /** What each worker of its program runs first. */
+  readonly setup?: { readonly module: string; readonly timeoutMs: number } | null;
+  /** For making its environment ready. */
+  readonly environmentTimeoutMs?: number | null;
+  /** From when it waits until its command is started; null: without an end while some node could ever take it. */
+  readonly startTimeoutMs?: number | null;
   /** As it was given, to be shown. */
   readonly runtimeEnv: Readonly<Record<string, unknown>>;
   readonly metadata: Readonly<Record<string, string>>;
@@ -68,6 +84,8 @@ export interface JobRecord {
   /** By which programs tell failures apart, see life.ts. */
   readonly errorType: string | null;
   readonly submittedAtMs: number;
+  /** Since when it waits for a node that could take it, and there is none; left out, or null: it does not. */
+  readonly unplaceableSinceMs?: number | null;
   /** Of the last attempt. */
   readonly startedAtMs: number | null;
   readonly endedAtMs: number | null;

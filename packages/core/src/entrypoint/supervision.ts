@@ -12,17 +12,26 @@ import { randomBytes } from "../base/random.ts";
 import { packageFolder } from "../bin/entries.ts";
 import type { JoinInfo } from "../wire/queries.ts";
 import { Command, markOf } from "./command.ts";
+import { encodeOutput, KEPT_BYTES_MAX, outputKey } from "./kept-output.ts";
 import type { JobEvent } from "./life.ts";
 import { JobLog, type LogPiece, readJobLog } from "./log.ts";
 import { endProcesses } from "./processes.ts";
-import { isEnded, type JobRecord } from "./record.ts";
+import { isEnded, type JobRecord, type JobSpec } from "./record.ts";
 import { type AskKv, Records } from "./records.ts";
-import { WorkingDirs } from "./working-dirs.ts";
+import { type WorkingDir, WorkingDirs } from "./working-dirs.ts";
+
+/** The environment of a job on its node, for its command. */
+export interface CommandEnvironment extends Disposable {
+  /** Where the command is started. */
+  readonly folder: string;
+}
 
 export interface SupervisionPort {
   readonly ask: AskKv;
   readonly nodeId: string;
   readonly joinInfo: () => Promise<JoinInfo | null>;
+  /** Has npm install what the spec says beside a package. @throws what npm says; or when the signal is aborted. */
+  readonly prepare: (spec: JobSpec, dir: WorkingDir, signal: AbortSignal) => Promise<CommandEnvironment>;
   /** It is over. */
   readonly exit: () => void;
 }
@@ -36,6 +45,12 @@ const PACKAGE_MS = 10 * 60_000;
 const PIECE_BYTES_MAX = 1 << 20;
 /** Who follows the log has read its end by then. */
 const LAST_READERS_MS = 2_000;
+/** A drain of its node waits until the actor's calls have ended. */
+const FOLLOW_MS = 2_000;
+/** Of a command that ends because its node does. */
+const LAST_LINES_MS = 1_000;
+/** The last that it has printed is kept elsewhere too, while it prints: soon after its first line, and then twice as late each time. */
+const KEEP_MS = { first: 1_000, max: 15_000 };
 
 export class Supervision {
   private readonly submissionId: string;
@@ -47,11 +62,18 @@ export class Supervision {
   private readonly stopping = new AbortController();
   private readonly ended = new AbortController();
   private readonly wanted = Promise.withResolvers<string | null>();
-  private readonly obtained = Promise.withResolvers<string>();
+  private readonly obtained = Promise.withResolvers<WorkingDir>();
   private readonly ready = Promise.withResolvers<JobLog>();
   private dirs: WorkingDirs | undefined;
   private arriving: { readonly hash: string; readonly path: string; bytes: number } | undefined;
   private hasJobEnded = false;
+  /** Another supervisor goes on from the record: what follows here is not written down. */
+  private isLeaving = false;
+  private readonly supervised = Promise.withResolvers<void>();
+  private log: JobLog | undefined;
+  private keptUntil = 0;
+  private keepAfterMs = KEEP_MS.first;
+  private keeping: NodeJS.Timeout | undefined;
   private readers = 0;
   private onReaderLeft: (() => void) | undefined;
 
@@ -67,11 +89,13 @@ export class Supervision {
     try {
       await this.supervise();
     } finally {
+      this.supervised.resolve();
+      clearTimeout(this.keeping);
       this.ended.abort();
       this.wanted.resolve(null);
       this.ready.reject(new MobulaError("JOB_ENDED", "unavailable", `job ${this.submissionId} has ended`));
       await this.lastReaders();
-      this.port.exit();
+      if (!this.isLeaving) this.port.exit();
     }
   }
 
@@ -81,6 +105,14 @@ export class Supervision {
   async stop(): Promise<void> {
     this.stopping.abort();
     await endProcesses(markOf(this.submissionId), STOP_GRACE_MS);
+  }
+
+  /** Its node ends, or is drained: the command ends, and the last that it has printed is kept elsewhere. */
+  async leave(): Promise<void> {
+    this.isLeaving = true;
+    await this.stop();
+    await Promise.race([this.supervised.promise, delay(LAST_LINES_MS, undefined, { ref: false })]);
+    await this.keepOutput();
   }
 
   /** Which package is to be brought; null: none, or none any more. */
@@ -119,19 +151,23 @@ export class Supervision {
     this.obtained.reject(new MobulaError("PACKAGE_UNAVAILABLE", "unavailable", why));
   }
 
-  /** What was printed from an offset on, and what will be, to the end of the job. */
+  /** What was printed from an offset on, and what will be, to the end of the job or for some time: whoever follows asks again. */
   async *follow(from: number): AsyncGenerator<LogPiece, void> {
     this.readers++;
     try {
       const log = await this.ready.promise;
       const { logFolder } = (await this.port.joinInfo()) as JoinInfo; // There is a log, so there was one.
+      const over = AbortSignal.any([this.ended.signal, AbortSignal.timeout(FOLLOW_MS)]);
       for (let offset = from; ; ) {
         const piece = readJobLog(logFolder, this.submissionId, offset, PIECE_BYTES_MAX);
-        if (piece.bytes.length > 0) yield piece;
-        else if (this.ended.signal.aborted) {
+        if (piece.bytes.length > 0) {
+          yield piece;
+          if (over.aborted && !this.ended.signal.aborted) return;
+        } else if (this.ended.signal.aborted) {
           if (this.hasJobEnded) yield { ...piece, isLast: true };
           return;
-        } else await log.moreThan(piece.end, this.ended.signal);
+        } else if (over.aborted) return;
+        else await log.moreThan(piece.end, over);
         offset = piece.from + piece.bytes.length;
       }
     } finally {
@@ -154,31 +190,48 @@ export class Supervision {
     }
     this.dirs = new WorkingDirs(join(info.logFolder, "..", "job-packages"), packageFolder());
     using log = new JobLog(info.logFolder, this.submissionId);
+    this.log = log;
     this.ready.resolve(log);
-    const cwd = await this.workingDir(record).catch((error: Error) => error);
-    if (cwd instanceof Error) {
-      await this.say(
-        this.failed("RUNTIME_ENV_SETUP_FAILURE", `its working directory could not be had: ${cwd.message}`),
-      );
+    const place = await this.prepare(record).catch((error: Error) => error);
+    if (place instanceof Error) {
+      await this.say(this.failed("RUNTIME_ENV_SETUP_FAILURE", place.message));
       return;
     }
+    using _held = place.environment;
     while (record && record.status === "pending") {
       await pause(record.notBeforeMs - wallMs(), this.stopping.signal);
+      if (this.isLeaving) return;
       record = await this.say({ kind: "starting", supervisor: this.name });
-      if (record?.status === "running") record = await this.attempt(record, info, cwd, log);
+      if (record?.status === "running") record = await this.attempt(record, info, place, log);
     }
+  }
+
+  /** Where the command is started, and what keeps that there. @throws what could not be had. */
+  private async prepare({ spec }: JobRecord): Promise<Place> {
+    const dir = await this.workingDir(spec).catch((cause: Error) => {
+      throw new Error(`its working directory could not be had: ${cause.message}`, { cause });
+    });
+    if (dir === undefined || typeof dir === "string") return { cwd: dir, zip: undefined, environment: undefined };
+    const { folder, zip } = dir;
+    if (spec.npm === null || this.stopping.signal.aborted) return { cwd: folder, zip, environment: undefined };
+    const environment = await this.port.prepare(spec, dir, this.stopping.signal).catch((error: Error) => {
+      if (this.stopping.signal.aborted) return undefined;
+      throw error;
+    });
+    return { cwd: environment?.folder ?? folder, zip, environment };
   }
 
   private async attempt(
     record: JobRecord,
     info: JoinInfo,
-    cwd: string | undefined,
+    { cwd, zip }: Place,
     log: JobLog,
   ): Promise<JobRecord | undefined> {
-    const { entrypoint, env } = record.spec;
+    const { spec } = record;
     const onOutput = (chunk: Buffer): void => {
       try {
         log.append(chunk);
+        this.keepSoon();
       } catch (error) {
         // The command is not to fail because its log does; there is nobody to be told but who reads the worker's output.
         console.error(`mobula: the log of job ${this.submissionId} cannot be written: ${(error as Error).message}`);
@@ -187,7 +240,7 @@ export class Supervision {
     const { submissionId } = this;
     let command: Command;
     try {
-      command = await Command.start({ submissionId, entrypoint, env, cwd, join: info, onOutput });
+      command = await Command.start({ spec, zip, cwd, join: info, onOutput });
     } catch (error) {
       return this.say(
         this.failed("JOB_ENTRYPOINT_COMMAND_START_ERROR", `it cannot be started: ${(error as Error).message}`),
@@ -201,12 +254,12 @@ export class Supervision {
     await told;
     // What it has left behind would run beside the next attempt, or for ever.
     await endProcesses(markOf(submissionId), 0);
+    await this.keepOutput();
+    if (this.isLeaving) return undefined;
     return this.say({ kind: "exited", supervisor: this.name, ...exit });
   }
 
-  private async workingDir({ spec: { workingDir, npm } }: JobRecord): Promise<string | undefined> {
-    // The worker was started in it.
-    if (npm !== null) return undefined;
+  private async workingDir({ workingDir }: JobSpec): Promise<WorkingDir | string | undefined> {
     if (workingDir === null || !workingDir.includes("://")) return workingDir ?? undefined;
     this.wanted.resolve(workingDir);
     const late = delay(PACKAGE_MS, undefined, { ref: false }).then(() => {
@@ -241,6 +294,32 @@ export class Supervision {
     }
   }
 
+  private keepSoon(): void {
+    if (this.keeping) return;
+    this.keeping = setTimeout(() => {
+      this.keeping = undefined;
+      void this.keepOutput();
+    }, this.keepAfterMs).unref();
+    this.keepAfterMs = Math.min(KEEP_MS.max, this.keepAfterMs * 2);
+  }
+
+  /** Where it is when this node is not any more. What cannot be kept now is the next time. */
+  private async keepOutput(): Promise<void> {
+    const { log, submissionId } = this;
+    if (!log || log.end <= this.keptUntil) return;
+    const { nodeId, ask } = this.port;
+    try {
+      const { logFolder } = (await this.port.joinInfo()) as JoinInfo; // There is a log, so there was one.
+      const { bytes, from, end } = readJobLog(logFolder, submissionId, -KEPT_BYTES_MAX, KEPT_BYTES_MAX);
+      const value = encodeOutput({ bytes, from, atMs: wallMs(), nodeId });
+      await ask("kv-commit", { changes: [{ key: outputKey(submissionId), value }] });
+      this.keptUntil = end;
+    } catch (error) {
+      // Of use only when its node dies; there is nobody to be told but who reads the worker's output.
+      console.error(`mobula: the output of job ${submissionId} is not kept elsewhere: ${(error as Error).message}`);
+    }
+  }
+
   private async lastReaders(): Promise<void> {
     if (this.readers === 0) return;
     await new Promise<void>((resolve) => {
@@ -252,6 +331,14 @@ export class Supervision {
       };
     });
   }
+}
+
+interface Place {
+  /** Undefined: where the node itself runs. */
+  readonly cwd: string | undefined;
+  /** Its package. */
+  readonly zip: string | undefined;
+  readonly environment: CommandEnvironment | undefined;
 }
 
 async function pause(ms: number, signal: AbortSignal): Promise<void> {

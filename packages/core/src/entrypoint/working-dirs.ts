@@ -11,6 +11,16 @@ import { InvalidOptionError } from "../base/errors.ts";
 import { randomBytes } from "../base/random.ts";
 import { unpack } from "./package.ts";
 
+/** A package as it lies on the node. */
+export interface WorkingDir {
+  /** Unpacked. */
+  readonly folder: string;
+  /** As it came: what jobs write into the folder is not in it. */
+  readonly zip: string;
+}
+
+const FILES = "files";
+const ZIP = "package.zip";
 /** Of all packages on a node, as zip files; unpacked they are two to five times as large. */
 const PACKED_BYTES_MAX = 4 * 2 ** 30;
 
@@ -26,15 +36,15 @@ export class WorkingDirs {
     this.packedBytesMax = packedBytesMax;
   }
 
-  /** The folder of a package, used by this process from now on; undefined when it is not here. */
-  async find(hash: string): Promise<string | undefined> {
+  /** A package, used by this process from now on; undefined when it is not here. */
+  async find(hash: string): Promise<WorkingDir | undefined> {
     const at = this.placeOf(hash);
     await mkdir(at.users, { recursive: true });
     await writeFile(join(at.users, String(process.pid)), "");
     try {
       // Fails when it is not there, or is being removed.
-      await utimes(at.files, new Date(), new Date());
-      return at.files;
+      await utimes(at.unit, new Date(), new Date());
+      return { folder: join(at.unit, FILES), zip: join(at.unit, ZIP) };
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
       throw error;
@@ -51,20 +61,21 @@ export class WorkingDirs {
     return join(this.folder, `arriving-${randomBytes(8).toString("hex")}.zip`);
   }
 
-  /** Unpacks a file, and removes it. @throws InvalidOptionError when it is not what its hash says, or cannot be unpacked. */
-  async add(hash: string, zipPath: string): Promise<string> {
+  /** Unpacks a file, and keeps it. @throws InvalidOptionError when it is not what its hash says, or cannot be unpacked. */
+  async add(hash: string, zipPath: string): Promise<WorkingDir> {
     const at = this.placeOf(hash);
     const { size } = await stat(zipPath);
-    const half = `${zipPath}.files`;
+    const half = `${zipPath}.unit`;
     try {
       const sum = createHash("sha256");
       await pipeline(createReadStream(zipPath), sum);
       if (sum.digest("hex") !== hash) throw new InvalidOptionError(`the package ${hash} came damaged`);
-      await mkdir(half, { recursive: true });
-      await unpack(zipPath, half);
+      await mkdir(join(half, FILES), { recursive: true });
+      await unpack(zipPath, join(half, FILES));
+      await rename(zipPath, join(half, ZIP));
       await mkdir(at.users, { recursive: true });
       await writeFile(at.size, String(size));
-      await rename(half, at.files).catch((error: NodeJS.ErrnoException) => {
+      await rename(half, at.unit).catch((error: NodeJS.ErrnoException) => {
         // Another process of this node was as quick.
         if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error;
       });
@@ -78,10 +89,10 @@ export class WorkingDirs {
     return found;
   }
 
-  private placeOf(hash: string): { files: string; users: string; size: string } {
+  private placeOf(hash: string): { unit: string; users: string; size: string } {
     if (!/^[0-9a-f]{64}$/.test(hash)) throw new InvalidOptionError(`${hash} is no hash of a package`);
     const base = join(this.folder, hash);
-    return { files: join(base, "files"), users: join(base, "users"), size: join(base, "size") };
+    return { unit: join(base, "unit"), users: join(base, "users"), size: join(base, "size") };
   }
 
   private async makeRoom(): Promise<void> {
@@ -89,7 +100,7 @@ export class WorkingDirs {
     for (const hash of await readdir(this.folder)) {
       if (!/^[0-9a-f]{64}$/.test(hash)) continue;
       const at = this.placeOf(hash);
-      const [bytes, status] = await Promise.all([readFile(at.size, "utf8"), stat(at.files)]).catch(() => []);
+      const [bytes, status] = await Promise.all([readFile(at.size, "utf8"), stat(at.unit)]).catch(() => []);
       // Just being made, or removed.
       if (bytes !== undefined && status) kept.push({ hash, bytes: Number(bytes), usedMs: status.mtimeMs });
     }
@@ -104,7 +115,7 @@ export class WorkingDirs {
     const at = this.placeOf(hash);
     if (await hasUsers(at.users)) return false;
     const gone = `${join(this.folder, hash)}.gone-${randomBytes(4).toString("hex")}`;
-    await rename(at.files, gone);
+    await rename(at.unit, gone);
     // Somebody may have come between the look and the move, and is told that it is not there: it is unpacked again.
     await rm(gone, { recursive: true, force: true });
     return true;

@@ -1,6 +1,6 @@
 /** Makes one environment ready: brings its files, installs its packages, and lays both out for workers. */
 import { hash } from "node:crypto";
-import { chmodSync, copyFileSync, mkdirSync, readFileSync, symlinkSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, symlinkSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { RuntimeEnvError } from "../base/errors.ts";
 import { type Entry, give, hashFile, isFile, type Manifest, onDisk, Slices } from "../code/mod.ts";
@@ -9,7 +9,6 @@ import { bytesBelow, type Folders } from "./folders.ts";
 import { runNpm } from "./npm.ts";
 import { type ProgramView, planNpm } from "./npm-plan.ts";
 import { hash8, type Packages } from "./packages.ts";
-import { filesOfArchive } from "./program-files.ts";
 
 /** What a worker needs to know of its environment. */
 export interface ReadyEnvironment {
@@ -25,9 +24,7 @@ export interface BuilderOptions {
   readonly packages: Packages;
   readonly folders: Folders;
   /** Brings a package of another machine into `packages`. */
-  fetchPackage(ref: Extract<PackageRef, { readonly hash: string }>): Promise<void>;
-  /** An archive that others keep, as a file on this machine. @throws when nobody has it. */
-  obtainPackage(uri: string, signal: AbortSignal): Promise<string>;
+  fetchPackage(ref: PackageRef): Promise<void>;
   /** A process runs that is to end with this one. */
   onStarted(pid: number): void;
 }
@@ -44,15 +41,10 @@ export interface Reporter {
 
 /** Raised when what lies in a folder is another. */
 const FORMAT = 1;
-const ARCHIVE_BYTES_MAX = 4 * 2 ** 30;
-/** Addresses of which the content is known. */
-const ARCHIVES_MAX = 1_000;
 const WHERE = { platform: process.platform, arch: process.arch };
 
 export class Builder {
   private readonly options: BuilderOptions;
-  /** Packages of archives, by their addresses. */
-  private readonly archives = new Map<string, string>();
 
   constructor(options: BuilderOptions) {
     this.options = options;
@@ -61,20 +53,19 @@ export class Builder {
   /** @throws RuntimeEnvError, OutOfDiskError, or what `signal` was aborted with. */
   async build(env: RuntimeEnv, signal: AbortSignal, reporter: Reporter): Promise<ReadyEnvironment> {
     const { files, npm } = env;
-    const manifest = files && (await orAborted(this.manifestOf(files, signal, reporter), signal));
+    const manifest = files && (await orAborted(this.manifestOf(files, reporter), signal));
     const installed = npm && (await this.install(npm, manifest, signal, reporter));
     if (!files || !manifest) {
       if (installed === undefined) throw new RuntimeEnvError("it names neither files nor packages");
       return { modules: installed };
     }
     const tree = await this.layOut(manifest, installed, signal, reporter);
-    const from = "root" in files ? files.root : undefined;
-    return { workingDir: tree, modules: tree, ...(from !== undefined && { from }) };
+    const { root } = files;
+    return { workingDir: tree, modules: tree, ...(root !== undefined && { from: root }) };
   }
 
-  private async manifestOf(ref: PackageRef, signal: AbortSignal, reporter: Reporter): Promise<Manifest> {
+  private async manifestOf(ref: PackageRef, reporter: Reporter): Promise<Manifest> {
     const { packages } = this.options;
-    if ("uri" in ref) return this.manifestOfArchive(ref.uri, signal, reporter);
     const known = packages.find(ref.hash);
     if (known) return known;
     reporter.doing(`its files come from node ${ref.node.slice(0, 8)}`);
@@ -86,20 +77,6 @@ export class Builder {
     return fetched;
   }
 
-  private async manifestOfArchive(uri: string, signal: AbortSignal, reporter: Reporter): Promise<Manifest> {
-    const { packages } = this.options;
-    const known = packages.find(this.archives.get(uri) ?? "");
-    if (known) return known;
-    reporter.doing(`its files come from ${uri}`);
-    const file = await this.options.obtainPackage(uri, signal);
-    const { hash } = packages.pack(filesOfArchive(readFileSync(file), uri, ARCHIVE_BYTES_MAX));
-    const manifest = packages.find(hash);
-    if (this.archives.size >= ARCHIVES_MAX) this.archives.clear();
-    this.archives.set(uri, hash);
-    if (!manifest) throw new RuntimeEnvError(`${uri} could not be kept in ${packages.cache.folder}`);
-    return manifest;
-  }
-
   // ── packages of npm ────────────────────────────────────────────────────────────────────────────────────────────────
 
   private async install(
@@ -109,7 +86,7 @@ export class Builder {
     reporter: Reporter,
   ): Promise<string> {
     const { packages, folders } = this.options;
-    const from = npm.from === "files" ? files : await orAborted(this.manifestOf(npm.from, signal, reporter), signal);
+    const from = npm.from === "files" ? files : await orAborted(this.manifestOf(npm.from, reporter), signal);
     if (!from) throw new RuntimeEnvError("npm is to install the packages of the working folder, and there is none");
     const { needs, steps } = planNpm(viewOf(packages, from), npm, WHERE);
     const entries = from.entries.filter(({ path }) =>

@@ -1,9 +1,9 @@
 /** What of a program's folder, or of an archive, is its package. */
 import { readdirSync, readFileSync, readlinkSync, type Stats, statSync } from "node:fs";
-import { dirname, join, relative, resolve, sep } from "node:path";
+import { basename, dirname, join, relative, resolve, sep } from "node:path";
 import { InvalidOptionError, type MobulaError } from "../base/errors.ts";
 import { type IgnoreRule, isIgnored, parseIgnoreRules } from "./ignore-rules.ts";
-import { readZip } from "./zip.ts";
+import { Zip } from "./zip.ts";
 
 /** Something to pack; paths are relative to the top of the package. */
 export type ProgramFile =
@@ -71,19 +71,23 @@ function isIncluded(rules: readonly IgnoreRule[], path: string, isFolder: boolea
   return negated.length > 0 && isIgnored(negated, path, isFolder);
 }
 
-/** @throws InvalidOptionError. */
-export function filesOfArchive(archive: Buffer, name: string, bytesMax: number): ProgramFile[] {
-  const entries = readZip(archive, name);
+/** @param use is given them while the archive is open. @throws InvalidOptionError. */
+export function withFilesOfArchive<T>(path: string, bytesMax: number, use: (files: readonly ProgramFile[]) => T): T {
+  using zip = new Zip(path);
+  const name = basename(path);
+  const entries = zip.entries.filter(({ kind }) => kind !== "folder");
   const bytes = entries.reduce((sum, entry) => sum + entry.bytes, 0);
   if (bytes > bytesMax) {
     throw new InvalidOptionError(`${name} holds ${mebibytes(bytes)}, more than ${mebibytes(bytesMax)}`);
   }
-  return entries.map(({ path, isExecutable, isLink, bytes: size, read }): ProgramFile => {
-    if (!isLink) return { path, isExecutable, size, content: { read } };
-    const target = relative("/", resolve("/", dirname(path), read().toString("utf8")));
-    if (target === "") throw new InvalidOptionError(`${name}: the link ${path} leads out of the archive`);
-    return { path, target };
+  const files = entries.map((entry): ProgramFile => {
+    const { path: at, isExecutable, kind, bytes: size } = entry;
+    if (kind !== "link") return { path: at, isExecutable, size, content: entry };
+    const target = relative("/", resolve("/", dirname(at), entry.read().toString("utf8")));
+    if (target === "") throw new InvalidOptionError(`${name}: the link ${at} leads out of the archive`);
+    return { path: at, target };
   });
+  return use(files);
 }
 
 function targetInside(folder: string, link: string): string {

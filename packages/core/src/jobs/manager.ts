@@ -8,19 +8,27 @@ import { InvalidOptionError, isError, MobulaError } from "../base/errors.ts";
 import { randomBytes } from "../base/random.ts";
 import {
   type AskKv,
+  findOutput,
   isEnded,
   type JobRecord,
   type JobSpec,
+  type KeptOutput,
   type LogPiece,
   NO_RETRIES,
+  OUTPUT_PREFIX,
+  outputKey,
   Records,
   type RetryPolicy,
   SUBMISSION_ID,
+  waitsSinceMs,
 } from "../entrypoint/mod.ts";
+import type { Explanation } from "../wire/explanation.ts";
 import type { ActorInfo } from "../wire/queries.ts";
 import { type Ask, type KnownJob, KnownJobs } from "./known-jobs.ts";
 import { Packages } from "./packages.ts";
 import { readRuntimeEnv } from "./runtime-env.ts";
+import { SharedPackages } from "./shared-packages.ts";
+import { Starts, spanOf } from "./starts.ts";
 import { Supervisors } from "./supervisors.ts";
 
 export interface JobManagerOptions {
@@ -28,6 +36,8 @@ export interface JobManagerOptions {
   readonly ask: Ask;
   /** Makes this process a driver in the namespace "mobula-jobs"; called when a job is to be reached for the first time. */
   readonly join: () => Promise<void>;
+  /** Why no job can be taken here. */
+  readonly refusal?: string | undefined;
   /** Where uploaded packages are kept. */
   readonly packagesFolder: string;
   readonly onProblem: (message: string) => void;
@@ -47,6 +57,8 @@ export interface JobRequest {
   /** Held while the command runs; memory in bytes. */
   readonly resources?: Readonly<Record<string, number>> | undefined;
   readonly labels?: Readonly<Record<string, string>> | undefined;
+  /** How long it may wait until it is started; left out: see starts.ts. */
+  readonly startTimeoutMs?: number | undefined;
   readonly retry?: { readonly [K in keyof RetryPolicy]?: RetryPolicy[K] | undefined } | undefined;
 }
 
@@ -58,6 +70,10 @@ export interface Printed {
 
 /** Of ended jobs so many are remembered, the last ones. */
 const ENDED_MAX = 10_000;
+/** Of so many of them the last output is kept beside that on their nodes: 8 MiB. */
+const OUTPUTS_MAX = 500;
+/** How often those are counted. */
+const COUNT_MS = 60_000;
 /** So many are forgotten at once when there are more. */
 const FORGOTTEN_AT_ONCE = 100;
 /** How often what goes on is looked at. */
@@ -75,24 +91,29 @@ export class JobManager implements AsyncDisposable {
   private readonly records: Records;
   private readonly known: KnownJobs;
   private readonly supervisors: Supervisors;
+  private readonly starts: Starts;
   /** Jobs whose supervisor is being made, told to stop or given a package. */
   private readonly underWay = new Map<string, Promise<void>>();
   private readonly ending = new AbortController();
   private readonly looking: Promise<void>;
+  private countedMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: JobManagerOptions) {
     this.options = options;
     this.records = new Records(options.ask as AskKv, wallMs);
     this.known = new KnownJobs(options.ask, wallMs);
     this.supervisors = new Supervisors(options.ask, options.join);
-    this.packages = new Packages(options.packagesFolder, (uri) =>
-      this.known.last.some(({ record }) => record.spec.workingDir === uri && !isEnded(record)),
-    );
+    this.starts = new Starts(options.ask, this.records);
+    const isNeeded = (uri: string): boolean =>
+      this.known.last.some(({ record }) => record.spec.workingDir === uri && !isEnded(record));
+    const shared = new SharedPackages(options.ask, isNeeded);
+    this.packages = new Packages(options.packagesFolder, isNeeded, undefined, shared);
     this.looking = this.look();
   }
 
   /** @throws InvalidOptionError for what is wrong, also an id that is taken. */
   async submit(request: JobRequest, newId: () => string = newSubmissionId): Promise<JobRecord> {
+    if (this.options.refusal !== undefined) throw new InvalidOptionError(this.options.refusal);
     const spec = specOf(request, newId);
     if (spec.workingDir?.startsWith("gcs://") && !(await this.packages.find(spec.workingDir))) {
       throw new InvalidOptionError(`the package ${spec.workingDir} was not uploaded; PUT it to /api/packages first`);
@@ -127,12 +148,45 @@ export class JobManager implements AsyncDisposable {
   }
 
   /** Why one waits, in words; undefined when that is not known. */
-  async whyPending({ spec: { submissionId, resources } }: JobRecord): Promise<string | undefined> {
-    const actor = (await this.supervisors.all()).get(submissionId);
-    if (actor?.state !== "pending") return undefined;
-    const { sentences } = await this.options.ask("explain-id", { id: actor.actorId });
-    const wanted = Object.entries(resources).map(([name, amount]) => `${name} ${amount}`);
-    return [...(wanted.length > 0 ? [`it waits for ${wanted.join(", ")}`] : []), ...sentences].join("; ") || undefined;
+  async whyPending(record: JobRecord): Promise<string | undefined> {
+    const { submissionId } = record.spec;
+    if (record.message !== null) return this.withDeadline(record, record.message);
+    const why = await this.starts.why(record, await this.supervisors.beside(submissionId));
+    return why && this.withDeadline(record, why);
+  }
+
+  private withDeadline(record: JobRecord, why: string): string {
+    const deadlineMs = this.starts.deadlineMs(record);
+    return deadlineMs === undefined
+      ? why
+      : `${why}; it fails in ${spanOf(Math.max(0, deadlineMs - wallMs()))} otherwise`;
+  }
+
+  /** As `why` answers for tasks and actors; undefined when there is no such job. */
+  async explain(id: string): Promise<Explanation | undefined> {
+    const known = await this.find(id).catch((error: Error) => {
+      if (isError(error, "JOB_NOT_FOUND")) return undefined;
+      throw error;
+    });
+    if (!known) return undefined;
+    const { record } = known;
+    const { status, message, tail, attempt, nodeId, pid } = record;
+    const since = record.endedAtMs ?? (status === "running" ? record.startedAtMs : undefined) ?? waitsSinceMs(record);
+    const say = async (): Promise<readonly (string | null)[]> => {
+      if (status === "pending")
+        return [
+          `It waits to be started: ${(await this.whyPending(record)) ?? "its supervisor has just been asked for"}.`,
+        ];
+      if (status === "running")
+        return [`Attempt ${attempt} runs on node ${nodeId}${pid === null ? "" : `, as process ${pid}`}.`];
+      return [message ?? `It ${status === "stopped" ? "was stopped" : "has succeeded"}.`, tail];
+    };
+    const actors = status === "pending" ? await this.supervisors.beside(record.spec.submissionId) : [];
+    return {
+      ...{ state: status, since },
+      sentences: (await say()).filter((words) => words !== null),
+      waitsFor: actors.filter(({ state }) => state === "pending").map(({ actorId }) => actorId),
+    };
   }
 
   /** Has it end; false when it had ended before. @throws JobNotFoundError */
@@ -156,6 +210,7 @@ export class JobManager implements AsyncDisposable {
     if (!(await this.records.remove(submissionId))) throw new JobNotFoundError(id);
     this.known.changed();
     this.options.onAudit?.("job-deleted", `job ${submissionId} was deleted`, [submissionId]);
+    await this.options.ask("kv-commit", { changes: [{ key: outputKey(submissionId), value: null }] });
     const { nodeId } = record;
     if (nodeId !== null) await this.supervisors.removeOutput(submissionId, nodeId);
   }
@@ -168,7 +223,7 @@ export class JobManager implements AsyncDisposable {
     const chunks: Uint8Array[] = [];
     for (let offset = -bytesMax; ; ) {
       const piece = await this.supervisors.read(spec.submissionId, nodeId, offset, PIECE_BYTES);
-      if (!piece) throw new JobLogLostError(record);
+      if (!piece) return Buffer.concat([...chunks, ...(await this.keptOf(record))]).toString("utf8");
       chunks.push(piece.bytes);
       offset = piece.from + piece.bytes.length;
       // What comes meanwhile is not waited for.
@@ -219,18 +274,31 @@ export class JobManager implements AsyncDisposable {
     if (nodeId === null) return;
     for (;;) {
       const piece = await this.supervisors.read(spec.submissionId, nodeId, offset(), PIECE_BYTES);
-      if (!piece) throw new JobLogLostError(record);
+      if (!piece) {
+        for (const bytes of await this.keptOf(record, offset())) {
+          yield { text: Buffer.from(bytes).toString("utf8"), next: offset() };
+        }
+        return;
+      }
       if (piece.bytes.length === 0) return;
       yield take(piece);
     }
+  }
+
+  /** What is left of a log whose node is gone, from an offset on, and that this is so. @throws JobLogLostError when nothing is. */
+  private async keptOf(record: JobRecord, from = 0): Promise<readonly Uint8Array[]> {
+    const { nodeId, spec } = record;
+    const kept = await findOutput(this.options.ask as AskKv, spec.submissionId);
+    if (!kept || kept.nodeId !== nodeId) throw new JobLogLostError(record);
+    const bytes = kept.bytes.subarray(Math.max(0, from - kept.from));
+    return [Buffer.from(noteOf(kept, bytes.length, from)), bytes];
   }
 
   // ── what goes on ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   private begin(submissionId: string, spec: JobSpec): void {
     this.inBackground(submissionId, async () => {
-      const uploaded = spec.npm && spec.workingDir !== null ? await this.packages.find(spec.workingDir) : undefined;
-      await this.supervisors.create(spec, uploaded?.path);
+      await this.supervisors.create(spec);
       if (isBrought(spec)) await this.supervisors.bring(submissionId, (uri) => this.packages.find(uri));
     });
   }
@@ -274,6 +342,8 @@ export class JobManager implements AsyncDisposable {
     const going = jobs.filter(({ record }) => !isEnded(record));
     const ended = jobs.length - going.length;
     if (ended > ENDED_MAX) await this.forgetOldest(ended - ENDED_MAX + FORGOTTEN_AT_ONCE);
+    await this.forgetOutputs(jobs);
+    this.starts.keepOnly(new Set(going.map(({ record }) => record.spec.submissionId)));
     if (going.length === 0) return;
     const actors = await this.supervisors.all();
     for (const { record } of going) {
@@ -284,6 +354,15 @@ export class JobManager implements AsyncDisposable {
   private async lookAt(record: JobRecord, actor: ActorInfo | undefined): Promise<void> {
     const { spec, supervisor, isStopAsked } = record;
     const { submissionId } = spec;
+    if (
+      await this.starts.endLate(record, async () =>
+        this.starts.why(record, await this.supervisors.beside(submissionId)),
+      )
+    ) {
+      this.known.changed();
+      this.inBackground(submissionId, () => this.supervisors.kill(submissionId));
+      return;
+    }
     if (actor && actor.state !== "dead") {
       if (isStopAsked && actor.state === "alive")
         this.inBackground(submissionId, () => this.supervisors.stop(submissionId));
@@ -299,11 +378,16 @@ export class JobManager implements AsyncDisposable {
       this.begin(submissionId, spec);
       return;
     }
+    if (actor?.causeCode === "INFEASIBLE") {
+      await this.starts.noNodeFor(record, actor, () => this.begin(submissionId, spec));
+      this.known.changed();
+      return;
+    }
     const isUnmade = supervisor === null;
     const causes = actor && isUnmade ? (await this.options.ask("explain-id", { id: actor.actorId })).sentences : [];
     await this.records.apply(submissionId, {
       kind: "lost",
-      errorType: isUnmade ? unmadeType(spec) : "JOB_SUPERVISOR_ACTOR_DIED",
+      errorType: isUnmade ? "JOB_SUPERVISOR_ACTOR_START_FAILURE" : "JOB_SUPERVISOR_ACTOR_DIED",
       why: isUnmade
         ? ["the actor beside its command could not be made", ...causes].join(": ")
         : "the actor beside its command was ended, and is not made again",
@@ -314,12 +398,32 @@ export class JobManager implements AsyncDisposable {
     const ended = (await this.known.all()).filter(({ record }) => isEnded(record)).slice(-count);
     for (const { record } of ended) await this.records.remove(record.spec.submissionId);
   }
+
+  /** Of jobs that have ended long ago, or are forgotten. */
+  private async forgetOutputs(jobs: readonly KnownJob[]): Promise<void> {
+    if (wallMs() - this.countedMs < COUNT_MS) return;
+    this.countedMs = wallMs();
+    const ended = jobs.filter(({ record }) => isEnded(record));
+    ended.sort((a, b) => (b.record.endedAtMs ?? 0) - (a.record.endedAtMs ?? 0));
+    const over = new Set(ended.slice(OUTPUTS_MAX).map(({ record }) => record.spec.submissionId));
+    const known = new Set(jobs.map(({ record }) => record.spec.submissionId));
+    const { entries } = await this.options.ask("kv-list", { prefix: OUTPUT_PREFIX, keysOnly: true });
+    for (const { key } of entries) {
+      const id = key.slice(OUTPUT_PREFIX.length);
+      // One that is not known may have been submitted since.
+      const isForgotten = !known.has(id) && (await this.records.get(id)) === undefined;
+      if (over.has(id) || isForgotten) await this.options.ask("kv-commit", { changes: [{ key, value: null }] });
+    }
+  }
 }
 
-/** With npm the node makes the folder ready itself. */
-const isBrought = ({ workingDir, npm }: JobSpec): boolean => workingDir?.includes("://") === true && npm === null;
-const unmadeType = ({ npm }: JobSpec) =>
-  npm === null ? "JOB_SUPERVISOR_ACTOR_START_FAILURE" : "RUNTIME_ENV_SETUP_FAILURE";
+const isBrought = ({ workingDir }: JobSpec): boolean => workingDir?.includes("://") === true;
+
+/** Among the lines of a job: what of them is not there any more. */
+function noteOf({ nodeId, from, atMs }: KeptOutput, bytes: number, asked: number): string {
+  const missing = from > asked ? `; what it printed before that is lost (${from - asked} bytes)` : "";
+  return `[mobula] node ${nodeId}, where this job ran, is gone: of its output the last ${bytes} bytes until ${new Date(atMs).toISOString()} were kept${missing}\n`;
+}
 
 const ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz123456789";
 const randomId = (): string => [...randomBytes(16)].map((byte) => ALPHABET[byte % ALPHABET.length]).join("");
@@ -345,11 +449,15 @@ function specOf(request: JobRequest, newId: () => string): JobSpec {
     if (!(Number.isFinite(amount) && amount >= 0))
       throw new InvalidOptionError(`${name} is ${amount}; it must be at least 0`);
   }
-  const { env, workingDir, npm, shown } = readRuntimeEnv(runtimeEnv);
+  const { startTimeoutMs = null } = request;
+  if (startTimeoutMs !== null && !(Number.isFinite(startTimeoutMs) && startTimeoutMs > 0)) {
+    throw new InvalidOptionError(`startTimeoutMs is ${startTimeoutMs}; it must be more than 0`);
+  }
+  const { shown, ...environment } = readRuntimeEnv(runtimeEnv);
   const held = Object.fromEntries(Object.entries(resources).filter(([, amount]) => amount > 0));
   const asked = Object.entries(request.retry ?? {}).filter(([, value]) => value !== undefined);
   const retry = { ...NO_RETRIES, ...Object.fromEntries(asked) };
-  const needs = { resources: held, labels, env, workingDir, npm };
+  const needs = { resources: held, labels, ...environment, startTimeoutMs };
   return { submissionId, entrypoint, ...needs, runtimeEnv: shown, metadata, retry };
 }
 
@@ -381,6 +489,10 @@ class JobNotEndedError extends MobulaError {
 
 class JobLogLostError extends MobulaError {
   constructor({ spec: { submissionId }, nodeId }: JobRecord) {
-    super("JOB_LOG_LOST", "lost", `what job ${submissionId} printed was on node ${nodeId}, which is gone`);
+    super(
+      "JOB_LOG_LOST",
+      "lost",
+      `what job ${submissionId} printed was on node ${nodeId}, which is gone, and nothing of it was kept elsewhere`,
+    );
   }
 }

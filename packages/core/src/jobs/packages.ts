@@ -31,20 +31,43 @@ export interface Package {
   readonly hash: string;
 }
 
+/** Where packages are beside this folder. */
+export interface Elsewhere {
+  content(uri: string): Promise<AsyncIterable<Uint8Array> | undefined>;
+  /** Why it is not there. */
+  add(uri: string, found: Package): Promise<string | undefined>;
+}
+
 export class Packages {
   private readonly folder: string;
   private readonly limits: PackageLimits;
   private readonly isNeeded: (uri: string) => boolean;
+  private readonly elsewhere: Elsewhere | undefined;
 
   /** @param isNeeded by a job that has not ended. */
-  constructor(folder: string, isNeeded: (uri: string) => boolean, limits: PackageLimits = LIMITS) {
+  constructor(
+    folder: string,
+    isNeeded: (uri: string) => boolean,
+    limits: PackageLimits = LIMITS,
+    elsewhere?: Elsewhere,
+  ) {
     this.folder = folder;
     this.isNeeded = isNeeded;
     this.limits = limits;
+    this.elsewhere = elsewhere;
   }
 
   /** Undefined when there is none. Its use counts from now on. @throws InvalidOptionError for what is no name of a package. */
   async find(uri: string): Promise<Package | undefined> {
+    const here = await this.findHere(uri);
+    if (here || !this.elsewhere) return here;
+    const content = await this.elsewhere.content(uri);
+    if (!content) return undefined;
+    await this.keep(uri, content);
+    return this.findHere(uri);
+  }
+
+  private async findHere(uri: string): Promise<Package | undefined> {
     const path = this.pathOf(uri);
     try {
       const [{ size }, hash] = await Promise.all([stat(path), readFile(`${path}.sha256`, "utf8")]);
@@ -59,9 +82,16 @@ export class Packages {
   /**
    * Keeps what comes under a name. A package that is there stays as it is: jobs may be reading it, and its name says what is in it.
    *
+   * @returns what whoever brings it should know.
    * @throws InvalidOptionError for a wrong name, or more than a package may have; MobulaError without room.
    */
-  async add(uri: string, content: AsyncIterable<Uint8Array>): Promise<void> {
+  async add(uri: string, content: AsyncIterable<Uint8Array>): Promise<string | undefined> {
+    await this.keep(uri, content);
+    const found = await this.findHere(uri);
+    return found && this.elsewhere?.add(uri, found);
+  }
+
+  private async keep(uri: string, content: AsyncIterable<Uint8Array>): Promise<void> {
     const path = this.pathOf(uri);
     await mkdir(this.folder, { recursive: true, mode: 0o700 });
     const half = join(this.folder, `uploading-${randomBytes(8).toString("hex")}`);
@@ -84,7 +114,7 @@ export class Packages {
     try {
       await pipeline(content, counting, createWriteStream(half, { mode: 0o600 }));
       await this.makeRoom(bytes);
-      if ((await this.find(uri)) !== undefined) return;
+      if ((await this.findHere(uri)) !== undefined) return;
       // The hash first: a package without one is not there.
       await writeFile(`${path}.sha256`, sum.digest("hex"), { mode: 0o600 });
       await rename(half, path);

@@ -39,13 +39,24 @@ const retry = z
 const jobRequest = z.object({
   entrypoint: z.string().meta({ description: "a command, for the shell" }),
   submissionId: z.string().optional().meta({ description: "default: a random one" }),
-  runtimeEnv: z.record(z.string(), z.unknown()).optional().meta({ description: "env, workingDir (gcs://….zip)" }),
+  runtimeEnv: z
+    .record(z.string(), z.unknown())
+    .optional()
+    .meta({ description: "as runtimeEnv of init; workingDir: gcs://….zip" }),
   metadata: z.record(z.string(), z.string()).optional(),
   resources: z
     .record(z.string(), z.number().min(0))
     .optional()
     .meta({ description: "held while it runs; memory in bytes" }),
   labels: z.record(z.string(), z.string()).optional().meta({ description: "of the node on which it is to run" }),
+  startTimeoutMs: z
+    .number()
+    .positive()
+    .max(2 ** 31)
+    .optional()
+    .meta({
+      description: "it fails when it was not started by then; default: 15 min while no node could ever take it",
+    }),
   retry: retry.optional().meta({ description: "when an attempt fails" }),
 });
 
@@ -97,8 +108,8 @@ const follow = createRoute({
 export function addJobRoutes<E extends Env>(app: OpenAPIHono<E>, manager: JobManager): void {
   const row = async (known: KnownJob): Promise<JobRow> => {
     const { record } = known;
-    if (record.status !== "pending" || record.message !== null) return jobRowOf(known);
-    return jobRowOf(known, (await manager.whyPending(record).catch(() => undefined)) ?? null);
+    if (record.status !== "pending") return jobRowOf(known);
+    return jobRowOf(known, (await manager.whyPending(record).catch(() => undefined)) ?? record.message);
   };
   app.openapi(submit, async (context) => {
     const { submissionId } = (await manager.submit(context.req.valid("json"))).spec;

@@ -19,6 +19,8 @@ import type { Ask } from "./known-jobs.ts";
 import { type Package, piecesOf } from "./packages.ts";
 
 export const SUPERVISORS_NAMESPACE = `${OWN_NAMESPACES}jobs`;
+/** As `api/job-supervisor.ts` names what holds a job's environment; no submission id has a slash. */
+const ENVIRONMENT = "/environment";
 const nameOf = (submissionId: string): string => `job-${submissionId}`;
 
 /** All that may be under way at one of them: those who follow its log, and orders. */
@@ -37,8 +39,8 @@ export class Supervisors {
     this.join = join;
   }
 
-  /** Makes the one of a job, unless it is there. @param folder the zip file of a working directory into which npm is to install. */
-  async create({ submissionId, resources, labels, npm }: JobSpec, folder: string | undefined): Promise<void> {
+  /** Makes the one of a job, unless it is there. */
+  async create({ submissionId, resources, labels }: JobSpec): Promise<void> {
     await this.joined();
     const { cpu = 0, gpu = 0, memory = 0, ...custom } = resources;
     const handle = remote(JobSupervisor, {
@@ -52,10 +54,18 @@ export class Supervisors {
       numGpus: gpu,
       memory,
       resources: custom,
-      ...(npm && folder !== undefined && { runtimeEnv: { workingDir: folder, npm } }),
       ...(Object.keys(labels).length > 0 && { labelSelector: labels }),
     }).remote(submissionId);
     handle[Symbol.dispose]();
+  }
+
+  /** Those of a job that live: its supervisor, and what that has made beside itself. */
+  async beside(submissionId: string): Promise<readonly ActorInfo[]> {
+    const all = await this.all();
+    return [submissionId, `${submissionId}${ENVIRONMENT}`].flatMap((id) => {
+      const info = all.get(id);
+      return info && info.state !== "dead" ? [info] : [];
+    });
   }
 
   /** Those that control knows, by job. */

@@ -1,7 +1,7 @@
 /** The runtime environments of a node: where they are kept, and what the room `environments` needs of the node. */
 import { join } from "node:path";
 import { wallMs } from "../base/clock.ts";
-import { ConnectionLostError, InvalidOptionError, RuntimeEnvError } from "../base/errors.ts";
+import { ConnectionLostError, InvalidOptionError } from "../base/errors.ts";
 import { type JobId, nodeTag } from "../base/ids.ts";
 import { cacheDirectory } from "../bin/cache-directory.ts";
 import { CodeCache } from "../code/mod.ts";
@@ -11,9 +11,6 @@ import type { LogLines, RuntimeEnv } from "../wire/messages.ts";
 import type { NodeConfig } from "./config.ts";
 import { CACHE_BYTES_MAX, type ForeignPrograms, programsFolder } from "./foreign-programs.ts";
 import { processStart, recordWorker } from "./session-folder.ts";
-
-/** An archive that was given to the head, as a file on this machine: named by what it holds. */
-export type ObtainPackage = (uri: string, signal: AbortSignal) => Promise<string>;
 
 export interface NodeEnvironmentsOptions {
   readonly config: NodeConfig;
@@ -35,8 +32,6 @@ const FOLDER = "environments";
 export class NodeEnvironments {
   /** Where processes put the files of packages. */
   readonly packagesFolder: string;
-  /** Set by who keeps archives for the cluster. */
-  obtainPackage: ObtainPackage | undefined;
   private readonly options: NodeEnvironmentsOptions;
   private opened: Environments | undefined;
 
@@ -78,10 +73,6 @@ export class NodeEnvironments {
           throw new ConnectionLostError(
             `package ${ref.hash.slice(0, 8)} is not on this machine, and there is no other`,
           );
-      },
-      obtainPackage: (uri, signal) => {
-        if (this.obtainPackage) return this.obtainPackage(uri, signal);
-        throw new RuntimeEnvError(`nobody keeps packages here, so "${uri}" cannot be had: name a folder or a .zip`);
       },
       onStarted: (pid) => recordWorker(config.sessionDir, pid),
       onReady: (envKey) => feed({ kind: "environment-ready", envKey }),

@@ -79,8 +79,8 @@ export function rayJobRoutes({ manager, version }: RayJobsOptions): Hono<{ Bindi
   });
   app.put("/api/packages/:protocol/:name", async (context) => {
     // Bytes as they come: a package may be larger than memory.
-    await manager.packages.add(uriOf(context.req.param()), context.env.incoming);
-    return context.json({}, 200);
+    const note = await manager.packages.add(uriOf(context.req.param()), context.env.incoming);
+    return context.json({ ...(note !== undefined && { note }) }, 200);
   });
 
   app.on("POST", ["/api/jobs/", "/api/jobs"], async (context) => {

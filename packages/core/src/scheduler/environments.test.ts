@@ -1,11 +1,14 @@
 import { describe, expect, test } from "vitest";
+import { newNodeId } from "../base/ids.ts";
 import type { LeaseEngine } from "./lease-engine.ts";
 import type { SchedulerCommand, SchedulerEvent } from "./protocol.ts";
 import { runtimeEnvKey } from "./protocol.ts";
 import { client, demandOf, engineWith, job } from "./test-world.ts";
 
 const A = client("a");
-const runtimeEnv = { npm: { from: { uri: "mobula://one" }, allowScripts: false, dev: false } } as const;
+const runtimeEnv = {
+  npm: { from: { hash: "one", bytes: 1, node: newNodeId() }, allowScripts: false, dev: false },
+} as const;
 const envKey = runtimeEnvKey(runtimeEnv);
 const PREPARE: SchedulerCommand = { kind: "prepare-environment", envKey, runtimeEnv };
 

@@ -2,11 +2,13 @@
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { newNodeId } from "../base/ids.ts";
 import { toUnits } from "../base/mod.ts";
 import type { RuntimeEnv } from "../wire/messages.ts";
 import type { SchedulerEvent } from "./protocol.ts";
 import { client, demandOf, engineWith, inBundle, job, leaseId, World, workerId } from "./test-world.ts";
 
+const NODE = newNodeId();
 const resources = fc.constantFrom<Record<string, number>[]>(
   { cpu: 1 },
   { cpu: 2 },
@@ -227,8 +229,8 @@ describe("random events", () => {
           undefined,
           undefined,
           { env: { A: "1" } },
-          { files: { uri: "mobula://a" } },
-          { files: { uri: "mobula://b" } },
+          { files: { hash: "a", bytes: 1, node: NODE } },
+          { files: { hash: "b", bytes: 1, node: NODE } },
         ),
       }),
       { minLength: 1, maxLength: 8 },

@@ -199,4 +199,4 @@ export function runtimeEnvKey(env: RuntimeEnv | undefined): string {
 
 /** Wherever it comes from: equal files are one. */
 const packageName = (files: PackageRef | "files"): readonly (string | null)[] =>
-  files === "files" ? [files] : "uri" in files ? [files.uri] : [files.hash, files.root ?? null];
+  files === "files" ? [files] : [files.hash, files.root ?? null];

@@ -3,6 +3,7 @@ import type { Server, Socket } from "node:net";
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import { NodeLog, type ParentWord, type ServiceWord, type StateServiceConfig } from "../node/mod.ts";
 import { Access } from "../transport/mod.ts";
+import type { Explanation } from "../wire/explanation.ts";
 import { type Ask, ControlClient } from "./control-client.ts";
 import type { EventLog } from "./event-log.ts";
 import { type Env, HttpServer } from "./http.ts";
@@ -16,6 +17,8 @@ export interface Extension {
   addRoutes(app: OpenAPIHono<Env>, service: StateService): void;
   /** Jobs that were submitted, the newest first. */
   submittedJobs(): Promise<readonly JobRow[]>;
+  /** Why one waits, failed, or where it runs; undefined when there is none with this id. */
+  whyJob(id: string): Promise<Explanation | undefined>;
 }
 
 export interface ExtensionContext {
@@ -56,8 +59,8 @@ async function begin(config: StateServiceConfig, extend: Parameters<typeof runSt
   });
   const note: EventLog["add"] = (event) => service.eventLog.add(event);
   const extension = extend({ config, access, ask: control.ask, note, log: warn });
-  const { submittedJobs } = extension;
-  const service = new StateService({ config, links, ask: control.ask, submittedJobs, log: warn });
+  const { submittedJobs, whyJob } = extension;
+  const service = new StateService({ config, links, ask: control.ask, submittedJobs, whyJob, log: warn });
   service.start();
   const http = new HttpServer({ service, config, access, extension, log: warn });
   process.send?.({ t: "ready", link: links.address } satisfies ServiceWord);

@@ -40,6 +40,8 @@ export interface StateServiceOptions {
   readonly links: Links;
   readonly ask: Ask;
   submittedJobs(): Promise<readonly Row<"jobs">[]>;
+  /** Undefined when no job has this id. */
+  whyJob(id: string): Promise<Explanation | undefined>;
   log(message: string): void;
 }
 
@@ -189,10 +191,12 @@ export class StateService {
     const mayBeGroup = config.control.kind === "node" && /^[0-9a-f]{32}$/.test(id);
     if (mayBeGroup && (await this.find("placement-groups", id))) return ask("why-group", { groupId: id });
     if (/^[0-9a-f]{24,}$/.test(id)) return ask("explain-id", { id });
+    const job = await this.options.whyJob(id);
+    if (job) return job;
     await this.sources.actors();
     const found = actorsCalled(this.sources.actorTable.all, id);
     const [first] = found;
-    if (!first) throw new InvalidOptionError(`"${id}" is no id, and no actor has that name or class`);
+    if (!first) throw new InvalidOptionError(`"${id}" is no id, and no job and no actor has that name or class`);
     if (found.length > 1 && first.state !== "dead") {
       const ids = found.slice(0, 20).map(({ actorId, name }) => `${actorId}${name === null ? "" : ` "${name}"`}`);
       throw new InvalidOptionError(`${found.length} actors are called "${id}"; say which by its id: ${ids.join(", ")}`);

@@ -326,7 +326,14 @@ async function beginHeads(control: "sqlite" | "nats" | "etcd", beginning: Beginn
   );
   try {
     for (const { host, link } of servers) network?.say({ t: "member", host, name: link });
-    const standby = new Member({ name: STANDBY, folder: join(folder, STANDBY), host: hosts.next(), network });
+    const { hasDashboard } = headMember;
+    const standby = new Member({
+      name: STANDBY,
+      folder: join(folder, STANDBY),
+      host: hosts.next(),
+      network,
+      hasDashboard,
+    });
     const placeOf = async ({ link }: Member): Promise<ControlPlace> => {
       const ways = servers.map(({ address }) => network?.way(link, address) ?? address);
       return { replicated: `${control}://${(await Promise.all(ways)).join(",")}/cluster`, tokenFile };

@@ -51,7 +51,7 @@ export class Member implements ClusterNode {
   readonly host: string;
   private readonly folder: string;
   private readonly mark: string;
-  private readonly hasDashboard: boolean;
+  readonly hasDashboard: boolean;
   /** By which it reaches other members, as transport/network.ts knows it. */
   readonly network: string | undefined;
   private node: { readonly launched: LaunchedNode; readonly running: RunningProcess } | undefined;

@@ -128,19 +128,14 @@ export interface RuntimeEnv {
   /** For making it ready. */
   readonly timeoutMs?: number;
 }
-/**
- * Files by what they hold: the hash and the length of their list, and the node where they are kept first; or the address of an
- * archive that others keep.
- */
-export type PackageRef =
-  | {
-      readonly hash: string;
-      readonly bytes: number;
-      readonly node: NodeId;
-      /** The folder that they were packed from, where the program runs: modules are named by it. */
-      readonly root?: string;
-    }
-  | { readonly uri: string };
+/** Files by what they hold: the hash and the length of their list, and the node where they are kept first. */
+export interface PackageRef {
+  readonly hash: string;
+  readonly bytes: number;
+  readonly node: NodeId;
+  /** The folder that they were packed from, where the program runs: modules are named by it. */
+  readonly root?: string;
+}
 export interface NpmRef {
   /** Where package.json and the lockfile are: a package of their own, or among the files of the environment. */
   readonly from: PackageRef | "files";

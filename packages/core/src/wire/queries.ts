@@ -38,6 +38,8 @@ export interface ActorInfo {
   /** Of the process that it lives in; null while it has none. */
   readonly pid: number | null;
   readonly restarts: number;
+  /** Of a dead one: the code of the error that its calls are rejected with. Control of earlier versions leaves it out. */
+  readonly causeCode?: string | null;
 }
 
 /** An actor with all that control knows of it. */

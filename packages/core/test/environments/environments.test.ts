@@ -95,12 +95,8 @@ describe("a working folder", () => {
     expect(() => missing.remote()).toThrow(
       /remote\(\) option "runtimeEnv\.workingDir" is "\/no\/such\/folder".*not there/,
     );
-    const uri = plain.options({ runtimeEnv: { workingDir: "mobula-package://abc.zip" } });
-    expect(await failureOf(get(uri.remote()))).toMatchObject({
-      code: "RUNTIME_ENV",
-      kind: "task",
-      message: expect.stringMatching(/nobody keeps packages here, so "mobula-package:\/\/abc\.zip" cannot be had/),
-    });
+    const uri = plain.options({ runtimeEnv: { workingDir: "gcs://abc.zip" } });
+    expect(() => uri.remote()).toThrow(/is "gcs:\/\/abc\.zip"; it must be a folder or a \.zip on this machine/);
   });
 
   test("a zip will do", async () => {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { zipSync } from "fflate";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import type { JobRecord } from "../../src/entrypoint/mod.ts";
+import { askHead } from "../../src/head/mod.ts";
 import type { JobRequest } from "../../src/jobs/mod.ts";
 import { newFolder } from "../new-folder.ts";
 import { Serving } from "./serving.ts";
@@ -161,6 +162,28 @@ console.log("job", context.jobId, await get(remote(() => 6 * 7).remote()));`,
     await expect(record(id)).rejects.toMatchObject({ code: "JOB_NOT_FOUND" });
   });
 
+  test("what no node has it may wait for so long, and then fails with the reason", async () => {
+    const id = await submit({ entrypoint: "true", resources: { gpu: 8 }, startTimeoutMs: 1_500 });
+    await eventually(async () =>
+      expect(await serving.manager.whyPending(await record(id))).toMatch(
+        /no node can ever offer that.*it fails in \d/s,
+      ),
+    );
+    await becomes(id, {
+      status: "failed",
+      errorType: "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE",
+      message: expect.stringMatching(
+        /^it was not started within 2 s: it waits for gpu 8; .*no node can ever offer that/,
+      ),
+    });
+    expect(await serving.manager.explain(id)).toMatchObject({
+      state: "failed",
+      sentences: [expect.stringContaining("no node can ever offer that")],
+    });
+    const none = await submit({ entrypoint: "echo hi", startTimeoutMs: 60_000 });
+    expect(await printed(none)).toBe("hi\n");
+  });
+
   test("to be stopped, a command has time to end in order", async () => {
     const id = await submit({ entrypoint: "trap 'echo bye; exit 5' TERM; echo in; while true; do sleep 0.05; done" });
     await prints(id, /in/);
@@ -233,6 +256,10 @@ describe("when something is killed", () => {
     const again = await submit({ entrypoint: "echo in; sleep 60", retry: { maxRetries: 1 }, ...cpu });
     await prints(again, /in/);
     const places = [await record(once), await record(again)].map(({ nodeId }) => nodeId);
+    // A second after its first line.
+    await eventually(async () =>
+      expect(await askHead(serving.cluster, "kv-get", { key: `job-output/${once}` })).not.toBeNull(),
+    );
     const nodeOf = (id: string | null) => serving.cluster.nodes.find((node) => node.id === id);
     await serving.cluster.addNode({ resources: { cpu: 2 } });
     for (const place of places) {
@@ -245,8 +272,48 @@ describe("when something is killed", () => {
     await prints(again, /in/);
     await serving.manager.stop(again);
     await becomes(again, { status: "stopped" });
-    await expect(printed(once)).rejects.toMatchObject({ code: "JOB_LOG_LOST" });
+    expect(await printed(once)).toMatch(
+      /^\[mobula\] node [0-9a-f]{32}, where this job ran, is gone: .* were kept\nin\n$/,
+    );
+    expect(await serving.manager.output(once, 1_000)).toMatch(/^\[mobula\] node .*\nin\n$/);
   });
+
+  test("its node, which no other can stand in for: it waits for one, and begins again when it comes", async () => {
+    await begin({ nodes: [{ resources: { cpu: 1 } }, { resources: { horn: 1 } }], network: "direct" });
+    const id = await submit({ entrypoint: "echo in", resources: { mane: 1 } });
+    const late = await submit({ entrypoint: "echo in", resources: { mane: 1 }, startTimeoutMs: 20_000 });
+    // After 10 s control gives up the actor beside the command.
+    await vi.waitFor(
+      async () =>
+        expect(await record(id)).toMatchObject({
+          status: "pending",
+          unplaceableSinceMs: expect.any(Number),
+          message: expect.stringMatching(/^JobSupervisor needs .*no node can ever offer that/),
+        }),
+      { timeout: 20_000, interval: 50 },
+    );
+    expect(await serving.manager.explain(id)).toMatchObject({
+      state: "pending",
+      sentences: [expect.stringMatching(/no node can ever offer that.*it fails in 15 min otherwise/s)],
+    });
+    await serving.cluster.addNode({ resources: { mane: 2 } });
+    await becomes(id, { status: "succeeded" });
+    await becomes(late, { status: "succeeded" });
+  }, 60_000);
+
+  test("its node is drained: the command ends, and what it printed last is kept", async () => {
+    await begin({ nodes: [{ resources: { cpu: 1 } }, { resources: { horn: 1 } }], network: "direct" });
+    const id = await submit({
+      entrypoint: "trap 'echo bye; exit 0' TERM; echo in; while true; do sleep 0.05; done",
+      resources: { horn: 1 },
+    });
+    await prints(id, /in/);
+    const [, node] = serving.cluster.nodes;
+    if (!node) throw new Error("there are two nodes");
+    await serving.cluster.drain(node, { deadlineMs: 5_000 });
+    await becomes(id, { status: "failed", errorType: "JOB_SUPERVISOR_ACTOR_DIED" });
+    expect(await printed(id)).toMatch(/is gone: .*\nin\n(Terminated\n)?bye\n$/s);
+  }, 30_000);
 
   test("the worker beside its command: nothing of that is left, and it has failed", async () => {
     await begin({ nodes: 1, network: "direct" });
