@@ -49,7 +49,7 @@ export async function findApi(address = process.env.MOBULA_ADDRESS): Promise<Api
 }
 
 /** An answer of the API that is an error. */
-class ApiError extends Error {
+export class ApiError extends Error {
   readonly status: number;
   readonly code: string;
 

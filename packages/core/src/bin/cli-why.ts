@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import type { Explanation } from "../wire/explanation.ts";
 import { actorCalled } from "./actor-called.ts";
-import { askApi, findApi } from "./api-client.ts";
+import { ApiError, askApi, findApi } from "./api-client.ts";
 import { whom } from "./cli-ask.ts";
 import { print } from "./cli-print.ts";
 import { whyLines } from "./why-text.ts";
@@ -38,18 +38,21 @@ async function why(id: string, { json = false, address }: WhyOptions): Promise<v
   else for (const line of whyLines(id, explanation, Date.now(), process.stdout.columns ?? 100)) print(line);
 }
 
+/** Of the state service, which knows jobs, alarms and what has ended too; where there is none, of control. */
 async function explain(address: string | undefined, id: string): Promise<Explanation> {
   const isHttp = /^https?:/.test(address ?? process.env.MOBULA_ADDRESS ?? "");
-  if (!isHttp) {
-    const ask = whom(address);
-    if (/^[0-9a-f]{24,}$/.test(id)) return ask("explain-id", { id });
-    const found = await actorCalled(ask, id);
-    if (found) return ask("explain-id", { id: found.actorId });
+  let unreachable: Error;
+  try {
+    const answer = await askApi(await findApi(address), `/api/v1/why/${encodeURIComponent(id)}`);
+    return (await answer.json()) as Explanation; // Of the API of the same version.
+  } catch (error) {
+    if (isHttp || error instanceof ApiError) throw error;
+    unreachable = error as Error;
   }
-  // Jobs are known to the state service.
-  const place = await findApi(address).catch((cause: Error) => {
-    throw new Error(`"${id}" is no id, and no actor has that name or class; of jobs nobody knows here`, { cause });
-  });
-  const answer = await askApi(place, `/api/v1/why/${encodeURIComponent(id)}`);
-  return (await answer.json()) as Explanation; // Of the API of the same version.
+  const ask = whom(address);
+  if (/^[0-9a-f]{24,}$/.test(id)) return ask("explain-id", { id });
+  const found = await actorCalled(ask, id);
+  if (found) return ask("explain-id", { id: found.actorId });
+  const cause = unreachable;
+  throw new Error(`"${id}" is no id, and no actor has that name or class; of jobs nobody knows here`, { cause });
 }

@@ -10,11 +10,11 @@ test("a table fits its columns: names are cut, empty columns left out, and the l
     [id, "short", "finished", ""],
   ];
   expect(table(rows, 100, (heading) => heading === "NAME")).toEqual([
-    `ID${" ".repeat(48)}NAME            STATE     ERROR`,
-    `${id}  a-function-wi…  failed    it failed for a reason`,
-    `${" ".repeat(76)}  that takes more than`,
-    `${" ".repeat(76)}  one line`,
-    `${id}  short           finished`,
+    `ID${" ".repeat(48)}NAME                STATE     ERROR`,
+    `${id}  a-function-with-a…  failed    it failed for a`,
+    `${" ".repeat(80)}  reason that takes`,
+    `${" ".repeat(80)}  more than one line`,
+    `${id}  short               finished`,
   ]);
   expect(table(rows, 80, (heading) => heading === "NAME")).toEqual([
     `ID${" ".repeat(48)}NAME        STATE`,

@@ -6,7 +6,7 @@ export const cut = (text: string, length: number): string =>
 /** A column that may be cut is never shorter than this. */
 const CUT_CHARS_MIN = 10;
 /** With less room the last column is written below its row. */
-const LAST_CHARS_MIN = 24;
+const LAST_CHARS_MIN = 20;
 
 /**
  * The first row is the heading. A column that is empty below it is left out. What is longer than `columns` is made to fit: columns
