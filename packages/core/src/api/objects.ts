@@ -1,6 +1,6 @@
 /** `put`, `create`, `get`, `wait`, `cancel`, `release`: what programs do with refs. */
 import { InvalidOptionError } from "../base/errors.ts";
-import { callSite, expectHandle, Handle, handleState, Ref, RefStream } from "../client/mod.ts";
+import { askedBy, callSite, expectHandle, Handle, handleState, Ref, RefStream } from "../client/mod.ts";
 import { describeBytes } from "../store/mod.ts";
 import type { Explanation } from "../wire/mod.ts";
 import { client } from "./current.ts";
@@ -173,7 +173,7 @@ export const kill: KillFunction = async (target, options) => {
   const current = client();
   const { noRestart } = normalizeKillOptions(options);
   const handle = expectHandle(target, "kill()");
-  await current.port.query("kill-actor", { actorId: handleState(handle).actorId, noRestart });
+  await current.port.query("kill-actor", { actorId: handleState(handle).actorId, noRestart, ...askedBy() });
 };
 
 /**

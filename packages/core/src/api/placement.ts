@@ -8,7 +8,7 @@ import {
 } from "../base/errors.ts";
 import { randomBytes } from "../base/random.ts";
 import { fromUnits, type ResourceUnits, toUnits } from "../base/resources.ts";
-import type { Client, Ref } from "../client/mod.ts";
+import { askedBy, type Client, type Ref } from "../client/mod.ts";
 import type { BundleChoice, GroupRequest, Placement } from "../wire/mod.ts";
 import { core } from "./core-port.ts";
 import { client } from "./current.ts";
@@ -83,7 +83,7 @@ export class PlacementGroupHandle implements PlacementGroup {
 
   async remove(): Promise<void> {
     const current = client();
-    while (!(await whileLost(current, () => current.port.query("remove-group", { groupId: this.id })))) {
+    while (!(await whileLost(current, () => current.port.query("remove-group", { groupId: this.id, ...askedBy() })))) {
       // What runs in it is still ending: asked for again.
     }
   }

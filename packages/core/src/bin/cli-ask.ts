@@ -1,4 +1,5 @@
 /** Whom a command asks: the node of this machine, or the head that MOBULA_ADDRESS names. */
+import { hostname, userInfo } from "node:os";
 import { ConnectionLostError, type ErrorKind, errorFromCode } from "../base/errors.ts";
 import { newProcessId, SPOKEN_VERSIONS } from "../base/mod.ts";
 import { askHead, type HeadAddress } from "../head/mod.ts";
@@ -11,11 +12,25 @@ import {
   tlsFilesFrom,
 } from "../node/mod.ts";
 import { connectUnix, type Peer, readTokens } from "../transport/mod.ts";
+import type { AskedBy } from "../wire/audit.ts";
 import type { Queries } from "../wire/queries.ts";
 
 type AskedNode = Pick<StandingNode, "pid" | "nodeId" | "nodeSocket" | "token">;
 
 export type Asks = <M extends keyof Queries>(method: M, params: Queries[M]["params"]) => Promise<Queries[M]["result"]>;
+
+/** For the audit log: a head does not know who its tools are. */
+export function byTool(program: string): { readonly by: AskedBy } {
+  return { by: { program, pid: process.pid, host: hostname(), user: userName() } };
+}
+
+function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return `uid ${process.getuid?.() ?? "unknown"}`; // It has no name, as in many containers.
+  }
+}
 
 const ANSWER_TIMEOUT_MS = 6_000;
 

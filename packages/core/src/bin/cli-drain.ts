@@ -4,7 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Command } from "commander";
 import { monotonicMs } from "../base/clock.ts";
 import { findStandingNode, isRunning } from "../node/mod.ts";
-import { asksHead, asksNode, headOfEnvironment } from "./cli-ask.ts";
+import { asksHead, asksNode, byTool, headOfEnvironment } from "./cli-ask.ts";
 import { duration } from "./cli-options.ts";
 import { print } from "./cli-print.ts";
 
@@ -33,7 +33,7 @@ async function drain(called: string | undefined, options: { readonly deadline?: 
   const node = called ?? here?.nodeId;
   if (node === undefined) throw new Error("no node is running here: say which node is to be drained");
   const ask = here ? asksNode(here) : asksHead(head as NonNullable<typeof head>); // One of them is there.
-  const { nodeId, name } = await ask("drain-node", { node, deadlineMs });
+  const { nodeId, name } = await ask("drain-node", { node, deadlineMs, ...byTool("mobula drain") });
   print(`Node ${name} takes nothing new; what runs there has ${Math.ceil(deadlineMs / 1_000)} s.`);
   const giveUpAt = monotonicMs() + deadlineMs + END_MS;
   const hasEnded = async (): Promise<boolean> => {

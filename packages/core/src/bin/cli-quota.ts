@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError } from "commander";
 import type { JobId } from "../base/ids.ts";
 import type { Resources } from "../base/resources.ts";
-import { whom } from "./cli-ask.ts";
+import { byTool, whom } from "./cli-ask.ts";
 import { amount, bytes } from "./cli-options.ts";
 import { print } from "./cli-print.ts";
 
@@ -35,7 +35,7 @@ async function quota(job: string, amounts: readonly string[], { none = false, ad
   const ask = whom(address);
   const isChange = none || amounts.length > 0;
   const now = isChange
-    ? await ask("set-quota", { job: job as JobId, quota: none ? null : amountsOf(amounts) })
+    ? await ask("set-quota", { job: job as JobId, quota: none ? null : amountsOf(amounts), ...byTool("mobula quota") })
     : await ask("quota", { job: job as JobId });
   const words = Object.entries(now ?? {}).map(([name, value]) => `${name}=${value}`);
   print(words.length === 0 ? `Job ${job} has no quota.` : `Job ${job} may use ${words.join(" ")} at once.`);

@@ -2,6 +2,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import type { ActorId, JobId, Seq, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
+import type { AskedBy } from "../wire/audit.ts";
 import type { BundleChoice } from "../wire/mod.ts";
 import type { Handle } from "./handles.ts";
 import type { Tracing } from "./tracing.ts";
@@ -45,5 +46,13 @@ const storage = new AsyncLocalStorage<Execution>();
 
 export const currentExecution = (): Execution | undefined => storage.getStore();
 export const runAs = <T>(execution: Execution, fn: () => T): T => storage.run(execution, fn);
+/** For the audit log: whose code asks. Its node knows the process. */
+export function askedBy(): { readonly by?: AskedBy } {
+  const execution = currentExecution();
+  if (!execution) return {};
+  const { jobId, name, taskId, actorId } = execution;
+  return { by: { jobId, name, taskId, ...(actorId !== undefined && { actorId }) } };
+}
+
 /** A run that was broken off leaves its execution behind: what comes next belongs to nobody. */
 export const leaveExecution = (): void => storage.enterWith(undefined as unknown as Execution);

@@ -1,7 +1,7 @@
 export { callSite } from "./call-site.ts";
 export { Client, nodeLostError } from "./client.ts";
 export { DirectPort } from "./direct-port.ts";
-export { currentExecution, type Execution, leaveExecution, runAs } from "./execution.ts";
+export { askedBy, currentExecution, type Execution, leaveExecution, runAs } from "./execution.ts";
 export { errorFromBytes, failureOf, prepareArrived } from "./failures.ts";
 export { expectHandle, Handle, type HandleMeta, handleState, type MethodMeta } from "./handles.ts";
 export { answerInspection, endInspection } from "./inspection.ts";

@@ -21,7 +21,7 @@ import {
   type StateStore,
   stateId,
 } from "../control/mod.ts";
-import { Asks, answerTo, type NodeLog } from "../node/mod.ts";
+import { Asks, AuditNotes, answerTo, type NodeLog } from "../node/mod.ts";
 import type { Peer, PeerHandlers } from "../transport/mod.ts";
 import type { FromControl, HeadIdentity, ToControl } from "../wire/cluster-messages.ts";
 import { type Answer, type HeadsInfo, pack, type Queries, type Query, unpack } from "../wire/mod.ts";
@@ -73,6 +73,7 @@ export class HeadRuntime implements Host {
   private readonly options: HeadRuntimeOptions;
   private readonly persist: ReturnType<typeof persistThrough>;
   private readonly kv: KvQuestions;
+  private readonly audit = new AuditNotes();
   private readonly clock: Clock;
   readonly members: Members;
   private readonly quotas = new Quotas();
@@ -294,6 +295,8 @@ export class HeadRuntime implements Host {
         if (message.t !== "query") return;
         const reply = (answer: Answer): void => this.options.gate.pass(() => peer.send(answer));
         const query = message as Query;
+        // What nodes pass on they have noted themselves.
+        this.audit.heard(query, "tool", {});
         if (query.method === "backup") void backup.answer(query).then(reply);
         else if (isAboutQuotas(query)) void this.quota(query).then(reply);
         else if (isAboutKv(query)) void answerTo(query.id, () => this.kv.answer(query)).then(reply);
@@ -542,6 +545,10 @@ export class HeadRuntime implements Host {
 
   private answer({ id, method, params }: Query): Answer {
     if (method === "drain-node") return this.drain(id, params);
+    if (method === "audit-notes") {
+      const { sinceMs } = params as Queries["audit-notes"]["params"];
+      return { t: "answer", id, result: this.audit.since(sinceMs) };
+    }
     if (method === "nodes")
       return {
         t: "answer",

@@ -1,4 +1,5 @@
 export { Asks, answerTo } from "./asks.ts";
+export { AuditNotes } from "./audit-notes.ts";
 export { isAboutBundles } from "./bundles.ts";
 export { DASHBOARD_PORTS, type LogLevel, logLevel, outlivesLauncher } from "./config.ts";
 export { EventRing } from "./event-ring.ts";

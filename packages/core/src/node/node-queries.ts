@@ -9,6 +9,7 @@ import type { NodeDescription, NodeUse, WorkerOrder } from "../wire/cluster-mess
 import type { Answer, Query } from "../wire/messages.ts";
 import type { JoinInfo, Queries } from "../wire/queries.ts";
 import { answerTo } from "./asks.ts";
+import type { AuditNotes } from "./audit-notes.ts";
 import { type ClusterLink, sumOf } from "./cluster-link.ts";
 import type { Explanations } from "./explanations.ts";
 import type { ForeignPrograms } from "./foreign-programs.ts";
@@ -39,6 +40,7 @@ export interface QueryContext {
   readonly localGroups: LocalGroups;
   readonly processes: ProcessDetails;
   readonly logFolder: string;
+  readonly audit: AuditNotes;
   objectDetails(params: Queries["object-details"]["params"]): Queries["object-details"]["result"];
   /** Of a node by itself. */
   readonly kv: KvQuestions;
@@ -103,6 +105,8 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
       return cluster ? cluster.query(query.method, query.params as never) : context.kv.answer(query);
     case "join-info":
       return context.joinInfo();
+    case "audit-notes":
+      return context.audit.since((query.params as Queries["audit-notes"]["params"]).sinceMs);
     case "drain-node":
       if (!cluster)
         throw new InvalidOptionError("this node is in no cluster that could drain it; `mobula stop` ends it");

@@ -3,6 +3,7 @@
  * and carries out what they order. It decides nothing itself.
  */
 import { mkdirSync } from "node:fs";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { assert, unreachable } from "../base/assert.ts";
 import { clockOffsetMs, monotonicMs, wallMs } from "../base/clock.ts";
@@ -54,6 +55,7 @@ import type {
 } from "../wire/messages.ts";
 import type { JoinInfo, Queries } from "../wire/queries.ts";
 import { answerTo } from "./asks.ts";
+import { AuditNotes, userOf } from "./audit-notes.ts";
 import { BulkDials } from "./bulk-dials.ts";
 import { answerOf, BundleAnswers, eventOf, isAboutBundles } from "./bundles.ts";
 import type { ClaimPages } from "./claims.ts";
@@ -298,6 +300,7 @@ export class NodeRuntime {
   readonly explanations: Explanations;
   private readonly driverInspectors = new DriverInspectors((to, message) => this.sendHere(to, message));
   readonly inspections: Inspections;
+  readonly audit = new AuditNotes();
   private readonly drain = new Drain({
     steps: [
       {
@@ -1198,6 +1201,7 @@ export class NodeRuntime {
         this.watch.add(from, message.processId);
         return;
       case "query": {
+        this.noteAsker(from, message);
         if (CONTROL_QUERIES.has(message.method)) {
           if (this.clusterActors) this.clusterActors.ask(from, message);
           else this.control.query(from, message);
@@ -1210,6 +1214,15 @@ export class NodeRuntime {
         // A newer peer may say things that this version does not know.
         this.log.write("warn", `an unknown message "${String((message as { t: unknown }).t)}" was ignored`);
     }
+  }
+
+  /** A process of this machine: what the node knows of it counts, whatever it says. */
+  private noteAsker(from: ProcessId, query: Query): void {
+    const member = this.members.get(from);
+    if (!member) return;
+    const { role, pid, job, workerId } = member;
+    const jobId = job?.jobId ?? (workerId && this.duties.get(workerId)?.jobId);
+    this.audit.heard(query, role, { pid, host: hostname(), ...userOf(pid), ...(jobId && { jobId }) });
   }
 
   /** What the job's driver has said of it, if that is here. */

@@ -19,6 +19,7 @@ import type { Links } from "./links.ts";
 import { logRows } from "./log-routes.ts";
 import { NodeWatch } from "./node-watch.ts";
 import { ObjectRows } from "./object-rows.ts";
+import { AUDIT_AGAIN_MS, ProgramAudit } from "./program-audit.ts";
 import {
   type EventRow,
   type Listed,
@@ -70,6 +71,8 @@ export class StateService {
   private readonly jobs: JobTable;
   readonly objects: ObjectRows;
   readonly history = new MetricHistory();
+  private readonly programs: ProgramAudit;
+  private auditedMs = 0;
   private readonly nodeWatch = new NodeWatch((event) => this.eventLog.add(event));
   readonly alarms = new Alarms(allDetectors(), (event) => this.eventLog.add(event));
   private readonly observer: Observer;
@@ -89,6 +92,7 @@ export class StateService {
     this.tasks = new Tasks(links);
     const { sources, tasks, alarms } = this;
     this.observer = new Observer({ links, ask, sources, tasks, alarms });
+    this.programs = new ProgramAudit((event) => this.eventLog.add(event), options.log);
     this.jobs = new JobTable((event) => this.eventLog.add(event));
   }
 
@@ -313,24 +317,41 @@ export class StateService {
     const { rows } = await this.sources.nodes();
     this.nodeWatch.seen(rows, wallMs());
     this.history.note(rows, () => this.tasks.throughput(), wallMs());
+    // Before what they have ended is seen to have.
+    await this.audit();
     await Promise.all([this.sources.actors(), this.jobRows()]);
     await this.observer.look(rows);
+  }
+
+  private async audit(): Promise<void> {
+    const { links, ask, config } = this.options;
+    const since = { sinceMs: this.auditedMs };
+    const nowMs = wallMs();
+    // Nodes and heads of a release before this one do not answer that.
+    const ofHead = config.control.kind === "head" ? ask("audit-notes", since).catch(() => undefined) : undefined;
+    const [{ answers, partial }, head] = await Promise.all([links.askAll("audit-notes", since), ofHead]);
+    for (const [, notes] of answers) this.programs.take(notes);
+    if (head) this.programs.take(head);
+    // Whoever did not answer is asked for all of it again: what is known is not taken twice.
+    if (partial.length === 0) this.auditedMs = nowMs - AUDIT_AGAIN_MS;
   }
 
   private actorsChanged(changes: readonly ActorChange[]): void {
     for (const { before, row, causeCode } of changes) {
       const { actorId, nodeId, state, restarts, maxRestarts, stateSinceMs: atMs, deathCause } = row;
       const called = `actor ${row.className}${row.name === null ? "" : ` "${row.name}"`} (${actorId})`;
+      const by = this.programs.killerOf(actorId);
+      const killer = by === undefined ? {} : { by };
       const about = { atMs, subjects: [actorId, ...(nodeId === null ? [] : [nodeId])] };
       // A restart may be over before anybody has looked.
       if (before && restarts > before.restarts) {
         const of = maxRestarts === -1 ? "" : ` of ${maxRestarts}`;
         const message = `${called} was started again, for time ${restarts}${of}`;
-        this.eventLog.add({ ...about, severity: "warning", kind: "actor-restarted", message });
+        this.eventLog.add({ ...about, severity: "warning", kind: "actor-restarted", message, ...killer });
       }
       if (state !== "dead" || before?.state === "dead" || deathCause === null) continue;
       if (KILLED.test(deathCause))
-        this.eventLog.add({ ...about, severity: "info", kind: "actor-killed", message: deathCause });
+        this.eventLog.add({ ...about, severity: "info", kind: "actor-killed", message: deathCause, ...killer });
       else if (!ORDERLY.has(causeCode ?? ""))
         this.eventLog.add({ ...about, severity: "error", kind: "actor-died", message: deathCause });
     }

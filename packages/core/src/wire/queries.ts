@@ -1,6 +1,7 @@
 /** Questions a process can ask its node (`Query`/`Answer`): method name → parameters and result. */
 import type { ActorId, JobId, NodeId, ObjectKey, ProcessId, StoredName } from "../base/ids.ts";
 import type { Resources, ResourceUnits } from "../base/resources.ts";
+import type { AskedBy, AuditNotes } from "./audit.ts";
 import type { Explanation } from "./explanation.ts";
 import type { FoundProcess, InspectedThing } from "./inspection.ts";
 import type { Demand, LiveCount, OwnedTask } from "./messages.ts";
@@ -260,7 +261,9 @@ export interface Queries {
   /** Why it waits, or where it is, and what each node had to say to that. */
   "why-group": { params: { groupId: string }; result: Explanation };
   /** Whether what it had is free; it may take so long that this is to be asked again. */
-  "remove-group": { params: { groupId: string }; result: boolean };
+  "remove-group": { params: { groupId: string; by?: AskedBy }; result: boolean };
+  /** Of a node or the head: who has asked it to end something, since then (milliseconds since 1970), and what. */
+  "audit-notes": { params: { sinceMs: number }; result: AuditNotes };
   "find-group": { params: { name: string; namespace: string }; result: GroupRequest | null };
   nodes: { params: null; result: readonly NodeInfo[] };
   heads: { params: null; result: HeadsInfo };
@@ -271,7 +274,10 @@ export interface Queries {
   "available-resources": { params: null; result: Resources };
   "cluster-resources": { params: null; result: Resources };
   /** Takes a node, by its id or its name, out of the cluster; answered when that has begun. */
-  "drain-node": { params: { node: string; deadlineMs: number }; result: { nodeId: NodeId; name: string } };
+  "drain-node": {
+    params: { node: string; deadlineMs: number; by?: AskedBy };
+    result: { nodeId: NodeId; name: string };
+  };
   /** `host` is what its creator said in `ActorSpec.host`: its methods and concurrency. */
   "get-actor": {
     params: { name: string; namespace: string };
@@ -328,7 +334,7 @@ export interface Queries {
   "list-actors": { params: { namespace: string | null }; result: readonly ActorInfo[] };
   /** Why leases of a shape are missing, or why the node `at` was chosen for one of them. */
   /** What a job may use at once in the whole cluster; null: what it says itself. Answered with what counts now. */
-  "set-quota": { params: { job: JobId; quota: Resources | null }; result: Resources | null };
+  "set-quota": { params: { job: JobId; quota: Resources | null; by?: AskedBy }; result: Resources | null };
   quota: { params: { job: JobId }; result: Resources | null };
   "explain-shape": { params: { shape: number; at?: NodeId }; result: Explanation };
   /** The same of a broker's demand, from control. */
@@ -365,7 +371,7 @@ export interface Queries {
   /** What `task:<key>` or `actor:<id>` waits for itself, when that has lasted a second. */
   "explain-wait": { params: { by: string }; result: Explanation };
   /** Resolves when the kill has taken effect. */
-  "kill-actor": { params: { actorId: ActorId; noRestart: boolean }; result: null };
+  "kill-actor": { params: { actorId: ActorId; noRestart: boolean; by?: AskedBy }; result: null };
   /** Ends a worker (force cancel); resolves when its process is gone. `nodeId`: where it is, if that is not this node. */
   "kill-worker": { params: { workerId: string; reason: string; nodeId?: NodeId }; result: null };
   /** Sends SIGINT to a worker if its claim words say that it runs what `key` names and can be interrupted. */
