@@ -1,5 +1,5 @@
 /** `mobula logs`: what tasks, actors and jobs have written, also of processes that have ended. */
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { type ApiPlace, askApi, findApi } from "./api-client.ts";
 import { print } from "./cli-print.ts";
 import { sseEvents } from "./sse.ts";
@@ -9,6 +9,7 @@ interface LogsOptions {
   readonly lines: number;
   readonly search?: string;
   readonly raw?: true;
+  readonly format: string;
   readonly address?: string;
 }
 
@@ -22,6 +23,11 @@ export function addLogs(program: Command): void {
     .option("-n, --lines <n>", "the last so many lines, up to 10000", count, LINES)
     .option("--search <text>", "only lines that contain this")
     .option("--raw", "as the files have them: time, job, process, stream, task, actor, name, text")
+    .addOption(
+      new Option("--format <format>", "json: each line as an object, with node, worker, job, task and actor")
+        .choices(["text", "json"])
+        .default("text"),
+    )
     .option("--address <address>", "of the cluster: host:port, or the http address (default: of this machine)")
     .addHelpText(
       "after",
@@ -31,24 +37,30 @@ The id is that of a task, an actor or a job, a process as pid:123, an actor's na
 Examples:
   $ mobula logs counter -f
   $ mobula logs pid:4711 --lines 1000 --search Error
+  $ mobula logs counter -f --format json | jq 'select(.stream == "stderr") | .message'
   $ mobula logs 5f2c81c0a7be3d41c09f6ab10000000000000017f3a10c52`,
     )
     .action(logs);
 }
 
-async function logs(id: string, { follow, lines, search, raw, address }: LogsOptions): Promise<void> {
+async function logs(id: string, { follow, lines, search, raw, format, address }: LogsOptions): Promise<void> {
+  const isJson = format === "json";
+  if (isJson && raw) throw new Error("--raw is the text of the files: it goes without --format json");
   const place = await findApi(address);
   const logId = await idOf(place, id);
-  const params = new URLSearchParams({ lines: String(lines), ...(search !== undefined && { search }) });
+  const params = new URLSearchParams({ lines: String(lines), format, ...(search !== undefined && { search }) });
   const path = `/api/v1/logs/${encodeURIComponent(logId)}`;
-  const show = (line: string): void => print(raw ? line : shortLine(line));
+  const show = (line: string): void => print(raw || isJson ? line : shortLine(line));
   if (!follow) {
     const text = await (await askApi(place, `${path}/lines?${params}`)).text();
     for (const line of text.split("\n")) if (line !== "") show(line);
     return;
   }
   for await (const { event, data } of sseEvents(place, `${path}/follow?${params}`))
-    if (event === "lines") for (const line of JSON.parse(data) as readonly string[]) show(line);
+    if (event === "lines") {
+      const all = JSON.parse(data) as readonly unknown[]; // Lines, or objects.
+      for (const one of all) show(typeof one === "string" ? one : JSON.stringify(one));
+    }
 }
 
 /** Names and classes of actors stand for their ids. @throws Error when several have it. */

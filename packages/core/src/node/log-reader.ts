@@ -6,6 +6,7 @@ import { type FileHandle, open, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { InvalidOptionError } from "../base/errors.ts";
 import type { Queries } from "../wire/queries.ts";
+import { byTime, parseLogLine } from "./log-record.ts";
 
 type Wanted = Queries["log-lines"]["params"];
 type Found = Queries["log-lines"]["result"];
@@ -38,7 +39,7 @@ export async function logLines(folder: string, { file, id, search, lines, after 
   if (file !== null && files.length === 0)
     throw new InvalidOptionError(`there is no log file "${file}"; it may have been rotated away`);
   const wanted = (line: string): boolean =>
-    (id === null || line.includes(id)) && (search === null || line.includes(search));
+    (id === null || line.includes(id)) && (search === null || line.includes(search) || says(line, search));
   const reading = { bytesLeft: BYTES_MAX, isCut: false };
   const found: string[] = [];
   const ends: Record<string, number> = {};
@@ -63,13 +64,10 @@ export async function logLines(folder: string, { file, id, search, lines, after 
   return { lines: kept, after: ends, isCut: reading.isCut || (after !== null && found.length > kept.length) };
 }
 
-/** `2026-11-27T02:14:15.123Z` */
-const TIME_CHARS = 24;
-
-function byTime(a: string, b: string): number {
-  const [first, second] = [a.slice(0, TIME_CHARS), b.slice(0, TIME_CHARS)];
-  return first < second ? -1 : Number(first > second);
-}
+/** In JSON some characters are written in another way. */
+const says = (line: string, search: string): boolean =>
+  line.startsWith("{") && ESCAPED.test(search) && (parseLogLine(line)?.message.includes(search) ?? false);
+const ESCAPED = /["\\\p{Cc}]/u;
 
 interface Reading {
   bytesLeft: number;

@@ -9,11 +9,13 @@ import type { LogLines } from "../wire/messages.ts";
 import { LineCollapser, type LogLine } from "./log-collapse.ts";
 import { RotatingFile } from "./log-file.ts";
 import { LineSplitter, type NamedLine, Tail } from "./log-lines.ts";
+import { type LogFormat, logFormat, logLine } from "./log-record.ts";
 import { logFolderOf } from "./session-folder.ts";
 
 type Stream = "stdout" | "stderr";
 
 interface Source {
+  readonly workerId: WorkerId;
   readonly pid: number;
   readonly file: RotatingFile;
   readonly splitters: Readonly<Record<Stream, LineSplitter>>;
@@ -31,6 +33,9 @@ interface Sink {
 
 export interface LogsOptions {
   readonly sessionDir: string;
+  readonly nodeId: string;
+  /** Default: what MOBULA_LOG_FORMAT says. */
+  readonly format?: LogFormat;
   /** To the job's drivers; false when they do not take more now. */
   send(jobId: JobId, message: LogLines): boolean;
   nowMs(): number;
@@ -48,6 +53,7 @@ const DRAIN_EVERY_MS = 10;
 
 export class Logs {
   private readonly options: LogsOptions;
+  private readonly format: LogFormat;
   private readonly sources = new Map<WorkerId, Source>();
   private readonly sinks = new Map<JobId, Sink>();
   private timer: NodeJS.Timeout | undefined;
@@ -55,10 +61,12 @@ export class Logs {
 
   constructor(options: LogsOptions) {
     this.options = options;
+    this.format = options.format ?? logFormat();
   }
 
   add(workerId: WorkerId, pid: number): void {
     this.sources.set(workerId, {
+      workerId,
       pid,
       file: new RotatingFile(join(logFolderOf(this.options.sessionDir), `worker-${pid}.log`)),
       splitters: { stdout: new LineSplitter(), stderr: new LineSplitter() },
@@ -127,12 +135,13 @@ export class Logs {
   private take(source: Source, stream: Stream, lines: readonly NamedLine[]): void {
     if (lines.length === 0) return;
     const { jobId, pid } = source;
-    const job = jobId ?? "-";
-    const time = new Date(this.options.nowMs()).toISOString();
+    const { nodeId } = this.options;
+    const of = { timeMs: this.options.nowMs(), level: "info", node: nodeId, source: "worker", pid } as const;
+    const whose = { ...of, worker: source.workerId, job: jobId ?? null, stream };
     source.file.write(
       lines
-        .map(
-          ({ name, ids, text }) => `${[time, job, pid, stream, ...ids, name === "" ? "-" : name].join(" ")}: ${text}\n`,
+        .map(({ name, ids: [task = null, actor = null], text }) =>
+          logLine({ ...whose, task, actor, name: name || null, message: text }, this.format),
         )
         .join(""),
     );

@@ -27,7 +27,7 @@ export async function runNode(options: { readonly command?: SpawnOptions["comman
     const { socket, listening } = openEarlySocket(config.nodeSocket);
     const claims = new ClaimPages(config.sessionDir);
     const firstWorkers = startFirstWorkers(config, claims, command);
-    const log = new NodeLog(config.sessionDir, config.logLevel);
+    const log = new NodeLog(config.sessionDir, config.logLevel, "node", config.nodeId);
     // Loaded only now: the workers are on their way, and they need longer than this.
     const { NodeRuntime } = await import("./runtime.ts");
     await listening;

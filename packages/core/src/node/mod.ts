@@ -10,6 +10,7 @@ export { follow, type LaunchedProcess } from "./launched-process.ts";
 export { LeaseLoop } from "./lease-loop.ts";
 export { Ending, endProcess, Lifeline } from "./lifeline.ts";
 export { localAddressOf, localAddressTowards } from "./local-address.ts";
+export { byTime, type LogRecord, lineAsText, parseLogLine, timeOfLine } from "./log-record.ts";
 export { describeMachine, type Machine } from "./machine.ts";
 export { runNode } from "./main.ts";
 export { misplacedOn } from "./misplaced.ts";

@@ -2,6 +2,7 @@
  * The node at work: it hosts the lease engine, control and the store, passes messages between them and the processes,
  * and carries out what they order. It decides nothing itself.
  */
+
 import { mkdirSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
@@ -487,6 +488,7 @@ export class NodeRuntime {
     this.loop = new LeaseLoop(this.engine, (command) => this.obey(command));
     this.logs = new Logs({
       sessionDir: config.sessionDir,
+      nodeId,
       nowMs: wallMs,
       send: (jobId, message) => this.sendLines(jobId, message),
     });

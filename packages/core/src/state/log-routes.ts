@@ -3,6 +3,7 @@ import { createRoute, type OpenAPIHono, z } from "@hono/zod-openapi";
 import { streamSSE } from "hono/streaming";
 import { wallMs } from "../base/clock.ts";
 import { InvalidOptionError, MobulaError } from "../base/errors.ts";
+import { byTime, type LogRecord, lineAsText, parseLogLine, timeOfLine } from "../node/mod.ts";
 import type { Queries } from "../wire/queries.ts";
 import type { Env } from "./http.ts";
 import type { Links } from "./links.ts";
@@ -17,6 +18,8 @@ const READ_MS = 10_000;
 const FILE = /^([0-9a-f]{32}):([\w.-]+)$/;
 /** Of a task, an actor, a job. */
 const ID = /^[0-9a-f]{8,64}$/;
+
+const NDJSON = "application/x-ndjson; charset=utf-8";
 
 type Wanted = Queries["log-lines"]["params"];
 
@@ -48,6 +51,7 @@ const query = z.object({
     .optional()
     .openapi({ description: "the last so many; default 1000" }),
   search: z.string().optional().openapi({ description: "only lines that contain this" }),
+  format: z.enum(["text", "json"]).default("text").openapi({ description: "json: each line as an object of its own" }),
 });
 
 export function addLogs(app: OpenAPIHono<Env>, links: Links): void {
@@ -58,33 +62,46 @@ export function addLogs(app: OpenAPIHono<Env>, links: Links): void {
       request: { params, query },
       responses: {
         200: {
-          description: "lines as they were written: time, job, process, stream, task, actor, name, text",
-          content: { "text/plain": { schema: z.string() } },
+          description:
+            "lines: time, job, process, stream, task, actor, name, text; or objects, one a line: timeMs, level, node, source, pid, worker, job, stream, task, actor, name, message",
+          content: { "text/plain": { schema: z.string() }, "application/x-ndjson": { schema: z.string() } },
         },
       },
     }),
     async (context) => {
       const { logId } = context.req.valid("param");
-      const { lines = LINES, search } = context.req.valid("query");
+      const { lines = LINES, search, format } = context.req.valid("query");
       const reader = new LogReader(links, logId, search ?? null);
-      const found = await reader.last(lines);
-      return context.text(found.length === 0 ? "" : `${found.join("\n")}\n`);
+      const found =
+        format === "text"
+          ? await reader.last(lines)
+          : (await reader.lastRecords(lines)).map((record) => JSON.stringify(record));
+      const text = found.length === 0 ? "" : `${found.join("\n")}\n`;
+      return format === "text" ? context.text(text) : (context.body(text, 200, { "content-type": NDJSON }) as never);
     },
   );
   app.get("/api/v1/logs/:logId/follow", async (context) => {
-    const { lines = LINES, search } = query.parse(context.req.query());
+    const { lines = LINES, search, format } = query.parse(context.req.query());
     const reader = new LogReader(links, context.req.param("logId"), search ?? null);
-    const first = await reader.last(lines);
+    const isText = format === "text";
+    const first = await (isText ? reader.last(lines) : reader.lastRecords(lines));
     return streamSSE(context, async (stream) => {
       await stream.writeSSE({ event: "lines", data: JSON.stringify(first) });
       while (!stream.aborted) {
         await stream.sleep(FOLLOW_MS);
-        const more = await reader.more();
+        const more = await (isText ? reader.more() : reader.moreRecords());
         if (more.length > 0) await stream.writeSSE({ event: "lines", data: JSON.stringify(more) });
       }
     });
   });
 }
+
+interface ReadLine {
+  readonly nodeId: string;
+  readonly line: string;
+}
+
+const asText = ({ line }: ReadLine): string => lineAsText(line);
 
 /** Reads one log, wherever it lies: on one node, or what of it is on each. */
 export class LogReader {
@@ -113,16 +130,43 @@ export class LogReader {
   }
 
   async last(lines: number): Promise<readonly string[]> {
+    return (await this.readLast(lines)).map(asText);
+  }
+
+  async more(): Promise<readonly string[]> {
+    return (await this.readMore()).map(asText);
+  }
+
+  /** The same as records; of what is no line of Mobula's the text. */
+  async lastRecords(lines: number): Promise<readonly LogRecord[]> {
+    return (await this.readLast(lines)).map((read) => this.recordOf(read));
+  }
+
+  async moreRecords(): Promise<readonly LogRecord[]> {
+    return (await this.readMore()).map((read) => this.recordOf(read));
+  }
+
+  private async readLast(lines: number): Promise<readonly ReadLine[]> {
     return (await this.read(lines, () => null)).slice(-lines);
   }
 
-  more(): Promise<readonly string[]> {
+  private readMore(): Promise<readonly ReadLine[]> {
     return this.read(LINES, (nodeId) => this.after.get(nodeId) ?? {});
   }
 
-  private async read(lines: number, afterOf: (nodeId: string) => Wanted["after"]): Promise<readonly string[]> {
+  private recordOf({ nodeId, line }: ReadLine): LogRecord {
+    const { file } = this.wanted;
+    const record = parseLogLine(line, file ?? "");
+    if (record) return { ...record, node: record.node ?? nodeId };
+    return {
+      ...{ timeMs: timeOfLine(line), level: "info", node: nodeId, source: file ?? "worker", pid: null, worker: null },
+      ...{ job: null, stream: null, task: null, actor: null, name: null, message: line },
+    };
+  }
+
+  private async read(lines: number, afterOf: (nodeId: string) => Wanted["after"]): Promise<readonly ReadLine[]> {
     const nodes = this.nodeId === undefined ? await this.links.known() : [this.nodeId];
-    const found: string[] = [];
+    const found: ReadLine[] = [];
     const errors: Error[] = [];
     await Promise.all(
       nodes.map(async (nodeId) => {
@@ -130,7 +174,7 @@ export class LogReader {
           const question = { ...this.wanted, lines, after: afterOf(nodeId) };
           const answer = await this.links.ask(nodeId, "log-lines", question, READ_MS);
           this.after.set(nodeId, answer.after);
-          found.push(...answer.lines);
+          for (const line of answer.lines) found.push({ nodeId, line });
         } catch (error) {
           errors.push(error as Error);
         }
@@ -140,6 +184,6 @@ export class LogReader {
     // Where nobody has it, why not; a process is on one node only.
     if (error && errors.length === nodes.length)
       throw error instanceof MobulaError ? error : new MobulaError("INTERNAL", "internal", error.message);
-    return nodes.length > 1 ? found.sort() : found;
+    return nodes.length > 1 ? found.sort((a, b) => byTime(a.line, b.line)) : found;
   }
 }
