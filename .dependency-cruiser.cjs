@@ -6,7 +6,7 @@ const rooms = [
   ["base"],
   ["wire"],
   ["transport"],
-  ["closure", "codec", "events"],
+  ["closure", "codec", "events", "heap"],
   ["scheduler", "placement", "store", "owner", "control"],
   ["pull"],
   ["code"],
@@ -27,7 +27,7 @@ const neighbours = { driver: ["worker"] };
 
 const root = "^packages/core/src/";
 /** Declarations only: what processes say to each other, how a room adds kinds of values to the codec, and what the HTTP API lists. */
-const contracts = `${root}(wire/(messages|cluster-messages|state-messages|explanation|inspection|queries)|codec/custom|state/rows)\\.ts$`;
+const contracts = `${root}(wire/(messages|cluster-messages|state-messages|explanation|inspection|audit|queries)|codec/custom|state/rows)\\.ts$`;
 /** What a program in `bin` runs: it loads nothing before it must, so it is not behind a door. */
 const mains = `${root}[^/]+/(main|io-thread|copy-helper-thread|network-thread|gpu-sampler)\\.ts$`;
 /** How processes are started; these files import no room. */

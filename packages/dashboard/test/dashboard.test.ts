@@ -419,6 +419,10 @@ describe.skipIf(!hasChromium)("in Chromium", () => {
       { path: "POST stack", body: { nodeId: busy?.nodeId, pid: busy?.pid } },
       { path: "POST profile", body: { nodeId: busy?.nodeId, pid: busy?.pid, kind: "cpu", seconds: 5 } },
     ]);
+    const whole = page.waitForEvent("download");
+    await page.locator("button:text('Heap snapshot')").click();
+    expect((await whole).suggestedFilename()).toBe(`mobula-${busy?.pid}.heapsnapshot`);
+    expect(fixture.posted.at(-1)?.body).toEqual({ nodeId: busy?.nodeId, pid: busy?.pid, kind: "snapshot" });
   });
 
   test("a job is submitted, refused with the reason, stopped and deleted", async () => {

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { NodeId, WorkerId } from "../base/ids.ts";
 import type { InspectedStack, ProgramView, StackFrame } from "../wire/inspection.ts";
-import { stackLines } from "./stack-text.ts";
+import { stackLines, suspendedLines } from "./stack-text.ts";
 
 const taskId = "b16905cb6fad0f83d49af27e000000000000000256c2a576";
 const otherId = "b16905cb6fad0f83d49af27e000000000000000356c2a576";
@@ -96,9 +96,30 @@ test("what awaits a ref: where, since when, and why it is not there", () => {
 
 test("what awaits something else: what could wake it", () => {
   const program = { ...empty, running: [running], runningTotal: 1, handles: { Timeout: 1, TCPSocketWrap: 2 } };
-  expect(shown({ program })).toContain("Its event loop has 1 Timeout, 2\n      TCPSocketWrap");
-  expect(shown({ program: { ...program, handles: {} } })).toContain("nothing that could\n      wake it");
+  const inOneLine = (one: Parameters<typeof shown>[0]): string => shown(one).replaceAll(/\s+/g, " ");
+  expect(inOneLine({ program })).toContain("(--async says where). Its event loop has 1 Timeout, 2 TCPSocketWrap");
+  expect(inOneLine({ program: { ...program, handles: {} } })).toContain("has nothing that could wake it");
   expect(shown({ program: empty })).toBe("worker 4711 on gpu-1: nothing runs in it");
+});
+
+test("async functions that wait, found in the heap: the innermost first, and how much is not known", () => {
+  const frames = [frame("fetch", 1, { of: "node" }), frame("load", 8), frame("report", 12, { isAsync: true })];
+  const stacks = [
+    { frames, taskId: "7e".repeat(24), count: 3 },
+    { frames: frames.slice(0, 1), taskId: null, count: 1 },
+  ];
+  const options = { isFull: false, columns: 80, cwd: "/home/me/app/src" };
+  expect(suspendedLines({ stacks, inexact: 2, stillMs: 640 }, options)).toEqual([
+    "  one async function waits, the innermost first",
+    `    3 times, of task ${"7e".repeat(24)}`,
+    "      at load main.ts:8:3",
+    "      at async report main.ts:12:3",
+    "  of 2 functions the line is where they begin",
+    "  it stood still for 0.6 s",
+  ]);
+  expect(suspendedLines({ stacks: [], inexact: 0, stillMs: 640 }, options).join(" ")).toMatch(
+    /no async function of the program waits: what nothing can wake any more has\s+been\s+collected/,
+  );
 });
 
 test("what does not answer: what the kernel says", () => {

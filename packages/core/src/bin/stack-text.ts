@@ -1,6 +1,7 @@
 /** How `mobula stack` shows a process. */
 import { relative } from "node:path";
 import type { InspectedStack, KernelView, ProgramView, RunningView, StackFrame, WaitView } from "../wire/inspection.ts";
+import type { SuspendedCode } from "./suspended-code.ts";
 import { table, wrap } from "./text-table.ts";
 
 export interface StackTextOptions {
@@ -9,12 +10,40 @@ export interface StackTextOptions {
   /** With the frames that are not the program's. */
   readonly isFull: boolean;
   readonly columns: number;
+  /** Where code waits follows. */
+  readonly isAsync?: boolean;
   /** Files below it are named from there. */
   readonly cwd: string;
 }
 
+/** So many stacks of code that waits are shown. */
+const SUSPENDED_MAX = 20;
 /** So many executions of a process are shown. */
 const RUNNING_MAX = 10;
+
+/** What `--async` has found in the heap; after {@link stackLines}. */
+export function suspendedLines(code: SuspendedCode, options: Omit<StackTextOptions, "why">): string[] {
+  const { stacks, inexact, stillMs } = code;
+  const all: StackTextOptions = { ...options, why: new Map() };
+  const own = options.isFull ? stacks : stacks.filter(({ frames }) => frames.some(({ of }) => of === "program"));
+  const lines = said(
+    own.length === 0
+      ? "no async function of the program waits: what nothing can wake any more has been collected"
+      : `${own.length === 1 ? "one async function waits" : `${own.length} async functions wait`}, the innermost first`,
+    "  ",
+    all,
+  );
+  for (const { frames, taskId, count } of own.slice(0, SUSPENDED_MAX)) {
+    const times = count > 1 ? `${count} times, ` : "";
+    lines.push(...said(`${times}${taskId === null ? "of no task" : `of task ${taskId}`}`, "    ", all));
+    for (const frame of options.isFull ? frames : frames.filter(({ of }) => of === "program"))
+      lines.push(...frameLine(frame, "      ", all));
+  }
+  if (own.length > SUSPENDED_MAX) lines.push(`    and ${own.length - SUSPENDED_MAX} more (--json has all)`);
+  if (inexact > 0) lines.push(...said(`of ${inexact} functions the line is where they begin`, "  ", all));
+  lines.push(`  it stood still for ${(stillMs / 1_000).toFixed(1)} s`);
+  return lines;
+}
 
 export function stackLines(stack: InspectedStack, options: StackTextOptions): string[] {
   const { role, pid, nodeName, program, kernel, atMs } = stack;
@@ -64,7 +93,13 @@ function awaitingLines(
   if (waits.length > 0) return lines;
   const open = Object.entries(handles).map(([kind, count]) => `${count} ${kind}`);
   const has = open.length === 0 ? "nothing that could wake it" : open.join(", ");
-  lines.push(...said(`for no ref: for a promise of its own. Its event loop has ${has}`, "    ", options));
+  lines.push(
+    ...said(
+      `for no ref: for a promise of its own${options.isAsync ? "" : " (--async says where)"}. Its event loop has ${has}`,
+      "    ",
+      options,
+    ),
+  );
   return lines;
 }
 

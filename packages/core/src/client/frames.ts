@@ -31,6 +31,12 @@ export function framesOf(holder: { readonly stack?: unknown }): readonly StackFr
   }
 }
 
+/** Of a script of V8, from line and column 0 on. */
+export function frameAt(url: string, line: number, column: number): StackFrame {
+  const written = inSource(url, line + 1, column + 1);
+  return { name: "", ...written, of: whose(written.file, url === "") };
+}
+
 function frameOf(site: Site): StackFrame {
   const text = site.toString();
   const name = text.endsWith(")") ? text.slice(0, text.lastIndexOf(" (")) : "";

@@ -4,9 +4,9 @@
  */
 import { close, url } from "node:inspector";
 import { monotonicMs } from "../base/clock.ts";
-import type { ProgramView, RunningView, WaitView } from "../wire/mod.ts";
+import type { ProgramView, RunningView, StackFrame, WaitView } from "../wire/mod.ts";
 import { currentExecution, type Execution } from "./execution.ts";
-import { framesOf } from "./frames.ts";
+import { frameAt, framesOf } from "./frames.ts";
 import type { OpenWait, OpenWaits } from "./open-waits.ts";
 
 /** Under which the node finds it, see node/inspection.ts. */
@@ -20,6 +20,8 @@ export interface RunningExecution extends Execution {
   readonly startedAt: number;
   readonly waits: number;
 }
+
+type ProgramPlace = Pick<StackFrame, "line" | "column">;
 
 export interface InspectedProgram {
   readonly waits: () => Iterable<OpenWait> & Pick<OpenWaits, "size">;
@@ -35,7 +37,9 @@ export function answerInspection(program: InspectedProgram): void {
     Error.stackTraceLimit = limit;
     return JSON.stringify(viewOf(program, framesOf(holder)));
   };
-  Object.defineProperty(globalThis, HOOK, { configurable: true, value: { look, close: () => close() } });
+  const places = (all: readonly (ProgramPlace & { readonly url: string })[]): string =>
+    JSON.stringify(all.map(({ url, line, column }) => frameAt(url, line, column)));
+  Object.defineProperty(globalThis, HOOK, { configurable: true, value: { look, places, close: () => close() } });
 }
 
 /** With a debugger, which is the program's own affair. */

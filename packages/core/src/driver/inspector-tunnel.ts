@@ -2,7 +2,7 @@
  * Between the node and the inspector of the program's thread. The I/O thread reaches that within the process, also while
  * the program computes: no port is opened, and nothing is printed, as a signal would have Node.js do.
  */
-import { Session } from "node:inspector";
+import { type InspectorNotification, Session } from "node:inspector";
 import type { InspectorSaid, InspectorSay } from "../wire/mod.ts";
 
 /** A message between processes may not be longer than 64 MiB, and a character may take three bytes. */
@@ -48,8 +48,15 @@ export class InspectorTunnel {
   private open(channel: number): Session {
     const session = new Session();
     session.connectToMainThread();
+    session.on("inspectorNotification", (told: InspectorNotification<object>) => this.told(channel, told));
     this.sessions.set(channel, session);
     return session;
+  }
+
+  /** Pieces of a heap snapshot, and how far it is: nothing else was asked for. */
+  private told(channel: number, { method, params }: InspectorNotification<object>): void {
+    if (this.sessions.has(channel) && method.startsWith("HeapProfiler."))
+      this.say({ t: "inspector-said", channel, text: JSON.stringify({ method, params }) });
   }
 
   private answer(channel: number, answer: Answered): void {

@@ -1,4 +1,8 @@
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir, totalmem } from "node:os";
+import { join } from "node:path";
+import { setImmediate as turn } from "node:timers/promises";
+import { afterAll, afterEach, beforeEach, expect, test, vi } from "vitest";
 import { InvalidOptionError } from "../base/errors.ts";
 import type { NodeId, ProcessId, WorkerId } from "../base/ids.ts";
 import type { FoundProcess, InspectedStack } from "../wire/inspection.ts";
@@ -7,7 +11,8 @@ import { type InspectedProcess, Inspections } from "./inspections.ts";
 import { InspectorClient } from "./inspector-client.ts";
 import type { OpenInspector } from "./worker-inspector.ts";
 
-const here = { nodeId: "a".repeat(32) as NodeId, name: "one" };
+const here = { nodeId: "a".repeat(32) as NodeId, name: "one", sessionDir: mkdtempSync(join(tmpdir(), "inspections-")) };
+afterAll(() => rmSync(here.sessionDir, { recursive: true }));
 const there = "b".repeat(32) as NodeId;
 const elsewhere: FoundProcess = { nodeId: there, nodeName: "two", pid: 9, role: "worker", workerId: null };
 
@@ -17,23 +22,43 @@ class FakeInspectors {
   readonly asked: string[] = [];
   why: string | undefined;
   client: InspectorClient | undefined;
+  heapBytes = 1_000;
+  private nowMs = 0;
 
   connect(): Promise<OpenInspector> {
     if (this.why !== undefined) return Promise.reject(new Error(this.why));
     this.open++;
     const client = new InspectorClient();
     this.client = client;
+    const say = (message: object): void => client.onMessage(Buffer.from(JSON.stringify(message)));
     const send = (text: string): void => {
-      const { id, method } = JSON.parse(text) as { id: number; method: string };
+      const { id, method, params } = JSON.parse(text) as {
+        id: number;
+        method: string;
+        params: { expression?: string };
+      };
       this.asked.push(method);
-      const result =
-        method === "Runtime.evaluate"
-          ? { result: { value: '{"stack":[]}' } }
-          : { profile: { nodes: ["a".repeat(600 * 1_024)] } };
-      queueMicrotask(() => client.onMessage(Buffer.from(JSON.stringify({ id, result }))));
+      queueMicrotask(() => {
+        if (method === "HeapProfiler.takeHeapSnapshot") this.tell(say);
+        say({ id, result: this.answerTo(method, params.expression) });
+      });
     };
     client.opened({ send, close: () => {} });
     return Promise.resolve({ client, release: () => this.open-- });
+  }
+
+  private answerTo(method: string, expression: string | undefined): object {
+    if (method === "Runtime.getHeapUsage") return { usedSize: this.heapBytes };
+    this.nowMs += expression === "performance.now()" ? 250 : 0;
+    if (expression === "performance.now()") return { result: { value: this.nowMs } };
+    if (method === "Runtime.evaluate") return { result: { value: '{"stack":[]}' } };
+    return { profile: { nodes: ["a".repeat(600 * 1_024)] } };
+  }
+
+  private tell(say: (message: object) => void): void {
+    say({ method: "HeapProfiler.reportHeapSnapshotProgress", params: { done: 1, total: 4 } });
+    for (const chunk of ['{"a":"', "b".repeat(600 * 1_024), '\u00e9"}'])
+      say({ method: "HeapProfiler.addHeapSnapshotChunk", params: { chunk } });
   }
 }
 
@@ -135,4 +160,44 @@ test("a pid that is here is meant; else all nodes are asked, and not by those", 
   expect(await find("9", false)).toEqual([]);
   expect(await find("*")).toEqual([elsewhere]);
   expect(await find("*", false)).toEqual([own]);
+});
+
+async function readWhole(id: string): Promise<{ readonly text: string; readonly stillMs: number | undefined }> {
+  const slices: Uint8Array[] = [];
+  for (let offset = 0; ; ) {
+    const answer = await read(id, offset);
+    if (!answer.isDone) throw new Error("it is not done");
+    slices.push(answer.bytes);
+    offset += answer.bytes.length;
+    if (offset >= answer.totalBytes) return { text: Buffer.concat(slices).toString(), stillMs: answer.stillMs };
+  }
+}
+
+test("a snapshot goes through a file, which is gone when nobody reads it any more", async () => {
+  const { text, stillMs } = await readWhole(await begin({ what: "snapshot" }));
+  expect(JSON.parse(text)).toEqual({ a: `${"b".repeat(600 * 1_024)}\u00e9` });
+  expect(stillMs).toBe(250);
+  expect(readdirSync(here.sessionDir)).toEqual([expect.stringMatching(/^snapshot-/)]);
+  expect(inspectors.open).toBe(0);
+  await vi.advanceTimersByTimeAsync(13_000);
+  while (readdirSync(here.sessionDir).length > 0) await turn();
+});
+
+test("one that is held keeps the inspector until it was asked where functions wait, or for a minute", async () => {
+  const held = await begin({ what: "snapshot", isHeld: true });
+  await readWhole(held);
+  expect(inspectors.open).toBe(1);
+  await vi.advanceTimersByTimeAsync(50_000);
+  expect(inspectors.open).toBe(1);
+  await vi.advanceTimersByTimeAsync(15_000);
+  expect(inspectors.open).toBe(0);
+  await expect(read(await begin({ what: "suspended", snapshot: held }))).rejects.toThrow(/no snapshot .* any more/);
+});
+
+test("a snapshot for which there is no room is refused with numbers, before the process stands still", async () => {
+  inspectors.heapBytes = totalmem();
+  await expect(read(await begin({ what: "snapshot" }))).rejects.toThrow(
+    /(needs up to \d+ MiB of memory beside it, and \d+ MiB are left: --force|may take \d+ MiB on the disk)/,
+  );
+  expect(inspectors).toMatchObject({ open: 0, asked: ["Runtime.getHeapUsage"] });
 });

@@ -1,5 +1,5 @@
 /**
- * Looks into processes of this node, and of others by asking their nodes: stacks, and profiles. An inspection is begun, and
+ * Looks into processes of this node, and of others by asking their nodes: stacks, profiles, heap snapshots. An inspection is begun, and
  * then read until it is done: it may last for minutes, and be larger than a message. One that nobody reads any more is ended,
  * so that no inspector stays open for an asker who is gone.
  */
@@ -13,10 +13,13 @@ import {
   type InspectedStack,
   type InspectedThing,
   type ProgramView,
+  type SnapshotProgress,
 } from "../wire/inspection.ts";
 import type { Queries } from "../wire/queries.ts";
+import { type TakenSnapshot, takeSnapshot } from "./heap-snapshot.ts";
 import type { InspectorClient } from "./inspector-client.ts";
 import { kernelView } from "./kernel-view.ts";
+import { suspendedPlaces } from "./suspended-places.ts";
 import { LOOK, type OpenInspector } from "./worker-inspector.ts";
 
 /** A process of this node. */
@@ -53,27 +56,42 @@ const HEAP_EVERY_BYTES = 32 * 1_024;
 const READ_MS = 1_000;
 const SLICE_BYTES = 512 * 1_024;
 const ABANDONED_MS = 10_000;
+/** One that is held: whoever has read it looks through it, and then asks for more. */
+const HELD_MS = 60_000;
 const AT_ONCE_MAX = 32;
+/** They take memory, and each makes a process stand still. */
+const SNAPSHOTS_AT_ONCE_MAX = 2;
+const SUSPENDED_MAX = 1_000;
+
+type Begin = Queries["inspect-begin"]["params"];
 
 interface Inspection {
+  readonly what: InspectedThing;
   lastReadMs: number;
   /** Settles when it is over; never rejects. */
   readonly over: Promise<void>;
-  bytes: Buffer | undefined;
+  progress: SnapshotProgress | undefined;
+  found: Buffer | TakenSnapshot | undefined;
   error: Error | undefined;
   readonly abandon: () => void;
 }
 
-const isUnderWay = ({ bytes, error }: Inspection): boolean => bytes === undefined && error === undefined;
+const isUnderWay = ({ found, error }: Inspection): boolean => found === undefined && error === undefined;
 
 export class Inspections {
   private readonly here: { readonly nodeId: NodeId; readonly name: string };
   private readonly effects: InspectionsEffects;
   private readonly inspections = new Map<string, Inspection>();
   private sweeper: NodeJS.Timeout | undefined;
+  /** For snapshots, until they are read. */
+  private readonly folder: string;
 
-  constructor(here: { readonly nodeId: NodeId; readonly name: string }, effects: InspectionsEffects) {
+  constructor(
+    here: { readonly nodeId: NodeId; readonly name: string; readonly sessionDir: string },
+    effects: InspectionsEffects,
+  ) {
     this.here = { nodeId: here.nodeId, name: here.name };
+    this.folder = here.sessionDir;
     this.effects = effects;
   }
 
@@ -92,7 +110,7 @@ export class Inspections {
       case "find-process":
         return this.find(String((params as { id?: unknown })?.id), isLocal && nodeId === undefined);
       case "inspect-begin":
-        return this.begin((params ?? {}) as Queries["inspect-begin"]["params"]);
+        return this.begin((params ?? {}) as Begin);
       case "inspect-read": {
         const { inspection, offset } = (params ?? {}) as Queries["inspect-read"]["params"];
         return this.read(String(inspection), Number(offset));
@@ -113,7 +131,8 @@ export class Inspections {
     return { nodeId: this.here.nodeId, nodeName: this.here.name, pid, role, workerId };
   }
 
-  private begin({ pid, what, seconds = SECONDS }: Queries["inspect-begin"]["params"]): { inspection: string } {
+  private begin(asked: Begin): { inspection: string } {
+    const { pid, what, seconds = SECONDS } = asked;
     const target = [...this.effects.processes()].find((one) => one.pid === pid);
     if (!target) {
       throw new InvalidOptionError(
@@ -123,24 +142,36 @@ export class Inspections {
     if (!(seconds >= 1 && seconds <= SECONDS_MAX)) {
       throw new InvalidOptionError(`a profile takes 1 to ${SECONDS_MAX} seconds, not ${String(seconds)}`);
     }
-    if ([...this.inspections.values()].filter(isUnderWay).length >= AT_ONCE_MAX) {
+    const underWay = [...this.inspections.values()].filter(isUnderWay);
+    if (underWay.length >= AT_ONCE_MAX) {
       throw new InvalidOptionError(
         `${AT_ONCE_MAX} inspections are under way at this node; ask again when one has ended`,
       );
     }
+    if (what === "snapshot" && underWay.filter((one) => one.what === what).length >= SNAPSHOTS_AT_ONCE_MAX) {
+      throw new InvalidOptionError(
+        `${SNAPSHOTS_AT_ONCE_MAX} heap snapshots are being taken at this node; ask again when one is there`,
+      );
+    }
     const id = randomBytes(8).toString("hex");
     const { promise: abandoned, resolve: abandon } = Promise.withResolvers<void>();
+    const onProgress = (progress: SnapshotProgress): void => {
+      inspection.progress = progress;
+    };
     const inspection: Inspection = {
+      what,
       lastReadMs: monotonicMs(),
-      over: this.run(target, what, seconds * 1_000, abandoned).then(
-        (bytes) => {
-          inspection.bytes = bytes;
-        },
-        (error: Error) => {
-          inspection.error = error;
-        },
-      ),
-      bytes: undefined,
+      // Begun when the inspection is known: it may tell of its progress at once.
+      over: Promise.resolve().then(async () => {
+        try {
+          inspection.found = await this.run(target, id, { ...asked, seconds }, abandoned, onProgress);
+          if (!this.inspections.has(id)) await remove(inspection);
+        } catch (error) {
+          inspection.error = error as Error;
+        }
+      }),
+      progress: undefined,
+      found: undefined,
       error: undefined,
       abandon,
     };
@@ -161,32 +192,59 @@ export class Inspections {
     const timer = setTimeout(resolve, READ_MS);
     await Promise.race([inspection.over, late]);
     clearTimeout(timer);
-    const { bytes, error } = inspection;
+    const { found, error, progress } = inspection;
     if (error) throw error;
-    if (!bytes) return { isDone: false };
-    return { isDone: true, totalBytes: bytes.length, bytes: bytes.subarray(offset, offset + SLICE_BYTES) };
+    if (!found) return { isDone: false, ...(progress && { progress }) };
+    if (!("file" in found)) {
+      return { isDone: true, totalBytes: found.length, bytes: found.subarray(offset, offset + SLICE_BYTES) };
+    }
+    const { file, totalBytes, stillMs } = found;
+    const slice = Buffer.alloc(Math.max(0, Math.min(SLICE_BYTES, totalBytes - offset)));
+    const { bytesRead } = await file.read(slice, 0, slice.length, offset);
+    return { isDone: true, totalBytes, bytes: slice.subarray(0, bytesRead), stillMs };
   }
 
   private sweep(): void {
     const nowMs = monotonicMs();
-    for (const [id, inspection] of this.inspections) {
-      if (nowMs - inspection.lastReadMs < ABANDONED_MS) continue;
-      inspection.abandon();
-      this.inspections.delete(id);
+    for (const [id, { lastReadMs, found }] of this.inspections) {
+      const isHeld = found && "file" in found && found.client !== undefined;
+      if (nowMs - lastReadMs >= (isHeld ? HELD_MS : ABANDONED_MS)) this.abandon(id);
     }
     if (this.inspections.size > 0) return;
     clearInterval(this.sweeper);
     this.sweeper = undefined;
   }
 
+  private abandon(id: string): void {
+    const inspection = this.inspections.get(id);
+    if (!inspection) return;
+    this.inspections.delete(id);
+    inspection.abandon();
+    void remove(inspection);
+  }
+
   /** The node ends. */
   close(): void {
     clearInterval(this.sweeper);
-    for (const { abandon } of this.inspections.values()) abandon();
-    this.inspections.clear();
+    for (const id of [...this.inspections.keys()]) this.abandon(id);
   }
 
-  private run(target: InspectedProcess, what: InspectedThing, ms: number, abandoned: Promise<void>): Promise<Buffer> {
+  private async run(
+    target: InspectedProcess,
+    id: string,
+    {
+      what,
+      seconds = SECONDS,
+      isForced = false,
+      isHeld = false,
+      snapshot = "",
+      functions = [],
+      executions = [],
+    }: Begin,
+    abandoned: Promise<void>,
+    onProgress: (progress: SnapshotProgress) => void,
+  ): Promise<Buffer | TakenSnapshot> {
+    const ms = seconds * 1_000;
     switch (what) {
       case "stack":
         return this.stack(target);
@@ -194,8 +252,31 @@ export class Inspections {
         return profile(target, CPU, ms, abandoned);
       case "heap":
         return profile(target, HEAP, ms, abandoned);
+      case "snapshot":
+        return takeSnapshot(target, {
+          folder: this.folder,
+          name: `snapshot-${id}`,
+          isForced,
+          isHeld,
+          onProgress,
+          abandoned,
+        });
+      case "suspended": {
+        if (functions.length > SUSPENDED_MAX)
+          throw new InvalidOptionError(`at most ${SUSPENDED_MAX} functions can be asked for, not ${functions.length}`);
+        const found = this.inspections.get(snapshot)?.found;
+        const client = found && "file" in found ? found.client : undefined;
+        if (!client) {
+          throw new InvalidOptionError(
+            `there is no snapshot ${snapshot} any more that was held: it was not read for ${HELD_MS / 1_000} s`,
+          );
+        }
+        const places = await suspendedPlaces(client, functions, executions);
+        this.abandon(snapshot);
+        return Buffer.from(JSON.stringify(places));
+      }
       default:
-        return Promise.reject(new InvalidOptionError(`"${String(what)}" is none of "stack", "cpu" and "heap"`));
+        throw new InvalidOptionError(`"${String(what)}" is none of "stack", "cpu", "heap", "snapshot" and "suspended"`);
     }
   }
 
@@ -210,6 +291,11 @@ export class Inspections {
     }
     return Buffer.from(JSON.stringify(stack));
   }
+}
+
+/** A file that is left goes with the folder of the node's run. */
+async function remove({ found }: Inspection): Promise<void> {
+  if (found && "file" in found) await found.remove().catch(() => {});
 }
 
 async function lookInto(target: InspectedProcess): Promise<ProgramView> {

@@ -9,7 +9,8 @@ interface Asked {
 
 /** `{"id":7,"result":` … `}`; what the inspector tells by itself has no id. */
 const ANSWER = /^\{"id":(\d+),"(result|error)":/;
-const HEAD_BYTES = 40;
+const TOLD = /^\{"method":"([^"]+)"/;
+const HEAD_BYTES = 80;
 /** The process has run to its end, and waits for us to go. */
 const ENDING = "NodeRuntime.waitingForDisconnect";
 
@@ -18,6 +19,8 @@ export class InspectorClient implements ChannelHandlers {
   private readonly asked = new Map<number, Asked>();
   private nextId = 1;
   private readonly ending = Promise.withResolvers<never>();
+  /** What it tells by itself, as the whole message. */
+  onTold: ((method: string, message: Buffer) => void) | undefined;
 
   constructor() {
     // Who waits for nothing else may not look.
@@ -31,6 +34,11 @@ export class InspectorClient implements ChannelHandlers {
   /** Rejects when the process ends, or its inspector closes. */
   get ended(): Promise<never> {
     return this.ending.promise;
+  }
+
+  /** Whether what it says is to wait where it is. */
+  hold(isHeld: boolean): void {
+    this.channel?.hold?.(isHeld);
   }
 
   async evaluate(expression: string, timeoutMs: number): Promise<unknown> {
@@ -69,9 +77,12 @@ export class InspectorClient implements ChannelHandlers {
   }
 
   onMessage(text: Buffer): void {
-    const head = ANSWER.exec(text.toString("latin1", 0, HEAD_BYTES));
+    const beginning = text.toString("latin1", 0, HEAD_BYTES);
+    const head = ANSWER.exec(beginning);
     if (!head) {
-      if (text.includes(ENDING)) this.fail("the process ends");
+      const [, method = ""] = TOLD.exec(beginning) ?? [];
+      if (method === ENDING) this.fail("the process ends");
+      else this.onTold?.(method, text);
       return;
     }
     const [whole, id, kind] = head;

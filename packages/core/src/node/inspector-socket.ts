@@ -8,6 +8,8 @@ import { randomBytes } from "../base/random.ts";
 
 export interface InspectorChannel {
   send(text: string): void;
+  /** Whether more is to be read of what it says; not everything that an inspector is reached by can wait. */
+  hold?(isHeld: boolean): void;
   close(): void;
 }
 
@@ -83,6 +85,11 @@ class InspectorSocket implements InspectorChannel {
 
   send(text: string): void {
     this.write(OPCODE.text, Buffer.from(text));
+  }
+
+  hold(isHeld: boolean): void {
+    if (isHeld) this.socket.pause();
+    else this.socket.resume();
   }
 
   close(): void {

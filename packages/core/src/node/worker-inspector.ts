@@ -19,6 +19,10 @@ const HOOK = 'globalThis[Symbol.for("mobula.inspection")]';
 /** Frames of what is evaluated under this name are known as the runtime's. */
 const NAMED = "\n//# sourceURL=mobula:inspection";
 export const LOOK = `${HOOK}.look()${NAMED}`;
+/** Where in the program's own source these places are; lines and columns from 0 on, as V8 has them. */
+export const placesIn = (
+  places: readonly { readonly url: string; readonly line: number; readonly column: number }[],
+): string => `${HOOK}.places(${JSON.stringify(places)})${NAMED}`;
 const CLOSE = `${HOOK}.close()${NAMED}`;
 const SIGUSR1_BIT = 1n << 9n;
 

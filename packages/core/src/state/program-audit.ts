@@ -57,7 +57,7 @@ export class ProgramAudit {
 }
 
 /** `task train (5f…) in worker 4711 on one, of job 0b1c2d3e, user ada`. */
-export function whoText({ role, by }: Pick<AuditNote, "role" | "by">): string {
+function whoText({ role, by }: Pick<AuditNote, "role" | "by">): string {
   const process = processText(role, by);
   const code = by.taskId === undefined ? "" : `${by.actorId ? "call" : "task"} ${by.name ?? ""} (${by.taskId}) in `;
   const of = [

@@ -1,8 +1,43 @@
-/** What `inspect-begin` finds out of a process: its stack and what its executions wait for, or the kernel's view of it. */
+/** What `inspect-begin` finds out of a process: its stack and what its executions wait for, or the kernel's view of it; files for DevTools. */
 import type { NodeId, WorkerId } from "../base/ids.ts";
 
-/** Profiles are files of Chrome's DevTools: `.cpuprofile` and `.heapprofile`. */
-export type InspectedThing = "stack" | "cpu" | "heap";
+/**
+ * Profiles are files of Chrome's DevTools: `.cpuprofile` and `.heapprofile`; and so is a snapshot of the heap. "suspended" says
+ * where functions of such a snapshot wait ({@link SuspendedPlaces}).
+ */
+export type InspectedThing = "stack" | "cpu" | "heap" | "snapshot" | "suspended";
+
+/** Of a snapshot that is being taken. */
+export interface SnapshotProgress {
+  readonly heapBytes: number;
+  /** At most, of a heap of small objects. */
+  readonly stillMsMax: number;
+  /** Beside the heap, while it is taken; at most. */
+  readonly neededBytesMax: number;
+  /** Of the heap; 100: it is being written. */
+  readonly percent: number;
+  readonly writtenBytes: number;
+}
+
+/** An async function in a heap snapshot, by V8's id of it, and where it was written: from 0 on, as V8 has it. */
+export interface SuspendedAsked {
+  readonly objectId: number;
+  readonly url: string;
+  readonly line: number;
+  readonly column: number;
+}
+
+/** What `what: "suspended"` gives, as JSON. */
+export interface SuspendedPlaces {
+  /** In the order in which they were asked for; its name is left empty. */
+  readonly frames: readonly StackFrame[];
+  /** So many of them are where the function waits; the others where it begins: there was no time to ask for them all. */
+  readonly exact: number;
+  /** Ids of the executions that were asked for; null: it has ended, or there was no time. */
+  readonly taskIds: readonly (string | null)[];
+  /** The process stood still for so long, in all. */
+  readonly stillMs: number;
+}
 
 /** As the id of "find-process": every worker and driver. */
 export const ALL_PROCESSES = "*";

@@ -3,7 +3,7 @@ import type { ActorId, JobId, NodeId, ObjectKey, ProcessId, StoredName } from ".
 import type { Resources, ResourceUnits } from "../base/resources.ts";
 import type { AskedBy, AuditNotes } from "./audit.ts";
 import type { Explanation } from "./explanation.ts";
-import type { FoundProcess, InspectedThing } from "./inspection.ts";
+import type { FoundProcess, InspectedThing, SnapshotProgress, SuspendedAsked } from "./inspection.ts";
 import type { Demand, LiveCount, OwnedTask } from "./messages.ts";
 
 /** A node, as `nodes()` lists it. */
@@ -357,15 +357,30 @@ export interface Queries {
   /**
    * Looks into a worker or driver: its stack, or a profile of `seconds` (1 to 300, default 10). What it gives is read by
    * "inspect-read" with the same `nodeId`: a stack as JSON (`InspectedStack`), a profile as the file that it is.
+   * @param isForced take a snapshot of the heap although the memory for it is not there.
+   * @param isHeld keep the inspector open after a snapshot, until that is read no more: "suspended" needs that.
+   * @param snapshot,functions,executions for "suspended": the inspection that took the snapshot, and numbers of objects in it.
    */
   "inspect-begin": {
-    params: { pid: number; what: InspectedThing; seconds?: number; nodeId?: NodeId };
+    params: {
+      pid: number;
+      what: InspectedThing;
+      seconds?: number;
+      nodeId?: NodeId;
+      isForced?: boolean;
+      isHeld?: boolean;
+      snapshot?: string;
+      functions?: readonly SuspendedAsked[];
+      executions?: readonly number[];
+    };
     result: { inspection: string };
   };
   /** Answered within a second; not done: ask again within 10 s, or it is ended. At most 512 KiB from `offset` on. */
   "inspect-read": {
     params: { inspection: string; offset: number; nodeId?: NodeId };
-    result: { isDone: false } | { isDone: true; totalBytes: number; bytes: Uint8Array };
+    result:
+      | { isDone: false; progress?: SnapshotProgress }
+      | { isDone: true; totalBytes: number; bytes: Uint8Array; stillMs?: number };
   };
   "explain-actor": { params: { actorId: ActorId }; result: Explanation };
   /** What `task:<key>` or `actor:<id>` waits for itself, when that has lasted a second. */

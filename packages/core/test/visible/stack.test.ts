@@ -1,20 +1,21 @@
 /** `mobula stack` and `mobula profile`: looking into workers and drivers that hang or compute, on this node and others. */
 import { execFile, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { cancel, get, kill, type ObjectRef, remote, runtimeContext } from "../../src/api/mod.ts";
 import { processCalled } from "../../src/bin/cli-inspect.ts";
+import type { SuspendedCode } from "../../src/bin/suspended-code.ts";
 import { askHead } from "../../src/head/mod.ts";
 import { inspect } from "../../src/state/mod.ts";
 import { type ClusterNode, LocalCluster } from "../../src/testing/mod.ts";
 import type { InspectedStack, StackFrame } from "../../src/wire/inspection.ts";
 import { eventually } from "../eventually.ts";
 import { newFolder } from "../new-folder.ts";
-import { exits, Hanging, reads, sleeps, spins, waits } from "./fixtures/hangs.ts";
+import { asks as asksTask, exits, Hanging, hoards, reads, sleeps, spins, waits } from "./fixtures/hangs.ts";
 
 const cli = fileURLToPath(new URL("../../src/bin/mobula.ts", import.meta.url));
 const fixture = join(import.meta.dirname, "fixtures/hangs.ts");
@@ -163,7 +164,7 @@ test("several ask at once, for stacks and profiles; then nothing listens any mor
   const ref = hangs(spins.remote(0));
   const { pid } = await seen(ref.id, ({ program }) => program?.current);
   const target = await processCalled(asks, String(pid), undefined);
-  const profile = inspect(asks, target, "cpu", 1);
+  const profile = inspect(asks, target, "cpu", { seconds: 1 });
   const [port = 0] = (await eventually(() => {
     const ports = inspectorPorts(pid);
     return ports.length > 0 ? ports : undefined;
@@ -193,14 +194,129 @@ test("a heap profile says which functions allocated what is kept", async () => {
   const ref = hangs(grows.remote());
   const { pid } = await seen(ref.id, ({ program }) => program?.running.length);
   const target = await processCalled(asks, String(pid), undefined);
-  expect((await inspect(asks, target, "heap", 1)).toString()).toContain('"functionName":"grows"');
+  expect((await inspect(asks, target, "heap", { seconds: 1 })).toString()).toContain('"functionName":"grows"');
+});
+
+/** The command line, as a person uses it. */
+const run = (...args: string[]): Promise<{ code: number; out: string; err: string }> =>
+  new Promise((resolve) => {
+    const env = { ...process.env, ...cluster.env, MOBULA_ADDRESS: "", TMPDIR: newFolder(), COLUMNS: "80" };
+    const all = [cli, ...args, "--address", cluster.address];
+    execFile(process.execPath, all, { env, maxBuffer: 2 ** 28 }, (error, out, err) =>
+      resolve({ code: error ? Number(error.code) : 0, out, err }),
+    );
+  });
+
+test("async functions that wait beside Mobula: their lines, who awaits them, and of which task", {
+  timeout: 120_000,
+}, async () => {
+  const ref = hangs(asksTask.options(onTwo).remote());
+  await seen(ref.id, ({ program }) => program?.running.length);
+  const { out, err, code } = await run("stack", ref.id, "--async");
+  expect(err).toMatch(/^worker \d+ on two has \d+ MiB of heap: it stands still for up to/);
+  expect(code).toBe(0);
+  const [, , after = ""] =
+    /one async function waits, the innermost first\n {4}of task (\w+)\n([\s\S]*)/.exec(out) ?? [];
+  expect(out).toContain(`of task ${ref.id.slice(0, 48)}`);
+  // The innermost is of a module that the worker imports, as above.
+  const lines = after.split("\n");
+  expect(lines[0]).toMatch(new RegExp(`at askForever .*hangs.ts:${lineOf("await new Promise<void>((resolve) =>")}:`));
+  expect(lines[1]).toMatch(/at async asksTwice .*hangs.ts:/);
+  expect(after).toMatch(/ {2}it stood still for \d+\.\d s\n$/);
+  for (const line of out.split("\n")) expect(line.length).toBeLessThanOrEqual(80);
+
+  // Of an actor, whose method was found in a class; and what nothing can wake is said to be gone.
+  const actor = Hanging.options(onTwo).remote();
+  void actor.ask.remote();
+  void actor.wait.remote();
+  await seen("Hanging", ({ program }) => program?.running.length === 2);
+  const json = JSON.parse((await run("stack", "Hanging", "--async", "--json")).out) as InspectedStack & {
+    readonly suspended: SuspendedCode;
+  };
+  const own = json.suspended.stacks.filter(({ frames }) => frames.some(({ of }) => of === "program"));
+  expect(own.map(({ frames }) => frames.filter(({ of }) => of === "program").map(({ name }) => name))).toEqual([
+    ["askForever", "ask"],
+  ]);
+  expect(own[0]?.taskId).toBe(json.program?.running.find(({ name }) => name === "Hanging.ask")?.taskId);
+  await kill(actor);
+});
+
+test("a driver that awaits at its top level is found too, through its I/O thread", { timeout: 120_000 }, async () => {
+  const driver = spawn(process.execPath, ["--conditions=mobula-source", fixture, "asking"], {
+    env: { ...process.env, ...cluster.env },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  try {
+    await once(driver.stdout, "data");
+    await seen(String(driver.pid), ({ program }) => program);
+    const { out } = await run("stack", String(driver.pid), "--async");
+    expect(out).toMatch(new RegExp(`at askForever .*hangs.ts:${lineOf("await new Promise<void>((resolve) =>")}:`));
+  } finally {
+    driver.kill("SIGKILL");
+    await once(driver, "exit");
+  }
+});
+
+test("a heap snapshot: a file that DevTools opens, and what is in it", { timeout: 120_000 }, async () => {
+  const ref = hangs(hoards.options(onTwo).remote(500));
+  const { pid } = await seen(ref.id, ({ program }) => program?.running.length);
+  const file = join(newFolder(), "of.heapsnapshot");
+  const { out, err } = await run("profile", String(pid), "--heap-snapshot", "--summary", "-o", file);
+  expect(err).toMatch(
+    new RegExp(`^worker ${pid} on two has \\d+ MiB of heap: it stands still for up to .*,\nand needs`),
+  );
+  expect(out).toMatch(/of\.heapsnapshot: the heap of process \d+ on two. It stood still for \d+\.\d s\. Open it/);
+  // 500 arrays of 1,000 doubles.
+  expect(out).toMatch(/\n {2}Order +500 +0\.0 +[34]\.\d +\d+ %\n/);
+  for (const line of out.split("\n").slice(1)) expect(line.length).toBeLessThanOrEqual(90);
+  // As DevTools reads it: every count is right, every edge leads to a node, every name is there.
+  const { snapshot, nodes, edges, strings } = JSON.parse(readFileSync(file, "utf8"));
+  const { node_fields, edge_fields, node_types } = snapshot.meta;
+  expect(nodes.length).toBe(snapshot.node_count * node_fields.length);
+  expect(edges.length).toBe(snapshot.edge_count * edge_fields.length);
+  const [name, count] = [node_fields.indexOf("name"), node_fields.indexOf("edge_count")];
+  let total = 0;
+  let isRight = true;
+  for (let at = 0; at < nodes.length; at += node_fields.length) {
+    total += nodes[at + count];
+    isRight &&= nodes[at] < node_types[0].length && strings[nodes[at + name]] !== undefined;
+  }
+  const to = edge_fields.indexOf("to_node");
+  for (let at = to; at < edges.length; at += edge_fields.length)
+    isRight &&= edges[at] < nodes.length && edges[at] % node_fields.length === 0;
+  expect({ isRight, total }).toEqual({ isRight: true, total: snapshot.edge_count });
+  // It was the node's only until it was read.
+  const [node = 0] = nodeCalled("two").pids();
+  const spools = (): string[] =>
+    readdirSync(`/proc/${node}/fd`).flatMap((fd) => {
+      try {
+        return readlinkSync(`/proc/${node}/fd/${fd}`);
+      } catch {
+        return []; // It was closed in the meantime.
+      }
+    });
+  await eventually(() => !spools().some((one) => one.includes("/snapshot-")), "the file is gone", 30_000);
+  expect(await run("profile", String(pid), "--cpu", "--heap-snapshot")).toMatchObject({ code: 1 });
+});
+
+test("a worker that ends while its heap is written is an error, and no half file is left", {
+  timeout: 120_000,
+}, async () => {
+  const ref = hangs(hoards.options({ maxRetries: 0 }).remote(20_000));
+  const { pid } = await seen(ref.id, ({ program }) => program?.running.length);
+  const file = join(newFolder(), "of.heapsnapshot");
+  const taken = run("profile", String(pid), "--heap-snapshot", "-o", file);
+  await eventually(() => inspectorPorts(pid).length > 0, "the inspector is open");
+  process.kill(pid, "SIGKILL");
+  expect(await taken).toMatchObject({ code: 1, err: expect.stringMatching(new RegExp(`${pid}`)) });
+  expect(existsSync(file)).toBe(false);
 });
 
 test("a worker that ends while it is profiled is an error that says so", async () => {
   const ref = hangs(spins.options({ maxRetries: 0 }).remote(0));
   const { pid } = await seen(ref.id, ({ program }) => program?.current);
   const target = await processCalled(asks, String(pid), undefined);
-  const profile = inspect(asks, target, "cpu", 300).catch((error: Error) => error);
+  const profile = inspect(asks, target, "cpu", { seconds: 300 }).catch((error: Error) => error);
   await eventually(() => inspectorPorts(pid).length > 0, "the inspector is open");
   process.kill(pid, "SIGKILL");
   expect(await profile).toMatchObject({
@@ -214,7 +330,7 @@ test("a worker that exits while it is profiled does not wait for that", async ()
   const ref = hangs(exits.options({ maxRetries: 0 }).remote(join(flags, "exit")));
   const { pid } = await seen(ref.id, ({ program }) => program?.running.length);
   const target = await processCalled(asks, String(pid), undefined);
-  const profile = inspect(asks, target, "cpu", 300).catch((error: Error) => error);
+  const profile = inspect(asks, target, "cpu", { seconds: 300 }).catch((error: Error) => error);
   await eventually(() => inspectorPorts(pid).length > 0, "the inspector is open");
   writeFileSync(join(flags, "exit"), "");
   expect(await profile).toMatchObject({ code: "WORKER_DIED" });
@@ -259,14 +375,6 @@ test("what is no worker and no driver is refused, and so is a name that nothing 
 });
 
 test("the commands, as a person uses them", async () => {
-  const run = (...args: string[]): Promise<{ code: number; out: string; err: string }> =>
-    new Promise((resolve) => {
-      const env = { ...process.env, ...cluster.env, MOBULA_ADDRESS: "", TMPDIR: newFolder(), COLUMNS: "80" };
-      const all = [cli, ...args, "--address", cluster.address];
-      execFile(process.execPath, all, { env }, (error, out, err) =>
-        resolve({ code: error ? Number(error.code) : 0, out, err }),
-      );
-    });
   const ref = hangs(spins.options(onTwo).remote(1));
   const { pid } = await seen(ref.id, ({ program }) => program?.current);
   const { out } = await run("stack", ref.id);

@@ -1,4 +1,4 @@
-/** What a process does right now: its stack, or a profile to download, by one click. */
+/** What a process does right now: its stack, or a profile or snapshot to download, by one click. */
 import { useEffect, useRef, useState } from "react";
 import { ApiError, request } from "../api.ts";
 import { Card, Failure } from "../parts.tsx";
@@ -8,7 +8,7 @@ type Shown =
   | { readonly kind: "nothing" }
   | { readonly kind: "asking"; readonly what: string }
   | { readonly kind: "stack"; readonly stack: InspectedStack }
-  | { readonly kind: "saved"; readonly name: string; readonly url: string }
+  | { readonly kind: "saved"; readonly name: string; readonly url: string; readonly stillMs?: number }
   | { readonly kind: "failed"; readonly error: ApiError };
 
 const SECONDS = [5, 10, 30];
@@ -54,6 +54,18 @@ export function Inspect({ nodeId, pid }: { nodeId: string; pid: number }) {
       save(url, name);
       return { kind: "saved", name, url };
     });
+  const snapshot = () =>
+    ask(
+      "Taking a snapshot of its heap: it stands still…",
+      "profile",
+      { nodeId, pid, kind: "snapshot" },
+      async (response) => {
+        const name = `mobula-${pid}.heapsnapshot`;
+        const url = URL.createObjectURL(await response.blob());
+        save(url, name);
+        return { kind: "saved", name, url, stillMs: Number(response.headers.get("mobula-still-ms")) };
+      },
+    );
   const isAsking = shown.kind === "asking";
   return (
     <Card
@@ -68,6 +80,15 @@ export function Inspect({ nodeId, pid }: { nodeId: string; pid: number }) {
           </button>
           <button type="button" className="button" onClick={() => void profile("heap")} disabled={isAsking}>
             Heap profile
+          </button>
+          <button
+            type="button"
+            className="button"
+            title="The process stands still for up to 75 ms for each MiB of its heap, and needs memory for it"
+            onClick={() => void snapshot()}
+            disabled={isAsking}
+          >
+            Heap snapshot
           </button>
           <select
             aria-label="Length of a profile"
@@ -87,7 +108,7 @@ export function Inspect({ nodeId, pid }: { nodeId: string; pid: number }) {
         {shown.kind === "nothing" && (
           <p className="muted">
             A stack also of code that hangs in a loop; profiles open in Chrome's DevTools and speedscope. The process
-            goes on meanwhile.
+            goes on meanwhile; but for a heap snapshot it stands still, for up to 75 ms for each MiB of its heap.
           </p>
         )}
         {shown.kind === "asking" && <p className="muted">{shown.what}</p>}
@@ -98,7 +119,10 @@ export function Inspect({ nodeId, pid }: { nodeId: string; pid: number }) {
             <a href={shown.url} download={shown.name}>
               {shown.name}
             </a>
-            . Open it in DevTools (Performance or Memory, Load profile) or speedscope.
+            . Open it in DevTools (Performance or Memory, Load profile)
+            {shown.stillMs === undefined
+              ? " or speedscope."
+              : `. The process stood still for ${(shown.stillMs / 1_000).toFixed(1)} s.`}
           </p>
         )}
       </div>
