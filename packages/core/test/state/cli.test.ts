@@ -114,7 +114,7 @@ test("a task is shown with its attempts, and a list with all that is known of it
   const [, taskId = ""] = /taskId: ([0-9a-f]{48})/.exec(stdout) ?? [];
   const shown = await mobula("get", "task", taskId, ...address);
   expect(shown.stdout).toMatch(
-    /^taskId: .*\nATTEMPT +STATE +NODE +PID +SENT +RAN +WHY IT ENDED\n0 +failed .*on purpose/s,
+    /^taskId: .*\nATTEMPT +STATE +NODE +PID +SENT +RAN +WHY IT ENDED\n0 +failed .*on\s+purpose/s,
   );
   const { attempts } = JSON.parse((await mobula("get", "task", taskId, "--format", "json", ...address)).stdout);
   expect(attempts).toMatchObject([{ attempt: 0, state: "failed" }]);
