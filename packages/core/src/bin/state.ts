@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { init } from "../api/mod.ts";
 import { addJobRoutes, JobManager, jobRowOf, SUPERVISORS_NAMESPACE } from "../jobs/mod.ts";
-import { rayJobRoutes, rayStateRoutes } from "../ray/mod.ts";
+import { rayControlStore, rayJobRoutes, rayStateRoutes } from "../ray/mod.ts";
 import { type Extension, type ExtensionContext, runState } from "../state/main.ts";
 import { packageFolder, runEntry } from "./entries.ts";
 
@@ -43,6 +43,7 @@ function extension({ config, access, ask, note, log }: ExtensionContext): Extens
       app.route("/", rayStateRoutes({ state, jobs: manager }));
     },
     whyJob: (id) => manager.explain(id),
+    serveHttp2: (state, decide) => rayControlStore({ state, decide, log }),
     submittedJobs: async () => (await manager.all()).map((job) => jobRowOf(job)),
   };
 }

@@ -9,7 +9,7 @@ import { MobulaError } from "../base/errors.ts";
 import { type JobManager, type KnownJob, newRaySubmissionId } from "../jobs/mod.ts";
 
 /** The version of Ray whose API this is: its clients ask for it, and refuse servers that are too old for what they want. */
-const RAY_VERSION = "2.58.0";
+export const RAY_VERSION = "2.58.0";
 /** Of the Jobs API itself. */
 const API_VERSION = "4";
 const OUTPUT_BYTES_MAX = 64 * 2 ** 20;

@@ -1,5 +1,6 @@
 /** Logs as Ray's `ray logs` and `get_log` read them: a file of a node, or what a task, an actor, a process or a job has written. */
 import { matchesGlob } from "node:path";
+import { stripVTControlCharacters } from "node:util";
 import type { Context } from "hono";
 import { stream } from "hono/streaming";
 import { InvalidOptionError, MobulaError } from "../base/errors.ts";
@@ -18,8 +19,10 @@ type State = Pick<StateService, "list" | "find" | "tasks" | "links">;
 const ALL = { filters: [], limit: Number.POSITIVE_INFINITY };
 
 /** Files of a node by the parts of Ray that write such. @throws MobulaError */
-export async function logsByComponent(state: State, params: URLSearchParams): Promise<Record<string, string[]>> {
-  const nodeId = await nodeOf(state, params);
+export async function logsByComponent(state: State, context: Context): Promise<Record<string, string[]>> {
+  const asked = askedIn(context);
+  const { params } = asked;
+  const [nodeId] = await nodesOf(state, asked);
   if (nodeId === undefined) {
     throw new InvalidOptionError("Both node id and node ip are not provided. Please provide at least one of them.");
   }
@@ -38,19 +41,32 @@ const COMPONENTS: readonly (readonly [RegExp, string])[] = [
 ];
 const componentOf = (file: string): string => COMPONENTS.find(([name]) => name.test(file))?.[1] ?? "internal";
 
-/** By `node_id`, or `node_ip`. @throws MobulaError when no node is there. */
-async function nodeOf(state: State, params: URLSearchParams): Promise<string | undefined> {
+/** Who asks, and for what. */
+interface Asked {
+  readonly params: URLSearchParams;
+  /** By which the client reaches this service. */
+  readonly host: string;
+}
+
+const askedIn = ({ req }: Context): Asked => {
+  const { searchParams: params, hostname } = new URL(req.url);
+  return { params, host: hostname.replace(/^\[|\]$/g, "") };
+};
+
+/** By `node_id`, or `node_ip`: those that live there. @throws MobulaError when none does. */
+async function nodesOf(state: State, { params, host }: Asked): Promise<readonly string[]> {
   const id = params.get("node_id") || undefined;
   const ip = params.get("node_ip") || undefined;
   if (id !== undefined && ip !== undefined)
     throw new InvalidOptionError("Both node_id and node_ip are given. Only one of them can be provided.");
-  if (id === undefined && ip === undefined) return undefined;
+  if (id === undefined && ip === undefined) return [];
   const { rows } = await state.list("nodes", ALL);
+  const alive = rows.filter(({ state: is }) => is !== "dead");
   const { ip: ipOf } = placesOf(rows);
-  const found = rows
-    .filter(({ state: is }) => is !== "dead")
-    .find(({ nodeId }) => (id ? nodeId === id : ipOf(nodeId) === ip));
-  if (found) return found.nodeId;
+  const found = alive.filter(({ nodeId }) => (id ? nodeId === id : ipOf(nodeId) === ip));
+  // Who names no node is taken to mean that of the address, which is a head's. It may have come by another of its names.
+  const heads = found.length === 0 && ip === host ? alive.filter(({ isHead }) => isHead) : found;
+  if (heads.length > 0) return heads.map(({ nodeId }) => nodeId);
   throw new MobulaError(
     "NODE_NOT_FOUND",
     "invalid",
@@ -59,6 +75,23 @@ async function nodeOf(state: State, params: URLSearchParams): Promise<string | u
       : `Given node id ${id} is not available. It's either the node is dead, or the node id is not correct.`,
   );
 }
+
+/** Where a process has written: on one of these nodes, and if the client has named none, wherever else. @throws MobulaError */
+async function nodeOfProcess(
+  state: State,
+  pid: string,
+  nodes: readonly string[],
+  isNamed: boolean,
+): Promise<string | undefined> {
+  const { rows } = await state.list("logs", { ...ALL, filters: [{ key: "file", op: "=", value: fileOf(pid) }] });
+  const found = rows.map(({ nodeId }) => nodeId);
+  const there = found.filter((nodeId) => nodes.includes(nodeId));
+  const [first, second] = isNamed || there.length > 0 ? there : found;
+  if (second === undefined) return first;
+  throw new InvalidOptionError(`There are processes ${pid} on nodes ${found.join(", ")}: say which by its node id.`);
+}
+
+const fileOf = (pid: string): string => `worker-${pid}.log`;
 
 interface Source {
   readonly logId: string;
@@ -73,26 +106,29 @@ export async function sendLog(
   state: State,
   jobs: Pick<JobManager, "find" | "output" | "follow">,
 ): Promise<Response> {
-  const params = new URL(context.req.url).searchParams;
+  const asked = askedIn(context);
+  const { params } = asked;
   const isFollowed = context.req.param("media") === "stream";
   const submission = params.get("submission_id");
   context.header("content-type", "text/plain; charset=utf-8");
   context.header("content-disposition", 'attachment; filename="file.txt"');
   const lines = linesOf(params.get("lines"));
+  const isPlain = params.get("filter_ansi_code")?.toLowerCase() === "true";
+  const shown = (text: string): string => (isPlain ? stripVTControlCharacters(text) : text);
   if (submission) {
-    if (!isFollowed) return context.body(lastLines(await jobs.output(submission, JOB_BYTES_MAX), lines));
+    if (!isFollowed) return context.body(shown(lastLines(await jobs.output(submission, JOB_BYTES_MAX), lines)));
     await jobs.find(submission);
     return stream(context, async (out) => {
       const ending = new AbortController();
       out.onAbort(() => ending.abort());
-      for await (const { text } of jobs.follow(submission, ending.signal)) await out.write(text);
+      for await (const { text } of jobs.follow(submission, ending.signal)) await out.write(shown(text));
     });
   }
-  const { logId, search, textOf } = await sourceOf(state, params);
+  const { logId, search, textOf } = await sourceOf(state, asked);
   const reader = new LogReader(state.links, logId, search);
   const texts = (read: readonly string[]): string[] => read.flatMap((line) => textOf(line) ?? []);
   const first = texts(await reader.last(search === null ? lines : LINES_MAX)).slice(-lines);
-  const written = (some: readonly string[]): string => some.map((line) => `${line}\n`).join("");
+  const written = (some: readonly string[]): string => shown(some.map((line) => `${line}\n`).join(""));
   if (!isFollowed) return context.body(written(first));
   const waitMs = 1_000 * (Number(params.get("interval")) || FOLLOW_SECONDS);
   return stream(context, async (out) => {
@@ -119,7 +155,8 @@ const lastLines = (text: string, lines: number): string =>
     .slice(-lines)
     .join("");
 
-async function sourceOf(state: State, params: URLSearchParams): Promise<Source> {
+async function sourceOf(state: State, asked: Asked): Promise<Source> {
+  const { params, host } = asked;
   const suffix = params.get("suffix") ?? "out";
   if (suffix !== "out" && suffix !== "err")
     throw new InvalidOptionError(`Invalid suffix: ${suffix}. Must be one of 'out' or 'err'.`);
@@ -143,13 +180,18 @@ async function sourceOf(state: State, params: URLSearchParams): Promise<Source> 
       throw notFound(`Could not find log file for task: ${taskId} (attempt ${attempt}) with suffix: ${suffix}`);
     return { logId: taskId, ...of((one) => worker.isOnly || one === worker.pid) };
   }
-  const nodeId = await nodeOf(state, params);
+  const nodes = await nodesOf(state, asked);
+  const [nodeId] = nodes;
   if (nodeId === undefined) {
     throw new InvalidOptionError(
       "node_id or node_ip must be provided as constructor arguments when no actor or task_id is supplied as arguments.",
     );
   }
-  if (pid) return { logId: `${nodeId}:worker-${pid}.log`, ...of(() => true) };
+  if (pid) {
+    const where = await nodeOfProcess(state, pid, nodes, params.get("node_ip") !== host);
+    if (where === undefined) throw notFound(`Could not find a log file of process ${pid} on node ${nodes.join(", ")}.`);
+    return { logId: `${where}:${fileOf(pid)}`, ...of(() => true) };
+  }
   if (file) return { logId: `${nodeId}:${file}`, search: null, textOf: (line) => line };
   throw new InvalidOptionError(
     "None of actor_id, task_id, pid, submission_id or filename is provided. At least one of them is required to fetch logs.",

@@ -76,7 +76,7 @@ export function rayStateRoutes({ state, jobs }: RayStateOptions): Hono {
       context.header("content-disposition", `attachment; filename="timeline-${job ?? "all"}.json"`);
     return context.json(timelineOf(rows));
   });
-  app.get("/api/v0/logs", async (context) => reply(context, await logsByComponent(state, paramsOf(context))));
+  app.get("/api/v0/logs", async (context) => reply(context, await logsByComponent(state, context)));
   app.get("/api/v0/logs/:media{file|stream}", (context) => sendLog(context, state, jobs));
   return app;
 }

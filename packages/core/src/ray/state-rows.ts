@@ -13,7 +13,7 @@ export interface Places {
 const OWN_IP = "127.0.0.1";
 
 export function placesOf(nodes: readonly Row<"nodes">[], workers: readonly Row<"workers">[] = []): Places {
-  const ips = new Map(nodes.map(({ nodeId, address }) => [nodeId, ipOf(address)]));
+  const ips = new Map(nodes.map(({ nodeId, address }) => [nodeId, rayAddress(address)]));
   const drivers = new Set(workers.filter(({ kind }) => kind === "driver").map(({ nodeId, pid }) => `${nodeId} ${pid}`));
   return {
     ip: (nodeId) => (nodeId === null ? "" : (ips.get(nodeId) ?? "")),
@@ -22,11 +22,11 @@ export function placesOf(nodes: readonly Row<"nodes">[], workers: readonly Row<"
 }
 
 /** `host:port`, without what IPv6 needs around it. */
-const ipOf = (address: string | null): string =>
+export const rayAddress = (address: string | null): string =>
   address === null ? OWN_IP : address.slice(0, address.lastIndexOf(":")).replace(/^\[|\]$/g, "");
 
 const RAY_RESOURCES: Readonly<Record<string, string>> = { cpu: "CPU", gpu: "GPU" };
-const rayResources = (resources: Resources): Record<string, number> =>
+export const rayResources = (resources: Resources): Record<string, number> =>
   Object.fromEntries(Object.entries(resources).map(([name, amount]) => [RAY_RESOURCES[name] ?? name, amount ?? 0]));
 
 /** Ray's clients take whole numbers only. */
@@ -78,7 +78,7 @@ export function nodeRow(row: Row<"nodes">): RayRow {
   const { nodeId, name, state, address, isHead, resources, labels, storeCapacityBytes, startedAtMs } = row;
   return {
     node_id: nodeId,
-    node_ip: ipOf(address),
+    node_ip: rayAddress(address),
     is_head_node: isHead,
     state: state === "dead" ? "DEAD" : "ALIVE",
     state_message: state === "draining" ? "draining: it takes no new work" : null,

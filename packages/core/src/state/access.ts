@@ -37,7 +37,7 @@ export interface Asked {
   readonly method: string;
 }
 
-export type Decision = { readonly role: Role } | { readonly status: 401 | 403; readonly message: string };
+export type Verdict = { readonly role: Role } | { readonly status: 401 | 403; readonly message: string };
 
 export interface ApiAccessOptions {
   readonly tokens: () => readonly string[];
@@ -55,7 +55,7 @@ export class ApiAccess {
     this.options = options;
   }
 
-  decide(asked: Asked, nowMs: number): Decision {
+  decide(asked: Asked, nowMs: number): Verdict {
     const bearer = /^bearer\s+(\S+)$/i.exec(asked.authorization ?? "")?.[1];
     if (bearer !== undefined) {
       const role = this.roleOf(bearer);
@@ -107,7 +107,7 @@ export class ApiAccess {
   }
 }
 
-const permit = (role: Role, { method }: Asked): Decision =>
+const permit = (role: Role, { method }: Asked): Verdict =>
   role === "admin" || method === "GET" || method === "HEAD"
     ? { role }
     : { status: 403, message: "the read-only token changes nothing: use the one that `mobula token` prints" };

@@ -19,6 +19,7 @@ import { addLogs } from "./log-routes.ts";
 import type { Extension } from "./main.ts";
 import { addMetrics } from "./metric-routes.ts";
 import { refusalPage } from "./pages.ts";
+import { serveBoth } from "./protocols.ts";
 import type { StateService } from "./service.ts";
 import { addFiles } from "./static-files.ts";
 import { addTrace } from "./trace-routes.ts";
@@ -27,7 +28,7 @@ export interface HttpServerOptions {
   readonly service: StateService;
   readonly config: StateServiceConfig;
   readonly access: Access;
-  readonly extension: Pick<Extension, "addRoutes">;
+  readonly extension: Pick<Extension, "addRoutes" | "serveHttp2">;
   log(message: string): void;
 }
 
@@ -60,7 +61,8 @@ const HEADERS = {
 export type Env = { readonly Variables: { readonly role: Role } };
 
 export class HttpServer {
-  private readonly server: HttpListener;
+  /** What connections come to. */
+  private readonly server: Server;
 
   constructor({ service, config, access, extension, log }: HttpServerOptions) {
     const { port } = new URL(config.url);
@@ -101,7 +103,7 @@ export class HttpServer {
     addFiles(app);
     const tls = config.url.startsWith("https:") ? access.tls : undefined;
     const limits = { requestTimeout: UPLOAD_MS, headersTimeout: REQUEST_MS };
-    this.server = createAdaptorServer({
+    const http1 = createAdaptorServer({
       fetch: app.fetch,
       ...(tls
         ? { createServer: createSecureServer, serverOptions: { ...limits, ...tls.options } }
@@ -109,10 +111,18 @@ export class HttpServer {
       // They come as requests first, so who opens one is let in by the same rules.
       websocket: { server: new WebSocketServer({ noServer: true, maxPayload: WORDS_BYTES_MAX }) as never },
     }) as HttpListener;
-    tls?.follow(this.server as unknown as SecureServer);
-    this.server.maxConnections = CONNECTIONS_MAX;
     // Who is slow to ask, or breaks off, ends a connection and nothing else.
-    this.server.on("clientError", (_error, socket) => socket.destroy());
+    http1.on("clientError", (_error, socket) => socket.destroy());
+    if (tls) {
+      tls.follow(http1 as unknown as SecureServer);
+      http1.maxConnections = CONNECTIONS_MAX;
+      this.server = http1;
+      return;
+    }
+    const http2 = extension.serveHttp2(service, (authorization) =>
+      guard.decide({ method: "GET", authorization }, Date.now()),
+    );
+    this.server = serveBoth({ http1, http2, connectionsMax: CONNECTIONS_MAX, silenceMs: REQUEST_MS });
   }
 
   /** Takes over what its parent has listened on. */

@@ -1,9 +1,11 @@
 /** The state service's process, from its first act to its last. `bin/state.ts` runs it; its parent is node/state-service.ts. */
+import type { Http2Server } from "node:http2";
 import type { Server, Socket } from "node:net";
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import { NodeLog, type ParentWord, type ServiceWord, type StateServiceConfig } from "../node/mod.ts";
 import { Access } from "../transport/mod.ts";
 import type { Explanation } from "../wire/explanation.ts";
+import type { Verdict } from "./access.ts";
 import { type Ask, ControlClient } from "./control-client.ts";
 import type { EventLog } from "./event-log.ts";
 import { type Env, HttpServer } from "./http.ts";
@@ -15,6 +17,8 @@ import { StateService } from "./service.ts";
 export interface Extension {
   /** Before our own: what it does not answer, they do. */
   addRoutes(app: OpenAPIHono<Env>, service: StateService): void;
+  /** Who speaks HTTP/2 on the same port, where nothing there is encrypted; `decide` is of requests that change nothing. */
+  serveHttp2(service: StateService, decide: (authorization: string | undefined) => Verdict): Http2Server;
   /** Jobs that were submitted, the newest first. */
   submittedJobs(): Promise<readonly JobRow[]>;
   /** Why one waits, failed, or where it runs; undefined when there is none with this id. */

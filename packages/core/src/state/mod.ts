@@ -1,4 +1,4 @@
-export { makeCode, readOnlyToken } from "./access.ts";
+export { makeCode, readOnlyToken, type Verdict } from "./access.ts";
 export { actorsCalled } from "./actors-called.ts";
 export { inspect, inspected } from "./inspect.ts";
 export { LogReader } from "./log-routes.ts";
