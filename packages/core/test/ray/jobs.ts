@@ -1,56 +1,22 @@
 /**
  * Ray's own command line and Python SDK, unmodified, with jobs: the same commands go to Mobula and to a real Ray, and what they say is
- * compared. They are installed by .ci/run, or by `bench/peers/install.ts`, into .cache/ray-default.
+ * compared.
  */
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { LocalCluster } from "../../src/testing/mod.ts";
-
-const bin = fileURLToPath(new URL("../../../../.cache/ray-default/venv/bin/", import.meta.url));
-const hasRay = existsSync(join(bin, "ray"));
-const START_MS = 90_000;
-
-interface Ran {
-  readonly code: number | null;
-  readonly text: string;
-}
-
-interface Side {
-  readonly url: string;
-  readonly env: NodeJS.ProcessEnv;
-}
+import { hasRay, plain, type Ran, run as runTool, type Side, START_MS, sides } from "./sides.ts";
 
 const folder = mkdtempSync("/tmp/ray-");
 const work = join(folder, "work");
-let cluster: LocalCluster | undefined;
-let ray: ChildProcess | undefined;
-let mobulaSide: Side;
-let raySide: Side;
 
 /** A Ray that runs already has those of the last time. */
 const id = (name: string): string => `${name}-${process.pid}`;
 
-const plain = {
-  ...process.env,
-  RAY_USAGE_STATS_ENABLED: "0",
-  RAY_COLOR_MODE: "false",
-  NO_COLOR: "1",
-  PYTHONWARNINGS: "ignore",
-};
-
-async function run(side: Side, program: string, ...args: string[]): Promise<Ran> {
-  const child = spawn(join(bin, program), args, { env: { ...side.env, RAY_ADDRESS: side.url } });
-  let text = "";
-  for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk: Buffer) => (text += chunk));
-  const [code] = (await once(child, "close")) as [number | null];
-  return { code, text };
-}
-const job = (side: Side, command: string, ...args: string[]): Promise<Ran> =>
+const run = (side: Pick<Side, "url" | "env">, program: string, ...args: string[]): Promise<Ran> =>
+  runTool(program, args, { ...side.env, RAY_ADDRESS: side.url });
+const job = (side: Pick<Side, "url" | "env">, command: string, ...args: string[]): Promise<Ran> =>
   run(side, "ray", "job", command, "--address", side.url, ...args);
 
 /** What was said, without what differs from run to run: times, colours, places, and what Ray logs of itself. */
@@ -77,74 +43,21 @@ const failureOf = ({ code, text }: Ran) => ({
   why: /(\w+Error): Request failed with status code/.exec(text)?.[1],
 });
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  return port;
-}
-
-async function startRay(): Promise<Side> {
-  // One that runs already, to work on these tests.
-  const { MOBULA_TEST_RAY_URL: running } = process.env;
-  if (running) return { url: running, env: plain };
-  const ports = await Promise.all(Array.from({ length: 6 }, freePort));
-  const [port, dashboard, client, agent, agentGrpc, metrics] = ports;
-  const args = [
-    ...["start", "--head", "--block", "--num-cpus=1", "--object-store-memory=80000000", `--temp-dir=${folder}/t`],
-    ...[`--port=${port}`, `--dashboard-port=${dashboard}`, `--ray-client-server-port=${client}`],
-    ...["--dashboard-host=127.0.0.1", `--dashboard-agent-listen-port=${agent}`],
-    ...[`--dashboard-agent-grpc-port=${agentGrpc}`, `--metrics-export-port=${metrics}`],
-  ];
-  ray = spawn(join(bin, "ray"), args, { env: plain, detached: true, stdio: "ignore" });
-  const side = { url: `http://127.0.0.1:${dashboard}`, env: plain };
-  // Its agent takes jobs some seconds after its dashboard answers.
-  await vi.waitFor(
-    async () => {
-      const answer = await fetch(`${side.url}/api/jobs/`);
-      expect(answer.status).toBe(200);
-    },
-    { timeout: START_MS, interval: 250 },
-  );
-  await vi.waitFor(async () => expect((await job(side, "submit", "--", "true")).code).toBe(0), {
-    timeout: START_MS,
-    interval: 500,
-  });
-  return side;
-}
-
-beforeAll(async () => {
-  if (!hasRay) return;
-  const { mkdirSync } = await import("node:fs");
-  mkdirSync(work);
-  writeFileSync(join(work, "words.txt"), "from the working directory\n");
-  const [started, side] = await Promise.all([
-    LocalCluster.start({ nodes: [{ resources: { cpu: 2 } }], network: "direct", dashboard: true }),
-    startRay(),
-  ]);
-  cluster = started;
-  raySide = side;
-  const env = { ...plain, RAY_AUTH_MODE: "token", RAY_AUTH_TOKEN: cluster.token };
-  mobulaSide = { url: cluster.dashboardUrl as string, env };
-}, 2 * START_MS);
-
-afterAll(async () => {
-  await cluster?.stop();
-  if (ray?.pid !== undefined && ray.exitCode === null) {
-    const gone = once(ray, "exit");
-    // Its own processes are in its group.
-    process.kill(-ray.pid, "SIGTERM");
-    const late = setTimeout(() => process.kill(-(ray?.pid ?? 0), "SIGKILL"), 10_000);
-    await gone;
-    clearTimeout(late);
-  }
-  rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
-}, 60_000);
+afterAll(() => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }));
 
 describe.skipIf(!hasRay)("Ray's command line", { timeout: 120_000 }, () => {
+  beforeAll(async () => {
+    mkdirSync(work);
+    writeFileSync(join(work, "words.txt"), "from the working directory\n");
+    // Its agent takes jobs some seconds after its dashboard answers.
+    await vi.waitFor(async () => expect((await job(sides.ray, "submit", "--", "true")).code).toBe(0), {
+      timeout: START_MS,
+      interval: 500,
+    });
+  }, START_MS);
+
   const both = async (ask: (side: Side) => Promise<unknown>): Promise<unknown> => {
-    const [ours, theirs] = await Promise.all([ask(mobulaSide), ask(raySide)]);
+    const [ours, theirs] = await Promise.all([ask(sides.mobula), ask(sides.ray)]);
     expect(ours).toEqual(theirs);
     return ours;
   };
@@ -207,13 +120,15 @@ describe.skipIf(!hasRay)("Ray's command line", { timeout: 120_000 }, () => {
   test("lists jobs with the same columns", async () => {
     await both(async (side) => {
       const { code, text } = await job(side, "list");
-      const columns = [...new Set([...text.matchAll(/[( ](\w+)=/g)].map(([, name]) => name))].sort();
+      // Ray lists its programs too.
+      const submitted = text.split("JobDetails(").filter((row) => row.includes("JobType.SUBMISSION"));
+      const columns = [...new Set([...submitted.join().matchAll(/[( ](\w+)=/g)].map(([, name]) => name))].sort();
       return { code, columns: columns.filter((name) => name?.includes("_")) };
     });
   });
 
   test("without the token it is turned away", async () => {
-    const { code, text } = await job({ ...mobulaSide, env: plain }, "list");
+    const { code, text } = await job({ ...sides.mobula, env: plain }, "list");
     expect(code).toBe(1);
     expect(text).toMatch(/AuthenticationError/);
   });
@@ -223,7 +138,7 @@ describe.skipIf(!hasRay)("Ray's SDK", { timeout: 120_000 }, () => {
   test("hears the same of jobs, field by field", async () => {
     const script = fileURLToPath(new URL("fixtures/sdk.py", import.meta.url));
     const [ours, theirs] = await Promise.all(
-      [mobulaSide, raySide].map(async (side) => {
+      [sides.mobula, sides.ray].map(async (side) => {
         const { code, text } = await run(side, "python", script, side.url, work, id("sdk"));
         expect(code, text).toBe(0);
         return comparable(JSON.parse(text.split("\n").find((line) => line.startsWith("{")) ?? ""));
