@@ -70,6 +70,9 @@ export class InfeasibleDemand implements Detector {
 /** Others have ended meanwhile, so that it is not a matter of time. */
 const OTHERS_ENDED = 20;
 
+/** So long what was seen to run counts as running while an owner does not answer, which may be the one that runs it. */
+const SILENT_MS = 60_000;
+
 /** Nothing of it has run for long, and much of others has. */
 export class StarvedDemand implements Detector {
   readonly kind = "starved-demand";
@@ -77,6 +80,8 @@ export class StarvedDemand implements Detector {
   /** So long have none of it run, while others did, at each look. */
   readonly raiseAfterMs = 30_000;
   readonly clearAfterMs = 10_000;
+  /** By function: when it was last seen to run. */
+  private readonly ranAtMs = new Map<string, number>();
   private seen = new Map<string, { readonly sinceMs: number; readonly own: number; readonly others: number }>();
 
   *look(observation: Observation): Generator<Finding> {
@@ -88,14 +93,16 @@ export class StarvedDemand implements Detector {
       ended.set(name, (ended.get(name) ?? 0) + count);
       all += count;
     }
-    const running = new Set(live.tasks.filter(({ state }) => state === "running").map(({ name }) => name));
+    for (const { name, state } of live.tasks) if (state === "running") this.ranAtMs.set(name, atMs);
+    for (const [name, ranAtMs] of this.ranAtMs)
+      if (ranAtMs < atMs && (live.isWhole || atMs - ranAtMs > SILENT_MS)) this.ranAtMs.delete(name);
     const seen: typeof this.seen = new Map();
     for (const demand of waiting) {
       if (demand.isInfeasible) continue;
       const key = keyOf(demand);
       const own = ended.get(demand.name) ?? 0;
       const before = this.seen.get(key);
-      const isServed = running.has(demand.name) || (before !== undefined && own > before.own);
+      const isServed = this.ranAtMs.has(demand.name) || (before !== undefined && own > before.own);
       const since = before && !isServed ? before : { sinceMs: atMs, own, others: all - own };
       seen.set(key, since);
       const others = all - own - since.others;

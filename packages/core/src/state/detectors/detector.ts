@@ -53,6 +53,8 @@ export interface LiveSeen {
   readonly counts: readonly { readonly name: string; readonly state: LiveTask["state"]; readonly count: number }[];
   /** By actor: calls that have not begun. */
   readonly backlogs: ReadonlyMap<string, number>;
+  /** Every owner has answered. */
+  readonly isWhole: boolean;
 }
 export interface FunctionSum {
   readonly name: string;

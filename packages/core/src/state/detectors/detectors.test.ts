@@ -218,6 +218,17 @@ describe("demands", () => {
     expect(starved(() => 3, 20, [running(1)])).toEqual([]);
     expect(starved(() => 3, 0)).toEqual([]);
   });
+
+  test("do not starve for what an owner may run that does not answer, within a minute", () => {
+    const silent = (looks: number) =>
+      lookOften(new StarvedDemand(), looks, 5_000, (at) => ({
+        waiting: [demand()],
+        functions: [sum("f", 3), sum("g", at * 20)],
+        live: { tasks: at === 0 ? [running(1)] : [], isWhole: at === 0 },
+      }));
+    expect(silent(12)).toEqual([]);
+    expect(silent(20)[0]?.message).toMatch(/^task f wants .* has run for 35 s/);
+  });
 });
 
 test("nodes are skewed when work waits for full ones that others have room for", () => {

@@ -32,7 +32,7 @@ const OBJECTS_MAX = 200;
 const WAITS_MAX = 200;
 const PIDS_MAX = 3;
 
-const NO_LIVE: LiveSeen = { tasks: [], counts: [], backlogs: new Map() };
+const NO_LIVE: LiveSeen = { tasks: [], counts: [], backlogs: new Map(), isWhole: true };
 
 export class Observer {
   private readonly options: ObserverOptions;
@@ -117,6 +117,7 @@ export class Observer {
       tasks: answers.flatMap(([, { rows }]) => rows),
       counts: answers.flatMap(([, { counts }]) => counts.map(([name, , state, count]) => ({ name, state, count }))),
       backlogs,
+      isWhole: !isSilent,
     };
   }
 

@@ -65,7 +65,7 @@ export function observation(atMs: number, { actors = [], live = {}, ...some }: S
     ...{ groups: [], machines: new Map(), waits: new Map(), runTimes: () => [] },
     ...some,
     actors: { all: actors, get: (id) => actors.find(({ actorId }) => actorId === (id as ActorId)) },
-    live: { tasks: [], counts: [], backlogs: new Map(), ...live },
+    live: { tasks: [], counts: [], backlogs: new Map(), isWhole: true, ...live },
   };
 }
 
