@@ -3,6 +3,7 @@
  *
  * Fixed: the words themselves in a list, `count.remote(words)`; or one `put(words)` that several tasks use.
  */
+import { setTimeout as delay } from "node:timers/promises";
 import { get, init, type ObjectRef, put, remote } from "mobula";
 
 const { dashboardUrl } = await init({ resources: { cpu: 1 } });
@@ -14,6 +15,7 @@ const count = remote(function count(words: readonly ObjectRef<string>[]) {
 const text = "to be or not to be that is the question".split(" ");
 for (let line = 0; ; line++) {
   const refs: ObjectRef<string>[] = [];
-  for (let at = 0; at < 1_000; at++) refs.push(put(`${text[at % text.length]} ${line}`));
+  for (let at = 0; at < 500; at++) refs.push(put(`${text[at % text.length]} ${line}`));
   await get(count.remote(refs));
+  await delay(50);
 }

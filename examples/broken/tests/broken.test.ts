@@ -6,8 +6,8 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { expect, test, vi } from "vitest";
-import { type EventRow, Program } from "./program.ts";
+import { afterAll, expect, test, vi } from "vitest";
+import { type EventRow, endAll, Program } from "./program.ts";
 
 interface Expected {
   readonly kind: string;
@@ -18,6 +18,7 @@ interface Expected {
 }
 
 vi.setConfig({ maxConcurrency: 20 });
+afterAll(endAll);
 
 const EXPECTED: Readonly<Record<string, Expected>> = {
   "leaking-refs.ts": {

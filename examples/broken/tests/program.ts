@@ -12,8 +12,17 @@ export interface EventRow {
 }
 
 const ASKED_EVERY_MS = 500;
+/** A machine with ten times as much to do as it has cores may not answer within 5 s. */
+const TRIES_MAX = 5;
 /** The one before it has begun: many at once would take each other's time. */
 let begun: Promise<unknown> = Promise.resolve();
+
+const running = new Set<ChildProcess>();
+
+/** Those of tests that took too long would go on. */
+export function endAll(): void {
+  for (const child of running) child.kill("SIGKILL");
+}
 
 export class Program implements AsyncDisposable {
   private readonly process: ChildProcess;
@@ -37,6 +46,8 @@ export class Program implements AsyncDisposable {
     const child = spawn(process.execPath, ["--conditions=mobula-source", path], {
       stdio: ["ignore", "pipe", "ignore"],
     });
+    running.add(child);
+    child.once("close", () => running.delete(child));
     const [link = "", token] = (await firstLine(child)).split(" ");
     const { origin } = new URL(link);
     if (token !== undefined) return new Program(child, origin, { authorization: `Bearer ${token}` });
@@ -46,9 +57,13 @@ export class Program implements AsyncDisposable {
   }
 
   async get<T>(path: string): Promise<T> {
-    const response = await fetch(`${this.origin}/api/v1/${path}`, { headers: this.headers });
-    if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
-    return (await response.json()) as T;
+    for (let tries = 1; ; tries++) {
+      const response = await fetch(`${this.origin}/api/v1/${path}`, { headers: this.headers });
+      if (response.ok) return (await response.json()) as T;
+      const isBusy = response.status === 503 && tries < TRIES_MAX;
+      if (!isBusy) throw new Error(`${path}: ${response.status} ${await response.text()}`);
+      await response.body?.cancel();
+    }
   }
 
   async alerts(): Promise<readonly EventRow[]> {
