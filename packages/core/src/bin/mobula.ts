@@ -1,5 +1,6 @@
 /** The command `mobula`: nodes and heads that stand on this machine, for programs that join them. */
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { Command } from "commander";
 import { stopStandingHead } from "../head/mod.ts";
 import { findStandingNode, stopStandingNode, whyNoNode } from "../node/mod.ts";
@@ -25,10 +26,10 @@ import { addTimeline } from "./cli-timeline.ts";
 import { addTop } from "./cli-top.ts";
 import { addUp } from "./cli-up.ts";
 import { addWhy } from "./cli-why.ts";
+import { packageFolder } from "./entries.ts";
 import { actorLines, limitsLines, nodeLines, nodeTable, olderNodes, waitingLines } from "./status-table.ts";
 
-// The manifest lies two folders up both from `src/bin` and from `dist/lib`.
-const manifest = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
+const manifest = JSON.parse(readFileSync(join(packageFolder(), "package.json"), "utf8")) as {
   readonly version: string;
   readonly description: string;
 };
@@ -37,7 +38,6 @@ const program = new Command("mobula")
   .description(manifest.description)
   .version(manifest.version, "-v, --version", "print the version")
   .helpOption("-h, --help", "print this help")
-  .showHelpAfterError("(mobula --help lists what there is)")
   .addHelpText(
     "after",
     `
@@ -90,6 +90,13 @@ addStack(program);
 addProfile(program);
 addQuota(program);
 addCompletion(program);
+nameHelp(program, "mobula");
+
+/** After a wrong use: the help of the command that was used wrongly. */
+function nameHelp(command: Command, path: string): void {
+  command.showHelpAfterError(`(${path} --help says how it is used)`);
+  for (const one of command.commands) nameHelp(one, `${path} ${one.name()}`);
+}
 
 async function status({ json = false }: { readonly json?: boolean }): Promise<void> {
   const here = findStandingNode();
