@@ -61,6 +61,8 @@ async function whatIsHeld(): Promise<string | undefined> {
 /** @returns sentences; none when nothing has grown. */
 export function growth(before: Rest, after: Rest): string[] {
   const found: string[] = [];
+  // Who gives them tasks has a connection to each.
+  const workers = Math.max(0, ...[...after.values()].map((used) => used.workers));
   for (const [who, to] of after) {
     const from = before.get(who);
     if (!from) continue;
@@ -69,7 +71,7 @@ export function growth(before: Rest, after: Rest): string[] {
     }
     const files = to.files - from.files;
     const ofWorkers = Math.max(0, to.workers - from.workers) * FILES_PER_WORKER + handoverFiles(to.workers);
-    if (files > OPEN_FILES_GROWTH_MAX + COPY_THREAD_FILES + ofWorkers)
+    if (files > OPEN_FILES_GROWTH_MAX + COPY_THREAD_FILES + workers + ofWorkers)
       found.push(`the ${who} has ${files} more open files`);
   }
   return found;
