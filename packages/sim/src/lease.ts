@@ -25,10 +25,13 @@ export class SimLease {
     if (message.t === "lease-begin") {
       this.current = message.leaseId;
       this.isTold = false;
+      worker.forgetAnswers();
       if (worker.isIdle) this.becameIdle();
     } else if (message.t === "lease-end" && this.current === message.leaseId && worker.isIdle) {
       this.ended = message.leaseId;
       this.current = undefined;
+      // Nobody would ask for them any more.
+      worker.forgetAnswers();
       worker.process.toNode({ t: "lease-ended", leaseId: message.leaseId });
     }
   }

@@ -104,6 +104,13 @@ export const PLANTED: readonly Planted[] = [
     nodes: CLUSTER,
   },
   {
+    name: "an heir takes over nothing of what the workers of a dead owner have answered: it runs twice",
+    file: "owner/inheritance.ts",
+    code: "    for (let field = 1; field < fields; field += 2) {",
+    broken: "    for (let field = 1; field < Math.min(fields, 1); field += 2) {",
+    nodes: 0,
+  },
+  {
     name: "leases that a dead owner leaves at other nodes",
     file: "control/router.ts",
     code: "      for (const home of own.get(process) ?? [])",

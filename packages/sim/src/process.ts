@@ -53,6 +53,8 @@ export class SimProcess {
   /** Whose numbers its objects have. */
   readonly named: ProcessId;
   isAlive = true;
+  /** It reads nothing any more until it is killed. */
+  isStuck = false;
   /** Its node knows of it. */
   hasJoined = false;
   private leasedFor: JobId | undefined;
@@ -158,7 +160,7 @@ export class SimProcess {
 
   /** Runs something as one turn of the process: at one time, and with one flush at its end. */
   turn(run: (engine: OwnerEngine) => void): void {
-    if (!this.isAlive) return;
+    if (!this.isAlive || this.isStuck) return;
     if (this.deputyOf && this.place.isPaused) {
       this.node.whenResumed(() => this.turn(run));
       return;

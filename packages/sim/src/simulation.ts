@@ -67,6 +67,8 @@ const HEADS = 3;
 const ALONE: Chances = { crash: 0.03, driverCrash: 0.002, handover: 0.2, taken: 0.3, delayMsMax: 40 };
 const CLUSTERED: Chances = { ...ALONE, crash: 0.04, driverCrash: 0.01, isBusy: true };
 /** With so many of its turns a driver, or what it has started, asks for a placement group. */
+/** Some processes stand still for a while before they are killed: what is written to them then is lost with them. */
+const STUCK_MS_MAX = 500;
 const GROUP_CHANCE = 0.25;
 const TRACE_LINES = 60;
 const NO_ACTORS = { actors: { pending: 0, alive: 0, restarting: 0 } };
@@ -263,9 +265,15 @@ class Run {
   }
 
   private crash(worker: SimWorker): void {
-    if (!worker.process.isAlive) return;
+    const { process } = worker;
+    if (!process.isAlive || process.isStuck) return;
     this.crashes++;
-    worker.process.node.crash(worker);
+    const { prng, clock } = this.world;
+    if (prng.chance(0.7)) process.node.crash(worker);
+    else {
+      process.isStuck = true;
+      clock.schedule(prng.float() * STUCK_MS_MAX, () => process.node.crash(worker));
+    }
   }
 
   /** Has every process do something now and every half second from now on. */

@@ -2,6 +2,7 @@
 import { type ActorId, nodeTag, type ObjectKey, objectKey, type Seq, type WorkerId } from "../../core/src/base/mod.ts";
 import { WorkerClaims } from "../../core/src/owner/mod.ts";
 import {
+  ANSWER_KEPT_FROM_MICROS,
   type FrameReader,
   type FrameWriter,
   packFailure,
@@ -51,6 +52,13 @@ export interface Item {
   children: readonly Seq[];
 }
 
+/** An answer that its owner has not heard, which an heir gets once more. */
+interface Kept {
+  readonly item: Item;
+  readonly nested: readonly ObjectKey[];
+  readonly isError: boolean;
+}
+
 export class SimWorker {
   readonly world: World;
   readonly process: SimProcess;
@@ -63,6 +71,7 @@ export class SimWorker {
   private readonly claims: WorkerClaims;
   private readonly queue: Item[] = [];
   private running: Item | undefined;
+  private kept: Kept[] = [];
 
   constructor(node: SimNode, workerId: WorkerId) {
     const { world } = node;
@@ -135,6 +144,9 @@ export class SimWorker {
         break;
       case TO_WORKER.lease:
         link.lease = reader.uint();
+        break;
+      case TO_WORKER.heard:
+        for (let field = 1; field < fields; field += 2) this.heard(link, reader.uint(), reader.uint());
         break;
       case TO_WORKER.actor: {
         const num = reader.uint();
@@ -222,6 +234,7 @@ export class SimWorker {
       if (!this.claim(item)) this.over(item);
       else {
         this.process.node.checkLease(this, item.link.owner);
+        this.checkAnswered(item);
         this.running = item;
         this.run(item, () => {
           this.running = undefined;
@@ -324,6 +337,33 @@ export class SimWorker {
     }
   }
 
+  /** What an heir gets the answer of is not made again, unless that lies in a store, and is lost there. */
+  private checkAnswered({ link: { owner }, seq }: Item): void {
+    if (this.world.answeredHeirs.has(`${owner.id} ${seq}`))
+      this.world.fail("what was answered is not made again", `${owner.id} ${seq} of ${owner.named}`);
+  }
+
+  private keep(item: Item, nested: readonly ObjectKey[], isError: boolean): void {
+    // Calls have no heirs.
+    if (item.actorId !== undefined || item.plan.runMs * 1000 < ANSWER_KEPT_FROM_MICROS) return;
+    for (const key of nested) this.process.engine.objects.holds.use(key);
+    this.kept.push({ item, nested, isError });
+  }
+
+  private heard(link: SimLink, seq: number, attempt: number): void {
+    const at = this.kept.findIndex(({ item }) => item.link === link && item.seq === seq && item.attempt === attempt);
+    if (at >= 0) this.forget(this.kept.splice(at, 1));
+  }
+
+  /** The lease under which it has answered is over. */
+  forgetAnswers(): void {
+    this.forget(this.kept.splice(0));
+  }
+
+  private forget(kept: readonly Kept[]): void {
+    for (const { nested } of kept) this.process.engine.objects.holds.drop(nested);
+  }
+
   private succeed(item: Item): void {
     const { link, plan } = item;
     const { engine, program } = this.process;
@@ -341,8 +381,17 @@ export class SimWorker {
       // They lead to nothing that is younger than this.
       ...item.children,
     ]);
+    this.writeAnswer(item, nested);
+    this.keep(item, nested, false);
+    engine.objects.holds.drop(nested);
+    this.over(item);
+  }
+
+  private writeAnswer(item: Item, nested: readonly ObjectKey[]): void {
+    const { link, plan } = item;
+    const { prng } = this.world;
     if (nested.length > 0) {
-      engine.objects.publishNested(nested);
+      this.process.engine.objects.publishNested(nested);
       this.world.reaches(nested, link.owner.id);
       this.process.toNode({ t: "hold-grant", to: link.owner.id, keys: nested });
     }
@@ -370,8 +419,6 @@ export class SimWorker {
       back.end();
     }
     link.answer();
-    engine.objects.holds.drop(nested);
-    this.over(item);
   }
 
   private answer(back: FrameWriter, fields: number, kind: number, item: Item): void {
@@ -425,9 +472,14 @@ export class SimWorker {
 
   private refuse(item: Item): void {
     if (item.isOver) return;
+    this.writeRefusal(item);
+    this.keep(item, [], true);
+    this.over(item);
+  }
+
+  private writeRefusal(item: Item): void {
     this.writeError(item, packFailure({ code: "TASK_CANCELLED", kind: "cancelled", message: "it was cancelled" }), []);
     item.link.answer();
-    this.over(item);
   }
 
   private giveBack(link: SimLink, seq: Seq): void {
@@ -466,18 +518,27 @@ export class SimWorker {
       this.links.delete(link);
       this.ownerGone(link);
     }
-    const isLeft = running && !running.isOver && running.link.owner.id === heir.owner.named;
+    const isLeft = (item: Item): boolean => item.link.owner.id === heir.owner.named;
+    const answers = this.kept.filter(({ item }) => isLeft(item));
+    const left = answers.map(({ item }) => item);
+    if (running && !running.isOver && isLeft(running)) left.push(running);
     const { back } = heir;
     back.begin();
-    back.array(isLeft ? 3 : 1);
+    back.array(1 + 2 * left.length);
     back.uint(TO_OWNER.inherited);
-    if (isLeft) {
-      running.link = heir;
-      back.uint(running.seq);
-      back.uint(running.attempt);
+    for (const item of left) {
+      item.link = heir;
+      back.uint(item.seq);
+      back.uint(item.attempt);
     }
     back.end();
     heir.answer();
+    for (const { item, nested, isError } of answers) {
+      const isHere = heir.owner.node === this.process.node;
+      if (isHere && item.plan.outcome !== "stored") this.world.answeredHeirs.add(`${heir.owner.id} ${item.seq}`);
+      if (isError) this.writeRefusal(item);
+      else this.writeAnswer(item, nested);
+    }
   }
 
   /** Nobody waits for what this owner sent and has not begun; what runs may be inherited. */

@@ -28,6 +28,7 @@ import type { SimWorker } from "./worker.ts";
 export type Invariant =
   | "resources are never granted twice"
   | "an attempt ends once"
+  | "what was answered is not made again"
   | "a held object is never freed"
   | "an object is freed once"
   | "every object is freed in the end"
@@ -121,6 +122,8 @@ export class World {
   private readonly handlesAt = new Map<string, Set<string>>();
   /** Calls that could not begin, since an argument was lost, by caller and number: they come once more, behind others. */
   readonly sentBack = new Set<string>();
+  /** Tasks whose answers, which their owners had not heard, were given to their heirs: by heir and number. */
+  readonly answeredHeirs = new Set<string>();
   readonly nodes = new Map<NodeId, SimNode>();
   /** Tags of nodes whose machines were lost, or which control has given up. */
   readonly lostTags = new Set<string>();

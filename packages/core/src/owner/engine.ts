@@ -8,6 +8,7 @@
 import { objectKeySeq, type ProcessId, type Seq } from "../base/ids.ts";
 import { encode } from "../codec/mod.ts";
 import {
+  ANSWER_KEPT_FROM_MICROS,
   type FrameReader,
   type FromNode,
   readKeys,
@@ -45,6 +46,8 @@ export class OwnerEngine {
   /** What it took on from an owner that died. */
   readonly inheritance: Inheritance;
   private readonly effects: OwnerEffects;
+  /** Answers that workers keep until it is said that they were heard: seqs and attempts. */
+  private readonly heard = new Map<WorkerLink, number[]>();
 
   constructor(self: ProcessId, outside: OwnerEffects, options: OwnerEngineOptions = {}) {
     const effects = options.handsOver
@@ -83,11 +86,30 @@ export class OwnerEngine {
   }
 
   flush(): void {
+    // Before the next attempt of one of them.
+    if (this.heard.size > 0) this.tellHeard();
     this.actors.flush();
     this.tasks.leases.flush();
     // Calls and tasks that were sent have refs in their arguments.
     this.handover?.copy();
     this.objects.flush();
+  }
+
+  /**
+   * The answers of this turn, which have come to be values: what the node is to know of those was said before, and leaves
+   * before (`OwnerRuntime.finishTurn`).
+   */
+  private tellHeard(): void {
+    for (const [link, answers] of this.heard) {
+      const { out } = link;
+      out.begin();
+      out.array(1 + answers.length);
+      out.uint(TO_WORKER.heard);
+      for (const field of answers) out.uint(field);
+      out.end();
+      link.schedule();
+    }
+    this.heard.clear();
   }
 
   tick(): void {
@@ -189,23 +211,32 @@ export class OwnerEngine {
     const kind = reader.uint();
     switch (kind) {
       case TO_OWNER.ok: {
-        const task = this.tasks.current(link, reader.uint() as Seq, reader.uint());
+        const seq = reader.uint() as Seq;
+        const attempt = reader.uint();
         const runMicros = reader.uint();
+        const task = this.tasks.current(link, seq, attempt);
+        if (runMicros >= ANSWER_KEPT_FROM_MICROS) this.hear(link, seq, attempt, task);
         const bytes = reader.bin();
         if (task) this.tasks.succeeded(task, runMicros, [keepValue(bytes)]);
         return;
       }
       case TO_OWNER.results: {
-        const task = this.tasks.current(link, reader.uint() as Seq, reader.uint());
+        const seq = reader.uint() as Seq;
+        const attempt = reader.uint();
         const runMicros = reader.uint();
+        const task = this.tasks.current(link, seq, attempt);
+        if (runMicros >= ANSWER_KEPT_FROM_MICROS) this.hear(link, seq, attempt, task);
         const values = readValues(reader);
         if (task) this.tasks.succeeded(task, runMicros, values);
         else this.discardAll(values);
         return;
       }
       case TO_OWNER.error: {
-        const task = this.tasks.current(link, reader.uint() as Seq, reader.uint());
+        const seq = reader.uint() as Seq;
+        const attempt = reader.uint();
         const runMicros = reader.uint();
+        const task = this.tasks.current(link, seq, attempt);
+        if (runMicros >= ANSWER_KEPT_FROM_MICROS) this.hear(link, seq, attempt, task);
         const bytes = Buffer.from(reader.bin());
         const nested = readKeys(reader);
         const isRetryable = reader.bool();
@@ -264,6 +295,15 @@ export class OwnerEngine {
       default:
         return;
     }
+  }
+
+  /** An answer that its worker keeps. */
+  private hear(link: WorkerLink, seq: Seq, attempt: number, task: TaskRecord | undefined): void {
+    // Calls have no heirs.
+    if (task?.actor) return;
+    const answers = this.heard.get(link);
+    if (answers) answers.push(seq, attempt);
+    else this.heard.set(link, [seq, attempt]);
   }
 
   private discardAll(values: readonly ValueRecord[]): void {
@@ -335,6 +375,7 @@ export class OwnerEngine {
   /** The connection to a worker ended. The node will say what became of the worker. */
   onLinkClosed(link: WorkerLink): void {
     link.isBroken = true;
+    this.heard.delete(link);
     this.tasks.leases.onLinkClosed(link);
     this.inheritance.onLinkClosed(link);
     this.actors.onLinkClosed(link);

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { type LeaseId, newProcessId, objectKeySeq } from "../base/ids.ts";
 import {
+  ANSWER_KEPT_FROM_MICROS,
   FrameReader,
   FrameWriter,
   type TaskCopy,
@@ -11,7 +12,7 @@ import {
 } from "../wire/mod.ts";
 import { Copies } from "./copies.ts";
 import { DEPUTY_SEQS_FROM } from "./objects.ts";
-import { TestOwner, type TestWorker } from "./test-owner.ts";
+import { only, TestOwner, type TestWorker } from "./test-owner.ts";
 
 const HEADER_BYTES = 4;
 const OWNER = newProcessId();
@@ -208,6 +209,57 @@ describe("what a dead owner's tasks have come to", () => {
     heir.ok(worker, running(1));
     heir.flush();
     expect(runAgain(heir)).toEqual([[2, 1]]);
+  });
+});
+
+describe("a worker keeps what took long to make until", () => {
+  const LONG = ANSWER_KEPT_FROM_MICROS;
+  const sent = (options: Parameters<TestOwner["register"]>[1] = {}) => {
+    const owner = new TestOwner({ handsOver: true });
+    owner.register(1, options);
+    owner.submit(1);
+    owner.engine.objects.publishNested([owner.key(1)]);
+    owner.flush();
+    const worker = owner.grant(7, 1);
+    const task = only(worker.takeTasks());
+    owner.takeAsked();
+    return { owner, worker, task };
+  };
+
+  test("its owner has told the node the value, and says so", () => {
+    const { owner, worker, task } = sent();
+    owner.ok(worker, task, LONG);
+    expect(worker.take()).toEqual([]);
+    expect(owner.takeAsked()).toMatchObject([{ t: "object-publish", objects: [{ value: { at: "inline" } }] }]);
+    owner.flush();
+    expect(worker.take()).toEqual([{ kind: "heard", answers: [1, 0] }]);
+  });
+
+  test("its owner says so before it sends the next attempt", () => {
+    const { owner, worker, task } = sent();
+    owner.throws(worker, task, true, [], LONG);
+    owner.flush();
+    expect(worker.take()).toMatchObject([
+      { kind: "heard", answers: [1, 0] },
+      { kind: "task", seq: 1, attempt: 1 },
+    ]);
+  });
+
+  test("its owner says so of an attempt that counts no more", () => {
+    const { owner, worker, task } = sent();
+    owner.cancel(1);
+    owner.flush();
+    worker.take();
+    owner.throws(worker, task, false, [], LONG);
+    owner.flush();
+    expect(worker.take()).toEqual([{ kind: "heard", answers: [1, 0] }]);
+  });
+
+  test("nothing is said of what took less", () => {
+    const { owner, worker, task } = sent();
+    owner.ok(worker, task, LONG - 1);
+    owner.flush();
+    expect(worker.take()).toEqual([]);
   });
 });
 

@@ -68,7 +68,8 @@ export type Sent =
   | { readonly kind: "cancel"; readonly seq: number; readonly code: string; readonly isRecursive: boolean }
   | { readonly kind: "ack"; readonly seq: number; readonly consumed: number }
   | { readonly kind: "lease"; readonly leaseId: number }
-  | { readonly kind: "take-back"; readonly seqs: readonly number[] };
+  | { readonly kind: "take-back"; readonly seqs: readonly number[] }
+  | { readonly kind: "heard"; readonly answers: readonly number[] };
 
 export class TestWorker implements WorkerLink {
   readonly address: WorkerAddress;
@@ -120,6 +121,9 @@ export class TestWorker implements WorkerLink {
           break;
         case TO_WORKER.takeBack:
           sent.push({ kind: "take-back", seqs: Array.from({ length: fields - 1 }, () => frame.uint()) });
+          break;
+        case TO_WORKER.heard:
+          sent.push({ kind: "heard", answers: Array.from({ length: fields - 1 }, () => frame.uint()) });
           break;
         default:
       }
@@ -338,11 +342,17 @@ export class TestOwner {
     });
   }
 
-  throws(worker: TestWorker, task: SentTask, isRetryable: boolean, nested: readonly ObjectKey[] = []): void {
+  throws(
+    worker: TestWorker,
+    task: SentTask,
+    isRetryable: boolean,
+    nested: readonly ObjectKey[] = [],
+    runMicros = 100,
+  ): void {
     if (task.slot > 0) this.start(worker, task);
     this.frame(worker, (out) => {
       out.array(7);
-      for (const field of [TO_OWNER.error, task.seq, task.attempt, 100]) out.uint(field);
+      for (const field of [TO_OWNER.error, task.seq, task.attempt, runMicros]) out.uint(field);
       out.bin(packFailure({ code: "TASK_FAILED", kind: "task", message: `attempt ${task.attempt}` }));
       writeKeys(out, nested);
       out.bool(isRetryable);

@@ -38,7 +38,15 @@ export const TO_WORKER = {
   lease: 9,
   /** [10] the owner that this connection speaks for is dead: what it ran here is this one's. Answered by `inherited`. */
   inherit: 10,
+  /**
+   * [11, (seq, attempt)…] answers to tasks that took `ANSWER_KEPT_FROM_MICROS` or more have been heard, and what they gave has
+   * been said to the owner's node, as far as others have its refs: they need not be kept for an heir. Older owners do not say it.
+   */
+  heard: 11,
 } as const;
+
+/** A worker keeps the answer of a task that took so long until it was heard: what took less is as quickly made again. */
+export const ANSWER_KEPT_FROM_MICROS = 10_000;
 
 /** Worker → owner. */
 export const TO_OWNER = {

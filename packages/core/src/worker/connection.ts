@@ -297,6 +297,9 @@ export class OwnerConnection implements PeerHandlers {
       case TO_WORKER.lease:
         this.lease = reader.uint();
         return;
+      case TO_WORKER.heard:
+        for (let field = 1; field < fields; field += 2) this.tasks.heard(this, reader.uint(), reader.uint());
+        return;
       case TO_WORKER.cancel: {
         const seq = reader.uint() as Seq;
         const code = reader.string();

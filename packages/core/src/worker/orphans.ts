@@ -1,18 +1,16 @@
 /**
- * What a dead owner leaves behind in its worker: the task that runs, and an answer that was written to nobody. Either the
- * node's deputy of that owner asks for them (`TO_WORKER.inherit`), or this worker is ended.
+ * What a dead owner leaves behind in its worker: the task that runs, and answers that it has not heard. Either the node's
+ * deputy of that owner asks for them (`TO_WORKER.inherit`), or this worker is ended.
  *
- * A task that computes keeps the thread, so that its owner's end is seen only when it has ended and has answered. So an
- * answer that took long to make is kept until the event loop has seen which connections have ended.
+ * An answer that was written may lie in a socket of an owner that is dead, or that does not come to read it before it is. So
+ * what took long to make is kept until the owner says that it has heard it (`TO_WORKER.heard`).
  */
+import { ANSWER_KEPT_FROM_MICROS } from "../wire/mod.ts";
 import type { OwnerConnection } from "./connection.ts";
 import type { TaskMessage } from "./task-runner.ts";
 
-/** What took less is as quickly made again. */
-const KEPT_FROM_MICROS = 10_000;
-/** In which the end of a connection is seen for certain: time, and turns of the event loop after it. */
-const KEPT_MS = 100;
-const TURNS = 4;
+/** Answers, whose values may be large: more than an owner that does not listen has sent long tasks ahead. */
+const KEPT_MAX = 16;
 
 interface Answer {
   readonly task: TaskMessage;
@@ -21,38 +19,36 @@ interface Answer {
 }
 
 export class Orphans {
-  private kept: Answer | undefined;
+  private kept: Answer[] = [];
 
   /** An answer was written. */
   answered(task: TaskMessage, runMicros: number, report: () => void): void {
-    if (runMicros < KEPT_FROM_MICROS) return;
-    const answer = { task, report };
-    this.kept = answer;
-    let turns = TURNS;
-    const look = (): void => {
-      if (this.kept !== answer) return;
-      if (turns-- > 0) setImmediate(look);
-      else if (!task.connection.isOver) this.kept = undefined;
-    };
-    // The thread may be busy with the next task: its turns count, and not only the time.
-    setTimeout(look, KEPT_MS).unref();
+    // Streams end with their owner.
+    if (runMicros < ANSWER_KEPT_FROM_MICROS || task.template.isStream) return;
+    this.kept.push({ task, report });
+    if (this.kept.length > KEPT_MAX) this.kept.shift();
   }
 
-  /** Tells the heir of the running task and of the answer, and gives it that. */
+  heard(owner: OwnerConnection, seq: number, attempt: number): void {
+    const at = this.kept.findIndex(
+      ({ task }) => task.seq === seq && task.attempt === attempt && task.connection === owner,
+    );
+    if (at >= 0) this.kept.splice(at, 1);
+  }
+
+  /** Tells the heir of the running task and of the answers, and gives it those. */
   passTo(heir: OwnerConnection, running: TaskMessage | undefined): void {
-    const { kept } = this;
-    const tasks = [kept?.task, running]
-      .filter((task) => task !== undefined)
-      .filter(({ connection }) => connection.isOver && connection.ownerId === heir.ownerId);
+    const isLeft = ({ connection }: TaskMessage): boolean => connection.isOver && connection.ownerId === heir.ownerId;
+    const answers = this.kept.filter(({ task }) => isLeft(task));
+    const tasks = answers.map(({ task }) => task);
+    if (running && isLeft(running)) tasks.push(running);
     for (const task of tasks) task.connection = heir;
     heir.results.inherited(tasks);
-    if (!kept || !tasks.includes(kept.task)) return;
-    this.kept = undefined;
-    kept.report();
+    for (const { report } of answers) report();
   }
 
-  /** Nobody has asked for it. */
+  /** This worker is leased anew: who had it before has heard what it will hear, or nobody has asked for it. */
   clear(): void {
-    if (this.kept?.task.connection.isOver) this.kept = undefined;
+    this.kept = [];
   }
 }

@@ -420,6 +420,11 @@ export class TaskRunner {
     if (current && currentTask) current.connection = currentTask.connection;
   }
 
+  /** An owner has no need of an answer any more. */
+  heard(connection: OwnerConnection, seq: number, attempt: number): void {
+    this.orphans.heard(connection, seq, attempt);
+  }
+
   /** This worker is leased anew: nobody will ask for what other owners have left. */
   forgetOrphans(): void {
     this.orphans.clear();

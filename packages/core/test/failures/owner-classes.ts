@@ -21,6 +21,13 @@ async function waiting({ gate, file }: Job): Promise<string> {
   return "it waited";
 }
 
+/** Leaves a line when its answer has long been written. */
+async function answering(job: Job): Promise<string> {
+  const value = await waiting(job);
+  setTimeout(() => appendFileSync(job.file, "answered\n"), 200);
+  return value;
+}
+
 /** Keeps the thread until the file `go` is there. */
 function computing(file: string, go: string): string {
   appendFileSync(file, `run ${runtimeContext().attempt} in ${process.pid}\n`);
@@ -34,6 +41,7 @@ const shout = (text: string): string => `${text}!`;
 const waits = remote(waiting);
 const waitsOnce = remote(waiting, { maxRetries: 0 });
 const computesOnce = remote(computing, { maxRetries: 0 });
+const answersOnce = remote(answering, { maxRetries: 0 });
 const shouts = remote(shout);
 
 /** Submits a task, does not wait for it, and passes its ref on when it is asked for it. */
@@ -48,6 +56,9 @@ export class Owner {
   }
   waitOnce(job: Job): void {
     this.#task = waitsOnce.remote(job);
+  }
+  answerOnce(job: Job): void {
+    this.#task = answersOnce.remote(job);
   }
   compute(file: string, go: string): void {
     this.#task = computesOnce.remote(file, go);

@@ -44,7 +44,10 @@ async function longEnough(): Promise<void> {
 }
 
 /** A task of an actor that waits at a gate, and whose ref has come here while it ran. */
-async function waitingTask(method: "wait" | "waitOnce" | "chain" = "wait", passOn: "task" | "taskAndBlock" = "task") {
+async function waitingTask(
+  method: "wait" | "waitOnce" | "answerOnce" | "chain" = "wait",
+  passOn: "task" | "taskAndBlock" = "task",
+) {
   const { owner, kill } = await newOwner();
   const job: Job = { gate: newGate(), file: newFile() };
   await get(owner[method].remote(job));
@@ -84,6 +87,16 @@ describe("a task whose owner is killed while it runs", () => {
     gate.open.remote();
     expect(await get(task)).toBe("it waited");
     expect(linesOf(file)).toHaveLength(1);
+  });
+
+  test("although it is answered while its owner is there and reads nothing", async () => {
+    const { owner, gate, file, task, kill } = await waitingTask("answerOnce");
+    process.kill(await get(owner.pid.remote()), "SIGSTOP");
+    gate.open.remote();
+    await eventually(() => linesOf(file).includes("answered"), "the answer has left");
+    await kill();
+    expect(await get(task)).toBe("it waited");
+    expect(linesOf(file)).toHaveLength(2);
   });
 
   test("after its last handle has gone", async () => {
