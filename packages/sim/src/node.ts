@@ -473,7 +473,8 @@ export class SimNode {
   }
 
   private otherFromNode(message: OtherBetweenNodes): void {
-    if (message.t === "worker-order" && message.kill !== undefined) this.kill(message.workerId, message.kill);
+    if (message.t === "worker-order" && message.kill !== undefined)
+      this.killLeased(message.workerId, message.lease, message.kill);
   }
 
   // ── objects ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -668,9 +669,13 @@ export class SimNode {
     this.end(workerId, { intended });
   }
 
-  killAnywhere({ workerId, nodeId }: WorkerAddress, why: string): void {
-    if (nodeId === this.nodeId) this.kill(workerId, why);
-    else this.links.send(nodeId, { t: "worker-order", workerId, kill: why });
+  killAnywhere({ workerId, nodeId }: WorkerAddress, lease: LeaseId, why: string): void {
+    if (nodeId === this.nodeId) this.killLeased(workerId, lease, why);
+    else this.links.send(nodeId, { t: "worker-order", workerId, lease, kill: why });
+  }
+
+  private killLeased(workerId: WorkerId, lease: LeaseId | undefined, why: string): void {
+    if (lease === undefined || this.leases.workerOf(lease) === workerId) this.kill(workerId, why);
   }
 
   crash(worker: SimWorker): void {

@@ -135,7 +135,8 @@ export class SimProcess {
         // Links stay open, as in the runtime.
       },
       pin: (value) => this.askFor(value, false),
-      killWorker: (address) => void this.toNodeChannel.send(() => this.node.killAnywhere(address, "cancelled")),
+      killWorker: ({ link: { address }, idThere }) =>
+        void this.toNodeChannel.send(() => this.node.killAnywhere(address, idThere, "cancelled")),
       taskEvent: (task) => this.attemptEnded(task),
       value: (seq, value) => this.program.received(seq, value.at === "error" ? value.bytes : undefined, value.nested),
       pinned: (seq, pinned, nested) => {

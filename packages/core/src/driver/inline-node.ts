@@ -296,7 +296,8 @@ export class InlineNode {
       case "explain-shape":
         return this.explainShape((query.params as Queries["explain-shape"]["params"]).shape);
       case "kill-worker": {
-        const { workerId, reason } = query.params as Queries["kill-worker"]["params"];
+        const { workerId, reason, lease } = query.params as Queries["kill-worker"]["params"];
+        if (lease !== undefined && this.engine.workerOf(lease) !== workerId) return null;
         this.end(workerId as WorkerId, reason);
         return null;
       }

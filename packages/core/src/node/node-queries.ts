@@ -112,8 +112,10 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
         throw new InvalidOptionError("this node is in no cluster that could drain it; `mobula stop` ends it");
       return cluster.query("drain-node", query.params as Queries["drain-node"]["params"]);
     case "kill-worker": {
-      const { workerId, reason, nodeId } = query.params as Queries["kill-worker"]["params"];
-      if (context.orderElsewhere({ workerId: workerId as WorkerId, kill: String(reason) }, nodeId)) return null;
+      const { workerId, reason, nodeId, lease } = query.params as Queries["kill-worker"]["params"];
+      const order = { workerId: workerId as WorkerId, kill: String(reason), ...(lease !== undefined && { lease }) };
+      if (context.orderElsewhere(order, nodeId)) return null;
+      if (lease !== undefined && engine.workerOf(lease) !== workerId) return null;
       const gone = pool.gone(workerId as WorkerId);
       pool.kill(workerId as WorkerId, String(reason));
       await gone;

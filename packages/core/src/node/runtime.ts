@@ -801,12 +801,17 @@ export class NodeRuntime {
         this.explanations.asks.answered(from, message);
         return;
       case "worker-order":
-        if (message.kill !== undefined) this.pool.kill(message.workerId, message.kill);
+        if (message.kill !== undefined && this.isLeased(message)) this.pool.kill(message.workerId, message.kill);
         if (message.interrupt !== undefined) this.pool.interrupt(message.workerId, message.interrupt);
         return;
       default:
         this.code?.programs.hear(nodeTag(from), message);
     }
+  }
+
+  /** Whether a worker that is to be killed still works under the lease for which it is. */
+  private isLeased({ workerId, lease }: WorkerOrder): boolean {
+    return lease === undefined || this.engine.workerOf(lease) === workerId;
   }
 
   private jobAsked(from: NodeId, { jobId, namespace }: LeaseAsk): void {

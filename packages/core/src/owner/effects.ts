@@ -2,7 +2,7 @@
 import type { ObjectKey, Seq } from "../base/ids.ts";
 import type { AttemptOutcome } from "../events/mod.ts";
 import type { StoredValue, StorePinned, ToNode, ValueRecord, WorkerAddress } from "../wire/mod.ts";
-import type { TaskRecord, WorkerLink } from "./records.ts";
+import type { Lease, TaskRecord, WorkerLink } from "./records.ts";
 
 /** The program's side: what it is told. */
 export interface ProgramEffects {
@@ -39,8 +39,8 @@ export interface OwnerEffects extends ProgramEffects {
   unlink(link: WorkerLink): void;
   /** Makes a stored object resident and pins it for this process; answered through `engine.onPinned`. */
   pin(value: StoredValue): void;
-  /** Ends a worker process: cancelled by force, or past its deadline. */
-  killWorker(address: WorkerAddress, reason: string): void;
+  /** Ends a worker process that still works under the lease: cancelled by force, or past its deadline. */
+  killWorker(lease: Pick<Lease, "idThere" | "link">, reason: string): void;
   /** Breaks what a worker runs, if it is this task: for one whose claim words are not to be had here. */
   interrupt?(address: WorkerAddress, seq: Seq): void;
   /** The program has packed a function with what it captured, as so many bytes. */

@@ -24,6 +24,8 @@ const IN_FLIGHT_MAX = 512;
 const TURN = 16;
 /** A worker that finished nothing for so long is held up by its first task. */
 const STUCK_MS = 10;
+/** One that does not give back for so long what it was asked for is held up by the task that it is to be killed for. */
+const GIVEN_BACK_MS = 500;
 /** The node is told of a lease that has had nothing to do for so long, so that it calls it back when others wait. */
 const IDLE_TOLD_MS = 10;
 /** A function that has run so often and took less than this is better called with batches. */
@@ -218,10 +220,37 @@ export class LeaseTable {
     return first === task;
   }
 
-  /** Its worker is about to be killed: what has not started is taken back first, so that it loses nothing. */
-  condemn(lease: Lease): void {
-    lease.isRetiring = true;
+  /**
+   * Has the worker killed for a task that runs there. What has not begun is had back first, so that it loses nothing. Nobody is
+   * killed when the task has ended meanwhile: one that was sent behind it has begun, its answer comes, or its lease has
+   * ended (which the worker's node knows).
+   */
+  kill(task: TaskRecord, lease: Lease, reason: string): void {
     if (lease.inFlight.size > 1) this.takeBackUnstarted(lease);
+    if (this.hasBegunBehind(task, lease)) return;
+    lease.isRetiring = true;
+    lease.condemned ??= { task, reason, atMs: this.nowMs };
+    this.killCondemned(lease);
+  }
+
+  private hasBegunBehind(task: TaskRecord, { inFlight, link: { claims } }: Lease): boolean {
+    let isBehind = false;
+    for (const other of inFlight.values()) {
+      if (isBehind && other.claimSlot > 0 && claims?.wasStarted(other.claimSlot, other.claimSequence)) return true;
+      if (other === task) isBehind = true;
+    }
+    return false;
+  }
+
+  private killCondemned(lease: Lease): void {
+    const { condemned, inFlight, link } = lease;
+    if (!condemned) return;
+    if (inFlight.get(condemned.task.seq) === condemned.task) {
+      // A worker without claim words is asked for the others: it gives them back, or answers because the task has ended.
+      if (!link.claims && inFlight.size > 1 && this.nowMs - condemned.atMs < GIVEN_BACK_MS) return;
+      this.effects.killWorker(lease, condemned.reason);
+    }
+    lease.condemned = undefined;
   }
 
   /** The task is no longer with the worker: finished, taken back, or given back. */
@@ -310,6 +339,7 @@ export class LeaseTable {
       isReclaimed: false,
       preemption: undefined,
       askedBackTo: undefined,
+      condemned: undefined,
       death: undefined,
     };
     this.leases.set(lease.id, lease);
@@ -378,7 +408,7 @@ export class LeaseTable {
       for (const task of inFlight.values()) this.listener.signal(task, lease);
     } else if (elapsedMs >= PREEMPT_NOTICE_MS + PREEMPT_GRACE_MS && !preemption.isForced) {
       preemption.isForced = true;
-      this.effects.killWorker(lease.link.address, `preempted for ${preemption.by}`);
+      this.effects.killWorker(lease, `preempted for ${preemption.by}`);
     }
   }
 
@@ -491,6 +521,7 @@ export class LeaseTable {
     for (const lease of this.leases.values()) {
       const { size } = lease.inFlight;
       if (lease.preemption) this.endPreempted(lease);
+      if (lease.condemned) this.killCondemned(lease);
       if (size === 0) {
         const idleMs = this.nowMs - lease.idleSinceMs;
         if (idleMs >= LEASE_IDLE_MS && lease.shape.queue.size === 0) this.giveBack(lease);

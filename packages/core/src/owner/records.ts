@@ -520,6 +520,8 @@ export interface Lease {
   preemption: Preemption | undefined;
   /** The last of the tasks that a worker without claim words was asked to give back. */
   askedBackTo: TaskRecord | undefined;
+  /** Its worker is to be killed for this task, when others have been given back. */
+  condemned: { readonly task: TaskRecord; readonly reason: string; readonly atMs: number } | undefined;
   /** Set when the worker must not be used again. */
   isRetiring: boolean;
   /** How the worker died, while what it had said before is still on its way. */

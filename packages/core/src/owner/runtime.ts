@@ -182,7 +182,8 @@ export class OwnerRuntime {
         // Links stay open for the next lease; they end with their worker.
       },
       pin: ({ name, size, home }) => this.toNode({ t: "store-pin", values: [{ name, size, home }] }),
-      killWorker: ({ workerId }, reason) => this.killWorker({ workerId, reason }),
+      killWorker: ({ link, idThere: lease }, reason) =>
+        this.killWorker({ workerId: link.address.workerId, lease, reason }),
       interrupt: ({ workerId }, seq) => {
         const params: Queries["interrupt-worker"]["params"] = { workerId, key: guardKey(options.self, seq) };
         this.query("interrupt-worker", params).catch(() => {

@@ -80,8 +80,7 @@ export class Streams {
     if (stream.made <= stream.consumed + registered.template.streamBufferItems) return;
     const lost = [...stream.lost.keys()].find((index) => index < stream.made);
     if (lost === undefined) return;
-    this.options.leases.condemn(lease);
-    this.options.effects.killWorker(lease.link.address, `${task.name} begins again, since its item ${lost} is lost`);
+    this.options.leases.kill(task, lease, `${task.name} begins again, since its item ${lost} is lost`);
   }
 
   /** The generator has made `count` items and no more. */

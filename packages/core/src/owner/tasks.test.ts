@@ -385,6 +385,65 @@ describe("cancelling", () => {
         .map(({ seq }) => seq),
     ).toEqual([2]);
   });
+
+  test("force kills nobody when the task has ended: one that was sent behind it has begun", () => {
+    const { owner, worker, first, second } = withTwoSent({ maxRetries: 0 });
+    owner.want(1, 2);
+    owner.start(worker, first);
+    // Its answer is on the way.
+    owner.start(worker, second);
+    owner.cancel(1, true);
+    expect(owner.killed).toEqual([]);
+    owner.ok(worker, first);
+    owner.ok(worker, second);
+    expect(owner.takeTold()).toEqual(["value 1 TASK_CANCELLED", "value 2 [2]"]);
+    // The worker goes on.
+    owner.submit(3);
+    expect(send(owner, worker).seq).toBe(3);
+  });
+
+  describe("without claim words, force", () => {
+    const sent = () => {
+      const owner = new TestOwner({ hasClaims: false });
+      owner.register(1, { maxRetries: 0 });
+      owner.submit(1);
+      owner.submit(2);
+      owner.want(1, 2);
+      owner.flush();
+      const worker = owner.grant(1, 1);
+      const [first, second] = worker.takeTasks() as [SentTask, SentTask];
+      owner.cancel(1, true);
+      expect(worker.take()).toContainEqual({ kind: "take-back", seqs: [2] });
+      expect(owner.killed).toEqual([]);
+      return { owner, worker, first, second };
+    };
+
+    test("kills the worker when it has given back what had not begun there", () => {
+      const { owner, worker } = sent();
+      owner.returned(worker, 2);
+      owner.pass(10);
+      expect(owner.killed).toEqual(["w1"]);
+      owner.pass(1_000);
+      expect(owner.killed).toHaveLength(1);
+    });
+
+    test("kills a worker that gives nothing back, because the task keeps its thread", () => {
+      const { owner } = sent();
+      owner.pass(499);
+      expect(owner.killed).toEqual([]);
+      owner.pass(1);
+      expect(owner.killed).toEqual(["w1"]);
+    });
+
+    test("kills nobody when the task is answered: it had ended", () => {
+      const { owner, worker, first, second } = sent();
+      owner.ok(worker, first);
+      owner.pass(1_000);
+      expect(owner.killed).toEqual([]);
+      owner.ok(worker, second);
+      expect(owner.takeTold()).toEqual(["value 1 TASK_CANCELLED", "value 2 [2]"]);
+    });
+  });
 });
 
 describe("deadlines", () => {

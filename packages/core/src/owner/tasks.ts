@@ -600,8 +600,7 @@ export class TaskTable {
     this.interrupted.set(task, task.stream ? this.nowMs + STREAM_GRACE_MS : 0);
     if (!task.stream) this.interrupt(task, link);
     if (force && lease && this.leases.mayRun(task, lease)) {
-      this.leases.condemn(lease);
-      this.effects.killWorker(lease.link.address, failure.message);
+      this.leases.kill(task, lease, failure.message);
     }
     return true;
   }

@@ -178,7 +178,7 @@ export class TestOwner {
         link: (address) => this.link(address),
         unlink() {},
         pin: ({ name }) => void this.pinned.push(storedNameKey(name)),
-        killWorker: (address) => void this.killed.push(address.workerId),
+        killWorker: ({ link }) => void this.killed.push(link.address.workerId),
         taskEvent: ({ seq, attempt }, worker, _runMicros, _finishedAtMs, outcome, failure) => {
           const why = failure ? `: ${unpackFailure(failure).message}` : "";
           this.attempts.push(`${seq}.${attempt} ${outcome} ${worker ? `at ${worker.workerId}` : "nowhere"}${why}`);

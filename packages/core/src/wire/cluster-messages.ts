@@ -469,6 +469,8 @@ export interface WorkerOrder {
   readonly workerId: WorkerId;
   /** The reason. */
   readonly kill?: string;
+  /** Under which it must work to be killed, if that is said; nodes of earlier releases do not look at it. */
+  readonly lease?: LeaseId;
   /** What it must be running, as its claim words name it. */
   readonly interrupt?: number;
 }

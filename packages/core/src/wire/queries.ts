@@ -1,5 +1,5 @@
 /** Questions a process can ask its node (`Query`/`Answer`): method name → parameters and result. */
-import type { ActorId, JobId, NodeId, ObjectKey, ProcessId, StoredName } from "../base/ids.ts";
+import type { ActorId, JobId, LeaseId, NodeId, ObjectKey, ProcessId, StoredName } from "../base/ids.ts";
 import type { Resources, ResourceUnits } from "../base/resources.ts";
 import type { AskedBy, AuditNotes } from "./audit.ts";
 import type { Explanation } from "./explanation.ts";
@@ -387,8 +387,11 @@ export interface Queries {
   "explain-wait": { params: { by: string }; result: Explanation };
   /** Resolves when the kill has taken effect. */
   "kill-actor": { params: { actorId: ActorId; noRestart: boolean; by?: AskedBy }; result: null };
-  /** Ends a worker (force cancel); resolves when its process is gone. `nodeId`: where it is, if that is not this node. */
-  "kill-worker": { params: { workerId: string; reason: string; nodeId?: NodeId }; result: null };
+  /**
+   * Ends a worker (force cancel); resolves when its process is gone. `nodeId`: where it is, if that is not this node. With
+   * `lease` (as its worker knows it) only if it still works under that: else somebody else may have it by now.
+   */
+  "kill-worker": { params: { workerId: string; reason: string; nodeId?: NodeId; lease?: LeaseId }; result: null };
   /** Sends SIGINT to a worker if its claim words say that it runs what `key` names and can be interrupted. */
   "interrupt-worker": { params: { workerId: string; key: number }; result: null };
   /** Answered by the owner itself: failed tasks whose refs are held and were never asked for. */
