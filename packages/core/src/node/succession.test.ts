@@ -331,9 +331,6 @@ async function run(actions: readonly Action[]): Promise<void> {
     of.control.processGone(id);
     of.router.processGone(id);
   }
-  // A node that gives back what it held for a home of whose death it has not heard says so to the dead: its hold stays at the heir until
-  // it ends itself (docs/design/cluster.md, "Open").
-  for (const { control } of living()) for (const other of living()) control.processGone(nodeHolder(other.nodeId));
   await settle();
   for (const { control, nodeId } of living()) expect(control.stats().objects, `objects at ${nodeId}`).toBe(0);
   for (const [key, name] of nameOf) {
@@ -388,6 +385,20 @@ test("one that was to be the heir hands on what it has, when the home has not he
 
 test("and has it still when that one is lost before it is given it", () =>
   inOrder(...heldByOthers, { kind: "rename", who: 0 }, { kind: "die", who: 0 }, { kind: "die", who: 2 }));
+
+test("one that is heir no more drops also what it was about to be told to drop", () =>
+  inOrder(
+    { kind: "make", by: 4, inside: 0 },
+    { kind: "make", by: 4, inside: 1 },
+    { kind: "pass", from: 4, to: 3, which: 1 },
+    { kind: "settle" },
+    // The home hears of that, and with it of another heir.
+    { kind: "die", who: 3 },
+    { kind: "drop", by: 4, which: 0 },
+    { kind: "drop", by: 4, which: 0 },
+    { kind: "settle" },
+    { kind: "rename", who: 0 },
+  ));
 
 test("who has been asked for an heir that dies too says nothing of it to the next one, which asks anew", () => {
   const [process, dead, first, next] = ["p" as ProcessId, tag(0), tag(1), tag(2)];

@@ -98,7 +98,8 @@ export class Succession {
   heirNamed(heir: Home | undefined): void {
     const { effects, heir: before } = this;
     if (before !== undefined && !effects.isDead(before)) {
-      const keys = [...effects.control.heldAbroad()].map(([key]) => key);
+      // With what it was about to be told to drop.
+      const keys = [...new Set([...[...effects.control.heldAbroad()].map(([key]) => key), ...this.news.keys()])];
       if (keys.length > 0) effects.toHeir(before, { t: "heir-drops", keys });
     }
     this.heir = heir;
