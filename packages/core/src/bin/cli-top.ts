@@ -29,10 +29,15 @@ async function top({ once = false, address }: { readonly once?: boolean; readonl
   const { stdout, stdin } = process;
   if (once || !stdout.isTTY) {
     const overview = (await (await askApi(place, "/api/v1/overview")).json()) as Overview; // Of the same version.
-    for (const line of topLines(overview, await workersOf(place), {
-      columns: stdout.columns ?? COLUMNS,
-      rows: Number.POSITIVE_INFINITY,
-    }))
+    for (const line of topLines(
+      overview,
+      await workersOf(place),
+      {
+        columns: stdout.columns ?? COLUMNS,
+        rows: Number.POSITIVE_INFINITY,
+      },
+      await nodesWithGpus(place, overview),
+    ))
       print(line);
     return;
   }
@@ -53,8 +58,10 @@ async function top({ once = false, address }: { readonly once?: boolean; readonl
     for await (const { event, data } of sseEvents(place, "/api/v1/stream?topics=overview")) {
       const size = { columns: stdout.columns ?? COLUMNS, rows: stdout.rows ?? ROWS };
       const problem = event === "problem" ? [(JSON.parse(data) as { readonly message: string }).message] : [];
-      const lines =
-        event === "overview" ? topLines(JSON.parse(data) as Overview, await workersOf(place), size) : problem;
+      const overview = event === "overview" ? (JSON.parse(data) as Overview) : undefined;
+      const lines = overview
+        ? topLines(overview, await workersOf(place), size, await nodesWithGpus(place, overview))
+        : problem;
       stdout.write(CLEAR + lines.slice(0, size.rows - 1).join("\n"));
     }
   } catch (error) {
@@ -67,4 +74,10 @@ async function top({ once = false, address }: { readonly once?: boolean; readonl
 async function workersOf(place: ApiPlace): Promise<readonly Row<"workers">[]> {
   const response = await askApi(place, "/api/v1/workers?limit=1000");
   return ((await response.json()) as Listed<Row<"workers">>).rows; // Of the API of the same version.
+}
+
+async function nodesWithGpus(place: ApiPlace, { gpus }: Overview): Promise<readonly Row<"nodes">[]> {
+  if (gpus === null) return [];
+  const response = await askApi(place, "/api/v1/nodes?limit=1000");
+  return ((await response.json()) as Listed<Row<"nodes">>).rows; // As above.
 }

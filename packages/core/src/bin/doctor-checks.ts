@@ -1,9 +1,9 @@
 /** What of a machine Mobula needs, or runs better with. Each check says what it saw, and what to do. */
-import { execFileSync } from "node:child_process";
-import { accessSync, constants, existsSync, readFileSync, statfsSync } from "node:fs";
+import { accessSync, constants, readFileSync, statfsSync } from "node:fs";
 import { availableParallelism, freemem, tmpdir, totalmem } from "node:os";
 import { baseFolder, DASHBOARD_PORTS, dashboardsIn, findStandingNode, whyNoNode } from "../node/mod.ts";
 import { koffi } from "../store/mod.ts";
+import { gpuFinding } from "./gpu-finding.ts";
 import { bytesText } from "./row-table.ts";
 
 export interface Finding {
@@ -134,22 +134,7 @@ export const MACHINE_CHECKS: readonly Check[] = [
       );
     }
   },
-  () => {
-    if (!existsSync("/dev/nvidiactl")) return good("GPUs", "there is no NVIDIA driver, so none are offered");
-    try {
-      const names = execFileSync("nvidia-smi", ["--query-gpu=name", "--format=csv,noheader"], {
-        encoding: "utf8",
-        timeout: 10_000,
-      });
-      return good("GPUs", names.trim().split("\n").join(", "));
-    } catch (error) {
-      return bad(
-        "GPUs",
-        `the driver does not answer: ${(error as Error).message.split("\n")[0]}`,
-        "nvidia-smi says more; MOBULA_GPUS names those to offer",
-      );
-    }
-  },
+  () => gpuFinding(),
   () => {
     const node = findStandingNode();
     const places = dashboardsIn(baseFolder());

@@ -45,6 +45,14 @@ const resourcesText = (resources: Readonly<Record<string, number>>): string =>
     .map(([name, amount]) => `${name}=${name === "memory" ? bytesText(amount) : amount}`)
     .join(" ");
 
+/** `2 × 48 %`: how many, and how busy they are in the mean. */
+function gpusText(gpus: Row<"nodes">["gpus"]): string {
+  if (gpus.length === 0) return "";
+  const known = gpus.flatMap(({ utilisationPercent }) => utilisationPercent ?? []);
+  const mean = known.reduce((sum, percent) => sum + percent, 0) / known.length;
+  return known.length === 0 ? String(gpus.length) : `${gpus.length} × ${Math.round(mean)} %`;
+}
+
 const text = (value: string | number | null): string => (value === null ? "" : String(value));
 
 const COLUMNS: { readonly [K in RowKind]: readonly Column<Row<K>>[] } = {
@@ -55,6 +63,7 @@ const COLUMNS: { readonly [K in RowKind]: readonly Column<Row<K>>[] } = {
     { heading: "CPU", text: ({ cpuPercent }) => (cpuPercent === null ? "" : `${Math.round(cpuPercent)} %`) },
     { heading: "MEMORY", text: ({ memoryUsedBytes }) => bytesText(memoryUsedBytes) },
     { heading: "STORE", text: ({ storeUsedBytes }) => bytesText(storeUsedBytes) },
+    { heading: "GPUS", text: ({ gpus }) => gpusText(gpus) },
     { heading: "RESOURCES", text: ({ resources }) => resourcesText(resources) },
   ],
   workers: [

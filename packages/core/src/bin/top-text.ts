@@ -1,5 +1,6 @@
 /** The screen of `mobula top`. Pure. */
 import type { Overview, Row } from "../state/mod.ts";
+import { GPU_HEADINGS, gpuCells } from "./gpu-text.ts";
 import { bytesText, durationText } from "./row-table.ts";
 import { cut, table } from "./text-table.ts";
 
@@ -11,14 +12,16 @@ interface Size {
 const WAITING_SHOWN = 4;
 const ALERTS_SHOWN = 3;
 const JOBS_SHOWN = 5;
+const GPUS_SHOWN = 16;
 const BAR = 20;
 
 export function topLines(
   overview: Overview,
   workers: readonly Row<"workers">[],
   { columns, rows }: Size,
+  nodes: readonly Row<"nodes">[] = [],
 ): readonly string[] {
-  const { nodes, resources, store, tasks, actors, throughput, waiting, alerts, progress, asOfMs } = overview;
+  const { nodes: counts, resources, store, gpus, tasks, actors, throughput, waiting, alerts, progress, asOfMs } = overview;
   const now = throughput.at(-2) ?? throughput.at(-1);
   const parts = (counts: Readonly<Record<string, number>>): string =>
     Object.entries(counts)
@@ -27,7 +30,7 @@ export function topLines(
       .join(", ") || "none";
   const lines = [
     cut(
-      `mobula top, ${new Date(asOfMs).toLocaleTimeString("sv")}: ${parts({ "nodes alive": nodes.alive, draining: nodes.draining, dead: nodes.dead })}`,
+      `mobula top, ${new Date(asOfMs).toLocaleTimeString("sv")}: ${parts({ "nodes alive": counts.alive, draining: counts.draining, dead: counts.dead })}`,
       columns,
     ),
     `tasks   ${parts(tasks)}`,
@@ -40,6 +43,7 @@ export function topLines(
           `${name.padEnd(7)} ${bar(total === 0 ? 0 : used / total)} ${round(used)} of ${round(total)}`,
       ),
     `store   ${bar(store.capacityBytes === 0 ? 0 : store.usedBytes / store.capacityBytes)} ${bytesText(store.usedBytes)} of ${bytesText(store.capacityBytes)}${store.spilledBytes > 0 ? `, ${bytesText(store.spilledBytes)} on disk` : ""}`,
+    ...(gpus === null ? [] : [gpuLine(gpus)]),
   ].map((line) => cut(line, columns));
   if (progress.length > 0)
     lines.push(
@@ -71,6 +75,8 @@ export function topLines(
       );
     lines.push("", "waits for room:", ...shown, ...(rest > 0 ? [`  and ${rest} more kinds`] : []));
   }
+  const ofGpus = gpuCells(nodes).slice(0, GPUS_SHOWN);
+  if (ofGpus.length > 0) lines.push("", ...table([GPU_HEADINGS, ...ofGpus], columns));
   const busiest = workers
     .toSorted((a, b) => (b.cpuPercent ?? 0) - (a.cpuPercent ?? 0))
     .slice(0, Math.max(3, Math.min(workers.length, rows - lines.length - 3)));
@@ -84,6 +90,21 @@ export function topLines(
   ]);
   if (body.length > 0) lines.push("", ...table([["PID", "STATE", "CPU", "MEMORY", "FOR", "DOES"], ...body], columns));
   return lines;
+}
+
+function gpuLine({
+  count,
+  utilisationPercent,
+  memoryUsedBytes,
+  memoryTotalBytes,
+  problems,
+}: NonNullable<Overview["gpus"]>) {
+  const busy =
+    utilisationPercent === null ? "" : `${bar(utilisationPercent / 100)} ${Math.round(utilisationPercent)} % busy`;
+  const memory = memoryTotalBytes === 0 ? "" : `${bytesText(memoryUsedBytes)} of ${bytesText(memoryTotalBytes)}`;
+  const wrong = problems === 0 ? "" : `nothing is known of ${problems} of ${count}`;
+  const known = [busy, memory, wrong].filter((part) => part !== "");
+  return `GPUs    ${known.length === 0 ? `${count}` : known.join(", ")}`;
 }
 
 function bar(share: number): string {

@@ -9,18 +9,28 @@ import { loadNvml, Nvml } from "./nvml.ts";
 /** A line: what was read, or why nothing can be. */
 export type SamplerLine = { readonly gpus: readonly GpuReading[] } | { readonly unusable: string };
 
+/** undefined: it is none of the sampler's. */
+export function samplerLine(text: string): SamplerLine | undefined {
+  try {
+    return JSON.parse(text) as SamplerLine; // Of the same package.
+  } catch {
+    return undefined;
+  }
+}
+
 /** Even a slow driver is left alone for so long. */
 const PAUSE_MS_MIN = 200;
 
-/** Its arguments: how often, in milliseconds, and the ids of GPUs. */
+/** Its arguments: how often, in milliseconds, and the ids of GPUs; without any, all of them. */
 export function runGpuSampler(): void {
-  const [everyMs, ...ids] = process.argv.slice(2);
+  const [everyMs, ...given] = process.argv.slice(2);
   const say = (line: SamplerLine): boolean => process.stdout.write(`${JSON.stringify(line)}\n`);
   // The node has ended.
   process.stdin.on("end", () => process.exit()).resume();
   process.stdout.on("error", () => process.exit());
   try {
     const nvml = new Nvml(loadNvml());
+    const ids = given.length > 0 ? given : nvml.devices().map(({ index }) => index);
     const sample = (): void => {
       const startedMs = performance.now();
       try {

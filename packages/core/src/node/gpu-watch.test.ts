@@ -365,6 +365,7 @@ describe("GPUs of a node", () => {
       };
       const gpus = new NodeGpus({
         ids: ["GPU-aa"],
+        hasAllPids: true,
         watch: { latest: () => [reading] },
         free: () => [2_500],
         holdings: () => [
@@ -379,9 +380,9 @@ describe("GPUs of a node", () => {
           leasedShare: 0.75,
           holders: [{ workerId: worker, pid: process.pid, share: 0.5, jobId: "0a0b0c0d", name: "Trainer" }],
           processes: [
-            { pid: child.pid, name: "sleep", workerId: worker },
-            { pid: process.pid, workerId: worker },
-            { pid: 1, workerId: null },
+            { pid: child.pid, name: "sleep", workerId: worker, isOurs: true },
+            { pid: process.pid, workerId: worker, isOurs: true },
+            { pid: 1, workerId: null, isOurs: false },
             { pid: 2 ** 22 + 1, name: null, memoryBytes: null, workerId: null },
           ],
         },
@@ -389,6 +390,17 @@ describe("GPUs of a node", () => {
     } finally {
       child.kill("SIGKILL");
     }
+  });
+
+  test("in a container pids are those of other processes, so nothing is said of them", () => {
+    const processes = [{ pid: process.pid, memoryBytes: 10 }];
+    const gpus = new NodeGpus({
+      ...{ ids: ["0"], hasAllPids: false, watch: { latest: () => [{ ...unknownGpu("0", null), processes }] } },
+      ...{ free: () => [], holdings: () => [], processes: () => [[process.pid, "0a0b0c0d0e0f0a0b" as WorkerId]] },
+    });
+    expect(gpus.sample()?.[0]?.processes).toEqual([
+      { pid: process.pid, name: null, memoryBytes: 10, workerId: null, isOurs: null },
+    ]);
   });
 
   test("declared ones without a driver are there, and nothing is known of them; without any nothing is said", () => {

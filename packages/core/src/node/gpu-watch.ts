@@ -13,7 +13,7 @@ import { monotonicMs } from "../base/clock.ts";
 import { compileCacheEnvironment } from "../bin/cache-directory.ts";
 import { type ProcessCommand, processCommand } from "../bin/entries.ts";
 import type { GpuReading } from "../wire/state-messages.ts";
-import type { SamplerLine } from "./gpu-sampler.ts";
+import { samplerLine } from "./gpu-sampler.ts";
 import { gpuArguments, parseGpuLine, parseProcessLine, processArguments, type SmiGpu } from "./nvidia-smi.ts";
 import { unknownGpu } from "./nvml.ts";
 
@@ -233,15 +233,6 @@ export class GpuWatch implements Disposable {
 const kill = ({ children }: Run): void => {
   for (const child of children) child.kill("SIGKILL");
 };
-
-/** undefined: it is none of the sampler's. */
-function samplerLine(text: string): SamplerLine | undefined {
-  try {
-    return JSON.parse(text) as SamplerLine; // Of the same package.
-  } catch {
-    return undefined;
-  }
-}
 
 function eachLine(stream: Readable, onLine: (text: string) => void): void {
   let rest = "";

@@ -2,13 +2,15 @@
  * Which GPUs this node may use. In this order: MOBULA_GPUS ("2" or "0,1,3"), a declared `resources.gpu`, the driver's
  * library (NVML), `nvidia-smi`. Devices hidden by CUDA_VISIBLE_DEVICES are not offered. Also who asks the driver how they are used.
  */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { InvalidOptionError } from "../base/errors.ts";
+import { processCommand } from "../bin/entries.ts";
+import { type SamplerLine, samplerLine } from "./gpu-sampler.ts";
 import { GpuWatch } from "./gpu-watch.ts";
 import { type GpuDevice, loadNvml, NVML, Nvml } from "./nvml.ts";
 
-const NVIDIA_SMI_TIMEOUT_MS = 10_000;
+const DRIVER_TIMEOUT_MS = 10_000;
 
 export interface GpuSources {
   readonly declared: number | undefined;
@@ -21,7 +23,7 @@ export interface GpuSources {
 }
 
 /** The ids as CUDA_VISIBLE_DEVICES takes them: indexes, or UUIDs where the machine's own setting uses them. */
-export function findGpus({ declared, env, log, hasDriver = driverIsThere(), library = NVML }: GpuSources): string[] {
+export function findGpus({ declared, env, log, hasDriver = gpuDriverIsThere(), library = NVML }: GpuSources): string[] {
   const visible = parseList(env.CUDA_VISIBLE_DEVICES);
   if (env.MOBULA_GPUS !== undefined && env.MOBULA_GPUS !== "") return parseGpus(env.MOBULA_GPUS);
   if (declared !== undefined) {
@@ -50,11 +52,26 @@ export function watchGpus(
 ): GpuWatch | undefined {
   if (how !== "" && how !== "auto" && how !== "off" && how !== "nvidia-smi")
     throw new InvalidOptionError(`MOBULA_GPU_SAMPLING is "${how}"; it may be auto, nvidia-smi or off`);
-  const isWanted = how === "nvidia-smi" || (how !== "off" && driverIsThere());
+  const isWanted = how === "nvidia-smi" || (how !== "off" && gpuDriverIsThere());
   return ids.length > 0 && isWanted ? new GpuWatch({ ids, log, onlySmi: how === "nvidia-smi" }) : undefined;
 }
 
-const driverIsThere = (): boolean => existsSync("/dev/nvidiactl") || existsSync("/dev/dxg");
+export const gpuDriverIsThere = (): boolean => existsSync("/dev/nvidiactl") || existsSync("/dev/dxg");
+
+/** What the library says of all GPUs now, or why it does not. It is asked by another process, since it may never answer. */
+export function askNvml(): SamplerLine {
+  const { execPath, args } = processCommand("gpu-sampler");
+  const how = { input: "", encoding: "utf8", timeout: DRIVER_TIMEOUT_MS, killSignal: "SIGKILL" } as const;
+  const { stdout, status, signal } = spawnSync(execPath, [...args, "1000"], how);
+  const line = samplerLine(stdout.split("\n")[0] ?? "");
+  if (line) return line;
+  return {
+    unusable:
+      signal === "SIGKILL"
+        ? `it did not answer within ${DRIVER_TIMEOUT_MS / 1_000} s`
+        : `the process that asked it ended by ${signal ?? `code ${status}`}`,
+  };
+}
 
 function parseGpus(text: string): string[] {
   if (/^\d+$/.test(text)) return Array.from({ length: Number(text) }, (_, index) => String(index));
@@ -89,7 +106,7 @@ function fromNvidiaSmi(log: (message: string) => void): GpuDevice[] | undefined 
   try {
     const text = execFileSync("nvidia-smi", ["--query-gpu=index,uuid", "--format=csv,noheader"], {
       encoding: "utf8",
-      timeout: NVIDIA_SMI_TIMEOUT_MS,
+      timeout: DRIVER_TIMEOUT_MS,
       stdio: ["ignore", "pipe", "ignore"],
     });
     return text

@@ -1,5 +1,5 @@
 /** The GPUs that a node offers: how they are used, which workers have leased them, and which processes are really on them. */
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import type { ProcessId, WorkerId } from "../base/ids.ts";
 import { UNITS_PER_ONE } from "../base/resources.ts";
 import type { GpuHolding } from "../scheduler/mod.ts";
@@ -9,6 +9,8 @@ import { unknownGpu } from "./nvml.ts";
 import { procStat } from "./proc-stat.ts";
 
 export interface NodeGpusOptions {
+  /** Whether pids are those that a driver knows: not in a container. Default: as it is. */
+  readonly hasAllPids?: boolean;
   /** As the lease engine names them, in its order. */
   readonly ids: readonly string[];
   /** undefined: there is no driver to ask, or nobody is to ask it. */
@@ -28,9 +30,11 @@ const PARENT = 1;
 
 export class NodeGpus {
   private readonly options: NodeGpusOptions;
+  private readonly hasAllPids: boolean;
 
   constructor(options: NodeGpusOptions) {
     this.options = options;
+    this.hasAllPids = options.hasAllPids ?? isInFirstNamespace();
   }
 
   /** undefined: there are none. */
@@ -53,7 +57,7 @@ export class NodeGpus {
       processes: reading.processes
         .toSorted((a, b) => (b.memoryBytes ?? 0) - (a.memoryBytes ?? 0))
         .slice(0, PROCESSES_MAX)
-        .map((one) => describe(one, ours)),
+        .map((one) => describe(one, ours, this.hasAllPids)),
     }));
   }
 }
@@ -61,8 +65,30 @@ export class NodeGpus {
 function describe(
   { pid, memoryBytes }: GpuReading["processes"][number],
   ours: ReadonlyMap<number, WorkerId | ProcessId>,
+  hasAllPids: boolean,
 ): GpuProcess {
-  return { pid, name: commandOf(pid), memoryBytes, workerId: ownerOf(pid, ours) };
+  if (!hasAllPids && !hasDevice(pid)) return { pid, name: null, memoryBytes, workerId: null, isOurs: null };
+  const workerId = ownerOf(pid, ours);
+  return { pid, name: commandOf(pid), memoryBytes, workerId, isOurs: workerId !== null };
+}
+
+/** Of the first namespace of a machine, by whose pids its drivers go: a constant of Linux. */
+const FIRST_PID_NAMESPACE = "pid:[4026531836]";
+export function isInFirstNamespace(): boolean {
+  try {
+    return readlinkSync("/proc/self/ns/pid") === FIRST_PID_NAMESPACE;
+  } catch {
+    return false; // No Linux.
+  }
+}
+
+/** In a container a pid of the driver's may be another process here, most likely one that does not use a GPU. */
+function hasDevice(pid: number): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).some((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`).startsWith("/dev/nvidia"));
+  } catch {
+    return false; // There is none, it has closed one meanwhile, or it is somebody else's.
+  }
 }
 
 /** Itself, or who has started it, or whoever has started that. */

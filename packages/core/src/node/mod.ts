@@ -4,6 +4,7 @@ export { isAboutBundles } from "./bundles.ts";
 export { DASHBOARD_PORTS, type LogLevel, logLevel, outlivesLauncher } from "./config.ts";
 export { EventRing } from "./event-ring.ts";
 export { keyOf } from "./explanations.ts";
+export { askNvml, gpuDriverIsThere } from "./gpu.ts";
 export { startHealth } from "./health.ts";
 export { type ClusterOptions, type LaunchedNode, type LaunchOptions, launchNode } from "./launch.ts";
 export { follow, type LaunchedProcess } from "./launched-process.ts";

@@ -1,7 +1,7 @@
 /** What Prometheus reads at /metrics. docs/metrics.md lists it; a test compares the two. */
 import type { EventLog } from "./event-log.ts";
 import type { Family, Sample } from "./prometheus.ts";
-import type { EventRow, NodeRow, TaskSummaryRow } from "./rows.ts";
+import type { EventRow, GpuRow, NodeRow, TaskSummaryRow } from "./rows.ts";
 import type { StateService } from "./service.ts";
 
 /** Functions with most attempts have labels of their own; the rest are one. */
@@ -45,6 +45,7 @@ export async function metricFamilies(service: StateService, events: EventCounts)
       countBy(nodes, ({ state }) => state, "state"),
     ),
     ...nodeFamilies(living),
+    ...gpuFamilies(living),
     ...taskFamilies(tasks),
     gauge(
       "mobula_tasks",
@@ -129,6 +130,73 @@ function nodeFamilies(nodes: readonly NodeRow[]): readonly Family[] {
       "mobula_store_capacity_bytes",
       "What an object store holds in memory at most.",
       of(({ storeCapacityBytes }) => storeCapacityBytes),
+    ),
+  ];
+}
+
+function gpuFamilies(nodes: readonly NodeRow[]): readonly Family[] {
+  const of = (value: (gpu: GpuRow) => number | null): readonly Sample[] =>
+    nodes.flatMap((node) =>
+      node.gpus.flatMap((gpu) => {
+        const found = value(gpu);
+        const labels = {
+          node: node.name,
+          node_id: node.nodeId,
+          gpu: String(gpu.index ?? gpu.id),
+          name: gpu.name ?? "",
+        };
+        return found === null ? [] : { labels, value: found };
+      }),
+    );
+  return [
+    gauge(
+      "mobula_gpu_busy_ratio",
+      "Time in which something ran on a GPU, 0 to 1.",
+      of(({ utilisationPercent }) => (utilisationPercent === null ? null : utilisationPercent / 100)),
+    ),
+    gauge(
+      "mobula_gpu_memory_used_bytes",
+      "Memory of a GPU in use, by whomever.",
+      of(({ memoryUsedBytes }) => memoryUsedBytes),
+    ),
+    gauge(
+      "mobula_gpu_memory_total_bytes",
+      "Memory of a GPU.",
+      of(({ memoryTotalBytes }) => memoryTotalBytes),
+    ),
+    gauge(
+      "mobula_gpu_foreign_memory_bytes",
+      "Memory of a GPU that processes have which are not of Mobula.",
+      of(({ processes, name }) =>
+        name === null
+          ? null
+          : processes.reduce((sum, { memoryBytes, isOurs }) => sum + (isOurs === false ? (memoryBytes ?? 0) : 0), 0),
+      ),
+    ),
+    gauge(
+      "mobula_gpu_temperature_celsius",
+      "Temperature of a GPU.",
+      of(({ temperatureCelsius }) => temperatureCelsius),
+    ),
+    gauge(
+      "mobula_gpu_power_watts",
+      "Power that a GPU draws.",
+      of(({ powerWatts }) => powerWatts),
+    ),
+    gauge(
+      "mobula_gpu_power_limit_watts",
+      "Power that a GPU may draw.",
+      of(({ powerLimitWatts }) => powerLimitWatts),
+    ),
+    gauge(
+      "mobula_gpu_leased_ratio",
+      "What workers have leased of a GPU, or placement groups have reserved, 0 to 1.",
+      of(({ leasedShare }) => leasedShare),
+    ),
+    gauge(
+      "mobula_gpu_problem",
+      "1: nothing is known of a GPU now, since its driver does not answer or has lost it.",
+      of(({ problem }) => (problem === null ? 0 : 1)),
     ),
   ];
 }

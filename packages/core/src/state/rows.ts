@@ -45,7 +45,10 @@ const gpuRow = z.object({
         pid: z.number(),
         name: z.string().nullable().meta({ description: "of the command" }),
         memoryBytes: bytes("of the GPU that it has").nullable(),
-        workerId: id("of the worker or driver that it is or belongs to; null: it is not Mobula's").nullable(),
+        workerId: id("of the worker or driver that it is or belongs to").nullable(),
+        isOurs: z.boolean().nullable().meta({
+          description: "of a worker or driver; null: the node is in a container, which does not show who it is",
+        }),
       }),
     )
     .meta({ description: "that are on it, of Mobula or not, as far as its driver shows them" }),

@@ -65,6 +65,8 @@ export interface GpuProcess {
   readonly memoryBytes: number | null;
   /** The worker or driver that it is, or that has started it. */
   readonly workerId: WorkerId | ProcessId | null;
+  /** Whether there is such a worker or driver; null: the node is in a container, and the driver counts processes outside of it. */
+  readonly isOurs: boolean | null;
 }
 
 export interface GpuSample extends Omit<GpuReading, "processes"> {

@@ -1,6 +1,7 @@
 /** GPUs of nodes, as people and tools see them; `nvidia-smi` is a stand-in, all else is real. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { get, init, isInitialized, kill, remote, shutdown } from "../../src/api/mod.ts";
+import { isInFirstNamespace } from "../../src/node/gpus.ts";
 import { fakeSmi } from "../../src/node/test-smi.ts";
 import type { Row } from "../../src/state/mod.ts";
 import { eventually } from "../eventually.ts";
@@ -37,6 +38,11 @@ afterAll(async () => {
   smi.remove();
 });
 
+const whose = (workerId: string | undefined) =>
+  isInFirstNamespace()
+    ? { workerId: workerId ?? null, isOurs: workerId !== undefined }
+    : { workerId: null, isOurs: null };
+
 async function gpus(): Promise<Row<"nodes">["gpus"]> {
   return (await api.list("nodes")).rows[0]?.gpus ?? [];
 }
@@ -70,10 +76,11 @@ test("how they are used, who holds them, and who is on them", async () => {
     ...{ id: "0", index: 0, uuid: "GPU-aa11", name: "NVIDIA H100 80GB HBM3", utilisationPercent: 97 },
     ...{ memoryUsedBytes: 2613 * MIB, memoryTotalBytes: 81559 * MIB },
     ...{ temperatureCelsius: 41, powerWatts: 352.17, powerLimitWatts: 700, problem: null },
+    // In a container nobody knows whose they are.
     processes: [
-      { pid, memoryBytes: 2604 * MIB, workerId: worker?.workerId },
-      { pid: 1, memoryBytes: 12 * MIB, workerId: null },
-      { pid: process.pid, memoryBytes: null, workerId: driver?.workerId },
+      { pid, memoryBytes: 2604 * MIB, ...whose(worker?.workerId) },
+      { pid: 1, memoryBytes: 12 * MIB, ...whose(undefined) },
+      { pid: process.pid, memoryBytes: null, ...whose(driver?.workerId) },
     ],
   });
   const overview = await api.get<{ gpus: unknown }>("overview");

@@ -4,8 +4,10 @@ import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
-import { afterEach, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { get, isInitialized, remote, shutdown } from "../../src/api/mod.ts";
+import { isInFirstNamespace } from "../../src/node/gpus.ts";
+import { type FakeSmi, fakeSmi } from "../../src/node/test-smi.ts";
 import { LocalCluster } from "../../src/testing/mod.ts";
 import { eventually } from "../eventually.ts";
 
@@ -16,6 +18,18 @@ const hasPrometheus =
 const open: LocalCluster[] = [];
 const running: ChildProcess[] = [];
 const folders: string[] = [];
+const { PATH, MOBULA_GPU_SAMPLING } = process.env;
+let smi: FakeSmi;
+beforeAll(() => {
+  smi = fakeSmi();
+  smi.say({ gpus: "0, GPU-aa11, 97, 2613, 81559, 41, 352.17, 700.00, NVIDIA H100", processes: "GPU-aa11, 1, 2604" });
+  Object.assign(process.env, { PATH: smi.path, MOBULA_GPU_SAMPLING: "nvidia-smi" });
+});
+afterAll(() => {
+  process.env.PATH = PATH;
+  if (MOBULA_GPU_SAMPLING === undefined) delete process.env.MOBULA_GPU_SAMPLING;
+  smi.remove();
+});
 afterEach(async () => {
   for (const child of running.splice(0)) {
     child.kill("SIGTERM");
@@ -27,7 +41,10 @@ afterEach(async () => {
 });
 
 async function clusterWithWork(): Promise<LocalCluster> {
-  const cluster = await LocalCluster.start({ nodes: 2, dashboard: true });
+  const cluster = await LocalCluster.start({
+    nodes: [{ resources: { cpu: 1 } }, { name: "gpu-1", resources: { cpu: 1, gpu: 1 } }],
+    dashboard: true,
+  });
   open.push(cluster);
   await cluster.connect();
   const work = remote((n: number) => n, { name: 'a "quoted"\nname' });
@@ -61,7 +78,10 @@ test("what is there is documented, and what is documented is there; attempts are
   const text = await eventually<string | undefined>(async () => {
     const now = await scrape(cluster);
     return /mobula_task_attempts_total\{name="failing",kind="task",outcome="failed"\} 1\n/.test(now) &&
-      now.includes("mobula_node_cpu_ratio{")
+      now.includes("mobula_node_cpu_ratio{") &&
+      now.includes("mobula_gpu_power_watts{") &&
+      now.includes("mobula_gpu_foreign_memory_bytes{") &&
+      (!isInFirstNamespace() || !/mobula_gpu_foreign_memory_bytes\{.*\} 0/.test(now))
       ? now
       : undefined;
   }, "the attempts are reported");
@@ -76,6 +96,14 @@ test("what is there is documented, and what is documented is there; attempts are
   expect(text).toContain(
     'mobula_task_attempts_total{name="a \\"quoted\\"\\nname",kind="task",outcome="finished"} 10\n',
   );
+  const gpu = `node="gpu-1",node_id="[0-9a-f]{32}",gpu="0",name="NVIDIA H100"`;
+  const metric = (name: string) =>
+    Number(new RegExp(`^mobula_gpu_${name}\\{${gpu}\\} (.*)$`, "m").exec(text ?? "")?.[1]);
+  expect(["busy_ratio", "power_watts", "leased_ratio", "problem"].map(metric)).toEqual([0.97, 352.17, 0, 0]);
+  expect(["memory_used_bytes", "foreign_memory_bytes"].map(metric)).toEqual([
+    2613 * 2 ** 20,
+    isInFirstNamespace() ? 2604 * 2 ** 20 : 0,
+  ]);
   // The machine of the driver is a node too.
   expect(text).toMatch(/mobula_nodes\{state="alive"\} 4\n/);
   expect(text).toMatch(/mobula_actors\{state="alive"\} 1\n/);
