@@ -282,6 +282,24 @@ describe.skipIf(!hasChromium)("in Chromium", () => {
     await bar.waitFor();
   });
 
+  test("of each GPU of a node: how it is used, who holds it, and who is on it", async () => {
+    const { page } = await open("nodes");
+    await page.locator("text=gpu-c1").click();
+    const card = page.locator(".card", { hasText: "Who holds it" });
+    await card.waitFor();
+    const rows = await card.locator("tbody tr").allTextContents();
+    expect(rows).toHaveLength(4);
+    expect(rows[0]).toMatch(
+      /NVIDIA A100-SXM4-80GB.*Busy.*\d %.*GiB of 80 GiB.*58 °C, 312 W of 400 W.*embed.*pid 31000/s,
+    );
+    expect(rows[1]).toMatch(/Trainer/);
+    expect(rows[3]).toMatch(/nobody.*jupyter-lab \(9120\).*not Mobula's/s);
+    await page.goto(`${fixture.url}/#/`);
+    const meters = page.locator(".card", { hasText: "Utilisation" });
+    await meters.locator("text=GPUs busy").waitFor();
+    expect(await meters.textContent()).toMatch(/GPUs busy58.*Memory of GPUs348 GiB of 640 GiB/s);
+  });
+
   test("nothing is asked while nobody looks", async () => {
     const { page } = await open("nodes");
     await page.locator("text=gpu-c1").waitFor();

@@ -127,18 +127,38 @@ function makeAny({
           ? Array.from({ length: 4 }, (_, gpu) => ({
               id: String(gpu),
               index: gpu,
-              uuid: `GPU-${hex(16)}`,
+              uuid: `GPU-8675b29f-7932-7f9d-24fc-8ff38bcc${index}${gpu}`,
               name: "NVIDIA A100-SXM4-80GB",
               utilisationPercent: gpu === 3 ? 0 : Math.round(60 + random() * 39),
               memoryUsedBytes: (gpu === 3 ? 0.6 : 40 + random() * 35) * GiB,
               memoryTotalBytes: 80 * GiB,
-              temperatureCelsius: gpu === 3 ? 34 : integer(20) + 52,
-              powerWatts: gpu === 3 ? 61.2 : 280 + integer(110),
+              temperatureCelsius: gpu === 3 ? 34 : 58 + gpu,
+              powerWatts: gpu === 3 ? 61.2 : 312 + 20 * gpu,
               powerLimitWatts: 400,
               problem: null,
               leasedShare: gpu === 3 ? 0 : 1,
-              holders: [],
-              processes: [],
+              holders:
+                gpu === 3
+                  ? []
+                  : [
+                      {
+                        ...{ workerId: `0a0b0c0d0e0f0a${index}${gpu}`, pid: 31_000 + gpu, share: 1, jobId: "0a0b0c0d" },
+                        ...{ actorId: gpu === 0 ? null : "6448581128c9048ece77c54ae9935987" },
+                        name: gpu === 0 ? "embed" : "Trainer",
+                      },
+                    ],
+              processes:
+                gpu === 3
+                  ? [{ pid: 9120, name: "jupyter-lab", memoryBytes: 0.5 * GiB, workerId: null, isOurs: false }]
+                  : [
+                      {
+                        pid: 31_007,
+                        name: "python3",
+                        memoryBytes: 38 * GiB,
+                        workerId: `0a0b0c0d0e0f0a${index}${gpu}`,
+                        isOurs: true,
+                      },
+                    ],
             }))
           : [],
         workers: state === "dead" ? 0 : Math.ceil(cpus * 0.8),

@@ -21,7 +21,19 @@ export function topLines(
   { columns, rows }: Size,
   nodes: readonly Row<"nodes">[] = [],
 ): readonly string[] {
-  const { nodes: counts, resources, store, gpus, tasks, actors, throughput, waiting, alerts, progress, asOfMs } = overview;
+  const {
+    nodes: counts,
+    resources,
+    store,
+    gpus,
+    tasks,
+    actors,
+    throughput,
+    waiting,
+    alerts,
+    progress,
+    asOfMs,
+  } = overview;
   const now = throughput.at(-2) ?? throughput.at(-1);
   const parts = (counts: Readonly<Record<string, number>>): string =>
     Object.entries(counts)

@@ -14,7 +14,6 @@ import {
   IdLink,
   type LinkKind,
   NodeLink,
-  PercentMeter,
   ResourceMeter,
   State,
   type Tone,
@@ -22,6 +21,7 @@ import {
 import { href } from "../router.ts";
 import type { ActorRow, GroupRow, NodeRow, ObjectRow, TaskRow, WorkerRow } from "../rows.ts";
 import { useQuery } from "../use-query.ts";
+import { Gpus } from "./gpus.tsx";
 import { Inspect } from "./inspect.tsx";
 import { actorsSpec, isViolent, logsSpec, objectsSpec, tasksSpec, workersSpec } from "./specs.tsx";
 import { Why } from "./why.tsx";
@@ -163,29 +163,9 @@ export function NodePage({ id }: { id: string }) {
                   ))}
                 </div>
               </Card>
-              {row.gpus.length > 0 && (
-                <Card title="GPUs" flush>
-                  <table className="simple">
-                    <tbody>
-                      {row.gpus.map((gpu) => (
-                        <tr key={gpu.index}>
-                          <td>
-                            {gpu.index} · {gpu.name}
-                          </td>
-                          <td style={{ width: 120 }}>
-                            <PercentMeter value={gpu.utilisationPercent} />
-                          </td>
-                          <td className="end nowrap">
-                            {bytes(gpu.memoryUsedBytes)} <span className="muted">of {bytes(gpu.memoryTotalBytes)}</span>
-                          </td>
-                        </tr>
-                      ))}
-                    </tbody>
-                  </table>
-                </Card>
-              )}
             </div>
           </div>
+          {row.gpus.length > 0 && <Gpus gpus={row.gpus} />}
           <PastHour nodeId={row.nodeId} />
           <Related
             spec={workersSpec}

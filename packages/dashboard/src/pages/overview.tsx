@@ -1,11 +1,13 @@
 /** The first page: how much is done, what is used, what waits and why, what needs attention. */
 import { Chart } from "../chart.tsx";
-import { bytes, compact, count } from "../format.ts";
+
+import { bytes, compact, count, percent } from "../format.ts";
 import { HISTORY_MS } from "../node-charts.tsx";
-import { Card, Empty, Failure, ResourceMeter } from "../parts.tsx";
+import { Bar, Card, Empty, Failure, ResourceMeter } from "../parts.tsx";
 import { JobsProgress } from "../progress.tsx";
 import { href, useParams } from "../router.ts";
 import { type History, type Overview, taskStates } from "../rows.ts";
+
 import { useQuery } from "../use-query.ts";
 import { EventLine } from "./events.tsx";
 import { AttemptsChart } from "./metrics.tsx";
@@ -38,7 +40,7 @@ export function OverviewPage() {
 const RATE_SECONDS = 10;
 
 function Content({ overview }: { overview: Overview }) {
-  const { tasks, actors, nodes, throughput, store, resources, waiting, alerts, progress } = overview;
+  const { tasks, actors, nodes, throughput, store, gpus, resources, waiting, alerts, progress } = overview;
   const [params, setParams] = useParams();
   const isHour = params.get("range") === "hour";
   const setHour = (next: boolean) => setParams({ range: next ? "hour" : "" });
@@ -130,6 +132,24 @@ function Content({ overview }: { overview: Overview }) {
                 <ResourceMeter key={name} name={name} used={used} total={total} />
               ))}
               <ResourceMeter name="Store, object memory" used={store.usedBytes} total={store.capacityBytes} />
+              {gpus !== null && gpus.utilisationPercent !== null && (
+                <div>
+                  <div className="meter-head">
+                    <span>GPUs busy</span>
+                    <span>{percent(gpus.utilisationPercent)}</span>
+                  </div>
+                  <Bar used={gpus.utilisationPercent} total={100} tone="run" />
+                </div>
+              )}
+              {gpus !== null && gpus.memoryTotalBytes > 0 && (
+                <ResourceMeter name="Memory of GPUs" used={gpus.memoryUsedBytes} total={gpus.memoryTotalBytes} />
+              )}
+              {gpus !== null && gpus.problems > 0 && (
+                <p className="small">
+                  <span className="pill bad">{count(gpus.problems)}</span> of {count(gpus.count)} GPUs cannot be
+                  measured: <a href={href(["nodes"])}>their nodes</a> say why
+                </p>
+              )}
               {store.spilledBytes > 0 && (
                 <p className="muted small">{bytes(store.spilledBytes)} of objects spilled to disk</p>
               )}
