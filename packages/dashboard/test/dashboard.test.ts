@@ -371,7 +371,7 @@ describe.skipIf(!hasChromium)("in Chromium", () => {
 
   test("a timeline of 100,000 spans moves smoothly, by drag, wheel and keys", async () => {
     const { page } = await open("tasks?tab=timeline");
-    await page.locator("text=100,000 spans in 64 lanes").waitFor({ timeout: 15_000 });
+    await page.locator("text=100,000 spans in 65 lanes: all").waitFor({ timeout: 15_000 });
     const box = await page.locator(".timeline").boundingBox();
     if (box === null) throw new Error("no timeline");
     const frames = () =>
@@ -423,6 +423,13 @@ describe.skipIf(!hasChromium)("in Chromium", () => {
     await page.keyboard.press("0");
     await page.keyboard.press(".");
     await page.locator("a:text('Open the task')").waitFor();
+    await page.locator(".timeline + div >> text=/^submitted by (driver|worker) /").waitFor();
+    expect(fixture.requests.filter((path) => path.startsWith("timeline"))).toEqual(
+      expect.arrayContaining([
+        expect.stringMatching(/^timeline\?attempts=50000&job=[0-9a-f]{8}$/),
+        expect.stringMatching(/^timeline\?attempts=50000&job=[0-9a-f]{8}&cursor=1$/),
+      ]),
+    );
     await page.waitForFunction(() => location.hash.includes("t="));
   });
 

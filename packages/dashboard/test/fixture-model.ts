@@ -735,21 +735,49 @@ export function historyAt({ nodes }: Pick<Model, "nodes">, asked: URLSearchParam
   };
 }
 
-/** Runs in lanes of workers: what a real run of 100,000 short tasks looks like. */
-export function* timelineLines(spans: number, lanes: number, nowMs: number): Generator<string> {
+/**
+ * Runs in lanes of workers, submitted by a driver or by what ran in another lane: what a real run of 100,000 short tasks looks like.
+ *
+ * @param piece of `size` runs, the newest is 0.
+ */
+export function* timelineLines(
+  spans: number,
+  lanes: number,
+  nowMs: number,
+  { piece, size }: { readonly piece: number; readonly size: number },
+): Generator<string> {
   const random = generator(11);
   const freeAtUs = Array.from({ length: lanes }, () => random() * 4000);
-  yield `{"displayTimeUnit":"ms","otherData":${JSON.stringify({ startedAt: new Date(nowMs - 120_000).toISOString(), sampling: `all ${spans} attempts are in this file` })},"traceEvents":[\n`;
-  for (let lane = 0; lane < lanes; lane++) {
-    yield `{"ph":"M","pid":${21_000 + lane},"tid":0,"name":"process_name","args":{"name":"worker ${21_000 + lane}"}},\n`;
+  const from = Math.max(0, spans - (piece + 1) * size);
+  const to = spans - piece * size;
+  // Each piece has an origin of its own.
+  const originMs = nowMs - 120_000 + from / 1_000;
+  const other = { originMs, sampling: "sampled", kept: spans, next: from > 0 ? String(piece + 1) : null };
+  yield `{"displayTimeUnit":"ms","otherData":${JSON.stringify(other)},"traceEvents":[\n`;
+  for (let lane = -1; lane < lanes; lane++) {
+    const pid = lane < 0 ? DRIVER_PID : 21_000 + lane;
+    const args = { name: `${lane < 0 ? "driver" : "worker"} ${pid}`, node: "a", pid };
+    yield `${JSON.stringify({ ph: "M", pid, tid: 0, name: "process_name", args })},\n`;
   }
-  for (let span = 0; span < spans; span++) {
+  for (let span = 0; span < to; span++) {
     const lane = Math.floor(random() * lanes);
     const [name, , , mean] = functionAt(random());
     const durUs = Math.max(20, Math.round(mean * 300 * (0.3 + random() * 1.4)));
-    const ts = Math.round((freeAtUs[lane] as number) + random() * 900);
-    freeAtUs[lane] = ts + durUs;
+    const startUs = Math.round((freeAtUs[lane] as number) + random() * 900);
+    freeAtUs[lane] = startUs + durUs;
     const outcome = random() < 0.01 ? "failed" : "ok";
+    if (span < from) continue;
+    const ts = startUs - from;
+    const by = span % 3 === 0 ? DRIVER_PID : 21_000 + ((lane * 7 + span) % lanes);
+    const flow = {
+      ph: "s",
+      pid: by,
+      tid: 0,
+      ts: ts - 400 - (span % 50) * 100,
+      id: span,
+      cat: "flow",
+      name: "submitted",
+    };
     const event = {
       ph: "X",
       pid: 21_000 + lane,
@@ -760,10 +788,11 @@ export function* timelineLines(spans: number, lanes: number, nowMs: number): Gen
       name,
       args: { outcome, attempt: 0, task: span.toString(16).padStart(48, "0"), ranMs: durUs / 1000 },
     };
-    yield `${JSON.stringify(event)}${span + 1 < spans ? "," : ""}\n`;
+    yield `${JSON.stringify(flow)},\n${JSON.stringify(event)}${span + 1 < to ? "," : ""}\n`;
   }
   yield "]}\n";
 }
+const DRIVER_PID = 4100;
 
 /** mulberry32 */
 function generator(seed: number): () => number {

@@ -117,7 +117,9 @@ export async function startFixture(options: FixtureOptions): Promise<Fixture> {
     if (kind === "graph") return json(response, model.graph);
     if (kind === "timeline") {
       response.setHeader("content-type", "application/json");
-      for (const line of timelineLines(spans, 64, nowMs)) response.write(line);
+      const piece = Number(url.searchParams.get("cursor") ?? 0);
+      const size = Number(url.searchParams.get("attempts") ?? spans);
+      for (const line of timelineLines(spans, 64, nowMs, { piece, size })) response.write(line);
       response.end();
       return;
     }

@@ -84,7 +84,8 @@ export class TraceProcesses {
         const { number: pid, rows } = process;
         const called = `${this.isDriver(process) ? "driver" : "worker"} ${process.pid}`;
         const name = areSeveral ? `${nodeName}: ${called}` : called;
-        yield { ph: "M", pid, tid: 0, name: "process_name", args: { name } };
+        // Of several files of one run the same process is known by its node and pid, whatever its number is.
+        yield { ph: "M", pid, tid: 0, name: "process_name", args: { name, node, pid: process.pid } };
         yield { ph: "M", pid, tid: 0, name: "process_sort_index", args: { sort_index: index++ } };
         for (const row of [...rows].sort((a, b) => a - b)) {
           const rowName = row === SUBMIT_ROW ? "submits" : row === FIRST_RUN_ROW ? "runs" : `runs ${row}`;

@@ -6,7 +6,7 @@ import { ROWS_MAX } from "./filters.ts";
 import type { Env } from "./http.ts";
 import type { Filter, TaskRow } from "./rows.ts";
 import type { StateService } from "./service.ts";
-import { traceOf } from "./trace.ts";
+import { type TracePiece, traceOf } from "./trace.ts";
 
 const ATTEMPTS = 100_000;
 const JOB = /^[0-9a-f]{8}$/;
@@ -26,6 +26,10 @@ export function addTrace(app: OpenAPIHono<Env>, service: StateService): void {
             .max(1_000_000)
             .optional()
             .openapi({ description: `the newest so many; default ${ATTEMPTS}` }),
+          cursor: z
+            .string()
+            .optional()
+            .openapi({ description: "`otherData.next` of the piece before: those that are older than its attempts" }),
         }),
       },
       responses: {
@@ -36,12 +40,12 @@ export function addTrace(app: OpenAPIHono<Env>, service: StateService): void {
       },
     }),
     async (context) => {
-      const { job, attempts = ATTEMPTS } = context.req.valid("query");
+      const { job, attempts = ATTEMPTS, cursor } = context.req.valid("query");
       if (job !== undefined && !JOB.test(job)) throw new InvalidOptionError(`"${job}" is no id of a job`);
-      const { rows, isAll } = await newest(service, job, attempts);
+      const piece = await pieceOf(service, job, attempts, cursor);
       const nodes = await service.sources.nodes();
       const nodeNames = new Map(nodes.rows.map(({ nodeId, name }) => [nodeTag(nodeId as NodeId), name]));
-      const pieces = traceOf(rows, isAll, nodeNames);
+      const pieces = traceOf(piece, nodeNames);
       const encoder = new TextEncoder();
       const stream = new ReadableStream<Uint8Array>({
         pull(controller) {
@@ -58,15 +62,22 @@ export function addTrace(app: OpenAPIHono<Env>, service: StateService): void {
   );
 }
 
-async function newest(service: StateService, job: string | undefined, count: number) {
+async function pieceOf(
+  service: StateService,
+  job: string | undefined,
+  count: number,
+  after: string | undefined,
+): Promise<TracePiece> {
   const ended: Filter[] = ["waiting", "queued", "running"].map((value) => ({ key: "state", op: "!=", value }));
   const filters: Filter[] = job === undefined ? ended : [...ended, { key: "jobId", op: "=", value: job }];
   const rows: TaskRow[] = [];
-  let cursor: string | undefined;
+  let cursor = after;
+  let kept = 0;
   do {
     const page = await service.tasks.list({ filters, limit: Math.min(ROWS_MAX, count - rows.length), cursor });
     rows.push(...page.rows);
+    kept = page.total;
     cursor = page.next ?? undefined;
   } while (cursor !== undefined && rows.length < count);
-  return { rows, isAll: cursor === undefined };
+  return { rows, kept, isFirst: after === undefined, next: cursor ?? null };
 }

@@ -11,21 +11,37 @@ const OUTCOMES: Partial<Record<TaskRow["state"], AttemptOutcome>> = {
   cancelled: "cancelled",
 };
 
-/**
- * @param isAll whether these are all that are kept.
- * @param nodeNames by the tags of nodes.
- */
-export function traceOf(
-  rows: readonly TaskRow[],
-  isAll: boolean,
-  nodeNames: ReadonlyMap<string, string>,
-): Generator<string> {
+/** Some of the attempts that are kept, without a gap; the newest first. */
+export interface TracePiece {
+  readonly rows: readonly TaskRow[];
+  /** How many there are in all. */
+  readonly kept: number;
+  /** It begins with the newest. */
+  readonly isFirst: boolean;
+  /** Where the next one begins, which is older; null: these are the oldest. */
+  readonly next: string | null;
+}
+
+/** @param nodeNames by the tags of nodes. */
+export function traceOf(piece: TracePiece, nodeNames: ReadonlyMap<string, string>): Generator<string> {
+  const { rows, kept, isFirst, next } = piece;
   const runs = rows.flatMap((row, at) => runOf(row, rows.length - at) ?? []);
-  const what = isAll
-    ? "all attempts that are kept are in this file"
-    : `the newest ${rows.length} attempts are in this file`;
+  const what = !isFirst
+    ? `${rows.length} of ${kept} attempts that are kept are in this file`
+    : next === null
+      ? "all attempts that are kept are in this file"
+      : `the newest ${rows.length} attempts are in this file`;
   const sampling = `${what}; above 2,000 a second in one process only a sample is kept, with all that failed or took 50 ms`;
-  return traceChunks(runs, { nodeNames, describe: (startedAt) => ({ startedAt, recorded: runs.length, sampling }) });
+  // To the fraction of a millisecond, as times in the file are: pieces are put together by it.
+  const originMs = runs.reduce((least, { submittedAtMs }) => Math.min(least, submittedAtMs), Number.MAX_VALUE);
+  return traceChunks(runs, {
+    nodeNames,
+    describe: (startedAt) => ({
+      startedAt,
+      ...(startedAt !== null && { originMs }),
+      ...{ recorded: runs.length, sampling, kept, next },
+    }),
+  });
 }
 
 /** Undefined of one that never ran. */

@@ -1,6 +1,6 @@
 /** Draws a timeline on a canvas. */
 import { clock, duration } from "../format.ts";
-import { type Timeline, visibleRuns } from "./model.ts";
+import { type Flows, type Timeline, visibleRuns } from "./model.ts";
 import { ticks, type View } from "./view.ts";
 
 export const LANE_PX = 20;
@@ -41,6 +41,7 @@ export function draw(
   size: Size,
   colors: Colors,
   selected: { lane: number; index: number } | undefined,
+  flows: Flows | undefined,
 ): number {
   const { width, height, left } = size;
   const pxPerMs = (width - left) / (view.toMs - view.fromMs);
@@ -123,10 +124,50 @@ export function draw(
       LANE_PX - 2,
     );
   }
+  if (selected !== undefined && flows !== undefined) {
+    const place = (laneAt: number, ms: number) => ({
+      x: left + (ms - view.fromMs) * pxPerMs,
+      y: AXIS_PX + laneAt * LANE_PX - view.top + LANE_PX / 2,
+    });
+    const startOf = ({ lane: laneAt, index }: { lane: number; index: number }) =>
+      place(laneAt, timeline.lanes[laneAt]?.start[index] ?? 0);
+    context.strokeStyle = colors.accent;
+    context.fillStyle = colors.accent;
+    context.lineWidth = 1.5;
+    if (flows.from !== undefined) drawArrow(context, place(flows.from.lane, flows.from.ms), startOf(selected));
+    context.globalAlpha = 0.6;
+    context.lineWidth = 1;
+    for (const to of flows.to) {
+      const submittedMs = timeline.lanes[to.lane]?.submitted[to.index] ?? 0;
+      drawArrow(context, place(selected.lane, submittedMs), startOf(to));
+    }
+    context.globalAlpha = 1;
+  }
   context.restore();
   drawNames(context, timeline, view, size, colors, firstLane, lastLane);
   return drawn;
 }
+/** From left to right, as time goes. */
+function drawArrow(context: CanvasRenderingContext2D, from: Spot, to: Spot): void {
+  const bend = Math.min(60, Math.max(12, Math.abs(to.x - from.x) / 2));
+  context.beginPath();
+  context.arc(from.x, from.y, 2.5, 0, Math.PI * 2);
+  context.fill();
+  context.beginPath();
+  context.moveTo(from.x, from.y);
+  context.bezierCurveTo(from.x + bend, from.y, to.x - bend, to.y, to.x, to.y);
+  context.stroke();
+  context.beginPath();
+  context.moveTo(to.x, to.y);
+  context.lineTo(to.x - 6, to.y - 3.5);
+  context.lineTo(to.x - 6, to.y + 3.5);
+  context.fill();
+}
+interface Spot {
+  readonly x: number;
+  readonly y: number;
+}
+
 /** Text is the slowest to draw. */
 const LABELS_MAX = 400;
 

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Lane, type Run, spanAt, spanOf, type Timeline, TimelineBuilder, visibleRuns } from "./model.ts";
+import { noteOf } from "./load.ts";
+import { flowsOf, type Lane, type Run, spanAt, spanOf, type Timeline, TimelineBuilder, visibleRuns } from "./model.ts";
 
 const event = (ts: number, dur: number, more: object = {}) => ({
   ph: "X",
@@ -98,7 +99,7 @@ test("the span under the pointer is found, also when it is narrower than the poi
 });
 
 describe("the trace", () => {
-  test("is read line by line: submissions, flows and waits are left out", () => {
+  test("is read line by line: of submissions only who made them is taken, and waits are left out", () => {
     const builder = new TimelineBuilder();
     const lines = [
       '{"displayTimeUnit":"ms","otherData":{"startedAt":"2026-11-27T01:00:00.000Z","sampling":"all 2 attempts"},"traceEvents":[',
@@ -112,7 +113,10 @@ describe("the trace", () => {
     for (const line of lines) builder.addLine(line);
     const timeline = builder.finish();
     expect(timeline).toMatchObject({ spans: 2, originMs: Date.parse("2026-11-27T01:00:00Z"), note: "all 2 attempts" });
-    expect(timeline.lanes).toMatchObject([{ title: "worker 7", count: 2, taskIds: ["ab", undefined] }]);
+    expect(timeline.lanes).toMatchObject([
+      { title: "pid 1", count: 0 },
+      { title: "worker 7", count: 2, taskIds: ["ab", undefined] },
+    ]);
   });
 
   test("processes come in the order that it gives them", () => {
@@ -138,5 +142,65 @@ describe("the trace", () => {
 
   test("of nothing is empty", () => {
     expect(timelineOf()).toMatchObject({ lanes: [], spans: 0, startMs: 0, endMs: 1 });
+  });
+});
+
+describe("pieces of one trace", () => {
+  const piece = (originMs: number, next: string | null, ...events: readonly object[]): string[] => [
+    `{"otherData":${JSON.stringify({ originMs, next, kept: 9 })},"traceEvents":[`,
+    ...events.map((one) => `${JSON.stringify(one)},`),
+  ];
+  const named = (number: number, name: string, pid: number) => ({
+    ...{ ph: "M", pid: number, tid: 0, name: "process_name" },
+    args: { name, node: "n", pid },
+  });
+
+  test("are put together by their origins, and by nodes and pids of processes, whatever their numbers are", () => {
+    const builder = new TimelineBuilder();
+    builder.nextPiece();
+    for (const line of piece(5_000.5, "x", named(7, "worker 7", 7), event(1_000, 500))) builder.addLine(line);
+    expect(builder.info).toEqual({ next: "x", kept: 9 });
+    builder.nextPiece();
+    const older = [
+      named(4_194_305, "a: worker 7", 7),
+      named(7, "b: worker 7", 70),
+      event(2_000, 500, { pid: 4_194_305 }),
+    ];
+    for (const line of piece(4_000.25, null, ...older)) builder.addLine(line);
+    expect(builder.info).toEqual({ next: undefined, kept: 9 });
+    const { lanes, originMs, spans } = builder.finish();
+    expect([spans, originMs, lanes.length]).toEqual([2, 5_000.5, 1]);
+    expect(lanes[0]).toMatchObject({ pid: 7, title: "a: worker 7" });
+    // 2 ms after an origin that is 1000.25 ms before the first one.
+    expect([...(lanes[0]?.start ?? [])]).toEqual([-998.25, 1]);
+  });
+
+  test("arrows lead from who submitted, who has a lane also without runs, and to what was submitted meanwhile", () => {
+    const flow = (pid: number, ts: number) => ({ ph: "s", pid, tid: 0, ts, id: 1, cat: "flow", name: "submitted" });
+    const builder = new TimelineBuilder();
+    const events = [named(1, "driver 1", 1), named(7, "worker 7", 7), named(8, "worker 8", 8)];
+    for (const line of piece(0, null, ...events)) builder.addLine(line);
+    for (const one of [flow(1, 100), event(1_000, 5_000), flow(7, 2_000), event(3_000, 500, { pid: 8 })])
+      builder.addLine(JSON.stringify(one));
+    const timeline = builder.finish();
+    expect(timeline.lanes.map(({ title, count }) => [title, count])).toEqual([
+      ["driver 1", 0],
+      ["worker 7", 1],
+      ["worker 8", 1],
+    ]);
+    expect(flowsOf(timeline, { lane: 1, index: 0 })).toEqual({
+      from: { lane: 0, ms: 0.1 },
+      to: [{ lane: 2, index: 0 }],
+      total: 1,
+    });
+    expect(flowsOf(timeline, { lane: 2, index: 0 })).toEqual({ from: { lane: 1, ms: 2 }, to: [], total: 0 });
+  });
+
+  test("what is left out at the bound is said", () => {
+    expect(noteOf(300_000, 1_000_000, false).note).toMatch(
+      /^the newest of 1,000,000 attempts that are kept; 700,000 older ones are left out; above 2,000 a second/,
+    );
+    expect(noteOf(50_000, 20, true).note).toMatch(/^all attempts that are kept; above/);
+    expect(noteOf(50_000, undefined, true)).toEqual({});
   });
 });

@@ -33,6 +33,11 @@ export interface Lane {
   readonly failedBefore: Uint32Array;
   readonly outcome: Uint8Array;
   readonly taskIds: readonly (string | undefined)[];
+  /** Of its process, as submitters are named. */
+  readonly processIndex: number;
+  /** The process that submitted each, -1 where that is not known, and when. */
+  readonly submitter: Int32Array;
+  readonly submitted: Float64Array;
 }
 
 export interface Timeline {
@@ -46,6 +51,42 @@ export interface Timeline {
   readonly originMs: number | undefined;
   /** What is not in it, in words. */
   readonly note: string | undefined;
+}
+
+/** From where a span was submitted, and the spans that its process submitted while it ran. */
+export interface Flows {
+  readonly from: { readonly lane: number; readonly ms: number } | undefined;
+  /** The first {@link FLOWS_MAX} of them. */
+  readonly to: readonly { readonly lane: number; readonly index: number }[];
+  readonly total: number;
+}
+const FLOWS_MAX = 200;
+
+export function flowsOf({ lanes }: Timeline, { lane: laneAt, index }: Pick<Span, "lane" | "index">): Flows {
+  const own = lanes[laneAt];
+  const to: { lane: number; index: number }[] = [];
+  let total = 0;
+  if (own === undefined || index >= own.count) return { from: undefined, to, total };
+  const [startMs, endMs] = [own.start[index] as number, own.end[index] as number];
+  for (const [lane, { submitter, submitted, count }] of lanes.entries()) {
+    for (let at = 0; at < count; at++) {
+      if (submitter[at] !== own.processIndex) continue;
+      const ms = submitted[at] as number;
+      if (ms < startMs || ms > endMs) continue;
+      total++;
+      if (to.length < FLOWS_MAX) to.push({ lane, index: at });
+    }
+  }
+  const by = own.submitter[index] as number;
+  const ms = own.submitted[index] as number;
+  const ofSubmitter = lanes.flatMap(({ processIndex }, lane) => (processIndex === by ? [lane] : []));
+  // Of several lanes of the process the one that ran something then.
+  const lane =
+    ofSubmitter.find((at) => {
+      const span = spanAt(lanes[at] as Lane, ms, 0);
+      return span !== undefined;
+    }) ?? ofSubmitter[0];
+  return { from: lane === undefined ? undefined : { lane, ms }, to, total };
 }
 
 /** One thing to draw: in pixels from the left side of the view. */
@@ -164,18 +205,50 @@ interface RawSpan {
   readonly name: number;
   readonly outcome: number;
   readonly taskId: string | undefined;
+  readonly submitter: number;
+  readonly submittedMs: number;
+}
+interface Process {
+  readonly index: number;
+  readonly pid: number;
+  name: string;
+  order: number;
 }
 
-/** Takes a trace line by line, as it arrives, so that a large one does not stop the page. */
+/** What a piece of a trace says of what is not in it. */
+export interface PieceInfo {
+  /** Of the next piece, which is older. */
+  readonly next: string | undefined;
+  /** Attempts that the service keeps. */
+  readonly kept: number | undefined;
+}
+
+/**
+ * Takes a trace line by line, as it arrives, so that a large one does not stop the page; or several, each after
+ * {@link nextPiece}, that are pieces of one.
+ */
 export class TimelineBuilder {
   spans = 0;
+  info: PieceInfo = { next: undefined, kept: undefined };
   private readonly names = new Map<string, number>();
   private readonly outcomes = new Map<string, number>();
-  private readonly rows = new Map<string, { pid: number; tid: number; spans: RawSpan[] }>();
-  private readonly processNames = new Map<number, string>();
-  private readonly processOrder = new Map<number, number>();
+  private readonly rows = new Map<string, { process: Process; tid: number; spans: RawSpan[] }>();
+  /** By node and pid, where the trace says them: the numbers of two pieces need not be the same. */
+  private readonly processes = new Map<string, Process>();
+  private numbers = new Map<number, Process>();
   private originMs: number | undefined;
+  /** From the origin of the first piece to that of this one. */
+  private shiftMs = 0;
+  private submission: { readonly process: Process; readonly ms: number } | undefined;
   private note: string | undefined;
+
+  /** What comes now is another file. */
+  nextPiece(): void {
+    this.numbers = new Map();
+    this.shiftMs = 0;
+    this.submission = undefined;
+    this.info = { next: undefined, kept: undefined };
+  }
 
   /** One line: the head with what the file says of itself, or one event. */
   addLine(line: string): void {
@@ -183,7 +256,9 @@ export class TimelineBuilder {
       this.addHead(line);
       return;
     }
-    // Flows, waits and submissions are most of a trace, and are not shown here: they are not even parsed.
+    const [, pid, ts] = SUBMISSION.exec(line) ?? [];
+    if (pid !== undefined) this.addSubmission(Number(pid), Number(ts));
+    // The rest of flows, waits and submissions are most of a trace, and are not shown here: they are not even parsed.
     if (!(line.includes(`"ph":"X"`) && !line.includes(`"cat":"submit"`)) && !line.includes(`"ph":"M"`)) return;
     const text = line.endsWith(",") ? line.slice(0, -1) : line;
     this.add(JSON.parse(text) as TraceEvent);
@@ -204,39 +279,74 @@ export class TimelineBuilder {
 
   add({ ph, pid = 0, tid = 0, ts = 0, dur = 0, cat, name = "?", args }: TraceEvent): void {
     if (ph === "M") {
-      if (name === "process_name" && typeof args?.name === "string") this.processNames.set(pid, args.name);
+      if (name === "process_name" && typeof args?.name === "string") this.nameProcess(pid, args.name, args);
       if (name === "process_sort_index" && typeof args?.sort_index === "number")
-        this.processOrder.set(pid, args.sort_index);
+        this.processOf(pid).order = args.sort_index;
       return;
     }
+    if (ph === "s" && name === "submitted") this.addSubmission(pid, ts);
     if (ph !== "X" || cat === "submit") return;
-    const key = `${pid}.${tid}`;
+    const process = this.processOf(pid);
+    const key = `${process.index}.${tid}`;
     let row = this.rows.get(key);
     if (row === undefined) {
-      row = { pid, tid, spans: [] };
+      row = { process, tid, spans: [] };
       this.rows.set(key, row);
     }
     row.spans.push({
-      startMs: ts / 1000,
-      endMs: (ts + Math.max(1, dur)) / 1000,
+      startMs: ts / 1000 + this.shiftMs,
+      endMs: (ts + Math.max(1, dur)) / 1000 + this.shiftMs,
       name: indexIn(this.names, name),
       outcome: indexIn(this.outcomes, typeof args?.outcome === "string" ? args.outcome : "ok"),
       taskId: typeof args?.task === "string" ? args.task : undefined,
+      submitter: this.submission?.process.index ?? -1,
+      submittedMs: this.submission?.ms ?? Number.NaN,
     });
+    this.submission = undefined;
     this.spans++;
+  }
+
+  /** An arrow begins: the run that it leads to comes next. */
+  private addSubmission(pid: number, ts: number): void {
+    this.submission = { process: this.processOf(pid), ms: ts / 1000 + this.shiftMs };
+  }
+
+  private processOf(pid: number): Process {
+    return this.numbers.get(pid) ?? this.nameProcess(pid, `pid ${pid}`, {});
+  }
+
+  private nameProcess(number: number, name: string, { node, pid }: Readonly<Record<string, unknown>>): Process {
+    const key = typeof node === "string" ? `${node} ${pid}` : `${number}`;
+    let process = this.processes.get(key);
+    if (process === undefined) {
+      process = { index: this.processes.size, pid: typeof pid === "number" ? pid : number, name, order: 0 };
+      this.processes.set(key, process);
+    }
+    // A piece with processes of several nodes says which one it is of.
+    if (name.length > process.name.length || /^pid \d+$/.test(process.name)) process.name = name;
+    this.numbers.set(number, process);
+    return process;
   }
 
   finish(): Timeline {
     const good = new Set(["ok", "finished"].map((name) => this.outcomes.get(name)));
+    const rows = [...this.rows.values()];
+    // Those who only submit, as drivers do, have a lane for their arrows.
+    const [shown, submitters] = [new Set(rows.map(({ process }) => process)), new Set<number>()];
+    for (const { spans } of rows) for (const { submitter } of spans) submitters.add(submitter);
+    for (const process of this.processes.values())
+      if (submitters.has(process.index) && !shown.has(process)) rows.push({ process, tid: 0, spans: [] });
     // Those of one node are together.
-    const order = (pid: number): number => this.processOrder.get(pid) ?? 0;
-    const lanes = [...this.rows.values()]
-      .sort((a, b) => order(a.pid) - order(b.pid) || a.pid - b.pid || a.tid - b.tid)
-      .flatMap(({ pid, tid, spans }) => {
+    const lanes = rows
+      .sort(
+        ({ process: a, tid: tidOfA }, { process: b, tid: tidOfB }) =>
+          a.order - b.order || a.pid - b.pid || a.index - b.index || tidOfA - tidOfB,
+      )
+      .flatMap(({ process: { index: processIndex, pid, name }, tid, spans }) => {
         spans.sort((a, b) => a.startMs - b.startMs);
-        const title = this.processNames.get(pid) ?? `pid ${pid}`;
-        return separate(spans).map((own, at) =>
-          makeLane({ pid, tid, process: title, title: at === 0 && tid <= 1 ? title : "" }, own, good),
+        const parts = spans.length === 0 ? [[]] : separate(spans);
+        return parts.map((own, at) =>
+          makeLane({ pid, tid, process: name, title: at === 0 && tid <= 1 ? name : "", processIndex }, own, good),
         );
       });
     let startMs = Number.POSITIVE_INFINITY;
@@ -271,11 +381,22 @@ export class TimelineBuilder {
 
   private addOther(other: unknown): void {
     if (typeof other !== "object" || other === null) return;
-    const { startedAt, sampling } = other as { startedAt?: unknown; sampling?: unknown };
-    if (typeof startedAt === "string") this.originMs = Date.parse(startedAt);
-    if (typeof sampling === "string") this.note = sampling;
+    const { startedAt, originMs, sampling, next, kept } = other as Readonly<Record<string, unknown>>;
+    const origin =
+      typeof originMs === "number" ? originMs : typeof startedAt === "string" ? Date.parse(startedAt) : undefined;
+    if (origin !== undefined) {
+      this.originMs ??= origin;
+      this.shiftMs = origin - this.originMs;
+    }
+    if (typeof sampling === "string") this.note ??= sampling;
+    this.info = {
+      next: typeof next === "string" ? next : undefined,
+      kept: typeof kept === "number" ? kept : undefined,
+    };
   }
 }
+
+const SUBMISSION = /^\{"ph":"s","pid":(\d+),"tid":\d+,"ts":(-?\d+),.*"name":"submitted"/;
 
 /** Spans that overlap, of files that are not ours, get lanes of their own. */
 function separate(sorted: readonly RawSpan[]): RawSpan[][] {
@@ -294,7 +415,7 @@ function separate(sorted: readonly RawSpan[]): RawSpan[][] {
 }
 
 function makeLane(
-  place: Pick<Lane, "pid" | "tid" | "title" | "process">,
+  place: Pick<Lane, "pid" | "tid" | "title" | "process" | "processIndex">,
   spans: readonly RawSpan[],
   good: ReadonlySet<number | undefined>,
 ): Lane {
@@ -309,6 +430,8 @@ function makeLane(
     failedBefore: new Uint32Array(count + 1),
     outcome: new Uint8Array(count),
     taskIds: spans.map(({ taskId }) => taskId),
+    submitter: Int32Array.from(spans, ({ submitter }) => submitter),
+    submitted: Float64Array.from(spans, ({ submittedMs }) => submittedMs),
   };
   for (const [at, { startMs, endMs, name, outcome }] of spans.entries()) {
     lane.start[at] = startMs;

@@ -1,5 +1,5 @@
 /** What ran when, in a lane for each process: zoom, pan, and a click for what a span was. */
-import { type KeyboardEvent, type PointerEvent, useCallback, useEffect, useRef, useState } from "react";
+import { type KeyboardEvent, type PointerEvent, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { ApiError } from "../api.ts";
 import { absolute, count, duration } from "../format.ts";
 import { Empty, Failure, State } from "../parts.tsx";
@@ -7,25 +7,32 @@ import { href, useParams } from "../router.ts";
 import { useTheme } from "../theme.ts";
 import { AXIS_PX, type Colors, colorOf, draw, LANE_PX, type Size } from "./draw.ts";
 import { loadTimeline } from "./load.ts";
-import { type Span, spanAt, spanOf, type Timeline } from "./model.ts";
+import { type Flows, flowsOf, type Span, spanAt, spanOf, type Timeline } from "./model.ts";
 import { pan, scroll, type View, wholeView, zoom } from "./view.ts";
 
 export default function TimelineView({ job }: { job: string }) {
-  const [loaded, setLoaded] = useState<{ timeline?: Timeline; error?: ApiError; spans: number }>({ spans: 0 });
+  const [loaded, setLoaded] = useState<{ timeline?: Timeline; error?: ApiError; spans: number; isLoading: boolean }>({
+    spans: 0,
+    isLoading: true,
+  });
   const [round, setRound] = useState(0);
   // biome-ignore lint/correctness/useExhaustiveDependencies: a new round loads the same job again
   useEffect(() => {
     const abort = new AbortController();
-    loadTimeline(job, abort.signal, (spans) => setLoaded((old) => ({ ...old, spans })))
-      .then((timeline) => setLoaded({ timeline, spans: timeline.spans }))
+    setLoaded((old) => ({ ...old, isLoading: true }));
+    loadTimeline(job, abort.signal, {
+      onProgress: (spans) => setLoaded((old) => ({ ...old, spans })),
+      onFirst: (timeline) => setLoaded((old) => (old.timeline === undefined ? { ...old, timeline } : old)),
+    })
+      .then((timeline) => setLoaded({ timeline, spans: timeline.spans, isLoading: false }))
       .catch((error: unknown) => {
         if (abort.signal.aborted) return;
         const shown = error instanceof ApiError ? error : new ApiError(0, "INTERNAL", String(error));
-        setLoaded((old) => ({ ...old, error: shown }));
+        setLoaded((old) => ({ ...old, error: shown, isLoading: false }));
       });
     return () => abort.abort();
   }, [job, round]);
-  const { timeline, error, spans } = loaded;
+  const { timeline, error, spans, isLoading } = loaded;
   if (timeline === undefined) {
     return error === undefined ? (
       <div className="skeleton" role="status">
@@ -47,7 +54,11 @@ export default function TimelineView({ job }: { job: string }) {
   return (
     <>
       {error !== undefined && <Failure error={error} hasData retry={() => setRound(round + 1)} />}
-      <Canvas timeline={timeline} reload={() => setRound(round + 1)} />
+      <Canvas
+        timeline={timeline}
+        reload={() => setRound(round + 1)}
+        loading={isLoading ? `older ones are on their way, ${count(spans)} spans so far` : undefined}
+      />
     </>
   );
 }
@@ -58,7 +69,16 @@ interface Hover {
   readonly y: number;
 }
 
-function Canvas({ timeline, reload }: { timeline: Timeline; reload: () => void }) {
+function Canvas({
+  timeline,
+  reload,
+  loading,
+}: {
+  timeline: Timeline;
+  reload: () => void;
+  /** What is still to come, in words. */
+  loading: string | undefined;
+}) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const [params, setParams] = useParams();
   const view = useRef<View>(readView(params.get("t")) ?? wholeView(timeline));
@@ -68,7 +88,10 @@ function Canvas({ timeline, reload }: { timeline: Timeline; reload: () => void }
   const [hover, setHover] = useState<Hover | undefined>(undefined);
   const [selected, setSelected] = useState<Span | undefined>(undefined);
   const chosen = useRef<Span | undefined>(undefined);
+  const flows = useMemo(() => (selected === undefined ? undefined : flowsOf(timeline, selected)), [timeline, selected]);
   chosen.current = selected;
+  const arrows = useRef<Flows | undefined>(undefined);
+  arrows.current = flows;
   const { resolved } = useTheme();
   const urlTimer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
 
@@ -80,7 +103,7 @@ function Canvas({ timeline, reload }: { timeline: Timeline; reload: () => void }
     frame.current = 0;
     const context = canvas.current?.getContext("2d");
     if (context == null || colors.current === undefined) return;
-    draw(context, timeline, view.current, size.current, colors.current, chosen.current);
+    draw(context, timeline, view.current, size.current, colors.current, chosen.current, arrows.current);
   }, [timeline]);
   const repaint = useCallback(() => {
     if (frame.current === 0) frame.current = requestAnimationFrame(paint);
@@ -97,6 +120,15 @@ function Canvas({ timeline, reload }: { timeline: Timeline; reload: () => void }
     },
     [repaint, setParams],
   );
+  // What was selected is another span, or none, where more has come; who has not moved sees all of it.
+  const shown = useRef(timeline);
+  useEffect(() => {
+    if (shown.current === timeline) return;
+    shown.current = timeline;
+    setSelected(undefined);
+    if (written.current === null) view.current = wholeView(timeline);
+    repaint();
+  }, [timeline, repaint]);
   useEffect(() => {
     if (asked === written.current) return;
     written.current = asked;
@@ -218,7 +250,13 @@ function Canvas({ timeline, reload }: { timeline: Timeline; reload: () => void }
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const far = event.shiftKey ? 0.5 : 0.1;
-    const { lane = 0, index = -1 } = selected ?? {};
+    // Lanes of those who only submit have no spans.
+    const laneFrom = (from: number, by: number): number => {
+      let at = from;
+      while (timeline.lanes[at]?.count === 0) at += by;
+      return at;
+    };
+    const { lane = laneFrom(0, 1), index = -1 } = selected ?? {};
     const actions = new Map<string, () => void>([
       ["ArrowLeft", () => show(pan(view.current, -far, timeline))],
       ["ArrowRight", () => show(pan(view.current, far, timeline))],
@@ -233,8 +271,8 @@ function Canvas({ timeline, reload }: { timeline: Timeline; reload: () => void }
       ["0", () => show(wholeView(timeline))],
       [".", () => select(lane, index + 1)],
       [",", () => select(lane, index - 1)],
-      [">", () => select(lane + 1, 0)],
-      ["<", () => select(lane - 1, 0)],
+      [">", () => select(laneFrom(lane + 1, 1), 0)],
+      ["<", () => select(laneFrom(lane - 1, -1), 0)],
       ["Escape", () => setSelected(undefined)],
     ]);
     const action = actions.get(event.key);
@@ -317,8 +355,8 @@ function Canvas({ timeline, reload }: { timeline: Timeline; reload: () => void }
         {selected === undefined ? (
           <span className="muted">
             {count(timeline.spans)} spans in {count(timeline.lanes.length)} lanes
-            {timeline.note === undefined ? "" : `: ${timeline.note}`}. Drag or arrows move, Ctrl and wheel or + − zoom,
-            a click selects.
+            {loading !== undefined ? `: ${loading}` : timeline.note === undefined ? "" : `: ${timeline.note}`}. Drag or
+            arrows move, Ctrl and wheel or + − zoom, a click selects.
           </span>
         ) : (
           <span className="filters">
@@ -334,6 +372,15 @@ function Canvas({ timeline, reload }: { timeline: Timeline; reload: () => void }
                 : `from ${absolute(timeline.originMs + selected.startMs)}`}{" "}
               in {timeline.lanes[selected.lane]?.process}
             </span>
+            {flows?.from !== undefined && (
+              <span className="muted">submitted by {timeline.lanes[flows.from.lane]?.process}</span>
+            )}
+            {flows !== undefined && flows.total > 0 && (
+              <span className="muted">
+                its process submitted {count(flows.total)} meanwhile
+                {flows.to.length < flows.total && `, ${count(flows.to.length)} with arrows`}
+              </span>
+            )}
             {selected.taskId !== undefined && <a href={href(["tasks", selected.taskId])}>Open the task →</a>}
           </span>
         )}
