@@ -314,6 +314,7 @@ function makeAny({
     const sentAtMs = hasWorker && readyAtMs !== null ? readyAtMs + around(14) : null;
     const startedAtMs = sentAtMs === null ? null : sentAtMs + random();
     const worker = pick(workers);
+    const parent = index % 3 === 0 ? tasks[index >> 2] : undefined;
     tasks.push({
       taskId: hex(24),
       attempt: random() < 0.02 ? 1 : 0,
@@ -326,6 +327,8 @@ function makeAny({
       workerId: hasWorker ? worker.workerId : null,
       workerPid: hasWorker ? worker.pid : null,
       ownerPid: 4100 + integer(3) * 37,
+      parentId: parent?.taskId ?? "d".repeat(24),
+      parentName: parent?.name ?? null,
       submittedAtMs,
       readyAtMs,
       sentAtMs,

@@ -47,7 +47,7 @@ export class DirectPort implements OwnerPort {
   }
 
   submit(seq: Seq, template: number, args: Uint8Array, deps: readonly Seq[], nested: readonly NestedRef[]): void {
-    this.runtime.enter().tasks.submit(seq, template, args, deps, nested, currentExecution()?.name);
+    this.runtime.enter().tasks.submit(seq, template, args, deps, nested, currentExecution()?.origin);
     this.runtime.schedule();
   }
 
@@ -59,7 +59,7 @@ export class DirectPort implements OwnerPort {
     deps: readonly Seq[],
     nested: readonly NestedRef[],
   ): void {
-    this.runtime.enter().actors.call(seq, actor, method, args, deps, nested, currentExecution()?.name);
+    this.runtime.enter().actors.call(seq, actor, method, args, deps, nested, currentExecution()?.origin);
     this.runtime.schedule();
   }
 

@@ -2,6 +2,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import type { ActorId, JobId, Seq, WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
+import type { TaskOrigin } from "../owner/mod.ts";
 import type { AskedBy } from "../wire/audit.ts";
 import type { BundleChoice } from "../wire/mod.ts";
 import type { Handle } from "./handles.ts";
@@ -12,6 +13,8 @@ export interface Execution {
   readonly jobId: JobId;
   readonly namespace: string;
   readonly taskId: string;
+  /** As what it submits knows it. */
+  readonly origin: TaskOrigin;
   readonly attempt: number;
   readonly actorId: ActorId | undefined;
   readonly workerId: WorkerId | null;

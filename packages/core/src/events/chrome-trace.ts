@@ -29,7 +29,8 @@ const STAGE_SHOWN_MS = 1;
 const CHUNK_CHARS = 64 * 1024;
 
 /** An attempt that ran, with what its batch says of it. */
-export interface TracedRun extends Omit<RecordedAttempt, "name" | "parent" | "worker" | "actor" | "error"> {
+export interface TracedRun
+  extends Omit<RecordedAttempt, "name" | "parent" | "parentTask" | "worker" | "actor" | "error"> {
   readonly name: string;
   readonly parent: string | undefined;
   readonly error: string | undefined;

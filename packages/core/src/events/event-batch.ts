@@ -4,7 +4,7 @@
  *
  * `tallies` count every attempt that ended while the batch was gathered, also those that sampling left out.
  */
-import type { ActorId, JobId, NodeId, ProcessId } from "../base/ids.ts";
+import { type ActorId, type JobId, type NodeId, OWNER_HEX, type ProcessId } from "../base/ids.ts";
 import { pack, unpack } from "../wire/mod.ts";
 
 export const ATTEMPT_OUTCOMES = ["ok", "error", "lost", "preempted", "cancelled"] as const;
@@ -46,6 +46,17 @@ export interface EventBatch {
   /** Places in the program that put many small values. */
   readonly puts: readonly PutTally[];
   readonly columns: Float64Array;
+  /**
+   * The tasks and calls in which they were submitted, and of each attempt which of them, plus one; 0: none. Undefined when nothing was
+   * submitted in a function, or a release before this one does not say in which.
+   */
+  readonly parents?: { readonly table: readonly BatchParent[]; readonly of: Uint16Array } | undefined;
+}
+
+/** A task or call; `seq` 0: what an actor does when it is made. */
+export interface BatchParent {
+  readonly owner: ProcessId;
+  readonly seq: number;
 }
 
 /** How often a function was packed anew with large values that it had captured, and how many bytes that made together. */
@@ -67,6 +78,8 @@ export interface RecordedAttempt {
   /** These name entries of the batch's tables; -1: none. */
   readonly name: number;
   readonly parent: number;
+  /** Of `parents`. */
+  readonly parentTask: number;
   /** None for an attempt that never ran. */
   readonly worker: number;
   readonly actor: number;
@@ -138,6 +151,10 @@ interface PackedBatch {
   /** Of each: site, times, bytes; left out when there is none. */
   readonly puts?: readonly (readonly [site: string, times: number, bytes: number])[];
   readonly columns: Uint8Array;
+  /** Of each 12 bytes for its owner, and its number as a double; left out when there is none. */
+  readonly parents?: Uint8Array;
+  /** Two bytes for each attempt. */
+  readonly parentOf?: Uint8Array;
 }
 
 /** @param names those that the columns name by index; more are added for tallies. */
@@ -166,6 +183,10 @@ export function packBatch(batch: EventBatch): Uint8Array {
     names: [...indices.keys()],
     workers: batch.workers.map(({ workerId, nodeId, pid }) => [workerId, nodeId, pid]),
     columns: new Uint8Array(columns.buffer, columns.byteOffset, columns.byteLength),
+    ...(batch.parents && {
+      parents: packParents(batch.parents.table),
+      parentOf: new Uint8Array(batch.parents.of.buffer, batch.parents.of.byteOffset, batch.parents.of.byteLength),
+    }),
   } satisfies PackedBatch);
 }
 
@@ -188,10 +209,37 @@ export function readBatch(bytes: Uint8Array): EventBatch {
     puts: (packed.puts ?? []).map(([site, times, bytes]) => ({ site, times, bytes })),
     // A copy of their own, so that they begin at a multiple of eight.
     columns: new Float64Array(Uint8Array.from(packed.columns).buffer),
+    parents: packed.parents &&
+      packed.parentOf && {
+        table: readParents(packed.parents),
+        of: new Uint16Array(Uint8Array.from(packed.parentOf).buffer),
+      },
   };
 }
 
-export function* attemptsOf({ columns }: EventBatch): Generator<RecordedAttempt> {
+const OWNER_BYTES = OWNER_HEX / 2;
+const PARENT_BYTES = OWNER_BYTES + 8;
+
+function packParents(parents: readonly BatchParent[]): Uint8Array {
+  const bytes = Buffer.allocUnsafe(parents.length * PARENT_BYTES);
+  for (const [index, { owner, seq }] of parents.entries()) {
+    bytes.write(owner, index * PARENT_BYTES, "hex");
+    bytes.writeDoubleLE(seq, index * PARENT_BYTES + OWNER_BYTES);
+  }
+  return bytes;
+}
+
+function readParents(packed: Uint8Array): BatchParent[] {
+  const bytes = Buffer.from(packed.buffer, packed.byteOffset, packed.byteLength);
+  const parents: BatchParent[] = [];
+  for (let at = 0; at + PARENT_BYTES <= bytes.length; at += PARENT_BYTES) {
+    const owner = bytes.toString("hex", at, at + OWNER_BYTES) as ProcessId;
+    parents.push({ owner, seq: bytes.readDoubleLE(at + OWNER_BYTES) });
+  }
+  return parents;
+}
+
+export function* attemptsOf({ columns, parents }: EventBatch): Generator<RecordedAttempt> {
   for (let at = 0; at + FIELDS <= columns.length; at += FIELDS) {
     const field = (index: number): number => columns[at + index] ?? 0;
     const what = field(FIELD.what);
@@ -202,6 +250,7 @@ export function* attemptsOf({ columns }: EventBatch): Generator<RecordedAttempt>
     yield {
       name: names % 2 ** 16,
       parent: Math.floor(names / 2 ** 16) - 1,
+      parentTask: (parents?.of[at / FIELDS] ?? 0) - 1,
       worker: (places % 2 ** 16) - 1,
       actor: Math.floor(places / 2 ** 16) - 1,
       error: Math.floor(where / 2 ** 32) - 1,

@@ -11,6 +11,7 @@ import {
   ATTEMPT_OUTCOMES,
   type AttemptKind,
   type AttemptOutcome,
+  type BatchParent,
   FIELD,
   FIELDS,
   type PutTally,
@@ -42,8 +43,8 @@ export interface FinishedAttempt {
   /** The function or method, of which `name` is made together with `className`. */
   readonly code: object | undefined;
   readonly className: string | undefined;
-  /** The function in which it was submitted. */
-  readonly parent: string | undefined;
+  /** In which it was submitted. */
+  readonly parent: (BatchParent & { readonly name: string }) | undefined;
   readonly seq: number;
   readonly attempt: number;
   readonly kind: AttemptKind;
@@ -87,6 +88,9 @@ export class EventRecorder {
   private readonly errors = new StringTable();
   private readonly workerIds = new StringTable();
   private workers: AttemptWorker[] = [];
+  /** Of each its place in `parents`, plus one. */
+  private readonly parentIndices = new Map<BatchParent, number>();
+  private parentOf: Uint16Array | undefined;
   private counters: Counter[] = [];
   private readonly byCode = new Map<object | undefined, Counter[]>();
   /** Neighbours are mostly of one function. */
@@ -158,7 +162,8 @@ export class EventRecorder {
   }
 
   private counterOf(task: FinishedAttempt): Counter {
-    const { code, className, parent = null } = task;
+    const { code, className } = task;
+    const parent = task.parent?.name ?? null;
     const { last } = this;
     if (last && last.code === code && last.className === className && last.parent === parent) return last;
     let counters = this.byCode.get(code);
@@ -214,7 +219,19 @@ export class EventRecorder {
     numbers[at + FIELD.sentAtMs] = worker ? task.sentAtMs : Number.NaN;
     numbers[at + FIELD.finishedAtMs] = finishedAtMs;
     numbers[at + FIELD.runMicros] = runMicros;
+    if (task.parent) this.noteParent(task.parent);
     if (++this.count === EVENTS_PER_BATCH) this.flush();
+  }
+
+  /** Of the attempt that is written. */
+  private noteParent(parent: BatchParent): void {
+    let index = this.parentIndices.get(parent);
+    if (index === undefined) {
+      index = this.parentIndices.size + 1;
+      this.parentIndices.set(parent, index);
+    }
+    this.parentOf ??= new Uint16Array(EVENTS_PER_BATCH);
+    this.parentOf[this.count] = index;
   }
 
   private workerIndex({ workerId, nodeId, pid }: AttemptWorker): number {
@@ -226,7 +243,7 @@ export class EventRecorder {
   /** Sends what is there, also when all of it was left out by sampling: the counts of it matter. */
   flush(): void {
     if (!this.hasUnsent) return;
-    const { numbers = new Float64Array(0), count, counters, workers, options } = this;
+    const { numbers = new Float64Array(0), count, counters, workers, options, parentIndices, parentOf } = this;
     const batch = packBatch({
       owner: options.owner,
       pid: options.pid,
@@ -239,8 +256,11 @@ export class EventRecorder {
       code: [...this.largeCode].map(([name, { times, bytes: packed }]) => ({ name, times, bytes: packed })),
       puts: [...this.putSites].map(([site, { times, bytes }]) => ({ site, times, bytes })),
       columns: numbers.subarray(0, count * FIELDS),
+      ...(parentOf && { parents: { table: [...parentIndices.keys()], of: parentOf.subarray(0, count) } }),
     });
     this.count = 0;
+    this.parentIndices.clear();
+    this.parentOf = undefined;
     this.largeCode.clear();
     this.putSites.clear();
     this.workerIds.take();

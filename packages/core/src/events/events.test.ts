@@ -21,6 +21,7 @@ const task = (change: Partial<FinishedAttempt> = {}): FinishedAttempt => ({
   sentAtMs: 1_002,
   ...change,
 });
+const main = { name: "main", owner: "fedcba987654321001234567" as ProcessId, seq: 7 };
 const nodeId = "0123456789abcdef0123456789abcdef" as NodeId;
 const worker = { workerId: "w1", nodeId, pid: 77 };
 const owner = "0123456789abcdef01234567" as ProcessId;
@@ -62,7 +63,7 @@ describe("the recorder", () => {
     const { recorder: events, batches } = recorder();
     events.record(task(), worker, 500, 1_003, "ok");
     const actorId = "a1" as ActorId;
-    const call = { name: "A.add", code: {}, className: "A", parent: "main", actorId, kind: "actor-call" } as const;
+    const call = { name: "A.add", code: {}, className: "A", parent: main, actorId, kind: "actor-call" } as const;
     const other = { workerId: "w2", nodeId, pid: 78 };
     const words = `add threw: ${"x".repeat(400)}\nat line 1`;
     events.record(task({ ...call, seq: 9, attempt: 3, isSerial: false }), other, 2, 1_004, "error", () => words);
@@ -72,14 +73,15 @@ describe("the recorder", () => {
     expect(batch).toMatchObject({ owner, pid: 10, job, names: ["square", "main", "A.add"], actors: [actorId] });
     expect(batch?.workers).toEqual([worker, other]);
     expect(batch?.errors).toEqual([`${words.slice(0, 299)}…`]);
+    expect(batch?.parents?.table).toEqual([{ owner: main.owner, seq: 7 }]);
     expect(recordedIn(batches)).toEqual([
       {
-        ...{ name: 0, parent: -1, worker: 0, actor: -1, error: -1 },
+        ...{ name: 0, parent: -1, parentTask: -1, worker: 0, actor: -1, error: -1 },
         ...{ kind: "task", outcome: "ok", isSerial: true, seq: 1, attempt: 0 },
         ...{ submittedAtMs: 1_000, readyAtMs: 1_000.25, sentAtMs: 1_002, finishedAtMs: 1_003, runMicros: 500 },
       },
       expect.objectContaining({
-        ...{ name: 2, parent: 1, worker: 1, actor: 0, error: 0, kind: "actor-call", outcome: "error" },
+        ...{ name: 2, parent: 1, parentTask: 0, worker: 1, actor: 0, error: 0, kind: "actor-call", outcome: "error" },
         ...{ isSerial: false, seq: 9, attempt: 3 },
       }),
       expect.objectContaining({
@@ -95,7 +97,7 @@ describe("the recorder", () => {
   test("every attempt is counted, by function, where it was submitted and outcome", () => {
     const { recorder: events, batches } = recorder();
     for (let index = 0; index < 10_000; index++) {
-      const inMain = { parent: index % 2 === 0 ? "main" : undefined };
+      const inMain = { parent: index % 2 === 0 ? main : undefined };
       events.record(task(inMain), worker, 3, 1_000 + index / 100, index % 10 === 0 ? "error" : "ok");
     }
     events.flush();
@@ -114,11 +116,40 @@ describe("the recorder", () => {
     current = "11111111" as JobId;
     events.record(task(), worker, 1, 1_000, "ok");
     for (let index = 0; index < 10_000; index++) {
-      events.record(task({ name: `f${index}`, code: {}, parent: `p${index}` }), worker, 1, 1_001, "ok");
+      events.record(
+        task({ name: `f${index}`, code: {}, parent: { ...main, name: `p${index}` } }),
+        worker,
+        1,
+        1_001,
+        "ok",
+      );
     }
     events.flush();
     expect(read(batches).map((batch) => batch.job)).toEqual([job, ...Array(3).fill(current)]);
     expect(read(batches).reduce((sum, batch) => sum + seenIn(batch), 0)).toBe(10_002);
+  });
+
+  test("of what it was submitted in a batch takes two bytes an attempt, and nothing where that is no function", () => {
+    const { recorder: events, batches } = recorder();
+    let atMs = 0;
+    const fill = (parentOf: (index: number) => typeof main | undefined): Uint8Array => {
+      for (let index = 0; index < 1_000; index++) {
+        atMs += 1_000;
+        events.record(task({ seq: index, parent: parentOf(index) }), worker, 1, atMs, "ok");
+      }
+      events.flush();
+      return batches.splice(0)[0] ?? new Uint8Array();
+    };
+    const none = fill(() => undefined);
+    const other = { ...main, seq: 8 };
+    const two = fill((index) => [undefined, main, other][index % 3]);
+    const parents = Array.from({ length: 1_000 }, (_, seq) => ({ ...main, seq }));
+    const all = fill((index) => parents[index]);
+    expect(readBatch(none).parents).toBeUndefined();
+    expect([...attemptsOf(readBatch(two))].slice(0, 4).map(({ parentTask }) => parentTask)).toEqual([-1, 0, 1, -1]);
+    expect(two.length - none.length).toBeLessThan(1_000 * 2 + 200);
+    expect(all.length - none.length).toBeLessThan(1_000 * 22 + 200);
+    expect(readBatch(all).parents?.table).toEqual(parents.map(({ owner: of, seq }) => ({ owner: of, seq })));
   });
 
   test("nothing is sent when nothing was seen, and a full array leaves by itself", () => {

@@ -253,7 +253,7 @@ describe("events", () => {
       name: "f",
       code: {},
       className: undefined,
-      parent: "main",
+      parent: { name: "main", owner, seq: 1 },
       seq: 1,
       attempt: 0,
       kind: "task",

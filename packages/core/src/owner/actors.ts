@@ -22,6 +22,7 @@ import {
   type MethodTemplate,
   type NestedRef,
   TASK_STATE,
+  type TaskOrigin,
   TaskRecord,
   type WorkerLink,
 } from "./records.ts";
@@ -259,7 +260,7 @@ export class ActorTable {
     args: Uint8Array | KeptBytes,
     deps: readonly Seq[],
     nested: readonly NestedRef[],
-    parent?: string,
+    parent?: TaskOrigin,
   ): void {
     const actor = this.byNum.get(num);
     const method = this.methods.get(methodId);

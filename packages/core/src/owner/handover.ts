@@ -23,13 +23,30 @@ import type { OwnerEffects } from "./effects.ts";
 import type { OwnerEngine } from "./engine.ts";
 import { bytesOf, plainValue } from "./kept-bytes.ts";
 import type { ObjectTable } from "./objects.ts";
-import { type ObjectRecord, type Registered, TASK_STATE, type TaskRecord } from "./records.ts";
-import { type LoggedArgument, packTemplate, type SubmissionLog, saysWhoDelivers } from "./submission-log.ts";
+import { type ObjectRecord, type Registered, TASK_STATE, type TaskOrigin, type TaskRecord } from "./records.ts";
+import {
+  handedOrigin,
+  type LoggedArgument,
+  packTemplate,
+  type SubmissionLog,
+  saysWhoDelivers,
+} from "./submission-log.ts";
 import type { TaskTable } from "./tasks.ts";
 
 /** Tasks, and bytes of their arguments, in one message, so that the node has turns in between. */
 const TASKS_MAX = 100;
 const BYTES_MAX = 256 * 1024;
+
+/** @param before of another task: the same one is one object, by which events tell them apart. */
+function originOf(
+  { parent: name, parentId }: HandedTask,
+  giver: ProcessId,
+  before: TaskOrigin | undefined,
+): TaskOrigin | undefined {
+  if (name === undefined) return undefined;
+  const [owner, seq] = parentId ?? [giver, 0 as Seq];
+  return before?.seq === seq && before.owner === owner && before.name === name ? before : { name, owner, seq };
+}
 
 export class Handover {
   /** Their arguments are not there. */
@@ -317,7 +334,7 @@ export class Handover {
       args: bytesOf(task.args),
       deps: task.deps.map((dep) => this.argument(dep)),
       nested: task.nested,
-      ...(task.parent !== undefined && { parent: task.parent }),
+      ...handedOrigin(task.parent),
     };
   }
 
@@ -390,8 +407,11 @@ export function adopt(
     objects.holds.drop(keys);
   };
   for (const template of templates) withHolds(template.nested, () => engine.tasks.register(template));
+  /** Neighbours are mostly of one. */
+  let origin: TaskOrigin | undefined;
   for (const task of tasks) {
     const { seq, attempt, failures, args, deps, nested } = task;
+    origin = originOf(task, giver, origin);
     const keys = [...deps.filter((dep) => typeof dep === "string"), ...nested];
     withHolds(keys, () => {
       const borrowed: Seq[] = [];
@@ -404,7 +424,7 @@ export function adopt(
         borrowed.push(at);
         return at;
       });
-      engine.tasks.submit(seq, task.template, args, seqs, nested, task.parent, isHeldBack);
+      engine.tasks.submit(seq, task.template, args, seqs, nested, origin, isHeldBack);
       const submitted = objects.get(seq).task;
       assert(submitted, "a record that was made for a task has it");
       submitted.attempt = attempt;

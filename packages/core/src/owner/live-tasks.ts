@@ -116,10 +116,11 @@ const heldBy = ({ resources, placement }: Demand): Pick<OwnedTask, "resources" |
 
 function describe(task: TaskRecord, state: OwnedTask["state"]): OwnedTask {
   const worker = (task.lease?.link ?? task.actor?.link)?.address;
-  const { seq, attempt, name, kind, actorId, submittedAtMs, readyAfterMicros } = task;
+  const { seq, attempt, name, kind, actorId, submittedAtMs, readyAfterMicros, parent } = task;
   const isSent = task.state === TASK_STATE.sent || state === "running";
   return {
     ...{ seq, attempt, name, kind, state, submittedAtMs },
+    parent: parent ? [parent.owner, parent.seq, parent.name] : null,
     ...(actorId !== undefined && { actorId }),
     ...(readyAfterMicros !== undefined && { readyAtMs: submittedAtMs + readyAfterMicros / 1000 }),
     ...(isSent && { sentAtMs: task.sentAtMs }),

@@ -12,6 +12,7 @@ export { describeProcess } from "./process-state.ts";
 export type {
   MethodTemplate,
   NestedRef,
+  TaskOrigin,
   Template,
   WorkerLink,
 } from "./records.ts";

@@ -189,6 +189,15 @@ export class ObjectRecord {
   }
 }
 
+/** What runs, as what it submits knows it: made once, however much that is. */
+export interface TaskOrigin {
+  /** Of the function. */
+  readonly name: string;
+  readonly owner: ProcessId;
+  /** 0 of what is no task or call: what an actor does when it is made. */
+  readonly seq: Seq;
+}
+
 export const TASK_STATE = { waiting: 0, queued: 1, sent: 2, delayed: 3, done: 4 } as const;
 export type TaskState = (typeof TASK_STATE)[keyof typeof TASK_STATE];
 
@@ -222,8 +231,8 @@ export class TaskRecord {
   private sentTicks = 0;
   private made: ObjectRecord | readonly ObjectRecord[] | undefined = undefined;
   private rarities: TaskRarities | undefined = undefined;
-  /** The function in which it was submitted, where one was. */
-  parent: string | undefined = undefined;
+  /** The task or call in which it was submitted, where one was. */
+  parent: TaskOrigin | undefined = undefined;
 
   constructor(
     seq: Seq,

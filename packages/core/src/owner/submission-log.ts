@@ -29,7 +29,7 @@ import {
   writeValue,
 } from "../wire/mod.ts";
 import { lengthOf, writeKept } from "./kept-bytes.ts";
-import type { TaskRecord } from "./records.ts";
+import type { TaskOrigin, TaskRecord } from "./records.ts";
 
 /** Words of the header. */
 const STATE = 0;
@@ -91,8 +91,8 @@ export class SubmissionLog {
   add(task: TaskRecord, template: number, jobId: JobId, deps: readonly LoggedArgument[]): boolean {
     const { writer } = this;
     const { args, nested } = task;
-    const { parent = "" } = task;
-    let bytes = lengthOf(args) + (nested.length + deps.length) * FIELD_BYTES_MAX + parent.length * 3;
+    const { parent } = task;
+    let bytes = lengthOf(args) + (nested.length + deps.length) * FIELD_BYTES_MAX + (parent?.name.length ?? 0) * 3;
     for (const dep of deps) if (typeof dep === "object" && dep.at !== "stored") bytes += dep.bytes.length;
     if (!this.begin(bytes)) return false;
     if (jobId !== this.jobId) {
@@ -108,7 +108,11 @@ export class SubmissionLog {
     writeKeys(writer, nested);
     writer.array(deps.length);
     for (const dep of deps) writeArgument(writer, dep);
-    writer.string(parent);
+    writer.string(parent?.name ?? "");
+    if (parent) {
+      writer.string(parent.owner);
+      writer.uint(parent.seq);
+    }
     task.loggedAt = this.finish(TASK);
     this.size++;
     return true;
@@ -165,6 +169,10 @@ export class SubmissionLog {
 const FIXED_BYTES_MAX = 128;
 /** Of a name or a value, apart from the value's bytes. */
 const FIELD_BYTES_MAX = 128;
+
+/** As a task that is handed over names it. */
+export const handedOrigin = (parent: TaskOrigin | undefined): Pick<HandedTask, "parent" | "parentId"> =>
+  parent ? { parent: parent.name, parentId: [parent.owner, parent.seq] } : {};
 
 export const packTemplate = (template: HandedTemplate): Uint8Array => pack(template);
 
@@ -269,8 +277,9 @@ export function readLog(log: Buffer, owner: ProcessId): TakenLog {
         deps.push(key);
       }
     }
-    const parent = reader.string();
-    tasks.push({ seq, template, attempt, failures, args, deps, nested, ...(parent !== "" && { parent }) });
+    const name = reader.string();
+    const parent = name === "" ? undefined : { name, owner: reader.string() as ProcessId, seq: reader.uint() as Seq };
+    tasks.push({ seq, template, attempt, failures, args, deps, nested, ...handedOrigin(parent) });
   }
   tasks.sort((a, b) => a.seq - b.seq);
   const unpublished = [...own].filter((key) => !made.has(key));

@@ -29,6 +29,7 @@ import {
   type NestedRef,
   type ObjectRecord,
   TASK_STATE,
+  type TaskOrigin,
   TaskRecord,
   type Template,
   type WorkerLink,
@@ -159,7 +160,7 @@ export class TaskTable {
     args: Uint8Array | KeptBytes,
     deps: readonly Seq[],
     nested: readonly NestedRef[],
-    parent?: string,
+    parent?: TaskOrigin,
     isHeldBack = false,
   ): void {
     const registered = this.templates.get(templateId);

@@ -48,7 +48,17 @@ const actor: Row<"actors"> = {
 };
 const task: Row<"tasks"> = {
   ...{ taskId: "t1", attempt: 1, name: "square", kind: "task", state: "finished", jobId: "j1", actorId: null },
-  ...{ nodeId: "n1", workerId: "w2", workerPid: 8, ownerPid: 7, submittedAtMs: 1, readyAtMs: 2, sentAtMs: null },
+  ...{
+    nodeId: "n1",
+    workerId: "w2",
+    workerPid: 8,
+    ownerPid: 7,
+    parentId: "t0",
+    parentName: "main",
+    submittedAtMs: 1,
+    readyAtMs: 2,
+    sentAtMs: null,
+  },
   ...{ startedAtMs: 3.4, finishedAtMs: 5.2, ranMs: 1.8, error: null },
 };
 const object: Row<"objects"> = {

@@ -169,7 +169,6 @@ export const TASK_TYPES = {
 
 /** The same for all tasks. */
 export const TASK_CONSTANTS: RayRow = {
-  parent_task_id: "",
   language: "JAVASCRIPT",
   required_resources: null,
   runtime_env_info: null,
@@ -183,7 +182,7 @@ export const TASK_CONSTANTS: RayRow = {
 };
 
 export function taskRow(row: Row<"tasks">): RayRow {
-  const { taskId, attempt, name, state, jobId, actorId, kind, nodeId, workerId, workerPid, error } = row;
+  const { taskId, attempt, name, state, jobId, actorId, kind, nodeId, workerId, workerPid, parentId, error } = row;
   const { submittedAtMs, readyAtMs, sentAtMs, startedAtMs, finishedAtMs } = row;
   const rayState = TASK_STATES[state];
   const reached: readonly (readonly [string, number | null])[] = [
@@ -203,6 +202,7 @@ export function taskRow(row: Row<"tasks">): RayRow {
     actor_id: actorId,
     type: TASK_TYPES[kind],
     func_or_class_name: name,
+    parent_task_id: parentId ?? "",
     node_id: nodeId,
     worker_id: workerId,
     worker_pid: workerPid,

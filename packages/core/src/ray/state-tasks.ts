@@ -14,6 +14,7 @@ const SAME: Readonly<Record<string, keyof Row<"tasks">>> = {
   attempt_number: "attempt",
   name: "name",
   func_or_class_name: "name",
+  parent_task_id: "parentId",
   job_id: "jobId",
   actor_id: "actorId",
   node_id: "nodeId",

@@ -1,4 +1,4 @@
-/** Columns of so many attempts, 55 bytes for each. Indices of dictionaries are 0 for none, and times NaN. */
+/** Columns of so many attempts, 71 bytes for each. Indices of dictionaries are 0 for none, and times NaN. */
 import {
   ATTEMPT_KINDS,
   ATTEMPT_OUTCOMES,
@@ -9,7 +9,7 @@ import {
 import type { TaskRow } from "./rows.ts";
 
 /** Columns that are indices of dictionaries. */
-export const ENTRY_COLUMNS = ["name", "worker", "owner", "actor", "error"] as const;
+export const ENTRY_COLUMNS = ["name", "worker", "owner", "actor", "error", "parentName", "parentOwner"] as const;
 export type EntryColumn = (typeof ENTRY_COLUMNS)[number];
 
 export const STATE_OF = {
@@ -29,6 +29,10 @@ export class AttemptChunk {
   readonly owner: Uint32Array;
   readonly actor: Uint32Array;
   readonly error: Uint32Array;
+  readonly parentName: Uint32Array;
+  readonly parentOwner: Uint32Array;
+  /** NaN where there is none. */
+  readonly parentSeq: Float64Array;
   readonly seq: Float64Array;
   private readonly attempt: Uint16Array;
   /** outcome + 8 · kind */
@@ -43,6 +47,8 @@ export class AttemptChunk {
   constructor(rows: number) {
     [this.name, this.worker, this.owner] = [new Uint32Array(rows), new Uint32Array(rows), new Uint32Array(rows)];
     [this.actor, this.error] = [new Uint32Array(rows), new Uint32Array(rows)];
+    [this.parentName, this.parentOwner] = [new Uint32Array(rows), new Uint32Array(rows)];
+    this.parentSeq = new Float64Array(rows);
     [this.seq, this.submittedAtMs] = [new Float64Array(rows), new Float64Array(rows)];
     [this.attempt, this.flags] = [new Uint16Array(rows), new Uint8Array(rows)];
     [this.readyMs, this.sentMs] = [new Float32Array(rows), new Float32Array(rows)];

@@ -17,7 +17,13 @@ function* attempts(): Generator<TestAttempt> {
     const owner = Math.floor(index / 500) % 40;
     const failed = index % 1_000 === 7;
     yield {
-      ...{ owner, job: owner % 20, name: `function-${(index * 7) % 200}`, parent: `function-${owner}`, seq: index },
+      ...{
+        owner,
+        job: owner % 20,
+        name: `function-${(index * 7) % 200}`,
+        parent: [`function-${owner}`, owner, index >> 3],
+        seq: index,
+      },
       ...{ worker: (index * 13) % 400, runMicros: 100 + ((index * 7919) % 100_000) },
       ...(index % 100 === 3 && { actor: ((index / 100) % 2_000) | 0 }),
       ...(failed && { outcome: "error" as const, error: `it failed in worker process ${index % 400}: no such row` }),
@@ -77,6 +83,7 @@ const questions: readonly (readonly [string, () => unknown])[] = [
   ["sort=-ranMs of one function", () => sorted("-ranMs", 100, "name=function-3")],
   ["ranMs>100", () => list("ranMs>100")],
   ["taskId of one", () => list(`taskId=${lastId}`)],
+  ["children of one", () => list(`parentId=${list().rows[0]?.parentId}`)],
   ["taskId~part", () => list(`taskId~${lastId.slice(30, 40)}`)],
   ["one task", () => store.find(lastId)],
   ["summary, p95 made before", () => store.summary()],

@@ -40,6 +40,8 @@ function rowOf(test: TestAttempt): TaskRow {
     workerId: place?.workerId ?? null,
     workerPid: place?.pid ?? null,
     ownerPid: 100 + owner,
+    parentId: test.parent ? taskIdHex(ownerId(test.parent[1]), test.parent[2] as never, jobId(job)) : ownerId(owner),
+    parentName: test.parent?.[0] ?? null,
     submittedAtMs,
     readyAtMs: readyAfterMs === undefined ? null : submittedAtMs + readyAfterMs,
     sentAtMs,
@@ -80,6 +82,11 @@ const attempts = fc
         ),
         worker: fc.option(fc.integer({ min: 0, max: 5 }), { nil: undefined }),
         actor: fc.integer({ min: 1, max: 2 }),
+        parent: fc.tuple(
+          fc.constantFrom("main", "outer"),
+          fc.integer({ min: 1, max: 2 }),
+          fc.integer({ min: 1, max: 40 }),
+        ),
         error: fc.constantFrom("boom", "Bang"),
         // Multiples of an eighth of a millisecond, which four bytes hold exactly.
         runMicros: fc.nat(40).map((eighths) => eighths * 125),
@@ -195,7 +202,7 @@ describe("counts", () => {
       const [name, parent] = index % 2 === 0 ? ["f", "main"] : ["g", "f"];
       return {
         name: name ?? "",
-        parent: parent ?? "",
+        parent: [parent ?? "", 1, 1],
         seq: index,
         worker: 1,
         runMicros: 1_000 + index,

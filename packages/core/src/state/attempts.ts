@@ -14,7 +14,7 @@ import { Dictionary } from "./dictionary.ts";
 import type { LiveTasks } from "./live-tasks.ts";
 import { Paces, progressOf } from "./progress.ts";
 import type { Listed, ListQuery, Progress, Sort, TaskGraph, TaskRow, TaskSummaryRow } from "./rows.ts";
-import { compileFilters } from "./task-filters.ts";
+import { compileFilters, parentIdOf } from "./task-filters.ts";
 import { compileOrder, FirstRows, isBefore, tieOfEnded } from "./task-order.ts";
 import { graphOf, RunTimes, summaryOf, totalsOf } from "./task-summary.ts";
 import { Throughput } from "./throughput.ts";
@@ -32,6 +32,9 @@ export interface Dictionaries {
   readonly owner: Dictionary<Owner>;
   readonly actor: Dictionary<string>;
   readonly error: Dictionary<string>;
+  readonly parentName: Dictionary<string>;
+  /** Of the tasks and calls in which others were submitted. */
+  readonly parentOwner: Dictionary<ProcessId>;
 }
 
 export interface AttemptStoreLimits {
@@ -59,6 +62,8 @@ export class AttemptStore {
     owner: new Dictionary(),
     actor: new Dictionary(),
     error: new Dictionary(),
+    parentName: new Dictionary(),
+    parentOwner: new Dictionary(),
   };
   private readonly rowsMax: number;
   private readonly chunkRows: number;
@@ -119,6 +124,18 @@ export class AttemptStore {
         if (text !== undefined) at[column][index] ||= dictionaries[column].intern(text, text, number);
         chunk[column][row] = at[column][index] ?? 0;
       }
+      const parent = batch.names[attempt.parent];
+      if (parent !== undefined)
+        at.parentName[attempt.parent] ||= dictionaries.parentName.intern(parent, parent, number);
+      chunk.parentName[row] = at.parentName[attempt.parent] ?? 0;
+      const origin = batch.parents?.table[attempt.parentTask];
+      if (origin) {
+        const place = at.parentOwner[attempt.parentTask];
+        at.parentOwner[attempt.parentTask] =
+          place || dictionaries.parentOwner.intern(origin.owner, origin.owner, number);
+      }
+      chunk.parentOwner[row] = at.parentOwner[attempt.parentTask] ?? 0;
+      chunk.parentSeq[row] = origin ? origin.seq : Number.NaN;
       const worker = batch.workers[attempt.worker];
       if (worker) at.worker[attempt.worker] ||= dictionaries.worker.intern(worker.workerId, worker, number);
       chunk.worker[row] = at.worker[attempt.worker] ?? 0;
@@ -317,6 +334,8 @@ export class AttemptStore {
       workerId: worker?.workerId ?? null,
       workerPid: worker?.pid ?? null,
       ownerPid: owner?.pid ?? 0,
+      parentId: parentIdOf(dictionaries, chunk, row),
+      parentName: dictionaries.parentName.get(chunk.parentName[row] ?? 0) ?? null,
       submittedAtMs: chunk.submittedAt(row),
       readyAtMs: known(chunk.readyAt(row)),
       sentAtMs: known(chunk.sentAt(row)),
@@ -342,6 +361,8 @@ function indexTables(batch: EventBatch) {
     name: new Uint32Array(batch.names.length),
     actor: new Uint32Array(batch.actors.length),
     error: new Uint32Array(batch.errors.length),
+    parentName: new Uint32Array(batch.names.length),
+    parentOwner: new Uint32Array(batch.parents?.table.length ?? 0),
     worker: new Uint32Array(batch.workers.length),
   };
 }

@@ -30,7 +30,7 @@ export function liveTasks(answers: readonly (readonly [name: string, Queries["li
 }
 
 function liveRow(task: LiveTask): TaskRow {
-  const { owner, ownerPid, jobId, seq, attempt, name, kind, state, submittedAtMs } = task;
+  const { owner, ownerPid, jobId, seq, attempt, name, kind, state, submittedAtMs, parent } = task;
   const [workerId = null, nodeId = null, workerPid = null] = task.worker ?? [];
   return {
     ...{
@@ -45,6 +45,9 @@ function liveRow(task: LiveTask): TaskRow {
       workerPid,
       ownerPid,
     },
+    // Releases before this one do not say it.
+    parentId: parent === undefined ? null : parent && parent[1] > 0 ? taskIdHex(parent[0], parent[1], jobId) : owner,
+    parentName: parent?.[2] ?? null,
     ...{
       actorId: task.actorId ?? null,
       submittedAtMs,

@@ -110,6 +110,10 @@ export const taskRow = z.object({
   workerId: id("in which it runs or ran").nullable(),
   workerPid: z.number().nullable(),
   ownerPid: z.number().meta({ description: "of the process that submitted it" }),
+  parentId: id(
+    "of the task or call in which it was submitted; of what was submitted in none its process, as a driver's workerId",
+  ).nullable(),
+  parentName: z.string().nullable().meta({ description: "the function of the parent" }),
   submittedAtMs: time("submitted"),
   readyAtMs: time("when its arguments were there").nullable(),
   sentAtMs: time("when it was sent to a worker").nullable(),

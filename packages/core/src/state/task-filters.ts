@@ -22,10 +22,37 @@ type Column =
   | { readonly by: "flags"; value(flags: number): Value }
   /** NaN for null. */
   | { readonly by: "row"; value(chunk: AttemptChunk, row: number): number }
-  | { readonly by: "task-id" };
+  | { readonly by: "id"; readonly id: IdColumn };
+
+/** Ids of tasks, which are made only of rows that a whole one cannot tell by their numbers. */
+interface IdColumn {
+  /** NaN where it is no id of a task. */
+  number(chunk: AttemptChunk, row: number): number;
+  value(dictionaries: Dictionaries, chunk: AttemptChunk, row: number): string | null;
+}
+
+const TASK_ID: IdColumn = {
+  number: (chunk, row) => chunk.seq[row] ?? Number.NaN,
+  value({ owner }, chunk, row) {
+    const of = owner.get(chunk.owner[row] ?? 0);
+    return of ? taskIdHex(of.processId, chunk.seq[row] as Seq, of.job) : "";
+  },
+};
+const PARENT_ID: IdColumn = { number: (chunk, row) => chunk.parentSeq[row] || Number.NaN, value: parentIdOf };
+
+/** The task or call in which it was submitted, or the process; null when that is not known. */
+export function parentIdOf(dictionaries: Dictionaries, chunk: AttemptChunk, row: number): string | null {
+  const owner = dictionaries.owner.get(chunk.owner[row] ?? 0);
+  const parent = dictionaries.parentOwner.get(chunk.parentOwner[row] ?? 0);
+  const seq = chunk.parentSeq[row] ?? Number.NaN;
+  if (!owner) return null;
+  if (parent !== undefined && seq > 0) return taskIdHex(parent, seq as Seq, owner.job);
+  // Releases before this one named the function only.
+  return Number.isNaN(seq) && chunk.parentName[row] !== 0 ? null : owner.processId;
+}
 
 export const COLUMNS: { readonly [K in keyof TaskRow]: Column } = {
-  taskId: { by: "task-id" },
+  taskId: { by: "id", id: TASK_ID },
   attempt: { by: "row", value: (chunk, row) => chunk.attemptOf(row) },
   name: { by: "name", value: ({ name }, id) => name.get(id) ?? "" },
   kind: { by: "flags", value: kindOf },
@@ -36,6 +63,8 @@ export const COLUMNS: { readonly [K in keyof TaskRow]: Column } = {
   workerId: { by: "worker", value: ({ worker }, id) => worker.get(id)?.workerId ?? null },
   workerPid: { by: "worker", value: ({ worker }, id) => worker.get(id)?.pid ?? null },
   ownerPid: { by: "owner", value: ({ owner }, id) => owner.get(id)?.pid ?? 0 },
+  parentId: { by: "id", id: PARENT_ID },
+  parentName: { by: "parentName", value: ({ parentName }, id) => parentName.get(id) ?? null },
   submittedAtMs: { by: "row", value: (chunk, row) => chunk.submittedAt(row) },
   readyAtMs: { by: "row", value: (chunk, row) => chunk.readyAt(row) },
   sentAtMs: { by: "row", value: (chunk, row) => chunk.sentAt(row) },
@@ -69,8 +98,8 @@ function scanOf(filter: Filter, dictionaries: Dictionaries): { readonly scan: Sc
   }
   const passes = predicateOf(filter);
   switch (column.by) {
-    case "task-id":
-      return { scan: scanTaskIds(filter, passes, dictionaries), cost: 2 };
+    case "id":
+      return { scan: scanIds(column.id, filter, passes, dictionaries), cost: 2 };
     case "row": {
       const { value } = column;
       const scan: Scan = (chunk, selected, count) => {
@@ -117,20 +146,15 @@ function scanTable(
   return kept;
 }
 
-/** Ids are made only of rows that a whole id cannot tell by their owner and number. */
-function scanTaskIds({ op, value }: Filter, passes: Predicate, { owner }: Dictionaries): Scan {
+function scanIds(id: IdColumn, { op, value }: Filter, passes: Predicate, dictionaries: Dictionaries): Scan {
   const isWhole = (op === "=" || op === "!=") && /^[0-9a-f]{48}$/i.test(value);
   const seq = isWhole ? Number.parseInt(value.slice(24, 40), 16) : undefined;
   return (chunk, selected, count) => {
     let kept = 0;
     for (let at = 0; at < count; at++) {
       const row = selected[at] ?? 0;
-      const number = chunk.seq[row] ?? 0;
       let isKept = op === "!=";
-      if (seq === undefined || number === seq) {
-        const of = owner.get(chunk.owner[row] ?? 0);
-        isKept = passes.value(of ? taskIdHex(of.processId, number as Seq, of.job) : "");
-      }
+      if (seq === undefined || id.number(chunk, row) === seq) isKept = passes.value(id.value(dictionaries, chunk, row));
       if (isKept) selected[kept++] = row;
     }
     return kept;

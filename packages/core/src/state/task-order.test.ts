@@ -27,7 +27,16 @@ function storeOf(count: number): AttemptStore {
 
 const live = (seq: number, change: Partial<TaskRow> = {}): TaskRow => ({
   ...{ taskId: String(seq).padStart(48, "0"), attempt: 0, name: `f${seq % 20}`, kind: "task", state: "queued" },
-  ...{ jobId: "00000009", actorId: null, nodeId: null, workerId: null, workerPid: null, ownerPid: 9 },
+  ...{
+    jobId: "00000009",
+    actorId: null,
+    nodeId: null,
+    workerId: null,
+    workerPid: null,
+    ownerPid: 9,
+    parentId: null,
+    parentName: null,
+  },
   ...{ submittedAtMs: NOW_MS + seq, readyAtMs: null, sentAtMs: null, startedAtMs: null, finishedAtMs: null },
   ...{ ranMs: null, error: null },
   ...change,

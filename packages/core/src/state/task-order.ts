@@ -15,7 +15,9 @@ import { TASK_STATES } from "./task-states.ts";
 /** To sort more distinct texts than this takes longer than 100 ms. */
 const DISTINCT_MAX = 50_000;
 /** Ids are made for each row when somebody asks: to make a million of them takes 0.2 s. */
-export const TASK_SORT_KEYS: readonly string[] = Object.keys(COLUMNS).filter((key) => key !== "taskId");
+export const TASK_SORT_KEYS: readonly string[] = Object.entries(COLUMNS).flatMap(([key, { by }]) =>
+  by === "id" ? [] : [key],
+);
 
 /** Where a row is in an order: smaller ones come first. */
 export interface Place {
@@ -99,7 +101,7 @@ function ranksOf(key: keyof TaskRow, dictionaries: Dictionaries, others: readonl
   const column = COLUMNS[key];
   const number = (value: Value): number => (typeof value === "number" ? value : Number.NaN);
   switch (column.by) {
-    case "task-id":
+    case "id":
       throw new InvalidOptionError(`tasks cannot be sorted by ${key}; they can by ${TASK_SORT_KEYS.join(", ")}`);
     case "row":
       return { rankOf: (chunk, row) => column.value(chunk, row), rankOfValue: number };

@@ -63,7 +63,7 @@ export class Tasks {
     const wanted = query.filters.some(excludesLive) ? undefined : await this.live.get();
     const nowMs = wallMs();
     const asOfMs = wanted?.madeAtMs ?? nowMs;
-    const rows = wanted ? this.ended.withoutEnded(wanted.value.rows, asOfMs - REPORTED_WITHIN_MS) : [];
+    const rows = wanted ? this.stillLiving(wanted) : [];
     const partial = [...(wanted?.value.partial ?? []), ...this.unreadable.values()];
     const all = wanted?.value.isCut ? countOf(wanted.value, query.filters) : undefined;
     if (query.sort) {
@@ -86,6 +86,11 @@ export class Tasks {
       partial,
       asOfMs,
     };
+  }
+
+  /** Of a task that is both among those that live and among those that have ended, the end counts. */
+  private stillLiving({ value, madeAtMs }: { readonly value: LiveTasks; readonly madeAtMs: number }) {
+    return this.ended.withoutEnded(value.rows, madeAtMs - REPORTED_WITHIN_MS);
   }
 
   /** All attempts of a task, the first one first. */
@@ -116,7 +121,8 @@ export class Tasks {
   async graph(job: string): Promise<TaskGraph> {
     const { nodes, edges } = this.ended.graph(job as JobId) ?? { nodes: [], edges: [] };
     const byName = new Map(nodes.map((node) => [`${node.kind} ${node.name}`, node]));
-    for (const [name, kind, state, count, jobId] of (await this.live.get()).value.counts) {
+    const live = await this.live.get();
+    for (const [name, kind, state, count, jobId] of live.value.counts) {
       if (jobId !== job) continue;
       const node = byName.get(`${kind} ${name}`) ?? { name, kind, counts: {} };
       byName.set(`${kind} ${name}`, {
@@ -124,7 +130,13 @@ export class Tasks {
         counts: { ...node.counts, [state]: (node.counts[state] ?? 0) + count },
       });
     }
-    return { nodes: [...byName.values()], edges };
+    const all = new Map(edges.map((edge) => [`${edge.from}\0${edge.to}`, edge]));
+    for (const { jobId, parentName: from, name: to } of this.stillLiving(live)) {
+      if (jobId !== job || from === null) continue;
+      const key = `${from}\0${to}`;
+      all.set(key, { from, to, count: (all.get(key)?.count ?? 0) + 1 });
+    }
+    return { nodes: [...byName.values()], edges: [...all.values()] };
   }
 
   /** How far the jobs are that have something left. */

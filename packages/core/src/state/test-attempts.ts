@@ -6,7 +6,8 @@ export interface TestAttempt {
   readonly owner?: number;
   readonly job?: number;
   readonly name: string;
-  readonly parent?: string;
+  /** Its function, and the owner and the number of its task. */
+  readonly parent?: readonly [name: string, owner: number, seq: number];
   readonly seq: number;
   readonly attempt?: number;
   readonly outcome?: AttemptOutcome;
@@ -32,6 +33,17 @@ export const testWorker = (worker: number) => ({
   pid: 1_000 + worker,
 });
 
+type Parent = { readonly name: string; readonly owner: ProcessId; readonly seq: number };
+let last: Parent | undefined;
+/** The same object while it is the same one, as in a worker. */
+function parentOf({ parent }: TestAttempt): Parent | undefined {
+  if (!parent) return undefined;
+  const [name, owner, seq] = parent;
+  if (last?.name !== name || last.owner !== ownerId(owner) || last.seq !== seq)
+    last = { name, owner: ownerId(owner), seq };
+  return last;
+}
+
 /** One batch for each run of attempts of one owner and job; nothing is left out, if they end 5 ms after each other. */
 export function* batchesOf(attempts: Iterable<TestAttempt>): Generator<Uint8Array> {
   const batches: Uint8Array[] = [];
@@ -53,7 +65,7 @@ export function* batchesOf(attempts: Iterable<TestAttempt>): Generator<Uint8Arra
     const readyAfterMs = "readyAfterMs" in test ? test.readyAfterMs : 0;
     current.recorder.record(
       {
-        ...{ name, code, className: undefined, parent: test.parent, seq: test.seq, attempt: test.attempt ?? 0 },
+        ...{ name, code, className: undefined, parent: parentOf(test), seq: test.seq, attempt: test.attempt ?? 0 },
         ...{ kind, isSerial: true, submittedAtMs },
         actorId: actor === undefined ? undefined : actorId(actor),
         readyAfterMicros: readyAfterMs === undefined ? undefined : readyAfterMs * 1000,

@@ -61,7 +61,7 @@ function runOf(row: TaskRow, seq: number): TracedRun | undefined {
   return {
     ...{
       name,
-      parent: undefined,
+      parent: row.parentName ?? undefined,
       error: error ?? undefined,
       taskId,
       // Ids of tasks begin with that of their owner.

@@ -282,6 +282,8 @@ export interface HandedTask {
   readonly nested: readonly ObjectKey[];
   /** The function in which it was submitted. */
   readonly parent?: string;
+  /** Its task or call; left out by releases that did not say it. */
+  readonly parentId?: readonly [owner: ProcessId, seq: Seq];
 }
 /**
  * "These tasks of mine are yours." Their returns keep their names; the sender is granted a hold on each. It holds all
@@ -530,6 +532,11 @@ export interface OwnedTask {
   readonly resources?: ResourceUnits;
   /** The placement group whose bundle a running task has it of. */
   readonly groupId?: string;
+  /**
+   * The task or call in which it was submitted, with 0 for what an actor does when it is made, and its function; null: the program
+   * itself. Left out by releases that did not say it.
+   */
+  readonly parent?: readonly [owner: ProcessId, seq: Seq, name: string] | null;
 }
 export type LiveCount = readonly [name: string, kind: OwnedTask["kind"], state: OwnedTask["state"], count: number];
 /** What the sender has submitted that has not ended; answers {@link ListTasks}. */

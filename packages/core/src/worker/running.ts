@@ -12,6 +12,7 @@ import {
   type TracedRun,
   type Tracing,
 } from "../client/mod.ts";
+import type { TaskOrigin } from "../owner/mod.ts";
 import type { BundleChoice } from "../wire/mod.ts";
 import type { Habit } from "./attention.ts";
 import type { OwnerConnection } from "./connection.ts";
@@ -57,6 +58,7 @@ export class Running implements Execution {
   /** Waits under way. */
   waits = 0;
   private traced: TracedRun | undefined;
+  private asOrigin: TaskOrigin | undefined;
   /** By the monotonic clock; 0 while its arguments are fetched. */
   startedAt = 0;
 
@@ -76,6 +78,11 @@ export class Running implements Execution {
   }
   get taskId(): string {
     return taskIdHex(this.connection.ownerId, this.seq, this.jobId);
+  }
+  get origin(): TaskOrigin {
+    const { name, seq, connection } = this;
+    this.asOrigin ??= { name, owner: connection.ownerId, seq };
+    return this.asOrigin;
   }
   get actorId(): ActorId | undefined {
     return this.around.actorId;

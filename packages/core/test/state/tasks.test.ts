@@ -82,6 +82,16 @@ test("tasks and calls that have ended are listed, with their ids, times and erro
   expect(summary.find(({ name }) => name === "square")).toMatchObject({ kind: "task", counts: { finished: 4 } });
   const graph = await api.get<{ edges: readonly object[] }>(`graph?job=${context.jobId}`);
   expect(graph.edges).toEqual([{ from: "outer", to: "square", count: 2 }]);
+  const [parent] = of("outer");
+  const children = await api.list("tasks", `parentId=${parent?.taskId}`);
+  expect(children.rows.map(({ name, parentName }) => [name, parentName])).toEqual([
+    ["square", "outer"],
+    ["square", "outer"],
+  ]);
+  const { rows: drivers } = await api.list("workers", "kind=driver", `pid=${process.pid}`);
+  const ofDriver = await api.list("tasks", `parentId=${drivers[0]?.workerId}`);
+  expect(ofDriver.total).toBe(6);
+  expect(ofDriver.rows.map(({ parentName }) => parentName)).toEqual(Array(6).fill(null));
   const overview = await api.get<{ tasks: object; throughput: readonly { finished: number; failed: number }[] }>(
     "overview",
   );
@@ -205,6 +215,7 @@ describe("what has not ended", () => {
     const [last, , first] = rows;
     expect(last).toMatchObject({ readyAtMs: null, sentAtMs: null, workerId: null, ownerPid: process.pid });
     expect(first).toMatchObject({ jobId: context.jobId, nodeId: context.nodeId, finishedAtMs: null });
+    expect(first).toMatchObject({ parentId: last?.taskId.slice(0, 24), parentName: null });
     expect(first?.workerId).toMatch(/^[0-9a-f]{16}$/);
     expect((await api.list("tasks", "state=waiting")).rows).toEqual([last]);
     expect(await api.get(`tasks/${first?.taskId}`)).toEqual({ ...first, attempts: [first] });
@@ -233,7 +244,10 @@ describe("what has not ended", () => {
     const nested = (): Promise<Listed<TaskRow>> => api.list("tasks", "name!=outer");
     await eventually(async () => (await nested()).rows.some(({ state }) => state === "running"), "none of them runs");
     const { rows, partial } = await nested();
-    const [{ workerPid = null } = {}] = (await api.list("tasks", "name=outer")).rows;
+    const [{ workerPid = null, taskId = "" } = {}] = (await api.list("tasks", "name=outer")).rows;
+    expect(rows.map(({ parentId, parentName }) => [parentId, parentName])).toEqual(Array(3).fill([taskId, "outer"]));
+    const { edges } = await api.get<{ edges: readonly object[] }>(`graph?job=${context.jobId}`);
+    expect(edges).toContainEqual({ from: "outer", to: "after", count: 1 });
     expect(rows.map(({ name, state }) => `${name} ${state}`).sort()).toEqual([
       "after waiting",
       "nap queued",

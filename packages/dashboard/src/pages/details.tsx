@@ -377,6 +377,14 @@ export function TaskPage({ id }: { id: string }) {
                           ),
                       },
                       { name: "Submitted by", value: `pid ${last.ownerPid}` },
+                      last.parentId !== null && {
+                        name: "Parent",
+                        value: IS_TASK.test(last.parentId) ? (
+                          <IdLink kind="tasks" id={last.parentId} text={last.parentName ?? "a task"} />
+                        ) : (
+                          <IdLink kind="workers" id={last.parentId} text={last.parentName ?? "the program itself"} />
+                        ),
+                      },
                       { name: "Submitted", value: <Ago atMs={last.submittedAtMs} /> },
                       { name: "Ran", value: duration(last.ranMs) },
                     ]}
@@ -431,12 +439,20 @@ export function TaskPage({ id }: { id: string }) {
             {last.state === "running" && last.nodeId !== null && last.workerPid !== null && (
               <Inspect nodeId={last.nodeId} pid={last.workerPid} />
             )}
+            <Related
+              spec={tasksSpec}
+              filters={[`parentId=${last.taskId}`]}
+              title="What it submitted"
+              more={href(["tasks"], { filter: `parentId=${last.taskId}` })}
+            />
           </>
         );
       }}
     </Detail>
   );
 }
+
+const IS_TASK = /^[0-9a-f]{48}$/;
 
 /** It may wait with its owner, which knows why. */
 function UnknownTask({ id }: { id: string }) {
