@@ -1,4 +1,5 @@
 /** What a node says of objects to people: those in its store, and small ones whose refs have left their owners here. */
+import { clockOffsetMs } from "../base/clock.ts";
 import {
   type JobId,
   type NodeId,
@@ -72,7 +73,7 @@ export function objectDetails(
   }
   const stored = [...store.list()].sort((a, b) => b.bytes - a.bytes);
   const sites = new Map<string, { objects: number; sizeBytes: number; spilledBytes: number; holders: number }>();
-  for (const { key, owner, bytes, callSite, place, isCopy, pins } of stored) {
+  for (const { key, owner, bytes, callSite, sealedAtMs, place, isCopy, pins } of stored) {
     const name = published.get(key);
     const site = sites.get(callSite || UNKNOWN_SITE) ?? { objects: 0, sizeBytes: 0, spilledBytes: 0, holders: 0 };
     site.objects++;
@@ -89,6 +90,7 @@ export function objectDetails(
       ...(name === undefined ? unpublished : about(name)),
       ...{ stored: nameOf(key) ?? storedName(here, key), sizeBytes: bytes, place, isCopy, callSite: callSite || null },
       isOwnedHere: nodeTagOf(owner) === here,
+      createdAtMs: clockOffsetMs() + sealedAtMs,
     });
   }
   for (const [key, value] of others.slice(0, Math.max(0, Math.min(limit, ROWS_MAX) - details.length)))

@@ -177,7 +177,7 @@ export class GroupHost {
     if (!this.requests.has(groupId) && this.isRefused(request)) return;
     this.askers.set(groupId, by);
     if (this.requests.has(groupId)) return;
-    this.requests.set(groupId, request);
+    this.requests.set(groupId, { ...request, createdAtMs: request.createdAtMs ?? this.effects.wallMs() });
     this.unknown.delete(groupId);
     this.records.begin(groupId);
     this.feed({ kind: "group-created", spec: specOf(request) });

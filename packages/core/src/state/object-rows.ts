@@ -63,8 +63,13 @@ function mergeObjects(answers: Answers): readonly ObjectRow[] {
       if (isHere) known.nodes.push(nodeId);
       // Its owner's node knows its id, and who holds it; a copy elsewhere only who reads that.
       if (object.key !== null || (object.isOwnedHere && !object.isCopy)) {
-        const { callSite, sizeBytes } = known.row;
-        const whole = { ...object, callSite: object.callSite ?? callSite, sizeBytes: object.sizeBytes ?? sizeBytes };
+        const { callSite, sizeBytes, createdAtMs } = known.row;
+        const whole = {
+          ...object,
+          callSite: object.callSite ?? callSite,
+          sizeBytes: object.sizeBytes ?? sizeBytes,
+          ...(object.createdAtMs === undefined && createdAtMs !== null && { createdAtMs }),
+        };
         known.row = rowOf(whole, nodeId, known.nodes);
       }
     }
@@ -72,18 +77,21 @@ function mergeObjects(answers: Answers): readonly ObjectRow[] {
 }
 
 function rowOf(object: ObjectDetails, nodeId: string, nodes: readonly string[]): ObjectRow {
-  const { place, sizeBytes, ownerPid, jobId, callSite, holds, holders } = object;
+  const { place, stored, sizeBytes, ownerPid, jobId, callSite, createdAtMs, holds, holders } = object;
   return {
     objectId: idOf(object),
     ...{ sizeBytes, ownerPid, jobId, callSite, holds },
     state: place === "memory" ? "memory" : place === "disk" ? "spilled" : nodes.length > 0 ? "memory" : "inline",
     ownerNodeId: nodeId,
-    name: null,
+    name: stored === null ? null : (RESULT.exec(callSite ?? "")?.[1] ?? (callSite === null ? null : "put")),
     nodes: nodes as string[],
     holders: [...holders],
-    createdAtMs: null,
+    createdAtMs: createdAtMs ?? null,
   };
 }
+
+/** What workers say in place of a call site. */
+const RESULT = /^result of (.+)$/s;
 
 /** As refs say it; what never left its owner has the name under which its store knows it. */
 const idOf = ({ key, stored, jobId }: ObjectDetails): string => (key === null ? (stored ?? "") : publicId(key, jobId));

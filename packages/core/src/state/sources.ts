@@ -128,6 +128,6 @@ function groupRow({ request, state, nodes }: GroupDetails): GroupRow {
     ...{ placementGroupId: groupId, name: name ?? null, state, strategy, jobId },
     isDetached: lifetime === "detached",
     bundles: bundles.map((units, index) => ({ index, nodeId: nodes[index] ?? null, resources: fromUnits(units) })),
-    createdAtMs: null,
+    createdAtMs: request.createdAtMs ?? null,
   };
 }

@@ -79,6 +79,8 @@ export interface StoredDetails extends OwnedKey {
   readonly isCopy: boolean;
   /** Processes that read it. */
   readonly pins: number;
+  /** When it was sealed here, by the clock of the events. */
+  readonly sealedAtMs: number;
 }
 
 export interface StoreEngine {
@@ -113,6 +115,7 @@ interface StoredObject {
   /** Other nodes keep it, and nothing of it is here. */
   isAway: boolean;
   readonly callSite: string;
+  readonly sealedAtMs: number;
   /** First page in memory (or in the overflow file); undefined while only on disk. */
   start: number | undefined;
   slot: DiskSlot | undefined;
@@ -390,6 +393,7 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
       isForeign: event.isForeign ?? false,
       isAway: false,
       callSite: event.callSite,
+      sealedAtMs: nowMs,
       start,
       slot: undefined,
       moving: undefined,
@@ -979,9 +983,10 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
         .filter(({ owner, freed, isCopy, isAway }) => !freed && !isCopy && !isAway && !owner.startsWith(tag))
         .map(({ key, owner, bytes }) => ({ key, owner, bytes })),
     *list() {
-      for (const { key, owner, bytes, callSite, start, isCopy, isAway, pins, freed } of objects.values()) {
+      for (const { key, owner, bytes, callSite, sealedAtMs, start, isCopy, isAway, pins, freed } of objects.values()) {
         if (freed || isAway) continue;
-        yield { key, owner, bytes, callSite, place: start === undefined ? "disk" : "memory", isCopy, pins: pins.size };
+        const place = start === undefined ? "disk" : "memory";
+        yield { key, owner, bytes, callSite, sealedAtMs, place, isCopy, pins: pins.size };
       }
     },
     exists(key) {

@@ -99,6 +99,8 @@ export interface ObjectDetails {
   /** Processes, and values that mention it. */
   readonly holds: number;
   readonly holders: readonly string[];
+  /** When it was made, or of a copy when that was; left out of what no store has, and by older nodes. */
+  readonly createdAtMs?: number;
 }
 
 /** A process that a node looks after. */
@@ -154,6 +156,8 @@ export interface GroupRequest {
   readonly namespace: string;
   readonly name?: string;
   readonly lifetime: "owner" | "detached";
+  /** When control or the node heard of it first; releases before this one do not note it. */
+  readonly createdAtMs?: number;
 }
 
 /** Modules that a value names, and which run of which program has them; proven by who has packed the value, see code-proof.ts. */

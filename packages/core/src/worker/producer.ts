@@ -60,7 +60,7 @@ export class Producer {
       const item = step instanceof Promise ? await step : (step as IteratorResult<unknown>);
       if (item.done) return count;
       const value = item.value instanceof Promise ? await item.value : item.value;
-      this.writer.item(this.running.seq, this.running.attempt, count, value);
+      this.writer.item(this.running.seq, this.running.attempt, count, value, this.running.name);
       count++;
       // Nobody knows how long the next one takes, nor whether it waits for what the consumer does with this one.
       this.writer.flush();

@@ -45,17 +45,17 @@ export class ResultWriter {
     name: string,
   ): void {
     if (numReturns === 1) {
-      this.ok(seq, attempt, runMicros, value);
+      this.ok(seq, attempt, runMicros, value, name);
       return;
     }
     if (!Array.isArray(value) || value.length !== numReturns) {
       const got = Array.isArray(value) ? `${value.length} values` : typeof value;
       throw new TypeError(`${name} has numReturns ${numReturns} but returned ${got}`);
     }
-    this.several(seq, attempt, runMicros, value);
+    this.several(seq, attempt, runMicros, value, name);
   }
 
-  private ok(seq: Seq, attempt: number, runMicros: number, value: unknown): void {
+  private ok(seq: Seq, attempt: number, runMicros: number, value: unknown, name: string): void {
     const packed = this.client.values.encode(value, "result");
     const { out } = this.peer;
     if (packed.byteLength <= INLINE_BYTES_MAX && packed.nested.length === 0) {
@@ -69,13 +69,13 @@ export class ResultWriter {
       out.end();
       return;
     }
-    this.writeResults(seq, attempt, runMicros, [this.record(packed, seq)]);
+    this.writeResults(seq, attempt, runMicros, [this.record(packed, name)]);
   }
 
-  private several(seq: Seq, attempt: number, runMicros: number, values: readonly unknown[]): void {
+  private several(seq: Seq, attempt: number, runMicros: number, values: readonly unknown[], name: string): void {
     // All are encoded before the first is stored: most failures leave nothing behind.
     const packed = values.map((value) => this.client.values.encode(value, "result"));
-    const records = packed.map((each) => this.record(each, seq));
+    const records = packed.map((each) => this.record(each, name));
     this.writeResults(seq, attempt, runMicros, records);
   }
 
@@ -106,8 +106,8 @@ export class ResultWriter {
     this.peer.schedule();
   }
 
-  item(seq: Seq, attempt: number, index: number, value: unknown): void {
-    const record = this.record(this.client.values.encode(value, "item"), seq);
+  item(seq: Seq, attempt: number, index: number, value: unknown, name: string): void {
+    const record = this.record(this.client.values.encode(value, "item"), name);
     const { out } = this.peer;
     out.begin();
     out.array(5);
@@ -188,11 +188,12 @@ export class ResultWriter {
     this.peer.schedule();
   }
 
-  private record(packed: ReturnType<Client["values"]["encode"]>, seq: Seq): ValueRecord {
+  /** @param name of the function that gave it. */
+  private record(packed: ReturnType<Client["values"]["encode"]>, name: string): ValueRecord {
     const nested = this.grant(this.client.values.nested(packed));
     const { store } = this.client;
     if (packed.byteLength <= INLINE_BYTES_MAX || !store) return { at: "inline", bytes: packed.toBytes(), nested };
-    const key = store.put(packed.byteLength, `result of task ${seq}`, (target) => packed.writeInto(target), this.owner);
+    const key = store.put(packed.byteLength, `result of ${name}`, (target) => packed.writeInto(target), this.owner);
     return {
       at: "stored",
       name: storedName(nodeTag(this.client.nodeId as NodeId), key),

@@ -1,6 +1,6 @@
 /** Objects as the service lists them: where they are, who made them, who holds them. */
 import { afterEach, expect, test } from "vitest";
-import { type Context, get, init, isInitialized, put, remote, shutdown } from "../../src/api/mod.ts";
+import { type Context, get, init, isInitialized, placementGroup, put, remote, shutdown } from "../../src/api/mod.ts";
 import type { Listed, Row } from "../../src/state/mod.ts";
 import { LocalCluster } from "../../src/testing/mod.ts";
 import { eventually } from "../eventually.ts";
@@ -38,6 +38,8 @@ test("a stored object is listed with its call site, its owner and its holders", 
   expect(row).toMatchObject({ state: "memory", ownerPid: process.pid, jobId: context.jobId, nodes: [context.nodeId] });
   expect(row?.sizeBytes).toBeGreaterThanOrEqual(4 * MIB);
   expect(row?.callSite).toMatch(/objects\.test\.ts:\d+/);
+  expect(row?.name).toBe("put");
+  expect(Math.abs(Date.now() - (row?.createdAtMs ?? 0))).toBeLessThan(60_000);
   expect(row?.holders).toEqual(expect.arrayContaining([expect.stringMatching(/^worker \d+$/)]));
   const { rows: sites } = (await (await fetch(`${origin}/api/v1/summary/objects`, { headers })).json()) as {
     rows: { callSite: string; objects: number; sizeBytes: number }[];
@@ -46,6 +48,35 @@ test("a stored object is listed with its call site, its owner and its holders", 
   expect(site).toMatchObject({ objects: 1 });
   const filtered = await fetch(`${origin}/api/v1/objects?filter=sizeBytes>${8 * MIB}`, { headers });
   expect(((await filtered.json()) as Listed<Row<"objects">>).rows).toEqual([]);
+});
+
+test("a stored result has the name of the function that gave it, and a placement group the time when it was made", async () => {
+  const context = await init({ resources: { cpu: 2 } });
+  const { origin, headers } = await cookieOf(context);
+  const ask = async <R>(path: string) =>
+    ((await (await fetch(`${origin}/api/v1/${path}`, { headers })).json()) as { rows: readonly R[] }).rows;
+  const beganMs = Date.now();
+  const load = remote(function load(bytes: number) {
+    return new Uint8Array(bytes);
+  });
+  const refs = [load.remote(MIB), load.remote(MIB)];
+  await Promise.all(refs.map((ref) => get(ref)));
+  const results = () => ask<Row<"objects">>("objects?filter=name=load");
+  await eventually(async () => (await results()).length === 2, "the results");
+  for (const { createdAtMs, state } of await results()) {
+    expect(state).toBe("memory");
+    expect(createdAtMs ?? 0).toBeGreaterThan(beganMs - 1_000);
+  }
+  // One site for both.
+  const sites = await ask<{ callSite: string; objects: number }>("summary/objects");
+  expect(sites).toContainEqual(expect.objectContaining({ callSite: "result of load", objects: 2 }));
+  const group = placementGroup([{ cpu: 1 }]);
+  await get(group.ready());
+  const groups = () => ask<Row<"placement-groups">>("placement-groups");
+  await eventually(async () => (await groups()).length === 1, "the group");
+  const [made] = await groups();
+  expect(Math.abs((made?.createdAtMs ?? 0) - Date.now())).toBeLessThan(60_000);
+  await group.remove();
 });
 
 test("one that several nodes have a copy of is one row", async () => {
