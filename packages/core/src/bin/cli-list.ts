@@ -43,7 +43,7 @@ Examples:
   $ mobula list tasks --filter state=failed --limit 20
   $ mobula list tasks --sort -ranMs --limit 20
   $ mobula list actors --filter className=Counter --filter restarts>0
-  $ mobula list tasks --filter state=running --detail
+  $ mobula list tasks --filter state=running --filter 'ranMs>600000' --detail
   $ mobula list tasks --format json | jq -r '.rows[].error'`,
     )
     .action(list);

@@ -1,10 +1,12 @@
 /**
  * What the processes of this node have submitted that has not ended, asked of those who own it. A worker whose thread is busy
  * cannot answer for what it looks after itself; it is named. What it has handed over its deputy answers for.
+ *
+ * Workers also say what runs in them, whoever has submitted that: since when, and that it runs at all if its owner is silent.
  */
 import type { ActorId, ProcessId } from "../base/ids.ts";
 import type { FromNode, TasksListed } from "../wire/messages.ts";
-import type { LiveTask, Queries } from "../wire/queries.ts";
+import type { LiveRun, LiveTask, Queries } from "../wire/queries.ts";
 
 const ANSWER_MS = 300;
 const ROWS_MAX = 10_000;
@@ -15,6 +17,7 @@ interface Asking {
   /** Whose answers are awaited, and what they are called when none comes. */
   readonly silent: Map<ProcessId, string>;
   readonly answers: TasksListed[];
+  readonly heard: ProcessId[];
   done(): void;
 }
 
@@ -22,6 +25,10 @@ export interface LiveTasksOptions {
   /** Those that may own tasks, with what people call them. */
   readonly owners: () => Iterable<readonly [ProcessId, string]>;
   readonly send: (to: ProcessId, message: FromNode) => void;
+  /** Of a worker. */
+  readonly placeOf: (process: ProcessId) => LiveRun["worker"] | undefined;
+  /** Of a process of this node. */
+  readonly pidOf: (process: ProcessId) => number | undefined;
 }
 
 export class LiveTasks {
@@ -37,7 +44,7 @@ export class LiveTasks {
     const { owners, send } = this.options;
     const rowsMax = Math.min(limit, ROWS_MAX);
     const id = this.nextId++;
-    const asking: Asking = { silent: new Map(owners()), answers: [], done() {} };
+    const asking: Asking = { silent: new Map(owners()), answers: [], heard: [], done() {} };
     if (asking.silent.size > 0) {
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, ANSWER_MS);
@@ -50,17 +57,26 @@ export class LiveTasks {
       });
       this.asked.delete(id);
     }
-    return merge(
-      asking.answers.filter(({ jobId }) => job === undefined || jobId === job),
-      rowsMax,
-      [...asking.silent.values()],
-    );
+    const isAsked = ({ jobId }: { readonly jobId: string }): boolean => job === undefined || jobId === job;
+    const merged = merge(asking.answers.filter(isAsked), rowsMax, [...asking.silent.values()]);
+    return { ...merged, running: this.runs(asking.answers).filter(isAsked), heard: asking.heard };
+  }
+
+  private runs(answers: readonly TasksListed[]): LiveRun[] {
+    const { placeOf, pidOf } = this.options;
+    return answers.flatMap(({ owner: process, jobId, running = [] }) => {
+      const worker = placeOf(process);
+      if (!worker) return [];
+      return running.map((run): LiveRun => ({ ...run, jobId, ownerPid: pidOf(run.owner) ?? null, worker }));
+    });
   }
 
   listed(from: ProcessId, message: TasksListed): void {
     const asking = this.asked.get(message.id);
     if (!asking?.silent.delete(from)) return;
     asking.answers.push(message);
+    // A deputy answers in the name of another, for what it has taken over only.
+    if (message.owner === from) asking.heard.push(from);
     if (asking.silent.size === 0) asking.done();
   }
 

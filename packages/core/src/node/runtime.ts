@@ -54,7 +54,7 @@ import type {
   Welcome,
   WorkerDeath,
 } from "../wire/messages.ts";
-import type { JoinInfo, Queries } from "../wire/queries.ts";
+import type { JoinInfo, LiveRun, Queries } from "../wire/queries.ts";
 import { answerTo } from "./asks.ts";
 import { AuditNotes, userOf } from "./audit-notes.ts";
 import { BulkDials } from "./bulk-dials.ts";
@@ -517,6 +517,8 @@ export class NodeRuntime {
         ...[...this.deputies.ids()].map((id) => [id, "what is looked after for a worker"] as const),
       ],
       send: (to, message) => this.send(to, message),
+      placeOf: (process) => this.placeOf(process),
+      pidOf: (process) => this.members.get(process)?.pid,
     });
     const here = nodeTag(config.nodeId);
     const home = { here, actors: config.cluster ? CONTROL_HOME : here };
@@ -1078,6 +1080,11 @@ export class NodeRuntime {
       this.forgetJobs();
     }
     if (!this.config.standing) this.options.onDriverGone();
+  }
+
+  private placeOf(process: ProcessId): LiveRun["worker"] | undefined {
+    const { workerId, pid } = this.members.get(process) ?? {};
+    return workerId && pid !== undefined ? [workerId, this.config.nodeId, pid] : undefined;
   }
 
   private workerDied(death: WorkerDeath, processId: ProcessId | undefined): void {

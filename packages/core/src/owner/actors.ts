@@ -106,6 +106,7 @@ export class ActorTable {
         isSubscribed: false,
         isAnnounced: false,
         warnedBacklog: false,
+        progressAtMs: 0,
         selfHandles: 0,
       };
       this.byId.set(actorId, actor);
@@ -395,6 +396,7 @@ export class ActorTable {
   private left(task: TaskRecord): void {
     const { actor } = task;
     if (!actor?.inFlight.delete(task.seq)) return;
+    actor.progressAtMs = this.tasks.nowMs;
     if (task.claimSlot > 0) actor.link?.claims?.release(task.claimSlot);
     task.claimSlot = NO_CLAIM;
     task.claimSequence = 0;

@@ -114,6 +114,11 @@ const heldBy = ({ resources, placement }: Demand): Pick<OwnedTask, "resources" |
   ...(placement?.bundle && { groupId: placement.bundle.groupId }),
 });
 
+/** Known to a moment of what runs alone in its worker, since results come one after the other. */
+function startOf({ sentAtMs, lease, actor }: TaskRecord): number {
+  return Math.max(sentAtMs, lease?.progressAtMs ?? (actor?.concurrency === 1 ? actor.progressAtMs : 0));
+}
+
 function describe(task: TaskRecord, state: OwnedTask["state"]): OwnedTask {
   const worker = (task.lease?.link ?? task.actor?.link)?.address;
   const { seq, attempt, name, kind, actorId, submittedAtMs, readyAfterMicros, parent } = task;
@@ -125,6 +130,7 @@ function describe(task: TaskRecord, state: OwnedTask["state"]): OwnedTask {
     ...(readyAfterMicros !== undefined && { readyAtMs: submittedAtMs + readyAfterMicros / 1000 }),
     ...(isSent && { sentAtMs: task.sentAtMs }),
     ...(state === "running" && task.lease && heldBy(task.lease.shape.demand)),
+    ...(state === "running" && { startedAtMs: startOf(task) }),
     ...(isSent && worker && { worker: [worker.workerId, worker.nodeId, worker.pid] as const }),
   };
 }

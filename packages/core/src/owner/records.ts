@@ -581,6 +581,8 @@ export interface ActorRecord {
   readonly inFlight: Map<Seq, TaskRecord>;
   /** How many calls may run at once in the actor. */
   readonly concurrency: number;
+  /** Last time that the worker let go of a call. */
+  progressAtMs: number;
   /** The worker said that nothing more comes of this incarnation. */
   isGone: boolean;
   /** What the node said after it had ended, while answers that the worker had sent before may still be on their way. */

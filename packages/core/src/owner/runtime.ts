@@ -19,6 +19,7 @@ import {
   type ListTasks,
   packFailure,
   type Queries,
+  type RunningTask,
   type StoredValue,
   type StoreOrphans,
   type ToNode,
@@ -68,6 +69,8 @@ export interface OwnerRuntimeOptions {
   /** Of the process that submits, for the timeline; default this one's. */
   readonly pid?: number;
   readonly jobId: () => JobId | undefined;
+  /** Of a worker: what runs in it. */
+  readonly running?: () => readonly RunningTask[];
   readonly node: Pick<Peer, "send" | "flush">;
   /** Where it lives, for an owner that no node welcomes. */
   readonly place?: Place;
@@ -521,7 +524,7 @@ export class OwnerRuntime {
 
   /** Looking at a million tasks takes tens of milliseconds, so those who ask often are told the same for some time. */
   private listTasks({ id, limit }: ListTasks): void {
-    const { self, pid = process.pid, jobId } = this.options;
+    const { self, pid = process.pid, jobId, running } = this.options;
     const nowMs = monotonicMs();
     if (!this.listed || nowMs >= this.listed.untilMs || limit > this.listed.limit) {
       const made = liveTasks(this.engine, limit);
@@ -531,7 +534,10 @@ export class OwnerRuntime {
     const { tasks, counts, backlogs } = this.listed.made;
     const job = jobId() ?? ("" as JobId);
     const some = tasks.slice(0, limit);
-    this.toNode({ t: "tasks-listed", id, owner: self, pid, jobId: job, tasks: some, counts, backlogs });
+    this.toNode({
+      ...{ t: "tasks-listed", id, owner: self, pid, jobId: job, tasks: some, counts, backlogs },
+      ...(running && { running: running().slice(0, limit) }),
+    });
     this.flushNode();
   }
 

@@ -1,6 +1,6 @@
 /** Tasks that have not ended, as nodes tell of them, made into rows. */
 import { taskIdHex } from "../base/ids.ts";
-import type { LiveTask, Queries } from "../wire/queries.ts";
+import type { LiveRun, LiveTask, Queries } from "../wire/queries.ts";
 import type { TaskRow } from "./rows.ts";
 
 export interface LiveTasks {
@@ -15,26 +15,65 @@ export interface LiveTasks {
 }
 
 /** @param answers by the nodes' names. */
-export function liveTasks(answers: readonly (readonly [name: string, Queries["live-tasks"]["result"]])[]): LiveTasks {
+export function liveTasks(
+  answers: readonly (readonly [name: string, Queries["live-tasks"]["result"]])[],
+  nowMs: number,
+): LiveTasks {
   const silent = answers.flatMap(([name, answer]) => answer.partial.map((words) => `node ${name}: ${words}`));
   const cut = answers.flatMap(([name, answer]) => {
     const all = answer.counts.reduce((sum, [, , , count]) => sum + count, 0);
     const isCut = all > answer.rows.length;
     return isCut ? [`node ${name}: ${answer.rows.length} of ${all} tasks that have not ended are listed`] : [];
   });
-  const rows = answers.flatMap(([, answer]) => answer.rows.map(liveRow));
-  rows.sort((a, b) => b.submittedAtMs - a.submittedAtMs);
+  const runs = new Map(
+    answers.flatMap(([, { running = [] }]) => running.map((run) => [runKey(taskIdOf(run), run.attempt), run] as const)),
+  );
+  const rows = answers.flatMap(([, answer]) => answer.rows.map(liveRow)).map((row) => startedRow(row, runs));
   const counts = answers.flatMap(([, answer]) => answer.counts);
+  // What runs although nobody tells of it who has submitted it.
+  const heard = new Set(answers.flatMap(([, answer]) => answer.heard ?? []));
+  const known = new Set(rows.map(({ taskId, attempt }) => runKey(taskId, attempt)));
+  for (const [key, run] of runs) {
+    if (heard.has(run.owner) || known.has(key)) continue;
+    rows.push(runRow(run));
+    counts.push([run.name, run.kind, "running", 1, run.jobId]);
+  }
+  rows.sort((a, b) => beganMs(b) - beganMs(a));
+  const timed = rows.map((row) => (row.startedAtMs === null ? row : { ...row, ranMs: nowMs - row.startedAtMs }));
   const isCut = counts.reduce((sum, [, , , count]) => sum + count, 0) > rows.length;
-  return { rows, isCut, counts, partial: [...silent, ...cut], silent };
+  return { rows: timed, isCut, counts, partial: [...silent, ...cut], silent };
+}
+
+const taskIdOf = ({ owner, seq, jobId }: Pick<LiveRun, "owner" | "seq" | "jobId">): string =>
+  taskIdHex(owner, seq, jobId);
+const runKey = (taskId: string, attempt: number): string => `${taskId} ${attempt}`;
+
+/** Its worker knows best since when it runs. */
+function startedRow(row: TaskRow, runs: ReadonlyMap<string, LiveRun>): TaskRow {
+  const { startedAtMs } = runs.get(runKey(row.taskId, row.attempt)) ?? {};
+  if (row.state !== "running" || startedAtMs === undefined || startedAtMs === null) return row;
+  return { ...row, startedAtMs: Math.max(startedAtMs, row.sentAtMs ?? startedAtMs) };
+}
+
+const beganMs = ({ submittedAtMs, startedAtMs }: TaskRow): number => submittedAtMs ?? startedAtMs ?? 0;
+
+/** Neither who submitted it nor when is known. */
+function runRow(run: LiveRun): TaskRow {
+  const { attempt, name, kind, jobId, actorId = null, ownerPid, startedAtMs } = run;
+  const [workerId, nodeId, workerPid] = run.worker;
+  return {
+    ...{ taskId: taskIdOf(run), attempt, name, kind, state: "running", jobId, actorId, nodeId, workerId, workerPid },
+    ...{ ownerPid, parentId: null, parentName: null, submittedAtMs: null, readyAtMs: null, sentAtMs: null },
+    ...{ startedAtMs, finishedAtMs: null, ranMs: null, error: null },
+  };
 }
 
 function liveRow(task: LiveTask): TaskRow {
-  const { owner, ownerPid, jobId, seq, attempt, name, kind, state, submittedAtMs, parent } = task;
+  const { owner, ownerPid, jobId, attempt, name, kind, state, submittedAtMs, parent } = task;
   const [workerId = null, nodeId = null, workerPid = null] = task.worker ?? [];
   return {
     ...{
-      taskId: taskIdHex(owner, seq, jobId),
+      taskId: taskIdOf(task),
       attempt,
       name,
       kind,
@@ -54,6 +93,7 @@ function liveRow(task: LiveTask): TaskRow {
       readyAtMs: task.readyAtMs ?? null,
       sentAtMs: task.sentAtMs ?? null,
     },
-    ...{ startedAtMs: null, finishedAtMs: null, ranMs: null, error: null },
+    startedAtMs: task.startedAtMs ?? null,
+    ...{ finishedAtMs: null, ranMs: null, error: null },
   };
 }

@@ -109,17 +109,17 @@ export const taskRow = z.object({
   nodeId: id("where it runs or ran").nullable(),
   workerId: id("in which it runs or ran").nullable(),
   workerPid: z.number().nullable(),
-  ownerPid: z.number().meta({ description: "of the process that submitted it" }),
+  ownerPid: z.number().nullable().meta({ description: "of the process that submitted it" }),
   parentId: id(
     "of the task or call in which it was submitted; of what was submitted in none its process, as a driver's workerId",
   ).nullable(),
   parentName: z.string().nullable().meta({ description: "the function of the parent" }),
-  submittedAtMs: time("submitted"),
+  submittedAtMs: time("submitted; null of what runs for an owner that does not answer").nullable(),
   readyAtMs: time("when its arguments were there").nullable(),
   sentAtMs: time("when it was sent to a worker").nullable(),
   startedAtMs: time("when it began to run").nullable(),
   finishedAtMs: time("when its result was there").nullable(),
-  ranMs: z.number().nullable().meta({ description: "run time, as its worker measured it" }),
+  ranMs: z.number().nullable().meta({ description: "run time, as its worker measured it; of what runs so far" }),
   error: z.string().nullable().meta({ description: "of a failed one: what was thrown, at most 300 characters" }),
 });
 

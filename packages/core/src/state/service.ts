@@ -175,7 +175,12 @@ export class StateService {
     const { sizeBytes, state, ownerPid, callSite, nodes, holders } = found;
     const owner = ownerPid === null ? "a process that is not known here" : `process ${ownerPid}`;
     const size = sizeBytes === null ? "" : `, ${sizeBytes} bytes,`;
-    const made = callSite === null ? "" : ` It was made at ${callSite}.`;
+    const made =
+      callSite === null
+        ? ""
+        : callSite.startsWith("result of ")
+          ? ` It is the ${callSite}.`
+          : ` It was made at ${callSite}.`;
     const where = state === "spilled" ? "on disk" : "in memory";
     return {
       state,
@@ -308,7 +313,10 @@ export class StateService {
     const [workers, running] = await Promise.all([this.sources.workers(), this.tasks.running()]);
     const rows = workers.rows.map((worker) => {
       const task = running.get(worker.workerId);
-      return task ? { ...worker, task: worker.task ?? task.name, taskId: task.taskId } : worker;
+      if (!task) return worker;
+      // Its node knows only since when it has its lease, or its actor.
+      const runningForMs = task.ranMs ?? worker.runningForMs;
+      return { ...worker, task: worker.task ?? task.name, taskId: task.taskId, runningForMs };
     });
     return { ...workers, rows };
   }

@@ -39,7 +39,7 @@ export interface TaskOrder {
 
 export const tieOfEnded = (number: number): number => -number;
 /** Before all that have ended, the newest first. */
-const tieOfLive = ({ submittedAtMs }: TaskRow): number => -1e15 - submittedAtMs;
+const tieOfLive = ({ submittedAtMs, startedAtMs }: TaskRow): number => -1e15 - (submittedAtMs ?? startedAtMs ?? 0);
 
 export const isBefore = (a: Place, b: Place): boolean =>
   a.rank !== b.rank ? a.rank < b.rank : a.tie !== b.tie ? a.tie < b.tie : a.id < b.id;

@@ -37,12 +37,16 @@ export class Tasks {
   constructor(links: Pick<Links, "askAll" | "get">) {
     this.live = new Fresh({ freshMs: LIVE_FRESH_MS, maxAgeMs: LIVE_MAX_AGE_MS }, async () => {
       const { answers, partial } = await links.askAll("live-tasks", { limit: LIVE_ROWS_MAX });
-      const live = liveTasks(answers.map(([nodeId, answer]) => [links.get(nodeId)?.name ?? nodeId, answer]));
+      const nowMs = wallMs();
+      const live = liveTasks(
+        answers.map(([nodeId, answer]) => [links.get(nodeId)?.name ?? nodeId, answer]),
+        nowMs,
+      );
       const whole = { ...live, partial: [...live.partial, ...partial] };
       // At once: what ends from here on is still among what lives.
       const jobs = new Set(live.counts.map(([, , , , jobId]) => jobId));
       const silent = { counts: live.counts, partial: [...live.silent, ...partial] };
-      return { ...whole, progress: this.ended.progress(jobs, silent, wallMs()) };
+      return { ...whole, progress: this.ended.progress(jobs, silent, nowMs) };
     });
   }
 

@@ -51,6 +51,8 @@ function runOf(row: TaskRow, seq: number): TracedRun | undefined {
   const outcome = OUTCOMES[state];
   if (
     !outcome ||
+    submittedAtMs === null ||
+    ownerPid === null ||
     workerId === null ||
     workerPid === null ||
     nodeId === null ||

@@ -4,7 +4,7 @@ import { whyEnded } from "./why-ended.ts";
 
 const attempt: TaskRow = {
   ...{ taskId: "5f".repeat(24), attempt: 0, name: "resize", kind: "task", state: "failed", jobId: "0a0b0c0d" },
-  ...{ actorId: null, nodeId: "aa", workerId: "bb", workerPid: 77, ownerPid: 7 },
+  ...{ actorId: null, nodeId: "aa", workerId: "bb", workerPid: 77, ownerPid: 7, parentId: null, parentName: null },
   ...{ submittedAtMs: 1_000, readyAtMs: 1_000, sentAtMs: 1_002, startedAtMs: 1_002, finishedAtMs: 1_052 },
   ...{ ranMs: 50, error: "Error: no such file" },
 };

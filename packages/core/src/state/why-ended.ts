@@ -19,7 +19,7 @@ export function whyEnded(
   const shown = attempts.slice(-ATTEMPTS_MAX);
   return {
     state: last.state,
-    since: last.finishedAtMs ?? last.submittedAtMs,
+    since: last.finishedAtMs ?? last.submittedAtMs ?? 0,
     sentences: [
       ...shown.map((attempt) => attemptSentence(attempt, attempts.length, nodeName)),
       ...waitSentences(last),
@@ -40,6 +40,7 @@ function attemptSentence(attempt: TaskRow, count: number, nodeName: (nodeId: str
 }
 
 function waitSentences({ submittedAtMs, readyAtMs, sentAtMs }: TaskRow): string[] {
+  if (submittedAtMs === null) return [];
   const ready = readyAtMs ?? submittedAtMs;
   const waits = [
     [ready - submittedAtMs, "for its arguments"],

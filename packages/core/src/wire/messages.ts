@@ -537,6 +537,18 @@ export interface OwnedTask {
    * itself. Left out by releases that did not say it.
    */
   readonly parent?: readonly [owner: ProcessId, seq: Seq, name: string] | null;
+  /** Of what runs, when it began at the earliest: it was sent, and what had run before it there had ended. */
+  readonly startedAtMs?: number;
+}
+/** What runs in a worker, as that knows it itself, whoever has submitted it. */
+export interface RunningTask {
+  readonly owner: ProcessId;
+  readonly seq: Seq;
+  readonly attempt: number;
+  readonly name: string;
+  readonly kind: OwnedTask["kind"];
+  readonly actorId?: ActorId;
+  readonly startedAtMs: number | null;
 }
 export type LiveCount = readonly [name: string, kind: OwnedTask["kind"], state: OwnedTask["state"], count: number];
 /** What the sender has submitted that has not ended; answers {@link ListTasks}. */
@@ -553,6 +565,8 @@ export interface TasksListed {
   readonly counts: readonly LiveCount[];
   /** Actors with most calls that have not begun, and how many: only those with 100 and more. */
   readonly backlogs?: readonly (readonly [ActorId, number])[];
+  /** Of a worker: at most as much as was asked for; releases before this one do not say it. */
+  readonly running?: readonly RunningTask[];
 }
 
 /** All events before this were sent; answers {@link ReportEvents}. */

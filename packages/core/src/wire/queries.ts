@@ -1,10 +1,10 @@
 /** Questions a process can ask its node (`Query`/`Answer`): method name → parameters and result. */
-import type { ActorId, JobId, LeaseId, NodeId, ObjectKey, ProcessId, StoredName } from "../base/ids.ts";
+import type { ActorId, JobId, LeaseId, NodeId, ObjectKey, ProcessId, StoredName, WorkerId } from "../base/ids.ts";
 import type { Resources, ResourceUnits } from "../base/resources.ts";
 import type { AskedBy, AuditNotes } from "./audit.ts";
 import type { Explanation } from "./explanation.ts";
 import type { FoundProcess, InspectedThing, SnapshotProgress, SuspendedAsked } from "./inspection.ts";
-import type { Demand, LiveCount, OwnedTask } from "./messages.ts";
+import type { Demand, LiveCount, OwnedTask, RunningTask } from "./messages.ts";
 
 /** A node, as `nodes()` lists it. */
 export interface NodeInfo {
@@ -211,6 +211,14 @@ export interface LiveTask extends OwnedTask {
   readonly jobId: JobId;
 }
 
+/** What runs in a worker of the node that answers. */
+export interface LiveRun extends RunningTask {
+  readonly jobId: JobId;
+  /** Null when its owner is on another node. */
+  readonly ownerPid: number | null;
+  readonly worker: readonly [workerId: WorkerId, nodeId: NodeId, pid: number];
+}
+
 /** One of the keys that control keeps for tools and actors, see control/kv-questions.ts. */
 export interface KvEntry {
   readonly key: string;
@@ -411,6 +419,10 @@ export interface Queries {
       counts: readonly (readonly [...LiveCount, jobId: JobId])[];
       /** Actors with most calls of owners here that have not begun; left out by older nodes. */
       backlogs?: readonly (readonly [ActorId, number])[];
+      /** What runs in workers here, as they or the node know it; left out by older nodes. */
+      running?: readonly LiveRun[];
+      /** Owners that have answered for themselves. */
+      heard?: readonly ProcessId[];
       partial: readonly string[];
     };
   };

@@ -1,5 +1,5 @@
 /** A worker process: says hello to its node, listens for owners, runs what they send. */
-import { setClockOffset } from "../base/clock.ts";
+import { clockOffsetMs, setClockOffset } from "../base/clock.ts";
 import { AuthenticationError, ConnectionLostError } from "../base/errors.ts";
 import { HeapShrinker } from "../base/heap-shrinker.ts";
 import type { JobId, NodeId, ProcessId } from "../base/ids.ts";
@@ -20,6 +20,7 @@ import {
   type ClaimsInfo,
   type FromNode,
   LANGUAGE,
+  type RunningTask,
   type StoreInfo,
   type ToNode,
   type WorkerConfig,
@@ -31,7 +32,7 @@ import { OwnerConnection } from "./connection.ts";
 import { shielded } from "./guard.ts";
 import { LeaseWatch } from "./lease-watch.ts";
 import { whenPrinted } from "./output.ts";
-import type { Running, Surroundings } from "./running.ts";
+import { NO_SEQ, type Running, type Surroundings } from "./running.ts";
 import { Setup } from "./setup.ts";
 import { TaskRunner } from "./task-runner.ts";
 import { Waits } from "./waits.ts";
@@ -68,6 +69,7 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     self: processId,
     engine: { handsOver: true },
     jobId: () => client.jobId,
+    running: () => runningTasks([...(tasks.running ? [tasks.running] : []), ...actors.running()]),
     node,
     mapClaims,
     beforeFlush: () => attention.decide(),
@@ -313,6 +315,22 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
     ...(tcp !== undefined && { tcp }),
   });
   node.flush();
+}
+
+/** As nodes are told of it, without what is nobody's call. */
+function runningTasks(all: readonly Running[]): RunningTask[] {
+  return all.flatMap(({ seq, attempt, name, actorId, startedAt, connection }) =>
+    seq === NO_SEQ
+      ? []
+      : [
+          {
+            ...{ owner: connection.ownerId, seq, attempt, name, kind: actorId === undefined ? "task" : "actor-call" },
+            ...(actorId !== undefined && { actorId }),
+            // While its arguments are fetched it does not run yet.
+            startedAtMs: startedAt === 0 ? null : clockOffsetMs() + startedAt,
+          } satisfies RunningTask,
+        ],
+  );
 }
 
 /** Owners on other machines, which prove that they know the cluster's token. @returns where they reach this process. */
