@@ -3,6 +3,7 @@ import { clockOffsetMs, setClockOffset } from "../base/clock.ts";
 import { AuthenticationError, ConnectionLostError } from "../base/errors.ts";
 import { HeapShrinker } from "../base/heap-shrinker.ts";
 import type { JobId, NodeId, ProcessId } from "../base/ids.ts";
+import { OWN_NAMESPACES } from "../base/limits.ts";
 import { SPOKEN_VERSIONS } from "../base/wire-version.ts";
 import { answerInspection, Client, endInspection, flushTraces } from "../client/mod.ts";
 import { OwnerRuntime, SubmissionLog, WorkerClaims } from "../owner/mod.ts";
@@ -317,10 +318,10 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
   node.flush();
 }
 
-/** As nodes are told of it, without what is nobody's call. */
+/** As nodes are told of it, without what is nobody's call, and what the runtime itself has called. */
 function runningTasks(all: readonly Running[]): RunningTask[] {
-  return all.flatMap(({ seq, attempt, name, actorId, startedAt, connection }) =>
-    seq === NO_SEQ
+  return all.flatMap(({ seq, attempt, name, actorId, startedAt, connection, namespace }) =>
+    seq === NO_SEQ || namespace.startsWith(OWN_NAMESPACES)
       ? []
       : [
           {

@@ -171,7 +171,15 @@ describe.skipIf(!hasRay)("ray logs", { timeout: 120_000 }, () => {
 
 describe.skipIf(!hasRay)("host:port, as Ray's other tools take it", { timeout: 120_000 }, () => {
   test("ray status", async () => {
-    const [ours, theirs] = await askBoth(() => [["status"], ["status", "-v"]], "address");
+    const ask = () => askBoth(() => [["status"], ["status", "-v"]], "address");
+    let [ours, theirs] = await ask();
+    // Ray's nodes tell what waits every now and then.
+    const isTold = async (): Promise<boolean> => {
+      if (theirs.every(({ out }) => out.includes("pending placement groups"))) return true;
+      [ours, theirs] = await ask();
+      return false;
+    };
+    await eventually(isTold, "Ray shows what waits", 60_000);
     expect([codes(ours), codes(theirs)]).toEqual([
       [0, 0],
       [0, 0],
