@@ -164,6 +164,8 @@ test("a pid that is here is meant; else all nodes are asked, and not by those", 
 
 async function readWhole(id: string): Promise<{ readonly text: string; readonly stillMs: number | undefined }> {
   const slices: Uint8Array[] = [];
+  // What it will cost is told first, however soon it is done.
+  expect(await read(id, 0)).toMatchObject({ isDone: false, progress: { stillMsMax: expect.any(Number) } });
   for (let offset = 0; ; ) {
     const answer = await read(id, offset);
     if (!answer.isDone) throw new Error("it is not done");

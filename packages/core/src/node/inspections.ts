@@ -71,6 +71,9 @@ interface Inspection {
   /** Settles when it is over; never rejects. */
   readonly over: Promise<void>;
   progress: SnapshotProgress | undefined;
+  /** Settles when what it will cost is known, which is told before anything else. */
+  readonly begun: Promise<void>;
+  isCostTold: boolean;
   found: Buffer | TakenSnapshot | undefined;
   error: Error | undefined;
   readonly abandon: () => void;
@@ -155,8 +158,10 @@ export class Inspections {
     }
     const id = randomBytes(8).toString("hex");
     const { promise: abandoned, resolve: abandon } = Promise.withResolvers<void>();
+    const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
     const onProgress = (progress: SnapshotProgress): void => {
       inspection.progress = progress;
+      begin();
     };
     const inspection: Inspection = {
       what,
@@ -171,6 +176,8 @@ export class Inspections {
         }
       }),
       progress: undefined,
+      begun,
+      isCostTold: false,
       found: undefined,
       error: undefined,
       abandon,
@@ -190,11 +197,12 @@ export class Inspections {
     inspection.lastReadMs = monotonicMs();
     const { promise: late, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, READ_MS);
-    await Promise.race([inspection.over, late]);
+    await Promise.race([inspection.over, late, ...(inspection.isCostTold ? [] : [inspection.begun])]);
     clearTimeout(timer);
-    const { found, error, progress } = inspection;
+    const { found, error, progress, isCostTold } = inspection;
     if (error) throw error;
-    if (!found) return { isDone: false, ...(progress && { progress }) };
+    if (progress) inspection.isCostTold = true;
+    if (!found || (progress && !isCostTold)) return { isDone: false, ...(progress && { progress }) };
     if (!("file" in found)) {
       return { isDone: true, totalBytes: found.length, bytes: found.subarray(offset, offset + SLICE_BYTES) };
     }

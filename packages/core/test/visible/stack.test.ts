@@ -58,8 +58,8 @@ async function stackOf(id: string): Promise<InspectedStack> {
 const seen = (id: string, isAtIt: (stack: InspectedStack) => unknown): Promise<InspectedStack> =>
   eventually(async () => {
     const stack = await stackOf(id).catch(({ message }: Error) => {
-      // It is not with a worker yet.
-      if (/is in no process now/.test(message)) return undefined;
+      // It is not with a worker yet, or an actor that nobody has heard of.
+      if (/is in no process now|no actor that lives has that name/.test(message)) return undefined;
       throw new Error(message);
     });
     return stack && isAtIt(stack) ? stack : undefined;
@@ -316,6 +316,7 @@ test("a worker that ends while it is profiled is an error that says so", async (
   const ref = hangs(spins.options({ maxRetries: 0 }).remote(0));
   const { pid } = await seen(ref.id, ({ program }) => program?.current);
   const target = await processCalled(asks, String(pid), undefined);
+  await eventually(() => inspectorPorts(pid).length === 0, "the one for the stack is closed");
   const profile = inspect(asks, target, "cpu", { seconds: 300 }).catch((error: Error) => error);
   await eventually(() => inspectorPorts(pid).length > 0, "the inspector is open");
   process.kill(pid, "SIGKILL");
@@ -330,6 +331,7 @@ test("a worker that exits while it is profiled does not wait for that", async ()
   const ref = hangs(exits.options({ maxRetries: 0 }).remote(join(flags, "exit")));
   const { pid } = await seen(ref.id, ({ program }) => program?.running.length);
   const target = await processCalled(asks, String(pid), undefined);
+  await eventually(() => inspectorPorts(pid).length === 0, "the one for the stack is closed");
   const profile = inspect(asks, target, "cpu", { seconds: 300 }).catch((error: Error) => error);
   await eventually(() => inspectorPorts(pid).length > 0, "the inspector is open");
   writeFileSync(join(flags, "exit"), "");
