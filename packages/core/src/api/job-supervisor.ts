@@ -7,7 +7,9 @@ import { exitActor, runtimeContext } from "./actors.ts";
 import { client } from "./current.ts";
 import { onShutdown, onStart } from "./hooks.ts";
 import { get, kill } from "./objects.ts";
+import { checkRuntimeEnv } from "./options.ts";
 import { remote } from "./remote.ts";
+import type { RuntimeEnvSettings } from "./runtime-env-settings.ts";
 
 /** @hidden Made by the service that takes jobs: detached, and made again for as long as the job goes on. */
 export class JobSupervisor {
@@ -55,6 +57,11 @@ export class JobSupervisor {
   async *follow(offset: number): AsyncGenerator<LogPiece, void> {
     yield* (await this.#supervision).follow(offset);
   }
+}
+
+/** @hidden The environment that a job is to have. @throws InvalidOptionError naming the first thing that is wrong. */
+export function checkJobEnvironment(call: string, given: unknown): RuntimeEnvSettings {
+  return checkRuntimeEnv(call, given);
 }
 
 /** @hidden A task on the node where the command ran: what it printed there. */

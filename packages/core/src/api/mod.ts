@@ -40,10 +40,15 @@ export {
 export { asCompleted } from "./as-completed.ts";
 export { onRestart, onShutdown, onStart } from "./hooks.ts";
 export { init, isInitialized, shutdown } from "./init.ts";
-export { JobEnvironment, JobSupervisor, readJobOutput, removeJobOutput } from "./job-supervisor.ts";
+export {
+  checkJobEnvironment,
+  JobEnvironment,
+  JobSupervisor,
+  readJobOutput,
+  removeJobOutput,
+} from "./job-supervisor.ts";
 export { type Items, type MapFunction, type MapOptions, type MapProgress, map } from "./map.ts";
 export { cancel, create, explain, get, isObjectRef, kill, put, putAsync, release, wait } from "./objects.ts";
-export { checkRuntimeEnv } from "./options.ts";
 export { getPlacementGroup, PlacementGroupHandle, placementGroup } from "./placement.ts";
 export { type ProgressBar, progressBar } from "./progress.ts";
 export { Queue, QueueActor, type QueueOptions, type QueueWaitOptions } from "./queue.ts";

@@ -40,9 +40,10 @@ import {
   wholeNumber,
 } from "./option-checks.ts";
 import { inGroup } from "./placement.ts";
+import type { RuntimeEnvSettings } from "./runtime-env-settings.ts";
 import { labelSelector } from "./selector-check.ts";
 import type { TracingSettings } from "./tracing.ts";
-import type { InitOptions, NpmInstall, RetryExceptions, SetupModule, WorkingDir } from "./types.ts";
+import type { InitOptions, RetryExceptions } from "./types.ts";
 
 /** `Infinity` too. */
 const millisecondsOrNever: Check<number> = (value, at) =>
@@ -154,17 +155,6 @@ const setup: Check<NonNullable<RuntimeEnvSettings["setup"]>> = (value, at) => {
   return module === undefined ? refuse(at, value, "a path, or an object with the module") : { module, timeoutMs };
 };
 
-/** As a program has written it: folders of its own machine. */
-export interface RuntimeEnvSettings {
-  readonly env?: Readonly<Record<string, string>>;
-  readonly nodeOptions?: readonly string[];
-  /** `root`, of an archive: where the program finds what is in it. */
-  readonly workingDir?: WorkingDir & { readonly root?: string };
-  readonly npm?: false | NpmInstall;
-  readonly setup?: Required<SetupModule>;
-  readonly timeoutMs?: number;
-}
-
 const runtimeEnv: Check<RuntimeEnvSettings> = fieldsOf({
   env: environment,
   workingDir,
@@ -174,7 +164,7 @@ const runtimeEnv: Check<RuntimeEnvSettings> = fieldsOf({
   timeoutMs: milliseconds(1),
 });
 
-/** @hidden For jobs. @throws InvalidOptionError naming the first thing that is wrong. */
+/** @throws InvalidOptionError naming the first thing that is wrong. */
 export const checkRuntimeEnv = (call: string, given: unknown): RuntimeEnvSettings =>
   runtimeEnv(given, { call, option: "runtimeEnv" });
 

@@ -18,7 +18,7 @@ import {
   withFilesOfArchive,
 } from "../environments/mod.ts";
 import type { NpmRef, PackageRef, RuntimeEnv } from "../wire/mod.ts";
-import type { RuntimeEnvSettings } from "./options.ts";
+import type { RuntimeEnvSettings } from "./runtime-env-settings.ts";
 import type { NpmInstall, WorkingDir } from "./types.ts";
 
 const WORKING_DIR_BYTES_MAX = 500 * 2 ** 20;

@@ -1,5 +1,5 @@
 /** What a job's runtime environment says, in our names or in those of Ray's tools. */
-import { checkRuntimeEnv } from "../api/mod.ts";
+import { checkJobEnvironment } from "../api/mod.ts";
 import { InvalidOptionError } from "../base/errors.ts";
 import type { JobSpec } from "../entrypoint/mod.ts";
 
@@ -38,7 +38,7 @@ export function readRuntimeEnv(given: Readonly<Record<string, unknown>>): ReadRu
   }
   const { workingDir: folder, ...rest } = said;
   const workingDir = folder === undefined ? null : checkedFolder(folder);
-  const { env = {}, npm, nodeOptions = [], setup, timeoutMs } = checkRuntimeEnv(CALL, rest);
+  const { env = {}, npm, nodeOptions = [], setup, timeoutMs } = checkJobEnvironment(CALL, rest);
   const isUploaded = workingDir?.includes("://") === true;
   if (npm && !npm.dependencies && !isUploaded) {
     throw new InvalidOptionError(
