@@ -1,4 +1,4 @@
-/** The soak and the chaos run in a short form: beside each other, because most of it is rest before something is measured. */
+/** The soak and the chaos run in a short form: one after another, because in the few seconds of its load each wants all of the machine. */
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -22,7 +22,7 @@ const run = (program: string, ...args: string[]): Promise<Ended> =>
     );
   });
 
-test.concurrent.each([
+test.each([
   [
     "soak.ts",
     [],
