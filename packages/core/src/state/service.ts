@@ -163,7 +163,7 @@ export class StateService {
 
   /** Of a task, its function. */
   private async functionOf(id: string): Promise<readonly string[]> {
-    if (this.alarms.current().length === 0 || id.length !== TASK_ID_CHARS) return [];
+    if (this.alarms.current().length === 0 || !/^[0-9a-f]{48}$/.test(id)) return [];
     const [task] = await this.tasks.find(id);
     return task ? [task.name] : [];
   }
