@@ -38,6 +38,9 @@ const isSource: boolean = import.meta.url.endsWith(".ts");
 /** The folder of the package: two up both from `src/bin` and from `dist/lib`. */
 export const packageFolder = (): string => fileURLToPath(new URL("../..", import.meta.url));
 
+export const packageManifest = (): { readonly version: string; readonly description: string } =>
+  JSON.parse(readFileSync(join(packageFolder(), "package.json"), "utf8")) as ReturnType<typeof packageManifest>;
+
 /** The program `name` in the layout this code itself runs in. */
 export function entryPath(name: EntryName): EntryProgram {
   return {

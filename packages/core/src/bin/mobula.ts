@@ -1,6 +1,4 @@
 /** The command `mobula`: nodes and heads that stand on this machine, for programs that join them. */
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { Command } from "commander";
 import { stopStandingHead } from "../head/mod.ts";
 import { findStandingNode, stopStandingNode, whyNoNode } from "../node/mod.ts";
@@ -26,13 +24,10 @@ import { addTimeline } from "./cli-timeline.ts";
 import { addTop } from "./cli-top.ts";
 import { addUp } from "./cli-up.ts";
 import { addWhy } from "./cli-why.ts";
-import { packageFolder } from "./entries.ts";
+import { packageManifest } from "./entries.ts";
 import { actorLines, limitsLines, nodeLines, nodeTable, olderNodes, waitingLines } from "./status-table.ts";
 
-const manifest = JSON.parse(readFileSync(join(packageFolder(), "package.json"), "utf8")) as {
-  readonly version: string;
-  readonly description: string;
-};
+const manifest = packageManifest();
 
 const program = new Command("mobula")
   .description(manifest.description)

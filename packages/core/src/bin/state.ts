@@ -1,11 +1,9 @@
 /** The program of the state service, with submitted jobs and the interfaces of Ray's tools. */
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { init } from "../api/mod.ts";
 import { addJobRoutes, JobManager, jobRowOf, SUPERVISORS_NAMESPACE } from "../jobs/mod.ts";
 import { rayControlStore, rayJobRoutes, rayStateRoutes } from "../ray/mod.ts";
 import { type Extension, type ExtensionContext, runState } from "../state/main.ts";
-import { packageFolder, runEntry } from "./entries.ts";
+import { packageManifest, runEntry } from "./entries.ts";
 
 runEntry(() => runState(extension));
 
@@ -33,9 +31,7 @@ function extension({ config, access, ask, note, log }: ExtensionContext): Extens
     onAudit: (kind, message, subjects) =>
       note({ atMs: Date.now(), severity: "info", kind, message, subjects: [...subjects] }),
   });
-  const { version } = JSON.parse(readFileSync(join(packageFolder(), "package.json"), "utf8")) as {
-    readonly version: string;
-  };
+  const { version } = packageManifest();
   return {
     addRoutes(app, state) {
       addJobRoutes(app, manager);

@@ -1,7 +1,7 @@
 /** How `mobula why` shows an explanation. */
 import { sentenceOf, sentenceOfMany } from "../placement/mod.ts";
 import type { ConsideredNode, Explanation, VerdictCount } from "../wire/explanation.ts";
-import { cut, table } from "./text-table.ts";
+import { cut, table, wrap } from "./text-table.ts";
 
 /** Of many nodes so many are shown one by one. */
 const BEST = 5;
@@ -14,8 +14,8 @@ export function whyLines(id: string, explanation: Explanation, nowMs: number, co
   const told = new Set([...considered.map(sentenceOf), ...verdicts.map(sentenceOfMany)]);
   const seconds = (nowMs - since) / 1_000;
   const lines = [cut(`${id}: ${state}${seconds >= 0.05 ? `, for ${duration(seconds)}` : ""}`, Math.max(columns, 70))];
-  for (const sentence of sentences) if (!told.has(sentence)) lines.push(...wrap(sentence, columns - 2, "  "));
-  if (waitsFor.length > 0) lines.push(...wrap(`It waits for: ${waitsFor.join(", ")}`, columns - 2, "  "));
+  for (const sentence of sentences) if (!told.has(sentence)) lines.push(...indented(sentence, columns - 2, "  "));
+  if (waitsFor.length > 0) lines.push(...indented(`It waits for: ${waitsFor.join(", ")}`, columns - 2, "  "));
   if (verdicts.length > 0) lines.push("", ...manyNodes(verdicts, considered, columns));
   else if (considered.length > 0) lines.push("", ...nodeRows(considered, columns));
   return lines;
@@ -62,17 +62,6 @@ function duration(seconds: number): string {
   return `${(seconds / 3_600).toFixed(1)} h`;
 }
 
-function wrap(text: string, columns: number, indent: string): string[] {
-  const lines: string[] = [];
-  for (const paragraph of text.split("\n")) {
-    let line = "";
-    for (const word of paragraph.split(" ")) {
-      if (line !== "" && line.length + 1 + word.length > columns) {
-        lines.push(indent + line);
-        line = `  ${word}`;
-      } else line = line === "" ? word : `${line} ${word}`;
-    }
-    lines.push(indent + line);
-  }
-  return lines;
-}
+/** Each paragraph begins a line. */
+const indented = (text: string, columns: number, indent: string): string[] =>
+  text.split("\n").flatMap((paragraph) => wrap(paragraph, columns).map((line) => indent + line));
