@@ -75,10 +75,12 @@ export class TestProxy {
         const through = chunk.subarray(0, limit - passed);
         passed += through.length;
         count(through.length);
-        if (through.length > 0) to.write(through);
+        // No more is on its way than a network would hold.
+        if (through.length > 0 && !to.write(through)) from.pause();
         // The last bytes are to arrive before the end does.
         if (passed >= limit && !cut.swallows) to.end(() => setImmediate(end));
       });
+      to.on("drain", () => from.resume());
       from.on("error", () => {}).on("close", () => setImmediate(end));
     };
     near.setNoDelay(true);
