@@ -14,8 +14,8 @@ export function whyLines(id: string, explanation: Explanation, nowMs: number, co
   const told = new Set([...considered.map(sentenceOf), ...verdicts.map(sentenceOfMany)]);
   const seconds = (nowMs - since) / 1_000;
   const lines = [cut(`${id}: ${state}${seconds >= 0.05 ? `, for ${duration(seconds)}` : ""}`, Math.max(columns, 70))];
-  for (const sentence of sentences) if (!told.has(sentence)) lines.push(...indented(sentence, columns - 2, "  "));
-  if (waitsFor.length > 0) lines.push(...indented(`It waits for: ${waitsFor.join(", ")}`, columns - 2, "  "));
+  for (const sentence of sentences) if (!told.has(sentence)) lines.push(...indented(sentence, columns));
+  if (waitsFor.length > 0) lines.push(...indented(`It waits for: ${waitsFor.join(", ")}`, columns));
   if (verdicts.length > 0) lines.push("", ...manyNodes(verdicts, considered, columns));
   else if (considered.length > 0) lines.push("", ...nodeRows(considered, columns));
   return lines;
@@ -63,5 +63,5 @@ function duration(seconds: number): string {
 }
 
 /** Each paragraph begins a line. */
-const indented = (text: string, columns: number, indent: string): string[] =>
-  text.split("\n").flatMap((paragraph) => wrap(paragraph, columns).map((line) => indent + line));
+const indented = (text: string, columns: number): string[] =>
+  text.split("\n").flatMap((paragraph) => wrap(paragraph, columns - 2).map((line) => `  ${line}`));
