@@ -232,6 +232,7 @@ export class SimNode {
       misplaced: () => undefined,
       demandHere: (clientId, shape, demand, wanted) =>
         this.step({ kind: "demand-changed", clientId, shape, demand, wanted }),
+      overHere: (clientId, shape) => this.step({ kind: "demand-over", clientId, shape }),
       returnHere: (clientId, leaseId, retire) => this.leaseReturned(clientId, leaseId, retire),
       toNode: (node, message) => this.links.send(node, message),
       divide: (message) => this.cluster?.say(message),
@@ -763,9 +764,9 @@ export class SimNode {
         for (const seq of message.escaped) this.world.copied.add(objectKey(from.id, seq));
         break;
       case "lease-demand": {
-        const { shape, wanted, demand } = message;
+        const { shape, wanted, demand, isOver } = message;
         const job = this.leases.tables.clients.get(from.id)?.job.id;
-        if (job !== undefined) this.broker.demand(from.id, job, shape, demand, wanted);
+        if (job !== undefined) this.broker.demand(from.id, job, shape, demand, wanted, isOver);
         break;
       }
       case "lease-return":

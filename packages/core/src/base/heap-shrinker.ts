@@ -15,8 +15,9 @@ const SLACK_BYTES_MIN = 6 * 2 ** 20;
 const USED_BYTES_MAX = 128 * 2 ** 20;
 
 interface HeapState {
+  /** Without the young generation, whose contents are mostly garbage. */
   readonly usedBytes: number;
-  /** What V8 holds beyond that, and the young generation, whose contents are mostly garbage. */
+  /** What V8 holds beyond that. */
   readonly slackBytes: number;
 }
 
@@ -83,7 +84,8 @@ function heapState(): HeapState {
   const { getHeapStatistics, getHeapSpaceStatistics } = process.getBuiltinModule("node:v8");
   const { total_heap_size: total, used_heap_size: used } = getHeapStatistics();
   const young = getHeapSpaceStatistics().find(({ space_name: name }) => name === "new_space");
-  return { usedBytes: used, slackBytes: total - used + (young?.space_used_size ?? 0) };
+  const usedBytes = used - (young?.space_used_size ?? 0);
+  return { usedBytes, slackBytes: total - usedBytes };
 }
 
 function shrinkNow(): void {

@@ -184,7 +184,12 @@ export class InlineNode {
     const { driver } = this.options;
     switch (message.t) {
       case "lease-demand": {
-        const { shape, demand, wanted } = message;
+        const { shape, demand, wanted, isOver } = message;
+        if (isOver) {
+          this.shapes.delete(shape);
+          this.feed({ kind: "demand-over", clientId: driver, shape });
+          return;
+        }
         if (demand?.placement?.bundle) this.shapes.set(shape, demand);
         const of = demand ?? this.shapes.get(shape);
         const misplaced = of && this.misplaced(of);

@@ -18,13 +18,14 @@ function setUp(packable = 1, hasControl = false, isLimited = false) {
     misplaced: (asked) => (asked.placement ? { code: "INFEASIBLE", message: "not here" } : undefined),
     demandHere: (_client, shape, _demand, wanted, preemptAfterMs) =>
       void said.push(`here ${shape} ${wanted}${preemptAfterMs === 0 ? " urgent" : ""}`),
+    overHere: (_client, shape) => void said.push(`over here ${shape}`),
     keptHere: (_client, id) => void said.push(`kept here ${id}`),
     preemptAfterMs: () => undefined,
     returnHere: (_client, id, retire) => void said.push(`return here ${id}${retire ? " retire" : ""}`),
     toNode: (node, message) => {
       const what =
         message.t === "lease-ask"
-          ? `${message.wanted}${message.urgent ? " urgent" : ""}`
+          ? `${message.wanted}${message.urgent ? " urgent" : ""}${message.isOver ? " over" : ""}`
           : `${message.leaseId}${message.t === "lease-give-back" && message.retire ? " retire" : ""}`;
       said.push(`${message.t} ${node} ${what}`);
     },
@@ -64,9 +65,49 @@ describe("a node by itself", () => {
     s.broker.giveBack(client, lease(1), false);
     expect(s.take()).toEqual(["return here 1"]);
   });
+
+  test("forgets what is not asked by any more, with the last lease of it", () => {
+    const s = setUp();
+    s.broker.demand(client, job, 0, demand, 1);
+    // Its owner has not heard of it when it says that it is over.
+    s.grantHere(1);
+    s.broker.demand(client, job, 0, undefined, 0, true);
+    expect(s.take()).toEqual(["here 0 1", "tell lease-granted 1", "here 0 0"]);
+    expect(s.broker.asked(client, 0)).toBeDefined();
+    s.broker.giveBack(client, lease(1), false);
+    expect(s.take()).toEqual(["over here 0", "return here 1"]);
+    expect(s.broker.asked(client, 0)).toBeUndefined();
+    // One that was on its way is the owner's to give back.
+    s.grantHere(2);
+    s.broker.giveBack(client, lease(2), false);
+    expect(s.take()).toEqual(["tell lease-granted 2", "return here 2"]);
+    // A task is made again.
+    s.broker.demand(client, job, 0, demand, 1);
+    expect(s.take()).toEqual(["here 0 1"]);
+  });
 });
 
 describe("in a cluster", () => {
+  test("everybody forgets what is not asked by any more", () => {
+    const s = setUp();
+    s.broker.clustered(true);
+    s.broker.demand(client, job, 0, demand, 2);
+    s.divided([here, 1], [there, 1]);
+    s.grantThere(9);
+    s.take();
+    s.broker.demand(client, job, 0, undefined, 0, true);
+    s.take();
+    s.broker.giveBack(client, lease(FIRST_FOREIGN), false);
+    expect(s.take()).toEqual([
+      `forget ${client}/0`,
+      "over here 0",
+      `lease-ask ${there} 0 over`,
+      `lease-give-back ${there} 9`,
+    ]);
+    s.broker.clientGone(client);
+    expect(s.take()).toEqual([]);
+  });
+
   test("what control refuses is asked for nowhere any more", () => {
     const s = setUp(0);
     s.broker.clustered(true);

@@ -67,6 +67,8 @@ export interface LeaseBrokerEffects {
     wanted: number,
     preemptAfterMs: number | undefined,
   ): void;
+  /** To this node's engine: nothing is asked for under the shape any more. */
+  overHere(client: ProcessId, shape: number): void;
   keptHere(client: ProcessId, leaseId: LeaseId, forMs: number | undefined): void;
   returnHere(client: ProcessId, leaseId: LeaseId, retire: boolean): void;
   /** To another node. */
@@ -117,6 +119,8 @@ interface Ask {
   readonly shape: number;
   readonly demand: Demand;
   wanted: number;
+  /** Its owner asks by it no more: it is forgotten with its last lease. */
+  isOver: boolean;
   readonly parts: Map<NodeId, Part>;
   /** By the quota of its job; what it holds beyond the division has been called back. */
   isLimited: boolean;
@@ -183,7 +187,14 @@ export class LeaseBroker {
 
   // ── owners of this node ────────────────────────────────────────────────────────────────────────────────────────────
 
-  demand(client: ProcessId, job: JobId, shape: number, demand: Demand | undefined, wanted: number): void {
+  demand(
+    client: ProcessId,
+    job: JobId,
+    shape: number,
+    demand: Demand | undefined,
+    wanted: number,
+    isOver = false,
+  ): void {
     let shapes = this.asks.get(client);
     if (!shapes) {
       shapes = new Map();
@@ -194,14 +205,29 @@ export class LeaseBroker {
       if (!demand) return;
       const key = `${client}/${shape}`;
       ask = {
-        ...{ key, client, job, shape, demand, wanted, parts: new Map(), division: undefined, asked: "" },
+        ...{ key, client, job, shape, demand, wanted, isOver, parts: new Map(), division: undefined, asked: "" },
         ...{ isLimited: false, calledBack: new Set(), isUrgent: false },
       };
       shapes.set(shape, ask);
       this.byKey.set(key, ask);
     }
     ask.wanted = wanted;
+    ask.isOver = isOver;
     this.settle(ask);
+    this.forgetIfOver(ask);
+  }
+
+  private forgetIfOver(ask: Ask): void {
+    const { client, shape, parts } = ask;
+    if (!ask.isOver || [...parts.values()].some(({ held, ending }) => held.size + ending.size > 0)) return;
+    if (ask.asked !== "") this.effects.forget(ask.key);
+    ask.asked = "";
+    for (const [node, part] of parts) {
+      if (node === this.here) this.effects.overHere(client, shape);
+      else this.tellPart(ask, node, part, 0);
+    }
+    this.byKey.delete(ask.key);
+    this.asks.get(client)?.delete(shape);
   }
 
   /** What runs in a group may be refused now. */
@@ -242,7 +268,9 @@ export class LeaseBroker {
   }
 
   private endedHere(client: ProcessId, leaseId: LeaseId): void {
-    for (const ask of this.asks.get(client)?.values() ?? []) ask.parts.get(this.here)?.held.delete(leaseId);
+    for (const ask of this.asks.get(client)?.values() ?? []) {
+      if (ask.parts.get(this.here)?.held.delete(leaseId)) this.forgetIfOver(ask);
+    }
   }
 
   giveBack(client: ProcessId, leaseId: LeaseId, retire: boolean): void {
@@ -277,6 +305,7 @@ export class LeaseBroker {
   clientGone(client: ProcessId): void {
     for (const ask of this.asks.get(client)?.values() ?? []) {
       ask.wanted = 0;
+      ask.isOver = false;
       if (ask.asked !== "") this.effects.forget(ask.key);
       for (const [node, part] of ask.parts) {
         for (const leaseId of [...part.held, ...part.ending]) this.drop(leaseId);
@@ -348,7 +377,7 @@ export class LeaseBroker {
 
   /** Before a lease is given back it is not asked for again. */
   private lessOf(ask: Ask | undefined, leaseId: LeaseId): void {
-    if (!ask) return;
+    if (!ask || this.byKey.get(ask.key) !== ask) return;
     ask.calledBack.delete(leaseId);
     if (ask.isLimited || this.effects.isLimited(ask.job)) this.settle(ask);
   }
@@ -493,7 +522,15 @@ export class LeaseBroker {
     if (node === this.here) this.effects.demandHere(client, shape, demand, wanted, preemptAfterMs);
     else {
       const namespace = this.effects.namespaceOf(job);
-      const about = { client, jobId: job, namespace, shape, demand, wanted };
+      const about = {
+        client,
+        jobId: job,
+        namespace,
+        shape,
+        demand,
+        wanted,
+        ...(ask.isOver && { isOver: true as const }),
+      };
       this.effects.toNode(node, { t: "lease-ask", ...about, ...(preemptAfterMs === 0 && { urgent: true }) });
     }
   }
@@ -529,6 +566,7 @@ export class LeaseBroker {
     const part = foreign.ask.parts.get(foreign.node);
     part?.held.delete(leaseId);
     part?.ending.delete(leaseId);
+    this.forgetIfOver(foreign.ask);
     return foreign;
   }
 }

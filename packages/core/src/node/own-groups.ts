@@ -43,11 +43,13 @@ export interface OwnGroupsOptions extends OwnGroupsClock {
 }
 
 const TICK_MS = 50;
+/** Changes of this one node; each group makes some, and only those that wait are explained. */
+const JOURNAL_MAX = 4_096;
 const NO_STORE = { usedBytes: 0, capacityBytes: 0 };
 
 export class OwnGroups {
   private readonly options: OwnGroupsOptions;
-  private readonly view = new ClusterView();
+  private readonly view = new ClusterView({ journalMax: JOURNAL_MAX });
   private readonly host: GroupHost;
   private stopTicking: (() => void) | undefined;
 

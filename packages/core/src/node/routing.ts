@@ -138,7 +138,11 @@ export class NodeRouting {
     const { parts, effects } = this;
     switch (message.t) {
       case "lease-ask": {
-        const { client, jobId, shape, demand, wanted, urgent } = message;
+        const { client, jobId, shape, demand, wanted, urgent, isOver } = message;
+        if (isOver) {
+          effects.feed({ kind: "demand-over", clientId: client, shape });
+          return;
+        }
         const preemptAfterMs = urgent ? 0 : undefined;
         effects.jobAsked(from, message);
         parts.router.watch(client);

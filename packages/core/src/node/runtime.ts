@@ -576,6 +576,7 @@ export class NodeRuntime {
       {
         demandHere: (clientId, shape, demand, wanted, preemptAfterMs) =>
           this.feed({ kind: "demand-changed", clientId, shape, demand, wanted, preemptAfterMs }),
+        overHere: (clientId, shape) => this.feed({ kind: "demand-over", clientId, shape }),
         keptHere: (clientId, leaseId, forMs) => this.feed({ kind: "lease-kept", clientId, leaseId, forMs }),
         returnHere: (client, leaseId, retire) => this.leaseReturned(client, leaseId, retire),
         toNode: (node, message) => this.peers?.send(node, message),
@@ -1147,9 +1148,9 @@ export class NodeRuntime {
         this.deputies.dropTemplates(from, message);
         return;
       case "lease-demand": {
-        const { shape, demand, wanted } = message;
+        const { shape, demand, wanted, isOver } = message;
         const job = this.engine.tables.clients.get(from)?.job.id;
-        if (job !== undefined) this.broker.demand(from, job, shape, demand, wanted);
+        if (job !== undefined) this.broker.demand(from, job, shape, demand, wanted, isOver);
         return;
       }
       case "lease-kept":

@@ -36,6 +36,30 @@ describe("demand", () => {
     expect(owner.takeAsked()).toEqual([expect.objectContaining({ wanted: 64 })]);
   });
 
+  test("a shape is forgotten with the last function that asks by it, and its last lease", () => {
+    const owner = new TestOwner();
+    owner.register(1);
+    owner.register(2);
+    owner.submit(1, 1);
+    const worker = owner.grant(1, 0);
+    owner.ok(worker, only(worker.takeTasks()), 10);
+    owner.engine.tasks.unregister(1);
+    owner.flush();
+    owner.pass(LEASE_IDLE_MS);
+    owner.flush();
+    owner.takeAsked();
+    owner.engine.tasks.unregister(2);
+    owner.flush();
+    expect(owner.takeAsked()).toEqual([{ t: "lease-demand", shape: 0, wanted: 0, isOver: true }]);
+    // One that was on its way goes back.
+    owner.grant(2, 0);
+    expect(owner.takeAsked()).toEqual([{ t: "lease-return", leaseId: 2 }]);
+    owner.register(3);
+    owner.submit(2, 3);
+    owner.flush();
+    expect(owner.takeAsked()).toEqual([expect.objectContaining({ shape: 1, wanted: 1, demand: expect.anything() })]);
+  });
+
   test("a demand that can never be met fails what waits and what comes later", () => {
     const owner = new TestOwner();
     owner.register(1);

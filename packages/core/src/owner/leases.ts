@@ -60,7 +60,8 @@ export class LeaseTable {
   private readonly effects: OwnerEffects;
   private readonly listener: LeaseListener;
   private readonly shapes = new Map<string, Shape>();
-  private readonly byId: Shape[] = [];
+  private readonly byId = new Map<number, Shape>();
+  private nextShape = 0;
   private readonly leases = new Map<LeaseId, Lease>();
   private dirty: Shape[] = [];
   /** Runs of templates that have a `maxCalls`, by worker and template. */
@@ -81,26 +82,49 @@ export class LeaseTable {
     let shape = this.shapes.get(demand.key);
     if (!shape) {
       shape = {
-        id: this.byId.length,
+        id: this.nextShape++,
         demand,
         queue: new Fifo(),
         leases: [],
         wantedTold: 0,
         isTold: false,
         isDirty: false,
+        templates: 0,
+        isForgotten: false,
         inFlight: 0,
         waitingSinceMs: this.nowMs,
         refused: undefined,
         isInherited: false,
       };
       this.shapes.set(demand.key, shape);
-      this.byId.push(shape);
+      this.byId.set(shape.id, shape);
     }
     return shape;
   }
 
+  /** A template that has asked by it is gone. */
+  templateLeft(shape: Shape): void {
+    shape.templates--;
+    this.touch(shape);
+  }
+
+  /**
+   * A program makes new demands for as long as it runs, one for each placement group at least: what nobody can ask by any more
+   * must not stay, here or with those who were asked.
+   */
+  private forgetIfOver(shape: Shape): void {
+    const { templates, queue, leases, inFlight, isInherited, isForgotten, id, demand } = shape;
+    if (templates > 0 || queue.size > 0 || leases.length > 0 || inFlight > 0 || isInherited || isForgotten) return;
+    shape.isForgotten = true;
+    this.byId.delete(id);
+    if (this.shapes.get(demand.key) === shape) this.shapes.delete(demand.key);
+    if (shape.isTold) this.effects.toNode({ t: "lease-demand", shape: id, wanted: 0, isOver: true });
+    shape.isTold = false;
+    shape.wantedTold = 0;
+  }
+
   shape(id: number): Shape | undefined {
-    return this.byId[id];
+    return this.byId.get(id);
   }
 
   find(id: LeaseId): Lease | undefined {
@@ -109,6 +133,11 @@ export class LeaseTable {
 
   enqueue(task: TaskRecord, shape: Shape, first = false): void {
     task.state = TASK_STATE.queued;
+    if (shape.isForgotten) {
+      // What a task that is made again has given is needed still, though nobody can submit another one.
+      shape.isForgotten = false;
+      this.byId.set(shape.id, shape);
+    }
     if (shape.queue.size === 0) shape.waitingSinceMs = this.nowMs;
     if (first) shape.queue.unshift(task);
     else shape.queue.push(task);
@@ -117,13 +146,14 @@ export class LeaseTable {
   }
 
   get hasQueued(): boolean {
-    return this.byId.some(({ queue }) => queue.size > 0);
+    for (const { queue } of this.byId.values()) if (queue.size > 0) return true;
+    return false;
   }
 
   /** Takes the queued tasks that `isMovable` names out of their queues. */
   takeQueued(isMovable: (task: TaskRecord) => boolean): TaskRecord[] {
     const taken: TaskRecord[] = [];
-    for (const shape of this.byId) {
+    for (const shape of this.byId.values()) {
       const { queue } = shape;
       if (queue.size === 0) continue;
       const kept: TaskRecord[] = [];
@@ -149,6 +179,7 @@ export class LeaseTable {
       shape.isDirty = false;
       this.fill(shape);
       this.tellWanted(shape);
+      this.forgetIfOver(shape);
     }
   }
 
@@ -309,7 +340,8 @@ export class LeaseTable {
   }
 
   granted(message: LeaseGranted): void {
-    const shape = this.byId[message.shape];
+    const shape = this.byId.get(message.shape);
+    if (!shape) this.effects.toNode({ t: "lease-return", leaseId: message.leaseId });
     if (!shape || this.leases.has(message.leaseId)) return;
     const { leaseId: id, idThere = id, worker } = message;
     this.add({ id, idThere, shape, link: this.effects.link(worker), isRetiring: false });
@@ -421,7 +453,7 @@ export class LeaseTable {
       this.takeBack([...lease.inFlight.values()], lease);
       if (lease.link.isBroken) this.lose(lease);
     }
-    const shape = this.byId[shapeId];
+    const shape = this.byId.get(shapeId);
     if (!shape) return;
     this.sayWanted(shape, wantedOf(shape));
     this.touch(shape);

@@ -547,6 +547,9 @@ export interface Shape {
   wantedTold: number;
   isTold: boolean;
   isDirty: boolean;
+  /** How many templates ask by it; without one, it is forgotten when nothing of it is left. */
+  templates: number;
+  isForgotten: boolean;
   /** Tasks sent and unfinished, over all leases. */
   inFlight: number;
   waitingSinceMs: number;

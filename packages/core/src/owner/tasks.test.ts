@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { objectKey, type ProcessId, type Seq } from "../base/ids.ts";
+import { LEASE_IDLE_MS } from "../base/limits.ts";
 import { unpackFailure } from "../wire/mod.ts";
 import { guardKey } from "./claims.ts";
 import { named, only, type SentTask, stored, TestOwner, type TestWorker } from "./test-owner.ts";
@@ -578,6 +579,26 @@ describe("lineage", () => {
     owner.results(worker, result, [stored(9)]);
     owner.engine.onNodeMessage({ ...lost, name: named(9), key: 9 });
     expect(owner.takeTold()).toEqual(["pinned 2 key 9"]);
+  });
+
+  test("a result is made again though its function and its shape are gone", () => {
+    const { owner, worker } = withWorker();
+    owner.submit(1);
+    owner.results(worker, send(owner, worker), [stored(7)]);
+    owner.engine.tasks.unregister(1);
+    owner.pass(LEASE_IDLE_MS);
+    owner.flush();
+    expect(owner.takeAsked()).toContainEqual({ t: "lease-demand", shape: 0, wanted: 0, isOver: true });
+    owner.want(1);
+    owner.engine.onNodeMessage({ ...lost, error });
+    owner.flush();
+    const demand = expect.objectContaining({ resources: { cpu: 10_000 } });
+    expect(owner.takeAsked()).toContainEqual({ t: "lease-demand", shape: 0, wanted: 1, demand });
+    const again = owner.grant(2, 1);
+    owner.results(again, only(again.takeTasks()), [stored(8)]);
+    owner.pass(LEASE_IDLE_MS);
+    owner.flush();
+    expect(owner.takeAsked()).toContainEqual({ t: "lease-demand", shape: 0, wanted: 0, isOver: true });
   });
 
   test("a task that is queued when an argument is lost waits for it again, and gets all of its arguments", () => {

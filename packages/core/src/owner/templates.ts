@@ -32,6 +32,7 @@ export class Templates {
     const keys = objects.useNested(template.nested);
     const captured = keys.length > 0 ? { keys, links: new Set<WorkerLink>(), tasks: 0, isDropped: false } : undefined;
     const shape = leases.shapeOf(template.demand);
+    shape.templates++;
     this.byId.set(template.id, { template, shape, cost, captured, near: new Map() });
   }
 
@@ -42,8 +43,10 @@ export class Templates {
   /** No call will name it again; those under way keep what they need. */
   unregister(id: number): void {
     const registered = this.byId.get(id);
+    if (!registered) return;
     this.byId.delete(id);
-    if (!registered?.captured) return;
+    for (const { shape } of new Set([registered, ...registered.near.values()])) this.options.leases.templateLeft(shape);
+    if (!registered.captured) return;
     registered.captured.isDropped = true;
     this.letGoOfCaptured(registered);
   }
@@ -86,6 +89,8 @@ export class Templates {
     if (!there) {
       if (!near.has(objects.here)) near.set(objects.here, registered);
       there = { ...registered, shape: leases.shapeOf(nearTo(template.demand, tag)) };
+      // Of a template that is gone, a task is made again.
+      if (this.byId.has(template.id)) there.shape.templates++;
       near.set(tag, there);
     }
     return there;

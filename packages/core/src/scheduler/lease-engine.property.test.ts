@@ -48,6 +48,7 @@ const events: fc.Arbitrary<SchedulerEvent> = fc.oneof(
       .map((d) => demandOf(d.of, { priority: d.priority, ...(d.bundle && inBundle(d.bundle)) })),
     wanted: fc.integer({ min: 0, max: 4 }),
   }),
+  fc.record({ kind: fc.constant("demand-over" as const), clientId: clientIds, shape: fc.integer({ min: 1, max: 3 }) }),
   fc.record({
     kind: fc.constant("lease-returned" as const),
     clientId: clientIds,

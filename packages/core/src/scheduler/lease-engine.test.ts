@@ -54,6 +54,24 @@ describe("leases", () => {
     expect(grants(commands)).toEqual([expect.objectContaining({ shape: 2, leaseId: 2, workerId: "early1" })]);
   });
 
+  test("a demand that is over is forgotten with its last lease, and its share of a placement group with it", () => {
+    const engine = engineWith({ cpu: 1 });
+    joined(engine, 1);
+    const groupId = "g";
+    const bundles = [{ index: 0, units: { cpu: 10_000 } }];
+    engine.step({ kind: "prepare-bundles", groupId, attempt: 1, bundles, commit: true }, 0);
+    const demand = demandOf({ cpu: 1 }, { placement: { bundle: { groupId } } });
+    engine.step({ kind: "demand-changed", clientId: A, shape: 1, demand, wanted: 1 }, 0);
+    engine.step({ kind: "demand-over", clientId: A, shape: 1 }, 1);
+    const client = engine.tables.clients.get(A);
+    expect([client?.asks.size, client?.inGroups.size, client?.job.inGroups.size]).toEqual([1, 1, 1]);
+    engine.step({ kind: "lease-returned", clientId: A, leaseId: leaseId(1), retire: false }, 2);
+    expect([client?.asks.size, client?.inGroups.size, client?.job.inGroups.size]).toEqual([0, 0, 0]);
+    // It may be asked for again.
+    engine.step({ kind: "demand-changed", clientId: A, shape: 1, demand, wanted: 1 }, 3);
+    expect(client?.asks.get(1)?.held.size).toBe(1);
+  });
+
   test("a worker that served one job is not given to another", () => {
     const engine = engineWith({ cpu: 1 });
     joined(engine, 1, [

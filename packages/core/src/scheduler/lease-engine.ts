@@ -234,6 +234,11 @@ export class LeaseEngine {
       case "demand-changed":
         this.changeDemand(event, nowMs);
         return;
+      case "demand-over": {
+        const ask = tables.clients.get(event.clientId)?.asks.get(event.shape);
+        if (ask) tables.endAsk(ask, nowMs);
+        return;
+      }
       case "lease-returned": {
         const lease = tables.leases.get(event.leaseId);
         if (!lease || lease.ask.client.id !== event.clientId) return;
@@ -364,6 +369,7 @@ export class LeaseEngine {
       ask = this.tables.ask(client, event.shape, event.demand, undefined);
     }
     ask.preemptAfterMs = event.preemptAfterMs;
+    ask.isOver = false;
     if (event.preemptAfterMs === undefined) ask.isUrgent = false;
     if (ask.wanted === event.wanted) return;
     ask.wanted = event.wanted;
@@ -423,10 +429,9 @@ export class LeaseEngine {
       ask.client = heir;
       Object.assign(ask, tables.flowsOf(heir, ask.bundle?.groupId));
       ask.shape = `${ask.shape} of ${client.id}`;
-      ask.wanted = 0;
       heir.asks.set(ask.shape, ask);
       for (const lease of ask.held) count(lease, 1);
-      tables.refresh(ask, nowMs);
+      tables.endAsk(ask, nowMs);
     }
   }
 
@@ -436,10 +441,9 @@ export class LeaseEngine {
     tables.clients.delete(client.id);
     client.job.clients.delete(client);
     for (const ask of client.asks.values()) {
-      ask.wanted = 0;
       // What its tasks do is for nobody now; the resources are free when the processes are gone.
       for (const lease of ask.held) stop(lease.worker, "owner-gone", out);
-      tables.refresh(ask, nowMs);
+      tables.endAsk(ask, nowMs);
     }
     tables.dropJobIfOver(client.job);
   }

@@ -29,6 +29,8 @@ export type SchedulerEvent =
       /** What waits so long without room is urgent, see {@link file://./preempt-pass.ts}; left out: never. */
       readonly preemptAfterMs?: number | undefined;
     }
+  /** It is not asked by any more, and is forgotten with its last lease. */
+  | { readonly kind: "demand-over"; readonly clientId: ProcessId; readonly shape: number }
   /** Its owner does not give it up for others, for so long or as long as what runs there now. */
   | {
       readonly kind: "lease-kept";

@@ -61,6 +61,8 @@ export interface Ask extends Flow {
   infeasibleSinceMs: number | undefined;
   /** It was refused; it is asked for again by a changed demand. */
   isRefused: boolean;
+  /** Nobody will ask by it again: it is forgotten with its last lease. */
+  isOver: boolean;
   /** Grants that this pass has promised to workers which are still starting. */
   promised: number;
 }

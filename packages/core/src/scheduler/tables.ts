@@ -77,6 +77,8 @@ export class Tables {
         level: Number.NEGATIVE_INFINITY,
         infeasibleSinceMs: undefined,
         isRefused: false,
+        // Requests of control are asked for one by one.
+        isOver: target !== undefined,
         promised: 0,
         ...this.flow(),
       };
@@ -132,12 +134,37 @@ export class Tables {
     }
     if (!waits && ask.held.size === 0) {
       this.active.delete(ask);
-      if (ask.target !== undefined && !ask.isRefused) ask.client.asks.delete(ask.shape);
+      if (ask.isOver && !ask.isRefused) this.forget(ask);
       this.dropJobIfOver(ask.client.job);
       return;
     }
     if (!this.active.has(ask)) this.activate(ask);
     if (waits) ask.waitingSinceMs ??= nowMs;
+  }
+
+  /** See `demand-over`. */
+  endAsk(ask: Ask, nowMs: number): void {
+    ask.wanted = 0;
+    ask.isRefused = false;
+    ask.isOver = true;
+    this.refresh(ask, nowMs);
+  }
+
+  /** Programs make new placement groups for as long as they run: nothing of one may stay. */
+  private forget({ client, shape, bundle }: Ask): void {
+    client.asks.delete(shape);
+    if (!bundle) return;
+    const { groupId } = bundle;
+    for (const other of client.asks.values()) if (other.bundle?.groupId === groupId) return;
+    client.inGroups.delete(groupId);
+    this.forgetFlow(client.job, groupId);
+  }
+
+  /** The job's own share of the group, with the last client that has one. */
+  private forgetFlow(job: Job, groupId: string): void {
+    if (this.controlClients.get(job.id)?.inGroups.has(groupId)) return;
+    for (const { inGroups } of job.clients) if (inGroups.has(groupId)) return;
+    job.inGroups.delete(groupId);
   }
 
   /** A job is over when nobody submits for it, nothing is held for it and no actor of it is left. */

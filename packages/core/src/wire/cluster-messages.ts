@@ -447,6 +447,7 @@ export interface LeaseAsk {
   readonly wanted: number;
   /** As in {@link LeasesDivided}. */
   readonly urgent?: true;
+  readonly isOver?: true;
 }
 /** As {@link LeaseKept}. */
 export interface LeaseKeptThere {

@@ -153,6 +153,8 @@ export interface LeaseDemand {
   readonly shape: number;
   readonly demand?: Demand;
   readonly wanted: number;
+  /** It is not asked by any more; a release before this one keeps it for as long as the owner lives. */
+  readonly isOver?: true;
 }
 export interface LeaseReturn {
   readonly t: "lease-return";
