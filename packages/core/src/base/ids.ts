@@ -79,6 +79,14 @@ export const isObjectKey = (key: ObjectKey): boolean => key[OWNER_HEX] === ".";
 export const taskIdHex = (owner: ProcessId, seq: Seq, job: JobId): string =>
   owner + seq.toString(16).padStart(16, "0") + job;
 
+/** The task that makes an actor: its id is made of the actor's, and each incarnation is an attempt of it. */
+export const creationTask = (actor: ActorId): { readonly owner: ProcessId; readonly seq: Seq } => ({
+  owner: actor.slice(0, OWNER_HEX) as ProcessId,
+  seq: 1 as Seq,
+});
+export const creationTaskId = (actor: ActorId, job: JobId): string =>
+  taskIdHex(creationTask(actor).owner, creationTask(actor).seq, job);
+
 /** The 28-byte object id that a person sees: the task's id and the 1-based index of the return (0 for `put`). */
 export const objectIdHex = (owner: ProcessId, taskSeq: Seq, job: JobId, index: number): string =>
   taskIdHex(owner, taskSeq, job) + index.toString(16).padStart(8, "0");

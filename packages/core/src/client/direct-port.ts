@@ -64,7 +64,7 @@ export class DirectPort implements OwnerPort {
   }
 
   createActor(creation: ActorCreation): void {
-    this.runtime.enter().actors.create(creation);
+    this.runtime.enter().actors.create(creation, currentExecution()?.origin);
     this.runtime.schedule();
   }
 

@@ -8,8 +8,16 @@
  *
  * @source "Trace Event Format", Google: events X (complete), s/f (flow), b/e (asynchronous), M (metadata).
  */
-import { nodeTag, nodeTagOf, type ProcessId, type Seq, taskIdHex } from "../base/ids.ts";
-import { attemptsOf, type EventBatch, type RecordedAttempt, readBatch, seenIn } from "./event-batch.ts";
+import { nodeTag, nodeTagOf, type ProcessId } from "../base/ids.ts";
+import {
+  attemptsOf,
+  type EventBatch,
+  type RecordedAttempt,
+  readBatch,
+  seenIn,
+  submitterOf,
+  taskIdOf,
+} from "./event-batch.ts";
 import { FIRST_RUN_ROW, SUBMIT_ROW, TraceProcesses } from "./trace-processes.ts";
 
 export interface TimelineSource {
@@ -114,18 +122,19 @@ function describe(
 
 /** Those that ran: the others were in no worker. */
 function* runsOf(batch: EventBatch): Generator<TracedRun> {
-  const { owner, pid, job, names, workers, errors } = batch;
+  const { names, workers, errors } = batch;
   for (const attempt of attemptsOf(batch)) {
     const worker = workers[attempt.worker];
-    if (!worker) continue;
+    const submitter = submitterOf(batch, attempt);
+    if (!worker || !submitter) continue;
     yield {
       ...attempt,
       name: names[attempt.name] ?? "",
       parent: names[attempt.parent],
       error: errors[attempt.error],
-      taskId: taskIdHex(owner, attempt.seq as Seq, job),
-      ownerNode: nodeTagOf(owner),
-      ownerPid: pid,
+      taskId: taskIdOf(batch, attempt),
+      ownerNode: nodeTagOf(submitter.processId),
+      ownerPid: submitter.pid,
       workerId: worker.workerId,
       workerNode: nodeTag(worker.nodeId),
       workerPid: worker.pid,

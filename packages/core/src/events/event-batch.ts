@@ -4,7 +4,16 @@
  *
  * `tallies` count every attempt that ended while the batch was gathered, also those that sampling left out.
  */
-import { type ActorId, type JobId, type NodeId, OWNER_HEX, type ProcessId } from "../base/ids.ts";
+import {
+  type ActorId,
+  creationTaskId,
+  type JobId,
+  type NodeId,
+  OWNER_HEX,
+  type ProcessId,
+  type Seq,
+  taskIdHex,
+} from "../base/ids.ts";
 import { pack, unpack } from "../wire/mod.ts";
 
 export const ATTEMPT_OUTCOMES = ["ok", "error", "lost", "preempted", "cancelled"] as const;
@@ -53,10 +62,12 @@ export interface EventBatch {
   readonly parents?: { readonly table: readonly BatchParent[]; readonly of: Uint16Array } | undefined;
 }
 
-/** A task or call; `seq` 0: what an actor does when it is made. */
+/** A task or call; `seq` 0: nothing but its process. */
 export interface BatchParent {
   readonly owner: ProcessId;
   readonly seq: number;
+  /** Of the owner, in which an actor was asked for: its host tells of its making. */
+  readonly pid?: number | undefined;
 }
 
 /** How often a function was packed anew with large values that it had captured, and how many bytes that made together. */
@@ -155,6 +166,8 @@ interface PackedBatch {
   readonly parents?: Uint8Array;
   /** Two bytes for each attempt. */
   readonly parentOf?: Uint8Array;
+  /** 0 for none; left out when none has one. */
+  readonly parentPids?: readonly number[];
 }
 
 /** @param names those that the columns name by index; more are added for tallies. */
@@ -186,6 +199,9 @@ export function packBatch(batch: EventBatch): Uint8Array {
     ...(batch.parents && {
       parents: packParents(batch.parents.table),
       parentOf: new Uint8Array(batch.parents.of.buffer, batch.parents.of.byteOffset, batch.parents.of.byteLength),
+      ...(batch.parents.table.some(({ pid }) => pid !== undefined) && {
+        parentPids: batch.parents.table.map(({ pid = 0 }) => pid),
+      }),
     }),
   } satisfies PackedBatch);
 }
@@ -211,7 +227,7 @@ export function readBatch(bytes: Uint8Array): EventBatch {
     columns: new Float64Array(Uint8Array.from(packed.columns).buffer),
     parents: packed.parents &&
       packed.parentOf && {
-        table: readParents(packed.parents),
+        table: readParents(packed.parents, packed.parentPids),
         of: new Uint16Array(Uint8Array.from(packed.parentOf).buffer),
       },
   };
@@ -229,14 +245,33 @@ function packParents(parents: readonly BatchParent[]): Uint8Array {
   return bytes;
 }
 
-function readParents(packed: Uint8Array): BatchParent[] {
+function readParents(packed: Uint8Array, pids: readonly number[] = []): BatchParent[] {
   const bytes = Buffer.from(packed.buffer, packed.byteOffset, packed.byteLength);
   const parents: BatchParent[] = [];
   for (let at = 0; at + PARENT_BYTES <= bytes.length; at += PARENT_BYTES) {
     const owner = bytes.toString("hex", at, at + OWNER_BYTES) as ProcessId;
-    parents.push({ owner, seq: bytes.readDoubleLE(at + OWNER_BYTES) });
+    const pid = pids[parents.length] || undefined;
+    parents.push({ owner, seq: bytes.readDoubleLE(at + OWNER_BYTES), ...(pid !== undefined && { pid }) });
   }
   return parents;
+}
+
+export interface Submitter {
+  readonly processId: ProcessId;
+  readonly pid: number;
+}
+
+/** Which process asked for it: the one of whose batch it is, but for the making of an actor. Undefined when that is not known. */
+export function submitterOf({ owner, pid, parents }: EventBatch, attempt: RecordedAttempt): Submitter | undefined {
+  if (attempt.kind !== "actor-creation") return { processId: owner, pid };
+  const creator = parents?.table[attempt.parentTask];
+  return creator && { processId: creator.owner, pid: creator.pid ?? 0 };
+}
+
+/** The 24 bytes of its id. */
+export function taskIdOf({ owner, job, actors }: EventBatch, { kind, actor, seq }: RecordedAttempt): string {
+  const made = kind === "actor-creation" ? actors[actor] : undefined;
+  return made === undefined ? taskIdHex(owner, seq as Seq, job) : creationTaskId(made, job);
 }
 
 export function* attemptsOf({ columns, parents }: EventBatch): Generator<RecordedAttempt> {

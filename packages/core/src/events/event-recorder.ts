@@ -43,8 +43,8 @@ export interface FinishedAttempt {
   /** The function or method, of which `name` is made together with `className`. */
   readonly code: object | undefined;
   readonly className: string | undefined;
-  /** In which it was submitted. */
-  readonly parent: (BatchParent & { readonly name: string }) | undefined;
+  /** In which it was submitted; without a name: in no function of this process. */
+  readonly parent: (BatchParent & { readonly name: string | undefined }) | undefined;
   readonly seq: number;
   readonly attempt: number;
   readonly kind: AttemptKind;

@@ -11,8 +11,9 @@ export {
   packBatch,
   type RecordedAttempt,
   readBatch,
+  submitterOf,
   type Tally,
 } from "./event-batch.ts";
-export { EventRecorder } from "./event-recorder.ts";
+export { EventRecorder, type FinishedAttempt } from "./event-recorder.ts";
 export { type FinishedRun, RunHistory } from "./run-history.ts";
 export { TallyBook } from "./tally-book.ts";

@@ -4,6 +4,7 @@
  */
 import type { ActorId, ObjectKey, Seq } from "../base/ids.ts";
 import {
+  type ActorCreator,
   type ActorOptionsRecord,
   type ActorSpec,
   type ActorState,
@@ -44,7 +45,16 @@ export interface ActorCreation {
   readonly deps: readonly Seq[];
   readonly nested: readonly NestedRef[];
 }
-type CreationSpec = Omit<ActorSpec, "deps" | "args" | "nested" | "keeps">;
+type CreationSpec = Omit<ActorSpec, "deps" | "args" | "nested" | "keeps" | "creator">;
+
+/** An actor that does not live yet, as what is to be done. */
+export interface ActorInMaking {
+  readonly actorId: ActorId;
+  readonly className: string;
+  readonly creator: ActorCreator;
+  /** Its arguments are there. */
+  isSent: boolean;
+}
 
 export class ActorTable {
   private readonly effects: OwnerEffects;
@@ -62,8 +72,17 @@ export class ActorTable {
   private readonly hosted = new Map<ObjectKey, boolean>();
   private readonly selfNums = new Set<number>();
   private dirty = new Set<ActorRecord>();
+  /** Those that this process has asked for and that do not live yet. */
+  private readonly making = new Map<ActorId, ActorInMaking>();
+  private readonly self: Pick<ActorCreator, "processId" | "pid">;
 
-  constructor(effects: OwnerEffects, objects: ObjectTable, tasks: TaskTable) {
+  constructor(
+    effects: OwnerEffects,
+    objects: ObjectTable,
+    tasks: TaskTable,
+    self: Pick<ActorCreator, "processId" | "pid">,
+  ) {
+    this.self = self;
     this.effects = effects;
     this.objects = objects;
     this.tasks = tasks;
@@ -174,16 +193,28 @@ export class ActorTable {
     if (this.objects.holds.isUsed(actorKey(actor.actorId)) || actor.selfHandles > 0) return;
     if (actor.queue.size + actor.inFlight.size > 0) return;
     this.byId.delete(actor.actorId);
+    this.making.delete(actor.actorId);
     this.byOwnNum.delete(actor.num);
     if (actor.isSubscribed) this.effects.toNode({ t: "actor-unsubscribe", actorId: actor.actorId });
     if (actor.link) this.effects.unlink(actor.link);
     actor.link = undefined;
   }
 
-  create(creation: ActorCreation): void {
+  /** Those that this process has asked for. */
+  get inMaking(): Iterable<ActorInMaking> {
+    return this.making.values();
+  }
+
+  create(creation: ActorCreation, parent?: TaskOrigin): void {
     const { num, actorId, concurrency, options, spec, args, deps, nested } = creation;
     const actor = this.record(num, actorId, spec.className, concurrency);
     actor.state = "creating";
+    const creator: ActorCreator = {
+      ...this.self,
+      submittedAtMs: this.tasks.nowMs,
+      parent: parent ? [parent.owner, parent.seq, parent.name] : null,
+    };
+    this.making.set(actorId, { actorId, className: spec.className, creator, isSent: false });
     // The program sends the code of a class with its first actor only.
     if (spec.code.length > 0 && !this.codes.has(spec.codeKey)) {
       this.codes.set(spec.codeKey, { code: spec.code, host: spec.host });
@@ -237,6 +268,7 @@ export class ActorTable {
       this.objects.publishNested([...nested, ...keeps]);
       actor.state = "pending";
       actor.isSubscribed = true;
+      const making = this.making.get(actor.actorId);
       const { codeKey } = creation.spec;
       const { code, host } = this.codes.get(codeKey) ?? creation.spec;
       this.codes.set(codeKey, SENT);
@@ -244,8 +276,18 @@ export class ActorTable {
         t: "actor-create",
         actorId: actor.actorId,
         options: creation.options,
-        spec: { ...creation.spec, code, host, args: bytesOf(task.args), deps, nested, keeps },
+        spec: {
+          ...creation.spec,
+          code,
+          host,
+          args: bytesOf(task.args),
+          deps,
+          nested,
+          keeps,
+          ...(making && { creator: making.creator }),
+        },
       });
+      if (making) making.isSent = true;
     }
     // The arguments stay for restarts: the node holds them through the refs named in the spec.
     for (const dep of task.deps) this.objects.dropUse(dep);
@@ -450,6 +492,7 @@ export class ActorTable {
       return;
     }
     actor.state = message.state;
+    if (message.state === "alive") this.making.delete(actor.actorId);
     if (message.state === "alive" && message.worker && (!actor.link || actor.link.isBroken)) {
       actor.link = this.effects.link(message.worker);
     }
@@ -475,6 +518,7 @@ export class ActorTable {
     this.byNum.delete(from.num);
     for (const num of handles) this.byNum.set(num, to);
     this.byId.delete(from.actorId);
+    this.making.delete(from.actorId);
     this.byOwnNum.delete(from.num);
     if (!this.byOwnNum.has(to.num)) this.byOwnNum.set(to.num, to);
     this.objects.holds.alias(actorKey(from.actorId), actorKey(toId));
@@ -516,6 +560,7 @@ export class ActorTable {
 
   private died(actor: ActorRecord, cause: NonNullable<ActorState["cause"]>): void {
     actor.state = "dead";
+    this.making.delete(actor.actorId);
     actor.cause = cause;
     this.touch(actor);
   }

@@ -35,6 +35,8 @@ export interface OwnerEngineOptions {
   readonly handsOver?: boolean;
   /** Where its own numbers begin, when another engine numbers for the same owner. */
   readonly engineSeqsFrom?: number;
+  /** Of the process that submits. */
+  readonly pid?: number;
 }
 
 export class OwnerEngine {
@@ -58,7 +60,7 @@ export class OwnerEngine {
     this.tasks = new TaskTable(effects, this.objects);
     this.tasks.whyUnfinished = (task) => whyUnfinished(this, task, this.tasks.nowMs);
     if (options.handsOver) this.handover = new Handover(effects, this.objects, this.tasks);
-    this.actors = new ActorTable(effects, this.objects, this.tasks);
+    this.actors = new ActorTable(effects, this.objects, this.tasks, { processId: self, pid: options.pid ?? 0 });
     this.inheritance = new Inheritance(effects, this.tasks);
     this.tasks.leases.askBack = (lease, seqs) => {
       const { out } = lease.link;

@@ -1,6 +1,7 @@
 /** What an owner has submitted that has not ended: exact counts, and some of it. */
-import type { ActorId } from "../base/ids.ts";
+import { type ActorId, creationTask } from "../base/ids.ts";
 import type { Demand, LiveCount, OwnedTask } from "../wire/mod.ts";
+import type { ActorInMaking } from "./actors.ts";
 import type { OwnerEngine } from "./engine.ts";
 import { TASK_STATE, type TaskRecord } from "./records.ts";
 
@@ -73,7 +74,7 @@ class Counter {
 const STATES = ["waiting", "queued", "running"] as const;
 const OTHER = "other";
 
-export function liveTasks({ objects, tasks: table }: OwnerEngine, limit: number): OwnedTasks {
+export function liveTasks({ objects, tasks: table, actors }: OwnerEngine, limit: number): OwnedTasks {
   const tasks: OwnedTask[] = [];
   const counter = new Counter();
   const sent = new Set<TaskRecord>();
@@ -91,7 +92,25 @@ export function liveTasks({ objects, tasks: table }: OwnerEngine, limit: number)
     if (!isSent) counter.add(task, state);
     if (tasks.length < limit && (!isSent || !isRunning(table, task))) tasks.push(describe(task, state));
   }
-  return { tasks, counts: [...counter.counts()], backlogs: counter.backlogs() };
+  const creations = [...actors.inMaking].map(describeCreation);
+  const counts = [...counter.counts(), ...countsOf(creations)];
+  return { tasks: [...tasks, ...creations].slice(0, limit), counts, backlogs: counter.backlogs() };
+}
+
+function describeCreation({ actorId, className, creator, isSent }: ActorInMaking): OwnedTask {
+  const { submittedAtMs, parent } = creator;
+  const { seq } = creationTask(actorId);
+  const state = isSent ? "queued" : "waiting";
+  const name = `${className}.constructor`;
+  return { seq, attempt: 0, name, kind: "actor-creation", state, actorId, submittedAtMs, parent };
+}
+
+function countsOf(creations: readonly OwnedTask[]): LiveCount[] {
+  const all = Map.groupBy(creations, ({ name, state }) => `${state} ${name}`);
+  return [...all.values()].flatMap((same) => {
+    const [first] = same;
+    return first ? [[first.name, first.kind, first.state, same.length] as const] : [];
+  });
 }
 
 /** What was sent may still stand in the queue of its worker: its claim word says so, or, without one, its place. */

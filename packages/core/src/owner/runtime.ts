@@ -153,6 +153,7 @@ export class OwnerRuntime {
   private readonly events: EventRecorder;
   private readonly history = new RunHistory();
   private eventTimer: NodeJS.Timeout | undefined;
+  private actorsMade = 0;
   private nextQuery = 1;
   /** What was said last of what has not ended. */
   private listed: { readonly made: OwnedTasks; readonly limit: number; readonly untilMs: number } | undefined;
@@ -208,7 +209,7 @@ export class OwnerRuntime {
         this.sendEventsSoon();
       },
     };
-    this.engine = new OwnerEngine(options.self, effects, options.engine);
+    this.engine = new OwnerEngine(options.self, effects, { pid: options.pid ?? process.pid, ...options.engine });
     const { handover } = this.engine;
     if (handover) handover.jobId = () => options.jobId() ?? ("" as JobId);
     this.events = new EventRecorder({
@@ -280,6 +281,14 @@ export class OwnerRuntime {
   putsSeen(tallies: readonly PutTally[]): void {
     for (const tally of tallies) this.events.putsSeen(tally);
     this.sendEventsSoon();
+  }
+
+  /** It is hosted here: its making is told of by this process, whoever asked for it. */
+  actorMade(...made: Parameters<EventRecorder["record"]>): void {
+    this.events.record(...made);
+    // A worker of its own may be killed before the turn of the clock.
+    if (this.actorsMade++ === 0) this.reportEvents();
+    else this.sendEventsSoon();
   }
 
   private sendEventsSoon(): void {

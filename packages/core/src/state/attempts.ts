@@ -7,14 +7,22 @@
  * 4. Counts are exact, also of attempts that sampling left out and of rows that were dropped (events/tally-book.ts).
  */
 import { InvalidOptionError } from "../base/errors.ts";
-import { type JobId, OWNER_HEX, type ProcessId, type Seq, taskIdHex } from "../base/ids.ts";
-import { attemptsOf, type BatchWorker, type EventBatch, readBatch, TallyBook } from "../events/mod.ts";
+import { type JobId, OWNER_HEX, type ProcessId } from "../base/ids.ts";
+import {
+  attemptsOf,
+  type BatchWorker,
+  type EventBatch,
+  type RecordedAttempt,
+  readBatch,
+  submitterOf,
+  TallyBook,
+} from "../events/mod.ts";
 import { AttemptChunk, ENTRY_COLUMNS, kindOf, outcomeOf, STATE_OF } from "./attempt-chunk.ts";
 import { Dictionary } from "./dictionary.ts";
 import type { LiveTasks } from "./live-tasks.ts";
 import { Paces, progressOf } from "./progress.ts";
 import type { Listed, ListQuery, Progress, Sort, TaskGraph, TaskRow, TaskSummaryRow } from "./rows.ts";
-import { compileFilters, parentIdOf } from "./task-filters.ts";
+import { compileFilters, ownerInIdOf, parentIdOf, taskIdOf } from "./task-filters.ts";
 import { compileOrder, FirstRows, isBefore, tieOfEnded } from "./task-order.ts";
 import { graphOf, RunTimes, summaryOf, totalsOf } from "./task-summary.ts";
 import { Throughput } from "./throughput.ts";
@@ -108,7 +116,6 @@ export class AttemptStore {
   /** @returns when the last of them finished. */
   private addRows(batch: EventBatch): number | undefined {
     const { dictionaries } = this;
-    const { owner, pid, job } = batch;
     let [chunk, at] = [this.chunks.at(-1), indexTables(batch)];
     let finishedAtMs: number | undefined;
     for (const attempt of attemptsOf(batch)) {
@@ -116,8 +123,10 @@ export class AttemptStore {
       const { number } = chunk;
       const row = chunk.add(attempt);
       finishedAtMs = attempt.finishedAtMs;
-      at.owner ||= dictionaries.owner.intern(`${owner} ${job} ${pid}`, { processId: owner, pid, job }, number);
-      chunk.owner[row] = at.owner;
+      // Actors of one batch may have been asked for by several processes, and by one that is not known (-1).
+      const submitter = attempt.kind === "actor-creation" ? attempt.parentTask + 2 : 0;
+      at.owner[submitter] ||= this.internOwner(batch, attempt, number);
+      chunk.owner[row] = at.owner[submitter] ?? 0;
       for (const column of ["name", "actor", "error"] as const) {
         const index = attempt[column];
         const text = batch[TABLES[column]][index];
@@ -141,6 +150,12 @@ export class AttemptStore {
       chunk.worker[row] = at.worker[attempt.worker] ?? 0;
     }
     return finishedAtMs;
+  }
+
+  private internOwner(batch: EventBatch, attempt: RecordedAttempt, chunk: number): number {
+    const { processId = "" as ProcessId, pid = 0 } = submitterOf(batch, attempt) ?? {};
+    const { job } = batch;
+    return this.dictionaries.owner.intern(`${processId} ${job} ${pid}`, { processId, pid, job }, chunk);
   }
 
   private newChunk(): AttemptChunk {
@@ -237,14 +252,13 @@ export class AttemptStore {
   find(taskId: string): TaskRow[] {
     const found: TaskRow[] = [];
     if (!/^[0-9a-f]{48}$/.test(taskId)) return found;
-    const processId = taskId.slice(0, OWNER_HEX);
+    const prefix = taskId.slice(0, OWNER_HEX);
     const seq = seqOf(taskId);
-    const { owner } = this.dictionaries;
     for (const chunk of this.chunks) {
       const { seq: seqs, size } = chunk;
       for (let row = 0; row < size; row++) {
-        if (seqs[row] !== seq || owner.get(chunk.owner[row] ?? 0)?.processId !== processId) continue;
-        found.push(this.rowOf(chunk, row));
+        if (seqs[row] === seq && ownerInIdOf(this.dictionaries, chunk, row).startsWith(prefix))
+          found.push(this.rowOf(chunk, row));
       }
     }
     return found.sort((a, b) => a.attempt - b.attempt);
@@ -263,7 +277,7 @@ export class AttemptStore {
         if (chunk.finishedAt(row) < sinceMs) continue;
         isNewer = true;
         if (!seqs.has(chunk.seq[row] ?? 0)) continue;
-        ended.add(attemptKey(this.taskIdOf(chunk, row), chunk.attemptOf(row)));
+        ended.add(attemptKey(taskIdOf(this.dictionaries, chunk, row), chunk.attemptOf(row)));
       }
       // Owners report within a second of each other, so one chunk does not lie among newer ones.
       if (!isNewer && chunk.size > 0) break;
@@ -312,18 +326,13 @@ export class AttemptStore {
     return progressOf(jobs, live, (job) => this.book.of(job), this.paces, nowMs);
   }
 
-  private taskIdOf(chunk: AttemptChunk, row: number): string {
-    const owner = this.dictionaries.owner.get(chunk.owner[row] ?? 0);
-    return owner ? taskIdHex(owner.processId, chunk.seq[row] as Seq, owner.job) : "";
-  }
-
   private rowOf(chunk: AttemptChunk, row: number): TaskRow {
     const { dictionaries } = this;
     const owner = dictionaries.owner.get(chunk.owner[row] ?? 0);
     const worker = dictionaries.worker.get(chunk.worker[row] ?? 0);
     const flags = chunk.flags[row] ?? 0;
     return {
-      taskId: this.taskIdOf(chunk, row),
+      taskId: taskIdOf(this.dictionaries, chunk, row),
       attempt: chunk.attemptOf(row),
       name: dictionaries.name.get(chunk.name[row] ?? 0) ?? "",
       kind: kindOf(flags),
@@ -333,7 +342,8 @@ export class AttemptStore {
       nodeId: worker?.nodeId ?? null,
       workerId: worker?.workerId ?? null,
       workerPid: worker?.pid ?? null,
-      ownerPid: owner?.pid ?? 0,
+      // None is known of an actor whose host is of a release before this one.
+      ownerPid: owner?.pid || null,
       parentId: parentIdOf(dictionaries, chunk, row),
       parentName: dictionaries.parentName.get(chunk.parentName[row] ?? 0) ?? null,
       submittedAtMs: chunk.submittedAt(row),
@@ -357,7 +367,8 @@ const TABLES = { name: "names", actor: "actors", error: "errors" } as const;
 /** Where the entries of a batch's tables are in the dictionaries, as far as rows have named them. */
 function indexTables(batch: EventBatch) {
   return {
-    owner: 0,
+    /** Of the batch, and of those who asked for actors. */
+    owner: new Uint32Array(2 + (batch.parents?.table.length ?? 0)),
     name: new Uint32Array(batch.names.length),
     actor: new Uint32Array(batch.actors.length),
     error: new Uint32Array(batch.errors.length),

@@ -1,5 +1,5 @@
 /** Tasks that have not ended, as nodes tell of them, made into rows. */
-import { taskIdHex } from "../base/ids.ts";
+import { creationTask, taskIdHex } from "../base/ids.ts";
 import type { LiveRun, LiveTask, Queries } from "../wire/queries.ts";
 import type { TaskRow } from "./rows.ts";
 
@@ -44,13 +44,22 @@ export function liveTasks(
   return { rows: timed, isCut, counts, partial: [...silent, ...cut], silent };
 }
 
-const taskIdOf = ({ owner, seq, jobId }: Pick<LiveRun, "owner" | "seq" | "jobId">): string =>
-  taskIdHex(owner, seq, jobId);
+const taskIdOf = ({ owner, seq, jobId, kind, actorId }: TaskNumbers): string =>
+  kind === "actor-creation" && actorId !== undefined
+    ? taskIdHex(creationTask(actorId).owner, creationTask(actorId).seq, jobId)
+    : taskIdHex(owner, seq, jobId);
+type TaskNumbers = Pick<LiveRun, "owner" | "seq" | "jobId" | "kind" | "actorId">;
 const runKey = (taskId: string, attempt: number): string => `${taskId} ${attempt}`;
 
 /** Its worker knows best since when it runs. */
 function startedRow(row: TaskRow, runs: ReadonlyMap<string, LiveRun>): TaskRow {
-  const { startedAtMs } = runs.get(runKey(row.taskId, row.attempt)) ?? {};
+  const run = runs.get(runKey(row.taskId, row.attempt));
+  const { startedAtMs } = run ?? {};
+  // Who asked for an actor hears of it when it lives.
+  if (run && row.kind === "actor-creation") {
+    const [workerId, nodeId, workerPid] = run.worker;
+    return { ...row, state: "running", workerId, nodeId, workerPid, startedAtMs: run.startedAtMs };
+  }
   if (row.state !== "running" || startedAtMs === undefined || startedAtMs === null) return row;
   return { ...row, startedAtMs: Math.max(startedAtMs, row.sentAtMs ?? startedAtMs) };
 }

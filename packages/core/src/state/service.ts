@@ -199,6 +199,8 @@ export class StateService {
     // A head knows both by their ids; a node by itself is asked about each.
     const mayBeGroup = config.control.kind === "node" && /^[0-9a-f]{32}$/.test(id);
     if (mayBeGroup && (await this.find("placement-groups", id))) return ask("why-group", { groupId: id });
+    const [made] = /^[0-9a-f]{48}$/.test(id) ? await this.tasks.find(id) : [];
+    if (made?.kind === "actor-creation" && made.actorId !== null) return ask("explain-id", { id: made.actorId });
     if (/^[0-9a-f]{24,}$/.test(id)) return ask("explain-id", { id });
     const job = await this.options.whyJob(id);
     if (job) return job;

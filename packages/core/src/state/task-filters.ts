@@ -3,7 +3,7 @@
  * look into a table of bytes for each row then. They mean what `filters.ts` says, which filters rows that are objects.
  */
 import { InvalidOptionError } from "../base/errors.ts";
-import { type Seq, taskIdHex } from "../base/ids.ts";
+import { OWNER_HEX, type ProcessId, type Seq, taskIdHex } from "../base/ids.ts";
 import { type AttemptChunk, type EntryColumn, kindOf, outcomeOf, STATE_OF } from "./attempt-chunk.ts";
 import type { Dictionaries } from "./attempts.ts";
 import type { Filter, TaskRow } from "./rows.ts";
@@ -33,12 +33,23 @@ interface IdColumn {
 
 const TASK_ID: IdColumn = {
   number: (chunk, row) => chunk.seq[row] ?? Number.NaN,
-  value({ owner }, chunk, row) {
-    const of = owner.get(chunk.owner[row] ?? 0);
-    return of ? taskIdHex(of.processId, chunk.seq[row] as Seq, of.job) : "";
-  },
+  value: taskIdOf,
 };
 const PARENT_ID: IdColumn = { number: (chunk, row) => chunk.parentSeq[row] || Number.NaN, value: parentIdOf };
+
+/** As which process the id of a task begins; of the making of an actor it is the actor's own id. */
+export function ownerInIdOf({ owner, actor }: Dictionaries, chunk: AttemptChunk, row: number): string {
+  const isMaking = kindOf(chunk.flags[row] ?? 0) === "actor-creation";
+  const made = isMaking ? actor.get(chunk.actor[row] ?? 0) : undefined;
+  return made ?? owner.get(chunk.owner[row] ?? 0)?.processId ?? "";
+}
+
+export function taskIdOf(dictionaries: Dictionaries, chunk: AttemptChunk, row: number): string {
+  const job = dictionaries.owner.get(chunk.owner[row] ?? 0)?.job;
+  if (job === undefined) return "";
+  const owner = ownerInIdOf(dictionaries, chunk, row).slice(0, OWNER_HEX) as ProcessId;
+  return taskIdHex(owner, chunk.seq[row] as Seq, job);
+}
 
 /** The task or call in which it was submitted, or the process; null when that is not known. */
 export function parentIdOf(dictionaries: Dictionaries, chunk: AttemptChunk, row: number): string | null {
@@ -46,9 +57,9 @@ export function parentIdOf(dictionaries: Dictionaries, chunk: AttemptChunk, row:
   const parent = dictionaries.parentOwner.get(chunk.parentOwner[row] ?? 0);
   const seq = chunk.parentSeq[row] ?? Number.NaN;
   if (!owner) return null;
-  if (parent !== undefined && seq > 0) return taskIdHex(parent, seq as Seq, owner.job);
+  if (parent !== undefined) return seq > 0 ? taskIdHex(parent, seq as Seq, owner.job) : parent;
   // Releases before this one named the function only.
-  return Number.isNaN(seq) && chunk.parentName[row] !== 0 ? null : owner.processId;
+  return Number.isNaN(seq) && chunk.parentName[row] !== 0 ? null : owner.processId || null;
 }
 
 export const COLUMNS: { readonly [K in keyof TaskRow]: Column } = {
@@ -62,7 +73,7 @@ export const COLUMNS: { readonly [K in keyof TaskRow]: Column } = {
   nodeId: { by: "worker", value: ({ worker }, id) => worker.get(id)?.nodeId ?? null },
   workerId: { by: "worker", value: ({ worker }, id) => worker.get(id)?.workerId ?? null },
   workerPid: { by: "worker", value: ({ worker }, id) => worker.get(id)?.pid ?? null },
-  ownerPid: { by: "owner", value: ({ owner }, id) => owner.get(id)?.pid ?? 0 },
+  ownerPid: { by: "owner", value: ({ owner }, id) => owner.get(id)?.pid || null },
   parentId: { by: "id", id: PARENT_ID },
   parentName: { by: "parentName", value: ({ parentName }, id) => parentName.get(id) ?? null },
   submittedAtMs: { by: "row", value: (chunk, row) => chunk.submittedAt(row) },

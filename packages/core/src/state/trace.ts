@@ -1,5 +1,5 @@
 /** The attempts that are kept as a file that Perfetto and Chrome open. */
-import { type NodeId, nodeTag, nodeTagOf, type ProcessId } from "../base/ids.ts";
+import { type NodeId, nodeTag, nodeTagOf, OWNER_HEX, type ProcessId } from "../base/ids.ts";
 import { type AttemptOutcome, type TracedRun, traceChunks } from "../events/mod.ts";
 import type { TaskRow } from "./rows.ts";
 
@@ -44,6 +44,12 @@ export function traceOf(piece: TracePiece, nodeNames: ReadonlyMap<string, string
   });
 }
 
+/** Ids begin with those of processes; as for what makes an actor, see chrome-trace.ts. */
+function ownerNodeOf({ taskId, kind, parentId }: TaskRow): string | undefined {
+  if (kind !== "actor-creation") return nodeTagOf(taskId as string as ProcessId);
+  return parentId?.length === OWNER_HEX ? nodeTagOf(parentId as ProcessId) : undefined;
+}
+
 /** Undefined of one that never ran. */
 function runOf(row: TaskRow, seq: number): TracedRun | undefined {
   const { taskId, name, kind, attempt, state, ownerPid, workerId, workerPid, nodeId, actorId, error } = row;
@@ -66,8 +72,7 @@ function runOf(row: TaskRow, seq: number): TracedRun | undefined {
       parent: row.parentName ?? undefined,
       error: error ?? undefined,
       taskId,
-      // Ids of tasks begin with that of their owner.
-      ownerNode: nodeTagOf(taskId as string as ProcessId),
+      ownerNode: ownerNodeOf(row) ?? nodeTag(nodeId as NodeId),
       ownerPid,
       workerId,
       workerNode: nodeTag(nodeId as NodeId),

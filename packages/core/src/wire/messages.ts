@@ -390,6 +390,14 @@ export interface ActorSpec {
   readonly keeps?: readonly ObjectKey[];
   /** maxConcurrency, concurrencyGroups, methods: read by the host only. */
   readonly host: Uint8Array;
+  /** Who asked for it, when and in what, for events; left out by releases before this one. */
+  readonly creator?: ActorCreator;
+}
+export interface ActorCreator {
+  readonly processId: ProcessId;
+  readonly pid: number;
+  readonly submittedAtMs: number;
+  readonly parent: readonly [owner: ProcessId, seq: Seq, name: string] | null;
 }
 export interface ActorCreate {
   readonly t: "actor-create";
@@ -521,7 +529,7 @@ export interface OwnedTask {
   readonly seq: Seq;
   readonly attempt: number;
   readonly name: string;
-  readonly kind: "task" | "actor-call";
+  readonly kind: "task" | "actor-call" | "actor-creation";
   readonly state: "waiting" | "queued" | "running";
   readonly actorId?: ActorId;
   readonly submittedAtMs: number;

@@ -4,7 +4,15 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { monotonicMs } from "../base/clock.ts";
-import { type ActorId, type ObjectKey, objectKeyOwner, objectKeySeq, type Seq, type WorkerId } from "../base/ids.ts";
+import {
+  type ActorId,
+  creationTask,
+  type ObjectKey,
+  objectKeyOwner,
+  objectKeySeq,
+  type Seq,
+  type WorkerId,
+} from "../base/ids.ts";
 import { type Client, failureOf, flushTraces, Handle, type SerializerList, takeTrace } from "../client/mod.ts";
 import type { OwnerRuntime, WorkerClaims } from "../owner/mod.ts";
 import {
@@ -20,6 +28,7 @@ import { ActorCalls } from "./actor-calls.ts";
 import { decodeValue, fetchValues, prepareArguments, unpin } from "./arguments.ts";
 import { pausing } from "./breakpoint.ts";
 import type { OwnerConnection } from "./connection.ts";
+import { CreationEvents } from "./creation-events.ts";
 import {
   type ActorClass,
   type ActorEnvironment,
@@ -73,10 +82,12 @@ export class ActorHost {
   /** Constructors and hooks under way. */
   private readonly hooks = new Set<Running>();
   private readonly environment: ActorEnvironment;
+  private readonly creations: CreationEvents;
 
   constructor(options: ActorHostOptions) {
     this.options = options;
     const { client, runtime, claims, onStart, onEnded, waiting, workerId } = options;
+    this.creations = new CreationEvents(runtime, client);
     this.environment = {
       client,
       waiting,
@@ -132,6 +143,8 @@ export class ActorHost {
     holds.receive(nested);
     const remade: ValueRecord[] = [];
     const running = this.hookRunning(actor, "constructor");
+    running.creation = { ...creationTask(actorId), attempt: incarnation };
+    const ended = this.creations.begins(message, running, hosted);
     try {
       const type = await hosted.loaded;
       const message = { ...spec, nested, fetched: await this.fetchArguments(spec, remade) };
@@ -146,18 +159,20 @@ export class ActorHost {
       const hook = (incarnation > 0 ? hookOf(instance, onRestart) : undefined) ?? hookOf(instance, onStart);
       if (hook) await running.run(() => hook.call(instance, { incarnation, attempt: incarnation }));
       // It may have been told to end in the meantime.
-      if (actor.isEnding) return;
+      if (actor.isEnding) return ended("cancelled");
       actor.instance = instance;
       toNode({ t: "actor-created", actorId, incarnation });
+      ended("ok");
       this.calls.advanceAll(actor);
     } catch (error) {
       running.failed(error);
-      if (actor.isEnding) return;
+      if (actor.isEnding) return ended("cancelled");
       actor.isEnding = true;
       this.remove(actor);
       const where = `node ${client.nodeId.slice(0, 8)}, pid ${process.pid}, attempt ${incarnation}`;
       const { bytes } = failureOf(error, `the constructor of ${spec.className}`, where, client.values);
       toNode({ t: "actor-created", actorId, incarnation, error: bytes });
+      ended("error", bytes);
     } finally {
       running.ended();
       this.hooks.delete(running);

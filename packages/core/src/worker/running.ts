@@ -1,6 +1,6 @@
 /** One execution: a task's attempt or an actor's call, from its first line to its result. */
 import { InvalidOptionError, type MobulaError, TaskCancelledError, TaskTimeoutError } from "../base/errors.ts";
-import { type ActorId, objectKey, type Seq, taskIdHex, type WorkerId } from "../base/ids.ts";
+import { type ActorId, objectKey, type ProcessId, type Seq, taskIdHex, type WorkerId } from "../base/ids.ts";
 import type { ResourceUnits } from "../base/resources.ts";
 import {
   type Client,
@@ -59,6 +59,8 @@ export class Running implements Execution {
   waits = 0;
   private traced: TracedRun | undefined;
   private asOrigin: TaskOrigin | undefined;
+  /** What it is an attempt of, where that is no call of its connection. */
+  creation: { readonly owner: ProcessId; readonly seq: Seq; readonly attempt: number } | undefined;
   /** By the monotonic clock; 0 while its arguments are fetched. */
   startedAt = 0;
 
@@ -77,11 +79,12 @@ export class Running implements Execution {
     return this.around.client.namespace;
   }
   get taskId(): string {
-    return taskIdHex(this.connection.ownerId, this.seq, this.jobId);
+    const { owner, seq } = this.origin;
+    return taskIdHex(owner, seq, this.jobId);
   }
   get origin(): TaskOrigin {
-    const { name, seq, connection } = this;
-    this.asOrigin ??= { name, owner: connection.ownerId, seq };
+    const { name, seq, connection, creation } = this;
+    this.asOrigin ??= { name, owner: creation?.owner ?? connection.ownerId, seq: creation?.seq ?? seq };
     return this.asOrigin;
   }
   get actorId(): ActorId | undefined {

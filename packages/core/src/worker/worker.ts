@@ -320,12 +320,13 @@ export async function runWorker(config: WorkerConfig, options: WorkerProcessOpti
 
 /** As nodes are told of it, without what is nobody's call, and what the runtime itself has called. */
 function runningTasks(all: readonly Running[]): RunningTask[] {
-  return all.flatMap(({ seq, attempt, name, actorId, startedAt, connection, namespace }) =>
+  return all.flatMap(({ creation, origin: { owner, seq }, attempt, name, actorId, startedAt, namespace }) =>
     seq === NO_SEQ || namespace.startsWith(OWN_NAMESPACES)
       ? []
       : [
           {
-            ...{ owner: connection.ownerId, seq, attempt, name, kind: actorId === undefined ? "task" : "actor-call" },
+            ...{ owner, seq, attempt: creation?.attempt ?? attempt, name },
+            kind: creation ? "actor-creation" : actorId === undefined ? "task" : "actor-call",
             ...(actorId !== undefined && { actorId }),
             // While its arguments are fetched it does not run yet.
             startedAtMs: startedAt === 0 ? null : clockOffsetMs() + startedAt,

@@ -3,7 +3,7 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { afterEach, describe, expect, test } from "vitest";
-import { cancel, get, init, isInitialized, remote, runtimeContext, shutdown } from "../../src/api/mod.ts";
+import { cancel, get, init, isInitialized, onStart, remote, runtimeContext, shutdown } from "../../src/api/mod.ts";
 import type { Listed, Overview, Progress, Row, TaskDetail } from "../../src/state/mod.ts";
 import { eventually } from "../eventually.ts";
 import { newFolder } from "../new-folder.ts";
@@ -41,13 +41,14 @@ test("tasks and calls that have ended are listed, with their ids, times and erro
   const late = square.remote(adder.add.remote(1, 2));
   await get(late);
   const api = await openStateApi(context);
-  await eventually(async () => (await api.list("tasks")).total === 8, "not all have been reported");
+  await eventually(async () => (await api.list("tasks")).total === 9, "not all have been reported");
 
   const { rows } = await api.list("tasks");
   const of = (name: string): TaskRow[] => rows.filter((row) => row.name === name);
   expect(rows.map(({ name }) => name).sort()).toEqual([
     "Adder.add",
     "Adder.add",
+    "Adder.constructor",
     "failing",
     "outer",
     "square",
@@ -60,7 +61,7 @@ test("tasks and calls that have ended are listed, with their ids, times and erro
     expect(row.taskId).toMatch(/^[0-9a-f]{48}$/);
     expect(row.workerId).toMatch(/^[0-9a-f]{16}$/);
     const { submittedAtMs, readyAtMs, sentAtMs, startedAtMs, finishedAtMs } = row;
-    const times = [submittedAtMs, readyAtMs, sentAtMs, startedAtMs, finishedAtMs].map((time) => time ?? Number.NaN);
+    const times = [submittedAtMs, readyAtMs, sentAtMs, startedAtMs, finishedAtMs].filter((time) => time !== null);
     expect(times).toEqual([...times].sort((a, b) => a - b));
     expect(Math.abs(Date.now() - (submittedAtMs ?? 0))).toBeLessThan(60_000);
   }
@@ -90,12 +91,12 @@ test("tasks and calls that have ended are listed, with their ids, times and erro
   ]);
   const { rows: drivers } = await api.list("workers", "kind=driver", `pid=${process.pid}`);
   const ofDriver = await api.list("tasks", `parentId=${drivers[0]?.workerId}`);
-  expect(ofDriver.total).toBe(6);
-  expect(ofDriver.rows.map(({ parentName }) => parentName)).toEqual(Array(6).fill(null));
+  expect(ofDriver.total).toBe(7);
+  expect(ofDriver.rows.map(({ parentName }) => parentName)).toEqual(Array(7).fill(null));
   const overview = await api.get<{ tasks: object; throughput: readonly { finished: number; failed: number }[] }>(
     "overview",
   );
-  expect(overview.tasks).toEqual({ finished: 7, failed: 1 });
+  expect(overview.tasks).toEqual({ finished: 8, failed: 1 });
 });
 
 test("a call that runs for an owner that does not answer is told of by its worker", async () => {
@@ -153,6 +154,73 @@ test("a task that was tried several times has all its attempts, each with why it
     { attempt: 2, state: "finished", error: null },
   ]);
   expect(last).toEqual(attempts[2]);
+});
+
+test("the making of an actor is a task, with an attempt for each incarnation", async () => {
+  const context = await init({ resources: { cpu: 2 } });
+  class Phoenix {
+    pid(): number {
+      return process.pid;
+    }
+    die(): void {
+      process.kill(process.pid, "SIGKILL");
+    }
+  }
+  class Stillborn {
+    constructor() {
+      throw new Error("not today");
+    }
+    ping(): void {}
+  }
+  const outer = remote(async function outer() {
+    const phoenix = remote(Phoenix, { maxRestarts: 1 }).remote();
+    const first = await get(phoenix.pid.remote());
+    await get(phoenix.die.remote()).catch(() => {}); // Its end is what is wanted.
+    for (;;) {
+      const pid = await get(phoenix.pid.remote()).catch(() => first);
+      if (pid !== first) return [first, pid];
+    }
+  });
+  const pids = await get(outer.remote());
+  const api = await openStateApi(context);
+  const made = () => api.list("tasks", "kind=actor-creation");
+  await eventually(async () => (await made()).total === 2, "it was made twice");
+  const [{ taskId = "", actorId = "" } = {}] = (await made()).rows;
+  const { attempts } = await api.get<TaskDetail>(`tasks/${taskId}`);
+  const [parent] = (await api.list("tasks", "name=outer")).rows;
+  expect(attempts).toMatchObject(
+    pids.map((workerPid, attempt) => ({
+      ...{ attempt, name: "Phoenix.constructor", state: "finished", workerPid, actorId, nodeId: context.nodeId },
+      ...{ parentId: parent?.taskId, parentName: "outer", ownerPid: parent?.workerPid, ranMs: expect.any(Number) },
+    })),
+  );
+  const children = await api.list("tasks", `parentId=${parent?.taskId}`, "kind=actor-creation");
+  expect(children.total).toBe(2);
+
+  const stillborn = remote(Stillborn).remote();
+  await expect(get(stillborn.ping.remote())).rejects.toThrow("its constructor threw");
+  await eventually(async () => (await api.list("tasks", "name=Stillborn.constructor")).total === 1, "it has failed");
+  const { rows } = await api.list("tasks", "name=Stillborn.constructor");
+  expect(rows).toMatchObject([{ state: "failed", error: expect.stringContaining("not today"), ownerPid: process.pid }]);
+
+  class Endless {
+    async [onStart](): Promise<void> {
+      await new Promise(() => {});
+    }
+    ping(): void {}
+  }
+  class Late {
+    ping(): void {}
+  }
+  const making = [remote(Endless, { numCpus: 1 }).remote(), remote(Late, { numCpus: 9 }).remote()];
+  const isMade = async () => (await api.list("tasks", "name=Endless.constructor", "state=running")).total === 1;
+  await eventually(isMade, "it is being made");
+  const { rows: living } = await api.list("tasks", "finishedAtMs=", "kind=actor-creation");
+  expect(living.map(({ name, state }) => `${name} ${state}`).sort()).toEqual([
+    "Endless.constructor running",
+    "Late.constructor queued",
+  ]);
+  expect(making).toHaveLength(2);
 });
 
 test("what was cancelled is so, whether it ran or waited", async () => {

@@ -30,6 +30,7 @@ test.each(["local", "inline"])("%s: stages of every task and call, and the arrow
   const runs = traceEvents.filter(({ ph, cat }) => ph === "X" && cat !== "submit");
   expect(runs.map(({ name }) => name).sort()).toEqual([
     "Adder.add",
+    "Adder.constructor",
     "chained",
     "failing",
     "napping",
@@ -38,7 +39,7 @@ test.each(["local", "inline"])("%s: stages of every task and call, and the arrow
     "spinning",
     "spinning",
   ]);
-  expect(otherData).toMatchObject({ attempts: 8, recorded: 8, sampling: "all 8 attempts are in this file" });
+  expect(otherData).toMatchObject({ attempts: 9, recorded: 9, sampling: "all 9 attempts are in this file" });
   expect(runs.find(({ name }) => name === "failing")?.args.outcome).toBe("error");
   expect(runs.find(({ name }) => name === "failing")?.args.error).toMatch(/^failing failed \(.*\): /);
   const spins = runs.filter(({ name }) => name === "spinning");

@@ -375,13 +375,14 @@ describe("the store", () => {
 });
 
 test("a hot call site is one of very many tiny tasks", () => {
-  const look = (perSecond: number, meanMs: number) =>
+  const look = (perSecond: number, meanMs: number, kind?: FunctionSum["kind"]) =>
     lookOften(new HotCallSite(), 4, 5_000, (at) => ({
-      functions: [sum("f", at * 5 * perSecond, at * 5 * perSecond * meanMs)],
+      functions: [sum("f", at * 5 * perSecond, at * 5 * perSecond * meanMs, kind)],
     }));
   expect(look(10_000, 0.005)[0]?.message).toBe(
     "task f ends 10,000 times a second and runs 5 µs each time: sending one costs more than running it",
   );
+  expect(look(10_000, 0.005, "actor-creation")[0]?.remedy).toMatch(/^make fewer actors/);
   expect(look(10_000, 0.5)).toEqual([]);
   expect(look(1_000, 0.005)).toEqual([]);
 });

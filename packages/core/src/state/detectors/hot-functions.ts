@@ -9,6 +9,8 @@ const CALLS_PER_SECOND = 2_000;
 /** To submit, send and report one costs 20 to 100 microseconds. */
 const TINY_MS = 0.2;
 
+const KINDS = { task: "task", "actor-call": "method", "actor-creation": "the making of an actor," } as const;
+
 export class HotCallSite implements Detector {
   readonly kind = "hot-call-site";
   readonly pace = "tasks";
@@ -27,12 +29,14 @@ export class HotCallSite implements Detector {
       const perSecond = (ended / grown.ms) * 1_000;
       const meanMs = grown.of(key, "runMs") / ended;
       if (perSecond < CALLS_PER_SECOND || meanMs > TINY_MS) continue;
-      const [what, how] = kind === "task" ? ["task", "tasks"] : ["method", "calls"];
       yield {
         key,
         severity: "warning",
-        message: `${what} ${name} ends ${countText(perSecond)} times a second and runs ${spanText(meanMs)} each time: sending one costs more than running it`,
-        remedy: `batch them: give each of the ${how} many items (an array of 1,000, say), so that it runs for 1 ms and more`,
+        message: `${KINDS[kind]} ${name} ends ${countText(perSecond)} times a second and runs ${spanText(meanMs)} each time: sending one costs more than running it`,
+        remedy:
+          kind === "actor-creation"
+            ? "make fewer actors, and call each again: what one does for one item it can do for the next"
+            : `batch them: give each of the ${kind === "task" ? "tasks" : "calls"} many items (an array of 1,000, say), so that it runs for 1 ms and more`,
         subjects: [name],
       };
     }
