@@ -1,10 +1,10 @@
 /** How far work is: what has ended, runs and waits, of what was submitted. */
 import { useEffect } from "react";
 import { openStream } from "./api.ts";
-import { compact, count, duration } from "./format.ts";
-import { Card, Failure } from "./parts.tsx";
+import { ago, compact, count, duration } from "./format.ts";
+import { Card, Failure, Partial } from "./parts.tsx";
 import { href } from "./router.ts";
-import type { JobProgress, Progress } from "./rows.ts";
+import type { BarRow, JobProgress, Progress } from "./rows.ts";
 import { put, useQuery } from "./use-query.ts";
 
 type Counted = Pick<Progress, "counts" | "total" | "ended" | "endedPerSecond" | "leftMs">;
@@ -63,6 +63,76 @@ function ProgressBar({ title, of, to }: { title: string; of: Counted; to?: strin
     </div>
   );
 }
+
+/** One that has not moved for so long may have been forgotten by what made it. */
+const STILL_MS = 60_000;
+
+/** One that the program has made itself. Its numbers may be anything: more done than there is, or fractions. */
+function BarOfProgram({ bar }: { bar: BarRow }) {
+  const { label, done, total, perSecond, leftMs, isClosed, updatedAtMs, taskId, pid } = bar;
+  const words = [
+    perSecond !== null && perSecond > 0 && `${compact(Math.round(perSecond * 10) / 10)} a second`,
+    leftMs !== null && leftMs > 0 && `about ${duration(Math.max(1_000, leftMs))} left`,
+    isClosed ? "closed" : Date.now() - updatedAtMs > STILL_MS && `last changed ${ago(updatedAtMs, Date.now())}`,
+  ].filter((one) => one !== false);
+  const share = total === null ? 0 : total === 0 ? 1 : Math.min(1, Math.max(0, done / total));
+  const of = total === null ? `${compact(done)} done` : `${compact(done)} of ${compact(total)}`;
+  return (
+    <div className="progress">
+      <div className="meter-head">
+        <span className="clip" title={label}>
+          {taskId === null ? label : <a href={href(["tasks", taskId])}>{label}</a>}
+        </span>
+        <span className="nowrap">
+          {compact(done)} <span className="muted">{total === null ? "done" : `of ${compact(total)}`}</span>
+        </span>
+      </div>
+      {total !== null && (
+        <div
+          className="bar"
+          role="progressbar"
+          aria-label={label === "" ? "a bar without a label" : label}
+          aria-valuemin={0}
+          aria-valuemax={total}
+          aria-valuenow={Math.min(total, Math.max(0, done))}
+          aria-valuetext={[of, ...words].join(", ")}
+        >
+          <span className={isClosed ? "ok" : "run"} style={{ width: `${share * 100}%` }} />
+        </div>
+      )}
+      <div className="muted small">{[...words, `pid ${pid}`].join(" · ")}</div>
+    </div>
+  );
+}
+
+function BarsOfProgram({
+  bars,
+  total,
+  partial,
+}: {
+  bars: readonly BarRow[];
+  total: number;
+  partial: Progress["partial"];
+}) {
+  if (total === 0 && partial.length === 0) return null;
+  return (
+    <>
+      {total > 0 && <h3 className="muted small">Bars of the program</h3>}
+      <Partial reasons={partial} />
+      <div className="meters parts">
+        {bars.slice(0, BARS_SHOWN).map((bar) => (
+          <BarOfProgram key={`${bar.nodeId} ${bar.barId}`} bar={bar} />
+        ))}
+      </div>
+      {total > BARS_SHOWN && (
+        <p className="muted small">
+          {BARS_SHOWN} of {count(total)} bars, open ones first.
+        </p>
+      )}
+    </>
+  );
+}
+const BARS_SHOWN = 12;
 
 function Legend() {
   return (
@@ -123,12 +193,12 @@ export function ProgressOfJob({ job }: { job: string }) {
     return () => stream.close();
   }, [job, path]);
   if (data === undefined) return error === undefined ? null : <Failure error={error} hasData={false} retry={refresh} />;
-  if (data.total === 0) return null;
-  const { functions, functionsTotal } = data;
+  const { functions, functionsTotal, bars, barsTotal, partial, total } = data;
+  if (total === 0 && barsTotal === 0) return null;
   return (
     <Card title="Progress" aside={<span className="muted small">attempts of tasks and calls, submitted so far</span>}>
       <div className="meters">
-        <ProgressBar title="All" of={data} />
+        {total > 0 && <ProgressBar title="All" of={data} />}
         {functionsTotal > 1 && (
           <div className="meters parts">
             {functions.slice(0, FUNCTIONS_SHOWN).map((one) => (
@@ -146,7 +216,8 @@ export function ProgressOfJob({ job }: { job: string }) {
             The {FUNCTIONS_SHOWN} with most left, of {count(functionsTotal)} functions.
           </p>
         )}
-        <Legend />
+        {total > 0 && <Legend />}
+        <BarsOfProgram bars={bars} total={barsTotal} partial={partial} />
       </div>
     </Card>
   );

@@ -2,6 +2,7 @@
 export type {
   ActorRow,
   ActorSummaryRow,
+  BarRow,
   EventRow,
   GroupRow,
   History,

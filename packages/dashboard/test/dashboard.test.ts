@@ -290,6 +290,21 @@ describe.skipIf(!hasChromium)("in Chromium", () => {
     await bar.waitFor();
   });
 
+  test("a job's page shows the bars that its program makes, and they move; a bar without a total is a count", async () => {
+    const { page } = await open(`jobs/${job?.submissionId}`);
+    const bar = page.getByRole("progressbar", { name: "embedding pages" });
+    await bar.waitFor();
+    expect(await bar.getAttribute("aria-valuenow")).toBe("4200");
+    expect(await bar.getAttribute("aria-valuemax")).toBe("12000");
+    expect(await bar.getAttribute("aria-valuetext")).toBe("4,200 of 12,000, 50 a second, about 2 m 36 s left");
+    fixture.finish(1_000);
+    await expect.poll(() => bar.getAttribute("aria-valuenow"), { timeout: 5000 }).toBe("5200");
+    fixture.finish(-1_000);
+    await page.locator(".progress", { hasText: "rows read" }).locator("text=1.25 M done").waitFor();
+    expect(await page.getByRole("progressbar", { name: "rows read" }).count()).toBe(0);
+    await page.locator(".progress >> text=<script>window.hacked=1</script> a long label").waitFor();
+  });
+
   test("of each GPU of a node: how it is used, who holds it, and who is on it", async () => {
     const { page } = await open("nodes");
     await page.locator("text=gpu-c1").click();

@@ -4,6 +4,8 @@
  */
 import type {
   ActorRow,
+  AttemptProgress,
+  BarRow,
   EventRow,
   FunctionProgress,
   GroupRow,
@@ -13,7 +15,6 @@ import type {
   NodeRow,
   ObjectRow,
   Overview,
-  Progress,
   TaskRow,
   TaskSummaryRow,
   WorkerRow,
@@ -646,7 +647,7 @@ function makeAny({
 }
 
 /** Of the job of this number: each has some of the functions, and a share of their attempts has ended. */
-export function progressAt(functions: readonly TaskSummaryRow[], job: number, finishedSince: number): Progress {
+export function progressAt(functions: readonly TaskSummaryRow[], job: number, finishedSince: number): AttemptProgress {
   const shares = [0.62, 0.18, 0.93];
   const rows = functions
     .filter((_, at) => at % 3 === job % 3)
@@ -663,7 +664,7 @@ export function progressAt(functions: readonly TaskSummaryRow[], job: number, fi
         leftMs: total === done ? 0 : endedPerSecond === 0 ? null : ((total - done) / endedPerSecond) * 1_000,
       };
     });
-  const counts: Progress["counts"] = {};
+  const counts: AttemptProgress["counts"] = {};
   for (const row of rows)
     for (const [state, n] of Object.entries(row.counts) as [TaskRow["state"], number][])
       counts[state] = (counts[state] ?? 0) + n;
@@ -679,6 +680,23 @@ export function progressAt(functions: readonly TaskSummaryRow[], job: number, fi
   };
 }
 const LIVE: ReadonlySet<string> = new Set(["waiting", "queued", "running"]);
+
+/** What the program of the first job says itself. */
+export function barsAt({ nodes, tasks }: Model, nowMs: number, doneSince: number): BarRow[] {
+  const [{ nodeId = "" } = {}] = nodes;
+  const [{ taskId = null } = {}] = tasks;
+  const bar = (label: string, done: number, total: number | null, perSecond: number): BarRow => ({
+    ...{ barId: label, label, done, total, perSecond, nodeId, taskId, pid: 4200 + label.length },
+    leftMs: total === null ? null : ((total - done) / perSecond) * 1_000,
+    ...{ isClosed: false, startedAtMs: nowMs - 90_000, updatedAtMs: nowMs },
+  });
+  return [
+    { ...bar("embedding pages", 4_200 + (doneSince % 5_000), 12_000, 50), taskId: null },
+    bar(`${HOSTILE} ${"a long label ".repeat(13)}`, 12.5, 50, 0.14),
+    bar("rows read", 1_250_000, null, 13_889),
+    { ...bar("warming up", 10, 10, 5), isClosed: true, leftMs: null },
+  ];
+}
 
 /** By their shares. */
 function functionAt(draw: number): (typeof FUNCTIONS)[number] {

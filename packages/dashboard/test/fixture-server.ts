@@ -10,12 +10,13 @@ import { pageOf, parseListQuery } from "../../core/src/state/filters.ts";
 import {
   history as historySchema,
   overview as overviewSchema,
+  type Progress,
   progress as progressSchema,
   ROWS,
   SORT_KEYS,
 } from "../../core/src/state/rows.ts";
 import type { InspectedStack } from "../../core/src/wire/inspection.ts";
-import { historyAt, type Model, makeModel, progressAt, throughputAt, timelineLines } from "./fixture-model.ts";
+import { barsAt, historyAt, type Model, makeModel, progressAt, throughputAt, timelineLines } from "./fixture-model.ts";
 
 export interface FixtureOptions {
   readonly files: string;
@@ -100,8 +101,8 @@ export async function startFixture(options: FixtureOptions): Promise<Fixture> {
     if (kind === "overview") return json(response, overviewNow());
     const asked = url.searchParams.get("job");
     const progress = () =>
-      progressAt(
-        model.functions,
+      progressOf(
+        model,
         Math.max(
           0,
           model.jobs.findIndex(({ jobId }) => jobId === asked),
@@ -366,7 +367,12 @@ export function checkModel(model: Model): void {
   for (const row of some(model.logs)) ROWS.logs.parse(row);
   overviewSchema.parse(model.overview);
   historySchema.parse(historyAt(model, new URLSearchParams(), Date.now()));
-  progressSchema.parse(progressAt(model.functions, 0, 0));
+  progressSchema.parse(progressOf(model, 0, 0));
+}
+
+function progressOf(model: Model, job: number, finished: number): Progress {
+  const bars = job === 0 ? barsAt(model, Date.now(), finished) : [];
+  return { ...progressAt(model.functions, job, finished), bars, barsTotal: bars.length, partial: [] };
 }
 
 function json(response: ServerResponse, value: unknown): void {

@@ -1,5 +1,5 @@
 /** The dashboard in a real browser, over a program that runs: work, failures, deaths, and what it prints. */
-import { type ActorHandle, get, init, type ObjectRef, remote, shutdown } from "mobula";
+import { type ActorHandle, get, init, type ObjectRef, progressBar, remote, shutdown } from "mobula";
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { buildDashboard } from "../scripts/build.ts";
@@ -89,6 +89,17 @@ describe.skipIf(!hasChromium)("in Chromium, over a program that runs", () => {
     await go(`jobs/${jobId}?tab=graph`);
     await watched.page.locator(".graph text:text('sumOfSquares')").waitFor();
     await watched.page.locator(".graph path.edge").first().waitFor({ state: "attached" });
+  });
+
+  test("a bar that the program makes moves on the page of its job", async () => {
+    await go(`jobs/${jobId}`);
+    using bar = progressBar(8, "packing");
+    bar.add(3);
+    const shown = watched.page.getByRole("progressbar", { name: "packing" });
+    await expect.poll(() => shown.getAttribute("aria-valuenow"), { timeout: 40_000 }).toBe("3");
+    expect(await shown.getAttribute("aria-valuemax")).toBe("8");
+    bar.add(2);
+    await expect.poll(() => shown.getAttribute("aria-valuenow"), { timeout: 40_000 }).toBe("5");
   });
 
   test("what an actor prints is in its log, and more of it comes", async () => {

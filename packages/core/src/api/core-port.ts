@@ -5,6 +5,7 @@
  */
 import { InternalError } from "../base/errors.ts";
 import type { Resources } from "../base/resources.ts";
+import type { BarState } from "../wire/mod.ts";
 import type {
   CancelFunction,
   GetFunction,
@@ -30,6 +31,8 @@ export interface CoreApi {
   readonly clusterResources: () => Promise<Resources>;
   /** False in workers, whose output reaches a person only through the driver. */
   readonly isDriverProcess: () => boolean;
+  /** A driver tells its node how far a bar is, for the dashboard; before `init` there is nobody to tell. */
+  readonly tellBar: (bar: BarState) => void;
 }
 
 let installed: CoreApi | undefined;

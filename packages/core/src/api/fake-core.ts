@@ -199,6 +199,7 @@ export function fakeCore(): FakeCore {
     runtimeContext: () => ({ signal: context.getStore() ?? new AbortController().signal }),
     clusterResources: async () => ({ cpu: 2 }),
     isDriverProcess: () => true,
+    tellBar() {},
   };
   // The fake keeps the shapes of the calls that the helpers make; its types are those of the real core.
   return fake as unknown as FakeCore;

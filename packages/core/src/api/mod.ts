@@ -18,6 +18,7 @@ installCore({
   runtimeContext,
   clusterResources,
   isDriverProcess: () => findCurrent()?.isDriver ?? true,
+  tellBar: (bar) => findCurrent()?.client.tellBar(bar),
 });
 
 /** @internal Called by a worker's program once its client exists. */

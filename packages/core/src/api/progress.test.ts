@@ -1,7 +1,8 @@
 import { beforeEach, describe, expect, test } from "vitest";
+import { PROGRESS_MARK } from "../wire/mod.ts";
 import { installCore } from "./core-port.ts";
 import { fakeCore } from "./fake-core.ts";
-import { PROGRESS_MARK, ProgressBoard, progressBar, takeProgressLine } from "./progress.ts";
+import { ProgressBoard, progressBar, takeProgressLine } from "./progress.ts";
 
 const bar = { id: "1.1", label: "reading", total: 200 as number | null, done: 0, closed: false };
 

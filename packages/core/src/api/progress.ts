@@ -1,11 +1,13 @@
 /**
- * Progress bars. In the driver a bar draws itself. In a worker it writes lines that begin with {@link PROGRESS_MARK} to
- * its output, which reaches the driver as every line does; the driver gives lines to {@link takeProgressLine} first,
- * and prints what that does not take through {@link ProgressBoard.printAbove}, so that text and bars do not mix.
+ * Progress bars. In the driver a bar draws itself, and the driver tells its node of it. In a worker it writes lines of their own
+ * kind (`wire/progress-bars.ts`) to its output, of which its node takes note, and which reach the driver as every line does; the
+ * driver gives lines to {@link takeProgressLine} first, and prints what that does not take through
+ * {@link ProgressBoard.printAbove}, so that text and bars do not mix. The dashboard asks the nodes.
  */
 import type { Writable } from "node:stream";
 import { monotonicMs } from "../base/clock.ts";
 import { InvalidOptionError } from "../base/errors.ts";
+import { type BarState, barLabel, barLine, barOfLine, isBarLine } from "../wire/mod.ts";
 import { core } from "./core-port.ts";
 
 /** A person sees no more than ten changes a second, and a worker sends no more than that. */
@@ -15,10 +17,7 @@ const LINE_MS = 5_000;
 const BAR_CHARS_MAX = 30;
 /** Bars of workers that died before closing them must not pile up. */
 const BARS_MAX = 20;
-/** Begins with a control character, so that no program writes it by chance. */
-export const PROGRESS_MARK = "\u0001mobula-progress ";
-
-/** A bar on the terminal, made by `progressBar`. Disposing it closes it. */
+/** A bar on the terminal and in the dashboard, made by `progressBar`. Disposing it closes it. */
 export interface ProgressBar extends Disposable {
   /** So many more are done. Default 1. */
   add(count?: number): void;
@@ -28,20 +27,13 @@ export interface ProgressBar extends Disposable {
   close(): void;
 }
 
-interface BarState {
-  readonly id: string;
-  readonly label: string;
-  readonly total: number | null;
-  readonly done: number;
-  readonly closed: boolean;
-}
-
 let barsMade = 0;
 
 /**
- * Shows how far something is, also from inside tasks and actors.
+ * Shows how far something is, on the driver's terminal and on its job's page of the dashboard, also from inside tasks and actors.
  *
  * @param total how many there will be; undefined when it is not known.
+ * @param label one line; of a longer one the first 200 characters.
  * @throws InvalidOptionError for a total that is not a number of at least 0.
  * @example using bar = progressBar(files.length, "reading"); for (const file of files) { read(file); bar.add(); }
  */
@@ -51,7 +43,8 @@ export function progressBar(total: number | undefined, label: string): ProgressB
   }
   const id = `${process.pid}.${++barsMade}`;
   const isDriver = core().isDriverProcess();
-  const send = isDriver ? (state: BarState) => board().update(state) : sendFromWorker;
+  const send = isDriver ? showHere : sendFromWorker;
+  const shown = barLabel(String(label));
   let done = 0;
   let closed = false;
   let sentAtMs = Number.NEGATIVE_INFINITY;
@@ -61,7 +54,7 @@ export function progressBar(total: number | undefined, label: string): ProgressB
     clearTimeout(timer);
     timer = undefined;
     sentAtMs = monotonicMs();
-    send({ id, label, total: total ?? null, done, closed });
+    send({ id, label: shown, total: total ?? null, done, closed });
   };
   const changed = () => {
     if (closed) return;
@@ -89,34 +82,21 @@ export function progressBar(total: number | undefined, label: string): ProgressB
   };
 }
 
-function sendFromWorker(state: BarState): void {
-  process.stdout.write(`${PROGRESS_MARK}${JSON.stringify(state)}\n`);
+function showHere(bar: BarState): void {
+  board().update(bar);
+  core().tellBar(bar);
+}
+
+function sendFromWorker(bar: BarState): void {
+  process.stdout.write(barLine(bar));
 }
 
 /** True when a worker's line was news of a bar; then it must not be printed. */
 export function takeProgressLine(line: string): boolean {
-  if (!line.startsWith(PROGRESS_MARK)) return false;
-  let state: unknown;
-  try {
-    state = JSON.parse(line.slice(PROGRESS_MARK.length));
-  } catch {
-    // Cut off by the end of its process: there is nothing in it that could be shown.
-    return true;
-  }
-  if (isBarState(state)) board().update(state);
+  if (!isBarLine(line)) return false;
+  const bar = barOfLine(line);
+  if (bar) board().update(bar);
   return true;
-}
-
-function isBarState(value: unknown): value is BarState {
-  if (typeof value !== "object" || value === null) return false;
-  const { id, label, total, done, closed } = value as Partial<Record<keyof BarState, unknown>>;
-  return (
-    typeof id === "string" &&
-    typeof label === "string" &&
-    (total === null || typeof total === "number") &&
-    typeof done === "number" &&
-    typeof closed === "boolean"
-  );
 }
 
 /** What {@link ProgressBoard} draws on: `process.stderr` or a test's stand-in. */

@@ -24,6 +24,7 @@ import { INLINE_BYTES_MAX, MAX_PENDING_TASKS } from "../base/limits.ts";
 import type { ExpectedValue, ProgramEffects } from "../owner/mod.ts";
 import type { StoreClient, StoredBytes, WritableAllocation } from "../store/mod.ts";
 import type {
+  BarState,
   CodeObtained,
   Explanation,
   Queries,
@@ -87,6 +88,8 @@ export class Client {
   runtimeEnv: RuntimeEnv | undefined = undefined;
   /** Where this process keeps the files of packages; undefined: its node cannot have any. */
   packagesFolder: string | undefined = undefined;
+  /** In which a driver speaks with its node, see base/wire-version.ts; 0: with none. */
+  wireVersion = 0;
   /** What the program submits is traced; a worker is told by what it runs. */
   tracing: Tracing | undefined = undefined;
   /** In a worker. */
@@ -758,6 +761,13 @@ export class Client {
       this.port.cancel(target.seq, options.force ?? false, options.recursive ?? true);
       this.port.flush();
     });
+  }
+
+  /** How far a bar of a driver is; at once, as the program may compute without a pause. */
+  tellBar(bar: BarState): void {
+    if (this.isClosed || this.wireVersion < 2) return;
+    this.port.toNode({ t: "progress-bar", bar });
+    this.port.flush();
   }
 
   /** Tells of failures that the program has refs of and never asked for; before it is closed. */

@@ -247,6 +247,7 @@ async function join(
   );
   client.code.welcome(info.code, info.nodeId);
   client.packagesFolder = info.packages;
+  client.wireVersion = Math.min(SPOKEN_VERSIONS.newest, info.version);
   answerInspection({ waits: () => client.openWaits, running: () => [] });
 
   let isStopping = false;

@@ -6,10 +6,12 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { JobId, WorkerId } from "../base/ids.ts";
 import type { LogLines } from "../wire/messages.ts";
+import { type BarState, barOfLine, isBarLine } from "../wire/mod.ts";
 import { LineCollapser, type LogLine } from "./log-collapse.ts";
 import { RotatingFile } from "./log-file.ts";
 import { LineSplitter, type NamedLine, Tail } from "./log-lines.ts";
 import { type LogFormat, logFormat, logLine } from "./log-record.ts";
+import type { BarMaker } from "./progress-bars.ts";
 import { logFolderOf } from "./session-folder.ts";
 
 type Stream = "stdout" | "stderr";
@@ -38,6 +40,8 @@ export interface LogsOptions {
   readonly format?: LogFormat;
   /** To the job's drivers; false when they do not take more now. */
   send(jobId: JobId, message: LogLines): boolean;
+  /** A worker has told how far a bar is. */
+  onBar(maker: BarMaker, bar: BarState): void;
   nowMs(): number;
 }
 
@@ -50,6 +54,9 @@ const FULL_MESSAGE_LINES = 1_000;
 /** How long an ending node tries to be rid of lines that a driver has not taken. */
 const DRAIN_MS = 2_000;
 const DRAIN_EVERY_MS = 10;
+
+/** Bars are told of on standard output only. */
+const isBar = (stream: Stream, text: string): boolean => stream === "stdout" && isBarLine(text);
 
 export class Logs {
   private readonly options: LogsOptions;
@@ -138,17 +145,25 @@ export class Logs {
     const { nodeId } = this.options;
     const of = { timeMs: this.options.nowMs(), level: "info", node: nodeId, source: "worker", pid } as const;
     const whose = { ...of, worker: source.workerId, job: jobId ?? null, stream };
+    // Bars are for the driver's terminal and the dashboard; in a file they would be noise.
+    const printed = lines.filter(({ text }) => !isBar(stream, text));
     source.file.write(
-      lines
+      printed
         .map(({ name, ids: [task = null, actor = null], text }) =>
           logLine({ ...whose, task, actor, name: name || null, message: text }, this.format),
         )
         .join(""),
     );
-    for (const { name, text } of lines) {
+    for (const { name, ids, text } of lines) {
       if (stream === "stderr") source.tail.push(text);
+      if (isBar(stream, text)) this.barMoved(source, ids[0] ?? null, text);
       if (jobId !== undefined) this.keep(jobId, { stream, name, pid, text, repeated: 0 });
     }
+  }
+
+  private barMoved({ workerId, pid, jobId }: Source, taskId: string | null, line: string): void {
+    const bar = barOfLine(line);
+    if (bar && jobId !== undefined) this.options.onBar({ process: workerId, pid, jobId, taskId }, bar);
   }
 
   /** Of workers of another node, for a driver of this one. */

@@ -19,6 +19,7 @@ import type { LocalGroups } from "./local-groups.ts";
 import { logFiles, logLines } from "./log-reader.ts";
 import type { OwnGroups } from "./own-groups.ts";
 import type { ProcessDetails } from "./process-details.ts";
+import type { ProgressBars } from "./progress-bars.ts";
 import type { Timeline } from "./timeline.ts";
 import type { WorkerPool } from "./worker-pool.ts";
 
@@ -33,6 +34,7 @@ export interface QueryContext {
   readonly pool: WorkerPool;
   readonly timeline: Timeline;
   readonly liveTasks: LiveTasks;
+  readonly bars: ProgressBars;
   readonly cluster: ClusterLink | undefined;
   readonly code: ForeignPrograms | undefined;
   /** Of a node by itself. */
@@ -132,6 +134,8 @@ async function result(context: QueryContext, from: ProcessId, query: Query): Pro
       return context.code.programs.obtain(query.params as Queries["obtain-code"]["params"]);
     case "live-tasks":
       return context.liveTasks.list(query.params as Queries["live-tasks"]["params"]);
+    case "progress-bars":
+      return context.bars.list((query.params as Queries["progress-bars"]["params"]).job);
     case "timeline":
       return timeline.collect();
     default:

@@ -54,6 +54,7 @@ import type {
   Welcome,
   WorkerDeath,
 } from "../wire/messages.ts";
+import { readBar } from "../wire/mod.ts";
 import type { JoinInfo, LiveRun, Queries } from "../wire/queries.ts";
 import { answerTo } from "./asks.ts";
 import { AuditNotes, userOf } from "./audit-notes.ts";
@@ -97,6 +98,7 @@ import { type OwnGroups, ownGroupsClock } from "./own-groups.ts";
 import { NodePeers } from "./peers.ts";
 import { type Duty, ProcessDetails } from "./process-details.ts";
 import { ProcessWatch } from "./process-watch.ts";
+import { ProgressBars } from "./progress-bars.ts";
 import { BROKER, CONTROL, LEASES, LOCAL_GROUPS, OWN_GROUPS } from "./recorded-engines.ts";
 import { recorded } from "./recording.ts";
 import { type LeaseAsk, NodeRouting, type OtherBetweenNodes, packable } from "./routing.ts";
@@ -192,6 +194,7 @@ export class NodeRuntime {
   private readonly shrinker = new HeapShrinker({ trim: trimHeapSoon });
   readonly timeline: Timeline;
   readonly liveTasks: LiveTasks;
+  readonly bars = new ProgressBars(wallMs);
   private readonly monitor: MemoryMonitor;
   private readonly members = new Map<ProcessId, Member>();
   private readonly requests = new Map<number, ActorWorkerRequest>();
@@ -491,6 +494,7 @@ export class NodeRuntime {
       nodeId,
       nowMs: wallMs,
       send: (jobId, message) => this.sendLines(jobId, message),
+      onBar: (maker, bar) => this.bars.update(maker, bar),
     });
     this.pool = new WorkerPool({
       config,
@@ -1068,6 +1072,7 @@ export class NodeRuntime {
     }
     this.members.delete(processId);
     this.driverInspectors.left(processId);
+    this.bars.processGone(processId);
     this.feed({ kind: "client-left", clientId: processId });
     this.routing.processLeft(processId, false);
     this.orphans.processGone(processId);
@@ -1097,6 +1102,7 @@ export class NodeRuntime {
     if (isStillborn) this.log.write("warn", `${words}; ${death.stderrTail}`);
     else this.log.write(death.intended ? "debug" : "info", words);
     this.deaths.set(workerId, death);
+    this.bars.processGone(workerId);
     const detail = death.stderrTail === "" ? how : `${how}, ${death.stderrTail}`;
     this.duties.delete(workerId);
     if (processId !== undefined) {
@@ -1209,6 +1215,10 @@ export class NodeRuntime {
       case "events-reported":
         this.timeline.reported(from, message.id);
         return;
+      case "progress-bar":
+        needsVersion(2, "bars of drivers");
+        this.barMoved(from, message.bar);
+        return;
       case "tasks-listed":
         this.liveTasks.listed(from, message);
         return;
@@ -1229,6 +1239,12 @@ export class NodeRuntime {
         // A newer peer may say things that this version does not know.
         this.log.write("warn", `an unknown message "${String((message as { t: unknown }).t)}" was ignored`);
     }
+  }
+
+  private barMoved(from: ProcessId, said: unknown): void {
+    const { pid, jobId } = this.members.get(from) ?? {};
+    const bar = readBar(said);
+    if (bar && pid !== undefined && jobId) this.bars.update({ process: from, pid, jobId, taskId: null }, bar);
   }
 
   /** A process of this machine: what the node knows of it counts, whatever it says. */

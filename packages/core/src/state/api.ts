@@ -112,11 +112,14 @@ export function addApi(app: OpenAPIHono<Env>, service: StateService): void {
       path: "/api/v1/progress",
       request: { query: z.object({ job: jobParam }) },
       responses: {
-        ...json(progress, "how far a job is, by function; live as topic `progress` of /api/v1/stream"),
+        ...json(
+          progress,
+          "how far a job is, by function, and the bars of its program; live as topic `progress` of /api/v1/stream",
+        ),
         ...failures,
       },
     }),
-    async (context) => context.json(await service.tasks.progressOf(context.req.valid("query").job), 200),
+    async (context) => context.json(await service.progressOf(context.req.valid("query").job), 200),
   );
 
   app.openapi(

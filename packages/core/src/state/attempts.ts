@@ -21,7 +21,7 @@ import { AttemptChunk, ENTRY_COLUMNS, kindOf, outcomeOf, STATE_OF } from "./atte
 import { Dictionary } from "./dictionary.ts";
 import type { LiveTasks } from "./live-tasks.ts";
 import { Paces, progressOf } from "./progress.ts";
-import type { Listed, ListQuery, Progress, Sort, TaskGraph, TaskRow, TaskSummaryRow } from "./rows.ts";
+import type { AttemptProgress, Listed, ListQuery, Sort, TaskGraph, TaskRow, TaskSummaryRow } from "./rows.ts";
 import { compileFilters, ownerInIdOf, parentIdOf, taskIdOf } from "./task-filters.ts";
 import { compileOrder, FirstRows, isBefore, tieOfEnded } from "./task-order.ts";
 import { graphOf, RunTimes, summaryOf, totalsOf } from "./task-summary.ts";
@@ -322,7 +322,11 @@ export class AttemptStore {
   }
 
   /** How far these jobs are, with what lives. */
-  progress(jobs: Iterable<string>, live: Pick<LiveTasks, "counts" | "partial">, nowMs: number): Map<string, Progress> {
+  progress(
+    jobs: Iterable<string>,
+    live: Pick<LiveTasks, "counts" | "partial">,
+    nowMs: number,
+  ): Map<string, AttemptProgress> {
     return progressOf(jobs, live, (job) => this.book.of(job), this.paces, nowMs);
   }
 

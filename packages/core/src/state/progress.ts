@@ -10,7 +10,7 @@ import type { JobId } from "../base/ids.ts";
 import { ATTEMPT_OUTCOMES, type Tally } from "../events/mod.ts";
 import { STATE_OF } from "./attempt-chunk.ts";
 import type { LiveTasks } from "./live-tasks.ts";
-import type { FunctionProgress, Progress, TaskRow } from "./rows.ts";
+import type { AttemptProgress, FunctionProgress, TaskRow } from "./rows.ts";
 
 const SLOT_MS = 5_000;
 const SLOTS = 6;
@@ -116,8 +116,8 @@ export function progressOf(
   tallies: (job: JobId) => Iterable<Tally> | undefined,
   paces: Paces,
   nowMs: number,
-): Map<string, Progress> {
-  const progress = new Map<string, Progress>();
+): Map<string, AttemptProgress> {
+  const progress = new Map<string, AttemptProgress>();
   for (const job of jobs) {
     const functions = new Map<string, { readonly name: string; readonly kind: Kind; readonly counts: Counts }>();
     const add = (name: string, kind: Kind, state: TaskRow["state"], count: number): void => {
@@ -162,7 +162,7 @@ function functionProgress(
 
 const leftOf = ({ waiting = 0, queued = 0, running = 0 }: Counts): number => waiting + queued + running;
 
-function jobProgress(functions: readonly FunctionProgress[]): Progress {
+function jobProgress(functions: readonly FunctionProgress[]): AttemptProgress {
   const counts: Counts = {};
   let [total, ended, endedPerSecond] = [0, 0, 0];
   let leftMs: number | null = 0;

@@ -327,11 +327,34 @@ const progressFields = {
 };
 const functionProgress = z.object({ name: z.string(), kind: taskRow.shape.kind, ...progressFields });
 export type FunctionProgress = z.infer<typeof functionProgress>;
-/** How far a job is. */
-export const progress = z.object({
+/** How far the attempts of a job are. */
+const attemptProgress = z.object({
   ...progressFields,
   functions: z.array(functionProgress).meta({ description: "those with most left, at most 200" }),
   functionsTotal: z.number(),
+});
+export type AttemptProgress = z.infer<typeof attemptProgress>;
+/** A bar that a program has made, with `progressBar` or `map`. */
+const barRow = z.object({
+  barId: id("of the bar among those of its node"),
+  label: z.string().meta({ description: "at most 200 characters" }),
+  done: z.number(),
+  total: z.number().nullable().meta({ description: "null: the program does not know" }),
+  perSecond: z.number().nullable().meta({ description: "since it was made; null in its first second" }),
+  leftMs: z.number().nullable().meta({ description: "until all are done, at that pace, in milliseconds" }),
+  isClosed: z.boolean().meta({ description: "the program has closed it: it is shown for a minute more" }),
+  startedAtMs: time("when it was made"),
+  updatedAtMs: time("when it last changed"),
+  nodeId: id("of the process that made it"),
+  pid: z.number(),
+  taskId: id("of the task or call that made it; null: a driver did").nullable(),
+});
+export type BarRow = z.infer<typeof barRow>;
+/** How far a job is: its attempts, and what its program says. */
+export const progress = attemptProgress.extend({
+  bars: z.array(barRow).meta({ description: "open ones first, and of these the newest first, at most 200" }),
+  barsTotal: z.number(),
+  partial: z.array(z.string()).meta({ description: "nodes that did not say which bars they have, in words" }),
 });
 export type Progress = z.infer<typeof progress>;
 /** Of a job that has something left. */

@@ -20,11 +20,13 @@ import { logRows } from "./log-routes.ts";
 import { NodeWatch } from "./node-watch.ts";
 import { ObjectRows } from "./object-rows.ts";
 import { AUDIT_AGAIN_MS, ProgramAudit } from "./program-audit.ts";
+import { ProgressBars } from "./progress-bars.ts";
 import {
   type EventRow,
   type Listed,
   type ListQuery,
   type Overview,
+  type Progress,
   ROWS,
   type Row,
   type RowKind,
@@ -67,6 +69,7 @@ export class StateService {
   readonly sources: Sources;
   readonly eventLog = new EventLog();
   readonly tasks: Tasks;
+  private readonly bars: ProgressBars;
   private readonly options: StateServiceOptions;
   private readonly jobs: JobTable;
   readonly objects: ObjectRows;
@@ -90,6 +93,7 @@ export class StateService {
     links.expected = async () => (await this.sources.nodes()).rows.filter(({ state }) => state === "alive");
     this.objects = new ObjectRows(links);
     this.tasks = new Tasks(links);
+    this.bars = new ProgressBars(links);
     const { sources, tasks, alarms } = this;
     this.observer = new Observer({ links, ask, sources, tasks, alarms });
     this.programs = new ProgramAudit((event) => this.eventLog.add(event), options.log);
@@ -249,6 +253,12 @@ export class StateService {
       alerts: this.alerts(),
       progress: await this.progress(),
     };
+  }
+
+  /** How far a job is, or was. */
+  async progressOf(job: string): Promise<Progress> {
+    const [attempts, bars] = await Promise.all([this.tasks.progressOf(job), this.bars.of(job)]);
+    return { ...attempts, ...bars };
   }
 
   /** Of jobs that have something left and can be listed, those with most left first. */

@@ -23,7 +23,7 @@ export function streamTopics(context: Context<Env>, service: StateService): Resp
     throw new InvalidOptionError(`the topic progress is of a job: "${job}" is no id of one`);
   const asked: readonly (readonly [topic: string, ask: () => Promise<object>])[] = [
     ["overview", () => service.overview()],
-    ["progress", () => service.tasks.progressOf(job)],
+    ["progress", () => service.progressOf(job)],
   ];
   return streamSSE(context, async (stream) => {
     const events: EventRow[] = [];

@@ -8,11 +8,11 @@ import { pageOf } from "./filters.ts";
 import type { Links } from "./links.ts";
 import { type LiveTasks, liveTasks } from "./live-tasks.ts";
 import {
+  type AttemptProgress,
   type Filter,
   type Listed,
   type ListQuery,
   type Overview,
-  type Progress,
   type TaskGraph,
   type TaskRow,
   type TaskSummaryRow,
@@ -30,7 +30,7 @@ const LIVE_STATES: ReadonlySet<string> = new Set(["waiting", "queued", "running"
 
 export class Tasks {
   private readonly ended = new AttemptStore();
-  private readonly live: Fresh<LiveTasks & { readonly progress: ReadonlyMap<string, Progress> }>;
+  private readonly live: Fresh<LiveTasks & { readonly progress: ReadonlyMap<string, AttemptProgress> }>;
   /** Nodes whose batches cannot be read. */
   private readonly unreadable = new Map<string, string>();
 
@@ -144,12 +144,12 @@ export class Tasks {
   }
 
   /** How far the jobs are that have something left. */
-  async progress(): Promise<ReadonlyMap<string, Progress>> {
+  async progress(): Promise<ReadonlyMap<string, AttemptProgress>> {
     return (await this.live.get()).value.progress;
   }
 
   /** How far a job is, or was. */
-  async progressOf(job: string): Promise<Progress> {
+  async progressOf(job: string): Promise<AttemptProgress> {
     const nothing = { counts: [], partial: [] };
     const found = (await this.progress()).get(job) ?? this.ended.progress([job], nothing, wallMs()).get(job);
     if (!found) throw new Error(`no progress was made of job ${job}`);

@@ -13,6 +13,7 @@ import type { SpokenVersions } from "../base/wire-version.ts";
 import type { AccessFiles } from "./access.ts";
 import type { Explanation } from "./explanation.ts";
 import type { Language } from "./language.ts";
+import type { BarState } from "./progress-bars.ts";
 
 // ── values ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -628,8 +629,15 @@ export interface InspectorSaid {
   readonly text: string;
 }
 
+/** Of a driver: how far one of its bars is. Those of workers are in their output. */
+export interface ProgressBarMoved {
+  readonly t: "progress-bar";
+  readonly bar: BarState;
+}
+
 export type ToNode =
   | Hello
+  | ProgressBarMoved
   | InspectorSaid
   | ProcessWatch
   | LeaseDemand

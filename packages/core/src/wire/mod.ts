@@ -11,4 +11,5 @@ export { nodeOfLarge } from "./large-values.ts";
 export * from "./messages.ts";
 export { FrameReader } from "./msgpack-reader.ts";
 export { FrameWriter } from "./msgpack-writer.ts";
+export { type BarState, barLabel, barLine, barOfLine, isBarLine, PROGRESS_MARK, readBar } from "./progress-bars.ts";
 export * from "./queries.ts";

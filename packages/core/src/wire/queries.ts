@@ -219,6 +219,23 @@ export interface LiveRun extends RunningTask {
   readonly worker: readonly [workerId: WorkerId, nodeId: NodeId, pid: number];
 }
 
+/** A bar that a program has made with `progressBar`. */
+export interface BarOfJob {
+  /** Of its process and number: no other one of the node has it. */
+  readonly barId: string;
+  readonly label: string;
+  readonly done: number;
+  readonly total: number | null;
+  readonly isClosed: boolean;
+  readonly pid: number;
+  /** Of the task or call that made it; null: a driver. */
+  readonly taskId: string | null;
+  readonly startedAtMs: number;
+  readonly updatedAtMs: number;
+  /** Since it was made, by the node's clock; of a closed one until then. */
+  readonly tookMs: number;
+}
+
 /** One of the keys that control keeps for tools and actors, see control/kv-questions.ts. */
 export interface KvEntry {
   readonly key: string;
@@ -426,6 +443,8 @@ export interface Queries {
       partial: readonly string[];
     };
   };
+  /** Of a node: bars of programs there. Older nodes know of none, and of no such question. */
+  "progress-bars": { params: { job: string }; result: readonly BarOfJob[] };
   /** The newest events of all processes, see events/event-batch.ts; `droppedBatches` made room for them. */
   timeline: { params: null; result: { batches: readonly Uint8Array[]; droppedBatches: number } };
 }
