@@ -165,6 +165,8 @@ const INTENDED: Readonly<Record<StopReason, string>> = {
 /** A driver that does not read its log lines keeps at most so much in the node. */
 const LOG_BYTES_UNSENT_MAX = 4 * 2 ** 20;
 const LOG_HOPS_MAX = 8;
+/** What the state service asks each second, and what others answer to that: a node that does nothing else is idle. */
+const LOOKING: ReadonlySet<string> = new Set<ToNode["t"]>(["query", "tasks-listed"]);
 
 export class NodeRuntime {
   readonly machine: Machine;
@@ -1132,7 +1134,7 @@ export class NodeRuntime {
   // ── messages ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   private handle(from: ProcessId, message: Exclude<ToNode, Hello>): void {
-    this.shrinker.active();
+    if (!LOOKING.has(message.t)) this.shrinker.active();
     if (message.t === "object-publish") this.deputies.published(from, message);
     if (CONTROL_MESSAGES.has(message.t)) {
       // Their `t` is in the set. A node by itself is the home of all keys.

@@ -33,6 +33,9 @@ export class Templates {
     const captured = keys.length > 0 ? { keys, links: new Set<WorkerLink>(), tasks: 0, isDropped: false } : undefined;
     const shape = leases.shapeOf(template.demand);
     shape.templates++;
+    // A copy of a task and what is handed over may both bring it.
+    const known = this.byId.get(template.id);
+    if (known) this.leaveShapes(known);
     this.byId.set(template.id, { template, shape, cost, captured, near: new Map() });
   }
 
@@ -45,10 +48,14 @@ export class Templates {
     const registered = this.byId.get(id);
     if (!registered) return;
     this.byId.delete(id);
-    for (const { shape } of new Set([registered, ...registered.near.values()])) this.options.leases.templateLeft(shape);
+    this.leaveShapes(registered);
     if (!registered.captured) return;
     registered.captured.isDropped = true;
     this.letGoOfCaptured(registered);
+  }
+
+  private leaveShapes(registered: Registered): void {
+    for (const { shape } of new Set([registered, ...registered.near.values()])) this.options.leases.templateLeft(shape);
   }
 
   /** A task of it has come. */
