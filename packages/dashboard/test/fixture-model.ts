@@ -478,6 +478,7 @@ function makeAny({
       severity,
       kind,
       message,
+      count: 1,
       remedy,
       subjects: severity === "info" ? [] : [pick(actors).actorId, ...(index % 3 === 0 ? [pick(nodes).nodeId] : [])],
       by: kind.startsWith("job-") || kind === "actor-killed" ? "mara@laptop" : null,

@@ -84,7 +84,7 @@ const job: Row<"jobs"> = {
 };
 const event: Row<"events"> = {
   ...{ eventId: "1", atMs: 0, severity: "error", kind: "node-died", message: "It died.", remedy: "Add one." },
-  ...{ subjects: ["n1"], by: null },
+  ...{ count: 1, subjects: ["n1"], by: null },
 };
 const places = placesOf([node], [worker]);
 

@@ -4,6 +4,9 @@ import type { EventRow } from "./rows.ts";
 
 const EVENTS_MAX = 10_000;
 
+/** What has a value of its own when it is left out. */
+type Given = Pick<EventRow, "count" | "remedy" | "by">;
+
 /** Who asks for what is done now. */
 export interface Asker {
   readonly by: string;
@@ -24,10 +27,10 @@ export class EventLog {
     return () => void this.listeners.delete(listener);
   }
 
-  add(event: Omit<EventRow, "eventId" | "remedy" | "by"> & Partial<Pick<EventRow, "remedy" | "by">>): EventRow {
+  add(event: Omit<EventRow, "eventId" | keyof Given> & Partial<Given>): EventRow {
     const asker = this.askers.getStore();
     if (asker) asker.isNoted = true;
-    const row: EventRow = { eventId: String(this.nextId++), remedy: null, by: asker?.by ?? null, ...event };
+    const row: EventRow = { eventId: String(this.nextId++), count: 1, remedy: null, by: asker?.by ?? null, ...event };
     this.events.push(row);
     if (this.events.length > 2 * EVENTS_MAX) this.events.splice(0, this.events.length - EVENTS_MAX);
     for (const listener of this.listeners) listener(row);

@@ -15,10 +15,10 @@ export class EventCounts {
   private readonly counts = new Map<string, { readonly labels: Record<string, string>; value: number }>();
 
   constructor(log: EventLog) {
-    log.listen(({ kind, severity }: EventRow) => {
+    log.listen(({ kind, severity, count: times }: EventRow) => {
       const key = `${kind} ${severity}`;
       const count = this.counts.get(key) ?? { labels: { kind, severity }, value: 0 };
-      count.value++;
+      count.value += times;
       this.counts.set(key, count);
     });
   }

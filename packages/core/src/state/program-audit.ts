@@ -2,7 +2,8 @@
 import type { AskedBy, AuditNote, AuditNotes } from "../wire/audit.ts";
 import type { EventLog } from "./event-log.ts";
 
-type Note = (event: Parameters<EventLog["add"]>[0]) => void;
+/** @param source of what may be very many. */
+type Note = (source: string, event: Parameters<EventLog["add"]>[0]) => void;
 
 /** What is asked for again, lest a slow clock hides some. */
 export const AUDIT_AGAIN_MS = 60_000;
@@ -28,7 +29,7 @@ export class ProgramAudit {
     const fresh = notes.filter(({ seq }) => seq > known);
     if (lost > 0 && fresh[0]) {
       const message = `${lost} requests before this were not kept by their node: it keeps the last 2000`;
-      this.note({ atMs: fresh[0].atMs, severity: "warning", kind: "audit-gap", message, subjects: [] });
+      this.note(run, { atMs: fresh[0].atMs, severity: "warning", kind: "audit-gap", message, subjects: [] });
     }
     for (const one of fresh) this.add(one);
     const last = Math.max(known, dropped, fresh.at(-1)?.seq ?? 0);
@@ -52,7 +53,8 @@ export class ProgramAudit {
     const about = [asker.taskId, asker.actorId, asker.jobId].filter((id) => id !== undefined);
     const message = `${by} ${did}`;
     this.log(`audit: ${message}`);
-    this.note({ atMs, severity: "info", kind, message, subjects: [...subjects, ...about], by });
+    const source = asker.jobId ?? `${asker.host} ${asker.pid}`;
+    this.note(source, { atMs, severity: "info", kind, message, subjects: [...subjects, ...about], by });
   }
 }
 

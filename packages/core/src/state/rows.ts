@@ -206,6 +206,7 @@ export const eventRow = z.object({
     .string()
     .meta({ description: "node-died, actor-died, job-submitted, job-stopped, actor-killed, deadlock, straggler, …" }),
   message: z.string().meta({ description: "what happened, with numbers" }),
+  count: z.number().meta({ description: "how many events it stands for: what happens very often is told in sums" }),
   remedy: z.string().nullable().meta({ description: "what to do" }),
   subjects: z.array(z.string()).meta({ description: "ids of what it is about" }),
   by: z.string().nullable().meta({ description: "who did it, of the audit log" }),

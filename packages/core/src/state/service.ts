@@ -10,6 +10,7 @@ import type { Ask } from "./control-client.ts";
 import { Alarms } from "./detectors/alarms.ts";
 import { allDetectors } from "./detectors/all.ts";
 import { Observer } from "./detectors/observer.ts";
+import { EventFloods } from "./event-floods.ts";
 import { EventLog } from "./event-log.ts";
 import { checkSort, pageOf } from "./filters.ts";
 import { gpusOf } from "./gpu-summary.ts";
@@ -68,6 +69,7 @@ const ID_KEYS = {
 export class StateService {
   readonly sources: Sources;
   readonly eventLog = new EventLog();
+  private readonly floods = new EventFloods((event) => this.eventLog.add(event));
   readonly tasks: Tasks;
   private readonly bars: ProgressBars;
   private readonly options: StateServiceOptions;
@@ -96,7 +98,7 @@ export class StateService {
     this.bars = new ProgressBars(links);
     const { sources, tasks, alarms } = this;
     this.observer = new Observer({ links, ask, sources, tasks, alarms });
-    this.programs = new ProgramAudit((event) => this.eventLog.add(event), options.log);
+    this.programs = new ProgramAudit((source, event) => this.floods.note(source, event), options.log);
     this.jobs = new JobTable((event) => this.eventLog.add(event));
   }
 
@@ -339,6 +341,7 @@ export class StateService {
     this.history.note(rows, () => this.tasks.throughput(), wallMs());
     // Before what they have ended is seen to have.
     await this.audit();
+    this.floods.tell();
     await Promise.all([this.sources.actors(), this.jobRows()]);
     await this.observer.look(rows);
   }
@@ -367,13 +370,19 @@ export class StateService {
       if (before && restarts > before.restarts) {
         const of = maxRestarts === -1 ? "" : ` of ${maxRestarts}`;
         const message = `${called} was started again, for time ${restarts}${of}`;
-        this.eventLog.add({ ...about, severity: "warning", kind: "actor-restarted", message, ...killer });
+        this.floods.note(row.className, { ...about, severity: "warning", kind: "actor-restarted", message, ...killer });
       }
       if (state !== "dead" || before?.state === "dead" || deathCause === null) continue;
       if (KILLED.test(deathCause))
-        this.eventLog.add({ ...about, severity: "info", kind: "actor-killed", message: deathCause, ...killer });
+        this.floods.note(row.className, {
+          ...about,
+          severity: "info",
+          kind: "actor-killed",
+          message: deathCause,
+          ...killer,
+        });
       else if (!ORDERLY.has(causeCode ?? ""))
-        this.eventLog.add({ ...about, severity: "error", kind: "actor-died", message: deathCause });
+        this.floods.note(row.className, { ...about, severity: "error", kind: "actor-died", message: deathCause });
     }
   }
 }

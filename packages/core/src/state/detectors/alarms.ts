@@ -19,7 +19,7 @@ interface Suspicion {
 
 export class Alarms {
   private readonly detectors: readonly Detector[];
-  private readonly note: (event: Omit<EventRow, "eventId" | "by">) => EventRow;
+  private readonly note: (event: Omit<EventRow, "eventId" | "count" | "by">) => EventRow;
   private readonly suspicions = new Map<Detector, Map<string, Suspicion>>();
   private readonly lastLookMs = new Map<Detector, number>();
 

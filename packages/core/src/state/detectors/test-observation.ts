@@ -84,11 +84,11 @@ export function lookOften(
 /** Notes events as the log does. */
 export function noted(): {
   readonly events: readonly EventRow[];
-  note(event: Omit<EventRow, "eventId" | "by">): EventRow;
+  note(event: Omit<EventRow, "eventId" | "count" | "by">): EventRow;
 } {
   const events: EventRow[] = [];
-  const note = (event: Omit<EventRow, "eventId" | "by">): EventRow => {
-    const row = { ...event, eventId: String(events.length + 1), by: null };
+  const note = (event: Omit<EventRow, "eventId" | "count" | "by">): EventRow => {
+    const row = { ...event, eventId: String(events.length + 1), count: 1, by: null };
     events.push(row);
     return row;
   };
