@@ -81,8 +81,12 @@ const ERRORS = [
 export function makeModel(options: ModelOptions): Model {
   const model = makeAny(options);
   if (options.isTame !== true) return model;
-  return JSON.parse(JSON.stringify(model).replaceAll(JSON.stringify(HOSTILE_IMAGE).slice(1, -1), "publish")) as Model;
+  return JSON.parse(tamed(JSON.stringify(model))) as Model;
 }
+
+/** JSON without the function of the hostile name. */
+const tamed = (json: string): string => json.replaceAll(JSON.stringify(HOSTILE_IMAGE).slice(1, -1), "publish");
+const isTamed = ({ actors }: Model): boolean => !actors.some(({ className }) => className === HOSTILE);
 
 function makeAny({
   seed = 7,
@@ -683,7 +687,9 @@ export function progressAt(functions: readonly TaskSummaryRow[], job: number, fi
 const LIVE: ReadonlySet<string> = new Set(["waiting", "queued", "running"]);
 
 /** What the program of the first job says itself. */
-export function barsAt({ nodes, tasks }: Model, nowMs: number, doneSince: number): BarRow[] {
+export function barsAt(model: Model, nowMs: number, doneSince: number): BarRow[] {
+  const { nodes, tasks } = model;
+  const long = isTamed(model) ? "pages of the archive, with" : HOSTILE;
   const [{ nodeId = "" } = {}] = nodes;
   const [{ taskId = null } = {}] = tasks;
   const bar = (label: string, done: number, total: number | null, perSecond: number): BarRow => ({
@@ -693,7 +699,7 @@ export function barsAt({ nodes, tasks }: Model, nowMs: number, doneSince: number
   });
   return [
     { ...bar("embedding pages", 4_200 + (doneSince % 5_000), 12_000, 50), taskId: null },
-    bar(`${HOSTILE} ${"a long label ".repeat(13)}`, 12.5, 50, 0.14),
+    bar(`${long} ${"a long label ".repeat(13)}`, 12.5, 50, 0.14),
     bar("rows read", 1_250_000, null, 13_889),
     { ...bar("warming up", 10, 10, 5), isClosed: true, leftMs: null },
   ];
@@ -763,11 +769,13 @@ export function historyAt({ nodes }: Pick<Model, "nodes">, asked: URLSearchParam
  * @param piece of `size` runs, the newest is 0.
  */
 export function* timelineLines(
+  model: Model,
   spans: number,
   lanes: number,
   nowMs: number,
   { piece, size }: { readonly piece: number; readonly size: number },
 ): Generator<string> {
+  const isTame = isTamed(model);
   const random = generator(11);
   const freeAtUs = Array.from({ length: lanes }, () => random() * 4000);
   const from = Math.max(0, spans - (piece + 1) * size);
@@ -783,7 +791,8 @@ export function* timelineLines(
   }
   for (let span = 0; span < to; span++) {
     const lane = Math.floor(random() * lanes);
-    const [name, , , mean] = functionAt(random());
+    const [given, , , mean] = functionAt(random());
+    const name = given === HOSTILE_IMAGE && isTame ? "publish" : given;
     const durUs = Math.max(20, Math.round(mean * 300 * (0.3 + random() * 1.4)));
     const startUs = Math.round((freeAtUs[lane] as number) + random() * 900);
     freeAtUs[lane] = startUs + durUs;

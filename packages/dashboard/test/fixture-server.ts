@@ -120,7 +120,7 @@ export async function startFixture(options: FixtureOptions): Promise<Fixture> {
       response.setHeader("content-type", "application/json");
       const piece = Number(url.searchParams.get("cursor") ?? 0);
       const size = Number(url.searchParams.get("attempts") ?? spans);
-      for (const line of timelineLines(spans, 64, nowMs, { piece, size })) response.write(line);
+      for (const line of timelineLines(model, spans, 64, nowMs, { piece, size })) response.write(line);
       response.end();
       return;
     }
