@@ -564,4 +564,28 @@ export const PLANTED: readonly Planted[] = [
     nodes: CLUSTER,
     foundBy: [5_185, 5_188, 5_262, 5_319, 5_733],
   },
+  {
+    name: "a function is dropped at the node while tasks in the submission log name it",
+    file: "owner/handover.ts",
+    code: "    if (this.unneeded.length === 0 || (this.log && this.log.size > 0)) return;",
+    broken: "    if (this.unneeded.length === 0) return;",
+    nodes: CLUSTER,
+    foundBy: [4],
+  },
+  {
+    name: "a shape is not asked by again when a task of it is made again after it was forgotten",
+    file: "owner/leases.ts",
+    code: "      this.byId.set(shape.id, shape);\n    }\n    if (shape.queue",
+    broken: "    }\n    if (shape.queue",
+    nodes: CLUSTER,
+    foundBy: [1],
+  },
+  {
+    name: "a lease of a shape that was forgotten stays with nobody",
+    file: "owner/leases.ts",
+    code: '    if (!shape) this.effects.toNode({ t: "lease-return", leaseId: message.leaseId });\n',
+    broken: "",
+    nodes: CLUSTER,
+    foundBy: [2],
+  },
 ];

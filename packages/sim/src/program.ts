@@ -25,6 +25,8 @@ const LOST_FOR_GOOD =
   /has maxRetries 0|is a call of an actor|has used up its|was cancelled or failed|its owner has let go of it|is gone too: it was put/;
 const METHOD = 1;
 const COPIES_MAX = 3;
+const RENEWED_EVERY = 3;
+const TEMPLATE_IDS_FROM = 100;
 const NAMES = ["alpha", "beta", "gamma"];
 
 /** A ref that the program has in its hands. */
@@ -44,6 +46,10 @@ export class Program {
   readonly unended = new Map<Seq, string>();
   private readonly gets = new Map<Seq, (nested: readonly ObjectKey[]) => void>();
   private readonly arrived: (() => void)[] = [];
+  /** Functions that it can call now. */
+  private templates: readonly Template[] = TEMPLATES;
+  private nextTemplate = TEMPLATE_IDS_FROM;
+  private submitted = 0;
   private nextSeq = 1;
   private nextNum = 1;
   private isSetUp = false;
@@ -56,7 +62,6 @@ export class Program {
     if (this.isSetUp) return;
     this.isSetUp = true;
     const { engine } = this.process;
-    for (const template of TEMPLATES) engine.tasks.register(template);
     engine.actors.registerMethod({
       id: METHOD,
       name: "work",
@@ -111,13 +116,23 @@ export class Program {
   submit(plan: Plan, parent?: ObjectKey, passedOn: readonly ObjectKey[] = []): Seq {
     this.setUp();
     const { engine, world } = this.process;
-    const template = world.prng.pick(TEMPLATES);
+    const template = world.prng.pick(this.templates);
     if (template === undefined) throw new RangeError("there are no templates");
+    if (!engine.tasks.isRegistered(template.id)) engine.tasks.register(template);
     const seq = this.take(template.numReturns);
     const args = encodePlan(plan);
     engine.tasks.submit(seq, template.id, args, this.someRefs(parent), [...this.someNested(), ...passedOn]);
     for (let index = 0; index < template.numReturns; index++) this.began((seq + index) as Seq, template.name);
+    this.renew(template);
     return seq;
+  }
+
+  /** The function is gone, as in a task that makes its own, while what was submitted is under way; it is made again for the next call. */
+  private renew(template: Template): void {
+    if (++this.submitted % RENEWED_EVERY > 0) return;
+    this.process.engine.tasks.unregister(template.id);
+    const renewed = { ...template, id: this.nextTemplate++ };
+    this.templates = this.templates.map((one) => (one === template ? renewed : one));
   }
 
   private call(plan: Plan): void {

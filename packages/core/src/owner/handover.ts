@@ -75,6 +75,8 @@ export class Handover {
   /** That say who delivers what. */
   private messages = 0;
   private readonly sentTemplates = new Set<number>();
+  /** Of these, those that the program can call no more. */
+  private readonly unneeded: number[] = [];
   private readonly packedTemplates = new Map<number, Uint8Array>();
   /** Returns that have escaped, of whose tasks the node has no copies yet. */
   private escaped: ObjectRecord[] = [];
@@ -129,6 +131,7 @@ export class Handover {
   /** The program's code runs from here on. */
   leave(): void {
     const { log } = this;
+    this.dropUnneeded();
     if (log && log.size > 0) log.open(this.messages);
   }
 
@@ -142,7 +145,17 @@ export class Handover {
   /** No task will name the function again. */
   unregistered(id: number): void {
     this.packedTemplates.delete(id);
-    if (this.sentTemplates.delete(id)) this.effects.toNode({ t: "template-drop", ids: [id] });
+    if (!this.sentTemplates.has(id)) return;
+    this.unneeded.push(id);
+    this.dropUnneeded();
+  }
+
+  /** Tasks in the log may name them, and the node may take those at any time. */
+  private dropUnneeded(): void {
+    if (this.unneeded.length === 0 || (this.log && this.log.size > 0)) return;
+    const ids = this.unneeded.splice(0);
+    for (const id of ids) this.sentTemplates.delete(id);
+    this.effects.toNode({ t: "template-drop", ids });
   }
 
   /** Something was submitted since the last decision. */

@@ -353,7 +353,15 @@ export class LeaseTable {
     return this.add({
       id: leaseId,
       idThere: leaseId,
-      shape: { ...shape, queue: new Fifo(), leases: [], inFlight: 0, isDirty: false, isInherited: true },
+      shape: {
+        ...shape,
+        queue: new Fifo(),
+        leases: [],
+        inFlight: 0,
+        isDirty: false,
+        isForgotten: false,
+        isInherited: true,
+      },
       link,
       isRetiring: true,
     });

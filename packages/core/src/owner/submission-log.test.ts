@@ -263,6 +263,23 @@ describe("the node", () => {
     expect(worker.asked).toBe(2);
   });
 
+  test("a function is not dropped while tasks in the log name it, which do not bring it again", () => {
+    const worker = new Worker();
+    const { owner } = worker;
+    owner.submit(1);
+    worker.handover.handOver();
+    expect(handedBy(owner)).toHaveLength(1);
+    owner.submit(2);
+    // It is collected while what it has submitted waits.
+    owner.engine.tasks.unregister(1);
+    worker.computes();
+    expect(owner.takeAsked().filter(({ t }) => t === "template-drop")).toEqual([]);
+    expect(worker.taken()?.handover).toMatchObject({ templates: [], tasks: [{ seq: 2, template: 1 }] });
+    worker.comesBack();
+    worker.computes();
+    expect(owner.takeAsked()).toContainEqual({ t: "template-drop", ids: [1] });
+  });
+
   test("learns how many messages it must have handled before", () => {
     const worker = new Worker();
     const { owner, watched } = worker;

@@ -191,10 +191,11 @@ function writeArgument(out: FrameWriter, dep: LoggedArgument): void {
 
 /**
  * A log overtakes messages that are on their way. Of most the order does not matter; what the worker has published or
- * handed over, however, the node must not hear of after it has published the same in the name of another.
+ * handed over, however, the node must not hear of after it has published the same in the name of another, and that a function
+ * is dropped not after the log has brought it again.
  */
 export const saysWhoDelivers = ({ t }: ToNode): boolean =>
-  t === "object-publish" || t === "task-handover" || t === "task-copy";
+  t === "object-publish" || t === "task-handover" || t === "task-copy" || t === "template-drop";
 
 /** What was taken. */
 export interface TakenLog {
