@@ -849,7 +849,7 @@ export class SimNode {
 
   private adopt(from: SimProcess, message: TaskHandover): void {
     const deputy = this.deputyOf(from, message.jobId);
-    this.copies.get(from.id)?.handedOver(message.tasks);
+    this.copies.get(from.id)?.handedOver(message);
     deputy.turn((engine) => {
       adopt(engine, deputy, { self: deputy.id, giver: from.id }, message);
       this.handedOver += message.tasks.length;

@@ -171,7 +171,7 @@ class Deputy {
 
   adopt(message: TaskHandover): void {
     const { runtime, giver, id } = this;
-    this.copies.handedOver(message.tasks);
+    this.copies.handedOver(message);
     adopt(runtime.enter(), runtime, { self: id, giver }, message);
     this.adopted += message.tasks.length;
     runtime.schedule();

@@ -3,7 +3,7 @@
  * no value yet. When the owner dies, the engine that stands in for it takes them on: see inheritance.ts.
  */
 import { objectKeySeq, type ProcessId, type Seq } from "../base/ids.ts";
-import type { HandedTask, ObjectCancel, ObjectPublish, TaskCopy } from "../wire/mod.ts";
+import type { HandedTask, HandedTemplate, ObjectCancel, ObjectPublish, TaskCopy, TaskHandover } from "../wire/mod.ts";
 import type { OwnerEffects } from "./effects.ts";
 import type { OwnerEngine } from "./engine.ts";
 import { adopt } from "./handover.ts";
@@ -28,6 +28,7 @@ export class Copies {
 
   add({ templates, tasks, escaped }: TaskCopy): void {
     adopt(this.engine, this.effects, this.ids, { templates, tasks: [] });
+    this.brought(templates);
     for (const [index, task] of tasks.entries()) this.tasks.set(escaped[index] ?? task.seq, task);
   }
 
@@ -41,8 +42,9 @@ export class Copies {
     this.forget();
   }
 
-  handedOver(tasks: readonly HandedTask[]): void {
+  handedOver({ templates, tasks }: Pick<TaskHandover, "templates" | "tasks">): void {
     if (this.isEmpty) return;
+    this.brought(templates);
     const seqs = new Set(tasks.map(({ seq }) => seq));
     for (const [escaped, { seq }] of this.tasks) if (seqs.has(seq)) this.tasks.delete(escaped);
     this.forget();
@@ -55,6 +57,13 @@ export class Copies {
   dropTemplates(ids: readonly number[]): void {
     this.dropped.push(...ids);
     this.forget();
+  }
+
+  /** Functions that come again are not dropped for what was said before: the owner will say so again. */
+  private brought(templates: readonly HandedTemplate[]): void {
+    if (this.dropped.length === 0) return;
+    const ids = new Set(templates.map(({ id }) => id));
+    this.dropped = this.dropped.filter((id) => !ids.has(id));
   }
 
   private forget(): void {

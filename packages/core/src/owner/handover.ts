@@ -150,6 +150,12 @@ export class Handover {
     this.dropUnneeded();
   }
 
+  /** What has gone to the node with these tasks though nobody can call it any more. */
+  private dropUnregistered(tasks: readonly TaskRecord[]): void {
+    const ids = new Set(tasks.flatMap(({ registered }) => (registered ? [registered.template.id] : [])));
+    for (const id of ids) if (!this.tasks.isRegistered(id)) this.unregistered(id);
+  }
+
   /** Tasks in the log may name them, and the node may take those at any time. */
   private dropUnneeded(): void {
     if (this.unneeded.length === 0 || (this.log && this.log.size > 0)) return;
@@ -220,6 +226,7 @@ export class Handover {
       parcel.add(record, template);
     }
     parcel.send();
+    this.dropUnregistered(tasks);
     for (const record of givenAway) this.objects.followUp(record);
     this.pending += tasks.length;
     return tasks.length > 0;
@@ -310,6 +317,7 @@ export class Handover {
    */
   copy(): void {
     let escaped: Seq[] = [];
+    const copied: TaskRecord[] = [];
     const parcel = new Parcel((templates, tasks) => {
       this.effects.toNode({ t: "task-copy", jobId: this.jobId(), templates, tasks, escaped });
       escaped = [];
@@ -320,8 +328,10 @@ export class Handover {
       const template = this.templateOf(task.registered);
       escaped.push(seq);
       parcel.add(this.recordOf(task, task.registered), template);
+      copied.push(task);
     }
     parcel.send();
+    this.dropUnregistered(copied);
   }
 
   /** The node says that so many have ended. */

@@ -12,7 +12,7 @@ import {
 } from "../wire/mod.ts";
 import { Copies } from "./copies.ts";
 import { DEPUTY_SEQS_FROM } from "./objects.ts";
-import { only, TestOwner, type TestWorker } from "./test-owner.ts";
+import { only, TestOwner, type TestWorker, testTemplate } from "./test-owner.ts";
 
 const HEADER_BYTES = 4;
 const OWNER = newProcessId();
@@ -47,7 +47,7 @@ function escapedFrom(submit: (owner: TestOwner) => void, escaped: readonly numbe
     for (const message of owner.takeAsked()) {
       if (isCopy(message)) copies.add(message);
       else if (message.t === "object-publish") copies.published(message.objects);
-      else if (message.t === "task-handover") copies.handedOver(message.tasks);
+      else if (message.t === "task-handover") copies.handedOver(message);
       else if (message.t === "template-drop") copies.dropTemplates(message.ids);
     }
   };
@@ -143,6 +143,17 @@ describe("copies", () => {
     const heir = succeed();
     expect(runAgain(heir)).toEqual([[1, 1]]);
     expect(heir.engine.tasks.isRegistered(MAY_RETRY)).toBe(false);
+  });
+
+  test("one that comes again after that is kept when the copies have gone: the owner will say so again", () => {
+    const { owner, copies, hear, succeed } = escapedFrom((owner) => owner.submit(1), [1]);
+    owner.engine.tasks.unregister(MAY_RETRY);
+    hear();
+    copies.handedOver({ templates: [{ ...testTemplate(MAY_RETRY), nested: [] }], tasks: [] });
+    const value = { at: "inline", bytes: Uint8Array.of(1), nested: [] } as const;
+    copies.published([{ key: owner.key(1), value }]);
+    expect(copies.isEmpty).toBe(true);
+    expect(succeed().engine.tasks.isRegistered(MAY_RETRY)).toBe(true);
   });
 
   test("what the dead owner was told to cancel is cancelled", () => {
