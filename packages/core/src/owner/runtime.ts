@@ -153,7 +153,7 @@ export class OwnerRuntime {
   private readonly events: EventRecorder;
   private readonly history = new RunHistory();
   private eventTimer: NodeJS.Timeout | undefined;
-  private actorsMade = 0;
+  private hasMadeActors = false;
   private nextQuery = 1;
   /** What was said last of what has not ended. */
   private listed: { readonly made: OwnedTasks; readonly limit: number; readonly untilMs: number } | undefined;
@@ -287,8 +287,9 @@ export class OwnerRuntime {
   actorMade(...made: Parameters<EventRecorder["record"]>): void {
     this.events.record(...made);
     // A worker of its own may be killed before the turn of the clock.
-    if (this.actorsMade++ === 0) this.reportEvents();
-    else this.sendEventsSoon();
+    if (this.hasMadeActors) this.sendEventsSoon();
+    else this.reportEvents();
+    this.hasMadeActors = true;
   }
 
   private sendEventsSoon(): void {

@@ -1,5 +1,5 @@
 /** Tasks that have not ended, as nodes tell of them, made into rows. */
-import { creationTask, taskIdHex } from "../base/ids.ts";
+import { creationTaskId, taskIdHex } from "../base/ids.ts";
 import type { LiveRun, LiveTask, Queries } from "../wire/queries.ts";
 import type { TaskRow } from "./rows.ts";
 
@@ -45,9 +45,7 @@ export function liveTasks(
 }
 
 const taskIdOf = ({ owner, seq, jobId, kind, actorId }: TaskNumbers): string =>
-  kind === "actor-creation" && actorId !== undefined
-    ? taskIdHex(creationTask(actorId).owner, creationTask(actorId).seq, jobId)
-    : taskIdHex(owner, seq, jobId);
+  kind === "actor-creation" && actorId !== undefined ? creationTaskId(actorId, jobId) : taskIdHex(owner, seq, jobId);
 type TaskNumbers = Pick<LiveRun, "owner" | "seq" | "jobId" | "kind" | "actorId">;
 const runKey = (taskId: string, attempt: number): string => `${taskId} ${attempt}`;
 
