@@ -11,6 +11,7 @@ import type { Tasks } from "../tasks.ts";
 import type { Alarms } from "./alarms.ts";
 import { suspects } from "./deadlocked-waits.ts";
 import type { DiskTraffic, LiveSeen, MachineSeen, Observation, SiteSeen } from "./detector.ts";
+import { isNearlyFull } from "./store.ts";
 
 export interface ObserverOptions {
   readonly links: Pick<Links, "askAll" | "get">;
@@ -34,6 +35,12 @@ const PIDS_MAX = 3;
 
 const NO_LIVE: LiveSeen = { tasks: [], counts: [], backlogs: new Map(), isWhole: true };
 
+/** When it may ask again after what it has asked since then. */
+function rested(beganMs: number): number {
+  const nowMs = monotonicMs();
+  return nowMs + Math.min(REST_MS_MAX, REST_TIMES * (nowMs - beganMs));
+}
+
 export class Observer {
   private readonly options: ObserverOptions;
   private live = NO_LIVE;
@@ -43,6 +50,9 @@ export class Observer {
   private keptBacklogs: ReadonlySet<string> = new Set();
   private nextTasksMs = 0;
   private nextObjectsMs = 0;
+  private objectsRestedMs = 0;
+  /** Nodes whose stores were nearly full when objects were last asked for. */
+  private askedWhileFull: ReadonlySet<string> = new Set();
 
   constructor(options: ObserverOptions) {
     this.options = options;
@@ -54,9 +64,14 @@ export class Observer {
     const waiting = await sources.waiting();
     const seen = (): Observation => this.observation(nodes, waiting);
     const beganMs = monotonicMs();
-    if (beganMs >= this.nextObjectsMs) {
+    const full = new Set(nodes.filter(isNearlyFull).map(({ nodeId }) => nodeId));
+    // So that what fills a store is known before its alarm is raised.
+    const isFuller = [...full].some((nodeId) => !this.askedWhileFull.has(nodeId));
+    if (beganMs >= (isFuller ? this.objectsRestedMs : this.nextObjectsMs)) {
+      this.askedWhileFull = full;
       await this.askObjects();
-      this.nextObjectsMs = this.next(beganMs, OBJECTS_EVERY_MS);
+      this.objectsRestedMs = rested(beganMs);
+      this.nextObjectsMs = Math.max(beganMs + OBJECTS_EVERY_MS, this.objectsRestedMs);
       alarms.look("objects", seen());
     }
     alarms.look("control", seen());
@@ -65,14 +80,9 @@ export class Observer {
       await this.askTasks();
       this.groups = (await sources.groups()).rows;
       this.waits = await this.askWaits(seen());
-      this.nextTasksMs = this.next(tasksBeganMs, TASKS_EVERY_MS);
+      this.nextTasksMs = Math.max(tasksBeganMs + TASKS_EVERY_MS, rested(tasksBeganMs));
       alarms.look("tasks", seen());
     }
-  }
-
-  private next(beganMs: number, everyMs: number): number {
-    const nowMs = monotonicMs();
-    return Math.max(beganMs + everyMs, nowMs + Math.min(REST_MS_MAX, REST_TIMES * (nowMs - beganMs)));
   }
 
   private observation(nodes: readonly NodeRow[], waiting: Observation["waiting"]): Observation {

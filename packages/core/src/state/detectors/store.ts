@@ -1,10 +1,14 @@
 /** A node's object store: nearly full, or busy with moving objects to the disk and back. */
+import type { NodeRow } from "../rows.ts";
 import type { Detector, Finding, Observation } from "./detector.ts";
 import { Rates } from "./rates.ts";
 import { bytesText, listText, rateText, shareText, spanText } from "./words.ts";
 
 /** From 80 % on a store makes room by itself, and mostly stays below this. */
 const FULL_SHARE = 0.9;
+
+export const isNearlyFull = ({ state, storeUsedBytes, storeCapacityBytes }: NodeRow): boolean =>
+  state !== "dead" && storeCapacityBytes > 0 && storeUsedBytes / storeCapacityBytes >= FULL_SHARE;
 
 const largestSites = ({ sites }: Observation): { readonly words: string; readonly names: readonly string[] } => {
   const largest = sites.slice(0, 3).filter(({ sizeBytes }) => sizeBytes > 0);
@@ -25,14 +29,12 @@ export class StorePressure implements Detector {
   readonly clearAfterMs = 10_000;
 
   *look(observation: Observation): Generator<Finding> {
-    for (const { nodeId, name, state, storeUsedBytes, storeCapacityBytes } of observation.nodes) {
-      const share = storeUsedBytes / storeCapacityBytes;
-      if (state === "dead" || storeCapacityBytes === 0 || share < FULL_SHARE) continue;
+    for (const { nodeId, name, storeUsedBytes, storeCapacityBytes } of observation.nodes.filter(isNearlyFull)) {
       const { words, names } = largestSites(observation);
       yield {
         key: nodeId,
         severity: "warning",
-        message: `the object store of node ${name} is full to ${shareText(share)} (${bytesText(storeUsedBytes)} of ${bytesText(storeCapacityBytes)}), and what is read by processes now cannot go to the disk${words}`,
+        message: `the object store of node ${name} is full to ${shareText(storeUsedBytes / storeCapacityBytes)} (${bytesText(storeUsedBytes)} of ${bytesText(storeCapacityBytes)}), and what is read by processes now cannot go to the disk${words}`,
         remedy:
           "let go of refs and of arrays that were read (a view keeps its object in memory), read fewer at once, or give the store more: init({ objectStoreBytes }), mobula start --object-store-bytes",
         subjects: [nodeId, ...names],
