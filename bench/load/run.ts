@@ -11,13 +11,13 @@
  * is the machine's.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { watchAlarms } from "./alarms.ts";
 import { type State, startCluster } from "./cluster.ts";
 import { createKiller } from "./killer.ts";
 import { growth, rest, SETTLED_MS } from "./leaks.ts";
 import { type LoadContext, operations } from "./operations.ts";
 import { type Place, startMachine } from "./place.ts";
 import { createRandom } from "./random.ts";
+import { watchState } from "./state-watch.ts";
 
 const LANES = 6;
 const WARM_UP_SHARE = 0.25;
@@ -54,7 +54,7 @@ export async function runLoad(options: LoadOptions): Promise<void> {
   let startedAtMs = performance.now();
   const tell = (line: string): void => print(`${((performance.now() - startedAtMs) / 1_000).toFixed(0)} s: ${line}`);
   const place = nodes > 0 ? await startCluster(nodes, state, random.fork(1_001), tell) : await startMachine();
-  const alarms = withAlarms ? await watchAlarms(place.dashboardUrl ?? "") : undefined;
+  const watch = withAlarms ? await watchState(place.dashboardUrl ?? "") : undefined;
   startedAtMs = performance.now();
   const killer = createKiller(random.fork(1_000), killsPerOperation, place);
   const counts: Counts = new Map();
@@ -80,6 +80,13 @@ export async function runLoad(options: LoadOptions): Promise<void> {
         counts,
         began: withKills ? began : undefined,
         mayBeRefused,
+        hangs: async () => {
+          try {
+            for (const line of (await watch?.unfinished()) ?? []) tell(line);
+          } catch (error) {
+            tell(`what has not ended is not known: ${(error as Error).message}`);
+          }
+        },
       }),
     );
     await Promise.all(lanes);
@@ -101,8 +108,8 @@ export async function runLoad(options: LoadOptions): Promise<void> {
     report("; resting, to be measured");
     const grown = growth(warm, await rest(place, settleAfterMs));
     // Both are told: what has grown says nothing of alarms.
-    const raised = (await alarms?.raised()) ?? [];
-    if (alarms && raised.length === 0) tell("no alarm was raised");
+    const raised = (await watch?.raised()) ?? [];
+    if (watch && raised.length === 0) tell("no alarm was raised");
     const wrong = [...grown, ...raised.map((alarm) => `a false alarm: ${alarm}`)];
     if (wrong.length > 0) throw new Error(wrong.join("; "));
   } finally {
@@ -141,16 +148,18 @@ interface Lane {
   readonly began: (() => void) | undefined;
   /** An operation that failed with this has not gone wrong. */
   mayBeRefused(error: unknown): boolean;
+  /** Says what is known of an operation that takes too long. */
+  hangs(): Promise<void>;
 }
 
-async function runLane({ context, untilMs, msMax, counts, began, mayBeRefused }: Lane): Promise<void> {
+async function runLane({ context, untilMs, msMax, counts, began, mayBeRefused, hangs }: Lane): Promise<void> {
   const names = Object.keys(operations);
   while (performance.now() < untilMs) {
     const name = context.random.pick(names);
     const startedAtMs = performance.now();
     began?.();
     try {
-      await withDeadline(name, msMax, () => operations[name]?.(context));
+      await withDeadline(name, msMax, hangs, () => operations[name]?.(context));
     } catch (error) {
       if (!mayBeRefused((error as Error).cause)) throw error;
       continue;
@@ -165,12 +174,18 @@ async function runLane({ context, untilMs, msMax, counts, began, mayBeRefused }:
   }
 }
 
-async function withDeadline(name: string, ms: number, operation: () => Promise<void> | undefined): Promise<void> {
+async function withDeadline(
+  name: string,
+  ms: number,
+  hangs: Lane["hangs"],
+  operation: () => Promise<void> | undefined,
+): Promise<void> {
   const deadline = new AbortController();
   try {
     await Promise.race([
       operation(),
-      delay(ms, undefined, { signal: deadline.signal }).then(() => {
+      delay(ms, undefined, { signal: deadline.signal }).then(async () => {
+        await hangs();
         throw new Error(`nothing happened for ${ms / 1_000} s`);
       }),
     ]);
