@@ -125,9 +125,13 @@ export class SimWorker {
         link.numReturns.set(id, reader.uint());
         break;
       }
+      case TO_WORKER.forgetTemplate:
+        link.numReturns.delete(reader.uint());
+        break;
       case TO_WORKER.task: {
         const [seq, attempt, template, slot, sequence] = [0, 0, 0, 0, 0].map(() => reader.uint());
-        const numReturns = link.numReturns.get(template ?? -1) ?? 1;
+        const numReturns = link.numReturns.get(template ?? -1);
+        if (numReturns === undefined) throw new Error(`task ${seq} is of a function that its worker does not know`);
         const item = this.arrived(link, reader, { seq, attempt, slot, sequence, numReturns });
         this.queue.push(item);
         if (this.lease.hasEnded(link.lease)) {

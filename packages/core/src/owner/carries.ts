@@ -16,7 +16,7 @@ export function carries(objects: ObjectTable, tasks: Iterable<TaskRecord>, key: 
   };
   for (const { nested, deps, registered } of tasks) {
     visit(nested);
-    if (registered?.captured) visit(registered.captured.keys);
+    if (registered) visit(registered.use.captured);
     // The task that makes a missing one is among the tasks itself.
     for (const { value } of deps) if (value) visit(value.nested);
   }

@@ -378,6 +378,7 @@ export class OwnerEngine {
   onLinkClosed(link: WorkerLink): void {
     link.isBroken = true;
     this.heard.delete(link);
+    this.tasks.templates.onLinkClosed(link);
     this.tasks.leases.onLinkClosed(link);
     this.inheritance.onLinkClosed(link);
     this.actors.onLinkClosed(link);

@@ -257,10 +257,10 @@ export class Handover {
     return true;
   }
 
-  private noteTemplate(log: SubmissionLog, { template, captured }: Registered): boolean {
+  private noteTemplate(log: SubmissionLog, { template, use }: Registered): boolean {
     const { id } = template;
     if (this.sentTemplates.has(id) || log.templates.has(id)) return true;
-    const nested = captured?.keys ?? [];
+    const nested = use.captured;
     if (nested.length > 0) this.publish(nested);
     let packed = this.packedTemplates.get(id);
     if (!packed) {
@@ -283,7 +283,7 @@ export class Handover {
     // Handles of actors that live here have left only now: see ActorTable.keepsAlive.
     for (const { nested, registered } of tasks) {
       objects.publishNested(nested);
-      objects.publishNested(registered?.captured?.keys ?? []);
+      objects.publishNested(registered?.use.captured ?? []);
     }
     for (const id of log.templates) {
       this.sentTemplates.add(id);
@@ -339,10 +339,10 @@ export class Handover {
     this.pending -= count;
   }
 
-  private templateOf({ template, captured }: Registered): HandedTemplate | undefined {
+  private templateOf({ template, use }: Registered): HandedTemplate | undefined {
     if (this.sentTemplates.has(template.id)) return undefined;
     this.sentTemplates.add(template.id);
-    const nested = captured?.keys ?? [];
+    const nested = use.captured;
     this.objects.publishNested(nested);
     return { ...template, nested };
   }

@@ -25,16 +25,16 @@ export interface Registered {
   readonly shape: Shape;
   /** Moving average of a run, microseconds; NaN while unknown. Shared by templates of one name and position. */
   readonly cost: { micros: number; runs: number };
-  /** Absent when the function has captured none. */
-  readonly captured: Captured | undefined;
+  readonly use: TemplateUse;
   /** The same with other queues, for tasks whose large arguments lie on other nodes: by the tags of those. */
   readonly near: Map<string, Registered>;
 }
 
-/** Refs and handles in a function: held while it can be called, and until its last task has ended. */
-export interface Captured {
-  readonly keys: readonly ObjectKey[];
-  /** Workers that have the function, and hold them too. */
+/** Who has a function: while it can be called, and until its last task has ended. */
+export interface TemplateUse {
+  /** Refs and handles in it, which are held so long. */
+  readonly captured: readonly ObjectKey[];
+  /** Workers that know it, and hold them too. */
   readonly links: Set<WorkerLink>;
   tasks: number;
   /** The program can call it no more. */

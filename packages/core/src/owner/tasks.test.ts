@@ -102,6 +102,26 @@ describe("arguments", () => {
   });
 });
 
+test("workers forget a function once it can be called no more and its last task has ended, for good", () => {
+  const { owner, worker } = withWorker();
+  owner.register(2);
+  owner.submit(1, 2);
+  const first = send(owner, worker);
+  owner.start(worker, first);
+  owner.submit(2, 2);
+  owner.engine.tasks.unregister(2);
+  owner.ok(worker, first);
+  owner.release(1);
+  owner.flush();
+  const sent = worker.take();
+  expect(sent.filter(({ kind }) => kind === "forget")).toEqual([]);
+  owner.ok(worker, only(sent.filter((one) => one.kind === "task")));
+  owner.release(2);
+  owner.flush();
+  expect(worker.take()).toEqual([{ kind: "forget", template: 2 }]);
+  expect(worker.knownTemplates.has(2)).toBe(false);
+});
+
 describe("results", () => {
   test("a wanted value is told once; a watched one without the value", () => {
     const { owner, worker } = withWorker();

@@ -64,7 +64,7 @@ export class TaskTable {
   readonly leases: LeaseTable;
   private readonly effects: OwnerEffects;
   private readonly objects: ObjectTable;
-  private readonly templates: Templates;
+  readonly templates: Templates;
   readonly lineage: Lineage;
   readonly streams: Streams;
   /** Sent and unfinished tasks and calls. */

@@ -24,19 +24,22 @@ export class Templates {
 
   register(template: Template): void {
     const { objects, leases } = this.options;
+    // A copy of a task and what is handed over may both bring it.
+    if (this.byId.has(template.id)) return;
     let cost = this.costs.get(template.name);
     if (!cost) {
       cost = { micros: Number.NaN, runs: 0 };
       this.costs.set(template.name, cost);
     }
-    const keys = objects.useNested(template.nested);
-    const captured = keys.length > 0 ? { keys, links: new Set<WorkerLink>(), tasks: 0, isDropped: false } : undefined;
     const shape = leases.shapeOf(template.demand);
     shape.templates++;
-    // A copy of a task and what is handed over may both bring it.
-    const known = this.byId.get(template.id);
-    if (known) this.leaveShapes(known);
-    this.byId.set(template.id, { template, shape, cost, captured, near: new Map() });
+    const use = {
+      captured: objects.useNested(template.nested),
+      links: new Set<WorkerLink>(),
+      tasks: 0,
+      isDropped: false,
+    };
+    this.byId.set(template.id, { template, shape, cost, use, near: new Map() });
   }
 
   get(id: number): Registered | undefined {
@@ -49,9 +52,8 @@ export class Templates {
     if (!registered) return;
     this.byId.delete(id);
     this.leaveShapes(registered);
-    if (!registered.captured) return;
-    registered.captured.isDropped = true;
-    this.letGoOfCaptured(registered);
+    registered.use.isDropped = true;
+    this.letGoOfDropped(registered);
   }
 
   private leaveShapes(registered: Registered): void {
@@ -59,21 +61,21 @@ export class Templates {
   }
 
   /** A task of it has come. */
-  taken({ captured }: Registered): void {
-    if (captured) captured.tasks++;
+  taken({ use }: Registered): void {
+    use.tasks++;
   }
 
   /** One has gone, and will not be run again. */
   left(registered: Registered): void {
-    if (!registered.captured) return;
-    registered.captured.tasks--;
-    this.letGoOfCaptured(registered);
+    registered.use.tasks--;
+    this.letGoOfDropped(registered);
   }
 
-  private letGoOfCaptured({ template, captured }: Registered): void {
-    if (!captured?.isDropped || captured.tasks > 0) return;
-    this.options.objects.holds.drop(captured.keys);
-    for (const link of captured.links) {
+  /** Workers forget it, and what it has captured is held no more. */
+  private letGoOfDropped({ template, use }: Registered): void {
+    if (!use.isDropped || use.tasks > 0) return;
+    this.options.objects.holds.drop(use.captured);
+    for (const link of use.links) {
       if (link.isBroken) continue;
       link.knownTemplates.delete(template.id);
       link.out.begin();
@@ -83,6 +85,11 @@ export class Templates {
       link.out.end();
       link.schedule();
     }
+    use.links.clear();
+  }
+
+  onLinkClosed(link: WorkerLink): void {
+    for (const id of link.knownTemplates) this.byId.get(id)?.use.links.delete(link);
   }
 
   /** With the queue for where the task's large arguments lie. */
@@ -104,13 +111,11 @@ export class Templates {
   }
 
   /** The worker knows it from now on. */
-  introduce({ template, captured }: Registered, link: WorkerLink): void {
+  introduce({ template, use }: Registered, link: WorkerLink): void {
     if (link.knownTemplates.has(template.id)) return;
     link.knownTemplates.add(template.id);
-    if (captured) {
-      captured.links.add(link);
-      this.options.grant(captured.keys, link);
-    }
+    use.links.add(link);
+    if (use.captured.length > 0) this.options.grant(use.captured, link);
     const { out } = link;
     out.begin();
     out.array(9);
@@ -123,9 +128,7 @@ export class Templates {
     const isPrompt = template.timeoutMs > 0 || template.maxRetries === 0;
     out.uint((template.isStream ? TEMPLATE_FLAGS.stream : 0) | (isPrompt ? TEMPLATE_FLAGS.prompt : 0));
     out.uint(template.streamBufferItems);
-    writeKeys(out, captured ? captured.keys : NO_KEYS);
+    writeKeys(out, use.captured);
     out.end();
   }
 }
-
-const NO_KEYS: readonly ObjectKey[] = Object.freeze([]);

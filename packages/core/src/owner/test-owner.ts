@@ -68,6 +68,7 @@ export type Sent =
   | { readonly kind: "cancel"; readonly seq: number; readonly code: string; readonly isRecursive: boolean }
   | { readonly kind: "ack"; readonly seq: number; readonly consumed: number }
   | { readonly kind: "lease"; readonly leaseId: number }
+  | { readonly kind: "forget"; readonly template: number }
   | { readonly kind: "take-back"; readonly seqs: readonly number[] }
   | { readonly kind: "heard"; readonly answers: readonly number[] };
 
@@ -115,6 +116,9 @@ export class TestWorker implements WorkerLink {
           break;
         case TO_WORKER.lease:
           sent.push({ kind: "lease", leaseId: frame.uint() });
+          break;
+        case TO_WORKER.forgetTemplate:
+          sent.push({ kind: "forget", template: frame.uint() });
           break;
         case TO_WORKER.streamAck:
           sent.push({ kind: "ack", seq: frame.uint(), consumed: frame.uint() });
