@@ -88,8 +88,8 @@ export interface ActorsOut {
   releaseWorker(requestId: number): void;
   killWorker(workerId: WorkerId, intended: string): void;
   persist(changes: readonly StateChange[], done: (error: MobulaError | undefined) => void): void;
-  /** That it was created is written down, or that nothing comes of it. */
-  recorded(creator: ProcessId, actorId: ActorId): void;
+  /** That it was created is written down, or that nothing comes of it. @param codeKey of its class, if that is written down too. */
+  recorded(creator: ProcessId, actorId: ActorId, codeKey?: string): void;
   /** What its host has said of this incarnation, or its death, is written down. */
   settled(worker: WorkerAddress, actorId: ActorId, incarnation: number): void;
 }
@@ -261,7 +261,8 @@ export function createActors(
       // Should it fail, its last incarnation is settled when its end is written down.
       if (!error) settle(actor);
       // Also when it fails: its creator hears that it is dead, so nobody is to say again that it be made.
-      if (overNodes && incarnation === 0) out.recorded(actor.creator, actor.actorId);
+      if (overNodes && incarnation === 0)
+        out.recorded(actor.creator, actor.actorId, error ? undefined : savedCodeOf(actor));
       if (!isCurrent) return;
       if (error) {
         die(actor, { code: error.code, message: `${describeActor(actor)} could not be recorded: ${error.message}` });
@@ -271,6 +272,11 @@ export function createActors(
       if (actor.deadlineMs === undefined) place(actor);
       else setPhase(actor, "resting");
     });
+  }
+
+  /** Undefined also of one that has ended. */
+  function savedCodeOf({ spec: { codeKey } }: ActorRecord): string | undefined {
+    return codeKey !== "" && codes.isSaved(codeKey) ? codeKey : undefined;
   }
 
   function place(actor: ActorRecord): void {
@@ -619,7 +625,8 @@ export function createActors(
       const options = withoutNulls(given);
       const known = lookUp(actorId);
       // Said again after a restart of control.
-      if (overNodes && known && known.phase !== "named" && known.phase !== "saving") out.recorded(from, actorId);
+      if (overNodes && known && known.phase !== "named" && known.phase !== "saving")
+        out.recorded(from, actorId, savedCodeOf(known));
       if (known !== undefined || !out.isAlive(from)) return;
       const namespace = options.namespace ?? out.namespaceOf(actorId) ?? "";
       const actor = newRecord(out.nowMs(), from, { actorId, namespace, options, spec, incarnation: 0 });

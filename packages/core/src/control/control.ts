@@ -54,7 +54,7 @@ export function createControl(effects: ControlEffects, options: ControlOptions):
       releaseWorker: (requestId) => void later.push(() => effects.releaseActorWorker(requestId)),
       killWorker: (workerId, intended) => void later.push(() => effects.killWorker(workerId, intended)),
       persist: (changes, done) => void later.push(() => persist(changes, done)),
-      recorded: (creator, actorId) => effects.actorRecorded?.(creator, actorId),
+      recorded: (creator, actorId, codeKey) => effects.actorRecorded?.(creator, actorId, codeKey),
       settled: (worker, actorId, incarnation) => effects.actorSettled?.(worker, actorId, incarnation),
     },
     {

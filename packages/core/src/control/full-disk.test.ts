@@ -97,5 +97,6 @@ test("code whose writing failed is written with the next actor of the class, als
   first.finish((n) => (n === 0 ? FULL : undefined));
   // A is forgotten, and B is written with the code.
   expect(written()).toEqual(["actor", "actor-code", "actor"]);
+  expect([s.recorded, s.recordedCodes]).toEqual([[A, A, B], [specOf().codeKey]]);
   expect(s.takeRequests()).toHaveLength(1);
 });

@@ -98,7 +98,7 @@ export interface ControlEffects {
   /** Published objects that nobody holds any more. */
   freeStored(names: readonly StoredName[]): void;
   /** In a cluster: that it was created is written down, or that nothing comes of it. */
-  actorRecorded?(creator: ProcessId, actorId: ActorId): void;
+  actorRecorded?(creator: ProcessId, actorId: ActorId, codeKey: string | undefined): void;
   /** In a cluster: what became of an incarnation that lived in the worker is written down. */
   actorSettled?(worker: WorkerAddress, actorId: ActorId, incarnation: number): void;
   /** Makes the changes durable, all or none, and then calls `done`: at once when they are kept in memory only. */

@@ -95,6 +95,8 @@ export interface Harness {
   takeFreed(): number[];
   readonly persisted: StateChange[];
   readonly recorded: ActorId[];
+  /** Code of classes of which nodes were told that it is written down. */
+  readonly recordedCodes: string[];
   readonly settled: (readonly [ActorId, number])[];
   /** Holds on keys of other homes. */
   readonly givenBack: (readonly [HeldKey, number])[];
@@ -120,6 +122,7 @@ export function createHarness({ epoch }: HarnessOptions = {}): Harness {
   const freed: number[] = [];
   const persisted: StateChange[] = [];
   const recorded: ActorId[] = [];
+  const recordedCodes: string[] = [];
   const givenBack: (readonly [HeldKey, number])[] = [];
   const settled: (readonly [ActorId, number])[] = [];
   let heldBack: ((error: MobulaError | undefined) => void)[] | undefined;
@@ -130,7 +133,10 @@ export function createHarness({ epoch }: HarnessOptions = {}): Harness {
     requestActorWorker: (request) => void requests.push(request),
     releaseActorWorker: (requestId) => void released.push(requestId),
     killWorker: (id, intended) => void killed.push([id, intended]),
-    actorRecorded: (_creator, id) => void recorded.push(id),
+    actorRecorded: (_creator, id, codeKey) => {
+      recorded.push(id);
+      if (codeKey !== undefined) recordedCodes.push(codeKey);
+    },
     actorSettled: (_worker, id, incarnation) => void settled.push([id, incarnation]),
     freeStored: (names) => void freed.push(...names.map(storedNameKey)),
     persist(changes, done) {
@@ -161,6 +167,7 @@ export function createHarness({ epoch }: HarnessOptions = {}): Harness {
     nowMs: 1_000_000,
     persisted,
     recorded,
+    recordedCodes,
     settled,
     givenBack,
     takeSent: (to) => {

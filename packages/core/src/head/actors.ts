@@ -139,9 +139,9 @@ export class HeadActors {
         freeStored() {},
         persist: persistThrough(state, options.later),
         explainRequest: (requestId) => this.places.explain(requestId),
-        actorRecorded: (creator, actorId) => {
+        actorRecorded: (creator, actorId, codeKey) => {
           const node = this.nodes.get(nodeTagOf(creator));
-          if (node) send(node, { t: "actor-recorded", actorId });
+          if (node) send(node, { t: "actor-recorded", actorId, ...(codeKey !== undefined && { codeKey }) });
         },
         actorSettled: ({ nodeId }, actorId, incarnation) => send(nodeId, { t: "actor-settled", actorId, incarnation }),
       },

@@ -28,7 +28,13 @@ const request = (requestId: number, more: Partial<ActorWorkerRequest> = {}): Act
 // The fields that a host reads are of no concern here.
 const start = (actorId: ActorId, incarnation = 0) =>
   ({ t: "actor-start", actorId, incarnation, gpus: [] }) as unknown as ActorStart;
-const create = (actorId: ActorId) => ({ t: "actor-create", actorId }) as unknown as ActorCreate;
+const NO_CODE = new Uint8Array(0);
+const create = (actorId: ActorId, code = NO_CODE) =>
+  ({
+    t: "actor-create",
+    actorId,
+    spec: { codeKey: "counter", code, host: code.subarray(0, 1) },
+  }) as unknown as ActorCreate;
 
 function setUp() {
   const said: ToControl[] = [];
@@ -183,4 +189,53 @@ test("a worker is told once to make an actor, though control says it again, not 
   hosts("w1", 1, A);
   expect(actors.delivered("p-w1" as ProcessId, start(A))).toBeUndefined();
   expect(actors.delivered("p-w1" as ProcessId, start(A, 1))).toMatchObject({ incarnation: 1 });
+});
+
+test("code that control has not written down goes to the next one again, with the first actor of its class", () => {
+  const { actors, take } = setUp();
+  const code = Uint8Array.of(1, 2, 3);
+  const make = (id: string, its = NO_CODE): void =>
+    actors.toControl({ t: "relay", from: D, message: create(id as ActorId, its) });
+  const codesSaid = () =>
+    take().flatMap((said) =>
+      said.t === "relay" && said.message.t === "actor-create"
+        ? [`${said.message.actorId} ${said.message.spec.code.length} ${said.message.spec.host.length}`]
+        : [],
+    );
+  actors.welcomed(1);
+  make("b1", code);
+  make("b2");
+  expect(codesSaid()).toEqual(["b1 3 1", "b2 0 0"]);
+  // The disk is full: both are over, and their creator hears it.
+  actors.order({ t: "actor-recorded", actorId: "b1" as ActorId });
+  actors.order({ t: "actor-recorded", actorId: "b2" as ActorId });
+  actors.lost();
+  make("b3");
+  make("b4");
+  actors.welcomed(2);
+  make("b5");
+  expect(codesSaid()).toEqual(["b3 3 1", "b4 0 0", "b5 0 0"]);
+  actors.order({ t: "actor-recorded", actorId: "b3" as ActorId, codeKey: "counter" });
+  actors.lost();
+  actors.welcomed(3);
+  make("b6");
+  expect(codesSaid()).toEqual(["b4 0 0", "b5 0 0", "b6 0 0"]);
+  actors.close();
+});
+
+test("a creation of whose end its creator has heard is not said again", () => {
+  const { actors, take } = setUp();
+  actors.welcomed(1);
+  actors.toControl({ t: "relay", from: D, message: create(A) });
+  const state = { t: "actor-state", actorId: A, state: "dead", incarnation: 0, className: "Counter" } as const;
+  actors.delivered("another" as ProcessId, state);
+  actors.lost();
+  take();
+  actors.welcomed(2);
+  expect(take()).toMatchObject([{ t: "node-statement" }, { t: "relay", message: { actorId: A } }]);
+  actors.delivered(D, state);
+  actors.lost();
+  actors.welcomed(3);
+  expect(take()).toMatchObject([{ t: "node-statement" }]);
+  actors.close();
 });

@@ -9,6 +9,7 @@
 import type { ActorId, JobId, NodeId, ProcessId, WorkerId } from "../base/ids.ts";
 import type { Control } from "../control/mod.ts";
 import type {
+  ActorRecorded,
   ActorWorkerRequest,
   ActorWorkerWanted,
   BetweenHomes,
@@ -16,7 +17,16 @@ import type {
   Relay,
   ToControl,
 } from "../wire/cluster-messages.ts";
-import type { ActorHolds, ActorState, FromNode, Hello, Query, WorkerAddress, WorkerDeath } from "../wire/messages.ts";
+import type {
+  ActorHolds,
+  ActorSpec,
+  ActorState,
+  FromNode,
+  Hello,
+  Query,
+  WorkerAddress,
+  WorkerDeath,
+} from "../wire/messages.ts";
 import { HostedActors } from "./hosted-actors.ts";
 
 export interface ClusterActorsEffects {
@@ -43,6 +53,11 @@ export type ActorOrder = Extract<
   { readonly t: "actor-worker-wanted" | "actor-worker-released" | "actor-recorded" | "actor-settled" | "worker-order" }
 >;
 
+interface UnrecordedCode extends Pick<ActorSpec, "code" | "host"> {
+  /** Which welcome of control it was said after last; 0: none. */
+  saidAt: number;
+}
+
 /** Where workers of actors are that processes here have heard of. */
 const KNOWN_WORKERS_MAX = 10_000;
 /** Control hears how they ended when it begins anew. */
@@ -60,12 +75,15 @@ export class ClusterActors implements Pick<Control, "actorWorkerReady" | "actorW
   private readonly drivers = new Map<ProcessId, NonNullable<Hello["job"]>>();
   /** Creations and announcements that control has not said are written down. */
   private readonly unrecorded = new Map<ActorId, Relay>();
+  /** Code of classes that control has not said is written down: processes send it once. By process and key. */
+  private readonly codes = new Map<ProcessId, Map<string, UnrecordedCode>>();
   /** By process and id. */
   private readonly questions = new Map<string, { readonly from: ProcessId; readonly query: Query }>();
   private readonly creators = new Set<ProcessId>();
   /** Of the creators, those that ended while they had nothing to do. */
   private readonly retired = new Set<ProcessId>();
   private isWelcome = false;
+  private welcomes = 0;
   private epoch: number | undefined;
   private notAgain = (): void => {};
 
@@ -85,13 +103,14 @@ export class ClusterActors implements Pick<Control, "actorWorkerReady" | "actorW
     }
     this.epoch = epoch;
     this.isWelcome = true;
+    this.welcomes++;
     const jobs = [...this.drivers].map(([driver, job]) => ({ driver, job }));
     const processes = effects.processes();
     effects.say({ t: "node-statement", processes, retired: [...this.retired], jobs, workers: hosted.state() });
     this.stateHolds(processes);
     this.notAgain();
     this.notAgain = effects.later(HOLDS_SAID_AGAIN_MS, () => this.stateHolds(processes));
-    for (const relay of this.unrecorded.values()) effects.say(relay);
+    for (const relay of this.unrecorded.values()) effects.say(this.withCode(relay));
     for (const { from, query } of this.questions.values()) effects.say({ t: "ask-control", from, query });
   }
 
@@ -120,6 +139,7 @@ export class ClusterActors implements Pick<Control, "actorWorkerReady" | "actorW
 
   processGone(process: ProcessId, retired: boolean): void {
     this.drivers.delete(process);
+    this.codes.delete(process);
     for (const [actorId, { from }] of this.unrecorded) if (from === process) this.unrecorded.delete(actorId);
     for (const [key, { from }] of this.questions) if (from === process) this.questions.delete(key);
     if (!this.creators.delete(process) || !retired) return;
@@ -144,8 +164,35 @@ export class ClusterActors implements Pick<Control, "actorWorkerReady" | "actorW
         if (said.t === "actor-announce" && said.cause) this.unrecorded.delete(said.actorId);
         else this.unrecorded.set(said.actorId, message);
       }
+      if (said.t === "actor-create" && said.spec.code.length > 0) this.keepCode(from, said.spec);
+      this.say(this.withCode(message));
+    } else this.say(message);
+  }
+
+  private keepCode(from: ProcessId, { codeKey, code, host }: ActorSpec): void {
+    let codes = this.codes.get(from);
+    if (!codes) {
+      codes = new Map();
+      this.codes.set(from, codes);
     }
-    this.say(message);
+    codes.set(codeKey, { code, host, saidAt: 0 });
+  }
+
+  /** A creation with the code of its class if control, which was welcomed since that was said, may know it no more. */
+  private withCode(relay: Relay): Relay {
+    const { from, message } = relay;
+    if (!this.isWelcome || message.t !== "actor-create") return relay;
+    const known = this.codes.get(from)?.get(message.spec.codeKey);
+    if (!known || known.saidAt === this.welcomes) return relay;
+    known.saidAt = this.welcomes;
+    const { code, host } = known;
+    return { ...relay, message: { ...message, spec: { ...message.spec, code, host } } };
+  }
+
+  private recorded({ actorId, codeKey }: ActorRecorded): void {
+    const { from } = this.unrecorded.get(actorId) ?? {};
+    this.unrecorded.delete(actorId);
+    if (from !== undefined && codeKey !== undefined) this.codes.get(from)?.delete(codeKey);
   }
 
   /** What control says to a process here, as it is to get it; undefined when it has got it before. */
@@ -157,6 +204,9 @@ export class ClusterActors implements Pick<Control, "actorWorkerReady" | "actorW
       case "actor-start":
         return this.hosted.started(to, message) ? message : undefined;
       case "actor-state":
+        // Its creator knows its end, and what it was to be made with is held no more.
+        if (message.state === "dead" && this.unrecorded.get(message.actorId)?.from === to)
+          this.unrecorded.delete(message.actorId);
         return message.worker && message.worker.nodeId !== this.here
           ? this.fromOutside(message, message.worker)
           : message;
@@ -191,7 +241,7 @@ export class ClusterActors implements Pick<Control, "actorWorkerReady" | "actorW
         this.released(message.requestId);
         return;
       case "actor-recorded":
-        this.unrecorded.delete(message.actorId);
+        this.recorded(message);
         return;
       case "actor-settled":
         this.hosted.settled(message.actorId, message.incarnation);

@@ -364,6 +364,8 @@ export interface ActorWorkerWanted {
 export interface ActorRecorded {
   readonly t: "actor-recorded";
   readonly actorId: ActorId;
+  /** Of its class, if that is written down too; left out by releases before this one. */
+  readonly codeKey?: string;
 }
 /** What became of an actor that lived at the receiver is written down: it need not be said again. */
 export interface ActorSettled {
