@@ -47,9 +47,11 @@ export class HeadGroups {
     });
   }
 
-  async recover(): Promise<void> {
+  /** @param living of the nodes: what others had died with them, which the control before may not have written down. */
+  async recover(living: ReadonlySet<NodeId>): Promise<void> {
     const { state } = this.options;
-    this.host.restore(await state.list(GROUP_PREFIX), await state.list(REMOVED_GROUP_PREFIX));
+    const nodes = this.host.restore(await state.list(GROUP_PREFIX), await state.list(REMOVED_GROUP_PREFIX));
+    for (const node of nodes) if (!living.has(node)) this.nodeDied(node);
   }
 
   nodeJoined(node: NodeId): void {

@@ -104,9 +104,10 @@ export class HeadRuntime implements Host {
     const living = [...runtime.members.all()].filter(({ state }) => state !== "dead");
     // What they offer counts before they are back, or a demand would be called infeasible; none of it is free until they say so.
     for (const member of living) runtime.see(member);
-    await runtime.groups.recover();
+    const livingIds = living.map(({ description }) => description.nodeId);
+    await runtime.groups.recover(new Set(livingIds));
     await runtime.actors.recover(
-      living.map(({ description }) => description.nodeId),
+      livingIds,
       [...runtime.members.all()].flatMap(({ state, description, heir }) =>
         state === "dead" && heir ? [[description.nodeId, heir] as const] : [],
       ),

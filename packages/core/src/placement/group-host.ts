@@ -155,18 +155,21 @@ export class GroupHost {
     });
   }
 
-  /** What was written down, before nodes are heard. */
+  /** What was written down, before nodes are heard; returns those on which groups have bundles. */
   restore(
     entries: readonly { readonly value: Uint8Array }[],
     removals: readonly { readonly key: string }[] = [],
-  ): void {
+  ): ReadonlySet<NodeId> {
     this.removalRecords.restore(removals);
+    const nodes = new Set<NodeId>();
     for (const { value } of entries) {
       const { request, ...rest } = unpack(value) as Saved;
       this.requests.set(request.groupId, request);
       if (rest.reservations.length > 0) this.placed.add(request.groupId);
       this.feed({ kind: "group-restored", record: { spec: specOf(request), ...rest } });
+      for (const { nodeId } of rest.reservations) nodes.add(nodeId);
     }
+    return nodes;
   }
 
   // ── programs ───────────────────────────────────────────────────────────────────────────────────────────────────────
