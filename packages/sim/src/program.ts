@@ -22,7 +22,7 @@ import type { SimProcess } from "./process.ts";
 const EMPTY = new Uint8Array(0);
 /** Why an owner makes a lost value not again. What was put is let go of with its ref, also when a task's lineage needs it. */
 const LOST_FOR_GOOD =
-  /has maxRetries 0|is a call of an actor|has used up its|was cancelled or failed|its owner has let go of it|is gone too: it was put/;
+  /has maxRetries 0|is a call of an actor|has used up its|was cancelled or failed|its owner has let go of it|(is gone too|not made again): it was put/;
 const METHOD = 1;
 const COPIES_MAX = 3;
 const RENEWED_EVERY = 3;

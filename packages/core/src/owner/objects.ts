@@ -329,8 +329,8 @@ export class ObjectTable {
       return;
     }
     if (!record.isForeign && !record.isPublished) this.freed.push(value.name);
-    if (error.code === "OBJECT_LOST" && task && !record.isForeign) {
-      const whyNot = this.listener?.rebuild(task, record);
+    if (error.code === "OBJECT_LOST" && !record.isForeign) {
+      const whyNot = task ? this.listener?.rebuild(task, record) : "it was put";
       if (whyNot === undefined) return;
       message = `${message}. It was not made again: ${whyNot}`;
     }

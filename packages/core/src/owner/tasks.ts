@@ -374,7 +374,7 @@ export class TaskTable {
     for (const dep of task.deps) {
       const { value } = dep;
       if (value?.at !== "stored" || !names.has(value.name)) continue;
-      const message = `no node that lives has an argument of ${task.name}`;
+      const message = `no node that lives has object ${this.objects.keyOf(dep)}, an argument of ${task.name}`;
       this.objects.lose(dep, { code: "OBJECT_LOST", kind: "lost", message });
     }
     this.requeue(task);
