@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { JobId, WorkerId } from "../base/ids.ts";
 import type { LogLines } from "../wire/messages.ts";
-import { type BarState, barOfLine, isBarLine } from "../wire/mod.ts";
+import { type BarState, barOfLine, isBarLine, PROGRESS_MARK } from "../wire/mod.ts";
 import { LineCollapser, type LogLine } from "./log-collapse.ts";
 import { RotatingFile } from "./log-file.ts";
 import { LineSplitter, type NamedLine, Tail } from "./log-lines.ts";
@@ -57,6 +57,18 @@ const DRAIN_EVERY_MS = 10;
 
 /** Bars are told of on standard output only. */
 const isBar = (stream: Stream, text: string): boolean => stream === "stdout" && isBarLine(text);
+
+/** What was written without a line end before a bar moved is a line of its own. */
+const barsApart = (lines: readonly NamedLine[]): readonly NamedLine[] =>
+  lines.flatMap((line) => {
+    const at = line.text.indexOf(PROGRESS_MARK);
+    return at <= 0
+      ? line
+      : [
+          { ...line, text: line.text.slice(0, at) },
+          { ...line, text: line.text.slice(at) },
+        ];
+  });
 
 export class Logs {
   private readonly options: LogsOptions;
@@ -139,8 +151,9 @@ export class Logs {
     }
   }
 
-  private take(source: Source, stream: Stream, lines: readonly NamedLine[]): void {
-    if (lines.length === 0) return;
+  private take(source: Source, stream: Stream, split: readonly NamedLine[]): void {
+    if (split.length === 0) return;
+    const lines = stream === "stdout" ? barsApart(split) : split;
     const { jobId, pid } = source;
     const { nodeId } = this.options;
     const of = { timeMs: this.options.nowMs(), level: "info", node: nodeId, source: "worker", pid } as const;

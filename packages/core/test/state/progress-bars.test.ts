@@ -27,7 +27,7 @@ test("bars of a driver, of a task that computes and of an actor are told of, and
   const barOf = async (label: string) => (await told()).bars.find((bar) => bar.label === label);
 
   const compute = remote(function compute() {
-    console.log("to be computed");
+    process.stdout.write("to be computed");
     const bar = progressBar(1_000, "computing");
     bar.add(400);
     // Said by the loop, as no timer runs.
