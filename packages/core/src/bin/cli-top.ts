@@ -1,10 +1,10 @@
 /** `mobula top`: what happens now, anew each second, on a terminal; once where there is none. */
 import type { Command } from "commander";
-import type { Listed, Overview, Row } from "../state/mod.ts";
+import type { Listed, Overview, Progress, Row } from "../state/mod.ts";
 import { type ApiPlace, askApi, findApi } from "./api-client.ts";
 import { print } from "./cli-print.ts";
 import { sseEvents } from "./sse.ts";
-import { topLines } from "./top-text.ts";
+import { type Seen, topLines } from "./top-text.ts";
 
 const CLEAR = "\u001b[H\u001b[J";
 const ENTER = "\u001b[?1049h\u001b[?25l";
@@ -13,6 +13,8 @@ const LEAVE = "\u001b[?25h\u001b[?1049l";
 const QUIT = ["q", "\u0003", "\u001b"];
 const ROWS = 24;
 const COLUMNS = 80;
+/** The newest ones are asked for the bars of their programs. */
+const JOBS_WITH_BARS = 10;
 
 export function addTop(program: Command): void {
   program
@@ -28,17 +30,9 @@ async function top({ once = false, address }: { readonly once?: boolean; readonl
   const place = await findApi(address);
   const { stdout, stdin } = process;
   if (once || !stdout.isTTY) {
-    const overview = (await (await askApi(place, "/api/v1/overview")).json()) as Overview; // Of the same version.
-    for (const line of topLines(
-      overview,
-      await workersOf(place),
-      {
-        columns: stdout.columns ?? COLUMNS,
-        rows: Number.POSITIVE_INFINITY,
-      },
-      await nodesWithGpus(place, overview),
-    ))
-      print(line);
+    const seen = await look(place, await get<Overview>(place, "overview"));
+    const size = { columns: stdout.columns ?? COLUMNS, rows: Number.POSITIVE_INFINITY };
+    for (const line of topLines(seen, size)) print(line);
     return;
   }
   const leave = (): void => {
@@ -59,9 +53,7 @@ async function top({ once = false, address }: { readonly once?: boolean; readonl
       const size = { columns: stdout.columns ?? COLUMNS, rows: stdout.rows ?? ROWS };
       const problem = event === "problem" ? [(JSON.parse(data) as { readonly message: string }).message] : [];
       const overview = event === "overview" ? (JSON.parse(data) as Overview) : undefined;
-      const lines = overview
-        ? topLines(overview, await workersOf(place), size, await nodesWithGpus(place, overview))
-        : problem;
+      const lines = overview ? topLines(await look(place, overview), size) : problem;
       stdout.write(CLEAR + lines.slice(0, size.rows - 1).join("\n"));
     }
   } catch (error) {
@@ -71,13 +63,24 @@ async function top({ once = false, address }: { readonly once?: boolean; readonl
   leave();
 }
 
-async function workersOf(place: ApiPlace): Promise<readonly Row<"workers">[]> {
-  const response = await askApi(place, "/api/v1/workers?limit=1000");
-  return ((await response.json()) as Listed<Row<"workers">>).rows; // Of the API of the same version.
+/** What the overview does not say. */
+async function look(place: ApiPlace, overview: Overview): Promise<Seen> {
+  const [workers, nodes, bars] = await Promise.all([
+    get<Listed<Row<"workers">>>(place, "workers?limit=1000"),
+    overview.gpus === null ? { rows: [] } : get<Listed<Row<"nodes">>>(place, "nodes?limit=1000"),
+    openBars(place),
+  ]);
+  return { overview, workers: workers.rows, nodes: nodes.rows, bars };
 }
 
-async function nodesWithGpus(place: ApiPlace, { gpus }: Overview): Promise<readonly Row<"nodes">[]> {
-  if (gpus === null) return [];
-  const response = await askApi(place, "/api/v1/nodes?limit=1000");
-  return ((await response.json()) as Listed<Row<"nodes">>).rows; // As above.
+async function openBars(place: ApiPlace): Promise<Seen["bars"]> {
+  const { rows } = await get<Listed<Row<"jobs">>>(place, `jobs?filter=status=running&limit=${JOBS_WITH_BARS}`);
+  const jobs = rows.flatMap(({ jobId }) => jobId ?? []);
+  const told = await Promise.all(jobs.map((job) => get<Progress>(place, `progress?job=${job}`)));
+  return told.flatMap(({ bars }) => bars.filter(({ isClosed }) => !isClosed));
+}
+
+/** Of the API of the same version. */
+async function get<Answer>(place: ApiPlace, path: string): Promise<Answer> {
+  return (await (await askApi(place, `/api/v1/${path}`)).json()) as Answer;
 }

@@ -75,13 +75,14 @@ const overview = {
 
 test("top has a line of all GPUs and one of each, and none where there are none", () => {
   const size = { columns: 80, rows: 24 };
-  const text = topLines(overview, [], size, [node]).join("\n");
+  const seen = { overview, workers: [], nodes: [node], bars: [] };
+  const text = topLines(seen, size).join("\n");
   expect(text).toMatch(/^GPUs {4}\[#{10}\.{10}\] 49 % busy, 5\.0 GiB of 159 GiB$/m);
   expect(text).toMatch(/^GPU +BUSY +MEMORY +TEMP +POWER/m);
   expect(text).toMatch(/^gpu-1:0 +97 % +2\.5 GiB of 79\.6 GiB +41 °C +352 W$/m);
-  expect(topLines({ ...overview, gpus: null }, [], size).join("\n")).not.toContain("GPU");
+  expect(topLines({ ...seen, overview: { ...overview, gpus: null }, nodes: [] }, size).join("\n")).not.toContain("GPU");
   const unknown = { ...overview.gpus, utilisationPercent: null, memoryUsedBytes: 0, memoryTotalBytes: 0, problems: 2 };
-  expect(topLines({ ...overview, gpus: unknown }, [], size).join("\n")).toMatch(
+  expect(topLines({ ...seen, overview: { ...overview, gpus: unknown }, nodes: [] }, size).join("\n")).toMatch(
     /^GPUs {4}nothing is known of 2 of 2$/m,
   );
 });

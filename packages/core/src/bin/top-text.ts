@@ -1,5 +1,5 @@
 /** The screen of `mobula top`. Pure. */
-import type { Overview, Row } from "../state/mod.ts";
+import type { Overview, Progress, Row } from "../state/mod.ts";
 import { GPU_HEADINGS, gpuCells } from "./gpu-text.ts";
 import { bytesText, durationText } from "./row-table.ts";
 import { cut, table } from "./text-table.ts";
@@ -12,15 +12,20 @@ interface Size {
 const WAITING_SHOWN = 4;
 const ALERTS_SHOWN = 3;
 const JOBS_SHOWN = 5;
+const BARS_SHOWN = 5;
 const GPUS_SHOWN = 16;
 const BAR = 20;
 
-export function topLines(
-  overview: Overview,
-  workers: readonly Row<"workers">[],
-  { columns, rows }: Size,
-  nodes: readonly Row<"nodes">[] = [],
-): readonly string[] {
+export interface Seen {
+  readonly overview: Overview;
+  readonly workers: readonly Row<"workers">[];
+  /** None where no node has GPUs. */
+  readonly nodes: readonly Row<"nodes">[];
+  /** That programs have made and not closed. */
+  readonly bars: Progress["bars"];
+}
+
+export function topLines({ overview, workers, nodes, bars }: Seen, { columns, rows }: Size): readonly string[] {
   const {
     nodes: counts,
     resources,
@@ -60,16 +65,18 @@ export function topLines(
   if (progress.length > 0)
     lines.push(
       "",
-      ...progress.slice(0, JOBS_SHOWN).map(({ jobId, name, total, ended, endedPerSecond, leftMs }) => {
-        const [done, of] = [ended, total].map((count) => count.toLocaleString("en"));
-        const left = leftMs === null ? "" : `, ${durationText(leftMs)} left`;
-        const rate = endedPerSecond < 10 ? round(endedPerSecond) : Math.round(endedPerSecond).toLocaleString("en");
-        return cut(
-          `${bar(total === 0 ? 0 : ended / total)} ${done} of ${of}, ${rate} a second${left}: ${name ?? jobId}`,
-          columns,
-        );
-      }),
+      ...progress
+        .slice(0, JOBS_SHOWN)
+        .map(({ jobId, name, total, ended, endedPerSecond, leftMs }) =>
+          cut(pace({ done: ended, total, perSecond: endedPerSecond, leftMs, label: name ?? jobId }), columns),
+        ),
       ...(progress.length > JOBS_SHOWN ? [`and ${progress.length - JOBS_SHOWN} more jobs`] : []),
+    );
+  if (bars.length > 0)
+    lines.push(
+      "",
+      ...bars.slice(0, BARS_SHOWN).map((bar) => cut(pace(bar), columns)),
+      ...(bars.length > BARS_SHOWN ? [`and ${bars.length - BARS_SHOWN} more bars`] : []),
     );
   if (alerts.length > 0)
     lines.push(
@@ -102,6 +109,22 @@ export function topLines(
   ]);
   if (body.length > 0) lines.push("", ...table([["PID", "STATE", "CPU", "MEMORY", "FOR", "DOES"], ...body], columns));
   return lines;
+}
+
+function pace({
+  done,
+  total,
+  perSecond,
+  leftMs,
+  label,
+}: Pick<Progress["bars"][number], "done" | "total" | "perSecond" | "leftMs" | "label">): string {
+  const share = total === null ? "" : `${bar(total === 0 ? 0 : done / total)} `;
+  const of = total === null ? "" : ` of ${total.toLocaleString("en")}`;
+  const shownPerSecond =
+    (perSecond ?? 0) < 10 ? round(perSecond ?? 0) : Math.round(perSecond ?? 0).toLocaleString("en");
+  const rate = perSecond === null ? "" : `, ${shownPerSecond} a second`;
+  const left = leftMs === null ? "" : `, ${durationText(leftMs)} left`;
+  return `${share}${done.toLocaleString("en")}${of}${rate}${left}: ${label}`;
 }
 
 function gpuLine({

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type ActorHandle, type Context, get, init, put, remote, shutdown } from "../../src/api/mod.ts";
+import { type ActorHandle, type Context, get, init, progressBar, put, remote, shutdown } from "../../src/api/mod.ts";
 import { eventually } from "../eventually.ts";
 
 const cli = fileURLToPath(new URL("../../src/bin/mobula.ts", import.meta.url));
@@ -146,7 +146,13 @@ test("summaries count by function, class and call site", async () => {
 });
 
 test("top shows it all once where there is no terminal", async () => {
-  const { code, stdout } = await mobula("top", "--once", ...address);
+  using bar = progressBar(10, "baking");
+  bar.add(4);
+  const { code, stdout } = await eventually(async () => {
+    const ran = await mobula("top", "--once", ...address);
+    return ran.stdout.includes("baking") ? ran : undefined;
+  }, "top does not show the bar");
+  expect(stdout).toMatch(/^\[#{8}\.{12}\] 4 of 10.*: baking$/m);
   expect(code).toBe(0);
   expect(stdout).toMatch(/mobula top, .*: 1 nodes alive/);
   expect(stdout).toMatch(/actors {2}1 alive/);
