@@ -120,9 +120,7 @@ function pace({
 }: Pick<Progress["bars"][number], "done" | "total" | "perSecond" | "leftMs" | "label">): string {
   const share = total === null ? "" : `${bar(total === 0 ? 0 : done / total)} `;
   const of = total === null ? "" : ` of ${total.toLocaleString("en")}`;
-  const shownPerSecond =
-    (perSecond ?? 0) < 10 ? round(perSecond ?? 0) : Math.round(perSecond ?? 0).toLocaleString("en");
-  const rate = perSecond === null ? "" : `, ${shownPerSecond} a second`;
+  const rate = perSecond === null ? "" : `, ${rateText(perSecond)} a second`;
   const left = leftMs === null ? "" : `, ${durationText(leftMs)} left`;
   return `${share}${done.toLocaleString("en")}${of}${rate}${left}: ${label}`;
 }
@@ -146,5 +144,8 @@ function bar(share: number): string {
   const full = Math.round(Math.min(1, Math.max(0, share)) * BAR);
   return `[${"#".repeat(full)}${".".repeat(BAR - full)}]`;
 }
+
+const rateText = (perSecond: number): string =>
+  (perSecond < 10 ? round(perSecond) : Math.round(perSecond)).toLocaleString("en");
 
 const round = (amount: number): number => Math.round(amount * 100) / 100;
