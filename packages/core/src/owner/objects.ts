@@ -423,7 +423,9 @@ export class ObjectTable {
       if (isPublished && !record.isDetached) record.isDetached = this.records.delete(record.seq);
       return;
     }
-    if (!record.isDetached && !this.records.delete(record.seq)) return;
+    // Said again by those who gave it its last value, it is over already.
+    if (record.isDetached) record.isDetached = false;
+    else if (!this.records.delete(record.seq)) return;
     if (foreignOwner !== undefined) {
       if (this.subscribed.size > 0) this.unsubscribe(record);
       this.keep(record, 0);

@@ -650,6 +650,31 @@ describe("lineage", () => {
     expect(owner.engine.objects.get(2 as Seq).value).toMatchObject({ name: named(8) });
   });
 
+  test("an argument that was let go and made again for a task that then cannot run is freed once", () => {
+    const { owner, worker } = withWorker();
+    owner.submit(1);
+    owner.results(worker, send(owner, worker), [stored(6)]);
+    owner.register(2, { maxRetries: 0 });
+    owner.submit(2, 2);
+    owner.results(worker, send(owner, worker), [stored(5)]);
+    owner.submit(3, 1, [1, 2]);
+    owner.engine.objects.publishNested([owner.key(1)]);
+    owner.release(1);
+    owner.results(worker, send(owner, worker), [stored(7)]);
+    owner.engine.onNodeMessage({ t: "object-unheld", key: owner.key(1) });
+    owner.want(3);
+    owner.engine.onNodeMessage({ ...lost, error });
+    const again = send(owner, worker);
+    expect(again).toMatchObject({ seq: 1, attempt: 1 });
+    owner.want(2);
+    owner.engine.onNodeMessage({ ...lost, name: named(5), key: 5, error });
+    owner.flush();
+    owner.takeAsked();
+    owner.results(worker, again, [stored(8)]);
+    owner.flush();
+    expect(owner.takeAsked().filter(({ t }) => t === "store-free")).toEqual([{ t: "store-free", names: [named(8)] }]);
+  });
+
   describe("for others, of what the owner has let go of", () => {
     const lent = () => {
       const { owner, worker } = withWorker();
