@@ -47,7 +47,7 @@ export interface HeadActorsOptions {
   /** Left out: by the clock of the machine. */
   later?(ms: number, run: () => void): void;
   jobEnded(jobId: JobId): void;
-  /** All nodes have spoken that a control before this one knew: no other jobs go on. */
+  /** All nodes have spoken that a control before this one knew: no other jobs go on. Said again each second. */
   jobsKnown(jobs: ReadonlySet<JobId>): void;
   send(to: NodeId, message: FromControl): void;
 }
@@ -60,6 +60,8 @@ export type ActorMessage =
   | ActorWorkerReady
   | ActorWorkerRefused
   | ActorWorkerDied;
+
+const JOBS_TOLD_EVERY_MS = 1_000;
 
 export class HeadActors {
   private readonly control: Control;
@@ -74,6 +76,7 @@ export class HeadActors {
   /** Nodes that lived when the control before this one was killed, and what is for them until they are back. */
   private readonly awaited = new Map<Home, FromControl[]>();
   private haveDied = false;
+  private jobsToldMs = 0;
   /** Of dead nodes, who has inherited their objects. */
   private readonly heirs = new Map<Home, Home>();
 
@@ -242,6 +245,11 @@ export class HeadActors {
   private allStated(): void {
     if (this.awaited.size > 0) return;
     this.control.allStated(this.haveDied);
+    this.tellJobs();
+  }
+
+  private tellJobs(): void {
+    this.jobsToldMs = this.options.nowMs();
     this.options.jobsKnown(new Set(this.jobs.values()));
   }
 
@@ -310,5 +318,6 @@ export class HeadActors {
 
   tick(): void {
     this.control.tick();
+    if (this.awaited.size === 0 && this.options.nowMs() - this.jobsToldMs >= JOBS_TOLD_EVERY_MS) this.tellJobs();
   }
 }

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { eventually } from "../../test/eventually.ts";
-import type { NodeId } from "../base/ids.ts";
+import type { JobId, NodeId } from "../base/ids.ts";
 import { toUnits } from "../base/resources.ts";
 import { createMemoryState } from "../control/mod.ts";
 import { ClusterView } from "../placement/mod.ts";
@@ -10,7 +10,7 @@ import { HeadGroups } from "./groups.ts";
 const [N1, N2, N3] = ["n1", "n2", "n3"] as unknown as readonly [NodeId, NodeId, NodeId];
 
 /** Of a head, on nodes that commit what they are told to at once. */
-function begin(state: ReturnType<typeof createMemoryState>, nodes: readonly NodeId[]) {
+function begin(state: ReturnType<typeof createMemoryState>, nodes: readonly NodeId[], nowMs = Date.now) {
   const view = new ClusterView();
   for (const nodeId of nodes) view.apply({ kind: "node-joined", nodeId, name: nodeId, total: toUnits({ cpu: 1 }) });
   const told: string[] = [];
@@ -22,7 +22,7 @@ function begin(state: ReturnType<typeof createMemoryState>, nodes: readonly Node
       earmarkAfterMs: undefined,
     },
     preemption: { afterMs: () => Number.POSITIVE_INFINITY, victimsFor: () => [] },
-    ...{ nowMs: Date.now, wallMs: Date.now, changed() {}, news() {} },
+    ...{ nowMs, wallMs: nowMs, changed() {}, news() {} },
     later: (ms, run) => {
       const timer = setTimeout(run, ms);
       return () => clearTimeout(timer);
@@ -41,12 +41,15 @@ function begin(state: ReturnType<typeof createMemoryState>, nodes: readonly Node
   return { groups, told, ask };
 }
 
+const requestOf = (groupId: string, bundles: number, more: object = {}) => ({
+  ...{ groupId, bundles: Array.from({ length: bundles }, () => toUnits({ cpu: 1 })), strategy: "STRICT_SPREAD" },
+  ...{ selectors: [], jobId: "01", namespace: "", lifetime: "owner", ...more },
+});
+
 test("what a group had on a node that died with the head before is placed anew, and it can be removed", async () => {
   const state = createMemoryState();
   const before = begin(state, [N1, N2]);
-  const cpu = toUnits({ cpu: 1 });
-  const request = { groupId: "f3", bundles: [cpu, cpu], strategy: "STRICT_SPREAD", selectors: [] };
-  await before.ask("create-group", { ...request, jobId: "01", namespace: "", lifetime: "owner" });
+  await before.ask("create-group", requestOf("f3", 2));
   await before.ask("await-group", { groupId: "f3" });
   await eventually(async () => (await state.list("group/")).length === 1, "the group is written down");
 
@@ -57,4 +60,21 @@ test("what a group had on a node that died with the head before is placed anew, 
   expect(after.told).toContain("prepare-bundles n3");
   await after.ask("remove-group", { groupId: "f3" });
   await eventually(async () => (await state.list("group/")).length === 0, "the group is gone");
+});
+
+test("what processes of a job ask for that nobody knows ends, after the time in which its driver would be heard of", async () => {
+  let nowMs = 1_000_000;
+  const { groups, ask } = begin(createMemoryState(), [N1, N2], () => nowMs);
+  const known = new Set(["02" as JobId]);
+  groups.host.jobsKnown(known);
+  await ask("create-group", requestOf("a1", 1));
+  await ask("create-group", requestOf("a2", 1, { jobId: "02" }));
+  const states = () => groups.host.details().map(({ request: { groupId }, state }) => `${groupId} ${state}`);
+  nowMs += 3_000;
+  groups.host.jobsKnown(known);
+  expect(states()).toEqual(["a1 created", "a2 created"]);
+  nowMs += 1_500;
+  groups.host.jobsKnown(known);
+  await eventually(() => states().length === 1, "the group of the unknown job ends");
+  expect(states()).toEqual(["a2 created"]);
 });

@@ -76,6 +76,8 @@ const PLACED = Symbol("placed by a node");
 const INFEASIBLE_MS = 10_000;
 /** What runs in a group may be heard of before the group, which another process has created. */
 const UNKNOWN_MS = 2_000;
+/** After so long without a word its node would be dead (control/members.ts). */
+const UNKNOWN_JOB_MS = 4_000;
 /** So many refusals are remembered, for what runs in those groups. */
 const REFUSED_MAX = 10_000;
 const ATTEMPTS_PER_EPOCH = 2 ** 30;
@@ -121,6 +123,7 @@ export class GroupHost {
   /** What nodes are told of such groups at the end of this turn. */
   private readonly noted = new Map<NodeId, { readonly placed: GroupId[]; readonly removed: GroupId[] }>();
   private readonly endedJobs = new Recent<JobId, true>(ENDED_JOBS_MAX);
+  private areJobsKnown = false;
   private readonly events: GroupEvent[] = [];
   private isStepping = false;
   private retriedAtMs = 0;
@@ -255,11 +258,16 @@ export class GroupHost {
     this.feed({ kind: "job-ended", jobId });
   }
 
-  /** Of jobs before this control began only these go on: others have ended when none was there to hear of it. */
+  /**
+   * Of jobs before this control began only these go on: others have ended when none was there to hear of it. What they have left behind
+   * may ask for groups still; the driver of a job of which nothing was written down may need a moment to be heard of.
+   */
   jobsKnown(jobs: ReadonlySet<JobId>): void {
+    const createdUntilMs = this.areJobsKnown ? this.effects.wallMs() - UNKNOWN_JOB_MS : Number.POSITIVE_INFINITY;
+    this.areJobsKnown = true;
     const ended = new Set<JobId>();
-    for (const { jobId, lifetime } of this.requests.values()) {
-      if (lifetime === "owner" && !jobs.has(jobId)) ended.add(jobId);
+    for (const { jobId, lifetime, createdAtMs = 0 } of this.requests.values()) {
+      if (lifetime === "owner" && !jobs.has(jobId) && createdAtMs <= createdUntilMs) ended.add(jobId);
     }
     for (const jobId of ended) this.jobEnded(jobId);
   }
