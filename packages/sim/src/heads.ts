@@ -27,7 +27,8 @@ export class SimHeads {
   /** Of a head on its disk. */
   epochs = 0;
   private ledAtMs: number;
-  private ableSinceMs = Number.POSITIVE_INFINITY;
+  /** Since when each could lead without a break. */
+  private readonly ableSinceMs = new Map<SimHead, number>();
 
   constructor(world: World, count: number) {
     this.world = world;
@@ -91,10 +92,12 @@ export class SimHeads {
     const { nowMs } = clock;
     const isAble = ({ isUp, place }: SimHead): boolean =>
       isUp && !place.isPaused && !network.isCut(place.machine, servers.machine);
-    if (servers.areDown || servers.isFull || !this.all.some(isAble)) this.ableSinceMs = Number.POSITIVE_INFINITY;
-    else this.ableSinceMs = Math.min(this.ableSinceMs, nowMs);
+    for (const head of this.all) {
+      if (servers.areDown || servers.isFull || !isAble(head)) this.ableSinceMs.delete(head);
+      else if (!this.ableSinceMs.has(head)) this.ableSinceMs.set(head, nowMs);
+    }
     if (this.leader) this.ledAtMs = nowMs;
-    const vacantMs = nowMs - Math.max(this.ledAtMs, this.ableSinceMs);
+    const vacantMs = nowMs - Math.max(this.ledAtMs, Math.min(...this.ableSinceMs.values()));
     if (vacantMs > VACANT_MS_MAX)
       this.world.failSoon("a standby leads within 5 s", `none does for ${vacantMs.toFixed()} ms`);
     clock.schedule(LOOK_MS, () => this.look(servers));
