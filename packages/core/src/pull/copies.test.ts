@@ -321,6 +321,8 @@ describe("a node that ends", () => {
     copies.held(B, name, true);
     take();
     copies.move(A, name, 9);
+    expect(take()).toEqual(["b copy-want x"]);
+    copies.held(B, name, true);
     expect(take()).toEqual(["b copy-keep x", "a copy-moved x"]);
     const another = copiesAt([]);
     another.copies.move(A, name, 9);
@@ -345,6 +347,21 @@ describe("a node that ends", () => {
     copies.nodeDied(D);
     expect(take()).toEqual([]);
   });
+});
+
+test("what another is letting go of, or had when it died, is moved to a third", () => {
+  for (const goes of [
+    ({ copies }: ReturnType<typeof copiesAt>) => copies.held(B, name, false),
+    ({ copies }: ReturnType<typeof copiesAt>) => copies.nodeDied(B),
+  ]) {
+    const at = copiesAt();
+    at.begun(B);
+    at.copies.held(B, name, true);
+    at.copies.move(A, name, 9);
+    at.take();
+    goes(at);
+    expect(at.take()).toEqual(["c copy-want x"]);
+  }
 });
 
 describe("an heir", () => {
@@ -425,7 +442,8 @@ describe("a node that is short of room", () => {
     copies.held(B, name, true);
     take();
     copies.move(A, name, 9, C);
-    expect(take()).toEqual(["b copy-keep x", "a copy-moved x"]);
+    copies.held(B, name, true);
+    expect(take()).toEqual(["b copy-want x", "b copy-keep x", "a copy-moved x"]);
   });
 
   test("is told when the one that it named does not keep it, is dead, or several keep it anyway", () => {

@@ -203,14 +203,12 @@ export class Copies {
       return;
     }
     const move: Move = { from, size, asked: new Set([from]), keeper: undefined, to };
-    for (const [node, holder] of this.records.get(name)?.holders ?? []) {
-      if (node !== from && holder.isComplete) {
-        this.moved(name, move, node, holder);
-        return;
-      }
-    }
     this.moves.set(name, move);
-    this.moveOn(name, undefined);
+    const holders = [...(this.records.get(name)?.holders ?? [])];
+    const [holder] = holders.find(([node, { isComplete }]) => node !== from && isComplete) ?? [];
+    if (holder === undefined) this.moveOn(name, undefined);
+    // It may be letting go of it now, or be dead without anybody having heard of it: it has to say so.
+    else this.askToKeep(name, move, holder, false);
   }
 
   /** What this node has made, others keep now. */
@@ -233,7 +231,7 @@ export class Copies {
   private moveOn(name: StoredName, failed: Tag | undefined): void {
     const move = this.moves.get(name);
     if (!move || move.keeper !== failed) return;
-    const { from, to, asked, size } = move;
+    const { from, to, asked } = move;
     if (to === undefined) move.keeper = this.effects.keeper(asked);
     else move.keeper = asked.has(to) || this.effects.isDead(to) ? undefined : to;
     if (move.keeper === undefined) {
@@ -241,8 +239,13 @@ export class Copies {
       if (to !== undefined) this.effects.send(from, { t: "copy-moved", name, isRefused: true });
       return;
     }
-    asked.add(move.keeper);
-    this.effects.send(move.keeper, { t: "copy-want", name, size, ...(to !== undefined && { isRelief: true }) });
+    this.askToKeep(name, move, move.keeper, to !== undefined);
+  }
+
+  private askToKeep(name: StoredName, move: Move, keeper: Tag, isRelief: boolean): void {
+    move.keeper = keeper;
+    move.asked.add(keeper);
+    this.effects.send(keeper, { t: "copy-want", name, size: move.size, ...(isRelief && { isRelief }) });
   }
 
   /** The home of these is dead, and this one is its heir: the node has them. */
