@@ -38,6 +38,8 @@ const ROWS_MAX = 10_000;
 const HOLDERS_SHOWN = 4;
 const UNKNOWN_SITE = "unknown place";
 
+const emptySite = () => ({ objects: 0, sizeBytes: 0, spilledBytes: 0, holders: 0, freedBytes: 0 });
+
 /** All are counted; the largest are told. */
 export function objectDetails(
   { nodeId, store, control, nameOf, processOf }: ObjectDetailsOptions,
@@ -71,16 +73,22 @@ export function objectDetails(
     if (value?.at === "stored" && storedNameTag(value.name) === here) published.set(storedNameKey(value.name), key);
     else others.push([key, value?.at === "stored" ? value : undefined]);
   }
-  const stored = [...store.list()].sort((a, b) => b.bytes - a.bytes);
-  const sites = new Map<string, { objects: number; sizeBytes: number; spilledBytes: number; holders: number }>();
+  const all = [...store.list()].sort((a, b) => b.bytes - a.bytes);
+  const sites = new Map<string, ReturnType<typeof emptySite>>();
+  const siteOf = (callSite: string): ReturnType<typeof emptySite> => {
+    const site = sites.get(callSite || UNKNOWN_SITE) ?? emptySite();
+    sites.set(callSite || UNKNOWN_SITE, site);
+    return site;
+  };
+  for (const { callSite, bytes, isFreed } of all) if (isFreed) siteOf(callSite).freedBytes += bytes;
+  const stored = all.filter(({ isFreed }) => !isFreed);
   for (const { key, owner, bytes, callSite, sealedAtMs, place, isCopy, pins } of stored) {
     const name = published.get(key);
-    const site = sites.get(callSite || UNKNOWN_SITE) ?? { objects: 0, sizeBytes: 0, spilledBytes: 0, holders: 0 };
+    const site = siteOf(callSite);
     site.objects++;
     site.sizeBytes += bytes;
     site.spilledBytes += place === "disk" ? bytes : 0;
     site.holders += pins;
-    sites.set(callSite || UNKNOWN_SITE, site);
     if (details.length >= Math.min(limit, ROWS_MAX)) continue;
     const unpublished = {
       ...{ key: null, ...ownedBy(owner), holds: pins },

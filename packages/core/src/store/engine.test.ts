@@ -191,8 +191,10 @@ describe("store engine", () => {
     step({ kind: "unpinned", processId: A, keys: [key] });
     step({ kind: "process-gone", processId: B });
     expect(engine.stats().usedBytes).toBe(10 * PAGE);
+    expect([...engine.list()]).toMatchObject([{ key, isFreed: true, pins: 1, callSite: "site-7" }]);
     step({ kind: "unpinned", processId: A, keys: [key] });
     expect(engine.stats().usedBytes).toBe(0);
+    expect([...engine.list()]).toEqual([]);
   });
 
   it("who has pinned what was freed is asked to collect when such objects are a quarter of the store", () => {

@@ -79,6 +79,8 @@ export interface StoredDetails extends OwnedKey {
   readonly isCopy: boolean;
   /** Processes that read it. */
   readonly pins: number;
+  /** Nobody has a ref of it any more; it is there because it is read. */
+  readonly isFreed: boolean;
   /** When it was sealed here, by the clock of the events. */
   readonly sealedAtMs: number;
 }
@@ -984,9 +986,9 @@ export function createStoreEngine(options: StoreEngineOptions): StoreEngine {
         .map(({ key, owner, bytes }) => ({ key, owner, bytes })),
     *list() {
       for (const { key, owner, bytes, callSite, sealedAtMs, start, isCopy, isAway, pins, freed } of objects.values()) {
-        if (freed || isAway) continue;
+        if (isAway || (freed && pins.size === 0)) continue;
         const place = start === undefined ? "disk" : "memory";
-        yield { key, owner, bytes, callSite, sealedAtMs, place, isCopy, pins: pins.size };
+        yield { key, owner, bytes, callSite, sealedAtMs, place, isCopy, pins: pins.size, isFreed: freed };
       }
     },
     exists(key) {

@@ -356,6 +356,8 @@ export interface Queries {
         readonly sizeBytes: number;
         readonly spilledBytes: number;
         readonly holders: number;
+        /** Besides: of what nobody has a ref of any more, and which is there because it is read; left out by releases before this one. */
+        readonly freedBytes?: number;
       }[];
     };
   };

@@ -65,6 +65,8 @@ export interface FunctionSum {
   readonly runMs: number;
 }
 export interface SiteSeen extends ObjectSummaryRow {
+  /** Besides: of what nobody has a ref of any more, and which is there because it is read. */
+  readonly freedBytes: number;
   /** Processes that own most of the largest of them. */
   readonly ownerPids: readonly number[];
 }

@@ -328,7 +328,7 @@ test("rates are known, and compare, on a busy machine too, where looks are far a
 describe("leaking refs", () => {
   const look = (objects: (look: number) => number, sizeBytes = MIB) =>
     lookOften(new LeakingRefs(), 8, 10_000, (at) => {
-      const site = { callSite: "app.ts:1", spilledBytes: 0, holders: 0, ownerPids: [7] };
+      const site = { callSite: "app.ts:1", spilledBytes: 0, holders: 0, freedBytes: 0, ownerPids: [7] };
       return { sites: [{ ...site, objects: objects(at), sizeBytes: objects(at) * sizeBytes } satisfies SiteSeen] };
     });
 
@@ -348,8 +348,12 @@ describe("leaking refs", () => {
 });
 
 describe("the store", () => {
+  const NO_SITE = { objects: 0, sizeBytes: 0, spilledBytes: 0, holders: 0, freedBytes: 0, ownerPids: [] };
   const sites: readonly SiteSeen[] = [
-    { callSite: "app.ts:1", objects: 3, sizeBytes: 90 * MIB, spilledBytes: 0, holders: 0, ownerPids: [] },
+    { ...NO_SITE, callSite: "app.ts:1", objects: 3, sizeBytes: 40 * MIB },
+    { ...NO_SITE, callSite: "app.ts:2", freedBytes: 50 * MIB },
+    { ...NO_SITE, callSite: "app.ts:3", objects: 1, sizeBytes: MIB, freedBytes: MIB },
+    { ...NO_SITE, callSite: "app.ts:4", spilledBytes: MIB },
   ];
 
   test("is under pressure when it is nearly full, told with what is in it", () => {
@@ -357,8 +361,12 @@ describe("the store", () => {
       ...new StorePressure().look(observation(0, { nodes: [node("a", { storeUsedBytes: used * MIB })], sites })),
     ];
     expect(look(120)[0]?.message).toMatch(
-      /^the object store of node a is full to 94 % \(120 MiB of 128 MiB\), .* app.ts:1/,
+      /^the object store of node a is full to 94 % \(120 MiB of 128 MiB\), .*; most of what is stored was made at /,
     );
+    expect(look(120)[0]?.message).toContain(
+      "app.ts:2 (50 MiB without a ref, which are only read), app.ts:1 (40 MiB in 3) and app.ts:3 (1.0 MiB in 1, 1.0 MiB without a ref, which are only read)",
+    );
+    expect(look(120)[0]?.subjects).toEqual(["a", "app.ts:2", "app.ts:1", "app.ts:3"]);
     expect(look(110)).toEqual([]);
   });
 

@@ -156,6 +156,7 @@ export class Observer {
           sizeBytes: 0,
           spilledBytes: 0,
           holders: 0,
+          freedBytes: 0,
           ownerPids: [],
         };
         const pids = objects.flatMap((one) =>
@@ -167,6 +168,7 @@ export class Observer {
           sizeBytes: sum.sizeBytes + site.sizeBytes,
           spilledBytes: sum.spilledBytes + site.spilledBytes,
           holders: sum.holders + site.holders,
+          freedBytes: sum.freedBytes + (site.freedBytes ?? 0),
           ownerPids: [...new Set([...sum.ownerPids, ...pids])].slice(0, PIDS_MAX),
         });
       }

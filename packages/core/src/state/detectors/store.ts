@@ -1,6 +1,6 @@
 /** A node's object store: nearly full, or busy with moving objects to the disk and back. */
 import type { NodeRow } from "../rows.ts";
-import type { Detector, Finding, Observation } from "./detector.ts";
+import type { Detector, Finding, Observation, SiteSeen } from "./detector.ts";
 import { Rates } from "./rates.ts";
 import { bytesText, listText, rateText, shareText, spanText } from "./words.ts";
 
@@ -10,11 +10,19 @@ const FULL_SHARE = 0.9;
 export const isNearlyFull = ({ state, storeUsedBytes, storeCapacityBytes }: NodeRow): boolean =>
   state !== "dead" && storeCapacityBytes > 0 && storeUsedBytes / storeCapacityBytes >= FULL_SHARE;
 
+const SITES_SHOWN = 3;
+const takenBytes = ({ sizeBytes, freedBytes }: SiteSeen): number => sizeBytes + freedBytes;
+
 const largestSites = ({ sites }: Observation): { readonly words: string; readonly names: readonly string[] } => {
-  const largest = sites.slice(0, 3).filter(({ sizeBytes }) => sizeBytes > 0);
-  const words = largest.map(
-    ({ callSite, objects, sizeBytes }) => `${callSite} (${bytesText(sizeBytes)} in ${objects})`,
-  );
+  const largest = sites
+    .filter((site) => takenBytes(site) > 0)
+    .sort((a, b) => takenBytes(b) - takenBytes(a))
+    .slice(0, SITES_SHOWN);
+  const words = largest.map(({ callSite, objects, sizeBytes, freedBytes }) => {
+    const held = sizeBytes > 0 ? [`${bytesText(sizeBytes)} in ${objects}`] : [];
+    const read = freedBytes > 0 ? [`${bytesText(freedBytes)} without a ref, which are only read`] : [];
+    return `${callSite} (${[...held, ...read].join(", ")})`;
+  });
   return {
     words: words.length === 0 ? "" : `; most of what is stored was made at ${listText(words)}`,
     names: largest.map(({ callSite }) => callSite),
