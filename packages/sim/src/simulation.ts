@@ -360,7 +360,8 @@ class Run {
 
   /** What may stay in the directory and the store of a node: what nobody knows to be held by nobody, and what would make it again. */
   private strays(node: SimNode): number {
-    const strays = this.world.strays(nodeTag(node.nodeId), this.lineage());
+    const homes = [nodeTag(node.nodeId), ...node.control.inheritedHomes()];
+    const strays = this.world.strays(homes, this.lineage());
     let own = 0;
     for (const { engine } of this.living()) if (engine.objects.lentCount > 0) own += engine.objects.size;
     return strays + own;
@@ -380,7 +381,7 @@ class Run {
   private unfreed({ id, engine: { objects } }: SimProcess): number {
     const lent = objects.lentCount;
     if (lent === 0) return objects.size;
-    return Math.max(0, lent - this.world.strays(nodeTagOf(id), this.lineage()));
+    return Math.max(0, lent - this.world.strays([nodeTagOf(id)], this.lineage()));
   }
 
   private isClean(): boolean {

@@ -224,10 +224,10 @@ export class World {
   }
 
   /**
-   * How many objects of this node's processes may be held by nobody who knows, since a machine was lost, or by control, or by what
+   * How many objects of these homes' processes may be held by nobody who knows, since a machine was lost, or by control, or by what
    * is needed to make others again.
    */
-  strays(tag: string, lineage: readonly ObjectKey[]): number {
+  strays(homes: readonly string[], lineage: readonly ObjectKey[]): number {
     const keys = new Set<ObjectKey>([...this.held, ...lineage]);
     for (const [from, given] of this.given)
       if (this.lostTags.has(nodeTagOf(from))) for (const key of given) keys.add(key);
@@ -235,7 +235,7 @@ export class World {
     for (const key of keys)
       for (const nested of this.mentioned.get(key) ?? []) if (isObjectKey(nested)) keys.add(nested);
     let count = 0;
-    for (const key of keys) if (nodeTagOf(objectKeyOwner(key)) === tag) count++;
+    for (const key of keys) if (homes.includes(nodeTagOf(objectKeyOwner(key)))) count++;
     return count;
   }
 
