@@ -89,3 +89,8 @@ export async function askApi(
     throw new ApiError(response.status, "INTERNAL", text.slice(0, 300) || response.statusText);
   }
 }
+
+/** The answer to a GET, of the API of the same version. @throws as {@link askApi}. */
+export async function getJson<Answer>(place: ApiPlace, path: string): Promise<Answer> {
+  return (await (await askApi(place, path)).json()) as Answer;
+}

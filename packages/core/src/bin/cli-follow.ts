@@ -2,7 +2,7 @@
 import { constants } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Row } from "../state/mod.ts";
-import { type ApiPlace, askApi } from "./api-client.ts";
+import { type ApiPlace, getJson } from "./api-client.ts";
 import { sseEvents } from "./sse.ts";
 
 const AGAIN_MS = 500;
@@ -12,8 +12,8 @@ const AWAY_MS = 60_000;
 type JobRow = Row<"jobs">;
 export const jobPath = (id: string): string => `/api/v1/jobs/${encodeURIComponent(id)}`;
 
-export async function jobOf(place: ApiPlace, id: string): Promise<JobRow> {
-  return (await (await askApi(place, jobPath(id))).json()) as JobRow; // Of the API of the same version.
+export function jobOf(place: ApiPlace, id: string): Promise<JobRow> {
+  return getJson<JobRow>(place, jobPath(id));
 }
 
 /** @param again where the API is when it was lost: another head may lead. @throws Error when there is no such job, or its output is lost. */

@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { type Command, Option } from "commander";
 import { stringify } from "yaml";
 import type { Listed, Row } from "../state/mod.ts";
-import { type ApiPlace, askApi, findApi } from "./api-client.ts";
+import { type ApiPlace, askApi, findApi, getJson } from "./api-client.ts";
 import { followJob, jobOf, jobPath, lastWords } from "./cli-follow.ts";
 import { print } from "./cli-print.ts";
 import { tableOf } from "./row-table.ts";
@@ -90,7 +90,7 @@ async function list({
 }: Where & { readonly status?: string; readonly json?: true }): Promise<void> {
   const params = new URLSearchParams({ filter: "kind=submission", limit: "10000" });
   if (status !== undefined) params.append("filter", `status=${status}`);
-  const listed = (await (await askApi(await findApi(address), `/api/v1/jobs?${params}`)).json()) as Listed<JobRow>;
+  const listed = await getJson<Listed<JobRow>>(await findApi(address), `/api/v1/jobs?${params}`);
   if (json) print(JSON.stringify(listed.rows));
   else if (listed.rows.length === 0) print("No job was submitted.");
   else for (const line of tableOf("jobs", listed.rows, process.stdout.columns ?? 80)) print(line);

@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { stringify } from "yaml";
 import { type Listed, ROW_KINDS, type Row, type RowKind, type TaskDetail } from "../state/mod.ts";
-import { askApi, findApi } from "./api-client.ts";
+import { findApi, getJson } from "./api-client.ts";
 import { print } from "./cli-print.ts";
 import { attemptLines, tableOf } from "./row-table.ts";
 
@@ -73,8 +73,7 @@ async function list(
   const params = new URLSearchParams({ limit: String(count) });
   if (sort !== undefined) params.set("sort", sort);
   for (const one of filter) params.append("filter", one);
-  const response = await askApi(place, `/api/v1/${known}?${params}`);
-  const listed = (await response.json()) as Listed<Row<RowKind>>; // Of the API of the same version.
+  const listed = await getJson<Listed<Row<RowKind>>>(place, `/api/v1/${known}?${params}`);
   if (format !== "table") {
     print(format === "json" ? JSON.stringify(listed, null, 2) : stringify(listed).trimEnd());
     return;
@@ -92,8 +91,7 @@ async function get(
   { format, address }: { readonly format?: "json" | "yaml"; readonly address?: string },
 ): Promise<void> {
   const known = kindOf(kind);
-  const response = await askApi(await findApi(address), `/api/v1/${known}/${encodeURIComponent(id)}`);
-  const row: unknown = await response.json();
+  const row = await getJson(await findApi(address), `/api/v1/${known}/${encodeURIComponent(id)}`);
   if (format === "json") print(JSON.stringify(row, null, 2));
   else if (format === "yaml" || known !== "tasks") print(stringify(row).trimEnd());
   else {

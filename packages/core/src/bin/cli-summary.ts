@@ -1,7 +1,7 @@
 /** `mobula summary` and `mobula memory`: how many there are of what, and who fills the object store. */
 import type { Command } from "commander";
 import type { Listed, Row } from "../state/mod.ts";
-import { type ApiPlace, askApi, findApi } from "./api-client.ts";
+import { findApi, getJson } from "./api-client.ts";
 import { print } from "./cli-print.ts";
 import { bytesText, durationText } from "./row-table.ts";
 import { table } from "./text-table.ts";
@@ -52,7 +52,7 @@ export function addSummary(program: Command): void {
 async function summary(kind: string, { json, address }: Options): Promise<void> {
   const known = KINDS.find((one) => one === kind || one === `${kind}s`);
   if (!known) throw new Error(`there is no summary of "${kind}"; there are ${KINDS.join(", ")}`);
-  const found = await ask<Summary<unknown>>(await findApi(address), `/api/v1/summary/${known}`);
+  const found = await getJson<Summary<unknown>>(await findApi(address), `/api/v1/summary/${known}`);
   if (json) print(JSON.stringify(found, null, 2));
   else for (const line of SHOWN[known](found)) print(line);
 }
@@ -90,8 +90,8 @@ const SHOWN: { readonly [K in (typeof KINDS)[number]]: (found: Summary<unknown>)
 async function memory({ json, address }: Options): Promise<void> {
   const place = await findApi(address);
   const [nodes, objects] = await Promise.all([
-    ask<Listed<Row<"nodes">>>(place, "/api/v1/nodes?limit=10000"),
-    ask<Summary<ObjectSummary>>(place, "/api/v1/summary/objects"),
+    getJson<Listed<Row<"nodes">>>(place, "/api/v1/nodes?limit=10000"),
+    getJson<Summary<ObjectSummary>>(place, "/api/v1/summary/objects"),
   ]);
   if (json) {
     print(JSON.stringify({ nodes: nodes.rows, objects: objects.rows }, null, 2));
@@ -119,7 +119,3 @@ const countsText = (counts: Readonly<Record<string, number>>): string =>
     .filter(([, count]) => count > 0)
     .map(([state, count]) => `${count} ${state}`)
     .join(", ");
-
-async function ask<T>(place: ApiPlace, path: string): Promise<T> {
-  return (await (await askApi(place, path)).json()) as T; // Of the API of the same version.
-}

@@ -1,7 +1,7 @@
 /** `mobula top`: what happens now, anew each second, on a terminal; once where there is none. */
 import type { Command } from "commander";
 import type { Listed, Overview, Progress, Row } from "../state/mod.ts";
-import { type ApiPlace, askApi, findApi } from "./api-client.ts";
+import { type ApiPlace, findApi, getJson } from "./api-client.ts";
 import { print } from "./cli-print.ts";
 import { sseEvents } from "./sse.ts";
 import { type Seen, topLines } from "./top-text.ts";
@@ -30,7 +30,7 @@ async function top({ once = false, address }: { readonly once?: boolean; readonl
   const place = await findApi(address);
   const { stdout, stdin } = process;
   if (once || !stdout.isTTY) {
-    const seen = await look(place, await get<Overview>(place, "overview"));
+    const seen = await look(place, await getJson<Overview>(place, "/api/v1/overview"));
     const size = { columns: stdout.columns ?? COLUMNS, rows: Number.POSITIVE_INFINITY };
     for (const line of topLines(seen, size)) print(line);
     return;
@@ -66,21 +66,19 @@ async function top({ once = false, address }: { readonly once?: boolean; readonl
 /** What the overview does not say. */
 async function look(place: ApiPlace, overview: Overview): Promise<Seen> {
   const [workers, nodes, bars] = await Promise.all([
-    get<Listed<Row<"workers">>>(place, "workers?limit=1000"),
-    overview.gpus === null ? { rows: [] } : get<Listed<Row<"nodes">>>(place, "nodes?limit=1000"),
+    getJson<Listed<Row<"workers">>>(place, "/api/v1/workers?limit=1000"),
+    overview.gpus === null ? { rows: [] } : getJson<Listed<Row<"nodes">>>(place, "/api/v1/nodes?limit=1000"),
     openBars(place),
   ]);
   return { overview, workers: workers.rows, nodes: nodes.rows, bars };
 }
 
 async function openBars(place: ApiPlace): Promise<Seen["bars"]> {
-  const { rows } = await get<Listed<Row<"jobs">>>(place, `jobs?filter=status=running&limit=${JOBS_WITH_BARS}`);
+  const { rows } = await getJson<Listed<Row<"jobs">>>(
+    place,
+    `/api/v1/jobs?filter=status=running&limit=${JOBS_WITH_BARS}`,
+  );
   const jobs = rows.flatMap(({ jobId }) => jobId ?? []);
-  const told = await Promise.all(jobs.map((job) => get<Progress>(place, `progress?job=${job}`)));
+  const told = await Promise.all(jobs.map((job) => getJson<Progress>(place, `/api/v1/progress?job=${job}`)));
   return told.flatMap(({ bars }) => bars.filter(({ isClosed }) => !isClosed));
-}
-
-/** Of the API of the same version. */
-async function get<Answer>(place: ApiPlace, path: string): Promise<Answer> {
-  return (await (await askApi(place, `/api/v1/${path}`)).json()) as Answer;
 }
