@@ -97,8 +97,12 @@ export interface ControlEffects {
   keepUp?(value: StoredValue): void;
   /** Published objects that nobody holds any more. */
   freeStored(names: readonly StoredName[]): void;
-  /** In a cluster: that it was created is written down, or that nothing comes of it. */
-  actorRecorded?(creator: ProcessId, actorId: ActorId, codeKey: string | undefined): void;
+  /**
+   * In a cluster: that it was created is written down, or that nothing comes of it.
+   *
+   * @param codeKey of its class, if that is written down too.
+   */
+  actorRecorded?(creator: ProcessId, actorId: ActorId, codeKey?: string): void;
   /** In a cluster: what became of an incarnation that lived in the worker is written down. */
   actorSettled?(worker: WorkerAddress, actorId: ActorId, incarnation: number): void;
   /** Makes the changes durable, all or none, and then calls `done`: at once when they are kept in memory only. */

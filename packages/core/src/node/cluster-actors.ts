@@ -158,13 +158,15 @@ export class ClusterActors implements Pick<Control, "actorWorkerReady" | "actorW
     if (message.t === "relay") {
       const { from, message: said } = message;
       this.hosted.said(from, said);
-      if (said.t === "actor-create") this.creators.add(from);
+      if (said.t === "actor-create") {
+        this.creators.add(from);
+        if (said.spec.code.length > 0) this.keepCode(from, said.spec);
+      }
       if (said.t === "actor-create" || said.t === "actor-announce") {
         // One that will never be made is not created: nobody says that this is written down.
         if (said.t === "actor-announce" && said.cause) this.unrecorded.delete(said.actorId);
         else this.unrecorded.set(said.actorId, message);
       }
-      if (said.t === "actor-create" && said.spec.code.length > 0) this.keepCode(from, said.spec);
       this.say(this.withCode(message));
     } else this.say(message);
   }

@@ -38,8 +38,6 @@ const ROWS_MAX = 10_000;
 const HOLDERS_SHOWN = 4;
 const UNKNOWN_SITE = "unknown place";
 
-const emptySite = () => ({ objects: 0, sizeBytes: 0, spilledBytes: 0, holders: 0, freedBytes: 0 });
-
 /** All are counted; the largest are told. */
 export function objectDetails(
   { nodeId, store, control, nameOf, processOf }: ObjectDetailsOptions,
@@ -73,18 +71,22 @@ export function objectDetails(
     if (value?.at === "stored" && storedNameTag(value.name) === here) published.set(storedNameKey(value.name), key);
     else others.push([key, value?.at === "stored" ? value : undefined]);
   }
-  const all = [...store.list()].sort((a, b) => b.bytes - a.bytes);
-  const sites = new Map<string, ReturnType<typeof emptySite>>();
-  const siteOf = (callSite: string): ReturnType<typeof emptySite> => {
-    const site = sites.get(callSite || UNKNOWN_SITE) ?? emptySite();
+  const stored = [...store.list()].sort((a, b) => b.bytes - a.bytes);
+  const sites = new Map<
+    string,
+    { objects: number; sizeBytes: number; spilledBytes: number; holders: number; freedBytes: number }
+  >();
+  let listed = 0;
+  for (const { key, owner, bytes, callSite, sealedAtMs, place, isCopy, pins, isFreed } of stored) {
+    const known = sites.get(callSite || UNKNOWN_SITE);
+    const site = known ?? { objects: 0, sizeBytes: 0, spilledBytes: 0, holders: 0, freedBytes: 0 };
     sites.set(callSite || UNKNOWN_SITE, site);
-    return site;
-  };
-  for (const { callSite, bytes, isFreed } of all) if (isFreed) siteOf(callSite).freedBytes += bytes;
-  const stored = all.filter(({ isFreed }) => !isFreed);
-  for (const { key, owner, bytes, callSite, sealedAtMs, place, isCopy, pins } of stored) {
+    if (isFreed) {
+      site.freedBytes += bytes;
+      continue;
+    }
+    listed++;
     const name = published.get(key);
-    const site = siteOf(callSite);
     site.objects++;
     site.sizeBytes += bytes;
     site.spilledBytes += place === "disk" ? bytes : 0;
@@ -115,7 +117,7 @@ export function objectDetails(
     });
   return {
     objects: details,
-    total: stored.length + others.length,
+    total: listed + others.length,
     sites: [...sites].map(([callSite, sums]) => ({ callSite, ...sums })).sort((a, b) => b.sizeBytes - a.sizeBytes),
   };
 }

@@ -232,14 +232,15 @@ export class Copies {
     const move = this.moves.get(name);
     if (!move || move.keeper !== failed) return;
     const { from, to, asked } = move;
-    if (to === undefined) move.keeper = this.effects.keeper(asked);
-    else move.keeper = asked.has(to) || this.effects.isDead(to) ? undefined : to;
-    if (move.keeper === undefined) {
+    let keeper: Tag | undefined;
+    if (to === undefined) keeper = this.effects.keeper(asked);
+    else if (!asked.has(to) && !this.effects.isDead(to)) keeper = to;
+    if (keeper === undefined) {
       this.moves.delete(name);
       if (to !== undefined) this.effects.send(from, { t: "copy-moved", name, isRefused: true });
       return;
     }
-    this.askToKeep(name, move, move.keeper, to !== undefined);
+    this.askToKeep(name, move, keeper, to !== undefined);
   }
 
   private askToKeep(name: StoredName, move: Move, keeper: Tag, isRelief: boolean): void {
